@@ -1,0 +1,46 @@
+"""Secrets at rest: provider keys and webhook secrets, which we must be able to send again.
+
+Invariant: no such secret stands in clear in a table. The key is derived from SECRET_KEY; while SECRET_KEY_FALLBACKS
+holds the former one, old rows stay readable and are written back under the new key on their next save.
+"""
+
+import base64
+import hashlib
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+from django.db import models
+
+
+class SecretUnreadable(Exception):
+    """The stored secret was encrypted under a SECRET_KEY that is not configured any more."""
+
+
+def encrypt(clear: str) -> str:
+    """Return the token to store for `clear`; the empty string stays empty."""
+    return _box().encrypt(clear.encode()).decode() if clear else ""
+
+
+def decrypt(token: str) -> str:
+    """Return the clear secret of a stored token, or raise SecretUnreadable."""
+    if not token:
+        return ""
+    try:
+        return _box().decrypt(token.encode()).decode()
+    except InvalidToken as error:
+        raise SecretUnreadable("a stored secret does not match SECRET_KEY or its fallbacks") from error
+
+
+class EncryptedTextField(models.TextField):
+    """A text column that is clear in Python and encrypted in the database. It cannot be searched."""
+
+    def get_prep_value(self, value: str | None) -> str | None:
+        return None if value is None else encrypt(value)
+
+    def from_db_value(self, value: str | None, expression: object, connection: object) -> str | None:
+        return None if value is None else decrypt(value)
+
+
+def _box() -> MultiFernet:
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return MultiFernet([Fernet(base64.urlsafe_b64encode(hashlib.sha256(key.encode()).digest())) for key in keys])
