@@ -1,0 +1,58 @@
+"""The models clients may ask for, as frozen facts in memory.
+
+Invariant: pure data, built by `llm.loading`; the hot path reads nothing else about providers and models.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from llm.errors import ModelNotFound
+
+TIERS = ("simple", "standard", "complex")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One model at one provider account: everything a call to it needs.
+
+    `model` is the name clients use, `upstream` the provider's; `context_window` counts tokens in and out together.
+    """
+
+    model: str
+    provider: str
+    kind: Literal["openai", "anthropic"]
+    base_url: str
+    api_key: str = field(repr=False)
+    upstream: str
+    model_kind: Literal["chat", "embedding"] = "chat"
+    tier: str = ""
+    context_window: int = 128_000
+    max_output_tokens: int = 4096
+    capabilities: frozenset[str] = frozenset()
+    fallbacks: tuple[str, ...] = ()
+    limits: Mapping[str, Any] = MappingProxyType({})
+    timeouts: Mapping[str, Any] = MappingProxyType({})
+    created_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All active models by name."""
+
+    targets: Mapping[str, Target]
+
+    def find(self, model: str) -> Target:
+        """Return the target of a model's name, or raise ModelNotFound."""
+        try:
+            return self.targets[model]
+        except KeyError:
+            raise ModelNotFound(f"The model '{model}' does not exist here.", param="model") from None
+
+    def in_tier(self, tier: str) -> Iterator[Target]:
+        """Yield the chat models that routing may choose for a tier."""
+        return (target for target in self.targets.values() if target.tier == tier and target.model_kind == "chat")
+
+    def __iter__(self) -> Iterator[Target]:
+        return iter(self.targets.values())

@@ -1,0 +1,81 @@
+"""What a client can be told went wrong, and how either API says it.
+
+Invariant: one exception per outcome; its status and code are fixed on the class, and one renderer writes the envelope.
+"""
+
+from typing import Any
+from uuid import UUID
+
+import orjson
+from tenants.outcomes import ClientError
+
+
+class InvalidRequest(ClientError):
+    status, code, type = 400, "invalid_request", "invalid_request_error"
+
+
+class ContextLengthExceeded(ClientError):
+    status, code, type = 400, "context_length_exceeded", "invalid_request_error"
+
+
+class ModelNotFound(ClientError):
+    status, code, type = 404, "model_not_found", "invalid_request_error"
+
+
+class NotFound(ClientError):
+    status, code, type = 404, "not_found", "invalid_request_error"
+
+
+class MethodNotAllowed(ClientError):
+    status, code, type = 405, "invalid_request", "invalid_request_error"
+
+
+class RequestTooLarge(ClientError):
+    status, code, type = 413, "request_too_large", "invalid_request_error"
+
+
+class InternalError(ClientError):
+    status, code, type = 500, "internal_error", "api_error"
+
+
+# Anthropic's own names for its error types, by status
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def openai_envelope(error: ClientError) -> dict[str, Any]:
+    """The body of an error as the OpenAI API words it."""
+    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+
+
+def anthropic_envelope(error: ClientError, *, request_id: UUID | None = None) -> dict[str, Any]:
+    """The body of an error as the Anthropic API words it, with our stable code beside its type."""
+    kind = _ANTHROPIC_TYPES.get(error.status, "api_error")
+    detail = {"type": kind, "message": error.message, "code": error.code, "param": error.param}
+    return {"type": "error", "error": detail, "request_id": str(request_id) if request_id else None}
+
+
+def envelope(error: ClientError, *, path: str, request_id: UUID | None = None) -> bytes:
+    """The JSON body of an error in the envelope of the API that `path` belongs to."""
+    if path.startswith("/v1/messages"):
+        return orjson.dumps(anthropic_envelope(error, request_id=request_id))
+    return orjson.dumps(openai_envelope(error))
+
+
+def error_headers(error: ClientError, *, request_id: UUID | None = None) -> dict[str, str]:
+    """The headers that go with an error: the request's id, when to come back, whether an SDK should retry."""
+    headers = dict(error.headers)
+    if request_id:
+        headers["x-request-id"] = str(request_id)
+    if error.retry_after_seconds is not None:
+        headers.setdefault("retry-after", str(max(0, error.retry_after_seconds)))
+    return headers

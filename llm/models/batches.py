@@ -1,0 +1,119 @@
+"""Files and batches: work that may wait a day for half the price.
+
+Invariant: every line of a batch is one BatchItem with one attempt of its own, held before it is submitted.
+"""
+
+from django.db import models
+from tenants.models import Tenant
+
+
+class StoredFile(models.Model):
+    """A file a tenant uploaded, or one that a batch produced."""
+
+    public_id = models.CharField(max_length=64, unique=True)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    key_id = models.BigIntegerField()
+    purpose = models.CharField(max_length=32)
+    filename = models.CharField(max_length=255)
+    bytes = models.BigIntegerField()
+    content = models.BinaryField()
+    created_at = models.DateTimeField()
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [models.Index(fields=["tenant", "-created_at"], name="storedfile_tenant_created")]
+
+    def __str__(self) -> str:
+        return f"{self.public_id} {self.filename}"
+
+
+class Batch(models.Model):
+    """A batch as its client sees it; it may run as several jobs at several providers."""
+
+    class Status(models.TextChoices):
+        VALIDATING = "validating"
+        FAILED = "failed"
+        IN_PROGRESS = "in_progress"
+        FINALIZING = "finalizing"
+        COMPLETED = "completed"
+        EXPIRED = "expired"
+        CANCELLING = "cancelling"
+        CANCELLED = "cancelled"
+
+    public_id = models.CharField(max_length=64, unique=True)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    key_id = models.BigIntegerField()
+    user = models.CharField(max_length=200, blank=True, default="")
+    feature = models.CharField(max_length=200, blank=True, default="")
+    endpoint = models.CharField(max_length=64)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.VALIDATING)
+    input_file = models.ForeignKey(StoredFile, on_delete=models.PROTECT, related_name="+")
+    output_file = models.ForeignKey(StoredFile, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    error_file = models.ForeignKey(StoredFile, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    errors = models.JSONField(default=list, blank=True)
+    metadata = models.JSONField(null=True, blank=True)
+    provider_jobs = models.JSONField(default=dict, blank=True, help_text="What was submitted where, by provider.")
+    completion_window = models.CharField(max_length=8, default="24h")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    in_progress_at = models.DateTimeField(null=True, blank=True)
+    finalizing_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+    failed_at = models.DateTimeField(null=True, blank=True)
+    cancelling_at = models.DateTimeField(null=True, blank=True)
+    cancelled_at = models.DateTimeField(null=True, blank=True)
+    expired_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        verbose_name_plural = "batches"
+        indexes = [
+            models.Index(fields=["tenant", "-created_at"], name="batch_tenant_created"),
+            # the driver looks for what is not finished, every few seconds
+            models.Index(
+                fields=["status"],
+                condition=models.Q(status__in=["validating", "in_progress", "finalizing", "cancelling"]),
+                name="batch_unfinished",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.public_id} ({self.status})"
+
+
+class BatchItem(models.Model):
+    """One line of a batch: its request, its attempt, and what came back."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        HELD = "held"
+        SUBMITTED = "submitted"
+        COMPLETED = "completed"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+        EXPIRED = "expired"
+
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="items")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    line = models.PositiveIntegerField()
+    custom_id = models.CharField(max_length=256)
+    attempt_id = models.UUIDField(null=True, blank=True)
+    request_id = models.UUIDField()
+    model = models.CharField(max_length=128)
+    provider = models.CharField(max_length=64)
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
+    body = models.JSONField()
+    response = models.JSONField(null=True, blank=True)
+    error = models.JSONField(null=True, blank=True)
+    settled_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["batch", "line"]
+        constraints = [
+            models.UniqueConstraint(fields=["batch", "line"], name="batchitem_one_per_line"),
+            models.UniqueConstraint(fields=["batch", "custom_id"], name="batchitem_custom_id_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.custom_id} ({self.status})"

@@ -1,0 +1,70 @@
+"""Providers and the models they serve: what an operator declares, and the pipeline may call.
+
+Invariant: a model's name is what clients ask for and is unique; what the provider calls it is `upstream`.
+"""
+
+from django.db import models
+from simple_history.models import HistoricalRecords
+
+from tenants.secrets import EncryptedTextField
+
+
+class Provider(models.Model):
+    """One account at one server that speaks one of the two wire protocols."""
+
+    class Kind(models.TextChoices):
+        OPENAI = "openai", "OpenAI"
+        ANTHROPIC = "anthropic", "Anthropic"
+
+    name = models.SlugField(max_length=64, unique=True)
+    kind = models.CharField(max_length=16, choices=Kind.choices, help_text="The wire protocol the server speaks.")
+    base_url = models.URLField(max_length=300, help_text="As the SDK takes it: with /v1 for OpenAI, without for Anthropic.")
+    api_key = EncryptedTextField(blank=True, default="")
+    limits = models.JSONField(default=dict, blank=True, help_text="rpm, tpm and concurrency of this account at the provider.")
+    timeouts = models.JSONField(
+        default=dict, blank=True, help_text="connect, first_byte, idle and total, in seconds; what is absent has a default."
+    )
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    history = HistoricalRecords(excluded_fields=["api_key"])
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class LanguageModel(models.Model):
+    """A model that clients may ask for by name."""
+
+    class Tier(models.TextChoices):
+        SIMPLE = "simple", "Simple"
+        STANDARD = "standard", "Standard"
+        COMPLEX = "complex", "Complex"
+
+    class Kind(models.TextChoices):
+        CHAT = "chat", "Chat"
+        EMBEDDING = "embedding", "Embedding"
+
+    name = models.CharField(max_length=128, unique=True)
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="language_models")
+    upstream = models.CharField(max_length=128, help_text="What the provider calls it.")
+    kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.CHAT)
+    tier = models.CharField(
+        max_length=16, choices=Tier.choices, blank=True, default="", help_text="Empty: never chosen by routing, only by name."
+    )
+    context_window = models.PositiveIntegerField(help_text="Tokens, input and output together.")
+    max_output_tokens = models.PositiveIntegerField(default=4096)
+    capabilities = models.JSONField(default=list, blank=True, help_text='For instance ["tools", "vision", "json_schema"].')
+    fallbacks = models.JSONField(default=list, blank=True, help_text="Names of models to try when this one's provider fails.")
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    history = HistoricalRecords()
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = "model"
+
+    def __str__(self) -> str:
+        return self.name
