@@ -1,0 +1,48 @@
+"""API keys as strings: minting, parsing and hashing.
+
+Invariant: the clear key exists only in the hands of its owner; what is stored is a public id to find
+it by and a hash to check it against. Secrets are 256 random bits, so one round of SHA-256 is enough.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+
+PREFIX = "psr_"
+_OURS = re.compile(r"psr_(?P<public_id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{32,})")
+_HASH_DOMAIN = b"purser.api-key\0"  # the public id of a foreign key must not be a prefix of its hash
+
+
+@dataclass(frozen=True, slots=True)
+class MintedKey:
+    """A fresh key. `clear` is shown once and never stored."""
+
+    clear: str
+    public_id: str
+    secret_hash: bytes
+
+
+def mint(public_id: str | None = None) -> MintedKey:
+    """A new key; with `public_id`, a new secret for an existing key (rotation)."""
+    public_id = public_id or secrets.token_hex(8)
+    clear = f"{PREFIX}{public_id}_{secrets.token_urlsafe(32)}"
+    return MintedKey(clear=clear, public_id=public_id, secret_hash=hash_secret(clear))
+
+
+def public_id_of(clear: str) -> str:
+    """The id to find a key by. A key that is not in our format is found by a digest of itself."""
+    if match := _OURS.fullmatch(clear):
+        return match["public_id"]
+    return "x" + hashlib.sha256(clear.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def hash_secret(clear: str) -> bytes:
+    """What is stored of a key: 32 bytes."""
+    return hashlib.sha256(_HASH_DOMAIN + clear.encode("utf-8", "surrogateescape")).digest()
+
+
+def matches(clear: str, secret_hash: bytes) -> bool:
+    """Whether the key has this hash, in constant time."""
+    return hmac.compare_digest(hash_secret(clear), secret_hash)

@@ -1,0 +1,169 @@
+"""Who uses the gateway: tenants, their end users, their API keys and the people who look after them.
+
+Invariant: every row but `Tenant` belongs to exactly one tenant, and a key's secret is never stored, only
+its hash. Rows change through the verbs of `tenancy.py` and `keys_admin.py`, which write the history.
+"""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils.timezone import now
+from simple_history.models import HistoricalRecords
+
+from tenants.validation import (
+    validate_ip_allow_list,
+    validate_models,
+    validate_policy,
+    validate_rate_limits,
+    validate_timezone,
+)
+
+
+def every_model() -> list[str]:
+    """A new key's allow-list unless somebody narrows it."""
+    return ["*"]
+
+
+class Tenant(models.Model):
+    """A customer: the owner of keys, budgets, policies and ledger rows."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "active", "active"
+        SUSPENDED = "suspended", "suspended"
+        CLOSED = "closed", "closed"
+
+    slug = models.SlugField(max_length=63, unique=True)
+    name = models.CharField(max_length=200)
+    timezone = models.CharField(
+        max_length=63,
+        default="UTC",
+        validators=[validate_timezone],
+        help_text="IANA name; budgets' days and months begin here",
+    )
+    status = models.CharField(max_length=10, choices=Status, default=Status.ACTIVE)
+    policy = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validate_policy],
+        help_text="only what differs from the defaults",
+    )
+    rate_limits = models.JSONField(
+        default=dict,
+        blank=True,
+        validators=[validate_rate_limits],
+        help_text='{"rpm": .., "tpm": .., "concurrency": ..}',
+    )
+    created_at = models.DateTimeField(default=now, editable=False)
+
+    history = HistoricalRecords()
+
+    class Meta:
+        ordering = ("slug",)
+        constraints = (
+            # A status nobody knows must not pass for "active" anywhere.
+            models.CheckConstraint(
+                condition=Q(status__in=("active", "suspended", "closed")), name="tenant_status_known"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class EndUser(models.Model):
+    """A person or service on the tenant's side, as the tenant names it in `x-purser-user`."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="users")
+    external_id = models.CharField(max_length=200)
+    display_name = models.CharField(max_length=200, blank=True, default="")
+    cost_center = models.CharField(max_length=100, blank=True, default="")
+    is_active = models.BooleanField(default=True)
+
+    history = HistoricalRecords()
+
+    class Meta:
+        ordering = ("tenant", "external_id")
+        constraints = (
+            # One person, one row: budgets and reports per user add up by this name.
+            models.UniqueConstraint(fields=("tenant", "external_id"), name="end_user_unique_in_tenant"),
+        )
+
+    def __str__(self) -> str:
+        return self.display_name or self.external_id
+
+
+class ApiKey(models.Model):
+    """A key a tenant calls with. During a rotation two secrets are good: the new one, and the previous
+    one until `previous_expires_at`."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="keys")
+    name = models.CharField(max_length=100)
+    public_id = models.CharField(max_length=40, unique=True, editable=False)
+    secret_hash = models.BinaryField(max_length=32, editable=False)
+    previous_secret_hash = models.BinaryField(max_length=32, null=True, blank=True, editable=False)
+    previous_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    ip_allow_list = models.JSONField(
+        default=list,
+        blank=True,
+        validators=[validate_ip_allow_list],
+        help_text="networks in CIDR form; empty allows every address",
+    )
+    rate_limits = models.JSONField(default=dict, blank=True, validators=[validate_rate_limits])
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(default=now, editable=False)
+
+    # Hashes stay out of the history: it is shown in the admin, and kept after a key is gone.
+    history = HistoricalRecords(excluded_fields=["secret_hash", "previous_secret_hash"])
+
+    # The last field: within the class body its name hides the module's.
+    models = models.JSONField(
+        default=every_model,
+        blank=True,
+        validators=[validate_models],
+        help_text='globs such as "gpt-*"; ["*"] allows every model, an empty list none',
+    )
+
+    class Meta:
+        verbose_name = "API key"
+        ordering = ("tenant", "name")
+        constraints = (
+            # A configuration file names a key by tenant and name; a revoked one frees its name.
+            models.UniqueConstraint(
+                fields=("tenant", "name"),
+                condition=Q(revoked_at__isnull=True),
+                name="api_key_name_unique_in_tenant",
+            ),
+            # A previous secret without an end would be good for ever.
+            models.CheckConstraint(
+                condition=Q(previous_secret_hash__isnull=True, previous_expires_at__isnull=True)
+                | Q(previous_secret_hash__isnull=False, previous_expires_at__isnull=False),
+                name="api_key_previous_secret_ends",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.public_id})"
+
+
+class Membership(models.Model):
+    """A person who may look after a tenant in the admin."""
+
+    class Role(models.TextChoices):
+        OWNER = "owner", "owner"
+        FINANCE = "finance", "finance"
+        MEMBER = "member", "member"
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER)
+
+    class Meta:
+        ordering = ("tenant", "user")
+        constraints = (
+            # One role per person and tenant, so that "may this person" has one answer.
+            models.UniqueConstraint(fields=("tenant", "user"), name="membership_unique"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.tenant} ({self.role})"

@@ -1,0 +1,71 @@
+"""What a client of the API can be told instead of an answer.
+
+Invariant: one exception class per outcome, carrying its own status and code; one handler in `llm`
+renders them in the envelope of the API that was called. Messages never hold a secret.
+"""
+
+
+class ClientError(Exception):
+    """An outcome the client sees. Subclasses live with the app that raises them."""
+
+    status: int = 400
+    code: str = "invalid_request"
+    type: str = "invalid_request_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_seconds: int | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_seconds = retry_after_seconds
+        self.headers: dict[str, str] = dict(headers or {})
+        if retry_after_seconds is not None:
+            self.headers.setdefault("retry-after", str(retry_after_seconds))
+
+
+class InvalidApiKey(ClientError):
+    """No key, a malformed one, or one nobody issued: deliberately the same answer."""
+
+    status, code, type = 401, "invalid_api_key", "authentication_error"
+
+
+class ExpiredApiKey(ClientError):
+    """The right secret, but the key (or its grace after a rotation) is over."""
+
+    status, code, type = 401, "expired_api_key", "authentication_error"
+
+
+class RevokedApiKey(ClientError):
+    """The right secret of a key an operator has revoked."""
+
+    status, code, type = 401, "revoked_api_key", "authentication_error"
+
+
+class TenantSuspended(ClientError):
+    """The key is good, its tenant is not served at present."""
+
+    status, code, type = 403, "tenant_suspended", "permission_error"
+
+
+class IpNotAllowed(ClientError):
+    """The key may only be used from other addresses."""
+
+    status, code, type = 403, "ip_not_allowed", "permission_error"
+
+
+class ModelNotAllowed(ClientError):
+    """The key's allow-list does not name the model."""
+
+    status, code, type = 403, "model_not_allowed", "permission_error"
+
+
+class RateLimitExceeded(ClientError):
+    """A rate or concurrency limit of the tenant, key or user is used up for now."""
+
+    status, code, type = 429, "rate_limit_exceeded", "rate_limit_error"

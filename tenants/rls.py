@@ -1,0 +1,230 @@
+"""The second wall between tenants: row-level security, and the role that stands behind it.
+
+Invariant: the gateway's pool runs as `purser_app`, which owns nothing, bypasses nothing and sees a row
+of a protected table only inside `tenant_connection` of that row's tenant. Migrations, the admin and
+Celery run as the owner, to whom the policies do not apply. Queries still write `tenant_id = ...` out:
+the policy is there for the day somebody forgets.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from django.db.migrations.operations.base import Operation
+from psycopg import AsyncConnection
+
+from config import resources
+
+APP_ROLE = "purser_app"
+CHANNEL = "purser_config"
+TENANT_SETTING = "app.tenant"
+
+# Roles belong to the cluster, not to the database: another database's migration (a second copy, a
+# parallel test run) may create the role at the same moment, or already has. pg_has_role is true for a
+# superuser, who needs no grant to SET ROLE.
+CREATE_APP_ROLE = f"""
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{APP_ROLE}') THEN
+        BEGIN
+            CREATE ROLE {APP_ROLE} NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL;
+        END;
+    END IF;
+    IF NOT pg_has_role(current_user, '{APP_ROLE}', 'MEMBER') THEN
+        BEGIN
+            EXECUTE format('GRANT {APP_ROLE} TO %I', current_user);
+        EXCEPTION WHEN internal_error THEN  -- "tuple concurrently updated": the other one granted it
+            NULL;
+        END;
+    END IF;
+END $$;
+GRANT USAGE ON SCHEMA public TO {APP_ROLE};
+"""
+
+# One function for every table: the trigger's argument names the tenant column, or is '' for tables
+# whose rows concern everybody. A change that touches many tenants clears everything with one message.
+CREATE_NOTIFY_FUNCTION = f"""
+CREATE OR REPLACE FUNCTION purser_notify_config() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    changed_tenants text[];
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        PERFORM pg_notify('{CHANNEL}', '*');
+        RETURN NULL;
+    END IF;
+    IF TG_ARGV[0] = '' THEN
+        EXECUTE CASE WHEN TG_OP = 'DELETE'
+            THEN 'SELECT array_agg(''*'') FROM (SELECT FROM old_rows LIMIT 1) AS one'
+            ELSE 'SELECT array_agg(''*'') FROM (SELECT FROM new_rows LIMIT 1) AS one' END
+        INTO changed_tenants;
+    ELSE
+        EXECUTE format(CASE TG_OP
+            WHEN 'INSERT' THEN 'SELECT array_agg(DISTINCT coalesce(%1$I::text, ''*'')) FROM new_rows'
+            WHEN 'DELETE' THEN 'SELECT array_agg(DISTINCT coalesce(%1$I::text, ''*'')) FROM old_rows'
+            ELSE 'SELECT array_agg(DISTINCT coalesce(%1$I::text, ''*'')) FROM
+                  (SELECT %1$I FROM new_rows UNION SELECT %1$I FROM old_rows) AS both_rows'
+            END, TG_ARGV[0])
+        INTO changed_tenants;
+    END IF;
+    IF cardinality(changed_tenants) > 100 THEN
+        changed_tenants := ARRAY['*'];
+    END IF;
+    PERFORM pg_notify('{CHANNEL}', tenant) FROM unnest(changed_tenants) AS tenant;
+    RETURN NULL;
+END $$;
+"""
+
+
+@asynccontextmanager
+async def tenant_connection(tenant_id: int) -> AsyncIterator[AsyncConnection[Any]]:
+    """A pool connection inside a transaction that sees this tenant's rows and nobody else's.
+
+    Commits on leaving, rolls back on an exception. Costs one round trip more than a bare connection.
+    Never hold it across an await of anything but the database.
+    """
+    async with resources.db.connection() as connection, connection.transaction():
+        await connection.execute(f"SELECT set_config('{TENANT_SETTING}', %s, true)", (str(int(tenant_id)),))
+        yield connection
+
+
+class _Statements(Operation):
+    """A migration operation that runs SQL both ways and leaves Django's model state alone."""
+
+    reduces_to_sql = True
+    reversible = True
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        pass
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        for statement in self.forwards():
+            schema_editor.execute(statement, params=None)
+
+    def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        for statement in self.backwards():
+            schema_editor.execute(statement, params=None)
+
+    def forwards(self) -> list[str]:
+        raise NotImplementedError
+
+    def backwards(self) -> list[str]:
+        raise NotImplementedError
+
+
+class CreateAppRole(_Statements):
+    """The role the gateway's pool runs as. Reversing leaves it: other databases may use it."""
+
+    def forwards(self) -> list[str]:
+        return [CREATE_APP_ROLE]
+
+    def backwards(self) -> list[str]:
+        return []
+
+    def describe(self) -> str:
+        return f"Create role {APP_ROLE}"
+
+
+class CreateNotifyFunction(_Statements):
+    """The trigger function behind every `NotifyOnChange`."""
+
+    def forwards(self) -> list[str]:
+        return [CREATE_NOTIFY_FUNCTION]
+
+    def backwards(self) -> list[str]:
+        return ["DROP FUNCTION purser_notify_config()"]
+
+    def describe(self) -> str:
+        return "Create function purser_notify_config"
+
+
+class EnableRLS(_Statements):
+    """Shows `purser_app` only the rows whose tenant column equals the connection's `app.tenant`.
+
+    The `nullif` matters: after a transaction-local setting ends, its value is '' and a bare cast errors.
+    """
+
+    def __init__(self, table: str, column: str = "tenant_id") -> None:
+        self.table, self.column = table, column
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        return type(self).__name__, [self.table, self.column], {}
+
+    def forwards(self) -> list[str]:
+        own = f"{self.column} = nullif(current_setting('{TENANT_SETTING}', true), '')::bigint"
+        return [
+            f'ALTER TABLE "{self.table}" ENABLE ROW LEVEL SECURITY',
+            f'CREATE POLICY tenant_isolation ON "{self.table}" TO {APP_ROLE} USING ({own}) WITH CHECK ({own})',
+        ]
+
+    def backwards(self) -> list[str]:
+        return [
+            f'DROP POLICY tenant_isolation ON "{self.table}"',
+            f'ALTER TABLE "{self.table}" DISABLE ROW LEVEL SECURITY',
+        ]
+
+    def describe(self) -> str:
+        return f"Enable row-level security on {self.table}"
+
+
+class GrantApp(_Statements):
+    """Grants `purser_app` what the hot path needs on a table (or, with `kind`, on a function, ...).
+
+    `privileges` is SQL: "SELECT, INSERT" or "SELECT (id, name)". Identity columns need no sequence grant.
+    """
+
+    def __init__(self, name: str, privileges: str = "SELECT", kind: str = "TABLE") -> None:
+        self.name, self.privileges, self.kind = name, privileges, kind
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        return type(self).__name__, [self.name, self.privileges, self.kind], {}
+
+    def forwards(self) -> list[str]:
+        return [f"GRANT {self.privileges} ON {self.kind} {self._target} TO {APP_ROLE}"]
+
+    def backwards(self) -> list[str]:
+        return [f"REVOKE {self.privileges} ON {self.kind} {self._target} FROM {APP_ROLE}"]
+
+    @property
+    def _target(self) -> str:
+        return f'"{self.name}"' if self.kind == "TABLE" else self.name
+
+    def describe(self) -> str:
+        return f"Grant {self.privileges} on {self.name} to {APP_ROLE}"
+
+
+class NotifyOnChange(_Statements):
+    """Tells every worker's snapshot that a tenant's configuration changed, when the change commits.
+
+    `tenant_column` is None for tables that concern every tenant; a NULL in the column means everybody too.
+    """
+
+    def __init__(self, table: str, tenant_column: str | None = "tenant_id") -> None:
+        self.table, self.tenant_column = table, tenant_column
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        return type(self).__name__, [self.table, self.tenant_column], {}
+
+    def forwards(self) -> list[str]:
+        rows = {
+            "insert": "REFERENCING NEW TABLE AS new_rows",
+            "update": "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows",
+            "delete": "REFERENCING OLD TABLE AS old_rows",
+            "truncate": "",
+        }
+        return [
+            f'CREATE TRIGGER notify_config_{event} AFTER {event.upper()} ON "{self.table}" {referencing} '
+            f"FOR EACH STATEMENT EXECUTE FUNCTION purser_notify_config('{self.tenant_column or ''}')"
+            for event, referencing in rows.items()
+        ]
+
+    def backwards(self) -> list[str]:
+        return [
+            f'DROP TRIGGER notify_config_{event} ON "{self.table}"'
+            for event in ("insert", "update", "delete", "truncate")
+        ]
+
+    def describe(self) -> str:
+        return f"Notify {CHANNEL} when {self.table} changes"

@@ -1,0 +1,59 @@
+"""What the JSON columns of the tenants app may hold.
+
+Invariant: every check raises Django's ValidationError with a sentence that names what is wrong, so that
+the admin and the configuration file reject the same things in the same words.
+"""
+
+import ipaddress
+import zoneinfo
+from typing import Any
+
+from django.core.exceptions import ValidationError
+
+RATE_LIMIT_NAMES = ("rpm", "tpm", "concurrency")
+
+
+def validate_timezone(value: str) -> None:
+    """An IANA time zone name."""
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValidationError(f"{value!r} is not an IANA time zone name such as Europe/Berlin") from error
+
+
+def validate_rate_limits(value: Any) -> None:
+    """`{"rpm": int, "tpm": int, "concurrency": int}`, each optional: no entry, no limit."""
+    if not isinstance(value, dict):
+        raise ValidationError('must be an object such as {"rpm": 600}')
+    for name, limit in value.items():
+        if name not in RATE_LIMIT_NAMES:
+            raise ValidationError(f"{name!r} is not a limit; known are {', '.join(RATE_LIMIT_NAMES)}")
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise ValidationError(f"{name} must be a whole number above 0, not {limit!r}")
+
+
+def validate_models(value: Any) -> None:
+    """A list of model names or globs."""
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        raise ValidationError('must be a list of model names or globs such as ["gpt-*"]')
+
+
+def validate_ip_allow_list(value: Any) -> None:
+    """A list of addresses or networks."""
+    if not isinstance(value, list):
+        raise ValidationError('must be a list of networks such as ["10.0.0.0/8"]')
+    for item in value:
+        try:
+            ipaddress.ip_network(item)
+        except (ValueError, TypeError) as error:
+            raise ValidationError(f"{item!r} is not an address or a network such as 10.0.0.0/8") from error
+
+
+def validate_policy(value: Any) -> None:
+    """A tenant's policy, as `policy.parse_policy` reads it."""
+    from tenants.policy import parse_policy
+
+    try:
+        parse_policy(value)
+    except ValueError as error:
+        raise ValidationError(str(error)) from error
