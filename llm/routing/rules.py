@@ -1,0 +1,255 @@
+"""Chooses the model of a request: rules first, then the score, then what the request cannot do without.
+
+Invariant: pure and under a millisecond; a request that names a model gets that model; a model without a price, outside
+the key's allow-list or too small for the request is never chosen; every choice carries its reasons.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from billing.prices import ModelUnpriced
+from llm.catalog import TIERS, Catalog, Target
+from llm.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound
+from llm.routing.decision import Considered, Route, Step
+from llm.routing.facts import RouteFacts
+from llm.routing.pressure import press
+from llm.routing.signals import Score, prior
+from llm.routing.tasks import task_of
+from tenants.outcomes import ModelNotAllowed
+from tenants.policy import Policy
+
+SIMPLE_BELOW: Final = -0.35  # score; about the easier third of what support desks are asked
+COMPLEX_FROM: Final = 0.15  # score; about the harder quarter of the public questions
+LONG_INPUT_TOKENS: Final = 16_000  # beyond, the simple tier loses what stands in the middle
+
+ScoreProvider = Callable[[RouteFacts], Score]
+
+
+def score_by_prior(facts: RouteFacts) -> Score:
+    """The score every tenant starts with; a learned router takes its place by being passed as `score`."""
+    return prior(facts.ask)
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """The models on offer to one request, and the three questions routing asks about each.
+
+    `count(model)` is the request's input tokens, `cost_of(target, input_tokens, output_tokens)` its price in USD
+    (raises ModelUnpriced), `is_allowed(model)` the key's allow-list; `kinds` the protocols the endpoint can speak.
+    """
+
+    catalog: Catalog
+    count: Callable[[str], int]
+    cost_of: Callable[[Target, int, int], Decimal]
+    is_allowed: Callable[[str], bool]
+    kinds: frozenset[str] = frozenset({"openai", "anthropic"})
+
+
+def route(
+    facts: RouteFacts,
+    *,
+    policy: Policy,
+    market: Market,
+    used_percent: float | None = None,
+    score: ScoreProvider = score_by_prior,
+) -> Route:
+    """Choose a model, or raise ModelNotFound, ModelNotAllowed, ModelUnpriced, ContextLengthExceeded, InvalidRequest.
+
+    `used_percent` is the used share of the request's tightest budget, None where it has none.
+    """
+    if facts.is_automatic:
+        return _automatic(facts, policy=policy, market=market, used_percent=used_percent, score=score)
+    return _named(facts, policy=policy, market=market, used_percent=used_percent)
+
+
+def output_limit(target: Target, *, facts: RouteFacts, policy: Policy, input_tokens: int) -> int:
+    """The `max_tokens` to send: what was asked for, else the tier's default bounded by the model and its window."""
+    if facts.max_output_tokens is not None:
+        return facts.max_output_tokens
+    default = policy.default_max_tokens.for_tier(target.tier)
+    return max(1, min(default, target.max_output_tokens, target.context_window - input_tokens))
+
+
+def _named(facts: RouteFacts, *, policy: Policy, market: Market, used_percent: float | None) -> Route:
+    target = market.catalog.find(facts.model_asked)
+    if not market.is_allowed(target.model):
+        raise ModelNotAllowed(f"This key may not use the model '{target.model}'.", param="model")
+    input_tokens = market.count(target.model)
+    limit = output_limit(target, facts=facts, policy=policy, input_tokens=input_tokens)
+    cost = market.cost_of(target, input_tokens, limit * facts.answers)
+    steps = [Step("named model", target.tier, "the request names its model")]
+    if target.tier:
+        pressed = press(target.tier, rules=policy.pressure, used_percent=used_percent, is_named=True)
+        if pressed.why:
+            steps.append(Step("budget pressure", pressed.tier, pressed.why))
+            return _choose(
+                facts, pressed.tier, policy=policy, market=market, steps=steps, undisturbed=target.tier
+            )
+    if input_tokens >= target.context_window:
+        raise ContextLengthExceeded(
+            f"The request has {input_tokens} tokens; '{target.model}' takes {target.context_window}.",
+            param="messages",
+        )
+    understudies = [
+        _consider(facts, one, policy=policy, market=market)
+        for one in _named_fallbacks(target, market.catalog)
+    ]
+    return Route(
+        tier=target.tier,
+        target=target,
+        reason="named model",
+        max_tokens=limit,
+        fallbacks=tuple(one.target for one in understudies if not one.rejected),
+        considered=(Considered(target, cost), *understudies),
+        steps=tuple(steps),
+    )
+
+
+def _named_fallbacks(target: Target, catalog: Catalog) -> Iterator[Target]:
+    """The models the operator declared to stand in for this one, those that are active."""
+    return (catalog.targets[name] for name in target.fallbacks if name in catalog.targets)
+
+
+def _automatic(
+    facts: RouteFacts, *, policy: Policy, market: Market, used_percent: float | None, score: ScoreProvider
+) -> Route:
+    if facts.declared_tier and facts.declared_tier not in TIERS:
+        raise ModelNotFound(f"'{facts.model_asked}' is not a tier: {', '.join(TIERS)}.", param="model")
+    judged: Score | None = None
+    if facts.declared_tier:
+        steps = [Step("declared tier", facts.declared_tier, "declared tier")]
+    elif not policy.routing.enabled:
+        steps = [Step("default tier", policy.routing.default_tier, "routing is off: default tier")]
+    else:
+        judged = score(facts)
+        steps = [_judge(facts, judged, default_tier=policy.routing.default_tier)]
+        longest = max(
+            (market.count(target.model) for target in market.catalog.in_tier(steps[0].tier)), default=0
+        )
+        if steps[0].tier == TIERS[0] and longest > LONG_INPUT_TOKENS:
+            steps.append(Step("long context", TIERS[1], f"long input: {longest} tokens"))
+    tier = steps[-1].tier
+    pressed = press(tier, rules=policy.pressure, used_percent=used_percent)
+    if pressed.why:
+        steps.append(Step("budget pressure", pressed.tier, pressed.why))
+    undisturbed = tier if pressed.why else ""
+    return _choose(
+        facts, pressed.tier, policy=policy, market=market, steps=steps, undisturbed=undisturbed, score=judged
+    )
+
+
+def _judge(facts: RouteFacts, score: Score, *, default_tier: str) -> Step:
+    """The tier of the work itself: a task pattern where one is sure, else the score."""
+    task = task_of(facts.ask)
+    if task.tier == "complex" or (task.tier == "simple" and score.value < COMPLEX_FROM):
+        return Step("task pattern", task.tier, f"task: {task.name}")
+    if score.value < SIMPLE_BELOW:
+        return Step("score", "simple", f"score {score.value:.2f}, below {SIMPLE_BELOW}: light work")
+    if score.value >= COMPLEX_FROM:
+        return Step("score", "complex", f"score {score.value:.2f}, from {COMPLEX_FROM}: hard work")
+    return Step("score", default_tier, f"score {score.value:.2f}, in the middle: default tier")
+
+
+def _choose(
+    facts: RouteFacts,
+    tier: str,
+    *,
+    policy: Policy,
+    market: Market,
+    steps: list[Step],
+    undisturbed: str,
+    score: Score | None = None,
+) -> Route:
+    """The cheapest capable model of the tier; where it has none, of the next tier up, and only then of one below."""
+    considered = [
+        _consider(facts, target, policy=policy, market=market)
+        for target in market.catalog
+        if target.tier and target.model_kind == "chat"
+    ]
+    by_tier = {name: _cheapest_first(one for one in considered if one.target.tier == name) for name in TIERS}
+    position = TIERS.index(tier)
+    order = (*TIERS[position:], *reversed(TIERS[:position]))
+    found = next((name for name in order if by_tier[name]), "")
+    if not found:
+        raise _no_model(facts, considered)
+    if found != tier:
+        steps.append(
+            Step("hard constraint", found, f"no {tier} model can serve it ({_why_not(considered, tier)})")
+        )
+    chosen = by_tier[found][0].target
+    # while a budget presses, a provider's failure must not lift the work above the tier it was lowered to
+    above = () if undisturbed else TIERS[TIERS.index(found) + 1 :]
+    understudies = [*by_tier[found][1:], *(one for name in above for one in by_tier[name])]
+    return Route(
+        tier=found,
+        target=chosen,
+        reason=steps[-1].detail,
+        max_tokens=output_limit(chosen, facts=facts, policy=policy, input_tokens=market.count(chosen.model)),
+        fallbacks=tuple(one.target for one in understudies),
+        considered=tuple(considered),
+        steps=tuple(steps),
+        score=score,
+        tier_without_pressure=undisturbed,
+    )
+
+
+def _cheapest_first(considered: Iterable[Considered]) -> list[Considered]:
+    eligible = [one for one in considered if not one.rejected]
+    return sorted(eligible, key=lambda one: (one.cost_usd, one.target.model))
+
+
+def _consider(facts: RouteFacts, target: Target, *, policy: Policy, market: Market) -> Considered:
+    """Whether a model could serve the request, and what it would cost there."""
+    rejected = _hard_constraint(facts, target, policy=policy, market=market)
+    if rejected:
+        return Considered(target, None, rejected)
+    input_tokens = market.count(target.model)
+    expected = output_limit(target, facts=facts, policy=policy, input_tokens=input_tokens) * facts.answers
+    try:
+        return Considered(target, market.cost_of(target, input_tokens, expected))
+    except ModelUnpriced:
+        return Considered(target, None, "unpriced")
+
+
+def _hard_constraint(facts: RouteFacts, target: Target, *, policy: Policy, market: Market) -> str:
+    """Why the model cannot serve the request; empty if it can."""
+    if not market.is_allowed(target.model):
+        return "not allowed to this key"
+    if target.kind not in market.kinds:
+        return f"the endpoint does not speak to {target.kind}"
+    missing = sorted(facts.needs - target.capabilities)
+    if missing:
+        return f"lacks {', '.join(missing)}"
+    output = facts.max_output_tokens
+    if output is not None and output > target.max_output_tokens:
+        return f"answers with at most {target.max_output_tokens} tokens"
+    expected = output or min(policy.default_max_tokens.for_tier(target.tier), target.max_output_tokens)
+    if market.count(target.model) + expected > target.context_window:
+        return f"context window of {target.context_window} tokens"
+    return ""
+
+
+def _why_not(considered: Iterable[Considered], tier: str) -> str:
+    reasons = sorted({one.rejected for one in considered if one.target.tier == tier})
+    return "; ".join(reasons) or "none is offered"
+
+
+def _no_model(facts: RouteFacts, considered: list[Considered]) -> Exception:
+    """The outcome that tells the client what stood in the way of every model."""
+    reasons = {one.rejected for one in considered}
+    if not reasons:
+        return ModelNotFound("No model is offered for automatic routing here.", param="model")
+    if reasons == {"unpriced"}:
+        return ModelUnpriced("No model that may serve this request has a price.", param="model")
+    if reasons == {"not allowed to this key"}:
+        return ModelNotAllowed(
+            "This key may not use any model that automatic routing could choose.", param="model"
+        )
+    if any(reason.startswith("context window") for reason in reasons):
+        return ContextLengthExceeded(
+            "The request is longer than every model that could serve it takes.", param="messages"
+        )
+    detail = "; ".join(f"{one.target.model}: {one.rejected}" for one in considered)
+    return InvalidRequest(f"No model can serve this request ({detail}).", param="model")
