@@ -1,0 +1,26 @@
+"""`manage.py demo`: drives the main job once through the official SDKs and prints what each call cost and saved."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from config.demonstration import Demonstration, DemonstrationFailed
+
+
+class Command(BaseCommand):
+    help = "Drive the demo tenant once through the OpenAI and Anthropic SDKs, and show what each call cost and saved."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--facts", default=str(Path(settings.PURSER_HOME) / "demo.json"), help="where `make run` wrote its addresses")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        facts = Path(options["facts"])
+        if not facts.exists():
+            raise CommandError(f"{facts} is not there: start the product first, with `make run`.")
+        try:
+            Demonstration(json.loads(facts.read_text())).run()
+        except DemonstrationFailed as error:
+            raise CommandError(str(error)) from error
