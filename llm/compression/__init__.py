@@ -1,0 +1,1 @@
+"""Shorter prompts that mean the same: JSON, whitespace, duplicates, old history. Pure functions."""
