@@ -11,7 +11,7 @@ import secrets
 from dataclasses import dataclass
 
 PREFIX = "psr_"
-_OURS = re.compile(r"psr_(?P<public_id>[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{32,})")
+_OURS = re.compile(r"psr_(?P<public_id>x?[0-9a-f]{16})_(?P<secret>[A-Za-z0-9_-]{32,})")
 _HASH_DOMAIN = b"purser.api-key\0"  # the public id of a foreign key must not be a prefix of its hash
 
 
@@ -32,7 +32,8 @@ def mint(public_id: str | None = None) -> MintedKey:
 
 
 def public_id_of(clear: str) -> str:
-    """The id to find a key by. A key that is not in our format is found by a digest of itself."""
+    """The id to find a key by. A key that is not in our format is found by a digest of itself, behind an x;
+    once it is rotated, its new secrets carry that id in our format."""
     if match := _OURS.fullmatch(clear):
         return match["public_id"]
     return "x" + hashlib.sha256(clear.encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -156,7 +156,8 @@ class EnableRLS(_Statements):
         own = f"{self.column} = nullif(current_setting('{TENANT_SETTING}', true), '')::bigint"
         return [
             f'ALTER TABLE "{self.table}" ENABLE ROW LEVEL SECURITY',
-            f'CREATE POLICY tenant_isolation ON "{self.table}" TO {APP_ROLE} USING ({own}) WITH CHECK ({own})',
+            f'CREATE POLICY tenant_isolation ON "{self.table}" TO {APP_ROLE} '
+            f"USING ({own}) WITH CHECK ({own})",
         ]
 
     def backwards(self) -> list[str]:

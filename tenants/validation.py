@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
-RATE_LIMIT_NAMES = ("rpm", "tpm", "concurrency")
+from tenants.policy import parse_policy, parse_rate_limits
 
 
 def validate_timezone(value: str) -> None:
@@ -23,13 +23,10 @@ def validate_timezone(value: str) -> None:
 
 def validate_rate_limits(value: Any) -> None:
     """`{"rpm": int, "tpm": int, "concurrency": int}`, each optional: no entry, no limit."""
-    if not isinstance(value, dict):
-        raise ValidationError('must be an object such as {"rpm": 600}')
-    for name, limit in value.items():
-        if name not in RATE_LIMIT_NAMES:
-            raise ValidationError(f"{name!r} is not a limit; known are {', '.join(RATE_LIMIT_NAMES)}")
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise ValidationError(f"{name} must be a whole number above 0, not {limit!r}")
+    try:
+        parse_rate_limits(value)
+    except ValueError as error:
+        raise ValidationError(str(error)) from error
 
 
 def validate_models(value: Any) -> None:
@@ -51,8 +48,6 @@ def validate_ip_allow_list(value: Any) -> None:
 
 def validate_policy(value: Any) -> None:
     """A tenant's policy, as `policy.parse_policy` reads it."""
-    from tenants.policy import parse_policy
-
     try:
         parse_policy(value)
     except ValueError as error:

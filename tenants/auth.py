@@ -1,0 +1,168 @@
+"""From the key a request carries to the principal behind it.
+
+Invariant: nobody learns more from a refusal than they proved. Only who holds the right secret is told that
+the key is revoked or expired, the tenant suspended or the address wrong; everybody else hears "invalid".
+The clock is read for every request, so that an expiry needs no message.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Protocol, TypeVar
+
+from config import resources
+from tenants import keys
+from tenants.config_feed import ConfigFeed, config_feed
+from tenants.outcomes import ExpiredApiKey, InvalidApiKey, IpNotAllowed, RevokedApiKey, TenantSuspended
+from tenants.principal import Principal
+from tenants.snapshot import KeyFacts, SnapshotCache, TenantFacts, TenantNotFound
+
+TENANT_OF_KEY = "SELECT tenants_tenant_of_key(%s)"
+_LONGEST_KEY = 512
+
+
+class HasTenant(Protocol):
+    """A snapshot: whatever holds the tenant's facts."""
+
+    @property
+    def tenant(self) -> TenantFacts: ...
+
+
+Snapshot = TypeVar("Snapshot", bound=HasTenant)
+
+
+class KeyDirectory:
+    """Which tenant a public id belongs to. That never changes, so a hit stays; it proves nothing, because
+    the tenant's snapshot decides. Ids nobody issued are remembered for seconds, and few of them, so that
+    neither a client with a wrong key nor an attacker with many costs more than a bounded memory."""
+
+    def __init__(
+        self, *, feed: ConfigFeed = config_feed, max_known: int = 100_000, max_unknown: int = 10_000
+    ) -> None:
+        self._feed = feed
+        self._max_known, self._max_unknown = max_known, max_unknown
+        self._known: OrderedDict[str, int] = OrderedDict()
+        self._unknown: OrderedDict[str, float] = OrderedDict()
+        self._changes_heard = 0
+        feed.subscribe(self._hear)
+
+    async def tenant_of(self, public_id: str) -> int:
+        """The tenant's id; raises InvalidApiKey when nobody issued such a key."""
+        if (tenant_id := self._known.get(public_id)) is not None:
+            return tenant_id
+        if time.monotonic() < self._unknown.get(public_id, 0.0):
+            raise invalid_key()
+        changes_heard = self._changes_heard
+        async with resources.db.connection() as connection:
+            row = await (await connection.execute(TENANT_OF_KEY, (public_id,))).fetchone()
+        if row is None or row[0] is None:
+            if changes_heard == self._changes_heard:  # otherwise it may have been issued meanwhile
+                self._unknown[public_id] = time.monotonic() + (5.0 if self._feed.is_listening else 1.0)
+                _trim(self._unknown, self._max_unknown)
+            raise invalid_key()
+        self._known[public_id] = row[0]
+        _trim(self._known, self._max_known)
+        return int(row[0])
+
+    def forget(self, public_id: str) -> None:
+        """Drop an id whose tenant does not know it any more."""
+        self._known.pop(public_id, None)
+
+    def _hear(self, payload: str) -> None:
+        self._changes_heard += 1
+        self._unknown.clear()  # the change may have been a new key
+
+
+directory = KeyDirectory()
+
+
+def credentials_of(headers: Mapping[str, str]) -> str:
+    """The clear key of a request, or ''. Everything after `Bearer ` is the key, spaces included; without
+    an Authorization of that scheme it is `x-api-key`. `headers` must look names up without regard to case."""
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and credentials.strip():
+        return credentials.strip()
+    return headers.get("x-api-key", "").strip()
+
+
+async def identify(
+    clear_key: str,
+    *,
+    client_ip: str,
+    snapshots: SnapshotCache[Snapshot],
+    directory: KeyDirectory = directory,
+    at: datetime | None = None,
+) -> tuple[Principal, Snapshot]:
+    """The principal behind a key, and the tenant's snapshot for the rest of the request.
+
+    Costs no I/O when the key has been seen by this process. Raises InvalidApiKey, RevokedApiKey,
+    ExpiredApiKey (401), TenantSuspended, IpNotAllowed (403).
+    """
+    if not clear_key:
+        raise InvalidApiKey("No API key: send one as 'Authorization: Bearer ...' or 'x-api-key: ...'.")
+    if len(clear_key) > _LONGEST_KEY:
+        raise invalid_key()
+    public_id = keys.public_id_of(clear_key)
+    try:
+        snapshot = await snapshots.get(await directory.tenant_of(public_id))
+    except TenantNotFound:
+        directory.forget(public_id)
+        raise invalid_key() from None
+    tenant = snapshot.tenant
+    key = tenant.keys.get(public_id)
+    if key is None:
+        directory.forget(public_id)
+        raise invalid_key()
+    check_key(key, clear_key=clear_key, tenant=tenant, client_ip=client_ip, at=at or datetime.now(UTC))
+    principal = Principal(
+        tenant_id=tenant.id,
+        tenant_slug=tenant.slug,
+        key_id=key.id,
+        key_name=key.name,
+        key_public_id=key.public_id,
+        models=key.models,
+        tenant_limits=tenant.rate_limits,
+        key_limits=key.rate_limits,
+        user_limits=tenant.policy.user_rate_limits,
+    )
+    return principal, snapshot
+
+
+def check_key(key: KeyFacts, *, clear_key: str, tenant: TenantFacts, client_ip: str, at: datetime) -> None:
+    """Raise the outcome that keeps this key from being used here and now, if there is one. Pure."""
+    if not keys.matches(clear_key, key.secret_hash):
+        if key.previous_secret_hash is None or not keys.matches(clear_key, key.previous_secret_hash):
+            raise invalid_key()
+        if key.previous_expires_at is None or at >= key.previous_expires_at:
+            raise ExpiredApiKey("This API key was rotated and its former secret has ended; use the new one.")
+    if key.revoked_at is not None:
+        raise RevokedApiKey(f"The API key '{key.name}' was revoked.")
+    if key.expires_at is not None and at >= key.expires_at:
+        raise ExpiredApiKey(f"The API key '{key.name}' expired on {key.expires_at:%Y-%m-%d %H:%M} UTC.")
+    if tenant.status != "active":
+        raise TenantSuspended(f"The tenant '{tenant.slug}' is {tenant.status}.")
+    if key.networks and not _is_inside(client_ip, key):
+        raise IpNotAllowed(
+            f"The API key '{key.name}' may not be used from {client_ip or 'an unknown address'}."
+        )
+
+
+def invalid_key() -> InvalidApiKey:
+    """The one answer to every key that is not good."""
+    return InvalidApiKey("The API key is not valid.")
+
+
+def _is_inside(client_ip: str, key: KeyFacts) -> bool:
+    try:
+        address = ip_address(client_ip.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:10.0.0.1 is 10.0.0.1
+    return any((mapped or address) in network for network in key.networks)
+
+
+def _trim(entries: "OrderedDict[str, int] | OrderedDict[str, float]", limit: int) -> None:
+    while len(entries) > limit:
+        entries.popitem(last=False)

@@ -1,0 +1,169 @@
+"""The life of an API key: issue, rotate, expire, revoke.
+
+Invariant: a clear key leaves this module once, in the return value of the verb that made it, and is never
+stored; every verb is one transaction and one history row that says who and why. The tables' triggers tell
+every worker, so that a change counts within a second.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils.timezone import now
+
+from tenants import keys
+from tenants.models import ApiKey, Tenant
+from tenants.tenancy import record_author
+
+DEFAULT_GRACE = timedelta(hours=24)
+SHORTEST_GIVEN_SECRET = 12
+
+
+class KeyRevoked(Exception):
+    """A revoked key stays revoked."""
+
+
+@transaction.atomic
+def issue_key(
+    tenant: Tenant,
+    *,
+    name: str,
+    models: Sequence[str] = ("*",),
+    ip_allow_list: Sequence[str] = (),
+    rate_limits: dict[str, Any] | None = None,
+    expires_at: datetime | None = None,
+    secret: str | None = None,
+    acting_user: AbstractBaseUser | None = None,
+) -> tuple[ApiKey, str]:
+    """Make a key and return it with its clear text, the only time it is seen.
+
+    `secret` brings a key from elsewhere (a configuration file); without it one is minted. Raises
+    ValidationError for bad arguments, a short secret, or a name or secret that is in use.
+    """
+    clear = _given(secret) if secret is not None else keys.mint().clear
+    key = ApiKey(
+        tenant=tenant,
+        name=name,
+        public_id=keys.public_id_of(clear),
+        secret_hash=keys.hash_secret(clear),
+        models=list(models),
+        ip_allow_list=list(ip_allow_list),
+        rate_limits=dict(rate_limits or {}),
+        expires_at=expires_at,
+    )
+    key.full_clean()
+    record_author(key, acting_user=acting_user, reason="issued")
+    key.save()
+    return key, clear
+
+
+@transaction.atomic
+def rotate_key(
+    key: ApiKey,
+    *,
+    grace: timedelta = DEFAULT_GRACE,
+    at: datetime | None = None,
+    acting_user: AbstractBaseUser | None = None,
+) -> str:
+    """Give the key a new secret and return it in clear; the former one stays good until the grace is over.
+
+    A rotation during a grace ends the older secret at once: at most two are ever good.
+    """
+    current = _locked(key)
+    minted = keys.mint(current.public_id)
+    current.previous_secret_hash = current.secret_hash
+    current.previous_expires_at = (at or now()) + grace
+    current.secret_hash = minted.secret_hash
+    _save(
+        current,
+        ["secret_hash", "previous_secret_hash", "previous_expires_at"],
+        acting_user=acting_user,
+        reason=f"rotated, former secret good until {current.previous_expires_at:%Y-%m-%d %H:%M:%S} UTC",
+    )
+    key.refresh_from_db()
+    return minted.clear
+
+
+@transaction.atomic
+def replace_secret(key: ApiKey, *, secret: str, acting_user: AbstractBaseUser | None = None) -> bool:
+    """Give the key this secret, effective at once and without a grace. False if it has it already."""
+    current = _locked(key)
+    clear = _given(secret)
+    if keys.matches(clear, bytes(current.secret_hash)):
+        return False
+    current.public_id = keys.public_id_of(clear)
+    current.secret_hash = keys.hash_secret(clear)
+    current.previous_secret_hash = current.previous_expires_at = None
+    current.full_clean(exclude=["tenant"])
+    _save(
+        current,
+        ["public_id", "secret_hash", "previous_secret_hash", "previous_expires_at"],
+        acting_user=acting_user,
+        reason="secret replaced",
+    )
+    key.refresh_from_db()
+    return True
+
+
+@transaction.atomic
+def end_grace(key: ApiKey, *, acting_user: AbstractBaseUser | None = None) -> bool:
+    """End the former secret of a rotation now. False if none was good."""
+    current = _locked(key)
+    if current.previous_secret_hash is None:
+        return False
+    current.previous_secret_hash = current.previous_expires_at = None
+    _save(
+        current,
+        ["previous_secret_hash", "previous_expires_at"],
+        acting_user=acting_user,
+        reason="former secret ended",
+    )
+    key.refresh_from_db()
+    return True
+
+
+@transaction.atomic
+def expire_key(key: ApiKey, *, at: datetime | None, acting_user: AbstractBaseUser | None = None) -> None:
+    """Have the key end at a moment; None lets it live on."""
+    current = _locked(key)
+    current.expires_at = at
+    reason = f"expires {at:%Y-%m-%d %H:%M:%S %Z}" if at else "expires never"
+    _save(current, ["expires_at"], acting_user=acting_user, reason=reason)
+    key.refresh_from_db()
+
+
+@transaction.atomic
+def revoke_key(key: ApiKey, *, reason: str = "", acting_user: AbstractBaseUser | None = None) -> bool:
+    """Refuse the key from now on, for good. False if it was revoked already."""
+    current = ApiKey.objects.select_for_update().get(pk=key.pk)
+    if current.revoked_at is None:
+        current.revoked_at = now()
+        _save(current, ["revoked_at"], acting_user=acting_user, reason=reason or "revoked")
+        changed = True
+    else:
+        changed = False
+    key.refresh_from_db()
+    return changed
+
+
+def _given(secret: str) -> str:
+    clear = secret.strip()
+    if len(clear) < SHORTEST_GIVEN_SECRET:
+        raise ValidationError({"secret": f"must have at least {SHORTEST_GIVEN_SECRET} characters"})
+    return clear
+
+
+def _locked(key: ApiKey) -> ApiKey:
+    # The lock makes two rotations at once follow each other, so that none loses the other's secret.
+    current = ApiKey.objects.select_for_update().get(pk=key.pk)
+    if current.revoked_at is not None:
+        raise KeyRevoked(f"key {current} is revoked")
+    return current
+
+
+def _save(key: ApiKey, fields: list[str], *, acting_user: AbstractBaseUser | None, reason: str) -> None:
+    record_author(key, acting_user=acting_user, reason=reason)
+    key.save(update_fields=fields)

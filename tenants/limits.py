@@ -1,0 +1,281 @@
+"""How fast a tenant, a key and an end user may call: requests and tokens a minute, calls at one time.
+
+Invariant: a call is counted in all of its scopes or in none, in one round trip to Redis; money is never
+counted here. Redis is disposable: when it does not answer, each process counts for itself, and finds out in
+the background when Redis is back, so that no request waits for it twice.
+"""
+
+import asyncio
+import math
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from hashlib import sha256
+from typing import Literal, TypeVar
+
+import structlog
+import uuid_utils
+from redis.exceptions import RedisError
+
+from config import resources
+from tenants.outcomes import RateLimitExceeded
+from tenants.policy import RateLimits
+from tenants.principal import Principal
+from tenants.rate_windows import (
+    SLOT_SECONDS,
+    WINDOW_SECONDS,
+    Counted,
+    ProcessWindows,
+    RedisWindows,
+    Refused,
+    Scope,
+    slots_key,
+)
+
+_ANSWER_SECONDS = 0.25
+_PROBE_SECONDS = 0.5
+_UNITS = {
+    "requests": "requests per minute",
+    "tokens": "tokens per minute",
+    "concurrency": "calls at one time",
+}
+
+Result = TypeVar("Result")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """The scarcest room left on one meter over all scopes, for the rate-limit headers."""
+
+    limit: int
+    remaining: int
+    reset_seconds: float
+
+
+@dataclass(slots=True)
+class Slot:
+    """A call that was let through. Hand it to `release` exactly when the call is over; twice does no harm."""
+
+    id: str
+    scopes: tuple[Scope, ...]
+    tokens: int
+    window: int
+    is_shared: bool
+    requests_left: Allowance | None = None
+    tokens_left: Allowance | None = None
+    is_released: bool = field(default=False, compare=False)
+
+    def headers(self, style: Literal["openai", "anthropic"] = "openai") -> dict[str, str]:
+        """The rate-limit headers of the API that was called; empty when nothing is limited."""
+        return rate_limit_headers(self.requests_left, self.tokens_left, style=style)
+
+
+class Limiter:
+    """The limits of one process. Use the module's `acquire`, `true_up`, `release`; tests make their own."""
+
+    def __init__(self) -> None:
+        self._local = ProcessWindows()
+        self._shared: RedisWindows | None = None
+        self._shared_redis: object = None
+        self._is_redis_away = False
+        self._probe: asyncio.Task[None] | None = None  # kept, because the loop holds tasks only weakly
+        self._open: dict[str, Slot] = {}
+
+    async def acquire(self, principal: Principal, *, tokens: int, user: str = "") -> Slot:
+        """Count a call of `tokens` (an estimate; see `true_up`) or raise RateLimitExceeded.
+
+        No I/O when nothing is limited; otherwise one round trip.
+        """
+        scopes = scopes_of(principal, user=user)
+        slot_id = uuid_utils.uuid7().hex
+        if not scopes:
+            return Slot(id=slot_id, scopes=(), tokens=tokens, window=0, is_shared=False)
+        outcome, is_shared = await self._count(scopes, slot_id=slot_id, tokens=tokens)
+        if isinstance(outcome, Refused):
+            raise refusal(outcome, scopes[outcome.index], tokens=tokens)
+        slot = Slot(
+            id=slot_id,
+            scopes=scopes,
+            tokens=tokens,
+            window=outcome.window,
+            is_shared=is_shared,
+            requests_left=_scarcest(scopes, outcome, "requests"),
+            tokens_left=_scarcest(scopes, outcome, "tokens"),
+        )
+        if is_shared and any(scope.limits.concurrency is not None for scope in scopes):
+            self._open[slot_id] = slot
+        return slot
+
+    async def true_up(self, slot: Slot, *, tokens: int) -> None:
+        """Replace the estimate by the tokens the call really took. Never raises for want of Redis."""
+        more, slot.tokens = tokens - slot.tokens, tokens
+        scopes = tuple(scope for scope in slot.scopes if scope.limits.tpm is not None)
+        if not more or not scopes:
+            return
+        if slot.is_shared:
+            await self._try(lambda shared: shared.true_up(scopes, window=slot.window, more_tokens=more))
+        else:
+            self._local.true_up(scopes, window=slot.window, more_tokens=more)
+
+    async def release(self, slot: Slot) -> None:
+        """Free the call's concurrency slots. Idempotent; never raises for want of Redis."""
+        if slot.is_released:
+            return
+        slot.is_released = True
+        self._open.pop(slot.id, None)
+        scopes = tuple(scope for scope in slot.scopes if scope.limits.concurrency is not None)
+        if not scopes:
+            return
+        if slot.is_shared:
+            await self._try(lambda shared: shared.release(scopes, slot_id=slot.id))
+        else:
+            self._local.release(scopes, slot_id=slot.id)
+
+    async def keep_slots(self) -> None:
+        """Renew the slots of calls that go on, until cancelled: slots of a process that died run out."""
+        while True:
+            await asyncio.sleep(SLOT_SECONDS / 3)
+            await self.renew_slots()
+
+    async def renew_slots(self) -> None:
+        """Renew the open slots once, a round trip per tenant."""
+        by_tenant: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        for slot in list(self._open.values()):
+            for scope in slot.scopes:
+                if scope.limits.concurrency is not None:
+                    by_tenant[slot.scopes[0].key.partition("}")[0]][slots_key(scope)].append(slot.id)
+        for slots in by_tenant.values():
+            await self._try(partial(_renew, slots))
+
+    async def _count(
+        self, scopes: tuple[Scope, ...], *, slot_id: str, tokens: int
+    ) -> tuple[Counted | Refused, bool]:
+        outcome = await self._try(lambda shared: shared.acquire(scopes, slot_id=slot_id, tokens=tokens))
+        if outcome is not None:
+            return outcome, True
+        return self._local.acquire(scopes, slot_id=slot_id, tokens=tokens), False
+
+    async def _try(self, operation: Callable[[RedisWindows], Awaitable[Result]]) -> Result | None:
+        """The operation's result; None, at once, while Redis is away."""
+        if self._is_redis_away:
+            return None
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await operation(self._windows())
+        except (RedisError, OSError, TimeoutError) as error:
+            self._lose_redis(error)
+            return None
+
+    def _windows(self) -> RedisWindows:
+        if self._shared is None or self._shared_redis is not resources.redis:
+            self._shared, self._shared_redis = RedisWindows(resources.redis), resources.redis
+        return self._shared
+
+    def _lose_redis(self, error: Exception) -> None:
+        if self._is_redis_away:
+            return
+        self._is_redis_away = True
+        log.warning("rate_limits_per_process", error=str(error) or type(error).__name__)
+        self._probe = asyncio.create_task(self._wait_for_redis())
+
+    async def _wait_for_redis(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(_PROBE_SECONDS)
+                try:
+                    async with asyncio.timeout(_ANSWER_SECONDS):
+                        await resources.redis.ping()
+                except (RedisError, OSError, TimeoutError):
+                    continue
+                log.info("rate_limits_shared_again")
+                return
+        finally:
+            self._is_redis_away = False
+
+
+async def _renew(slots: dict[str, list[str]], shared: RedisWindows) -> None:
+    await shared.renew(slots)
+
+
+limiter = Limiter()
+acquire = limiter.acquire
+true_up = limiter.true_up
+release = limiter.release
+keep_slots = limiter.keep_slots
+
+
+def scopes_of(principal: Principal, *, user: str) -> tuple[Scope, ...]:
+    """The holders of limits a call counts for. Their keys begin with one hash tag, so that Redis Cluster
+    keeps them together; an end user's name is the client's, so it stands last and is bounded."""
+    tag = f"{{{principal.tenant_id}}}"
+    user_key = user if len(user) <= 64 else sha256(user.encode()).hexdigest()
+    candidates = (
+        Scope("tenant", f"tenant {principal.tenant_slug}", tag, principal.tenant_limits),
+        Scope("key", f"key {principal.key_name}", f"{tag}:key:{principal.key_id}", principal.key_limits),
+        Scope(
+            "user", f"user {user}", f"{tag}:user:{user_key}", principal.user_limits if user else RateLimits()
+        ),
+    )
+    return tuple(scope for scope in candidates if scope.limits)
+
+
+def refusal(refused: Refused, scope: Scope, *, tokens: int) -> RateLimitExceeded:
+    """The error for a refused call: which limit, whose, and until when."""
+    limits = {
+        "requests": scope.limits.rpm,
+        "tokens": scope.limits.tpm,
+        "concurrency": scope.limits.concurrency,
+    }
+    limit = limits[refused.meter] or 0
+    whose = f"The limit of {scope.name} is {limit:,} {_UNITS[refused.meter]}"
+    if refused.wait_seconds < 0:
+        return RateLimitExceeded(
+            f"{whose}; this call alone needs {tokens:,} tokens.", headers={"x-should-retry": "false"}
+        )
+    retry_after_seconds = max(1, math.ceil(refused.wait_seconds))
+    allowance = Allowance(limit, max(0, int(limit - refused.used)), refused.wait_seconds)
+    requests = allowance if refused.meter == "requests" else None
+    spent = allowance if refused.meter == "tokens" else None
+    return RateLimitExceeded(
+        f"{whose}; {math.ceil(refused.used):,} are used. Try again in {retry_after_seconds} s.",
+        retry_after_seconds=retry_after_seconds,
+        headers=rate_limit_headers(requests, spent, style="openai"),
+    )
+
+
+def rate_limit_headers(
+    requests: Allowance | None, tokens: Allowance | None, *, style: Literal["openai", "anthropic"]
+) -> dict[str, str]:
+    """The headers either API's SDKs know."""
+    headers: dict[str, str] = {}
+    for meter, allowance in (("requests", requests), ("tokens", tokens)):
+        if allowance is None:
+            continue
+        if style == "anthropic":
+            resets_at = datetime.now(UTC) + timedelta(seconds=allowance.reset_seconds)
+            headers[f"anthropic-ratelimit-{meter}-limit"] = str(allowance.limit)
+            headers[f"anthropic-ratelimit-{meter}-remaining"] = str(allowance.remaining)
+            headers[f"anthropic-ratelimit-{meter}-reset"] = f"{resets_at:%Y-%m-%dT%H:%M:%SZ}"
+        else:
+            headers[f"x-ratelimit-limit-{meter}"] = str(allowance.limit)
+            headers[f"x-ratelimit-remaining-{meter}"] = str(allowance.remaining)
+            headers[f"x-ratelimit-reset-{meter}"] = f"{allowance.reset_seconds:.3f}s"
+    return headers
+
+
+def _scarcest(
+    scopes: tuple[Scope, ...], counted: Counted, meter: Literal["requests", "tokens"]
+) -> Allowance | None:
+    allowances = []
+    for scope, usage in zip(scopes, counted.usages, strict=True):
+        limit = scope.limits.rpm if meter == "requests" else scope.limits.tpm
+        used = usage.requests if meter == "requests" else usage.tokens
+        if limit is not None:
+            # All of it is back when this minute and the share of it in the next one have gone by.
+            reset_seconds = 2 * WINDOW_SECONDS - counted.elapsed_seconds
+            allowances.append(Allowance(limit, max(0, int(limit - used)), reset_seconds))
+    return min(allowances, key=lambda allowance: allowance.remaining / allowance.limit, default=None)

@@ -1,0 +1,168 @@
+"""A tenant's policy: which steps of the pipeline run for it, and how.
+
+Invariant: a `Policy` is frozen and complete. What the tenant's JSON leaves out has the default written
+here, and what it says wrongly is refused with the path of the field: no step of the pipeline checks again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import field
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal, TypeVar
+
+import pydantic_core
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from tenants.wording import sentence_about
+
+Tier = Literal["simple", "standard", "complex"]
+SemanticMode = Literal["off", "dry_run", "static", "bounded"]
+Share = Literal["user", "key", "tenant"]
+Percent = Annotated[int | float, Field(gt=0, le=1000)]
+
+_Parsed = TypeVar("_Parsed")
+_CONFIG = ConfigDict(extra="forbid", strict=True)
+
+
+class InvalidPolicy(ValueError):
+    """A policy that says something wrong. `path` leads to the field, `problem` says what is wrong with it."""
+
+    def __init__(self, path: tuple[str | int, ...], problem: str) -> None:
+        super().__init__(f"{_dotted(path)}: {problem}")
+        self.path, self.problem = path, problem
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class RateLimits:
+    """Requests and tokens a minute, and calls at one time; None is no limit."""
+
+    rpm: int | None = Field(default=None, ge=1)
+    tpm: int | None = Field(default=None, ge=1)
+    concurrency: int | None = Field(default=None, ge=1)
+
+    def __bool__(self) -> bool:
+        return self.rpm is not None or self.tpm is not None or self.concurrency is not None
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class CachePolicy:
+    """What may be answered from memory. `threshold` is the tenant's own choice, for static mode only; in
+    bounded mode the cache finds the threshold that keeps wrong answers under `max_error_rate`."""
+
+    exact: bool = True
+    ttl_seconds: int = Field(default=86_400, ge=1, le=31_536_000)
+    max_entries: int = Field(default=10_000, ge=1, le=10_000_000)
+    semantic: SemanticMode = "bounded"
+    max_error_rate: float = Field(default=0.02, gt=0, lt=1)
+    threshold: float = Field(default=0.95, gt=0, le=1)
+    share: Share = "tenant"
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class RoutingPolicy:
+    """Whether `auto` chooses a tier, and the tier of a request no rule speaks for."""
+
+    enabled: bool = True
+    default_tier: Tier = "standard"
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class CompressionPolicy:
+    """Whether prompts are shortened, and by which means. `history_turns` 0 keeps the whole history."""
+
+    enabled: bool = False
+    json: bool = True
+    whitespace: bool = True
+    duplicates: bool = True
+    history_turns: int = Field(default=0, ge=0, le=10_000)
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class PressureRule:
+    """From this share of a budget on, work of tier `demote` goes one tier down, or all work to `only`."""
+
+    at_percent: Percent
+    demote: Literal["standard", "complex"] | None = None
+    only: Tier | None = None
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> "PressureRule":
+        if (self.demote is None) == (self.only is None):
+            raise ValueError("needs exactly one of demote and only")
+        return self
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class DefaultMaxTokens:
+    """The `max_tokens` a request gets that sends none, by tier."""
+
+    simple: int = Field(default=512, ge=1, le=10_000_000)
+    standard: int = Field(default=2_048, ge=1, le=10_000_000)
+    complex: int = Field(default=4_096, ge=1, le=10_000_000)
+
+    def for_tier(self, tier: str) -> int:
+        """A model outside the tiers gets what a standard one gets."""
+        if tier == "simple":
+            return self.simple
+        return self.complex if tier == "complex" else self.standard
+
+
+_DEFAULT_PRESSURE = (
+    PressureRule(at_percent=90, demote="complex"),
+    PressureRule(at_percent=95, only="simple"),
+)
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class Policy:
+    """Everything a tenant may decide about its requests."""
+
+    cache: CachePolicy = field(default_factory=CachePolicy)
+    routing: RoutingPolicy = field(default_factory=RoutingPolicy)
+    compression: CompressionPolicy = field(default_factory=CompressionPolicy)
+    pressure: tuple[PressureRule, ...] = _DEFAULT_PRESSURE
+    features_off_at: Mapping[str, Percent] = field(default_factory=dict)
+    default_max_tokens: DefaultMaxTokens = field(default_factory=DefaultMaxTokens)
+    user_rate_limits: RateLimits = field(default_factory=RateLimits)  # of each end user by itself
+    log_prompts: bool = False
+
+    def feature_is_off(self, feature: str, *, used_percent: float) -> bool:
+        """Whether budget pressure has switched a feature off. Names in `features_off_at` may be globs."""
+        return any(
+            used_percent >= percent and fnmatchcase(feature, pattern)
+            for pattern, percent in self.features_off_at.items()
+        )
+
+
+_POLICY = TypeAdapter(Policy)
+_RATE_LIMITS = TypeAdapter(RateLimits)
+
+
+def parse_policy(value: Mapping[str, Any] | None) -> Policy:
+    """The policy a tenant's JSON describes; raises InvalidPolicy, a ValueError naming the wrong field."""
+    return _parse(_POLICY, value, root="policy")
+
+
+def parse_rate_limits(value: Mapping[str, Any] | None) -> RateLimits:
+    """The limits a JSON object describes; raises InvalidPolicy, a ValueError naming the wrong one."""
+    return _parse(_RATE_LIMITS, value, root="rate_limits")
+
+
+def _parse(adapter: TypeAdapter[_Parsed], value: Mapping[str, Any] | None, *, root: str) -> _Parsed:
+    try:
+        document = pydantic_core.to_json({} if value is None else value)
+    except ValueError as error:
+        raise InvalidPolicy((root,), "is not plain data") from error
+    try:
+        # As JSON, where a list is the only sequence: strict, and yet tuples come out.
+        return adapter.validate_json(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InvalidPolicy((root, *first["loc"]), sentence_about(first)) from None
+
+
+def _dotted(path: tuple[str | int, ...]) -> str:
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
+    return text

@@ -1,0 +1,52 @@
+"""The caller of one request: whose key it is and what it may do.
+
+Invariant: frozen, and built only by `auth.identify`; whoever holds a Principal need not check the key again.
+"""
+
+import re
+from dataclasses import dataclass, field
+from fnmatch import translate
+
+from tenants.outcomes import ModelNotAllowed
+from tenants.policy import RateLimits
+
+
+@dataclass(frozen=True, slots=True)
+class ModelGlobs:
+    """A key's model allow-list. Names match case-sensitively; an empty list allows nothing."""
+
+    globs: tuple[str, ...]
+    _pattern: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        joined = "|".join(translate(glob) for glob in self.globs) if self.globs else r"(?!)"
+        object.__setattr__(self, "_pattern", None if "*" in self.globs else re.compile(joined))
+
+    def allow(self, model: str) -> bool:
+        return self._pattern is None or self._pattern.match(model) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls. `key_id` is the row's id, `key_public_id` what may be shown of the key."""
+
+    tenant_id: int
+    tenant_slug: str
+    key_id: int
+    key_name: str
+    key_public_id: str
+    models: ModelGlobs = field(default_factory=lambda: ModelGlobs(("*",)))
+    tenant_limits: RateLimits = field(default_factory=RateLimits)
+    key_limits: RateLimits = field(default_factory=RateLimits)
+    user_limits: RateLimits = field(default_factory=RateLimits)  # of each end user by itself
+
+    def may_use(self, model: str) -> bool:
+        """Whether the key's allow-list names the model."""
+        return self.models.allow(model)
+
+    def require_model(self, model: str) -> None:
+        """Raise ModelNotAllowed unless the key's allow-list names the model."""
+        if not self.may_use(model):
+            raise ModelNotAllowed(
+                f"The key '{self.key_name}' may not use the model '{model}'.", param="model"
+            )

@@ -1,0 +1,217 @@
+"""What a request needs to know about its tenant, in process memory.
+
+Invariant: a value is built whole, never edited, and dropped the moment the database says that the tenant
+changed. One builder runs per tenant at a time, in a thread, because it uses the ORM; a build that began
+before a change is handed to those who waited for it and is not kept.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from types import MappingProxyType
+from typing import Generic, TypeVar
+
+from django.db import close_old_connections
+from django.db.models import Q
+
+from tenants.config_feed import EVERYTHING, ConfigFeed, config_feed
+from tenants.models import ApiKey, EndUser, Tenant
+from tenants.policy import Policy, RateLimits, parse_policy, parse_rate_limits
+from tenants.principal import ModelGlobs
+
+T = TypeVar("T")
+
+# Few threads: a burst of cold tenants must not open a burst of connections.
+_builders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="snapshot")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """One API key, revoked and expired ones included, so that their owners are told so."""
+
+    id: int
+    name: str
+    public_id: str
+    secret_hash: bytes
+    previous_secret_hash: bytes | None
+    previous_expires_at: datetime | None
+    models: ModelGlobs
+    networks: tuple[IPv4Network | IPv6Network, ...]
+    rate_limits: RateLimits
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class UserFacts:
+    """What is known of an end user beyond the name."""
+
+    cost_center: str
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TenantFacts:
+    """A tenant as the pipeline sees it. `keys` is by public id; `users` is by external id and holds only
+    those with a cost centre or switched off: about the others there is nothing to say."""
+
+    id: int
+    slug: str
+    name: str
+    timezone: str
+    status: str
+    policy: Policy
+    rate_limits: RateLimits
+    keys: Mapping[str, KeyFacts]
+    users: Mapping[str, UserFacts]
+
+    @property
+    def tenant(self) -> "TenantFacts":
+        """Itself, so that a cache of bare facts serves `auth.identify` as well as one of whole snapshots."""
+        return self
+
+
+class TenantNotFound(LookupError):
+    """There is no tenant of this id, or no longer."""
+
+
+def load_tenant_facts(tenant_id: int) -> TenantFacts:
+    """Read one tenant with the ORM: three queries. Raises TenantNotFound."""
+    try:
+        tenant = Tenant.objects.get(pk=tenant_id)
+    except Tenant.DoesNotExist:
+        raise TenantNotFound(f"no tenant {tenant_id}") from None
+    known_users = EndUser.objects.filter(~Q(cost_center="") | Q(is_active=False), tenant_id=tenant_id)
+    return TenantFacts(
+        id=tenant.pk,
+        slug=tenant.slug,
+        name=tenant.name,
+        timezone=tenant.timezone,
+        status=tenant.status,
+        policy=parse_policy(tenant.policy),
+        rate_limits=parse_rate_limits(tenant.rate_limits),
+        keys=MappingProxyType(
+            {key.public_id: _key_facts(key) for key in ApiKey.objects.filter(tenant_id=tenant_id)}
+        ),
+        users=MappingProxyType(
+            {
+                external_id: UserFacts(cost_center=cost_center, is_active=is_active)
+                for external_id, cost_center, is_active in known_users.values_list(
+                    "external_id", "cost_center", "is_active"
+                )
+            }
+        ),
+    )
+
+
+@dataclass(slots=True)
+class _Entry(Generic[T]):
+    value: T
+    built_at: float
+
+
+class SnapshotCache(Generic[T]):
+    """Values by tenant id, built on demand by `build(tenant_id)` in a thread.
+
+    While the feed listens an entry lives `ttl_seconds`, otherwise one second. At most `max_entries` are
+    kept; the one used longest ago goes first.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[int], T],
+        *,
+        feed: ConfigFeed = config_feed,
+        ttl_seconds: float = 30.0,
+        unheard_ttl_seconds: float = 1.0,
+        max_entries: int = 10_000,
+    ) -> None:
+        self._build = build
+        self._feed = feed
+        self._ttl_seconds = ttl_seconds
+        self._unheard_ttl_seconds = unheard_ttl_seconds
+        self._max_entries = max_entries
+        self._entries: OrderedDict[int, _Entry[T]] = OrderedDict()
+        self._building: dict[int, asyncio.Task[T]] = {}
+        feed.subscribe(self.drop)
+
+    async def get(self, tenant_id: int) -> T:
+        """The tenant's value, from memory or built; whatever `build` raises reaches the callers."""
+        entry = self._entries.get(tenant_id)
+        if entry is not None and time.monotonic() - entry.built_at < self._lifetime():
+            self._entries.move_to_end(tenant_id)
+            return entry.value
+        task = self._building.get(tenant_id)
+        if task is None:
+            task = self._building[tenant_id] = asyncio.create_task(self._build_and_keep(tenant_id))
+            task.add_done_callback(_retrieve)
+        # Shielded: a caller that hangs up must not fail the others that wait for the same build.
+        return await asyncio.shield(task)
+
+    def drop(self, payload: str) -> None:
+        """Forget a tenant (its id as text), or everything (`*`), builds under way included."""
+        if payload == EVERYTHING:
+            self._entries.clear()
+            self._building.clear()
+        elif payload.isdigit():
+            self._entries.pop(int(payload), None)
+            self._building.pop(int(payload), None)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _lifetime(self) -> float:
+        return self._ttl_seconds if self._feed.is_listening else self._unheard_ttl_seconds
+
+    async def _build_and_keep(self, tenant_id: int) -> T:
+        task = asyncio.current_task()
+        began_at = time.monotonic()
+        try:
+            value = await asyncio.get_running_loop().run_in_executor(
+                _builders, self._build_in_thread, tenant_id
+            )
+        except BaseException:
+            if self._building.get(tenant_id) is task:
+                del self._building[tenant_id]
+            raise
+        if self._building.get(tenant_id) is task:  # otherwise the tenant changed meanwhile
+            del self._building[tenant_id]
+            self._entries[tenant_id] = _Entry(value, began_at)
+            self._entries.move_to_end(tenant_id)
+            while len(self._entries) > self._max_entries:
+                self._entries.popitem(last=False)
+        return value
+
+    def _build_in_thread(self, tenant_id: int) -> T:
+        close_old_connections()
+        try:
+            return self._build(tenant_id)
+        finally:
+            close_old_connections()
+
+
+def _retrieve(task: "asyncio.Task[T]") -> None:
+    # When every waiter has hung up nobody else looks at the exception, and asyncio would complain.
+    if not task.cancelled():
+        task.exception()
+
+
+def _key_facts(key: ApiKey) -> KeyFacts:
+    return KeyFacts(
+        id=key.pk,
+        name=key.name,
+        public_id=key.public_id,
+        secret_hash=bytes(key.secret_hash),
+        previous_secret_hash=None if key.previous_secret_hash is None else bytes(key.previous_secret_hash),
+        previous_expires_at=key.previous_expires_at,
+        models=ModelGlobs(tuple(key.models)),
+        networks=tuple(ip_network(network, strict=False) for network in key.ip_allow_list),
+        rate_limits=parse_rate_limits(key.rate_limits),
+        expires_at=key.expires_at,
+        revoked_at=key.revoked_at,
+    )
