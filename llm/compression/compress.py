@@ -7,6 +7,7 @@ body is never edited, and nothing before a provider's cache mark changes.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from llm.compression.duplicates import drop_duplicate_exchanges, drop_duplicate_paragraphs
@@ -78,30 +79,33 @@ class Compressed:
         }
 
 
-def is_wanted(policy: CompressionPolicy, *, asked: bool | None) -> bool:
-    """Whether to compress: the request's own header decides, else the tenant's policy."""
-    return policy.enabled if asked is None else asked
-
-
 def compress(
-    body: Body, *, policy: CompressionPolicy, count: Callable[[Body], int], summary: Summary = no_summary
+    body: Body,
+    *,
+    protocol: str,
+    policy: CompressionPolicy,
+    count: Callable[[Body], int],
+    summary: Summary = no_summary,
 ) -> Compressed:
-    """Shorten a chat, messages or responses body by the steps the policy names. `count` is its input tokens."""
+    """Shorten a chat, messages or responses body by the steps the policy names. `count` is its input tokens.
+
+    `protocol` is the wire format's name; a body without a list of turns comes back as it is.
+    """
     before = count(body)
+    field = turns_field(body, protocol=protocol)
     current, tokens, taken = body, before, []
-    for name, step in _steps(policy, summary=summary):
+    for name, step in _steps(policy, summary=summary) if field else ():
         try:
-            shorter = step(current)
+            shorter = step(current, field)
             now = tokens if shorter is current else count(shorter)
         except _NotHere as reason:
             taken.append(CompressionStep(name, tokens, tokens, skipped=str(reason)))
-            continue
         except Exception as error:  # a prompt we cannot read is sent as it came
             taken.append(CompressionStep(name, tokens, tokens, skipped=f"failed: {type(error).__name__}"))
-            continue
-        if now < tokens:
-            taken.append(CompressionStep(name, tokens, now))
-            current, tokens = shorter, now
+        else:
+            if now < tokens:
+                taken.append(CompressionStep(name, tokens, now))
+                current, tokens = shorter, now
     return Compressed(body=current, tokens_before=before, tokens_after=tokens, steps=tuple(taken))
 
 
@@ -109,16 +113,17 @@ class _NotHere(Exception):
     """Why a step leaves this body alone."""
 
 
-def _steps(policy: CompressionPolicy, *, summary: Summary) -> list[tuple[str, Callable[[Body], Body]]]:
-    steps: list[tuple[str, Callable[[Body], Body]]] = []
+_Step = Callable[[Body, str], Body]
+
+
+def _steps(policy: CompressionPolicy, *, summary: Summary) -> list[tuple[str, _Step]]:
+    steps: list[tuple[str, _Step]] = []
     if policy.json:
         steps.append(("json", _minify_json))
     if policy.whitespace:
-        steps.append(("whitespace", lambda body: _rewrite(body, compact_whitespace)))
+        steps.append(("whitespace", partial(_rewrite, rewrite=compact_whitespace)))
     if policy.history_turns:
-        steps.append(
-            ("history", lambda body: _keep_window(body, history_turns=policy.history_turns, summary=summary))
-        )
+        steps.append(("history", partial(_keep_window, history_turns=policy.history_turns, summary=summary)))
     if policy.duplicates:
         steps.append(
             ("duplicates", _drop_duplicates)
@@ -126,29 +131,29 @@ def _steps(policy: CompressionPolicy, *, summary: Summary) -> list[tuple[str, Ca
     return steps
 
 
-def _minify_json(body: Body) -> Body:
-    return _compact_arguments(_rewrite(body, minify_json))
+def _minify_json(body: Body, field: str) -> Body:
+    return _compact_arguments(_rewrite(body, field, rewrite=minify_json), field)
 
 
-def _drop_duplicates(body: Body) -> Body:
-    field, turns = _turns(body)
+def _drop_duplicates(body: Body, field: str) -> Body:
+    turns = body[field]
     _unless_about(_ABOUT_REPETITION, turns, "the question is about repetition")
     frozen = frozen_turns(body, turns)
     kept = drop_duplicate_paragraphs(drop_duplicate_exchanges(turns, frozen=frozen), frozen=frozen)
-    return _with_turns(body, field, turns, kept)
+    return _with_turns(body, field, kept)
 
 
-def _keep_window(body: Body, *, history_turns: int, summary: Summary) -> Body:
-    field, turns = _turns(body)
+def _keep_window(body: Body, field: str, *, history_turns: int, summary: Summary) -> Body:
+    turns = body[field]
     kept = last_exchanges(
         turns, history_turns=history_turns, frozen=frozen_turns(body, turns), summary=summary
     )
-    return _with_turns(body, field, turns, kept)
+    return _with_turns(body, field, kept)
 
 
-def _rewrite(body: Body, rewrite: Rewrite) -> Body:
+def _rewrite(body: Body, field: str, *, rewrite: Rewrite) -> Body:
     """Rewrite every text that no cache mark freezes; the answer a client has begun for the model stays as it is."""
-    field, turns = _turns(body)
+    turns = body[field]
     _unless_about(_ABOUT_LAYOUT, turns, "the question is about layout")
     frozen = frozen_turns(body, turns)
     begun = len(turns) - 1 if turns[-1].get("role") == "assistant" else len(turns)
@@ -156,7 +161,7 @@ def _rewrite(body: Body, rewrite: Rewrite) -> Body:
         turn if position < frozen or position == begun else rewrite_texts(turn, rewrite)
         for position, turn in enumerate(turns)
     ]
-    shorter = _with_turns(body, field, turns, rewritten)
+    shorter = _with_turns(body, field, rewritten)
     if body.get("system") and not is_system_frozen(body, frozen=frozen):
         system = rewrite_content(body["system"], rewrite)
         if system is not body["system"]:
@@ -164,14 +169,14 @@ def _rewrite(body: Body, rewrite: Rewrite) -> Body:
     return shorter
 
 
-def _compact_arguments(body: Body) -> Body:
+def _compact_arguments(body: Body, field: str) -> Body:
     """Write the arguments of earlier tool calls compactly: they are JSON by definition."""
-    field, turns = _turns(body)
+    turns = body[field]
     frozen = frozen_turns(body, turns)
     rewritten = [
         turn if position < frozen else _with_compact_calls(turn) for position, turn in enumerate(turns)
     ]
-    return _with_turns(body, field, turns, rewritten)
+    return _with_turns(body, field, rewritten)
 
 
 def _with_compact_calls(turn: Turn) -> Turn:
@@ -194,14 +199,8 @@ def _with_compact_call(call: Any) -> Any:
     return {**call, "function": {**function, "arguments": shorter}}
 
 
-def _turns(body: Body) -> tuple[str, list[Turn]]:
-    field = turns_field(body)
-    if not field:
-        raise _NotHere("no list of turns")
-    return field, body[field]
-
-
-def _with_turns(body: Body, field: str, before: list[Turn], after: list[Turn]) -> Body:
+def _with_turns(body: Body, field: str, after: list[Turn]) -> Body:
+    before = body[field]
     if len(after) == len(before) and all(new is old for new, old in zip(after, before, strict=True)):
         return body
     return {**body, field: after}

@@ -13,13 +13,13 @@ INSTRUCTION_ROLES: Final = frozenset({"system", "developer"})
 _TEXT_PARTS: Final = frozenset({"text", "input_text", "output_text"})
 
 
-def turns_field(body: Mapping[str, Any]) -> str:
-    """The field that holds the turns as a list of objects: `messages`, or `input` of a responses body; else ''."""
-    for field in ("messages", "input"):
-        turns = body.get(field)
-        if isinstance(turns, list) and turns and all(isinstance(turn, dict) for turn in turns):
-            return field
-    return ""
+def turns_field(body: Mapping[str, Any], *, protocol: str) -> str:
+    """The field that holds the body's turns, or '' where they are not a list of objects."""
+    field = "input" if protocol == "openai.responses" else "messages"
+    turns = body.get(field)
+    return (
+        field if isinstance(turns, list) and turns and all(isinstance(turn, dict) for turn in turns) else ""
+    )
 
 
 def is_instruction(turn: Turn) -> bool:
