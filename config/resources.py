@@ -1,0 +1,81 @@
+"""What lives as long as the event loop: the HTTP session, the PostgreSQL pool, Redis and background work.
+
+Invariant: opened once per loop by `resources()` (ASGI lifespan, a task, a test) and closed by it; the lowest
+layer, so it knows nothing of the apps. The pool's connections run as `purser_app`, never as the owner.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import aiohttp
+from django.conf import settings
+from django.db import connections
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+from redis.asyncio import Redis
+
+T = TypeVar("T")
+
+http: aiohttp.ClientSession
+db: AsyncConnectionPool[AsyncConnection[Any]]
+redis: Redis
+
+DRAIN_SECONDS = 30
+_running: set[asyncio.Task[Any]] = set()
+_services: list[Callable[[], Coroutine[Any, Any, None]]] = []
+
+
+def service(start: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Register a coroutine function that runs from open to close, such as a listener. Cancelled at close."""
+    _services.append(start)
+    return start
+
+
+def background(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    """Start work that outlives its request; it is awaited at shutdown, for at most DRAIN_SECONDS."""
+    task = asyncio.get_running_loop().create_task(work)
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    return task
+
+
+async def as_app_role(connection: AsyncConnection[Any]) -> None:
+    """Drop to the role that row-level security applies to. Before the first migration there is none."""
+    await connection.execute("SET ROLE purser_app")
+
+
+@asynccontextmanager
+async def resources() -> AsyncIterator[None]:
+    """Open everything, run the registered services, and close in reverse order."""
+    global http, db, redis
+    parameters = connections["default"].get_connection_params()
+    for name in ("cursor_factory", "context", "prepare_threshold", "pool"):
+        parameters.pop(name, None)
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=True) as http,
+        AsyncConnectionPool(
+            kwargs={**parameters, "autocommit": True},
+            configure=as_app_role,
+            min_size=2,
+            max_size=16,
+            timeout=2,
+            open=False,
+        ) as db,
+    ):
+        redis = Redis.from_url(settings.REDIS_URL)
+        services = [asyncio.get_running_loop().create_task(start()) for start in _services]
+        try:
+            yield
+        finally:
+            await _drain()
+            for task in services:
+                task.cancel()
+            await asyncio.gather(*services, return_exceptions=True)
+            await redis.aclose()
+
+
+async def _drain() -> None:
+    if _running:
+        await asyncio.wait(_running, timeout=DRAIN_SECONDS)
