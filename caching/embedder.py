@@ -1,0 +1,172 @@
+"""Turns short texts into unit vectors inside the process.
+
+Invariant: a text's vector depends on the text and the embedder's name alone, never on what else is embedded at the
+moment; the event loop never waits for arithmetic. The name includes the precision, because the vectors of two
+precisions must not be compared.
+"""
+
+import asyncio
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caching.embedder_build import FOLDER, MANIFEST, MAX_TOKENS, model_dir
+
+Vector = NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    """What the cache needs of an embedder."""
+
+    name: str
+    dimensions: int
+
+    def embed(self, texts: Sequence[str]) -> Vector:
+        """One float32 unit row per text. CPU-bound: call it in a thread."""
+        ...
+
+    def truncates(self, text: str) -> bool:
+        """Whether the text is longer than what the embedder reads. Microseconds."""
+        ...
+
+
+class EmbedderMissing(RuntimeError):
+    """The model folder is not there: `python -m caching.embedder_build` makes it."""
+
+
+class MiniLM:
+    """MiniLM-L6 through onnxruntime, on one thread. Loading takes about 0.2 s and 120 MB (int8)."""
+
+    dimensions = 384
+
+    def __init__(self, folder: Path, *, precision: str = "int8") -> None:
+        import onnxruntime
+        from tokenizers import Tokenizer
+
+        self.name = f"{FOLDER}/{precision}"
+        self._is_quantised = precision == "int8"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            str(folder / f"{precision}.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+    def embed(self, texts: Sequence[str]) -> Vector:
+        """Texts longer than 256 tokens are cut; ask `truncates` first."""
+        if not texts:
+            return np.empty((0, self.dimensions), np.float32)
+        rows = [self.token_ids(text) for text in texts]
+        # The int8 graph scales its activations over the whole call, so a batch would bend each text's vector
+        # by its neighbours' (cosine .990 to itself). Batching would win it 14 % of the time only.
+        calls = [[row] for row in rows] if self._is_quantised else [rows]
+        return np.concatenate([self._run(call) for call in calls])
+
+    def truncates(self, text: str) -> bool:
+        # A token has at least one byte, so most texts need no tokenizing to know.
+        if len(text.encode()) <= MAX_TOKENS - 2:
+            return False
+        return len(text) > 20 * MAX_TOKENS or len(self._tokenizer.encode(text).ids) > MAX_TOKENS
+
+    def token_ids(self, text: str) -> list[int]:
+        """Token ids with the marks at both ends, at most 256."""
+        ids: list[int] = self._tokenizer.encode(text).ids
+        return ids if len(ids) <= MAX_TOKENS else [*ids[: MAX_TOKENS - 1], ids[-1]]
+
+    def _run(self, rows: list[list[int]]) -> Vector:
+        ids = np.zeros((len(rows), max(map(len, rows))), np.int64)
+        mask = np.zeros_like(ids)
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = row
+            mask[index, : len(row)] = 1
+        vectors: Vector = self._session.run(None, {"ids": ids, "mask": mask})[0]
+        return vectors
+
+
+class BatchingEmbedder:
+    """An embedder for async callers: the texts that wait at one time are embedded in one call of a worker thread.
+
+    No timer: the next group forms while the last one is worked on. Equal texts are embedded once; the vectors of the
+    last `kept` texts stay in memory (1.5 kB each). Belongs to one event loop at a time, whichever asks.
+    """
+
+    def __init__(self, embedder: Embedder, *, kept: int = 4096, group_size: int = 32) -> None:
+        self.embedder = embedder
+        self._kept: OrderedDict[bytes, Vector] = OrderedDict()
+        self._capacity = kept
+        self._group_size = group_size
+        self._waiting: dict[bytes, tuple[str, asyncio.Future[Vector]]] = {}
+        self._worker: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedder")
+
+    @property
+    def name(self) -> str:
+        return self.embedder.name
+
+    async def embed_one(self, text: str) -> Vector:
+        """The text's unit vector. A caller that goes away does not disturb those who wait for the same text."""
+        key = blake2b(text.encode(), digest_size=16).digest()
+        if (vector := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+            return vector
+        loop = asyncio.get_running_loop()
+        if self._worker is None or self._worker.done() or self._worker.get_loop() is not loop:
+            self._waiting = {}
+            self._worker = None
+        _, future = self._waiting.setdefault(key, (text, loop.create_future()))
+        if self._worker is None:
+            self._worker = loop.create_task(self._work(self._waiting))
+        return await asyncio.shield(future)
+
+    async def _work(self, waiting: dict[bytes, tuple[str, "asyncio.Future[Vector]"]]) -> None:
+        loop = asyncio.get_running_loop()
+        while waiting:
+            keys = list(waiting)[: self._group_size]
+            texts = [waiting[key][0] for key in keys]
+            try:
+                vectors = await loop.run_in_executor(self._thread, self.embedder.embed, texts)
+            except Exception as error:
+                for key in keys:
+                    future = waiting.pop(key)[1]
+                    future.set_exception(error)
+                    future.exception()  # seen: the callers may all have gone
+                continue
+            for key, vector in zip(keys, vectors, strict=True):
+                waiting.pop(key)[1].set_result(vector)
+                self._keep(key, vector)
+
+    def _keep(self, key: bytes, vector: Vector) -> None:
+        self._kept[key] = vector
+        while len(self._kept) > self._capacity:
+            self._kept.popitem(last=False)
+
+
+_loading = threading.Lock()
+
+
+def minilm(precision: str = "int8") -> BatchingEmbedder:
+    """This process's MiniLM, loaded at the first call (blocks about 0.2 s). Raises EmbedderMissing."""
+    with _loading:
+        return _load(precision, model_dir() / FOLDER)
+
+
+async def ready_minilm(precision: str = "int8") -> BatchingEmbedder:
+    """The same from async code: the loading happens in a thread."""
+    return await asyncio.to_thread(minilm, precision)
+
+
+@cache
+def _load(precision: str, folder: Path) -> BatchingEmbedder:
+    if not (folder / MANIFEST).is_file():
+        raise EmbedderMissing(f"{os.fspath(folder)} is missing; python -m caching.embedder_build makes it")
+    return BatchingEmbedder(MiniLM(folder, precision=precision))

