@@ -1,0 +1,266 @@
+"""One HTTP call to a provider, whole or streamed.
+
+Invariant: returns an answer or raises one ProviderFailure; a call that is cancelled closes its connection, so that
+the provider stops. No retry here: each try is an attempt of its own, with its own hold.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from typing import Any
+
+import aiohttp
+import orjson
+
+from config import resources
+from llm.catalog import Target
+from llm.providers.classify import error_of, failure_in_stream, failure_of, request_id_of
+from llm.providers.outcomes import (
+    ProviderError,
+    ProviderFailure,
+    ProviderTimeout,
+    ProviderUnavailable,
+    StreamBroken,
+)
+from llm.streams.sse import SseSplitter, data_of
+from llm.wire.passed_on import PASSED_ON
+
+ANTHROPIC_VERSION = "2023-06-01"
+LARGEST_REPLY_BYTES = 64 * 1024 * 1024
+LARGEST_ERROR_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds: to connect, to the first byte (a whole answer's only one), between two chunks, for everything."""
+
+    connect: float = 5.0
+    first_byte: float = 120.0
+    idle: float = 60.0
+    total: float = 600.0
+
+    @classmethod
+    def of(cls, target: Target) -> "Timeouts":
+        """The provider's own timeouts, the defaults where it has none."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: float(value) for name, value in target.timeouts.items() if name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderReply:
+    """A whole answer: decoded, and as it came."""
+
+    body: dict[str, Any]
+    raw: bytes
+    request_id: str
+    seconds: float
+
+
+class ProviderStream:
+    """A stream whose first byte is here. Iterate `chunks` to its end, or `close`: either frees the connection."""
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        first: bytes,
+        *,
+        timeouts: Timeouts,
+        deadline: float,
+        began: float,
+    ) -> None:
+        self.request_id = request_id_of(response.headers)
+        self.first_byte_seconds = time.perf_counter() - began
+        self._response = response
+        self._first = first
+        self._idle_seconds = timeouts.idle
+        self._deadline = deadline
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield bytes as they arrive, or raise StreamBroken. About 10 us each beyond aiohttp's own cost."""
+        try:
+            yield self._first
+            content = self._response.content
+            loop = asyncio.get_running_loop()
+            while True:
+                # when the reader is behind there is no wait, and no need of a timer
+                async with asyncio.timeout_at(min(loop.time() + self._idle_seconds, self._deadline)):
+                    chunk = await content.readany()
+                if not chunk:
+                    return
+                yield chunk
+        except TimeoutError:
+            raise StreamBroken("The provider's stream stopped for too long.", timed_out=True) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise StreamBroken(f"The provider's stream broke off ({type(error).__name__}).") from None
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Free the connection: kept if the stream ended, closed if it did not. May be called twice."""
+        if self._response.content.is_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+
+async def call(
+    target: Target,
+    body: bytes,
+    *,
+    path: str,
+    headers: Mapping[str, str] = {},
+    timeouts: Timeouts | None = None,
+) -> ProviderReply:
+    """Send a request and return its whole answer, or raise a ProviderFailure."""
+    timeouts = timeouts or Timeouts.of(target)
+    began = time.perf_counter()
+    async with _failures(target):
+        async with asyncio.timeout(timeouts.total):
+            response = await _post(
+                target, body, path=path, headers=headers, timeouts=timeouts, streamed=False
+            )
+            async with response:
+                raw = await _read(response, LARGEST_REPLY_BYTES)
+    request_id = request_id_of(response.headers)
+    try:
+        decoded = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        decoded = None
+    if not isinstance(decoded, dict):
+        raise ProviderError(
+            f"{target.provider} answered with something that is not a JSON object.",
+            retryable=True,
+            may_be_billed=True,
+            upstream_status=response.status,
+            upstream_request_id=request_id,
+        )
+    return ProviderReply(decoded, raw, request_id, time.perf_counter() - began)
+
+
+async def open_stream(
+    target: Target,
+    body: bytes,
+    *,
+    path: str,
+    headers: Mapping[str, str] = {},
+    timeouts: Timeouts | None = None,
+) -> ProviderStream:
+    """Send a request and return its stream once the first byte is here, or raise a ProviderFailure."""
+    timeouts = timeouts or Timeouts.of(target)
+    began = time.perf_counter()
+    deadline = asyncio.get_running_loop().time() + timeouts.total
+    async with _failures(target):
+        async with asyncio.timeout(min(timeouts.first_byte + timeouts.connect, timeouts.total)):
+            response = await _post(target, body, path=path, headers=headers, timeouts=timeouts, streamed=True)
+            try:
+                first = await response.content.readany()
+            except BaseException:
+                response.close()
+                raise
+    try:
+        _check_first_bytes(target, response, first)
+    except ProviderFailure:
+        response.close()
+        raise
+    return ProviderStream(response, first, timeouts=timeouts, deadline=deadline, began=began)
+
+
+def url_of(target: Target, path: str) -> str:
+    """The address of a call. A base URL may or may not end in the version that Anthropic's paths begin with."""
+    base = target.base_url.rstrip("/")
+    if path.startswith("/v1/") and base.endswith("/v1"):
+        path = path.removeprefix("/v1")
+    return base + path
+
+
+def headers_for(target: Target, headers: Mapping[str, str], *, streamed: bool) -> dict[str, str]:
+    """The headers of a call: our credentials, and of the client's only what chooses features."""
+    sent = {
+        "content-type": "application/json",
+        "accept": "text/event-stream" if streamed else "application/json",
+        "accept-encoding": "identity",  # a compressed stream arrives in lumps
+        "user-agent": "purser",
+    }
+    if target.kind == "anthropic":
+        sent |= {"x-api-key": target.api_key, "anthropic-version": ANTHROPIC_VERSION}
+    else:
+        sent["authorization"] = f"Bearer {target.api_key}"
+    allowed = PASSED_ON[target.kind]
+    return sent | {name.lower(): value for name, value in headers.items() if name.lower() in allowed}
+
+
+async def _post(
+    target: Target, body: bytes, *, path: str, headers: Mapping[str, str], timeouts: Timeouts, streamed: bool
+) -> aiohttp.ClientResponse:
+    response = await resources.http.post(
+        url_of(target, path),
+        data=body,
+        headers=headers_for(target, headers, streamed=streamed),
+        allow_redirects=False,
+        timeout=aiohttp.ClientTimeout(
+            sock_connect=timeouts.connect, sock_read=None if streamed else timeouts.first_byte
+        ),
+    )
+    if response.status != 200:
+        async with response:
+            told = await _read(response, LARGEST_ERROR_BYTES)
+        raise failure_of(
+            response.status, told, response.headers, provider=target.provider, api_key=target.api_key
+        )
+    return response
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    if (response.content_length or 0) <= limit and response.content_length is not None:
+        return await response.read()
+    pieces = []
+    size = 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            raise ProviderError("The provider's answer is larger than the gateway takes.", may_be_billed=True)
+    return b"".join(pieces)
+
+
+@asynccontextmanager
+async def _failures(target: Target) -> AsyncIterator[None]:
+    """Turn what aiohttp raises before the first byte into our outcomes."""
+    name = target.provider
+    try:
+        yield
+    except aiohttp.ConnectionTimeoutError:
+        raise ProviderTimeout(f"{name} could not be reached in time.", retryable=True, sent=False) from None
+    except (aiohttp.ClientConnectorError, aiohttp.InvalidURL):
+        raise ProviderUnavailable(f"{name} could not be reached.", retryable=True, sent=False) from None
+    except TimeoutError:
+        raise ProviderTimeout(f"{name} did not answer in time.", retryable=True, may_be_billed=True) from None
+    except (aiohttp.ClientError, OSError):
+        raise ProviderUnavailable(
+            f"{name} closed the connection before it answered.", retryable=True, may_be_billed=True
+        ) from None
+
+
+def _check_first_bytes(target: Target, response: aiohttp.ClientResponse, first: bytes) -> None:
+    """Refuse a 200 that is no stream, or whose first event is an error: nothing was forwarded yet."""
+    request_id = request_id_of(response.headers)
+    if not first or response.content_type == "application/json":
+        raise ProviderError(
+            f"{target.provider} answered without a stream.",
+            retryable=True,
+            may_be_billed=bool(first),
+            upstream_status=response.status,
+            upstream_request_id=request_id,
+        )
+    if b'"error"' in first[:400]:
+        event = next(iter(SseSplitter().feed(first)), b"")
+        data = data_of(event)
+        if data.startswith(b'{"error"') or b'"type":"error"' in data.replace(b" ", b""):
+            raise failure_in_stream(
+                error_of(data),
+                provider=target.provider,
+                api_key=target.api_key,
+                upstream_request_id=request_id,
+            )

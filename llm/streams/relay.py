@@ -1,0 +1,93 @@
+"""A provider's stream on its way to a client: split, measured, translated if need be, passed on at once.
+
+Invariant: events that need no change leave byte for byte as they came, in their order; the last one waits until it
+can carry the `purser` object.
+"""
+
+from collections.abc import AsyncIterator
+
+import orjson
+
+from llm.providers.client import ProviderStream
+from llm.providers.outcomes import StreamBroken, without_secrets
+from llm.streams.sse import EventTooLarge, SseSplitter, data_of
+from llm.wire.exchange import Exchange
+from llm.wire.formats import Body, StreamMeter
+
+
+class Relay:
+    """Sits between one ProviderStream and one client. After `run`, `meter` knows what there is to bill."""
+
+    def __init__(self, exchange: Exchange, *, wants_usage: bool) -> None:
+        self.meter: StreamMeter = exchange.upstream.meter()
+        self._exchange = exchange
+        self._splitter = SseSplitter()
+        self._translator = exchange.translation.stream() if exchange.translation else None
+        self._tail = exchange.client.tail(wants_usage=wants_usage)
+        self._done = False
+
+    async def run(self, stream: ProviderStream) -> AsyncIterator[bytes]:
+        """Yield what the client gets, but for the last event; raise StreamBroken if the stream has no proper end."""
+        async for chunk in stream.chunks():
+            forwarded, broken = self.feed(chunk)
+            if forwarded:
+                yield forwarded
+            if broken:
+                stream.close()
+                raise broken
+        if not (self._done or self.meter.has_ended):
+            raise StreamBroken("The provider's stream ended before its answer did.")
+        if forwarded := self._end():
+            yield forwarded
+
+    def feed(self, chunk: bytes) -> tuple[bytes, StreamBroken | None]:
+        """Take a chunk; return what goes out now, and what broke the stream if anything did."""
+        forwarded: list[bytes] = []
+        try:
+            for event in self._splitter.feed(chunk):
+                forwarded.append(self._event(event))
+        except StreamBroken as broken:
+            return b"".join(forwarded), broken
+        except EventTooLarge as error:
+            return b"".join(forwarded), StreamBroken(f"The provider's stream is malformed: {error}")
+        return b"".join(forwarded), None
+
+    def close(self, block: Body) -> bytes:
+        """The last event, with our facts in it."""
+        return self._tail.close(block)
+
+    def answer(self) -> Body:
+        """The whole answer in the client's protocol, as it is remembered."""
+        return self._exchange.answer(self.meter.response())
+
+    def _event(self, event: bytes) -> bytes:
+        data = data_of(event)
+        if not data:  # a comment: keeps the connection alive
+            return event
+        if data == b"[DONE]":
+            self._done = True
+            return b"" if self._translator else self._tail.feed(event, None)
+        try:
+            payload = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            raise StreamBroken("The provider's stream is malformed: an event is not JSON.") from None
+        if not isinstance(payload, dict):
+            raise StreamBroken("The provider's stream is malformed: an event is not an object.")
+        if error := self._exchange.upstream.error_in(payload):
+            raise StreamBroken(
+                without_secrets(str(error.get("message") or error.get("type") or "unknown error"))
+            )
+        try:
+            self.meter.feed(payload)
+            if self._translator:
+                return self._translated(self._translator.feed(payload))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise StreamBroken(f"The provider's stream is malformed ({type(error).__name__}).") from None
+        return self._tail.feed(event, payload)
+
+    def _end(self) -> bytes:
+        return self._translated(self._translator.end()) if self._translator else b""
+
+    def _translated(self, payloads: list[Body]) -> bytes:
+        encode = self._exchange.client.encode_event
+        return b"".join(self._tail.feed(encode(payload), payload) for payload in payloads)

@@ -1,0 +1,21 @@
+"""The protocols of our clients and of their models' providers, as pure functions over decoded JSON."""
+
+from llm.wire.exchange import WIRE_FORMATS, Exchange, format_for, prepare, stored_bytes
+from llm.wire.formats import Body, RequestFacts, StreamMeter, Tail, WireFormat
+from llm.wire.passed_on import passed_on_headers
+from llm.wire.untranslatable import Untranslatable
+
+__all__ = [
+    "WIRE_FORMATS",
+    "Body",
+    "Exchange",
+    "RequestFacts",
+    "StreamMeter",
+    "Tail",
+    "Untranslatable",
+    "WireFormat",
+    "format_for",
+    "passed_on_headers",
+    "prepare",
+    "stored_bytes",
+]

@@ -1,0 +1,118 @@
+"""Anthropic messages: requests and whole answers. Streams stand in `anthropic_messages_stream`.
+
+Invariant: pure; a body is never edited in place. `max_tokens` is required by the protocol and always set.
+"""
+
+from typing import Any
+
+from llm.streams.sse import encode
+from llm.wire import fields
+from llm.wire.anthropic_messages_stream import MessagesMeter, MessagesTail, replay
+from llm.wire.formats import Body, RequestFacts
+
+__all__ = ["replay"]
+
+api = "anthropic.messages"
+path = "/v1/messages"
+is_chat = True
+
+_IMAGE_PARTS = frozenset({"image"})
+_COMPLETE = frozenset({"end_turn", "stop_sequence"})
+
+
+def facts(body: Body) -> RequestFacts:
+    """Read a messages request, or raise InvalidRequest naming the field that is wrong."""
+    messages = fields.objects(body, "messages", required=True)
+    system = list(fields.part_texts(body.get("system")))
+    texts = list(system)
+    last_user_text = ""
+    for message in messages:
+        found = list(fields.part_texts(message.get("content")))
+        texts += found
+        if message.get("role") == "system":
+            system += found
+        elif message.get("role") == "user":
+            last_user_text = _own_text(message) or last_user_text
+    metadata = body.get("metadata")
+    output_config = body.get("output_config")
+    return RequestFacts(
+        model=fields.model_of(body),
+        stream=fields.flag(body, "stream"),
+        wants_usage=True,
+        max_output_tokens=fields.positive_int(body, "max_tokens"),
+        temperature=fields.number(body, "temperature"),
+        has_tools=bool(body.get("tools")),
+        has_images=any(fields.has_part(message.get("content"), _IMAGE_PARTS) for message in messages),
+        wants_json=isinstance(output_config, dict) and bool(output_config.get("format")),
+        system="\n".join(system),
+        user=fields.text(metadata, "user_id") if isinstance(metadata, dict) else "",
+        last_user_text=last_user_text,
+        texts=tuple(texts),
+        message_count=len(messages),
+        service_tier=fields.text(body, "service_tier"),
+    )
+
+
+def with_model(body: Body, model: str) -> Body:
+    return fields.replaced(body, "model", model)
+
+
+def with_max_tokens(body: Body, max_tokens: int) -> Body:
+    return fields.replaced(body, "max_tokens", max_tokens)
+
+
+def with_usage_in_stream(body: Body) -> Body:
+    return body  # it always is
+
+
+def usage(response: Body) -> dict[str, Any]:
+    return response.get("usage") or {}
+
+
+def usage_context(response: Body) -> dict[str, Any]:
+    tier = usage(response).get("service_tier")
+    return {"service_tier": tier} if isinstance(tier, str) else {}
+
+
+def answer_text(response: Body) -> str:
+    return "".join(block["text"] for block in response.get("content") or () if block.get("type") == "text")
+
+
+def is_complete(response: Body) -> bool:
+    return response.get("stop_reason") in _COMPLETE
+
+
+def meter() -> MessagesMeter:
+    return MessagesMeter()
+
+
+def tail(*, wants_usage: bool) -> MessagesTail:
+    return MessagesTail()
+
+
+def with_purser(response: Body, block: Body) -> Body:
+    return {**response, "purser": block}
+
+
+def encode_event(payload: Body) -> bytes:
+    return encode(payload, event=payload["type"])
+
+
+def error_in(payload: Body) -> dict[str, Any] | None:
+    if payload.get("type") != "error":
+        return None
+    error = payload.get("error")
+    return error if isinstance(error, dict) else {"message": str(error)}
+
+
+def error_event(error: dict[str, Any], block: Body | None = None) -> bytes:
+    payload: Body = {"type": "error", "error": error}
+    return encode({**payload, "purser": block} if block else payload, event="error")
+
+
+def _own_text(message: Body) -> str:
+    """What the person wrote in a user message: its text parts, not the tool results beside them."""
+    content = message.get("content")
+    if isinstance(content, list):
+        content = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    return "\n".join(fields.part_texts(content))

@@ -1,0 +1,169 @@
+"""Anthropic message streams: measured, passed on, replayed.
+
+Invariant: usage in a stream is cumulative, so a later figure replaces an earlier one and nothing is ever added.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from llm.streams.sse import encode, splice_purser
+from llm.wire.formats import Body
+
+_TEXT_DELTAS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+
+
+class MessagesMeter:
+    """Follows a messages stream."""
+
+    def __init__(self) -> None:
+        self.usage: dict[str, Any] | None = None
+        self.finish_reason: str | None = None
+        self.has_output = False
+        self.has_ended = False
+        self._message: Body = {}
+        self._blocks: dict[int, _Block] = {}
+
+    def feed(self, payload: Body) -> None:
+        kind = payload.get("type")
+        if kind == "content_block_delta":
+            self.has_output = True
+            block = self._blocks.get(payload["index"])
+            if block is None:
+                block = self._blocks[payload["index"]] = _Block({"type": "text", "text": ""})
+            block.feed(payload["delta"])
+        elif kind == "content_block_start":
+            self._blocks[payload["index"]] = _Block(payload["content_block"])
+            self.has_output = self.has_output or payload["content_block"].get("type") not in (
+                "text",
+                "thinking",
+            )
+        elif kind == "message_start":
+            self._message = {**payload["message"]}
+            self._overwrite_usage(self._message.get("usage"))
+        elif kind == "message_delta":
+            self._message.update(payload.get("delta") or {})
+            self.finish_reason = self._message.get("stop_reason") or self.finish_reason
+            self._overwrite_usage(payload.get("usage"))
+        elif kind == "message_stop":
+            self.has_ended = True
+
+    def text(self) -> str:
+        return "".join(block.everything() for block in self._blocks.values())
+
+    def response(self) -> Body:
+        content = [self._blocks[index].to_json() for index in sorted(self._blocks)]
+        return {**self._message, "content": content, "usage": self.usage or {}}
+
+    def _overwrite_usage(self, usage: dict[str, Any] | None) -> None:
+        if usage:
+            known = {name: value for name, value in usage.items() if value is not None}
+            self.usage = {**usage, **(self.usage or {}), **known}
+
+
+class _Block:
+    """One content block of a stream, put together."""
+
+    __slots__ = ("_citations", "_pieces", "_start", "signature")
+
+    def __init__(self, start: Body) -> None:
+        self._start = start
+        self._pieces: list[str] = []
+        self._citations: list[Any] = []
+        self.signature = ""
+
+    def feed(self, delta: Body) -> None:
+        kind = delta.get("type", "")
+        if kind in _TEXT_DELTAS:
+            self._pieces.append(delta.get(_TEXT_DELTAS[kind]) or "")
+        elif kind == "signature_delta":
+            self.signature = delta.get("signature") or ""
+        elif kind == "citations_delta":
+            self._citations.append(delta.get("citation"))
+
+    def everything(self) -> str:
+        start = self._start.get("text") or self._start.get("thinking") or self._start.get("name") or ""
+        return start + "".join(self._pieces)
+
+    def to_json(self) -> Body:
+        block = {**self._start}
+        kind = block.get("type")
+        pieces = "".join(self._pieces)
+        if kind in ("text", "thinking"):
+            block[kind] = (block.get(kind) or "") + pieces
+        elif pieces:
+            block["input"] = _object_or_empty(pieces)
+        if self.signature:
+            block["signature"] = self.signature
+        if self._citations:
+            block["citations"] = [*(block.get("citations") or []), *self._citations]
+        return block
+
+
+class MessagesTail:
+    """Passes events on; `message_stop` waits for our facts."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, raw: bytes, payload: Body | None) -> bytes:
+        if payload is not None and payload.get("type") == "message_stop":
+            self._held = raw
+            return b""
+        return raw
+
+    def close(self, block: Body) -> bytes:
+        return splice_purser(self._held or encode({"type": "message_stop"}, event="message_stop"), block)
+
+
+def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
+    """Tell a stored answer as a stream; every content block as one delta."""
+    usage = response.get("usage") or {}
+    start = {
+        **response,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {**usage, "output_tokens": 0},
+    }
+    yield encode({"type": "message_start", "message": start}, event="message_start")
+    for index, content in enumerate(response.get("content") or ()):
+        empty, deltas = _opened(content)
+        yield _event("content_block_start", index=index, content_block=empty)
+        for delta in deltas:
+            yield _event("content_block_delta", index=index, delta=delta)
+        yield _event("content_block_stop", index=index)
+    end = {"stop_reason": response.get("stop_reason"), "stop_sequence": response.get("stop_sequence")}
+    yield _event("message_delta", delta=end, usage=usage)
+    yield _event("message_stop", purser=block)
+
+
+def _event(kind: str, **facts: Any) -> bytes:
+    return encode({"type": kind, **facts}, event=kind)
+
+
+def _opened(content: Body) -> tuple[Body, list[Body]]:
+    """A content block as it starts, and the deltas that fill it."""
+    kind = content.get("type")
+    if kind == "text":
+        deltas = [{"type": "text_delta", "text": content.get("text", "")}]
+        deltas += [
+            {"type": "citations_delta", "citation": citation} for citation in content.get("citations") or ()
+        ]
+        return {**content, "text": "", **({"citations": []} if content.get("citations") else {})}, deltas
+    if kind == "thinking":
+        deltas = [{"type": "thinking_delta", "thinking": content.get("thinking", "")}]
+        deltas.append({"type": "signature_delta", "signature": content.get("signature", "")})
+        return {**content, "thinking": "", "signature": ""}, deltas
+    if isinstance(content.get("input"), dict) and kind in ("tool_use", "server_tool_use"):
+        json = orjson.dumps(content["input"]).decode()
+        return {**content, "input": {}}, [{"type": "input_json_delta", "partial_json": json}]
+    return content, []
+
+
+def _object_or_empty(json: str) -> Any:
+    try:
+        return orjson.loads(json)
+    except orjson.JSONDecodeError:
+        return {}  # cut off in the middle: the stop reason says so

@@ -1,0 +1,103 @@
+"""One request between two protocols: the client's, and the one its model's provider speaks.
+
+Invariant: where both are the same, what we do not need to change passes unchanged, in both directions.
+"""
+
+from dataclasses import dataclass
+from typing import Final, cast
+
+import orjson
+
+from llm.streams.sse import splice_purser
+from llm.wire import (
+    anthropic_messages,
+    openai_chat,
+    openai_completions,
+    openai_embeddings,
+    openai_responses,
+)
+from llm.wire.formats import Body, WireFormat
+from llm.wire.translation import TRANSLATIONS, Translation
+from llm.wire.untranslatable import Untranslatable
+
+# by the name of their module
+WIRE_FORMATS: Final[dict[str, WireFormat]] = {
+    "openai_chat": cast(WireFormat, openai_chat),
+    "openai_completions": cast(WireFormat, openai_completions),
+    "openai_embeddings": cast(WireFormat, openai_embeddings),
+    "openai_responses": cast(WireFormat, openai_responses),
+    "anthropic_messages": cast(WireFormat, anthropic_messages),
+}
+_BY_API: Final = {wire.api: wire for wire in WIRE_FORMATS.values()}
+
+# which of a provider's protocols answers which of ours
+_UPSTREAM: Final = {
+    "openai": {
+        "openai.chat": "openai.chat",
+        "openai.responses": "openai.responses",
+        "openai.embeddings": "openai.embeddings",
+        "openai.completions": "openai.completions",
+        "anthropic.messages": "openai.chat",
+    },
+    "anthropic": {
+        "openai.chat": "anthropic.messages",
+        "openai.responses": "anthropic.messages",
+        "anthropic.messages": "anthropic.messages",
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What goes to the provider, and how its answer becomes the client's."""
+
+    client: WireFormat
+    upstream: WireFormat
+    body: Body
+    translation: Translation | None
+
+    @property
+    def path(self) -> str:
+        return self.upstream.path
+
+    def payload(self) -> bytes:
+        """The request body as it is sent."""
+        return orjson.dumps(self.body)
+
+    def answer(self, reply: Body) -> Body:
+        """The provider's answer in the client's protocol; the same object where they agree."""
+        return self.translation.response(reply) if self.translation else reply
+
+    def answer_bytes(self, reply: Body, raw: bytes, block: Body) -> bytes:
+        """What the client gets: the provider's own bytes with our `purser` object, or their translation."""
+        if self.translation is None:
+            return splice_purser(raw, block)
+        return orjson.dumps(self.client.with_purser(self.answer(reply), block), default=str)
+
+
+def prepare(
+    client: WireFormat, body: Body, *, kind: str, upstream_model: str, max_output_tokens: int | None
+) -> Exchange:
+    """Make the provider's request of a client's, or raise Untranslatable naming what has no counterpart."""
+    api = _UPSTREAM[kind].get(client.api)
+    if api is None:
+        raise Untranslatable("model", target=f"a provider of kind {kind}, which has no {client.path}")
+    upstream = _BY_API[api]
+    translation: Translation | None = None
+    if upstream is not client:
+        translation = TRANSLATIONS[client.api, api](body)
+        body = translation.request()
+    body = upstream.with_model(body, upstream_model)
+    if max_output_tokens is not None:
+        body = upstream.with_max_tokens(body, max_output_tokens)
+    return Exchange(client, upstream, upstream.with_usage_in_stream(body), translation)
+
+
+def stored_bytes(client: WireFormat, answer: Body, block: Body) -> bytes:
+    """A stored answer as a whole body."""
+    return orjson.dumps(client.with_purser(answer, block), default=str)
+
+
+def format_for(api: str) -> WireFormat:
+    """The protocol by its name in the ledger."""
+    return _BY_API[api]

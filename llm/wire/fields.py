@@ -1,0 +1,105 @@
+"""Reads the fields of a request body, or says which one is wrong.
+
+Invariant: only what the gateway itself relies on is checked; everything else is the provider's to judge.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from llm.errors import InvalidRequest
+
+
+def model_of(body: dict[str, Any]) -> str:
+    """The model asked for, or InvalidRequest."""
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise InvalidRequest("Field 'model' must name a model.", param="model")
+    return model
+
+
+def positive_int(body: dict[str, Any], name: str) -> int | None:
+    """A whole number from 1, or None when absent; InvalidRequest for anything else."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidRequest(f"Field '{name}' must be a whole number from 1.", param=name)
+    return value
+
+
+def number(body: dict[str, Any], name: str) -> float | None:
+    """A number, or None when absent; InvalidRequest for anything else."""
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise InvalidRequest(f"Field '{name}' must be a number.", param=name)
+    return float(value)
+
+
+def flag(body: dict[str, Any], name: str) -> bool:
+    """A boolean, False when absent; InvalidRequest for anything else."""
+    value = body.get(name)
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"Field '{name}' must be true or false.", param=name)
+    return value
+
+
+def objects(body: dict[str, Any], name: str, *, required: bool = False) -> list[dict[str, Any]]:
+    """A list of objects, empty when absent and not required; InvalidRequest for anything else."""
+    value = body.get(name)
+    if value is None and not required:
+        return []
+    if not isinstance(value, list) or (required and not value):
+        raise InvalidRequest(f"Field '{name}' must be a list of objects.", param=name)
+    for index, item in enumerate(value):
+        if not isinstance(item, dict):
+            raise InvalidRequest(f"Field '{name}[{index}]' must be an object.", param=f"{name}[{index}]")
+    return value
+
+
+def text(body: dict[str, Any], name: str) -> str:
+    """A string, empty when absent or of another type."""
+    value = body.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def part_texts(content: Any) -> Iterator[str]:
+    """The texts of a message's content in any of the protocols, those inside tool results too."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list):
+        for part in content:
+            if isinstance(part, str):
+                yield part
+            elif isinstance(part, dict):
+                if isinstance(part.get("text"), str):
+                    yield part["text"]
+                elif "content" in part:
+                    yield from part_texts(part["content"])
+
+
+def has_part(content: Any, types: frozenset[str]) -> bool:
+    """Whether a content, or a tool result inside it, has a part of one of these types."""
+    if not isinstance(content, list):
+        return False
+    return any(
+        isinstance(part, dict) and (part.get("type") in types or has_part(part.get("content"), types))
+        for part in content
+    )
+
+
+def without(body: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The body without these fields; the same object when it has none of them."""
+    if not any(name in body for name in names):
+        return body
+    return {key: value for key, value in body.items() if key not in names}
+
+
+def replaced(body: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """The body with this field set; the same object when it already is."""
+    if name in body and body[name] == value and type(body[name]) is type(value):
+        return body
+    return {**body, name: value}

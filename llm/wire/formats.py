@@ -1,0 +1,122 @@
+"""What the gateway needs from a client protocol, and nothing more: the Protocol every wire module satisfies.
+
+Invariant: pure. A body is never edited in place; a function that changes it returns a new one, one that does
+not returns the same object, so that unchanged bytes can be passed on.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFacts:
+    """What the pipeline wants to know of a request, whatever protocol it came in. Unknown is the empty value."""
+
+    model: str
+    stream: bool = False
+    wants_usage: bool = False
+    max_output_tokens: int | None = None
+    n: int = 1
+    temperature: float | None = None
+    has_tools: bool = False
+    has_images: bool = False
+    has_audio: bool = False
+    wants_json: bool = False
+    system: str = ""
+    user: str = ""
+    last_user_text: str = ""
+    texts: tuple[str, ...] = ()
+    message_count: int = 0
+    service_tier: str = ""
+
+
+class StreamMeter(Protocol):
+    """Follows a stream in its provider's protocol. Fed decoded events; always knows what was produced so far."""
+
+    usage: dict[str, Any] | None
+    finish_reason: str | None
+    has_output: bool
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the provider finished the stream properly."""
+        ...
+
+    def feed(self, payload: Body) -> None: ...
+
+    def text(self) -> str:
+        """Everything produced so far that a provider bills as output: text, reasoning, tool arguments."""
+        ...
+
+    def response(self) -> Body:
+        """The answer as the provider would have sent it whole."""
+        ...
+
+
+class Tail(Protocol):
+    """The client's end of a stream: passes events on, keeps back the last one until our facts are known."""
+
+    def feed(self, raw: bytes, payload: Body | None) -> bytes:
+        """Return what may go out now. `payload` is None for comments and the end mark."""
+        ...
+
+    def close(self, block: Body) -> bytes:
+        """Return the last event with our `purser` object in it, and the end mark."""
+        ...
+
+
+class WireFormat(Protocol):
+    """One protocol. `api` is its name in the ledger, `path` what follows the provider's base URL."""
+
+    api: str
+    path: str
+    is_chat: bool
+
+    def facts(self, body: Body) -> RequestFacts:
+        """Read a request, or raise InvalidRequest naming the field that is wrong."""
+        ...
+
+    def with_model(self, body: Body, model: str) -> Body: ...
+
+    def with_max_tokens(self, body: Body, max_tokens: int) -> Body:
+        """Set the output limit in the field that the body's model understands."""
+        ...
+
+    def with_usage_in_stream(self, body: Body) -> Body: ...
+
+    def usage(self, response: Body) -> dict[str, Any]:
+        """The provider's raw usage block; empty when it sent none."""
+        ...
+
+    def usage_context(self, response: Body) -> dict[str, Any]:
+        """What else decides the price: the service tier that was served, tools that bill per call."""
+        ...
+
+    def answer_text(self, response: Body) -> str: ...
+
+    def is_complete(self, response: Body) -> bool:
+        """Whether the model said all it wanted to, without tools: what may be cached."""
+        ...
+
+    def meter(self) -> StreamMeter: ...
+
+    def tail(self, *, wants_usage: bool) -> Tail: ...
+
+    def replay(self, response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
+        """Tell a stored answer as a stream, ending with our `purser` object."""
+        ...
+
+    def encode_event(self, payload: Body) -> bytes: ...
+
+    def error_in(self, payload: Body) -> dict[str, Any] | None:
+        """The error a stream's event carries, as {type, code, message}, if it is one."""
+        ...
+
+    def error_event(self, error: dict[str, Any], block: Body | None = None) -> bytes:
+        """End a stream with an error: {message, type, code, param} in this protocol's event."""
+        ...
+
+    def with_purser(self, response: Body, block: Body) -> Body: ...

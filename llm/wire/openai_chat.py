@@ -1,0 +1,136 @@
+"""OpenAI chat completions: requests and whole answers. Streams stand in `openai_chat_stream`.
+
+Invariant: pure; a body is never edited in place.
+"""
+
+import re
+from typing import Any
+
+from llm.errors import InvalidRequest
+from llm.streams.sse import encode
+from llm.wire import fields
+from llm.wire.formats import Body, RequestFacts
+from llm.wire.openai_chat_stream import ChatMeter, ChatTail, replay
+
+__all__ = ["replay"]
+
+api = "openai.chat"
+path = "/chat/completions"
+is_chat = True
+
+_SYSTEM_ROLES = frozenset({"system", "developer"})
+_IMAGE_PARTS = frozenset({"image_url"})
+_AUDIO_PARTS = frozenset({"input_audio"})
+# models that take only `max_completion_tokens`; the older name is all that many compatible servers know
+_NEW_LIMIT_FIELD = re.compile(r"(?:.*/)?(?:o\d|gpt-(?:[5-9]|\d\d))")
+
+
+def facts(body: Body) -> RequestFacts:
+    """Read a chat request, or raise InvalidRequest naming the field that is wrong."""
+    messages = fields.objects(body, "messages", required=True)
+    texts: list[str] = []
+    system: list[str] = []
+    last_user_text = ""
+    for message in messages:
+        found = list(fields.part_texts(message.get("content")))
+        texts += found
+        if message.get("role") in _SYSTEM_ROLES:
+            system += found
+        elif message.get("role") == "user":
+            last_user_text = "\n".join(found)
+    response_format = body.get("response_format")
+    return RequestFacts(
+        model=fields.model_of(body),
+        stream=fields.flag(body, "stream"),
+        wants_usage=_wants_usage(body),
+        max_output_tokens=fields.positive_int(body, "max_completion_tokens")
+        or fields.positive_int(body, "max_tokens"),
+        n=fields.positive_int(body, "n") or 1,
+        temperature=fields.number(body, "temperature"),
+        has_tools=bool(body.get("tools") or body.get("functions")),
+        has_images=any(fields.has_part(message.get("content"), _IMAGE_PARTS) for message in messages),
+        has_audio=any(fields.has_part(message.get("content"), _AUDIO_PARTS) for message in messages),
+        wants_json=isinstance(response_format, dict)
+        and response_format.get("type") in ("json_object", "json_schema"),
+        system="\n".join(system),
+        user=fields.text(body, "user") or fields.text(body, "safety_identifier"),
+        last_user_text=last_user_text,
+        texts=tuple(texts),
+        message_count=len(messages),
+        service_tier=fields.text(body, "service_tier"),
+    )
+
+
+def with_model(body: Body, model: str) -> Body:
+    return fields.replaced(body, "model", model)
+
+
+def with_max_tokens(body: Body, max_tokens: int) -> Body:
+    """Set the limit under the name that the body's model takes; the client's own name stays where both do."""
+    takes_new_name = bool(_NEW_LIMIT_FIELD.match(str(body.get("model", ""))))
+    if takes_new_name or body.get("max_completion_tokens") is not None:
+        return fields.replaced(fields.without(body, "max_tokens"), "max_completion_tokens", max_tokens)
+    return fields.replaced(fields.without(body, "max_completion_tokens"), "max_tokens", max_tokens)
+
+
+def with_usage_in_stream(body: Body) -> Body:
+    if not body.get("stream") or _wants_usage(body):
+        return body
+    return {**body, "stream_options": {**(body.get("stream_options") or {}), "include_usage": True}}
+
+
+def usage(response: Body) -> dict[str, Any]:
+    return response.get("usage") or {}
+
+
+def usage_context(response: Body) -> dict[str, Any]:
+    tier = response.get("service_tier")
+    return {"service_tier": tier} if isinstance(tier, str) else {}
+
+
+def answer_text(response: Body) -> str:
+    """The text of the first choice."""
+    choices = response.get("choices") or [{}]
+    content = (choices[0].get("message") or {}).get("content")
+    return content if isinstance(content, str) else ""
+
+
+def is_complete(response: Body) -> bool:
+    choices = response.get("choices") or []
+    return bool(choices) and all(choice.get("finish_reason") == "stop" for choice in choices)
+
+
+def meter() -> ChatMeter:
+    return ChatMeter()
+
+
+def tail(*, wants_usage: bool) -> ChatTail:
+    return ChatTail(wants_usage=wants_usage)
+
+
+def with_purser(response: Body, block: Body) -> Body:
+    return {**response, "purser": block}
+
+
+def encode_event(payload: Body) -> bytes:
+    return encode(payload)
+
+
+def error_in(payload: Body) -> dict[str, Any] | None:
+    error = payload.get("error")
+    if isinstance(error, str):
+        return {"message": error}
+    return error if isinstance(error, dict) else None
+
+
+def error_event(error: dict[str, Any], block: Body | None = None) -> bytes:
+    return encode({"error": error, **({"purser": block} if block else {})})
+
+
+def _wants_usage(body: Body) -> bool:
+    options = body.get("stream_options")
+    if options is None:
+        return False
+    if not isinstance(options, dict):
+        raise InvalidRequest("Field 'stream_options' must be an object.", param="stream_options")
+    return options.get("include_usage") is True

@@ -1,0 +1,200 @@
+"""OpenAI chat completion streams: measured, passed on, replayed.
+
+Invariant: a stream that was metered and its answer replayed tell a client the same.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from llm.streams.sse import DONE, encode, splice_purser
+from llm.wire.formats import Body
+
+_WHOLE_FIELDS = frozenset({"role", "type", "id", "index", "name", "expires_at"})  # sent once, not in pieces
+_EMPTY_DELTA = frozenset({"role", "content", "refusal"})  # what a first chunk says before there is output
+_UNBILLED_AS_TEXT = frozenset({"role", "type", "id", "data", "signature"})
+_CHUNK_FIELDS = ("id", "created", "model", "system_fingerprint", "service_tier")
+
+
+class ChatMeter:
+    """Follows a chat stream."""
+
+    def __init__(self) -> None:
+        self.usage: dict[str, Any] | None = None
+        self.finish_reason: str | None = None
+        self.has_output = False
+        self._envelope: Body = {}
+        self._choices: dict[int, _Choice] = {}
+
+    def feed(self, payload: Body) -> None:
+        if payload.get("usage") is not None:
+            self.usage = payload["usage"]
+        choices = payload.get("choices")
+        if not self._envelope or not choices:
+            self._envelope.update(
+                (name, payload[name]) for name in _CHUNK_FIELDS if payload.get(name) is not None
+            )
+        for part in choices or ():
+            index = part.get("index") or 0
+            choice = self._choices.get(index)
+            if choice is None:
+                choice = self._choices[index] = _Choice(index)
+            delta = part.get("delta")
+            if delta:
+                content = delta.get("content")
+                if type(content) is str and len(delta) == 1:
+                    choice.texts.append(content)
+                else:
+                    choice.feed(delta)
+                self.has_output = self.has_output or bool(content) or not delta.keys() <= _EMPTY_DELTA
+            if part.get("finish_reason"):
+                choice.finish_reason = self.finish_reason = part["finish_reason"]
+            if part.get("logprobs"):
+                choice.feed_logprobs(part["logprobs"])
+
+    @property
+    def has_ended(self) -> bool:
+        return bool(self._choices) and all(choice.finish_reason for choice in self._choices.values())
+
+    def text(self) -> str:
+        return "".join(choice.everything() for choice in self._choices.values())
+
+    def response(self) -> Body:
+        choices = [self._choices[index].to_json() for index in sorted(self._choices)]
+        whole: Body = {"object": "chat.completion", **self._envelope, "choices": choices}
+        return {**whole, "usage": self.usage} if self.usage is not None else whole
+
+
+class _Choice:
+    """One answer of a stream, put together."""
+
+    __slots__ = ("_logprobs", "_message", "_tool_calls", "finish_reason", "index", "texts")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.texts: list[str] = []
+        self.finish_reason: str | None = None
+        self._message: Body = {}
+        self._tool_calls: dict[int, Body] = {}
+        self._logprobs: Body | None = None
+
+    def feed(self, delta: Body) -> None:
+        for name, value in delta.items():
+            if name == "content" and isinstance(value, str):
+                self.texts.append(value)
+            elif name == "tool_calls":
+                for part in value or ():
+                    call = self._tool_calls.setdefault(part.get("index") or 0, {})
+                    _merge(call, {key: item for key, item in part.items() if key != "index"})
+            elif value is not None:
+                _merge(self._message, {name: value})
+
+    def feed_logprobs(self, logprobs: Body) -> None:
+        self._logprobs = self._logprobs or {}
+        for name, tokens in logprobs.items():
+            if isinstance(tokens, list):
+                self._logprobs[name] = [*(self._logprobs.get(name) or []), *tokens]
+            else:
+                self._logprobs.setdefault(name, tokens)
+
+    def everything(self) -> str:
+        return "".join([*_strings(self._message), *self.texts, *_strings(list(self._tool_calls.values()))])
+
+    def to_json(self) -> Body:
+        content = "".join(self.texts) if self.texts and (any(self.texts) or not self._tool_calls) else None
+        message = {"role": "assistant", **self._message, "content": content}
+        message.setdefault("refusal", None)
+        if self._tool_calls:
+            message["tool_calls"] = [self._tool_calls[index] for index in sorted(self._tool_calls)]
+        return {
+            "index": self.index,
+            "message": message,
+            "logprobs": self._logprobs,
+            "finish_reason": self.finish_reason,
+        }
+
+
+class ChatTail:
+    """Passes chunks on; the last one waits for our facts. Hides the usage chunk from a client that did not ask."""
+
+    def __init__(self, *, wants_usage: bool) -> None:
+        self._wants_usage = wants_usage
+        self._held = b""
+        self._last: Body = {}
+
+    def feed(self, raw: bytes, payload: Body | None) -> bytes:
+        if payload is None:
+            return b"" if b"[DONE]" in raw else raw
+        choices = payload.get("choices")
+        if not choices and payload.get("usage") is not None:
+            if not self._wants_usage:
+                return b""
+        elif not any(choice.get("finish_reason") for choice in choices or ()):
+            self._last = payload
+            if not self._held:
+                return raw
+            released, self._held = self._held + raw, b""
+            return released
+        released, self._held = self._held, raw
+        return released
+
+    def close(self, block: Body) -> bytes:
+        if self._held:
+            return splice_purser(self._held, block) + DONE
+        chunk = {
+            name: self._last[name] for name in ("id", "object", "created", "model") if name in self._last
+        }
+        return (
+            encode({**chunk, "choices": [{"index": 0, "delta": {}, "finish_reason": None}], "purser": block})
+            + DONE
+        )
+
+
+def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
+    """Tell a stored answer as a stream: per choice its role, its message, its end; then usage if asked for."""
+    known = {name: response[name] for name in _CHUNK_FIELDS if name in response}
+    envelope: Body = {"object": "chat.completion.chunk", **known}
+    chunks: list[Body] = []
+    for choice in response.get("choices") or ():
+        message = choice.get("message") or {}
+        delta = {name: value for name, value in message.items() if value is not None}
+        if delta.get("tool_calls"):
+            delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(delta["tool_calls"])]
+        part = {"index": choice.get("index", 0), "delta": delta, "finish_reason": None}
+        if choice.get("logprobs"):
+            part["logprobs"] = choice["logprobs"]
+        end = {"index": choice.get("index", 0), "delta": {}, "finish_reason": choice.get("finish_reason")}
+        chunks += [{**envelope, "choices": [part]}, {**envelope, "choices": [end]}]
+    if wants_usage:
+        chunks = [{**chunk, "usage": None} for chunk in chunks]
+        chunks.append({**envelope, "choices": [], "usage": response.get("usage")})
+    yield from (encode(chunk) for chunk in chunks[:-1])
+    yield encode({**chunks[-1], "purser": block}) + DONE
+
+
+def _merge(whole: Body, part: Body) -> None:
+    for name, value in part.items():
+        known = whole.get(name)
+        if value is None:
+            whole.setdefault(name, None)
+        elif isinstance(known, str) and isinstance(value, str) and name not in _WHOLE_FIELDS:
+            whole[name] = known + value
+        elif isinstance(known, dict) and isinstance(value, dict):
+            _merge(known, value)
+        elif isinstance(known, list) and isinstance(value, list):
+            known.extend(value)
+        elif value != "" or known is None:
+            whole[name] = (
+                {**value} if isinstance(value, dict) else [*value] if isinstance(value, list) else value
+            )
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name not in _UNBILLED_AS_TEXT:
+                yield from _strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)

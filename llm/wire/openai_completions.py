@@ -1,0 +1,146 @@
+"""OpenAI's legacy completions: a prompt and its continuation.
+
+Invariant: pure; a body is never edited in place. Streams share their shape with chat: choices, a finish, usage, an end mark.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from llm.errors import InvalidRequest
+from llm.streams.sse import DONE, encode
+from llm.wire import fields
+from llm.wire.formats import Body, RequestFacts
+from llm.wire.openai_chat import (
+    encode_event,
+    error_event,
+    error_in,
+    usage,
+    usage_context,
+    with_model,
+    with_purser,
+    with_usage_in_stream,
+)
+from llm.wire.openai_chat_stream import ChatTail
+
+__all__ = [
+    "encode_event",
+    "error_event",
+    "error_in",
+    "usage",
+    "usage_context",
+    "with_model",
+    "with_purser",
+    "with_usage_in_stream",
+]
+
+api = "openai.completions"
+path = "/completions"
+is_chat = False
+
+_CHUNK_FIELDS = ("id", "created", "model", "system_fingerprint")
+
+
+def facts(body: Body) -> RequestFacts:
+    """Read a completion request, or raise InvalidRequest naming the field that is wrong."""
+    prompt = body.get("prompt")
+    if not isinstance(prompt, str | list) or not prompt:
+        raise InvalidRequest("Field 'prompt' must be a text, a list of texts or tokens.", param="prompt")
+    texts = tuple(fields.part_texts(prompt))
+    options = body.get("stream_options")
+    prompts = len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
+    answers = max(fields.positive_int(body, "n") or 1, fields.positive_int(body, "best_of") or 1)
+    return RequestFacts(
+        model=fields.model_of(body),
+        stream=fields.flag(body, "stream"),
+        wants_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        max_output_tokens=fields.positive_int(body, "max_tokens"),
+        n=answers * prompts,
+        temperature=fields.number(body, "temperature"),
+        user=fields.text(body, "user"),
+        last_user_text=texts[-1] if texts else "",
+        texts=texts,
+        message_count=prompts,
+    )
+
+
+def with_max_tokens(body: Body, max_tokens: int) -> Body:
+    return fields.replaced(body, "max_tokens", max_tokens)
+
+
+def answer_text(response: Body) -> str:
+    choices = response.get("choices") or [{}]
+    return choices[0].get("text") or ""
+
+
+def is_complete(response: Body) -> bool:
+    choices = response.get("choices") or []
+    return bool(choices) and all(choice.get("finish_reason") == "stop" for choice in choices)
+
+
+def meter() -> "CompletionMeter":
+    return CompletionMeter()
+
+
+def tail(*, wants_usage: bool) -> ChatTail:
+    return ChatTail(wants_usage=wants_usage)
+
+
+def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
+    """Tell a stored answer as a stream, one chunk per choice; then usage if asked for."""
+    envelope = {
+        "object": "text_completion",
+        **{name: response[name] for name in _CHUNK_FIELDS if name in response},
+    }
+    chunks = [{**envelope, "choices": [choice]} for choice in response.get("choices") or ()]
+    if wants_usage:
+        chunks.append({**envelope, "choices": [], "usage": response.get("usage")})
+    yield from (encode(chunk) for chunk in chunks[:-1])
+    yield encode({**chunks[-1], "purser": block}) + DONE
+
+
+class CompletionMeter:
+    """Follows a stream of a legacy completion."""
+
+    def __init__(self) -> None:
+        self.usage: dict[str, Any] | None = None
+        self.finish_reason: str | None = None
+        self.has_output = False
+        self._envelope: Body = {}
+        self._texts: dict[int, list[str]] = {}
+        self._ends: dict[int, Body] = {}
+
+    def feed(self, payload: Body) -> None:
+        if payload.get("usage") is not None:
+            self.usage = payload["usage"]
+        self._envelope.update(
+            (name, payload[name]) for name in _CHUNK_FIELDS if payload.get(name) is not None
+        )
+        for part in payload.get("choices") or ():
+            index = part.get("index") or 0
+            text = part.get("text") or ""
+            self._texts.setdefault(index, []).append(text)
+            self.has_output = self.has_output or bool(text)
+            if part.get("finish_reason"):
+                self.finish_reason = part["finish_reason"]
+                self._ends[index] = {name: value for name, value in part.items() if name != "text"}
+
+    @property
+    def has_ended(self) -> bool:
+        return bool(self._texts) and self._texts.keys() == self._ends.keys()
+
+    def text(self) -> str:
+        return "".join(piece for pieces in self._texts.values() for piece in pieces)
+
+    def response(self) -> Body:
+        choices = [
+            {
+                "index": index,
+                "finish_reason": None,
+                "logprobs": None,
+                **self._ends.get(index, {}),
+                "text": "".join(pieces),
+            }
+            for index, pieces in sorted(self._texts.items())
+        ]
+        whole: Body = {"object": "text_completion", **self._envelope, "choices": choices}
+        return {**whole, "usage": self.usage} if self.usage is not None else whole

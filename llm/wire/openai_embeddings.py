@@ -1,0 +1,83 @@
+"""OpenAI embeddings: requests and answers. There is no stream.
+
+Invariant: pure; a body is never edited in place.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from llm.errors import InvalidRequest
+from llm.streams.sse import encode
+from llm.wire import fields
+from llm.wire.formats import Body, RequestFacts
+from llm.wire.openai_chat import error_event, error_in
+from llm.wire.openai_chat_stream import ChatMeter, ChatTail
+
+__all__ = ["error_event", "error_in"]
+
+api = "openai.embeddings"
+path = "/embeddings"
+is_chat = False
+
+
+def facts(body: Body) -> RequestFacts:
+    """Read an embeddings request, or raise InvalidRequest naming the field that is wrong."""
+    given = body.get("input")
+    if not isinstance(given, str | list) or not given:
+        raise InvalidRequest("Field 'input' must be a text, a list of texts or tokens.", param="input")
+    texts = tuple(fields.part_texts(given))
+    return RequestFacts(
+        model=fields.model_of(body),
+        user=fields.text(body, "user"),
+        last_user_text=texts[-1] if texts else "",
+        texts=texts,
+        message_count=len(given) if isinstance(given, list) else 1,
+    )
+
+
+def with_model(body: Body, model: str) -> Body:
+    return fields.replaced(body, "model", model)
+
+
+def with_max_tokens(body: Body, max_tokens: int) -> Body:
+    return body  # an embedding has no output tokens
+
+
+def with_usage_in_stream(body: Body) -> Body:
+    return body
+
+
+def usage(response: Body) -> dict[str, Any]:
+    return response.get("usage") or {}
+
+
+def usage_context(response: Body) -> dict[str, Any]:
+    return {}
+
+
+def answer_text(response: Body) -> str:
+    return ""
+
+
+def is_complete(response: Body) -> bool:
+    return bool(response.get("data"))
+
+
+def meter() -> ChatMeter:
+    raise InvalidRequest("Embeddings are not streamed.", param="stream")
+
+
+def tail(*, wants_usage: bool) -> ChatTail:
+    raise InvalidRequest("Embeddings are not streamed.", param="stream")
+
+
+def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
+    raise InvalidRequest("Embeddings are not streamed.", param="stream")
+
+
+def with_purser(response: Body, block: Body) -> Body:
+    return {**response, "purser": block}
+
+
+def encode_event(payload: Body) -> bytes:
+    return encode(payload)

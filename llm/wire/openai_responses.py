@@ -1,0 +1,141 @@
+"""OpenAI responses: requests and whole answers. Streams stand in `openai_responses_stream`.
+
+Invariant: pure; a body is never edited in place.
+"""
+
+from collections import Counter
+from typing import Any
+
+from llm.errors import InvalidRequest
+from llm.streams.sse import encode
+from llm.wire import fields
+from llm.wire.formats import Body, RequestFacts
+from llm.wire.openai_responses_stream import ResponsesMeter, ResponsesTail, output_text, replay
+
+__all__ = ["replay"]
+
+api = "openai.responses"
+path = "/responses"
+is_chat = True
+
+_SYSTEM_ROLES = frozenset({"system", "developer"})
+_IMAGE_PARTS = frozenset({"input_image"})
+_AUDIO_PARTS = frozenset({"input_audio"})
+_BILLED_PER_CALL = frozenset(
+    {"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"}
+)
+
+
+def facts(body: Body) -> RequestFacts:
+    """Read a responses request, or raise InvalidRequest naming the field that is wrong."""
+    items = _input_items(body)
+    system = [body["instructions"]] if isinstance(body.get("instructions"), str) else []
+    texts: list[str] = list(system)
+    last_user_text = ""
+    for item in items:
+        content = item.get("content") if "content" in item else item.get("output") or item.get("arguments")
+        found = list(fields.part_texts(content))
+        texts += found
+        if item.get("role") in _SYSTEM_ROLES:
+            system += found
+        elif item.get("role") == "user":
+            last_user_text = "\n".join(found)
+    text_config = body.get("text")
+    text_format = text_config.get("format") if isinstance(text_config, dict) else None
+    return RequestFacts(
+        model=fields.model_of(body),
+        stream=fields.flag(body, "stream"),
+        wants_usage=True,
+        max_output_tokens=fields.positive_int(body, "max_output_tokens"),
+        temperature=fields.number(body, "temperature"),
+        has_tools=bool(body.get("tools")),
+        has_images=any(fields.has_part(item.get("content"), _IMAGE_PARTS) for item in items),
+        has_audio=any(fields.has_part(item.get("content"), _AUDIO_PARTS) for item in items),
+        wants_json=isinstance(text_format, dict)
+        and text_format.get("type") in ("json_object", "json_schema"),
+        system="\n".join(system),
+        user=fields.text(body, "user") or fields.text(body, "safety_identifier"),
+        last_user_text=last_user_text,
+        texts=tuple(texts),
+        message_count=len(items),
+        service_tier=fields.text(body, "service_tier"),
+    )
+
+
+def with_model(body: Body, model: str) -> Body:
+    return fields.replaced(body, "model", model)
+
+
+def with_max_tokens(body: Body, max_tokens: int) -> Body:
+    return fields.replaced(body, "max_output_tokens", max_tokens)
+
+
+def with_usage_in_stream(body: Body) -> Body:
+    return body  # it always is
+
+
+def usage(response: Body) -> dict[str, Any]:
+    return response.get("usage") or {}
+
+
+def usage_context(response: Body) -> dict[str, Any]:
+    """The tier that was served, and how often each tool ran whose fee is not in the usage."""
+    context: dict[str, Any] = {}
+    if isinstance(response.get("service_tier"), str):
+        context["service_tier"] = response["service_tier"]
+    calls = Counter(item.get("type") for item in response.get("output") or ())
+    tool_calls = {str(kind): count for kind, count in calls.items() if kind in _BILLED_PER_CALL}
+    return {**context, "tool_calls": tool_calls} if tool_calls else context
+
+
+def answer_text(response: Body) -> str:
+    return output_text(response)
+
+
+def is_complete(response: Body) -> bool:
+    """Whether it completed, and with text alone: a call of a tool is half an answer."""
+    kinds = {item.get("type") for item in response.get("output") or ()}
+    return response.get("status") == "completed" and bool(kinds) and kinds <= {"message", "reasoning"}
+
+
+def meter() -> ResponsesMeter:
+    return ResponsesMeter()
+
+
+def tail(*, wants_usage: bool) -> ResponsesTail:
+    return ResponsesTail()
+
+
+def with_purser(response: Body, block: Body) -> Body:
+    return {**response, "purser": block}
+
+
+def encode_event(payload: Body) -> bytes:
+    return encode(payload, event=payload["type"])
+
+
+def error_in(payload: Body) -> dict[str, Any] | None:
+    if payload.get("type") == "error":
+        return payload["error"] if isinstance(payload.get("error"), dict) else payload
+    if "type" not in payload and isinstance(payload.get("error"), dict):
+        error: dict[str, Any] = payload["error"]
+        return error
+    return None
+
+
+def error_event(error: dict[str, Any], block: Body | None = None) -> bytes:
+    """The `error` event, flat as its schema wants it, and nested as the SDKs look for it."""
+    flat = {name: error.get(name) for name in ("code", "message", "param")}
+    payload: Body = {"type": "error", **flat, "sequence_number": 0, "error": error}
+    return encode({**payload, "purser": block} if block else payload, event="error")
+
+
+def _input_items(body: Body) -> list[dict[str, Any]]:
+    given = body.get("input")
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    if given is None and (body.get("prompt") or body.get("previous_response_id") or body.get("conversation")):
+        return []
+    if not isinstance(given, list):
+        raise InvalidRequest("Field 'input' must be a text or a list of items.", param="input")
+    return fields.objects(body, "input")

@@ -1,0 +1,149 @@
+"""OpenAI response streams: measured, passed on, replayed.
+
+Invariant: the last event carries the whole response; until it came, the response is put together from what did.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from llm.streams.sse import data_of, encode
+from llm.wire.formats import Body
+
+LAST_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+
+class ResponsesMeter:
+    """Follows a responses stream."""
+
+    def __init__(self) -> None:
+        self.usage: dict[str, Any] | None = None
+        self.finish_reason: str | None = None
+        self.has_output = False
+        self.has_ended = False
+        self._response: Body = {}
+        self._items: dict[int, Body] = {}
+        self._pieces: list[str] = []
+
+    def feed(self, payload: Body) -> None:
+        kind = payload.get("type", "")
+        if kind.endswith(".delta"):
+            delta = payload.get("delta")
+            if isinstance(delta, str) and "audio" not in kind:
+                self._pieces.append(delta)
+            self.has_output = True
+        elif kind in ("response.output_item.added", "response.output_item.done"):
+            self._items[payload.get("output_index", len(self._items))] = payload.get("item") or {}
+        elif isinstance(payload.get("response"), dict):
+            self._response = payload["response"]
+            if self._response.get("usage") is not None:
+                self.usage = self._response["usage"]
+            if kind in LAST_EVENTS:
+                self.has_ended = True
+                self.finish_reason = self._response.get("status") or kind.removeprefix("response.")
+
+    def text(self) -> str:
+        return "".join(self._pieces)
+
+    def response(self) -> Body:
+        if self.has_ended:
+            return self._response
+        output = [self._items[index] for index in sorted(self._items)]
+        return {**self._response, "status": "incomplete", "output": output}
+
+
+class ResponsesTail:
+    """Passes events on; the last one waits for our facts, which stand in its response and beside it."""
+
+    def __init__(self) -> None:
+        self._last: Body = {}
+
+    def feed(self, raw: bytes, payload: Body | None) -> bytes:
+        if payload is not None and payload.get("type") in LAST_EVENTS:
+            self._last = payload
+            return b""
+        return b"" if payload is None and data_of(raw) == b"[DONE]" else raw
+
+    def close(self, block: Body) -> bytes:
+        return finished(self._last, block) if self._last else b""
+
+
+def finished(event: Body, block: Body) -> bytes:
+    """Write a stream's last event with our facts in it."""
+    response = {**event["response"], "purser": block}
+    return encode({**event, "response": response, "purser": block}, event=event["type"])
+
+
+def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
+    """Tell a stored response as a stream, every part of its output as one delta."""
+    events = [*_told(response)]
+    for number, event in enumerate(events[:-1]):
+        yield encode({**event, "sequence_number": number}, event=event["type"])
+    yield finished({**events[-1], "sequence_number": len(events) - 1}, block)
+
+
+def output_text(response: Body) -> str:
+    """The text of all messages of a response."""
+    return "".join(
+        part.get("text") or ""
+        for item in response.get("output") or ()
+        if item.get("type") == "message"
+        for part in item.get("content") or ()
+        if part.get("type") == "output_text"
+    )
+
+
+def _told(response: Body) -> Iterator[Body]:
+    begun = {**response, "status": "in_progress", "output": [], "usage": None, "completed_at": None}
+    yield {"type": "response.created", "response": begun}
+    yield {"type": "response.in_progress", "response": begun}
+    for index, item in enumerate(response.get("output") or ()):
+        yield from item_events(item, output_index=index)
+    status = response.get("status")
+    kind = f"response.{status}" if f"response.{status}" in LAST_EVENTS else "response.completed"
+    yield {"type": kind, "response": response}
+
+
+def item_events(item: Body, *, output_index: int) -> Iterator[Body]:
+    """The events that tell one whole output item."""
+    place = {"item_id": item.get("id", ""), "output_index": output_index}
+    opened = {**item, "status": "in_progress"} if "status" in item else item
+    if item.get("type") == "message":
+        yield {
+            "type": "response.output_item.added",
+            "output_index": output_index,
+            "item": {**opened, "content": []},
+        }
+        for number, part in enumerate(item.get("content") or ()):
+            yield from _part_events(part, {**place, "content_index": number})
+    elif item.get("type") == "function_call":
+        yield {
+            "type": "response.output_item.added",
+            "output_index": output_index,
+            "item": {**opened, "arguments": ""},
+        }
+        arguments = item.get("arguments", "")
+        yield {"type": "response.function_call_arguments.delta", **place, "delta": arguments}
+        done = {"type": "response.function_call_arguments.done", **place, "arguments": arguments}
+        yield {**done, "name": item.get("name", "")}
+    else:
+        yield {"type": "response.output_item.added", "output_index": output_index, "item": opened}
+    yield {"type": "response.output_item.done", "output_index": output_index, "item": item}
+
+
+def _part_events(part: Body, place: Body) -> Iterator[Body]:
+    name = "refusal" if part.get("type") == "refusal" else "text"
+    stem = "response.refusal" if name == "refusal" else "response.output_text"
+    extra: Body = {} if name == "refusal" else {"logprobs": part.get("logprobs") or []}
+    text = part.get(name) or ""
+    empty = {**part, name: "", **({"annotations": []} if "annotations" in part else {})}
+    yield {"type": "response.content_part.added", **place, "part": empty}
+    yield {"type": f"{stem}.delta", **place, "delta": text, **extra}
+    for number, annotation in enumerate(part.get("annotations") or ()):
+        yield {
+            "type": "response.output_text.annotation.added",
+            **place,
+            "annotation_index": number,
+            "annotation": annotation,
+        }
+    yield {"type": f"{stem}.done", **place, name: text, **extra}
+    yield {"type": "response.content_part.done", **place, "part": part}
