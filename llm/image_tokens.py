@@ -99,9 +99,7 @@ def _size_of_bytes(data: bytes) -> ImageSize:
 
 def _size_of_webp(data: bytes) -> ImageSize:
     if data[12:16] == b"VP8X":
-        return ImageSize(
-            int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-        )
+        return ImageSize(int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1)
     if data[12:16] == b"VP8L":
         bits = int.from_bytes(data[21:25], "little")
         return ImageSize((bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1)

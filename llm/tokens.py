@@ -40,7 +40,15 @@ TOKENS_PER_PAGE = 3_000  # a PDF page: up to 1,500 of text and as much as an ima
 BYTES_PER_PAGE = 30_000
 WAV_BYTES_PER_TOKEN, AUDIO_BYTES_PER_TOKEN = 800, 200
 
-CL100K_PREFIXES = ("gpt-4-", "gpt-3.5", "gpt-35", "text-embedding", "ft:gpt-3.5", "davinci-002", "babbage-002")
+CL100K_PREFIXES = (
+    "gpt-4-",
+    "gpt-3.5",
+    "gpt-35",
+    "text-embedding",
+    "ft:gpt-3.5",
+    "davinci-002",
+    "babbage-002",
+)
 CLAUDE_VERSION = re.compile(r"claude-[a-z]+-(\d+)(?:[-.](\d{1,2}))?(?!\d)")
 CLAUDE_PERCENT, NEW_CLAUDE_PERCENT = 120, 160  # of o200k_base; the tokenizer changed with Claude 4.7
 
@@ -269,7 +277,9 @@ def _anthropic_block(block: Mapping[str, Any], model: str) -> int:
     if kind == "image":
         return anthropic_image_tokens(block.get("source"))
     if kind == "document":
-        return _anthropic_document(block.get("source"), model) + count_text(str(block.get("title") or ""), model)
+        return _anthropic_document(block.get("source"), model) + count_text(
+            str(block.get("title") or ""), model
+        )
     if kind == "tool_result":
         return TOKENS_PER_TOOL_CALL + _anthropic_result(block.get("content"), model)
     if kind == "tool_use":

@@ -1,0 +1,126 @@
+"""Owns the log of calls received: the provider's invoice, call by call.
+
+Invariant: every call that reached a provider endpoint is in the log from its first byte on, and what it was billed
+is written once, when it ends, also when the client has gone.
+"""
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from llm.sandbox.usage import Usage
+
+DIGEST_CHARACTERS = 16
+
+
+@dataclass(slots=True)
+class Call:
+    """One call received; `status` is None while it runs."""
+
+    id: str
+    at: float
+    kind: str  # openai | anthropic
+    method: str
+    path: str
+    key: str  # first characters of the SHA-256 of the API key
+    body_digest: str
+    model: str = ""
+    stream: bool = False
+    user: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    idempotency_key: str = ""
+    retry_count: int = 0
+    request_id: str = ""
+    upstream_id: str = ""
+    processing: str = "online"
+    service_tier: str = "default"
+    max_tokens: int | None = None
+    fault: str = ""
+    status: int | None = None
+    outcome: str = "open"  # open | completed | failed | disconnected | broken
+    usage: dict[str, Any] | None = None  # as the API reports it
+    billed: dict[str, int] = field(default_factory=dict)  # tokens by class, disjoint
+    seconds: float = 0.0
+
+    def bill(self, usage: Usage, reported: dict[str, Any]) -> None:
+        """Put the call on the invoice."""
+        self.billed = usage.meters()
+        self.usage = reported
+
+    def tags(self) -> set[str]:
+        """What a caller may look its own calls up by."""
+        return {self.key, self.user, self.idempotency_key, *map(str, self.metadata.values())} - {""}
+
+    def matches(self, wanted: dict[str, str]) -> bool:
+        """Whether the call has every value asked for; `tag` may be its key, user or any metadata value."""
+        for name, value in wanted.items():
+            if name == "tag":
+                if value not in self.tags():
+                    return False
+            elif name == "key":
+                if self.key not in (value, key_digest(value)):
+                    return False
+            elif str(getattr(self, name, None)) != value:
+                return False
+        return True
+
+
+class CallLog:
+    """The last calls in memory, and all of them in a file if one is named."""
+
+    def __init__(self, *, capacity: int, path: Path | None = None) -> None:
+        self._calls: deque[Call] = deque(maxlen=capacity)
+        self._file = path.open("ab", buffering=0) if path else None
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(self._calls)
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def begin(self, call: Call) -> None:
+        """Take the call into the log."""
+        self._calls.append(call)
+
+    def finish(self, call: Call, *, status: int, outcome: str) -> None:
+        """Close the call's entry; later ends of the same call change nothing."""
+        if call.status is not None:
+            return
+        call.status, call.outcome = status, outcome
+        call.seconds = round(time.time() - call.at, 6)
+        if self._file:
+            self._file.write(orjson.dumps(asdict(call)) + b"\n")
+
+    def select(self, wanted: dict[str, str], *, limit: int | None = None) -> list[dict[str, Any]]:
+        """Calls in order of arrival, the last `limit` of those that match."""
+        found = [call for call in self._calls if call.matches(wanted)]
+        return [asdict(call) for call in (found if limit is None else found[-limit:])]
+
+    def forget(self, wanted: dict[str, str]) -> None:
+        """Drop the calls that match; all of them when nothing is asked for."""
+        if wanted:
+            self._calls = deque(
+                (call for call in self._calls if not call.matches(wanted)), maxlen=self._calls.maxlen
+            )
+        else:
+            self._calls.clear()
+
+    def close(self) -> None:
+        """Write calls still open and close the file."""
+        for call in self._calls:
+            if call.status is None:
+                self.finish(call, status=499, outcome="disconnected")
+        if self._file:
+            self._file.close()
+            self._file = None
+
+
+def key_digest(key: str) -> str:
+    """How an API key stands in the log."""
+    return hashlib.sha256(key.encode()).hexdigest()[:DIGEST_CHARACTERS] if key else ""

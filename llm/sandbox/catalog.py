@@ -1,0 +1,91 @@
+"""Owns which models the sandbox offers and what it charges for them.
+
+Invariant: prices are exact decimals per million tokens; a model it does not know by name is charged as its family.
+"""
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+MILLION = 1_000_000
+CREATED = 1_735_689_600
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model's owner and its price in USD per million tokens by class."""
+
+    owner: str
+    input: Decimal
+    cache_read: Decimal
+    output: Decimal
+
+    def price(self, meter: str, *, is_batch: bool) -> Decimal:
+        """USD per million of a meter; batches cost half."""
+        prices = {
+            "input": self.input,
+            "cache_read": self.cache_read,
+            "cache_write_5m": self.input * Decimal("1.25"),
+            "cache_write_1h": self.input * 2,
+            "output": self.output,
+        }
+        return prices[meter] / 2 if is_batch else prices[meter]
+
+
+def _offer(owner: str, input_usd: str, cache_read_usd: str, output_usd: str) -> Offer:
+    return Offer(owner, Decimal(input_usd), Decimal(cache_read_usd), Decimal(output_usd))
+
+
+OFFERS = {
+    "gpt-4.1-nano": _offer("openai", "0.10", "0.025", "0.40"),
+    "gpt-4.1-mini": _offer("openai", "0.40", "0.10", "1.60"),
+    "gpt-4.1": _offer("openai", "2.00", "0.50", "8.00"),
+    "gpt-4o-mini": _offer("openai", "0.15", "0.075", "0.60"),
+    "gpt-4o": _offer("openai", "2.50", "1.25", "10.00"),
+    "gpt-3.5-turbo": _offer("openai", "0.50", "0.50", "1.50"),
+    "gpt-5-nano": _offer("openai", "0.05", "0.005", "0.40"),
+    "gpt-5-mini": _offer("openai", "0.25", "0.025", "2.00"),
+    "gpt-5": _offer("openai", "1.25", "0.125", "10.00"),
+    "o4-mini": _offer("openai", "1.10", "0.275", "4.40"),
+    "o3": _offer("openai", "2.00", "0.50", "8.00"),
+    "text-embedding-3-small": _offer("openai", "0.02", "0.02", "0"),
+    "text-embedding-3-large": _offer("openai", "0.13", "0.13", "0"),
+    "text-embedding-ada-002": _offer("openai", "0.10", "0.10", "0"),
+    "claude-haiku-4-5": _offer("anthropic", "1.00", "0.10", "5.00"),
+    "claude-sonnet-4-5": _offer("anthropic", "3.00", "0.30", "15.00"),
+    "claude-opus-4-5": _offer("anthropic", "5.00", "0.50", "25.00"),
+}
+DATE_SUFFIX = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
+REASONING = re.compile(r"^(o\d|gpt-5(?!.*chat))")
+EFFORT_TOKENS = {"none": 0, "minimal": 0, "low": 64, "medium": 192, "high": 512, "xhigh": 1_024}
+
+
+def is_offered(model: str) -> bool:
+    """Whether the model, or the model a dated name stands for, is in the catalogue."""
+    return DATE_SUFFIX.sub("", model) in OFFERS
+
+
+def offer_of(model: str) -> Offer:
+    """The offer of a model; for an unknown one that of the model whose name begins alike, else gpt-4o-mini's."""
+    name = DATE_SUFFIX.sub("", model)
+    if name in OFFERS:
+        return OFFERS[name]
+    family = max((known for known in OFFERS if name.startswith(known)), key=len, default="")
+    if not family:
+        family = "claude-sonnet-4-5" if name.startswith("claude") else "gpt-4o-mini"
+    return OFFERS[family]
+
+
+def cost_usd(model: str, billed: dict[str, int], *, is_batch: bool) -> dict[str, Decimal]:
+    """What each meter of a call costs."""
+    offer = offer_of(model)
+    return {
+        meter: tokens * offer.price(meter, is_batch=is_batch) / MILLION for meter, tokens in billed.items()
+    }
+
+
+def reasoning_tokens_of(model: str, effort: object) -> int:
+    """How many tokens a reasoning model thinks before it answers; 0 for the others."""
+    if not REASONING.match(model):
+        return 0
+    return EFFORT_TOKENS.get(effort if isinstance(effort, str) else "low", 64)

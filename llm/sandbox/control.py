@@ -1,0 +1,89 @@
+"""Owns `/control`: how tests read the provider's invoice, order faults and set the pace.
+
+Invariant: nothing here is part of a provider's API; nothing here is logged as a call.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from llm.sandbox.exchange import SANDBOX
+from llm.sandbox.faults import InvalidFault
+from llm.sandbox.state import InvalidSetting
+
+
+def routes() -> list[web.RouteDef]:
+    """The control endpoints."""
+    return [
+        web.get("/control/calls", calls),
+        web.get("/control/faults", faults),
+        web.post("/control/faults", order_faults),
+        web.post("/control/reset", reset),
+        web.get("/control/settings", settings),
+        web.post("/control/settings", change_settings),
+        web.get("/healthz", health),
+    ]
+
+
+async def calls(request: web.Request) -> web.Response:
+    """Calls received, oldest first; any field of a call, or `tag`, filters; `limit` keeps the last ones."""
+    wanted = dict(request.query)
+    limit = wanted.pop("limit", "")
+    found = request.app[SANDBOX].calls.select(wanted, limit=int(limit) if limit.isdigit() else None)
+    return _json({"calls": found, "count": len(found)})
+
+
+async def faults(request: web.Request) -> web.Response:
+    """Faults still waiting."""
+    return _json({"faults": [asdict(fault) for fault in request.app[SANDBOX].faults.waiting()]})
+
+
+async def order_faults(request: web.Request) -> web.Response:
+    """Queue one fault or a list of them; a bad one is a 400 and none is queued."""
+    body = _parsed(await request.read())
+    sandbox = request.app[SANDBOX]
+    try:
+        ordered = sandbox.faults.order(body if isinstance(body, list) else [body])
+    except InvalidFault as error:
+        return _json({"error": str(error)}, status=400)
+    return _json({"queued": [asdict(fault) for fault in ordered]})
+
+
+async def reset(request: web.Request) -> web.Response:
+    """Forget everything, or with {"match": {...}} only the calls and faults that match."""
+    body = _parsed(await request.read())
+    match = body.get("match") if isinstance(body, dict) else None
+    request.app[SANDBOX].reset(match if isinstance(match, dict) else {})
+    return _json({"reset": True})
+
+
+async def settings(request: web.Request) -> web.Response:
+    """The settings in force."""
+    return _json(asdict(request.app[SANDBOX].settings))
+
+
+async def change_settings(request: web.Request) -> web.Response:
+    """Change some of the settings; answers with all of them."""
+    try:
+        return _json(request.app[SANDBOX].change_settings(_parsed(await request.read())))
+    except InvalidSetting as error:
+        return _json({"error": str(error)}, status=400)
+
+
+async def health(request: web.Request) -> web.Response:
+    """Whether the sandbox serves, and how many calls it remembers."""
+    sandbox = request.app[SANDBOX]
+    return _json({"status": "ok", "calls": len(sandbox.calls), "started_at": sandbox.started_at})
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw) if raw else {}
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _json(payload: Any, *, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=orjson.dumps(payload), content_type="application/json")
