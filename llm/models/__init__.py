@@ -1,7 +1,7 @@
 """What the gateway knows: providers and their models, the log of requests, feedback, files and batches."""
 
-from llm.models.batches import Batch, BatchItem, StoredFile
+from llm.models.batches import Batch, BatchItem, BatchJob, StoredFile
 from llm.models.catalog import LanguageModel, Provider
 from llm.models.requests import Feedback, RequestLog
 
-__all__ = ["Batch", "BatchItem", "Feedback", "LanguageModel", "Provider", "RequestLog", "StoredFile"]
+__all__ = ["Batch", "BatchItem", "BatchJob", "Feedback", "LanguageModel", "Provider", "RequestLog", "StoredFile"]

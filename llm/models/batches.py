@@ -1,6 +1,7 @@
 """Files and batches: work that may wait a day for half the price.
 
-Invariant: every line of a batch is one BatchItem with one attempt of its own, held before it is submitted.
+Invariant: every line of a batch is one BatchItem with one attempt of its own, held before it is submitted; a line
+belongs to one BatchJob, and a job is submitted to its provider once.
 """
 
 from django.db import models
@@ -49,11 +50,15 @@ class Batch(models.Model):
     endpoint = models.CharField(max_length=64)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.VALIDATING)
     input_file = models.ForeignKey(StoredFile, on_delete=models.PROTECT, related_name="+")
-    output_file = models.ForeignKey(StoredFile, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
-    error_file = models.ForeignKey(StoredFile, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    output_file = models.ForeignKey(
+        StoredFile, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    error_file = models.ForeignKey(
+        StoredFile, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
     errors = models.JSONField(default=list, blank=True)
     metadata = models.JSONField(null=True, blank=True)
-    provider_jobs = models.JSONField(default=dict, blank=True, help_text="What was submitted where, by provider.")
+    tags = models.JSONField(default=dict, blank=True)
     completion_window = models.CharField(max_length=8, default="24h")
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
@@ -82,6 +87,49 @@ class Batch(models.Model):
         return f"{self.public_id} ({self.status})"
 
 
+class BatchJob(models.Model):
+    """The lines of a batch that go to one model, as one batch of their own at its provider.
+
+    `submitting` is committed before the provider is asked, so that a lost answer is looked up and not asked again.
+    """
+
+    class State(models.TextChoices):
+        NEW = "new"
+        SUBMITTING = "submitting"
+        SUBMITTED = "submitted"
+        FINISHED = "finished"
+
+    public_id = models.CharField(
+        max_length=64, unique=True, help_text="Our name for it in the provider's metadata."
+    )
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="jobs")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    provider = models.CharField(max_length=64)
+    model = models.CharField(max_length=128)
+    state = models.CharField(max_length=16, choices=State.choices, default=State.NEW)
+    upstream_file_id = models.CharField(max_length=200, blank=True, default="")
+    upstream_id = models.CharField(max_length=200, blank=True, default="")
+    upstream_status = models.CharField(max_length=32, blank=True, default="")
+    submitting_at = models.DateTimeField(null=True, blank=True)
+    submitted_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    cancel_asked_at = models.DateTimeField(null=True, blank=True)
+    next_look_at = models.DateTimeField(
+        null=True, blank=True, help_text="Not before then is the provider asked again."
+    )
+    failures = models.PositiveIntegerField(default=0, help_text="Calls to the provider that failed in a row.")
+    last_error = models.CharField(max_length=1000, blank=True, default="")
+
+    class Meta:
+        ordering = ["batch", "pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["batch", "provider", "model"], name="batchjob_one_per_model")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.public_id} ({self.state})"
+
+
 class BatchItem(models.Model):
     """One line of a batch: its request, its attempt, and what came back."""
 
@@ -95,17 +143,24 @@ class BatchItem(models.Model):
         EXPIRED = "expired"
 
     batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="items")
+    job = models.ForeignKey(BatchJob, on_delete=models.SET_NULL, null=True, blank=True, related_name="items")
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
     line = models.PositiveIntegerField()
-    custom_id = models.CharField(max_length=256)
-    attempt_id = models.UUIDField(null=True, blank=True)
-    request_id = models.UUIDField()
+    custom_id = models.CharField(max_length=512)
+    attempt_id = models.UUIDField(unique=True)
+    request_id = models.UUIDField(unique=True, help_text="Also the line's name at the provider.")
     model = models.CharField(max_length=128)
     provider = models.CharField(max_length=64)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
     body = models.JSONField()
     response = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True)
+    input_tokens = models.PositiveIntegerField(default=0)
+    output_tokens = models.PositiveIntegerField(default=0)
+    cost_usd = models.DecimalField(max_digits=28, decimal_places=12, default=0)
+    list_cost_usd = models.DecimalField(
+        max_digits=28, decimal_places=12, default=0, help_text="The list price of the same tokens online."
+    )
     settled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
