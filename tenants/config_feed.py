@@ -49,7 +49,7 @@ class ConfigFeed:
                 log.warning("config_feed_lost", error=str(error).strip(), failures=failures)
             finally:
                 self._set_listening(False)
-            await asyncio.sleep(min(_LONGEST_WAIT_SECONDS, 0.1 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311
+            await asyncio.sleep(min(_LONGEST_WAIT_SECONDS, 0.1 * 2**failures) * random.uniform(0.5, 1))
 
     def publish(self, payload: str) -> None:
         """Tell the subscribers of this process."""
@@ -76,4 +76,6 @@ class ConfigFeed:
             self.publish(EVERYTHING)
 
 
+# The feed of this process, heard while resources are open.
 config_feed = ConfigFeed()
+resources.service(config_feed.listen)

@@ -205,7 +205,7 @@ limiter = Limiter()
 acquire = limiter.acquire
 true_up = limiter.true_up
 release = limiter.release
-keep_slots = limiter.keep_slots
+resources.service(limiter.keep_slots)
 
 
 def scopes_of(principal: Principal, *, user: str) -> tuple[Scope, ...]:

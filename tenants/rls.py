@@ -154,10 +154,10 @@ class EnableRLS(_Statements):
 
     def forwards(self) -> list[str]:
         own = f"{self.column} = nullif(current_setting('{TENANT_SETTING}', true), '')::bigint"
+        policy = f"TO {APP_ROLE} USING ({own}) WITH CHECK ({own})"
         return [
             f'ALTER TABLE "{self.table}" ENABLE ROW LEVEL SECURITY',
-            f'CREATE POLICY tenant_isolation ON "{self.table}" TO {APP_ROLE} '
-            f"USING ({own}) WITH CHECK ({own})",
+            f'CREATE POLICY tenant_isolation ON "{self.table}" {policy}',
         ]
 
     def backwards(self) -> list[str]:

@@ -3,11 +3,11 @@
 import django.db.models.deletion
 import django.utils.timezone
 import simple_history.models
-import tenants.models
-import tenants.validation
 from django.conf import settings
 from django.db import migrations, models
 
+import tenants.models
+import tenants.validation
 from tenants.rls import CreateAppRole, CreateNotifyFunction, EnableRLS, GrantApp, NotifyOnChange
 
 # A key arrives before its tenant is known, so its look-up stands outside row-level security and gives

@@ -1,0 +1,219 @@
+"""Rates and concurrency: counted in every scope or in none, shared by all processes, local without Redis."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from config import resources
+from tenants import limits, rate_windows
+from tenants.limits import Limiter
+from tenants.outcomes import RateLimitExceeded
+from tenants.policy import RateLimits
+from tenants.principal import Principal
+from tenants.rate_windows import ProcessWindows, RedisWindows, Refused, Scope
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
+
+_ids = iter(range(9_000_000, 10_000_000))
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def opened() -> AsyncIterator[None]:
+    async with resources.resources():
+        yield
+
+
+@pytest.fixture
+def redis_is_gone(opened: None) -> None:
+    """Point this process at a port where no Redis listens."""
+    resources.redis = Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.1)
+
+
+def caller(
+    *,
+    tenant: RateLimits | None = None,
+    key: RateLimits | None = None,
+    user: RateLimits | None = None,
+    tenant_id: int = 0,
+) -> Principal:
+    return Principal(
+        tenant_id=tenant_id or next(_ids),
+        tenant_slug="acme",
+        key_id=7,
+        key_name="ci",
+        key_public_id="abc",
+        tenant_limits=tenant or RateLimits(),
+        key_limits=key or RateLimits(),
+        user_limits=user or RateLimits(),
+    )
+
+
+async def admitted(limiters: list[Limiter], principal: Principal, *, calls: int, tokens: int = 1) -> int:
+    outcomes = await asyncio.gather(
+        *(limiters[n % len(limiters)].acquire(principal, tokens=tokens) for n in range(calls)),
+        return_exceptions=True,
+    )
+    refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    assert all(isinstance(outcome, RateLimitExceeded) for outcome in refused)
+    return calls - len(refused)
+
+
+async def test_it_works() -> None:
+    limiter, principal = Limiter(), caller(tenant=RateLimits(rpm=2, tpm=1000, concurrency=5))
+    slot = await limiter.acquire(principal, tokens=100)
+    assert slot.is_shared
+    headers = slot.headers()
+    assert headers["x-ratelimit-limit-requests"] == "2"
+    assert headers["x-ratelimit-remaining-requests"] == "1"
+    assert headers["x-ratelimit-remaining-tokens"] == "900"
+    assert slot.headers("anthropic")["anthropic-ratelimit-tokens-remaining"] == "900"
+    await limiter.acquire(principal, tokens=100)
+    with pytest.raises(RateLimitExceeded) as caught:
+        await limiter.acquire(principal, tokens=100)
+    assert "The limit of tenant acme is 2 requests per minute" in caught.value.message
+    assert caught.value.retry_after_seconds is not None
+    assert 1 <= caught.value.retry_after_seconds <= 120
+    assert caught.value.headers["x-ratelimit-remaining-requests"] == "0"
+    await limiter.release(slot)
+
+
+async def test_nothing_limited_costs_no_call(redis_is_gone: None) -> None:
+    limiter = Limiter()
+    slot = await limiter.acquire(caller(), tokens=100)
+    assert slot.headers() == {}
+    await limiter.true_up(slot, tokens=200)
+    await limiter.release(slot)
+    assert not limiter._is_redis_away
+
+
+@pytest.mark.parametrize(
+    "limits_of_tenant",
+    [RateLimits(rpm=37), RateLimits(tpm=37), RateLimits(concurrency=37)],
+    ids=["rpm", "tpm", "conc"],
+)
+async def test_a_hundred_at_once_admit_exactly_the_limit(limits_of_tenant: RateLimits) -> None:
+    two_processes = [Limiter(), Limiter()]
+    assert await admitted(two_processes, caller(tenant=limits_of_tenant), calls=100) == 37
+
+
+async def test_a_refusal_by_one_scope_counts_in_none() -> None:
+    limiter, principal = Limiter(), caller(tenant=RateLimits(rpm=100), key=RateLimits(rpm=3))
+    assert await admitted([limiter], principal, calls=10) == 3
+    wider = caller(tenant=RateLimits(rpm=100), tenant_id=principal.tenant_id)
+    slot = await limiter.acquire(wider, tokens=1)
+    assert slot.requests_left is not None
+    assert slot.requests_left.remaining == 96
+
+
+async def test_each_user_has_a_limit_of_their_own() -> None:
+    limiter, principal = Limiter(), caller(user=RateLimits(rpm=1))
+    await limiter.acquire(principal, tokens=1, user="alice")
+    await limiter.acquire(principal, tokens=1, user="bob")
+    await limiter.acquire(principal, tokens=1)
+    with pytest.raises(RateLimitExceeded, match="user alice"):
+        await limiter.acquire(principal, tokens=1, user="alice")
+
+
+async def test_tokens_are_trued_up_after_the_call() -> None:
+    limiter, principal = Limiter(), caller(tenant=RateLimits(tpm=1000))
+    slot = await limiter.acquire(principal, tokens=900)
+    with pytest.raises(RateLimitExceeded, match="tokens per minute"):
+        await limiter.acquire(principal, tokens=900)
+    await limiter.true_up(slot, tokens=50)
+    slot = await limiter.acquire(principal, tokens=900)
+    assert slot.tokens_left is not None
+    assert slot.tokens_left.remaining == 50
+
+
+async def test_a_call_larger_than_the_limit_is_told_not_to_come_back() -> None:
+    with pytest.raises(RateLimitExceeded, match="this call alone needs 5,000 tokens") as caught:
+        await Limiter().acquire(caller(tenant=RateLimits(tpm=1000)), tokens=5000)
+    assert caught.value.retry_after_seconds is None
+    assert caught.value.headers["x-should-retry"] == "false"
+
+
+async def test_a_slot_is_released_once_however_often_it_is_asked() -> None:
+    limiter, principal = Limiter(), caller(tenant=RateLimits(concurrency=2))
+    first, _ = await limiter.acquire(principal, tokens=1), await limiter.acquire(principal, tokens=1)
+    with pytest.raises(RateLimitExceeded, match="calls at one time"):
+        await limiter.acquire(principal, tokens=1)
+    await limiter.release(first)
+    await limiter.release(first)
+    assert await admitted([limiter], principal, calls=5) == 1
+
+
+async def test_slots_of_a_crashed_process_free_themselves_and_renewed_ones_stay() -> None:
+    crashed, alive = Limiter(), Limiter()
+    principal = caller(tenant=RateLimits(concurrency=2))
+    await crashed.acquire(principal, tokens=1)
+    slot = await alive.acquire(principal, tokens=1)
+    name = rate_windows.slots_key(slot.scopes[0])
+    now = (await resources.redis.time())[0]
+    for member in await resources.redis.zrange(name, 0, -1):  # a minute goes by
+        await resources.redis.zadd(name, {member: now + 0.05})
+    await alive.renew_slots()
+    await asyncio.sleep(0.06)
+    assert await admitted([alive], principal, calls=5) == 1
+
+
+async def test_without_redis_each_process_counts_in_microseconds(redis_is_gone: None) -> None:
+    limiter, principal = Limiter(), caller(tenant=RateLimits(rpm=50, concurrency=50))
+    assert await admitted([limiter], principal, calls=60) == 50
+    assert limiter._is_redis_away
+    other = caller(tenant=RateLimits(rpm=50, concurrency=50))
+    slot = await limiter.acquire(other, tokens=1)
+    assert not slot.is_shared
+    await limiter.true_up(slot, tokens=5)
+    await limiter.release(slot)
+
+
+async def test_redis_is_used_again_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_PROBE_SECONDS", 0.01)
+    there, gone = resources.redis, Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.1)
+    limiter, principal = Limiter(), caller(tenant=RateLimits(rpm=50))
+    resources.redis = gone
+    assert not (await limiter.acquire(principal, tokens=1)).is_shared
+    resources.redis = there
+    async with asyncio.timeout(5):
+        while not (await limiter.acquire(principal, tokens=1)).is_shared:
+            await asyncio.sleep(0.005)
+
+
+async def test_flushing_redis_never_fails_a_call() -> None:
+    limiter, principal = Limiter(), caller(tenant=RateLimits(rpm=50, tpm=500, concurrency=5))
+    slot = await limiter.acquire(principal, tokens=10)
+    for scope in slot.scopes:
+        await resources.redis.delete(rate_windows.slots_key(scope), f"purser:rate:{scope.key}")
+    await limiter.renew_slots()
+    await limiter.true_up(slot, tokens=5)
+    await limiter.release(slot)
+    assert await admitted([limiter], principal, calls=10) == 5
+
+
+@pytest.mark.parametrize("limited", [RateLimits(rpm=3), RateLimits(tpm=30)], ids=["rpm", "tpm"])
+async def test_the_minute_slides_the_same_in_redis_and_in_the_process(
+    limited: RateLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scope = Scope("tenant", "tenant acme", f"{{{next(_ids)}}}", limited)
+    seconds, _ = await resources.redis.time()
+    window = seconds // 60 - 1
+    await resources.redis.hset(
+        f"purser:rate:{scope.key}", mapping={"w": window, "r": 3, "t": 30, "pr": 0, "pt": 0}
+    )
+    shared = await RedisWindows(resources.redis).acquire((scope,), slot_id="a", tokens=10)
+    local = ProcessWindows()
+    before = local._local(scope)
+    before.window, before.requests, before.tokens = window, 3, 30
+    answer = local.acquire((scope,), slot_id="a", tokens=10)
+    if isinstance(shared, Refused) and isinstance(answer, Refused):
+        assert answer.meter == shared.meter
+        assert answer.wait_seconds == pytest.approx(shared.wait_seconds, abs=1)
+        again = time.time() + answer.wait_seconds + 0.001
+        monkeypatch.setattr(rate_windows.time, "time", lambda: again)
+        assert not isinstance(local.acquire((scope,), slot_id="a", tokens=10), Refused)
+    else:
+        assert type(shared) is type(answer)
