@@ -30,6 +30,7 @@ from llm.wire.passed_on import PASSED_ON
 ANTHROPIC_VERSION = "2023-06-01"
 LARGEST_REPLY_BYTES = 64 * 1024 * 1024
 LARGEST_ERROR_BYTES = 64 * 1024
+FINISH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ class ProviderReply:
 
 
 class ProviderStream:
-    """A stream whose first byte is here. Iterate `chunks` to its end, or `close`: either frees the connection."""
+    """A stream whose first byte is here. Read it to its end and `finish`, or `close`: either frees the connection."""
 
     def __init__(
         self,
@@ -77,28 +78,36 @@ class ProviderStream:
         self._idle_seconds = timeouts.idle
         self._deadline = deadline
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield bytes as they arrive, or raise StreamBroken. About 10 us each beyond aiohttp's own cost."""
+    async def read(self) -> bytes:
+        """Return bytes as they arrive, empty at the end, or raise StreamBroken."""
+        if self._first:
+            first, self._first = self._first, b""
+            return first
+        content = self._response.content
         try:
-            yield self._first
-            content = self._response.content
-            loop = asyncio.get_running_loop()
-            while True:
-                # when the reader is behind there is no wait, and no need of a timer
-                async with asyncio.timeout_at(min(loop.time() + self._idle_seconds, self._deadline)):
-                    chunk = await content.readany()
-                if not chunk:
-                    return
-                yield chunk
+            if ready := content.read_nowait():  # a reader that is behind needs no timer
+                return ready
+            now = asyncio.get_running_loop().time()
+            async with asyncio.timeout_at(min(now + self._idle_seconds, self._deadline)):
+                return await content.readany()
         except TimeoutError:
             raise StreamBroken("The provider's stream stopped for too long.", timed_out=True) from None
         except (aiohttp.ClientError, OSError) as error:
             raise StreamBroken(f"The provider's stream broke off ({type(error).__name__}).") from None
+
+    async def finish(self) -> None:
+        """Read what follows the answer's end, so that the connection can serve another call."""
+        try:
+            async with asyncio.timeout(FINISH_SECONDS):
+                while await self._response.content.readany():
+                    pass
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            pass
         finally:
             self.close()
 
     def close(self) -> None:
-        """Free the connection: kept if the stream ended, closed if it did not. May be called twice."""
+        """Free the connection; one that has more to say is cut off, so that the provider stops. May be called twice."""
         if self._response.content.is_eof():
             self._response.release()
         else:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import orjson
 
+from config import resources
 from llm.providers.client import ProviderStream
 from llm.providers.outcomes import StreamBroken, without_secrets
 from llm.streams.sse import EventTooLarge, SseSplitter, data_of
@@ -27,18 +28,23 @@ class Relay:
         self._done = False
 
     async def run(self, stream: ProviderStream) -> AsyncIterator[bytes]:
-        """Yield what the client gets, but for the last event; raise StreamBroken if the stream has no proper end."""
-        async for chunk in stream.chunks():
-            forwarded, broken = self.feed(chunk)
-            if forwarded:
+        """Yield what the client gets, but for the last event; raise StreamBroken if the stream has no proper end.
+
+        Whoever stops early closes this generator, and with it the connection to the provider.
+        """
+        try:
+            while not self._done and (chunk := await stream.read()):
+                forwarded, broken = self.feed(chunk)
+                if forwarded:
+                    yield forwarded
+                if broken:
+                    raise broken
+            if forwarded := self._end():
                 yield forwarded
-            if broken:
-                stream.close()
-                raise broken
-        if not (self._done or self.meter.has_ended):
-            raise StreamBroken("The provider's stream ended before its answer did.")
-        if forwarded := self._end():
-            yield forwarded
+        except BaseException:
+            stream.close()
+            raise
+        resources.background(stream.finish())
 
     def feed(self, chunk: bytes) -> tuple[bytes, StreamBroken | None]:
         """Take a chunk; return what goes out now, and what broke the stream if anything did."""
@@ -86,7 +92,14 @@ class Relay:
         return self._tail.feed(event, payload)
 
     def _end(self) -> bytes:
-        return self._translated(self._translator.end()) if self._translator else b""
+        forwarded = b""
+        if not self._done and self._splitter.rest().strip():  # some servers end without the last blank line
+            forwarded, broken = self.feed(b"\n\n")
+            if broken:
+                raise broken
+        if not (self._done or self.meter.has_ended):
+            raise StreamBroken("The provider's stream ended before its answer did.")
+        return forwarded + (self._translated(self._translator.end()) if self._translator else b"")
 
     def _translated(self, payloads: list[Body]) -> bytes:
         encode = self._exchange.client.encode_event

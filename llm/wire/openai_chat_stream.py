@@ -4,7 +4,7 @@ Invariant: a stream that was metered and its answer replayed tell a client the s
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from llm.streams.sse import DONE, encode, splice_purser
 from llm.wire.formats import Body
@@ -12,6 +12,7 @@ from llm.wire.formats import Body
 _WHOLE_FIELDS = frozenset({"role", "type", "id", "index", "name", "expires_at"})  # sent once, not in pieces
 _EMPTY_DELTA = frozenset({"role", "content", "refusal"})  # what a first chunk says before there is output
 _UNBILLED_AS_TEXT = frozenset({"role", "type", "id", "data", "signature"})
+_REPEATED_FIELDS: Final = ("id", "object", "created", "model")
 _CHUNK_FIELDS = ("id", "created", "model", "system_fingerprint", "service_tier")
 
 
@@ -140,13 +141,9 @@ class ChatTail:
     def close(self, block: Body) -> bytes:
         if self._held:
             return splice_purser(self._held, block) + DONE
-        chunk = {
-            name: self._last[name] for name in ("id", "object", "created", "model") if name in self._last
-        }
-        return (
-            encode({**chunk, "choices": [{"index": 0, "delta": {}, "finish_reason": None}], "purser": block})
-            + DONE
-        )
+        chunk: Body = {name: self._last[name] for name in _REPEATED_FIELDS if name in self._last}
+        chunk["choices"] = [{"index": 0, "delta": {}, "finish_reason": None}]
+        return encode({**chunk, "purser": block}) + DONE
 
 
 def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:

@@ -2,8 +2,16 @@
 
 from typing import Final
 
+from llm.wire.translation.chat_to_messages import ChatToMessages
 from llm.wire.translation.contract import StreamTranslator, Translation, Translator
+from llm.wire.translation.messages_to_chat import MessagesToChat
+from llm.wire.translation.responses_to_messages import ResponsesToMessages
 
-TRANSLATIONS: Final[dict[tuple[str, str], Translator]] = {}
+# (what the client speaks, what the provider speaks)
+TRANSLATIONS: Final[dict[tuple[str, str], Translator]] = {
+    ("openai.chat", "anthropic.messages"): ChatToMessages,
+    ("openai.responses", "anthropic.messages"): ResponsesToMessages,
+    ("anthropic.messages", "openai.chat"): MessagesToChat,
+}
 
 __all__ = ["TRANSLATIONS", "StreamTranslator", "Translation", "Translator"]

@@ -1,0 +1,258 @@
+"""A messages request for an OpenAI model.
+
+Invariant: what OpenAI has no counterpart for is refused by name. Cache marks are let go: OpenAI caches by itself; so
+is thinking of earlier turns, which only the model that wrote it can read.
+"""
+
+from typing import Any, Final
+
+import orjson
+
+from llm.wire import fields
+from llm.wire.formats import Body
+from llm.wire.translation.chat_answers import MessagesAnswerStream, messages_answer
+from llm.wire.translation.contract import StreamTranslator
+from llm.wire.translation.refusing import Reader
+
+TARGET: Final = "an OpenAI model"
+MOST_STOPS: Final = 4
+
+_TOOL_CHOICES: Final = {"auto": "auto", "any": "required", "none": "none"}
+_EFFORTS: Final = frozenset({"low", "medium", "high", "xhigh"})
+_SERVICE_TIERS: Final = {"auto": "auto", "standard_only": "default"}
+_FAILED: Final = "The tool failed: "
+
+
+class MessagesToChat:
+    """An Anthropic client and an OpenAI model."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    def request(self) -> Body:
+        """The chat request, or Untranslatable."""
+        reader = Reader(self._body, target=TARGET)
+        given = fields.objects({"messages": reader.take("messages")}, "messages", required=True)
+        translated: Body = {
+            "model": reader.take("model", ""),
+            "messages": [*_system(reader), *_messages(given)],
+        }
+        translated |= reader.pass_on(("max_tokens", "temperature", "top_p", "stream"))
+        if stops := reader.take("stop_sequences"):
+            if len(stops) > MOST_STOPS:
+                raise reader.refusal("stop_sequences")
+            translated["stop"] = list(stops)
+        translated |= _tools(reader)
+        translated |= _output(reader)
+        if (metadata := reader.take("metadata")) is not None:
+            inner = reader.inside(metadata, "metadata")
+            if user := inner.take("user_id"):
+                translated["user"] = user
+            inner.done()
+        if (tier := reader.take("service_tier")) is not None:
+            if tier not in _SERVICE_TIERS:
+                raise reader.refusal("service_tier")
+            translated["service_tier"] = _SERVICE_TIERS[tier]
+        if (thinking := reader.take("thinking")) is not None:
+            reader.inside(thinking, "thinking").allow(
+                "type", "disabled", "adaptive"
+            )  # OpenAI's models decide too
+        reader.allow("speed", "standard")
+        reader.ignore("cache_control")
+        reader.done()
+        return translated
+
+    def response(self, response: Body) -> Body:
+        return messages_answer(response)
+
+    def stream(self) -> StreamTranslator:
+        return MessagesAnswerStream()
+
+
+def _output(reader: Reader) -> Body:
+    config = reader.take("output_config")
+    if config is None:
+        return {}
+    inner = reader.inside(config, "output_config")
+    translated: Body = {}
+    if (effort := inner.take("effort")) is not None:
+        if effort not in _EFFORTS:
+            raise inner.refusal("effort")
+        translated["reasoning_effort"] = effort
+    if (output_format := inner.take("format")) is not None:
+        shape = inner.inside(output_format, "format")
+        shape.allow("type", "json_schema")
+        schema = {"name": "answer", "schema": shape.take("schema"), "strict": True}
+        translated["response_format"] = {"type": "json_schema", "json_schema": schema}
+        shape.done()
+    inner.done()
+    return translated
+
+
+def _tools(reader: Reader) -> Body:
+    tools = reader.take("tools")
+    choice = reader.take("tool_choice")
+    if not tools:
+        return {}
+    translated: Body = {"tools": [_tool(reader, index, tool) for index, tool in enumerate(tools)]}
+    if choice is not None:
+        inner = reader.inside(choice, "tool_choice")
+        kind = inner.take("type")
+        if kind == "tool":
+            translated["tool_choice"] = {"type": "function", "function": {"name": inner.take("name")}}
+        elif kind in _TOOL_CHOICES:
+            translated["tool_choice"] = _TOOL_CHOICES[kind]
+        else:
+            raise inner.refusal("type")
+        if inner.take("disable_parallel_tool_use"):
+            translated["parallel_tool_calls"] = False
+        inner.done()
+    return translated
+
+
+def _tool(reader: Reader, index: int, tool: Any) -> Body:
+    inner = reader.inside(tool, "tools", index)
+    inner.allow("type", "custom")
+    inner.ignore("cache_control", "eager_input_streaming")
+    inner.allow("defer_loading", False)
+    inner.allow("allowed_callers", ["direct"])
+    function = {"name": inner.take("name"), **inner.pass_on(("description", "strict"))}
+    function["parameters"] = inner.take("input_schema")
+    inner.done()
+    return {"type": "function", "function": function}
+
+
+def _system(reader: Reader) -> list[Body]:
+    system = reader.take("system")
+    if not system:
+        return []
+    if isinstance(system, str):
+        return [{"role": "system", "content": system}]
+    return [{"role": "system", "content": _texts(reader, system, "system")}]
+
+
+def _messages(messages: list[Body]) -> list[Body]:
+    translated: list[Body] = []
+    for index, message in enumerate(messages):
+        reader = Reader(message, target=TARGET, at=f"messages.{index}")
+        role = reader.take("role")
+        content = reader.take("content", "")
+        reader.done()
+        if isinstance(content, str):
+            if role not in ("user", "assistant", "system"):
+                raise reader.refusal("role")
+            translated.append({"role": role, "content": content})
+        elif not isinstance(content, list):
+            raise reader.refusal("content")
+        elif role == "assistant":
+            translated.append(_assistant(reader, content))
+        elif role == "user":
+            translated += _user(reader, content)
+        elif role == "system":
+            translated.append({"role": "system", "content": _texts(reader, content, "content")})
+        else:
+            raise reader.refusal("role")
+    return translated
+
+
+def _assistant(reader: Reader, content: list[Any]) -> Body:
+    texts: list[str] = []
+    calls: list[Body] = []
+    for index, block in enumerate(content):
+        inner = reader.inside(block, "content", index)
+        inner.ignore("cache_control", "citations", "caller")
+        kind = inner.take("type")
+        if kind == "text":
+            texts.append(inner.take("text", ""))
+        elif kind == "tool_use":
+            arguments = orjson.dumps(inner.take("input", {})).decode()
+            function = {"name": inner.take("name"), "arguments": arguments}
+            calls.append({"id": inner.take("id"), "type": "function", "function": function})
+        elif kind in ("thinking", "redacted_thinking"):
+            continue
+        else:
+            raise inner.refusal("type")
+        inner.done()
+    message: Body = {"role": "assistant", "content": "".join(texts) if texts else None}
+    return {**message, "tool_calls": calls} if calls else message
+
+
+def _user(reader: Reader, content: list[Any]) -> list[Body]:
+    """What tools said, each as a message of its own, and what the user said, in their order."""
+    messages: list[Body] = []
+    parts: list[Body] = []
+    for index, block in enumerate(content):
+        inner = reader.inside(block, "content", index)
+        inner.ignore("cache_control")
+        if inner.peek("type") == "tool_result":
+            if parts:
+                messages.append({"role": "user", "content": parts})
+                parts = []
+            messages.append(_tool_result(inner))
+        else:
+            parts.append(_part(inner))
+        inner.done()
+    if parts:
+        only_text = len(parts) == 1 and parts[0]["type"] == "text"
+        messages.append({"role": "user", "content": parts[0]["text"] if only_text else parts})
+    return messages
+
+
+def _tool_result(inner: Reader) -> Body:
+    inner.take("type")
+    content = inner.take("content", "")
+    result = content if isinstance(content, str) else _texts(inner, content, "content")
+    if inner.take("is_error"):
+        lead = {"type": "text", "text": _FAILED}
+        result = _FAILED + result if isinstance(result, str) else [lead, *result]
+    return {"role": "tool", "tool_call_id": inner.take("tool_use_id"), "content": result}
+
+
+def _texts(reader: Reader, blocks: Any, name: str) -> list[Body]:
+    """Text blocks as text parts; anything else is refused by its place."""
+    if not isinstance(blocks, list):
+        raise reader.refusal(name)
+    parts = []
+    for index, block in enumerate(blocks):
+        inner = reader.inside(block, name, index)
+        inner.ignore("cache_control", "citations")
+        if inner.take("type") != "text":
+            raise inner.refusal("type")
+        parts.append({"type": "text", "text": inner.take("text", "")})
+        inner.done()
+    return parts
+
+
+def _part(inner: Reader) -> Body:
+    kind = inner.take("type")
+    if kind == "text":
+        inner.ignore("citations")
+        return {"type": "text", "text": inner.take("text", "")}
+    source = inner.inside(inner.take("source"), "source") if kind in ("image", "document") else None
+    if source is None:
+        raise inner.refusal("type")
+    origin = source.take("type")
+    if kind == "image" and origin == "base64":
+        url = f"data:{source.take('media_type')};base64,{source.take('data')}"
+        part: Body = {"type": "image_url", "image_url": {"url": url}}
+    elif kind == "image" and origin == "url":
+        part = {"type": "image_url", "image_url": {"url": source.take("url")}}
+    elif kind == "document" and origin == "base64":
+        data = f"data:{source.take('media_type')};base64,{source.take('data')}"
+        part = {
+            "type": "file",
+            "file": {"filename": inner.take("title") or "document.pdf", "file_data": data},
+        }
+    elif kind == "document" and origin == "text":
+        source.ignore("media_type")
+        heading = "\n".join(filter(None, (inner.take("title"), inner.take("context"))))
+        part = {
+            "type": "text",
+            "text": f"{heading}\n{source.take('data')}" if heading else source.take("data"),
+        }
+    else:
+        raise source.refusal("type")
+    source.done()
+    if (citations := inner.take("citations")) and citations.get("enabled"):
+        raise inner.refusal("citations")
+    return part

@@ -1,0 +1,208 @@
+"""A responses request as a chat request: the first half of the way to an Anthropic model.
+
+Invariant: what a stateless chat cannot do (stored conversations, background work, hosted tools) is refused by name.
+"""
+
+from typing import Any, Final
+
+from llm.wire.formats import Body
+from llm.wire.translation.chat_to_messages import TARGET, ChatToMessages
+from llm.wire.translation.contract import StreamTranslator
+from llm.wire.translation.refusing import Reader
+from llm.wire.translation.responses_answers import ResponsesAnswerStream, responses_answer
+
+_SAME: Final = (
+    "temperature",
+    "top_p",
+    "user",
+    "safety_identifier",
+    "parallel_tool_calls",
+    "service_tier",
+    "prompt_cache_key",
+    "stream",
+)
+_ROLES: Final = frozenset({"user", "assistant", "system", "developer"})
+
+
+class ResponsesToMessages:
+    """An OpenAI responses client and an Anthropic model, by way of chat."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    def request(self) -> Body:
+        """The messages request, or Untranslatable."""
+        return ChatToMessages(chat_request(self._body)).request()
+
+    def response(self, response: Body) -> Body:
+        return responses_answer(ChatToMessages({}).response(response), request=self._body)
+
+    def stream(self) -> StreamTranslator:
+        return _Chained(ChatToMessages({}).stream(), ResponsesAnswerStream(self._body))
+
+
+class _Chained:
+    """Two translations of a stream, one after the other."""
+
+    def __init__(self, first: StreamTranslator, second: StreamTranslator) -> None:
+        self._first = first
+        self._second = second
+
+    def feed(self, payload: Body) -> list[Body]:
+        return [event for middle in self._first.feed(payload) for event in self._second.feed(middle)]
+
+    def end(self) -> list[Body]:
+        events = [event for middle in self._first.end() for event in self._second.feed(middle)]
+        return events + self._second.end()
+
+
+def chat_request(body: Body) -> Body:
+    """The chat request of a responses request, or Untranslatable."""
+    reader = Reader(body, target=TARGET)
+    messages: list[Body] = []
+    if instructions := reader.take("instructions"):
+        messages.append({"role": "system", "content": instructions})
+    messages += _messages(reader, reader.take("input"))
+    chat: Body = {"model": reader.take("model", ""), "messages": messages, **reader.pass_on(_SAME)}
+    if limit := reader.take("max_output_tokens"):
+        chat["max_completion_tokens"] = limit
+    if tools := reader.take("tools"):
+        chat["tools"] = [_tool(reader, index, tool) for index, tool in enumerate(tools)]
+    if (choice := reader.take("tool_choice")) is not None:
+        chat["tool_choice"] = _tool_choice(reader, choice)
+    chat |= _text(reader) | _reasoning(reader)
+    reader.allow("store", False)
+    reader.allow("background", False)
+    reader.allow("truncation", "disabled")
+    reader.allow(
+        "include", [], ["reasoning.encrypted_content"]
+    )  # the reasoning it means stays with its model
+    reader.allow("top_logprobs", 0)
+    reader.ignore("metadata", "stream_options")  # echoed in the answer; padding
+    reader.done()
+    return chat
+
+
+def _text(reader: Reader) -> Body:
+    if (config := reader.take("text")) is None:
+        return {}
+    inner = reader.inside(config, "text")
+    inner.allow("verbosity", "medium")
+    text_format = inner.take("format")
+    inner.done()
+    if text_format is None:
+        return {}
+    shape = inner.inside(text_format, "format")
+    kind = shape.take("type")
+    if kind != "json_schema":
+        shape.done()
+        return {"response_format": {"type": kind}}
+    schema = shape.pass_on(("name", "schema", "strict", "description"))
+    shape.done()
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
+
+
+def _reasoning(reader: Reader) -> Body:
+    if (reasoning := reader.take("reasoning")) is None:
+        return {}
+    inner = reader.inside(reasoning, "reasoning")
+    inner.ignore("summary", "generate_summary")  # whatever thinking Anthropic shows is told as a summary
+    effort = inner.take("effort")
+    inner.done()
+    return {"reasoning_effort": effort} if effort else {}
+
+
+def _tool(reader: Reader, index: int, tool: Any) -> Body:
+    inner = reader.inside(tool, "tools", index)
+    if inner.take("type") != "function":
+        raise inner.refusal("type")
+    function = inner.pass_on(("name", "description", "parameters", "strict"))
+    inner.done()
+    return {"type": "function", "function": function}
+
+
+def _tool_choice(reader: Reader, choice: Any) -> Any:
+    if isinstance(choice, str):
+        return choice
+    inner = reader.inside(choice, "tool_choice")
+    if inner.take("type") != "function":
+        raise inner.refusal("type")
+    function = {"name": inner.take("name")}
+    inner.done()
+    return {"type": "function", "function": function}
+
+
+def _messages(reader: Reader, given: Any) -> list[Body]:
+    if isinstance(given, str):
+        return [{"role": "user", "content": given}]
+    if not isinstance(given, list):
+        raise reader.refusal("input")
+    messages: list[Body] = []
+    for index, item in enumerate(given):
+        inner = reader.inside(item, "input", index)
+        kind = inner.take("type", "message")
+        inner.ignore("id", "status", "phase")
+        if kind == "message":
+            messages.append(_message(inner))
+        elif kind == "function_call":
+            _add_call(messages, inner)
+        elif kind == "function_call_output":
+            messages.append(_call_output(inner))
+        elif kind == "reasoning":
+            continue  # only the model that wrote it can read it
+        else:
+            raise inner.refusal("type")
+        inner.done()
+    return messages
+
+
+def _message(inner: Reader) -> Body:
+    role = inner.take("role")
+    if role not in _ROLES:
+        raise inner.refusal("role")
+    content = inner.take("content", "")
+    if isinstance(content, str):
+        return {"role": role, "content": content}
+    return {"role": role, "content": _parts(inner, content, "content")}
+
+
+def _add_call(messages: list[Body], inner: Reader) -> None:
+    """Calls that follow one another, and the text before them, are one turn of the assistant."""
+    function = {"name": inner.take("name"), "arguments": inner.take("arguments", "{}")}
+    call = {"id": inner.take("call_id"), "type": "function", "function": function}
+    if not messages or messages[-1]["role"] != "assistant":
+        messages.append({"role": "assistant", "content": None})
+    messages[-1].setdefault("tool_calls", []).append(call)
+
+
+def _call_output(inner: Reader) -> Body:
+    output = inner.take("output", "")
+    content = output if isinstance(output, str) else _parts(inner, output, "output")
+    inner.ignore("name")
+    return {"role": "tool", "tool_call_id": inner.take("call_id"), "content": content}
+
+
+def _parts(reader: Reader, parts: Any, name: str) -> list[Body]:
+    if not isinstance(parts, list):
+        raise reader.refusal(name)
+    return [_part(reader.inside(part, name, index)) for index, part in enumerate(parts)]
+
+
+def _part(part: Reader) -> Body:
+    kind = part.take("type")
+    if kind in ("input_text", "output_text", "text"):
+        part.ignore("annotations", "logprobs")
+        translated: Body = {"type": "text", "text": part.take("text", "")}
+    elif kind == "refusal":
+        translated = {"type": "refusal", "refusal": part.take("refusal", "")}
+    elif kind == "input_image":
+        image = {"url": part.take("image_url"), **part.pass_on(("detail",))}
+        if not image["url"]:
+            raise part.refusal("file_id")
+        translated = {"type": "image_url", "image_url": image}
+    elif kind == "input_file":
+        translated = {"type": "file", "file": part.pass_on(("file_data", "filename"))}
+    else:
+        raise part.refusal("type")
+    part.done()
+    return translated
