@@ -1,0 +1,1 @@
+"""Settings, servers and processes: how the apps are put together and run."""

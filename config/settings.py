@@ -1,22 +1,142 @@
-"""Settings of Purser, driven by the environment. (Skeleton: the full file follows.)"""
+"""Settings of Purser, driven by the environment; README and docs/configuration.md list the variables."""
 
-import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from config import environment as env
+from config.logs import configure_logging
+from config.unfold import UNFOLD as UNFOLD
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-PURSER_HOME = Path(os.environ.get("PURSER_HOME", BASE_DIR / ".purser"))
-MODEL_DIR = Path(os.environ.get("PURSER_MODEL_DIR", BASE_DIR / ".models"))
-SECRET_KEY = os.environ.get("SECRET_KEY", "skeleton")
-SECRET_KEY_FALLBACKS: list[str] = []
-DEBUG = False
-ALLOWED_HOSTS = ["*"]
+PURSER_HOME = Path(env.text("PURSER_HOME", str(BASE_DIR / ".purser"))).resolve()
+MODEL_DIR = Path(env.text("PURSER_MODEL_DIR", str(BASE_DIR / ".models"))).resolve()
+PORT = env.number("PORT", 8000)
+
+# ---------------------------------------------------------------- security
+SECRET_KEY = env.secret_key(PURSER_HOME)
+SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
+DEBUG = env.flag("DEBUG")
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
+if env.flag("BEHIND_HTTPS"):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SECURE_HSTS_SECONDS = 31_536_000
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+# webhooks may only go to public addresses, unless the operator's own network is meant
+WEBHOOKS_MAY_BE_PRIVATE = env.flag("WEBHOOKS_MAY_BE_PRIVATE")
+
+# ---------------------------------------------------------------- applications
 INSTALLED_APPS = [
-    "unfold", "unfold.contrib.filters", "unfold.contrib.simple_history",
-    "django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions",
-    "django.contrib.messages", "django.contrib.staticfiles", "django.contrib.postgres", "simple_history", "rest_framework",
-    "drf_spectacular", "config", "tenants", "billing", "caching", "llm",
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "unfold.contrib.simple_history",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "simple_history",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "config",
+    "tenants",
+    "billing",
+    "caching",
+    "llm",
 ]
-DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "purser"}}
+# for the site only: nothing of this runs on /v1
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# ---------------------------------------------------------------- PostgreSQL
+DATABASE_URL = env.text("DATABASE_URL") or env.embedded_url(PURSER_HOME, "postgres")
+_database = urlsplit(DATABASE_URL or "postgresql://no-database-is-running@127.0.0.1:1/purser")
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": _database.path.lstrip("/") or "purser",
+        "USER": unquote(_database.username or ""),
+        "PASSWORD": unquote(_database.password or ""),
+        "HOST": _database.hostname or "",
+        "PORT": _database.port or "",
+        "CONN_MAX_AGE": 0,  # under ASGI a kept connection would leak with its thread
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"pool": {"min_size": 0, "max_size": 8, "timeout": 5, "max_idle": 60}},
+    }
+}
+POOL_MAX_SIZE = env.number("POOL_MAX_SIZE", 16)  # of the gateway's own pool, per worker
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# ---------------------------------------------------------------- Redis and Celery
+REDIS_URL = env.text("REDIS_URL") or env.embedded_url(PURSER_HOME, "redis") or "redis://127.0.0.1:1/0"
+BATCH_POLL_SECONDS = env.number("BATCH_POLL_SECONDS", 5)
+
+# ---------------------------------------------------------------- e-mail
+# without EMAIL_HOST, mail is written to files: nothing is lost, and the demonstration can show it
+EMAIL_HOST = env.text("EMAIL_HOST")
+EMAIL_PORT = env.number("EMAIL_PORT", 25)
+EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD")
+EMAIL_USE_TLS = env.flag("EMAIL_USE_TLS")
+EMAIL_TIMEOUT = 10
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if EMAIL_HOST else 'filebased'}.EmailBackend"
+EMAIL_FILE_PATH = PURSER_HOME / "mail"
+DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "purser@localhost")
+
+# ---------------------------------------------------------------- language, time, static files
+LANGUAGE_CODE = "en"
 USE_TZ = True
 TIME_ZONE = "UTC"
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(env.text("STATIC_ROOT", str(PURSER_HOME / "static")))
+
+# ---------------------------------------------------------------- API
+DATA_UPLOAD_MAX_MEMORY_SIZE = None  # the views of /v1 bound their bodies themselves, with an outcome of theirs
+REST_FRAMEWORK = {
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Purser",
+    "DESCRIPTION": "The LLM gateway that keeps the books.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVERS": [{"url": "/"}],
+}
+
+# ---------------------------------------------------------------- logs
+LOG_LEVEL = env.text("LOG_LEVEL", "INFO").upper()
+LOGGING_CONFIG = None
+configure_logging(LOG_LEVEL)

