@@ -1,0 +1,189 @@
+"""A tenant's batches, as the batches API creates, tells and cancels them.
+
+Invariant: every statement runs inside the tenant's connection and names the tenant; a request only writes down what is
+wanted, and the driver does the work, so that nothing is lost when nobody drives for a while.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import orjson
+from psycopg.rows import dict_row
+
+from llm.batches.files import no_file
+from llm.errors import InvalidRequest, NotFound
+from tenants.rls import tenant_connection
+
+COMPLETION_WINDOW: Final = timedelta(hours=24)
+
+_COLUMNS: Final = """
+    batch.id, batch.public_id, batch.endpoint, batch.status, batch.errors, batch.metadata, batch.completion_window,
+    batch.created_at, batch.expires_at, batch.in_progress_at, batch.finalizing_at, batch.completed_at, batch.failed_at,
+    batch.cancelling_at, batch.cancelled_at, batch.expired_at, input.public_id AS input_file_id,
+    output.public_id AS output_file_id, failures.public_id AS error_file_id, items.*
+"""
+_JOINS: Final = """
+    LEFT JOIN llm_storedfile AS input ON input.id = batch.input_file_id
+    LEFT JOIN llm_storedfile AS output ON output.id = batch.output_file_id
+    LEFT JOIN llm_storedfile AS failures ON failures.id = batch.error_file_id
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS total, count(*) FILTER (WHERE status = 'completed') AS completed,
+               count(*) FILTER (WHERE status IN ('failed', 'expired')) AS failed,
+               count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+               coalesce(sum(cost_usd), 0) AS cost_usd, coalesce(sum(list_cost_usd), 0) AS list_cost_usd,
+               CASE WHEN count(DISTINCT model) = 1 THEN min(model) END AS model
+        FROM llm_batchitem WHERE tenant_id = %(tenant)s AND batch_id = batch.id
+    ) AS items
+"""
+FIND: Final = f"""
+SELECT {_COLUMNS} FROM llm_batch AS batch {_JOINS}
+WHERE batch.tenant_id = %(tenant)s AND batch.public_id = %(public_id)s AND (batch.endpoint = '/v1/messages') = %(messages)s
+"""
+LIST: Final = f"""
+SELECT {_COLUMNS} FROM (
+    SELECT * FROM llm_batch
+    WHERE tenant_id = %(tenant)s AND (endpoint = '/v1/messages') = %(messages)s AND (%(after)s = '' OR id {{beyond}}
+          (SELECT id FROM llm_batch WHERE tenant_id = %(tenant)s AND public_id = %(after)s))
+    ORDER BY id {{order}} LIMIT %(limit)s
+) AS batch {_JOINS} ORDER BY batch.id {{order}}
+"""
+INPUT_FILE: Final = """
+SELECT id, purpose FROM llm_storedfile
+WHERE tenant_id = %(tenant)s AND public_id = %(input_file)s AND deleted_at IS NULL
+"""
+INSERT: Final = """
+INSERT INTO llm_batch (public_id, tenant_id, key_id, "user", feature, tags, endpoint, status, input_file_id, errors, metadata,
+                       completion_window, created_at, expires_at)
+VALUES (%(public_id)s, %(tenant)s, %(key)s, %(user)s, %(feature)s, %(tags)s, %(endpoint)s, 'validating', %(file)s, '[]',
+        %(metadata)s, '24h', %(now)s, %(expires_at)s)
+RETURNING id
+"""
+CANCEL: Final = """
+UPDATE llm_batch SET status = 'cancelling', cancelling_at = %(now)s
+WHERE tenant_id = %(tenant)s AND public_id = %(public_id)s AND status IN ('validating', 'in_progress')
+RETURNING id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBatch:
+    """What a client asks for: a file of lines for one endpoint, and to whom it is charged."""
+
+    key_id: int
+    endpoint: str
+    input_file: str
+    metadata: Mapping[str, str] | None = None
+    user: str = ""
+    feature: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+async def create_batch(tenant_id: int, *, new: NewBatch) -> dict[str, Any]:
+    """Write the batch down and return its row, or raise NotFound / InvalidRequest for its input file."""
+    public_id = f"{'msgbatch' if new.endpoint == '/v1/messages' else 'batch'}_{secrets.token_hex(16)}"
+    now = datetime.now(UTC)
+    async with tenant_connection(tenant_id) as connection:
+        cursor = await connection.execute(INPUT_FILE, {"tenant": tenant_id, "input_file": new.input_file})
+        found = await cursor.fetchone()
+        if found is None:
+            raise no_file(new.input_file)
+        if found[1] != "batch":
+            raise InvalidRequest(
+                f"The file '{new.input_file}' was not uploaded with purpose 'batch'.", param="input_file_id"
+            )
+        await connection.execute(
+            INSERT,
+            {
+                "public_id": public_id,
+                "tenant": tenant_id,
+                "key": new.key_id,
+                "user": new.user,
+                "feature": new.feature,
+                "tags": orjson.dumps(dict(new.tags)).decode(),
+                "endpoint": new.endpoint,
+                "file": found[0],
+                "metadata": None if new.metadata is None else orjson.dumps(dict(new.metadata)).decode(),
+                "now": now,
+                "expires_at": now + COMPLETION_WINDOW,
+            },
+        )
+    return await find_batch(tenant_id, public_id=public_id, is_messages=new.endpoint == "/v1/messages")
+
+
+async def find_batch(tenant_id: int, *, public_id: str, is_messages: bool = False) -> dict[str, Any]:
+    """A batch's row with the counts and costs of its lines, or NotFound."""
+    async with tenant_connection(tenant_id) as connection:
+        cursor = connection.cursor(row_factory=dict_row)
+        await cursor.execute(FIND, {"tenant": tenant_id, "public_id": public_id, "messages": is_messages})
+        row = await cursor.fetchone()
+    if row is None:
+        raise no_batch(public_id)
+    return row
+
+
+async def list_batches(
+    tenant_id: int, *, after: str, limit: int, is_ascending: bool = False, is_messages: bool = False
+) -> tuple[list[dict[str, Any]], bool]:
+    """A page of batches after the one named, and whether more follow."""
+    statement = LIST.format(beyond=">" if is_ascending else "<", order="ASC" if is_ascending else "DESC")
+    parameters = {"tenant": tenant_id, "after": after, "limit": limit + 1, "messages": is_messages}
+    async with tenant_connection(tenant_id) as connection:
+        cursor = connection.cursor(row_factory=dict_row)
+        await cursor.execute(statement, parameters)  # type: ignore[arg-type]
+        rows = await cursor.fetchall()
+    return rows[:limit], len(rows) > limit
+
+
+async def cancel_batch(tenant_id: int, *, public_id: str, is_messages: bool = False) -> dict[str, Any]:
+    """Ask for a batch to be cancelled and return its row; InvalidRequest if it is finished, NotFound if it is not there."""
+    before = await find_batch(tenant_id, public_id=public_id, is_messages=is_messages)
+    async with tenant_connection(tenant_id) as connection:
+        parameters = {"tenant": tenant_id, "public_id": public_id, "now": datetime.now(UTC)}
+        cursor = await connection.execute(CANCEL, parameters)
+        if cursor.rowcount == 0 and before["status"] not in {"cancelling", "cancelled"}:
+            raise InvalidRequest(
+                f"The batch is {before['status']} and cannot be cancelled.", param="batch_id"
+            )
+    return await find_batch(tenant_id, public_id=public_id, is_messages=is_messages)
+
+
+def batch_object(row: dict[str, Any]) -> dict[str, Any]:
+    """A batch as the OpenAI API tells it, with what it cost and saved in `purser`."""
+    moments = (
+        "created_at",
+        "in_progress_at",
+        "expires_at",
+        "finalizing_at",
+        "completed_at",
+        "failed_at",
+        "expired_at",
+        "cancelling_at",
+        "cancelled_at",
+    )
+    return {
+        "id": row["public_id"],
+        "object": "batch",
+        "endpoint": row["endpoint"],
+        "model": row["model"],
+        "errors": {"object": "list", "data": row["errors"]} if row["errors"] else None,
+        "input_file_id": row["input_file_id"],
+        "completion_window": row["completion_window"],
+        "status": row["status"],
+        "output_file_id": row["output_file_id"],
+        "error_file_id": row["error_file_id"],
+        **{name: int(row[name].timestamp()) if row[name] else None for name in moments},
+        "request_counts": {"total": row["total"], "completed": row["completed"], "failed": row["failed"]},
+        "metadata": row["metadata"],
+        "purser": {
+            "cost_usd": f"{row['cost_usd']:.12f}",
+            "list_cost_usd": f"{row['list_cost_usd']:.12f}",
+            "saved_usd": f"{row['list_cost_usd'] - row['cost_usd']:.12f}",
+        },
+    }
+
+
+def no_batch(public_id: str) -> NotFound:
+    return NotFound(f"There is no batch '{public_id}'.", param="batch_id")

@@ -1,0 +1,92 @@
+"""`/v1/batches`: create, list, read, cancel.
+
+Invariant: a view parses and renders; the batch is written down in `llm.batches.requests` and driven by Celery.
+"""
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+import structlog
+from django.http import HttpRequest, HttpResponse
+from pydantic import BaseModel, Field, ValidationError
+
+from llm.batches import requests
+from llm.batches.lines import ENDPOINTS
+from llm.errors import InvalidRequest
+from llm.headers import parse_headers
+from llm.tasks import advance_batches
+from llm.views.base import AsyncAPIView, json_response
+from llm.views.pages import page_of
+
+log = structlog.get_logger(__name__)
+
+_Key = Annotated[str, Field(max_length=64)]
+_Value = Annotated[str, Field(max_length=512)]
+
+
+class _Order(BaseModel):
+    input_file_id: str
+    endpoint: Literal[ENDPOINTS]  # type: ignore[valid-type]
+    completion_window: Literal["24h"]
+    metadata: Annotated[dict[_Key, _Value], Field(max_length=16)] | None = None
+
+
+class Batches(AsyncAPIView):
+    """`POST /v1/batches` and `GET /v1/batches?after=&limit=`."""
+
+    async def post(self, request: HttpRequest) -> HttpResponse:
+        try:
+            order = _Order.model_validate(self.read_json(request))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InvalidRequest(first["msg"], param=".".join(map(str, first["loc"]))) from None
+        headers = parse_headers(request.headers)
+        row = await requests.create_batch(
+            self.principal.tenant_id,
+            new=requests.NewBatch(
+                key_id=self.principal.key_id,
+                endpoint=order.endpoint,
+                input_file=order.input_file_id,
+                metadata=order.metadata,
+                user=headers.user,
+                feature=headers.feature,
+                tags=headers.tags,
+            ),
+        )
+        await drive_soon()
+        return _render(row)
+
+    async def get(self, request: HttpRequest) -> HttpResponse:
+        page = page_of(request, largest=100, default=20)
+        rows, has_more = await requests.list_batches(
+            self.principal.tenant_id, after=page.after, limit=page.limit, is_ascending=page.is_ascending
+        )
+        return json_response(page.render([requests.batch_object(row) for row in rows], has_more=has_more))
+
+
+class Batch(AsyncAPIView):
+    """`GET /v1/batches/{id}`."""
+
+    async def get(self, request: HttpRequest, batch_id: str) -> HttpResponse:
+        return _render(await requests.find_batch(self.principal.tenant_id, public_id=batch_id))
+
+
+class CancelBatch(AsyncAPIView):
+    """`POST /v1/batches/{id}/cancel`."""
+
+    async def post(self, request: HttpRequest, batch_id: str) -> HttpResponse:
+        row = await requests.cancel_batch(self.principal.tenant_id, public_id=batch_id)
+        await drive_soon()
+        return _render(row)
+
+
+async def drive_soon() -> None:
+    """Ask a worker to look at the batches now. Without a broker the beat's next tick does it."""
+    try:
+        await asyncio.wait_for(asyncio.to_thread(advance_batches.apply_async, retry=False), timeout=2)
+    except Exception as error:
+        log.warning("batch_waits_for_beat", error=type(error).__name__)
+
+
+def _render(row: dict[str, Any]) -> HttpResponse:
+    return json_response(requests.batch_object(row))

@@ -1,0 +1,78 @@
+"""`/v1/files`: upload, list, read, delete.
+
+Invariant: a view parses and renders; what happens to a file happens in `llm.batches.files`.
+"""
+
+import asyncio
+from typing import Final
+
+from django.http import HttpRequest, HttpResponse
+from django.http.multipartparser import MultiPartParserError
+
+from llm.batches import files
+from llm.errors import InvalidRequest, RequestTooLarge
+from llm.views.base import AsyncAPIView, json_response
+from llm.views.pages import page_of
+
+_FORM_BYTES: Final = 64 * 1024  # what a form may be larger than its file
+
+
+class Files(AsyncAPIView):
+    """`POST /v1/files` (multipart: `file`, `purpose`) and `GET /v1/files?purpose=&after=&limit=&order=`."""
+
+    max_body_bytes = files.MAX_FILE_BYTES + _FORM_BYTES
+
+    async def post(self, request: HttpRequest) -> HttpResponse:
+        filename, purpose, content = await asyncio.to_thread(_read_form, request)
+        created = await files.store_file(
+            self.principal.tenant_id,
+            key_id=self.principal.key_id,
+            purpose=purpose,
+            filename=filename,
+            content=content,
+        )
+        return json_response(created)
+
+    async def get(self, request: HttpRequest) -> HttpResponse:
+        page = page_of(request, largest=10_000, default=10_000)
+        found, has_more = await files.list_files(
+            self.principal.tenant_id,
+            purpose=request.GET.get("purpose", ""),
+            after=page.after,
+            limit=page.limit,
+            is_ascending=page.is_ascending,
+        )
+        return json_response(page.render(found, has_more=has_more))
+
+
+class File(AsyncAPIView):
+    """`GET` and `DELETE /v1/files/{id}`."""
+
+    async def get(self, request: HttpRequest, file_id: str) -> HttpResponse:
+        return json_response(await files.find_file(self.principal.tenant_id, public_id=file_id))
+
+    async def delete(self, request: HttpRequest, file_id: str) -> HttpResponse:
+        await files.delete_file(self.principal.tenant_id, public_id=file_id)
+        return json_response({"id": file_id, "object": "file", "deleted": True})
+
+
+class FileContent(AsyncAPIView):
+    """`GET /v1/files/{id}/content`: the bytes as they were uploaded or written."""
+
+    async def get(self, request: HttpRequest, file_id: str) -> HttpResponse:
+        _, content = await files.read_file(self.principal.tenant_id, public_id=file_id)
+        return HttpResponse(content, content_type="application/octet-stream")
+
+
+def _read_form(request: HttpRequest) -> tuple[str, str, bytes]:
+    """The file's name, its purpose and its content, or InvalidRequest naming the part that is missing."""
+    try:
+        upload = request.FILES.get("file")
+        purpose = request.POST.get("purpose", "")
+    except MultiPartParserError as error:
+        raise InvalidRequest(f"The form cannot be read: {error}.") from None
+    if upload is None:
+        raise InvalidRequest("A multipart form with a 'file' is needed.", param="file")
+    if (upload.size or 0) > files.MAX_FILE_BYTES:
+        raise RequestTooLarge(f"The file is larger than {files.MAX_FILE_BYTES} bytes.", param="file")
+    return upload.name or "file", purpose, upload.read()
