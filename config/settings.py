@@ -3,9 +3,13 @@
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import django_stubs_ext
+
 from config import environment as env
 from config.logs import configure_logging
 from config.unfold import UNFOLD as UNFOLD
+
+django_stubs_ext.monkeypatch()  # ModelAdmin[Tenant] and the like, at run time too
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 PURSER_HOME = Path(env.text("PURSER_HOME", str(BASE_DIR / ".purser"))).resolve()

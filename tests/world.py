@@ -1,0 +1,217 @@
+"""The world of the tests: tenant acme with alice (owner) and bob (member), and an outsider's tenant with charlie.
+
+Invariant: every test gets tenants, keys and models of its own, so that no test sees another's money or cache.
+"""
+
+import json
+import os
+import secrets
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.stack import Stack
+
+WORLD = """
+providers:
+  - {name: sandbox-openai, kind: openai, base_url: "${SANDBOX}/v1", api_key: sk-sandbox}
+  - {name: sandbox-anthropic, kind: anthropic, base_url: "${SANDBOX}", api_key: sk-sandbox}
+models:
+  - name: gpt-4.1-nano
+    provider: sandbox-openai
+    upstream: gpt-4.1-nano
+    tier: simple
+    context_window: 1047576
+    max_output_tokens: 32768
+    capabilities: [tools, vision, json_schema]
+    prices: &nano
+      - {meter: input, usd_per_million: "0.10"}
+      - {meter: cache_read, usd_per_million: "0.025"}
+      - {meter: output, usd_per_million: "0.40"}
+      - {meter: input, processing: batch, usd_per_million: "0.05"}
+      - {meter: output, processing: batch, usd_per_million: "0.20"}
+  - name: gpt-4o-mini
+    provider: sandbox-openai
+    upstream: gpt-4o-mini
+    tier: standard
+    context_window: 128000
+    max_output_tokens: 16384
+    capabilities: [tools, vision, json_schema]
+    prices:
+      - {meter: input, usd_per_million: "0.15"}
+      - {meter: cache_read, usd_per_million: "0.075"}
+      - {meter: output, usd_per_million: "0.60"}
+      - {meter: input, processing: batch, usd_per_million: "0.075"}
+      - {meter: output, processing: batch, usd_per_million: "0.30"}
+  - name: gpt-4o
+    provider: sandbox-openai
+    upstream: gpt-4o
+    tier: complex
+    context_window: 128000
+    max_output_tokens: 16384
+    capabilities: [tools, vision, json_schema]
+    prices:
+      - {meter: input, usd_per_million: "2.5"}
+      - {meter: cache_read, usd_per_million: "1.25"}
+      - {meter: output, usd_per_million: "10"}
+      - {meter: input, processing: batch, usd_per_million: "1.25"}
+      - {meter: output, processing: batch, usd_per_million: "5"}
+  - name: claude-haiku-4-5
+    provider: sandbox-anthropic
+    upstream: claude-haiku-4-5
+    tier: standard
+    context_window: 200000
+    max_output_tokens: 64000
+    capabilities: [tools, vision]
+    prices:
+      - {meter: input, usd_per_million: "1"}
+      - {meter: cache_read, usd_per_million: "0.10"}
+      - {meter: cache_write_5m, usd_per_million: "1.25"}
+      - {meter: cache_write_1h, usd_per_million: "2"}
+      - {meter: output, usd_per_million: "5"}
+      - {meter: input, processing: batch, usd_per_million: "0.50"}
+      - {meter: output, processing: batch, usd_per_million: "2.50"}
+  - name: text-embedding-3-small
+    kind: embedding
+    provider: sandbox-openai
+    upstream: text-embedding-3-small
+    context_window: 8191
+    prices:
+      - {meter: input, usd_per_million: "0.02"}
+  - name: unpriced-model
+    provider: sandbox-openai
+    upstream: unpriced-model
+    context_window: 8191
+    prices: []
+"""
+
+TENANT = """
+  - slug: {slug}
+    name: {name}
+    timezone: Europe/Berlin
+    policy: {policy}
+    users: {users}
+    keys: {keys}
+    budgets: {budgets}
+    rate_limits: {rate_limits}
+    alerts: {alerts}
+    channels: {channels}
+"""
+
+POLICY: dict[str, Any] = {
+    "cache": {"exact": True, "semantic": "static", "threshold": 0.85},
+    "routing": {"enabled": True, "default_tier": "standard"},
+    "compression": {"enabled": False},
+}
+
+
+@dataclass
+class Member:
+    """A tenant of a test and the key it calls with."""
+
+    slug: str
+    key: str
+    id: int
+
+
+@dataclass
+class World:
+    """Tenants of one test, and the SDKs that call with their keys."""
+
+    stack: Stack
+    acme: Member
+    outsider: Member
+
+    def openai(self, member: Member | None = None, *, key: str = "", base_url: str = "", **options: Any) -> Any:
+        import openai
+
+        url = base_url or self.stack.base_url
+        return openai.OpenAI(base_url=f"{url}/v1", api_key=key or (member or self.acme).key, max_retries=0, timeout=30, **options)
+
+    def async_openai(self, member: Member | None = None, *, base_url: str = "", **options: Any) -> Any:
+        import openai
+
+        url = base_url or self.stack.base_url
+        return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=(member or self.acme).key, max_retries=0, timeout=60, **options)
+
+    def anthropic(self, member: Member | None = None) -> Any:
+        import anthropic
+
+        return anthropic.Anthropic(base_url=self.stack.base_url, api_key=(member or self.acme).key, max_retries=0, timeout=30)
+
+    def get(self, path: str, member: Member | None = None) -> tuple[int, Any]:
+        """GET one of our own endpoints; the status and the decoded body."""
+        return self.request("GET", path, member=member)
+
+    def request(self, method: str, path: str, body: Any = None, *, member: Member | None = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        request = urllib.request.Request(
+            f"{self.stack.base_url}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"authorization": f"Bearer {(member or self.acme).key}", "content-type": "application/json", **(headers or {})},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def fault(self, **order: Any) -> None:
+        """Queue a fault at the sandbox."""
+        self.control("POST", "/faults", order)
+
+    def control(self, method: str, path: str, body: Any = None) -> Any:
+        request = urllib.request.Request(
+            f"{self.stack.control_url}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.load(response)
+
+
+@pytest.fixture
+def make_tenant(stack: Stack, committed: None) -> Callable[..., Member]:
+    """Make a tenant as an operator would: through a configuration file."""
+
+    def make(
+        slug: str = "acme",
+        *,
+        policy: dict[str, Any] | None = None,
+        budgets: list[dict[str, Any]] | None = None,
+        users: list[dict[str, Any]] | None = None,
+        rate_limits: dict[str, int] | None = None,
+        alerts: list[dict[str, Any]] | None = None,
+        channels: list[dict[str, Any]] | None = None,
+        key: dict[str, Any] | None = None,
+    ) -> Member:
+        from llm.configuration import apply_configuration
+        from tenants.models import Tenant
+
+        slug = f"{slug}-{secrets.token_hex(4)}"
+        secret = f"key-of-{slug}-{secrets.token_hex(8)}"
+        text = WORLD + "tenants:" + TENANT.format(
+            slug=slug,
+            name=f"{slug} Ltd",
+            policy=json.dumps({**POLICY, **(policy or {})}),
+            users=json.dumps(users if users is not None else [{"id": "alice", "cost_center": "4711"}, {"id": "bob"}]),
+            keys=json.dumps([{"name": "main", "secret": secret, "models": ["*"], **(key or {})}]),
+            budgets=json.dumps(budgets or []),
+            rate_limits=json.dumps(rate_limits or {}),
+            alerts=json.dumps(alerts or []),
+            channels=json.dumps(channels or []),
+        )
+        apply_configuration(text, source="world.yaml", environ={**os.environ, "SANDBOX": stack.sandbox_url}, dry_run=False)
+        return Member(slug, secret, Tenant.objects.get(slug=slug).pk)
+
+    return make
+
+
+@pytest.fixture
+def world(stack: Stack, make_tenant: Callable[..., Member]) -> Iterator[World]:
+    """acme with alice and bob, and the outsider with charlie."""
+    yield World(stack, make_tenant("acme"), make_tenant("outsider", users=[{"id": "charlie"}]))
