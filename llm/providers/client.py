@@ -1,7 +1,7 @@
 """One HTTP call to a provider, whole or streamed.
 
-Invariant: returns an answer or raises one ProviderFailure; a call that is cancelled closes its connection, so that
-the provider stops. No retry here: each try is an attempt of its own, with its own hold.
+Invariant: returns an answer or raises one ProviderFailure; a call that is cancelled closes its connection,
+so that the provider stops. No retry here: each try is an attempt of its own, with its own hold.
 """
 
 import asyncio
@@ -35,7 +35,8 @@ FINISH_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Seconds: to connect, to the first byte (a whole answer's only one), between two chunks, for everything."""
+    """Seconds: to connect, to the first byte (a whole answer's only one), between two chunks, for
+    everything."""
 
     connect: float = 5.0
     first_byte: float = 120.0
@@ -60,7 +61,8 @@ class ProviderReply:
 
 
 class ProviderStream:
-    """A stream whose first byte is here. Read it to its end and `finish`, or `close`: either frees the connection."""
+    """A stream whose first byte is here. Read it to its end and `finish`, or `close`: either frees the
+    connection."""
 
     def __init__(
         self,
@@ -107,7 +109,8 @@ class ProviderStream:
             self.close()
 
     def close(self) -> None:
-        """Free the connection; one that has more to say is cut off, so that the provider stops. May be called twice."""
+        """Free the connection; one that has more to say is cut off, so that the provider stops. May be
+        called twice."""
         if self._response.content.is_eof():
             self._response.release()
         else:
@@ -177,7 +180,8 @@ async def open_stream(
 
 
 def url_of(target: Target, path: str) -> str:
-    """The address of a call. A base URL may or may not end in the version that Anthropic's paths begin with."""
+    """The address of a call. A base URL may or may not end in the version that Anthropic's paths begin
+    with."""
     base = target.base_url.rstrip("/")
     if path.startswith("/v1/") and base.endswith("/v1"):
         path = path.removeprefix("/v1")

@@ -1,7 +1,7 @@
 """What a call to a provider can come to other than an answer.
 
-Invariant: every failure says whether to try again and whether the provider may have produced something it bills;
-its message is the provider's own, without anything that looks like a credential.
+Invariant: every failure says whether to try again and whether the provider may have produced something it
+bills; its message is the provider's own, without anything that looks like a credential.
 """
 
 import re

@@ -1,6 +1,7 @@
 """When to try again, and how long to wait before.
 
-Invariant: pure. Exponential backoff with full jitter; the provider's Retry-After is a floor under it, never ignored.
+Invariant: pure. Exponential backoff with full jitter; the provider's Retry-After is a floor under it,
+never ignored.
 """
 
 import random
@@ -26,8 +27,9 @@ DEFAULT = RetryPolicy()
 def should_retry(attempt: int, failure: ProviderFailure, *, policy: RetryPolicy = DEFAULT) -> bool:
     """Whether a further try of the same deployment is worth it. `attempt` counts from 1.
 
-    Only failures before the first byte come here; 408, 409, 429, 5xx and broken connections are retryable, other 4xx
-    never. A provider that wants us away for longer than we would keep a client waiting is not tried again.
+    Only failures before the first byte come here; 408, 409, 429, 5xx and broken connections are retryable,
+    other 4xx never. A provider that wants us away for longer than we would keep a client waiting is not
+    tried again.
     """
     if not failure.retryable or attempt >= policy.max_attempts:
         return False

@@ -1,7 +1,7 @@
 """A provider's stream on its way to a client: split, measured, translated if need be, passed on at once.
 
-Invariant: events that need no change leave byte for byte as they came, in their order; the last one waits until it
-can carry the `purser` object.
+Invariant: events that need no change leave byte for byte as they came, in their order; the last one waits
+until it can carry the `purser` object.
 """
 
 from collections.abc import AsyncIterator
@@ -28,7 +28,8 @@ class Relay:
         self._done = False
 
     async def run(self, stream: ProviderStream) -> AsyncIterator[bytes]:
-        """Yield what the client gets, but for the last event; raise StreamBroken if the stream has no proper end.
+        """Yield what the client gets, but for the last event; raise StreamBroken if the stream has no
+        proper end.
 
         Whoever stops early closes this generator, and with it the connection to the provider.
         """

@@ -1,6 +1,7 @@
 """Anthropic message streams: measured, passed on, replayed.
 
-Invariant: usage in a stream is cumulative, so a later figure replaces an earlier one and nothing is ever added.
+Invariant: usage in a stream is cumulative, so a later figure replaces an earlier one and nothing is ever
+added.
 """
 
 from collections.abc import Iterator

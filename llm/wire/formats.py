@@ -13,7 +13,8 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFacts:
-    """What the pipeline wants to know of a request, whatever protocol it came in. Unknown is the empty value."""
+    """What the pipeline wants to know of a request, whatever protocol it came in. Unknown is the empty
+    value."""
 
     model: str
     stream: bool = False
@@ -34,7 +35,8 @@ class RequestFacts:
 
 
 class StreamMeter(Protocol):
-    """Follows a stream in its provider's protocol. Fed decoded events; always knows what was produced so far."""
+    """Follows a stream in its provider's protocol. Fed decoded events; always knows what was produced so
+    far."""
 
     usage: dict[str, Any] | None
     finish_reason: str | None

@@ -1,6 +1,7 @@
 """OpenAI's legacy completions: a prompt and its continuation.
 
-Invariant: pure; a body is never edited in place. Streams share their shape with chat: choices, a finish, usage, an end mark.
+Invariant: pure; a body is never edited in place. Streams share their shape with chat: choices, a finish,
+usage, an end mark.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,7 @@
 """OpenAI response streams: measured, passed on, replayed.
 
-Invariant: the last event carries the whole response; until it came, the response is put together from what did.
+Invariant: the last event carries the whole response; until it came, the response is put together from what
+did.
 """
 
 from collections.abc import Iterator

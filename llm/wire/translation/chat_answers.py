@@ -1,6 +1,7 @@
 """An OpenAI model's chat completions as Anthropic messages, whole and streamed.
 
-Invariant: content blocks follow one another, each started and stopped once; usage leaves cached tokens out of the input.
+Invariant: content blocks follow one another, each started and stopped once; usage leaves cached tokens out
+of the input.
 """
 
 from typing import Any, Final
@@ -122,7 +123,12 @@ class MessagesAnswerStream:
             if index in self._told_calls:
                 raise ValueError("pieces of two tool calls are mixed")
             self._told_calls.add(index)
-            start: Body = {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": {}}
+            start: Body = {
+                "type": "tool_use",
+                "id": call.get("id"),
+                "name": function.get("name"),
+                "input": {},
+            }
             events += self._switch(index, start)
         if arguments := function.get("arguments"):
             events.append(self._piece({"type": "input_json_delta", "partial_json": arguments}))

@@ -1,6 +1,7 @@
 """A chat completion request for an Anthropic model.
 
-Invariant: what Anthropic has no counterpart for is refused by name; system messages keep their order among themselves.
+Invariant: what Anthropic has no counterpart for is refused by name; system messages keep their order among
+themselves.
 """
 
 from typing import Any, Final
@@ -50,7 +51,8 @@ class ChatToMessages:
         self._body = body
 
     def request(self) -> Body:
-        """The messages request, or Untranslatable. `max_tokens` is the caller's to set where the client did not."""
+        """The messages request, or Untranslatable. `max_tokens` is the caller's to set where the client
+        did not."""
         reader = Reader(self._body, target=TARGET)
         system, messages = _messages(
             fields.objects({"messages": reader.take("messages")}, "messages", required=True)

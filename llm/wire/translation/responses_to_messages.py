@@ -1,6 +1,7 @@
 """A responses request as a chat request: the first half of the way to an Anthropic model.
 
-Invariant: what a stateless chat cannot do (stored conversations, background work, hosted tools) is refused by name.
+Invariant: what a stateless chat cannot do (stored conversations, background work, hosted tools) is refused
+by name.
 """
 
 from typing import Any, Final
