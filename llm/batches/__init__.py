@@ -1,1 +1,2 @@
-"""Files and batches: validated line by line, held, submitted to the providers' batch APIs, settled line by line."""
+"""Files and batches: validated line by line, held, submitted to the providers' batch APIs, settled line by
+line."""

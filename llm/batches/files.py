@@ -1,6 +1,7 @@
 """The files of a tenant, as the files API tells them.
 
-Invariant: every statement runs inside the tenant's connection and names the tenant; a foreign or deleted file is a 404.
+Invariant: every statement runs inside the tenant's connection and names the tenant; a foreign or deleted file
+is a 404.
 """
 
 import secrets
@@ -23,7 +24,8 @@ VALUES (%(public_id)s, %(tenant)s, %(key)s, %(purpose)s, %(filename)s, %(bytes)s
 RETURNING {_COLUMNS}
 """
 FIND: Final = f"""
-SELECT {_COLUMNS} FROM llm_storedfile WHERE tenant_id = %(tenant)s AND public_id = %(public_id)s AND deleted_at IS NULL
+SELECT {_COLUMNS} FROM llm_storedfile WHERE tenant_id = %(tenant)s AND public_id = %(public_id)s AND
+deleted_at IS NULL
 """
 CONTENT: Final = """
 SELECT filename, content FROM llm_storedfile
@@ -32,8 +34,8 @@ WHERE tenant_id = %(tenant)s AND public_id = %(public_id)s AND deleted_at IS NUL
 LIST: Final = f"""
 SELECT {_COLUMNS} FROM llm_storedfile
 WHERE tenant_id = %(tenant)s AND deleted_at IS NULL AND (%(purpose)s = '' OR purpose = %(purpose)s)
-  AND (%(after)s = '' OR id {{beyond}} (SELECT id FROM llm_storedfile WHERE tenant_id = %(tenant)s AND public_id = %(after)s))
-ORDER BY id {{order}} LIMIT %(limit)s
+  AND (%(after)s = '' OR id {{beyond}} (SELECT id FROM llm_storedfile WHERE tenant_id = %(tenant)s AND
+  public_id = %(after)s)) ORDER BY id {{order}} LIMIT %(limit)s
 """
 # what a batch still has to read stays until it has read it; the nightly pruning erases it then
 DELETE: Final = """

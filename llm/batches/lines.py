@@ -1,7 +1,7 @@
 """The lines of a batch's file: each read, checked, and matched with the model it asks for.
 
-Invariant: pure. A file with one wrong line is refused as a whole, every wrong line named by number, before anything is
-held or sent.
+Invariant: pure. A file with one wrong line is refused as a whole, every wrong line named by number, before
+anything is held or sent.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +31,8 @@ ENDPOINTS: Final = ("/v1/chat/completions", "/v1/responses", "/v1/embeddings", "
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One request of a batch that can be sent: its number in the file, its body, and the model that will answer."""
+    """One request of a batch that can be sent: its number in the file, its body, and the model that will
+    answer."""
 
     number: int
     custom_id: str
@@ -63,7 +64,8 @@ def wire_of(endpoint: str) -> WireFormat:
 def read_lines(
     content: bytes, *, endpoint: str, find: Callable[[str], Target]
 ) -> tuple[list[Line], list[Problem]]:
-    """Every line that can be sent, and every problem. `find` returns a model's target or raises a ClientError."""
+    """Every line that can be sent, and every problem. `find` returns a model's target or raises a
+    ClientError."""
     lines: list[Line] = []
     problems: list[Problem] = []
     seen: dict[str, int] = {}

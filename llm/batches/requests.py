@@ -1,7 +1,7 @@
 """A tenant's batches, as the batches API creates, tells and cancels them.
 
-Invariant: every statement runs inside the tenant's connection and names the tenant; a request only writes down what is
-wanted, and the driver does the work, so that nothing is lost when nobody drives for a while.
+Invariant: every statement runs inside the tenant's connection and names the tenant; a request only writes
+down what is wanted, and the driver does the work, so that nothing is lost when nobody drives for a while.
 """
 
 import secrets
@@ -20,10 +20,11 @@ from tenants.rls import tenant_connection
 COMPLETION_WINDOW: Final = timedelta(hours=24)
 
 _COLUMNS: Final = """
-    batch.id, batch.public_id, batch.endpoint, batch.status, batch.errors, batch.metadata, batch.completion_window,
-    batch.created_at, batch.expires_at, batch.in_progress_at, batch.finalizing_at, batch.completed_at, batch.failed_at,
-    batch.cancelling_at, batch.cancelled_at, batch.expired_at, input.public_id AS input_file_id,
-    output.public_id AS output_file_id, failures.public_id AS error_file_id, items.*
+    batch.id, batch.public_id, batch.endpoint, batch.status, batch.errors, batch.metadata,
+    batch.completion_window, batch.created_at, batch.expires_at, batch.in_progress_at, batch.finalizing_at,
+    batch.completed_at, batch.failed_at, batch.cancelling_at, batch.cancelled_at, batch.expired_at,
+    input.public_id AS input_file_id, output.public_id AS output_file_id, failures.public_id AS error_file_id,
+    items.*
 """
 _JOINS: Final = """
     LEFT JOIN llm_storedfile AS input ON input.id = batch.input_file_id
@@ -40,26 +41,25 @@ _JOINS: Final = """
 """
 FIND: Final = f"""
 SELECT {_COLUMNS} FROM llm_batch AS batch {_JOINS}
-WHERE batch.tenant_id = %(tenant)s AND batch.public_id = %(public_id)s AND (batch.endpoint = '/v1/messages') = %(messages)s
+WHERE batch.tenant_id = %(tenant)s AND batch.public_id = %(public_id)s AND (batch.endpoint = '/v1/messages') =
+%(messages)s
 """
 LIST: Final = f"""
 SELECT {_COLUMNS} FROM (
     SELECT * FROM llm_batch
-    WHERE tenant_id = %(tenant)s AND (endpoint = '/v1/messages') = %(messages)s AND (%(after)s = '' OR id {{beyond}}
-          (SELECT id FROM llm_batch WHERE tenant_id = %(tenant)s AND public_id = %(after)s))
-    ORDER BY id {{order}} LIMIT %(limit)s
-) AS batch {_JOINS} ORDER BY batch.id {{order}}
+    WHERE tenant_id = %(tenant)s AND (endpoint = '/v1/messages') = %(messages)s AND (%(after)s = '' OR id
+    {{beyond}} (SELECT id FROM llm_batch WHERE tenant_id = %(tenant)s AND public_id = %(after)s)) ORDER BY id
+    {{order}} LIMIT %(limit)s ) AS batch {_JOINS} ORDER BY batch.id {{order}}
 """
 INPUT_FILE: Final = """
 SELECT id, purpose FROM llm_storedfile
 WHERE tenant_id = %(tenant)s AND public_id = %(input_file)s AND deleted_at IS NULL
 """
 INSERT: Final = """
-INSERT INTO llm_batch (public_id, tenant_id, key_id, "user", feature, tags, endpoint, status, input_file_id, errors, metadata,
-                       completion_window, created_at, expires_at)
-VALUES (%(public_id)s, %(tenant)s, %(key)s, %(user)s, %(feature)s, %(tags)s, %(endpoint)s, 'validating', %(file)s, '[]',
-        %(metadata)s, '24h', %(now)s, %(expires_at)s)
-RETURNING id
+INSERT INTO llm_batch (public_id, tenant_id, key_id, "user", feature, tags, endpoint, status, input_file_id,
+errors, metadata, completion_window, created_at, expires_at) VALUES (%(public_id)s, %(tenant)s, %(key)s,
+%(user)s, %(feature)s, %(tags)s, %(endpoint)s, 'validating', %(file)s, '[]', %(metadata)s, '24h', %(now)s,
+%(expires_at)s) RETURNING id
 """
 CANCEL: Final = """
 UPDATE llm_batch SET status = 'cancelling', cancelling_at = %(now)s
@@ -138,7 +138,8 @@ async def list_batches(
 
 
 async def cancel_batch(tenant_id: int, *, public_id: str, is_messages: bool = False) -> dict[str, Any]:
-    """Ask for a batch to be cancelled and return its row; InvalidRequest if it is finished, NotFound if it is not there."""
+    """Ask for a batch to be cancelled and return its row; InvalidRequest if it is finished, NotFound if it is
+    not there."""
     before = await find_batch(tenant_id, public_id=public_id, is_messages=is_messages)
     async with tenant_connection(tenant_id) as connection:
         parameters = {"tenant": tenant_id, "public_id": public_id, "now": datetime.now(UTC)}

@@ -1,7 +1,7 @@
 """Shortens a prompt, step by step, and says by how much.
 
-Invariant: fail-open and never longer. A step that fails, or that saves nothing, leaves the body as it was; the caller's
-body is never edited, and nothing before a provider's cache mark changes.
+Invariant: fail-open and never longer. A step that fails, or that saves nothing, leaves the body as it was;
+the caller's body is never edited, and nothing before a provider's cache mark changes.
 """
 
 import re
@@ -34,7 +34,8 @@ _ABOUT_LAYOUT: Final = re.compile(
     r"\b(?:indent\w*|pretty[- ]?print\w*|whitespace|blank lines?|line \d+|layout|beautif\w+)\b", re.I
 )
 _ABOUT_REPETITION: Final = re.compile(
-    r"\b(?:duplicat\w*|repeat\w*|repetit\w*|identical|compar\w+|differ\w*|same|how (?:many times|often)|count(?:s|ed|ing)?|occurrences?)\b",
+    r"\b(?:duplicat\w*|repeat\w*|repetit\w*|identical|compar\w+|differ\w*|same|how (?:many times|often)|"
+    r"count(?:s|ed|ing)?|occurrences?)\b",
     re.I,
 )
 
@@ -51,7 +52,8 @@ class CompressionStep:
 
 @dataclass(frozen=True, slots=True)
 class Compressed:
-    """The body to send, its tokens before and after, and each step. `body` is the caller's own if nothing was saved."""
+    """The body to send, its tokens before and after, and each step. `body` is the caller's own if nothing was
+    saved."""
 
     body: Body
     tokens_before: int
@@ -98,7 +100,7 @@ def compress(
         try:
             shorter = step(current, field)
             now = tokens if shorter is current else count(shorter)
-        except _NotHere as reason:
+        except _SkippedError as reason:
             taken.append(CompressionStep(name, tokens, tokens, skipped=str(reason)))
         except Exception as error:  # a prompt we cannot read is sent as it came
             taken.append(CompressionStep(name, tokens, tokens, skipped=f"failed: {type(error).__name__}"))
@@ -109,7 +111,7 @@ def compress(
     return Compressed(body=current, tokens_before=before, tokens_after=tokens, steps=tuple(taken))
 
 
-class _NotHere(Exception):
+class _SkippedError(Exception):
     """Why a step leaves this body alone."""
 
 
@@ -152,7 +154,8 @@ def _keep_window(body: Body, field: str, *, history_turns: int, summary: Summary
 
 
 def _rewrite(body: Body, field: str, *, rewrite: Rewrite) -> Body:
-    """Rewrite every text that no cache mark freezes; the answer a client has begun for the model stays as it is."""
+    """Rewrite every text that no cache mark freezes; the answer a client has begun for the model stays as it
+    is."""
     turns = body[field]
     _unless_about(_ABOUT_LAYOUT, turns, "the question is about layout")
     frozen = frozen_turns(body, turns)
@@ -207,8 +210,9 @@ def _with_turns(body: Body, field: str, after: list[Turn]) -> Body:
 
 
 def _unless_about(pattern: re.Pattern[str], turns: list[Turn], reason: str) -> None:
-    """Raise when the last ask, as far as it is a question and not a document, is about what the step takes away."""
+    """Raise when the last ask, as far as it is a question and not a document, is about what the step takes
+    away."""
     groups = exchanges(turns)
     asked = texts_of(turns[groups[-1][0]]) if groups else []
     if any(pattern.search(text[:500]) or pattern.search(text[-500:]) for text in asked):
-        raise _NotHere(reason)
+        raise _SkippedError(reason)

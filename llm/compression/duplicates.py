@@ -1,8 +1,9 @@
-"""Leaves out what a prompt says twice: whole exchanges (few-shot examples, resent turns) and paragraphs (chunks).
+"""Leaves out what a prompt says twice: whole exchanges (few-shot examples, resent turns) and paragraphs
+(chunks).
 
-Invariant: the first of two equals stays, so a prompt's beginning stays the same byte for byte; the last user turn, the
-instructions, and half of a tool call and its result are never left out; texts that differ in a number, a name or any
-other word that carries meaning are not equals, however alike they read.
+Invariant: the first of two equals stays, so a prompt's beginning stays the same byte for byte; the last user
+turn, the instructions, and half of a tool call and its result are never left out; texts that differ in a
+number, a name or any other word that carries meaning are not equals, however alike they read.
 """
 
 import re
@@ -20,10 +21,11 @@ SHORTEST_WORDS: Final = 25  # below, a repetition may well be meant ("yes", a he
 
 _WORD = re.compile(r"\d[\d.,:/%-]*\d|\w+", re.UNICODE)
 _PARAGRAPH = re.compile(r"(\n[ \t]*\n)")
-_FUNCTION_WORDS: Final = frozenset(
-    "a also an and are as at be been by for from had has have in into is it its of on or so such than that the their "
-    "there these they this those to was were which will with".split()
+_SMALL_WORDS: Final = (
+    "a also an and are as at be been by for from had has have in into is it its of on or so such than "
+    "that the their there these they this those to was were which will with"
 )
+_FUNCTION_WORDS: Final = frozenset(_SMALL_WORDS.split())
 AS_ABOVE: Final = "[The same as the earlier result above.]"
 _IDS: Final = frozenset({"id", "tool_call_id", "tool_use_id", "call_id"})
 
@@ -54,7 +56,8 @@ class _Seen:
 
 
 def drop_duplicate_exchanges(turns: Sequence[Turn], *, frozen: int = 0) -> list[Turn]:
-    """The turns without the exchanges that repeat an earlier one, question and answer both. Keeps the last exchange."""
+    """The turns without the exchanges that repeat an earlier one, question and answer both. Keeps the last
+    exchange."""
     groups = exchanges(turns)
     seen = _Seen()
     exact: set[bytes] = set()
@@ -80,7 +83,8 @@ def drop_duplicate_exchanges(turns: Sequence[Turn], *, frozen: int = 0) -> list[
 
 
 def drop_duplicate_paragraphs(turns: Sequence[Turn], *, frozen: int = 0) -> list[Turn]:
-    """The turns with paragraphs left out that an earlier user turn has said, and repeated tool results referred to.
+    """The turns with paragraphs left out that an earlier user turn has said, and repeated tool results
+    referred to.
 
     The last user turn is compared with itself alone: what it brings along again, it brings along on purpose.
     """

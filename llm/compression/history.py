@@ -1,7 +1,7 @@
 """Keeps the end of a long conversation: a window over its last exchanges.
 
-Invariant: instructions always stay, and so do cached turns; an exchange stays or goes as a whole, so that no tool
-result is left without its call.
+Invariant: instructions always stay, and so do cached turns; an exchange stays or goes as a whole, so that no
+tool result is left without its call.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,8 @@ def last_exchanges(
 ) -> list[Turn]:
     """The instructions, the current exchange and the `history_turns` before it; 0 keeps everything.
 
-    What `summary` says about the exchanges left out stands before the first one kept, as a part of its question.
+    What `summary` says about the exchanges left out stands before the first one kept, as a part of its
+    question.
     """
     groups = exchanges(turns)
     if history_turns < 1 or len(groups) <= history_turns + 1:

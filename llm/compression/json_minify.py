@@ -1,7 +1,7 @@
 """Takes the layout out of JSON that stands in a text, and nothing else.
 
-Invariant: lossless. Only whitespace between tokens goes; every number, string, key, duplicate key and their order
-stay byte for byte, which is asserted by reading both forms back before one takes the other's place.
+Invariant: lossless. Only whitespace between tokens goes; every number, string, key, duplicate key and their
+order stay byte for byte, which is asserted by reading both forms back before one takes the other's place.
 """
 
 import json
@@ -29,7 +29,8 @@ _READER = json.JSONDecoder(
 def minify_json(text: str) -> str:
     """The text with each JSON document in it written compactly.
 
-    A document stands alone, at the start of a line, or in a fence marked as JSON. Other fences are left as they are.
+    A document stands alone, at the start of a line, or in a fence marked as JSON. Other fences are left as
+    they are.
     """
     if len(text) < SHORTEST or ("{" not in text and "[" not in text):
         return text
@@ -48,7 +49,8 @@ def minify_json(text: str) -> str:
 
 
 def compact(document: str) -> str:
-    """One JSON document without layout; the document itself if that would not be the same, or it is not JSON."""
+    """One JSON document without layout; the document itself if that would not be the same, or it is not
+    JSON."""
     try:
         before = _READER.decode(document)
         shorter = "".join(token for token in _TOKEN.findall(document) if token[0] not in " \t\n\r")
@@ -76,7 +78,8 @@ def _minify_prose(text: str) -> str:
 
 
 def _end_of_document(text: str, start: int) -> int:
-    """Where the JSON document that starts here ends, or -1. It must end its line, or it is prose in brackets."""
+    """Where the JSON document that starts here ends, or -1. It must end its line, or it is prose in
+    brackets."""
     try:
         _value, end = _read(text, start)
     except (ValueError, RecursionError):

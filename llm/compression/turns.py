@@ -27,7 +27,8 @@ def is_instruction(turn: Turn) -> bool:
 
 
 def starts_exchange(turn: Turn) -> bool:
-    """Whether a person speaks here. A user turn of nothing but tool results continues the exchange before it."""
+    """Whether a person speaks here. A user turn of nothing but tool results continues the exchange before
+    it."""
     if turn.get("role") != "user":
         return False
     content = turn.get("content")
@@ -37,7 +38,8 @@ def starts_exchange(turn: Turn) -> bool:
 
 
 def exchanges(turns: Sequence[Turn]) -> list[list[int]]:
-    """The positions of the turns, grouped from one user turn to the next. Instructions belong to no exchange."""
+    """The positions of the turns, grouped from one user turn to the next. Instructions belong to no
+    exchange."""
     groups: list[list[int]] = []
     for position, turn in enumerate(turns):
         if is_instruction(turn):
@@ -49,7 +51,8 @@ def exchanges(turns: Sequence[Turn]) -> list[list[int]]:
 
 
 def frozen_turns(body: Mapping[str, Any], turns: Sequence[Turn]) -> int:
-    """How many turns from the start a provider's prompt cache holds: changing one would forfeit the cheap rate."""
+    """How many turns from the start a provider's prompt cache holds: changing one would forfeit the cheap
+    rate."""
     if "cache_control" in body:  # the provider places the mark itself, on the last turn
         return len(turns)
     return max((position + 1 for position, turn in enumerate(turns) if _is_marked(turn)), default=0)

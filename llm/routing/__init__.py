@@ -1,1 +1,2 @@
-"""Which model serves a request: rules over plain signals, hard constraints, and budget pressure. Pure functions."""
+"""Which model serves a request: rules over plain signals, hard constraints, and budget pressure. Pure
+functions."""

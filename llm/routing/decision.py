@@ -1,6 +1,7 @@
 """What routing decided and why: the value the pipeline acts on and the receipt shows.
 
-Invariant: a decision can be judged later from itself alone, the models it did not take included; it holds no text.
+Invariant: a decision can be judged later from itself alone, the models it did not take included; it holds no
+text.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from llm.routing.signals import Score
 
 @dataclass(frozen=True, slots=True)
 class Considered:
-    """One model that was looked at: what this request would cost there, and why it was not eligible (empty if it was)."""
+    """One model that was looked at: what this request would cost there, and why it was not eligible (empty if
+    it was)."""
 
     target: Target
     cost_usd: Decimal | None
@@ -52,7 +54,8 @@ class Route:
         return self.target.model
 
     def to_receipt(self) -> dict[str, Any]:
-        """The decision as JSON: signals with weights, every model considered with its cost, every rule that spoke."""
+        """The decision as JSON: signals with weights, every model considered with its cost, every rule that
+        spoke."""
         receipt: dict[str, Any] = {
             "tier": self.tier,
             "model": self.model,

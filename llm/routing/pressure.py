@@ -21,7 +21,8 @@ class Pressed:
 def press(
     tier: str, *, rules: Iterable[PressureRule], used_percent: float | None, is_named: bool = False
 ) -> Pressed:
-    """Apply every rule whose share is reached, mildest first. A named model moves only where a rule says so."""
+    """Apply every rule whose share is reached, mildest first. A named model moves only where a rule says
+    so."""
     if used_percent is None:
         return Pressed(tier)
     lowered, why = tier, ""

@@ -1,7 +1,8 @@
 """Chooses the model of a request: rules first, then the score, then what the request cannot do without.
 
-Invariant: pure and under a millisecond; a request that names a model gets that model; a model without a price, outside
-the key's allow-list or too small for the request is never chosen; every choice carries its reasons.
+Invariant: pure and under a millisecond; a request that names a model gets that model; a model without a
+price, outside the key's allow-list or too small for the request is never chosen; every choice carries its
+reasons.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -36,8 +37,9 @@ def score_by_prior(facts: RouteFacts) -> Score:
 class Market:
     """The models on offer to one request, and the three questions routing asks about each.
 
-    `count(model)` is the request's input tokens, `cost_of(target, input_tokens, output_tokens)` its price in USD
-    (raises ModelUnpriced), `is_allowed(model)` the key's allow-list; `kinds` the protocols the endpoint can speak.
+    `count(model)` is the request's input tokens, `cost_of(target, input_tokens, output_tokens)` its price in
+    USD (raises ModelUnpriced), `is_allowed(model)` the key's allow-list; `kinds` the protocols the endpoint
+    can speak.
     """
 
     catalog: Catalog
@@ -55,7 +57,8 @@ def route(
     used_percent: float | None = None,
     score: ScoreProvider = score_by_prior,
 ) -> Route:
-    """Choose a model, or raise ModelNotFound, ModelNotAllowed, ModelUnpriced, ContextLengthExceeded, InvalidRequest.
+    """Choose a model, or raise ModelNotFound, ModelNotAllowed, ModelUnpriced, ContextLengthExceeded,
+    InvalidRequest.
 
     `used_percent` is the used share of the request's tightest budget, None where it has none.
     """
@@ -65,7 +68,8 @@ def route(
 
 
 def output_limit(target: Target, *, facts: RouteFacts, policy: Policy, input_tokens: int) -> int:
-    """The `max_tokens` to send: what was asked for, else the tier's default bounded by the model and its window."""
+    """The `max_tokens` to send: what was asked for, else the tier's default bounded by the model and its
+    window."""
     if facts.max_output_tokens is not None:
         return facts.max_output_tokens
     default = policy.default_max_tokens.for_tier(target.tier)
@@ -162,7 +166,8 @@ def _choose(
     undisturbed: str,
     score: Score | None = None,
 ) -> Route:
-    """The cheapest capable model of the tier; where it has none, of the next tier up, and only then of one below."""
+    """The cheapest capable model of the tier; where it has none, of the next tier up, and only then of one
+    below."""
     considered = [
         _consider(facts, target, policy=policy, market=market)
         for target in market.catalog

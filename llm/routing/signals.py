@@ -1,7 +1,9 @@
-"""What the text of a request says about the work it asks for: plain counts, each with a name a person understands.
+"""What the text of a request says about the work it asks for: plain counts, each with a name a person
+understands.
 
-Invariant: the score is a weighted mean of these signals with weights fixed a priori, never fitted to a benchmark; the
-scales (mean and spread of each signal) come from 22,000 public questions and only make the signals comparable.
+Invariant: the score is a weighted mean of these signals with weights fixed a priori, never fitted to a
+benchmark; the scales (mean and spread of each signal) come from 22,000 public questions and only make the
+signals comparable.
 """
 
 import math
@@ -19,61 +21,64 @@ _MATHS_SYMBOL = re.compile(r"[=+*/^<>≤≥∑∫√π%]|\\(?:frac|sum|int|sqrt)
 
 _VOCABULARY: Final = {
     "maths": (
-        "algebra arithmetic average calculate combinatorics compute cosine derivative determinant divide divided "
-        "divisible eigenvalue equation equations formula fraction geometry graph integer integers integral logarithm "
-        "matrix maximum mean median minimum modulo multiply numbers percent percentage polynomial prime probability "
-        "prove proof proportion quadratic ratio root sine solve sqrt square statistics subtract sum theorem triangle "
-        "variance vector vectors"
+        "algebra arithmetic average calculate combinatorics compute cosine derivative determinant divide "
+        "divided divisible eigenvalue equation equations formula fraction geometry graph integer integers "
+        "integral logarithm matrix maximum mean median minimum modulo multiply numbers percent percentage "
+        "polynomial prime probability prove proof proportion quadratic ratio root sine solve sqrt square "
+        "statistics subtract sum theorem triangle variance vector vectors"
     ),
     "code": (
-        "algorithm api array async bash bug c++ class code compile compiler complexity css database debug deploy "
-        "docker exception function git golang html implement implementation java javascript json kubernetes library "
-        "linux list loop method module null parse program programming python query recursion refactor regex rust "
-        "script server sql stack string syntax thread traceback typescript unittest variable"
+        "algorithm api array async bash bug c++ class code compile compiler complexity css database debug "
+        "deploy docker exception function git golang html implement implementation java javascript json "
+        "kubernetes library linux list loop method module null parse program programming python query "
+        "recursion refactor regex rust script server sql stack string syntax thread traceback typescript "
+        "unittest variable"
     ),
     "reasoning": (
-        "although assume assuming because conclude conclusion consequently deduce derive evidence explain following "
-        "given hence hypothesis if implies infer justify logic logical logically otherwise premise reason reasoning "
-        "should statement statements suppose then therefore thus unless whether why would"
+        "although assume assuming because conclude conclusion consequently deduce derive evidence explain "
+        "following given hence hypothesis if implies infer justify logic logical logically otherwise premise "
+        "reason reasoning should statement statements suppose then therefore thus unless whether why would"
     ),
     "steps": (
-        "after afterwards and-then before finally first following lastly later next phase plan procedure process "
-        "second sequence stage step steps subsequently then third until while workflow"
+        "after afterwards and-then before finally first following lastly later next phase plan procedure "
+        "process second sequence stage step steps subsequently then third until while workflow"
     ),
     "analysis": (
-        "advantages analyse analysis analyze approach architecture argue assess audit compare comparison consider "
-        "contrast critique design diagnose differences disadvantages discuss evaluate examine impact implications "
-        "improve investigate optimise optimize propose recommend research review risk risks scenario strategies "
-        "strategy tradeoff trade-off tradeoffs trade-offs"
+        "advantages analyse analysis analyze approach architecture argue assess audit compare comparison "
+        "consider contrast critique design diagnose differences disadvantages discuss evaluate examine "
+        "impact implications improve investigate optimise optimize propose recommend research review risk "
+        "risks scenario strategies strategy tradeoff trade-off tradeoffs trade-offs"
     ),
     "constraints": (
-        "all at-least at-most avoid but cannot constraint constraints ensure every exactly except format include "
-        "including least limit maximum minimum most must never no none not only require required requirement "
-        "requirements respectively satisfy without"
+        "all at-least at-most avoid but cannot constraint constraints ensure every exactly except format "
+        "include including least limit maximum minimum most must never no none not only require required "
+        "requirement requirements respectively satisfy without"
     ),
     "quantities": (
-        "amount annual cost costs day days distance dollars double each fewer half height hour hours hundred kg km "
-        "less many meters miles million minutes money month months more much number per price rate remaining rest "
-        "speed thousand times total twice units week weeks weight width year years"
+        "amount annual cost costs day days distance dollars double each fewer half height hour hours hundred "
+        "kg km less many meters miles million minutes money month months more much number per price rate "
+        "remaining rest speed thousand times total twice units week weeks weight width year years"
     ),
     "facts": (
-        "capital date define definition located mean means meaning name stands what when where which who whose whom"
+        "capital date define definition located mean means meaning name stands what when where which who "
+        "whose whom"
     ),
     "rewriting": (
-        "concise correct edit fix formal grammar improve paraphrase polite proofread reformat rephrase reword rewrite "
-        "shorten simplify spelling style tone translate translation translated"
+        "concise correct edit fix formal grammar improve paraphrase polite proofread reformat rephrase "
+        "reword rewrite shorten simplify spelling style tone translate translation translated"
     ),
     "extraction": (
-        "categorise categorize category classify classification detect email extract extraction find identify intent "
-        "keyword keywords label labels list names negative neutral positive sentiment summarise summarize summary tag "
-        "tags title"
+        "categorise categorize category classify classification detect email extract extraction find "
+        "identify intent keyword keywords label labels list names negative neutral positive sentiment "
+        "summarise summarize summary tag tags title"
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Mean and spread of one signal over the public questions, and which way it speaks (+1 harder, -1 easier)."""
+    """Mean and spread of one signal over the public questions, and which way it speaks (+1 harder, -1
+    easier)."""
 
     direction: int
     mean: float

@@ -1,7 +1,8 @@
 """The task patterns: phrases that say what kind of work is asked for, and the tier that kind needs.
 
-Invariant: a pattern speaks only where it is sure; what no pattern names is left to the score. The patterns of light
-work hold only while the request is short and shows no code, because a long one hides more than its first words say.
+Invariant: a pattern speaks only where it is sure; what no pattern names is left to the score. The patterns of
+light work hold only while the request is short and shows no code, because a long one hides more than its
+first words say.
 """
 
 import re
@@ -38,7 +39,8 @@ _HEAVY: Final = (
     ),
     (
         "legal or financial review",
-        r"\b(?:contract|clause|liability|due diligence|balance sheet|valuation)\b.{0,120}\b(?:risks?|review|assess|analy[sz]e)\b|"
+        r"\b(?:contract|clause|liability|due diligence|balance sheet|valuation)\b.{0,120}"
+        r"\b(?:risks?|review|assess|analy[sz]e)\b|"
         r"\b(?:review|assess|analy[sz]e)\b.{0,120}\b(?:contract|clause|liability|balance sheet)\b",
     ),
     ("trade-off analysis", r"\btrade-?offs?\b|\bpros and cons\b.{0,200}\brecommend"),
@@ -54,7 +56,8 @@ _LIGHT: Final = (
     ),
     (
         "extraction",
-        r"^.{0,40}\b(?:extract|list (?:all|the|every) (?:names?|dates?|e-?mails?|numbers?|entities|keywords?))\b",
+        r"^.{0,40}\b(?:extract|"
+        r"list (?:all|the|every) (?:names?|dates?|e-?mails?|numbers?|entities|keywords?))\b",
     ),
     ("translation", r"^.{0,40}\b(?:translate|translation of)\b"),
     (
@@ -72,7 +75,8 @@ _LIGHT: Final = (
     ),
     (
         "look-up",
-        r"^\W*(?:what(?:'s| is| are)|who(?:'s| is| was)|when (?:is|was|did)|where (?:is|was|are))\b[^.\n\d=^*/]{0,50}$",
+        r"^\W*(?:what(?:'s| is| are)|who(?:'s| is| was)|when (?:is|was|did)|where (?:is|was|are))\b"
+        r"[^.\n\d=^*/]{0,50}$",
     ),
 )
 _FLAGS = re.IGNORECASE | re.DOTALL

@@ -1,6 +1,7 @@
 """`/v1/batches`: create, list, read, cancel.
 
-Invariant: a view parses and renders; the batch is written down in `llm.batches.requests` and driven by Celery.
+Invariant: a view parses and renders; the batch is written down in `llm.batches.requests` and driven by
+Celery.
 """
 
 import asyncio

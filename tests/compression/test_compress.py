@@ -14,8 +14,9 @@ RECORDS = (
 )
 COMPACT = '[{"order":1001,"total":19.90,"items":["pen","ink"]},{"order":1002,"total":5.00,"items":["nib"]}]'
 CHUNK = (
-    "Refunds are paid within fourteen days after the parcel has reached our warehouse in Hamburg, to the card or the "
-    "account that was used for the purchase, and never in cash or as a voucher unless the customer asks for one."
+    "Refunds are paid within fourteen days after the parcel has reached our warehouse in Hamburg, to the "
+    "card or the account that was used for the purchase, and never in cash or as a voucher unless the "
+    "customer asks for one."
 )
 
 
@@ -46,7 +47,10 @@ def assistant(content: Any) -> dict[str, Any]:
 
 
 def test_it_works():
-    body = {"model": "gpt-4o", "messages": [user(f"Which order is dearer?\n\n{RECORDS}\n\n{CHUNK}\n\n{CHUNK}")]}
+    body = {
+        "model": "gpt-4o",
+        "messages": [user(f"Which order is dearer?\n\n{RECORDS}\n\n{CHUNK}\n\n{CHUNK}")],
+    }
     result = chat(body)
     assert result.body["messages"][0]["content"] == f"Which order is dearer?\n\n{COMPACT}\n\n{CHUNK}"
     assert [step.name for step in result.steps] == ["json", "duplicates"]
@@ -74,7 +78,11 @@ def test_each_step_can_be_switched_off():
 
 
 def test_the_history_window_keeps_instructions_and_the_last_turns():
-    turns = [message for number in range(6) for message in (user(f"question {number}"), assistant(f"answer {number}"))]
+    turns = [
+        message
+        for number in range(6)
+        for message in (user(f"question {number}"), assistant(f"answer {number}"))
+    ]
     body = {"messages": [{"role": "system", "content": "Be kind."}, *turns, user("the last question")]}
     kept = chat(body, history_turns=2).body["messages"]
     assert [message["content"] for message in kept] == [
@@ -145,7 +153,9 @@ def test_few_shot_examples_that_repeat_are_left_out_with_their_answers():
 
 
 def test_a_repeated_question_with_another_answer_stays():
-    body = {"messages": [user(CHUNK), assistant("yes"), user(CHUNK), assistant("no"), user("So which is it?")]}
+    body = {
+        "messages": [user(CHUNK), assistant("yes"), user(CHUNK), assistant("no"), user("So which is it?")]
+    }
     assert len(chat(body).body["messages"]) == 5
 
 
@@ -156,7 +166,9 @@ def test_texts_that_differ_in_one_word_that_matters_stay():
 
 
 def test_near_duplicates_that_differ_in_small_words_alone_are_left_out():
-    again = CHUNK.replace("after the parcel has", "after  the parcel\nhas").replace("in cash or as a", "in cash, or as a")
+    again = CHUNK.replace("after the parcel has", "after  the parcel\nhas").replace(
+        "in cash or as a", "in cash, or as a"
+    )
     body = {"messages": [user(f"{CHUNK}\n\n{again}\n\nWhen is the money paid?")]}
     assert chat(body).body["messages"][0]["content"] == f"{CHUNK}\n\nWhen is the money paid?"
 
@@ -174,13 +186,20 @@ def test_a_question_about_layout_keeps_the_layout():
 
 
 def test_what_the_last_turn_brings_along_again_stays():
-    body = {"messages": [user(f"{CHUNK}\n\nWhat about refunds?"), assistant("14 days"), user(f"{CHUNK}\n\nTranslate.")]}
+    body = {
+        "messages": [
+            user(f"{CHUNK}\n\nWhat about refunds?"),
+            assistant("14 days"),
+            user(f"{CHUNK}\n\nTranslate."),
+        ]
+    }
     assert chat(body).body is body
 
 
 def test_a_repeated_tool_result_refers_to_the_first():
     calls = [
-        {"id": f"c{number}", "type": "function", "function": {"name": "read", "arguments": "{}"}} for number in (1, 2)
+        {"id": f"c{number}", "type": "function", "function": {"name": "read", "arguments": "{}"}}
+        for number in (1, 2)
     ]
     body = {
         "messages": [
@@ -211,7 +230,10 @@ def test_nothing_before_a_cache_mark_changes():
 
 
 def test_a_mark_the_provider_places_itself_freezes_everything():
-    body = {"cache_control": {"type": "ephemeral"}, "messages": [user(RECORDS), assistant("read"), user(RECORDS)]}
+    body = {
+        "cache_control": {"type": "ephemeral"},
+        "messages": [user(RECORDS), assistant("read"), user(RECORDS)],
+    }
     assert messages(body, history_turns=1).body is body
 
 
@@ -222,7 +244,9 @@ def test_tool_results_and_the_system_prompt_of_a_messages_body_are_minified():
         "messages": [
             user("Which is dearer?"),
             assistant([{"type": "tool_use", "id": "t1", "name": "orders", "input": {}}]),
-            user([{"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": RECORDS}]}]),
+            user(
+                [{"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": RECORDS}]}]
+            ),
         ],
     }
     result = messages(body)
@@ -235,11 +259,16 @@ def test_the_answer_a_client_has_begun_stays_as_it_is():
     assert chat(body).body is body
 
 
-@pytest.mark.parametrize("turns", [None, "text", [], ["text"], [user(None)], [user([1, None, {"type": "text"}])], [{}]])
+@pytest.mark.parametrize(
+    "turns", [None, "text", [], ["text"], [user(None)], [user([1, None, {"type": "text"}])], [{}]]
+)
 def test_a_body_it_cannot_read_is_sent_as_it_came(turns: Any):
     body = {"messages": turns}
     result = compress(
-        body, protocol="openai.chat", policy=CompressionPolicy(enabled=True, history_turns=1), count=lambda _: 1
+        body,
+        protocol="openai.chat",
+        policy=CompressionPolicy(enabled=True, history_turns=1),
+        count=lambda _: 1,
     )
     assert result.body is body
 

@@ -1,0 +1,120 @@
+"""Anthropic's message batches by the official SDK: the requests in one call, the results as a stream of
+lines.
+
+Invariant: these batches carry no metadata, so one whose answer was lost is known by the names of its lines
+alone, and nothing is sent again while a batch that could be ours has not told its names.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Final, cast
+
+import anthropic
+
+from llm.batches.upstream import (
+    NEVER_LEFT,
+    JobOrder,
+    JobState,
+    LineResult,
+    NotCertainError,
+    NotSubmittedError,
+    UpstreamError,
+)
+from llm.providers.outcomes import without_secrets
+
+CLOCK_SKEW: Final = timedelta(minutes=5)
+_WORTH_ANOTHER_TRY: Final = frozenset({401, 403, 408, 409, 429})
+_STATUS_OF: Final = {"invalid_request_error": 400, "rate_limit_error": 429, "overloaded_error": 529}
+
+
+class AnthropicBatches:
+    """The batch API of one account at a server that speaks Anthropic's protocol."""
+
+    def __init__(self, *, base_url: str, api_key: str) -> None:
+        self._api_key = api_key
+        self._client = anthropic.Anthropic(
+            base_url=base_url, api_key=api_key or "none", max_retries=2, timeout=120
+        )
+
+    def upload(self, order: JobOrder) -> str:
+        return ""  # the lines travel with the batch
+
+    def submit(self, order: JobOrder, *, file_id: str) -> str:
+        requests = [{"custom_id": line.name, "params": line.body} for line in order.lines]
+        with self._failures():
+            batch = self._client.with_options(max_retries=0).messages.batches.create(
+                requests=cast(Any, requests), extra_headers={"Idempotency-Key": order.public_id}
+            )
+        return batch.id
+
+    def find(self, order: JobOrder, *, is_taken: Callable[[str], bool]) -> str:
+        earliest = order.submitting_at - CLOCK_SKEW
+        names = {line.name for line in order.lines}
+        with self._failures():
+            for batch in self._client.messages.batches.list(limit=100):
+                if batch.created_at < earliest:
+                    break
+                counts = batch.request_counts
+                total = (
+                    counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired
+                )
+                if total != len(names) or is_taken(batch.id):
+                    continue
+                if batch.processing_status != "ended":
+                    raise NotCertainError(batch.id)
+                if any(result.name in names for result in self.results(batch.id)):
+                    return batch.id
+        raise NotSubmittedError(order.public_id)
+
+    def look(self, upstream_id: str) -> JobState:
+        with self._failures():
+            batch = self._client.messages.batches.retrieve(upstream_id)
+        return JobState(batch.processing_status, batch.processing_status == "ended")
+
+    def results(self, upstream_id: str) -> Iterator[LineResult]:
+        with self._failures():
+            for entry in self._client.messages.batches.results(upstream_id):
+                yield _result(entry.custom_id, entry.result.to_dict(mode="json"))
+
+    def cancel(self, upstream_id: str) -> None:
+        try:
+            with self._failures():
+                self._client.messages.batches.cancel(upstream_id)
+        except UpstreamError as failure:
+            if not failure.is_final:  # a final refusal means that it is over already
+                raise
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except anthropic.APIStatusError as error:
+            message = without_secrets(error.message, api_key=self._api_key)
+            is_final = error.status_code < 500 and error.status_code not in _WORTH_ANOTHER_TRY
+            raise UpstreamError(
+                message, may_have_arrived=error.status_code >= 500, is_final=is_final
+            ) from error
+        except anthropic.APIConnectionError as error:
+            never_left = type(error.__cause__).__name__ in NEVER_LEFT
+            raise UpstreamError(
+                f"No answer: {type(error).__name__}.", may_have_arrived=not never_left
+            ) from error
+        except anthropic.AnthropicError as error:
+            raise UpstreamError(
+                f"No usable answer: {type(error).__name__}.", may_have_arrived=True
+            ) from error
+
+
+def _result(name: str, result: dict[str, Any]) -> LineResult:
+    kind = result["type"]
+    if kind == "succeeded":
+        return LineResult(name=name, status=200, answer=result["message"], error=None)
+    if kind == "errored":
+        inner = result["error"].get("error") or result["error"]
+        code = str(inner.get("type", "provider_error"))
+        error = {"code": code, "message": inner.get("message", "")}
+        return LineResult(name=name, status=_STATUS_OF.get(code, 500), answer=None, error=error)
+    code = "batch_expired" if kind == "expired" else "batch_cancelled"
+    error = {"code": code, "message": f"The request was {kind} before it was answered."}
+    return LineResult(name=name, status=499, answer=None, error=error)
