@@ -39,6 +39,8 @@ class Call:
     request_id: str = ""
     upstream_id: str = ""
     processing: str = "online"
+    batch_id: str = ""
+    custom_id: str = ""
     service_tier: str = "default"
     max_tokens: int | None = None
     fault: str = ""

@@ -57,6 +57,15 @@ OFFERS = {
 }
 DATE_SUFFIX = re.compile(r"-(\d{8}|\d{4}-\d{2}-\d{2}|latest)$")
 REASONING = re.compile(r"^(o\d|gpt-5(?!.*chat))")
+CONTEXT_WINDOWS = (
+    ("gpt-4.1", 1_047_576),
+    ("gpt-5", 400_000),
+    ("gpt-3.5", 16_385),
+    ("gpt-4o", 128_000),
+    ("claude", 200_000),
+    ("o", 200_000),
+)
+DEFAULT_CONTEXT_WINDOW = 1_047_576
 EFFORT_TOKENS = {"none": 0, "minimal": 0, "low": 64, "medium": 192, "high": 512, "xhigh": 1_024}
 
 
@@ -82,6 +91,13 @@ def cost_usd(model: str, billed: dict[str, int], *, is_batch: bool) -> dict[str,
     return {
         meter: tokens * offer.price(meter, is_batch=is_batch) / MILLION for meter, tokens in billed.items()
     }
+
+
+def context_window_of(model: str) -> int:
+    """How many tokens a prompt may have."""
+    return next(
+        (window for prefix, window in CONTEXT_WINDOWS if model.startswith(prefix)), DEFAULT_CONTEXT_WINDOW
+    )
 
 
 def reasoning_tokens_of(model: str, effort: object) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from llm.sandbox.exchange import SANDBOX
+from llm.sandbox.delivery import SANDBOX
 from llm.sandbox.faults import InvalidFault
 from llm.sandbox.state import InvalidSetting
 

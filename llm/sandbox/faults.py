@@ -56,9 +56,10 @@ class Fault:
     billed: bool = False  # a refused or timed-out call is billed in full all the same
     probability: float = 1.0
 
-    @property
-    def status(self) -> int:
-        """The HTTP status of a `status:` fault; 0 for the others."""
+    def status_for(self, *, overloaded: int) -> int:
+        """The HTTP status the fault answers with; 0 for faults that are no status."""
+        if self.name == "overload":
+            return overloaded
         return int(self.name[len(STATUS) :]) if self.name.startswith(STATUS) else 0
 
     def delay_seconds(self, default_ms: float) -> float:

@@ -19,7 +19,7 @@ from llm.sandbox.exchange import Event, Exchange
 from llm.sandbox.prompt import Prompt, Reply, Tool, Turn, image_count, text_of
 from llm.sandbox.prompt_cache import Block
 from llm.sandbox.usage import Usage
-from llm.sandbox.validation import model_of, number, strings, whole_number
+from llm.sandbox.validation import check_context, model_of, number, strings, whole_number
 
 FINISHES = {
     "stop": "end_turn",
@@ -62,8 +62,10 @@ def answer_message(exchange: Exchange) -> tuple[Prompt, Usage, dict[str, Any], R
     body = exchange.body
     model = model_of(exchange)
     prompt = _prompt(body, model)
+    total = tokens.count_messages(body, model)
+    check_context(exchange, total)
     answer = reply(prompt)
-    usage = _usage(exchange, body, model, answer)
+    usage = _usage(exchange, total, answer)
     exchange.call.upstream_id = exchange.sandbox.ids.anthropic("msg_")
     exchange.call.service_tier = "standard"
     head = {
@@ -183,8 +185,8 @@ def _thinking_tokens(body: dict[str, Any]) -> int:
     return min(THINKING_TOKENS, budget) if isinstance(budget, int) else THINKING_TOKENS
 
 
-def _usage(exchange: Exchange, body: dict[str, Any], model: str, answer: Reply) -> Usage:
-    total = tokens.count_messages(body, model)
+def _usage(exchange: Exchange, total: int, answer: Reply) -> Usage:
+    body, model = exchange.body, exchange.call.model
     read = written_5m = written_1h = 0
     if b'"cache_control"' in exchange.raw:
         use = exchange.sandbox.prompt_cache.use_anthropic(

@@ -15,9 +15,10 @@ import uvloop
 from aiohttp import web
 
 from llm import tokens
-from llm.sandbox import chat, control, messages
+from llm.sandbox import chat, completions, control, messages
+from llm.sandbox.delivery import SANDBOX, endpoint
 from llm.sandbox.errors import ProviderError
-from llm.sandbox.exchange import ANTHROPIC, OPENAI, SANDBOX, Handler, endpoint
+from llm.sandbox.exchange import ANTHROPIC, OPENAI, Handler
 from llm.sandbox.state import Sandbox, Settings
 
 LARGEST_BODY = 512 * 1024 * 1024
@@ -45,7 +46,7 @@ def run(*, host: str, port: int, settings: Settings, seed: int | None, log: Path
 
 POSTS: tuple[tuple[str, Handler, str], ...] = (
     ("/v1/chat/completions", chat.create_chat, OPENAI),
-    ("/v1/completions", chat.create_completion, OPENAI),
+    ("/v1/completions", completions.create_completion, OPENAI),
     ("/v1/messages", messages.create_message, ANTHROPIC),
     ("/v1/messages/count_tokens", messages.count_tokens, ANTHROPIC),
 )

@@ -5,7 +5,7 @@ Invariant: a bad field is a ProviderError 400 that names it, in the words the pr
 
 from typing import Any
 
-from llm.sandbox.catalog import is_offered
+from llm.sandbox.catalog import context_window_of, is_offered
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import ANTHROPIC, Exchange
 
@@ -32,6 +32,22 @@ def check_model(exchange: Exchange, model: str) -> None:
         f"The model `{model}` does not exist or you do not have access to it.",
         param="model",
         code="model_not_found",
+    )
+
+
+def check_context(exchange: Exchange, input_tokens: int) -> None:
+    """Raise 400 for a prompt that is longer than the model's context window."""
+    window = context_window_of(exchange.call.model)
+    if input_tokens <= window:
+        return
+    if exchange.kind == ANTHROPIC:
+        raise ProviderError(400, f"prompt is too long: {input_tokens} tokens > {window} maximum")
+    raise ProviderError(
+        400,
+        f"This model's maximum context length is {window} tokens. However, your messages resulted in "
+        f"{input_tokens} tokens. Please reduce the length of the messages.",
+        param="messages",
+        code="context_length_exceeded",
     )
 
 
