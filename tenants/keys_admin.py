@@ -19,7 +19,7 @@ from tenants.models import ApiKey, Tenant
 from tenants.tenancy import record_author
 
 DEFAULT_GRACE = timedelta(hours=24)
-SHORTEST_GIVEN_SECRET = 12
+SHORTEST_GIVEN_SECRET = 8
 
 
 class KeyRevoked(Exception):

@@ -1,11 +1,10 @@
 """Rates and concurrency: counted in every scope or in none, shared by all processes, local without Redis."""
 
 import asyncio
+import secrets
 import time
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 from redis.asyncio import Redis
 
 from config import resources
@@ -16,19 +15,13 @@ from tenants.policy import RateLimits
 from tenants.principal import Principal
 from tenants.rate_windows import ProcessWindows, RedisWindows, Refused, Scope
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
+pytestmark = pytest.mark.usefixtures("loop_resources")
 
-_ids = iter(range(9_000_000, 10_000_000))
-
-
-@pytest_asyncio.fixture(autouse=True)
-async def opened() -> AsyncIterator[None]:
-    async with resources.resources():
-        yield
+_ids = iter(range(secrets.randbelow(10**15), 10**16))
 
 
 @pytest.fixture
-def redis_is_gone(opened: None) -> None:
+def redis_is_gone(loop_resources: None) -> None:
     """Point this process at a port where no Redis listens."""
     resources.redis = Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.1)
 

@@ -1,38 +1,39 @@
 """The database's own wall: what `purser_app` can see, and what it cannot."""
 
-from collections.abc import AsyncIterator
+import secrets
 
 import pytest
-import pytest_asyncio
 from psycopg import errors
 
 from config import resources
 from tenants.models import EndUser, Tenant
 from tenants.rls import tenant_connection
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.asyncio]
+pytestmark = pytest.mark.usefixtures("loop_resources")
 
 
 @pytest.fixture
-def world() -> dict[str, Tenant]:
-    tenants = {slug: Tenant.objects.create(slug=slug, name=slug) for slug in ("acme-rls", "globex-rls")}
-    for tenant in tenants.values():
-        EndUser.objects.create(tenant=tenant, external_id=f"user of {tenant.slug}")
-    return tenants
+def acme(committed: None) -> Tenant:
+    return make_tenant("acme")
 
 
-@pytest_asyncio.fixture(autouse=True)
-async def opened(world: dict[str, Tenant]) -> AsyncIterator[None]:
-    async with resources.resources():
-        yield
+@pytest.fixture
+def outsider(committed: None) -> Tenant:
+    return make_tenant("outsider")
 
 
-async def test_it_works(world: dict[str, Tenant]) -> None:
-    async with tenant_connection(world["acme-rls"].pk) as connection:
+def make_tenant(slug: str) -> Tenant:
+    tenant = Tenant.objects.create(slug=f"{slug}-{secrets.token_hex(4)}", name=slug)
+    EndUser.objects.create(tenant=tenant, external_id=f"user of {slug}")
+    return tenant
+
+
+async def test_it_works(acme: Tenant, outsider: Tenant) -> None:
+    async with tenant_connection(acme.pk) as connection:
         users = await (await connection.execute("SELECT external_id FROM tenants_enduser")).fetchall()
         slugs = await (await connection.execute("SELECT slug FROM tenants_tenant")).fetchall()
-    assert users == [("user of acme-rls",)]
-    assert slugs == [("acme-rls",)]
+    assert users == [("user of acme",)]
+    assert slugs == [(acme.slug,)]
 
 
 async def test_the_pool_runs_as_a_role_that_bypasses_nothing() -> None:
@@ -43,8 +44,8 @@ async def test_the_pool_runs_as_a_role_that_bypasses_nothing() -> None:
         assert await cursor.fetchone() == ("purser_app", False, False, False)
 
 
-async def test_without_a_tenant_there_are_no_rows(world: dict[str, Tenant]) -> None:
-    async with tenant_connection(world["acme-rls"].pk) as connection:
+async def test_without_a_tenant_there_are_no_rows(acme: Tenant, outsider: Tenant) -> None:
+    async with tenant_connection(acme.pk) as connection:
         await connection.execute("SELECT 1")
     for _ in range(20):  # whichever connection the pool hands out, the setting is gone
         async with resources.db.connection() as connection:
@@ -52,30 +53,30 @@ async def test_without_a_tenant_there_are_no_rows(world: dict[str, Tenant]) -> N
             assert row == (0,)
 
 
-async def test_a_foreign_row_stays_invisible_when_asked_for_by_id(world: dict[str, Tenant]) -> None:
-    foreign = world["globex-rls"].pk
-    async with tenant_connection(world["acme-rls"].pk) as connection:
+async def test_a_foreign_row_stays_invisible_when_asked_for_by_id(acme: Tenant, outsider: Tenant) -> None:
+    foreign = outsider.pk
+    async with tenant_connection(acme.pk) as connection:
         cursor = await connection.execute(
             "SELECT count(*) FROM tenants_enduser WHERE tenant_id = %s", (foreign,)
         )
         assert await cursor.fetchone() == (0,)
 
 
-async def test_configuration_cannot_be_written_by_the_hot_path(world: dict[str, Tenant]) -> None:
+async def test_configuration_cannot_be_written_by_the_hot_path(acme: Tenant, outsider: Tenant) -> None:
     with pytest.raises(errors.InsufficientPrivilege):
-        async with tenant_connection(world["acme-rls"].pk) as connection:
+        async with tenant_connection(acme.pk) as connection:
             await connection.execute("UPDATE tenants_tenant SET status = 'active'")
 
 
-async def test_hashes_of_keys_cannot_be_read_by_the_hot_path(world: dict[str, Tenant]) -> None:
+async def test_hashes_of_keys_cannot_be_read_by_the_hot_path(acme: Tenant, outsider: Tenant) -> None:
     with pytest.raises(errors.InsufficientPrivilege):
-        async with tenant_connection(world["acme-rls"].pk) as connection:
+        async with tenant_connection(acme.pk) as connection:
             await connection.execute("SELECT secret_hash FROM tenants_apikey")
 
 
-async def test_an_exception_rolls_back_and_clears_the_tenant(world: dict[str, Tenant]) -> None:
+async def test_an_exception_rolls_back_and_clears_the_tenant(acme: Tenant, outsider: Tenant) -> None:
     with pytest.raises(RuntimeError):
-        async with tenant_connection(world["acme-rls"].pk):
+        async with tenant_connection(acme.pk):
             raise RuntimeError
     async with resources.db.connection() as other:
         row = await (await other.execute("SELECT nullif(current_setting('app.tenant', true), '')")).fetchone()
