@@ -103,19 +103,24 @@ class _Block:
 
 
 class MessagesTail:
-    """Passes events on; `message_stop` waits for our facts."""
+    """Passes events on; the last two wait for our facts.
+
+    Both carry them: `message_stop` is the last event, but the SDK's streaming helper shows only `message_delta` whole.
+    """
 
     def __init__(self) -> None:
-        self._held = b""
+        self._held: dict[str, bytes] = {}
 
     def feed(self, raw: bytes, payload: Body | None) -> bytes:
-        if payload is not None and payload.get("type") == "message_stop":
-            self._held = raw
-            return b""
+        if payload is not None and payload.get("type") in ("message_delta", "message_stop"):
+            earlier = self._held.pop(payload["type"], b"")  # several deltas: usage may be told more than once
+            self._held[payload["type"]] = raw
+            return earlier
         return raw
 
     def close(self, block: Body) -> bytes:
-        return splice_purser(self._held or encode({"type": "message_stop"}, event="message_stop"), block)
+        self._held.setdefault("message_stop", encode({"type": "message_stop"}, event="message_stop"))
+        return b"".join(splice_purser(raw, block) for raw in self._held.values())
 
 
 def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
@@ -136,7 +141,7 @@ def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]
             yield _event("content_block_delta", index=index, delta=delta)
         yield _event("content_block_stop", index=index)
     end = {"stop_reason": response.get("stop_reason"), "stop_sequence": response.get("stop_sequence")}
-    yield _event("message_delta", delta=end, usage=usage)
+    yield _event("message_delta", delta=end, usage=usage, purser=block)
     yield _event("message_stop", purser=block)
 
 

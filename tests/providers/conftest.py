@@ -13,9 +13,11 @@ import aiohttp
 import orjson
 import pytest
 import pytest_asyncio
+from aiohttp import web
 
 from config import resources
 from llm.catalog import Target
+from tests.providers.relay_server import build
 
 
 @dataclass(frozen=True)
@@ -74,3 +76,14 @@ async def http(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[aiohttp.ClientS
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         monkeypatch.setattr(resources, "http", session, raising=False)
         yield session
+
+
+@pytest_asyncio.fixture
+async def gateway(sandbox: SandboxProcess, http: aiohttp.ClientSession) -> AsyncIterator[str]:
+    """The address of a server that only relays, in front of the sandbox."""
+    runner = web.AppRunner(build(sandbox))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
