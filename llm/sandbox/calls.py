@@ -1,7 +1,7 @@
 """Owns the log of calls received: the provider's invoice, call by call.
 
-Invariant: every call that reached a provider endpoint is in the log from its first byte on, and what it was billed
-is written once, when it ends, also when the client has gone.
+Invariant: every call that reached a provider endpoint is in the log from its first byte on, and what it
+was billed is written once, when it ends, also when the client has gone.
 """
 
 import hashlib

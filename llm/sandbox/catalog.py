@@ -1,6 +1,7 @@
 """Owns which models the sandbox offers and what it charges for them.
 
-Invariant: prices are exact decimals per million tokens; a model it does not know by name is charged as its family.
+Invariant: prices are exact decimals per million tokens; a model it does not know by name is charged as its
+family.
 """
 
 import re
@@ -75,7 +76,7 @@ def is_offered(model: str) -> bool:
 
 
 def offer_of(model: str) -> Offer:
-    """The offer of a model; for an unknown one that of the model whose name begins alike, else gpt-4o-mini's."""
+    """The offer of a model; an unknown one is charged like the model whose name begins alike."""
     name = DATE_SUFFIX.sub("", model)
     if name in OFFERS:
         return OFFERS[name]

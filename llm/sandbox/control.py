@@ -11,6 +11,7 @@ from aiohttp import web
 
 from llm.sandbox.delivery import SANDBOX
 from llm.sandbox.faults import InvalidFault
+from llm.sandbox.hooks import HOOKS
 from llm.sandbox.state import InvalidSetting
 
 
@@ -56,6 +57,8 @@ async def reset(request: web.Request) -> web.Response:
     body = _parsed(await request.read())
     match = body.get("match") if isinstance(body, dict) else None
     request.app[SANDBOX].reset(match if isinstance(match, dict) else {})
+    if not match:
+        request.app[HOOKS].clear()
     return _json({"reset": True})
 
 

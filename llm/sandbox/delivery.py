@@ -1,7 +1,7 @@
 """Owns how an answer leaves over HTTP: at the ordered pace, broken where a fault says so.
 
-Invariant: whatever happens to the connection, the call's log entry is closed exactly once, with what was produced
-until then on the invoice.
+Invariant: whatever happens to the connection, the call's log entry is closed exactly once, with what was
+produced until then on the invoice.
 """
 
 import asyncio
@@ -241,7 +241,7 @@ class HttpExchange(Exchange):
 def endpoint(
     handler: Handler, *, kind: str | None = None, has_json: bool = True
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """An aiohttp handler that runs a call through its whole life; without a kind the call's headers say which."""
+    """An aiohttp handler that runs a call through its whole life; without a kind the headers say which."""
 
     async def serve(request: web.Request) -> web.StreamResponse:
         raw = await request.read() if has_json else b""

@@ -1,6 +1,7 @@
 """Owns one call in flight: who called, what for, which fault was ordered for it, what it is billed.
 
-Invariant: a call is in the log as soon as its Exchange exists, and its answer is billed before anything is sent.
+Invariant: a call is in the log as soon as its Exchange exists, and its answer is billed before anything is
+sent.
 """
 
 import functools

@@ -21,6 +21,7 @@ IN_ANSWER = frozenset(
         "drip",
         "error_event",
         "missing_usage",
+        "expire",
     }
 )
 MATCHERS = frozenset({"model", "path", "key", "contains", "tag", "stream"})

@@ -1,7 +1,7 @@
 """Owns Anthropic's `/v1/messages` and `/v1/messages/count_tokens`.
 
-Invariant: the events of a stream add up to the plain message of the same body, and `input_tokens` excludes what the
-prompt cache read and wrote.
+Invariant: the events of a stream add up to the plain message of the same body, and `input_tokens` excludes
+what the prompt cache read and wrote.
 """
 
 import base64
@@ -43,7 +43,7 @@ async def create_message(exchange: Exchange) -> web.StreamResponse:
             "content": _content(exchange, answer),
             "stop_reason": FINISHES[answer.finish],
             "stop_sequence": answer.stop_sequence,
-            "usage": usage.messages(service_tier=head["usage"]["service_tier"]),
+            "usage": usage.messages(),
         }
         return await exchange.answer(payload, usage=usage, tokens=usage.output)
 
@@ -291,10 +291,8 @@ def _events(exchange: Exchange, head: dict[str, Any], answer: Reply, usage: Usag
     if answer.text or not answer.tool_calls:
         yield _start(index, {"type": "text", "text": ""}), 0
         yield PING, 0
-        left = (
-            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":'
-            % index
-        )
+        left = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d' % index
+        left += b',"delta":{"type":"text_delta","text":'
         for piece in answer.pieces:
             yield left + orjson.dumps(piece) + b"}}\n\n", 1
         yield _event("content_block_stop", {"index": index}), 0
@@ -335,4 +333,6 @@ def _final_usage(exchange: Exchange, usage: Usage) -> dict[str, Any]:
         "cache_creation_input_tokens": usage.cache_write_5m + usage.cache_write_1h,
         "cache_read_input_tokens": usage.cache_read,
         "output_tokens": usage.output,
+        "output_tokens_details": {"thinking_tokens": usage.reasoning},
+        "server_tool_use": None,
     }

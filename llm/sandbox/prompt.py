@@ -87,7 +87,7 @@ class Reply:
 
 
 def text_of(content: Any) -> str:
-    """The text of a message's content in any of the formats: a string, or parts of which the text is taken."""
+    """The text of a message's content: a string, or the text among its parts."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):

@@ -1,7 +1,7 @@
 """Owns both providers' prompt caches: OpenAI's automatic one and Anthropic's `cache_control`.
 
-Invariant: a read is given only for a prefix that the same key sent to the same model within its time to live, and
-read + written never exceed the prompt.
+Invariant: a read is given only for a prefix that the same key sent to the same model within its time to
+live, and read + written never exceed the prompt.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ CAPACITY = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A piece of an Anthropic prompt in order of the prefix; `ttl_seconds` where a breakpoint stands, else 0."""
+    """A piece of an Anthropic prompt; `ttl_seconds` where a breakpoint stands, else 0."""
 
     content: bytes
     tokens: int

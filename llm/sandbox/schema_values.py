@@ -1,7 +1,7 @@
 """Owns answers that must match a JSON schema.
 
-Invariant: the value made for a schema validates against it, for every schema the providers accept as structured
-output; words and numbers are taken from the question where they fit.
+Invariant: the value made for a schema validates against it, for every schema the providers accept as
+structured output; words and numbers are taken from the question where they fit.
 """
 
 import hashlib
@@ -18,71 +18,15 @@ QUOTED = re.compile(r"[\"“']([^\"”']{2,80})[\"”']")
 DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
 EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+")
 SENTENCE_STARTS = frozenset(
-    [
-        "The",
-        "A",
-        "An",
-        "What",
-        "Which",
-        "Who",
-        "Where",
-        "When",
-        "Why",
-        "How",
-        "Is",
-        "Are",
-        "Can",
-        "Could",
-        "Please",
-        "Extract",
-        "Return",
-        "Give",
-        "Tell",
-        "List",
-        "Summarize",
-        "Summarise",
-        "Classify",
-        "Answer",
-        "Write",
-        "Use",
-        "Call",
-        "Get",
-        "Find",
-        "Solve",
-        "Compute",
-        "Calculate",
-        "Translate",
-        "I",
-        "My",
-        "It",
-        "This",
-        "That",
-        "Do",
-        "Does",
-        "Will",
-        "Would",
-        "Should",
-        "If",
-        "In",
-        "On",
-        "At",
-        "For",
-        "From",
-        "To",
-        "And",
-        "Or",
-        "Json",
-        "JSON",
-        "Set",
-        "Show",
-        "Look",
-        "Book",
-        "Send",
-        "Create",
-        "Add",
-        "Name",
-        "Generate",
-    ]
+    re.findall(
+        r"\S+",
+        """
+    The A An What Which Who Where When Why How Is Are Can Could Please Extract Return Give Tell List
+    Summarize Summarise Classify Answer Write Use Call Get Find Solve Compute Calculate Translate I
+    My It This That Do Does Will Would Should If In On At For From To And Or Json JSON Set Show Look
+    Book Send Create Add Name Generate
+    """,
+    )
 )
 FORMATS = {
     "date": "2026-01-15",

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import signal
 import sys
+from collections import deque
 from pathlib import Path
 
 import orjson
@@ -15,7 +16,20 @@ import uvloop
 from aiohttp import web
 
 from llm import tokens
-from llm.sandbox import chat, completions, control, messages
+from llm.sandbox import (
+    batches,
+    chat,
+    completions,
+    control,
+    costs,
+    embeddings,
+    files,
+    hooks,
+    message_batches,
+    messages,
+    models,
+    responses,
+)
 from llm.sandbox.delivery import SANDBOX, endpoint
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import ANTHROPIC, OPENAI, Handler
@@ -29,9 +43,11 @@ def build_app(sandbox: Sandbox) -> web.Application:
     """All endpoints of both providers, and the control endpoints."""
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_unknown_paths])
     app[SANDBOX] = sandbox
-    for path, handler, kind in POSTS:
-        app.router.add_post(path, endpoint(handler, kind=kind))
+    for method, path, handler, kind, has_json in ROUTES:
+        app.router.add_route(method, path, endpoint(handler, kind=kind, has_json=has_json))
+    app[hooks.HOOKS] = deque(maxlen=hooks.CAPACITY)
     app.add_routes(control.routes())
+    app.add_routes(hooks.routes())
     return app
 
 
@@ -44,11 +60,44 @@ def run(*, host: str, port: int, settings: Settings, seed: int | None, log: Path
     uvloop.run(_serve(sandbox, host=host, port=port))
 
 
-POSTS: tuple[tuple[str, Handler, str], ...] = (
-    ("/v1/chat/completions", chat.create_chat, OPENAI),
-    ("/v1/completions", completions.create_completion, OPENAI),
-    ("/v1/messages", messages.create_message, ANTHROPIC),
-    ("/v1/messages/count_tokens", messages.count_tokens, ANTHROPIC),
+# method, path, handler, wire format (None: the call's headers say which), whether the body is JSON
+ROUTES: tuple[tuple[str, str, Handler, str | None, bool], ...] = (
+    ("POST", "/v1/chat/completions", chat.create_chat, OPENAI, True),
+    ("POST", "/v1/completions", completions.create_completion, OPENAI, True),
+    ("POST", "/v1/responses", responses.create_response, OPENAI, True),
+    ("POST", "/v1/responses/input_tokens", responses.count_input_tokens, OPENAI, True),
+    ("GET", "/v1/responses/{response_id}", responses.retrieve_response, OPENAI, False),
+    ("DELETE", "/v1/responses/{response_id}", responses.delete_response, OPENAI, False),
+    ("POST", "/v1/responses/{response_id}/cancel", responses.cancel_response, OPENAI, False),
+    ("GET", "/v1/responses/{response_id}/input_items", responses.list_input_items, OPENAI, False),
+    ("POST", "/v1/embeddings", embeddings.create_embeddings, OPENAI, True),
+    ("GET", "/v1/models", models.list_models, None, False),
+    ("GET", "/v1/models/{model:.+}", models.retrieve_model, None, False),
+    ("POST", "/v1/files", files.upload_file, OPENAI, False),
+    ("GET", "/v1/files", files.list_files, OPENAI, False),
+    ("GET", "/v1/files/{file_id}", files.retrieve_file, OPENAI, False),
+    ("GET", "/v1/files/{file_id}/content", files.read_file, OPENAI, False),
+    ("DELETE", "/v1/files/{file_id}", files.delete_file, OPENAI, False),
+    ("POST", "/v1/batches", batches.create_batch, OPENAI, True),
+    ("GET", "/v1/batches", batches.list_batches, OPENAI, False),
+    ("GET", "/v1/batches/{batch_id}", batches.retrieve_batch, OPENAI, False),
+    ("POST", "/v1/batches/{batch_id}/cancel", batches.cancel_batch, OPENAI, False),
+    ("GET", "/v1/organization/costs", costs.openai_costs, OPENAI, False),
+    ("POST", "/v1/messages", messages.create_message, ANTHROPIC, True),
+    ("POST", "/v1/messages/count_tokens", messages.count_tokens, ANTHROPIC, True),
+    ("POST", "/v1/messages/batches", message_batches.create_message_batch, ANTHROPIC, True),
+    ("GET", "/v1/messages/batches", message_batches.list_message_batches, ANTHROPIC, False),
+    ("GET", "/v1/messages/batches/{batch_id}", message_batches.retrieve_message_batch, ANTHROPIC, False),
+    ("DELETE", "/v1/messages/batches/{batch_id}", message_batches.delete_message_batch, ANTHROPIC, False),
+    ("GET", "/v1/messages/batches/{batch_id}/results", message_batches.read_results, ANTHROPIC, False),
+    (
+        "POST",
+        "/v1/messages/batches/{batch_id}/cancel",
+        message_batches.cancel_message_batch,
+        ANTHROPIC,
+        False,
+    ),
+    ("GET", "/v1/organizations/cost_report", costs.anthropic_costs, ANTHROPIC, False),
 )
 
 
@@ -83,7 +132,8 @@ async def _unknown_paths(request: web.Request, handler: Handler) -> web.StreamRe
     except web.HTTPException as error:
         if error.status not in (404, 405, 413):
             raise
-        message = f"Invalid URL ({request.method} {request.path})" if error.status != 413 else ""
+        status = 413 if error.status == 413 else 404
+        message = "" if status == 413 else f"Invalid URL ({request.method} {request.path})"
         kind = ANTHROPIC if request.path.startswith("/v1/messages") else OPENAI
         body = ProviderError(error.status, message, code="unknown_url" if kind == OPENAI else None).body(
             kind, "req_none"

@@ -77,6 +77,8 @@ class Sandbox:
         self.faults.forget(wanted)
         if wanted:
             return
+        for batch in (*self.batches.values(), *self.message_batches.values()):
+            batch.task.cancel()
         self.settings = self.initial_settings
         self.prompt_cache = PromptCache()
         for store in (self.files, self.batches, self.message_batches, self.responses):
@@ -84,7 +86,7 @@ class Sandbox:
         self._minute = (0, Counter())
 
     def count_request(self, key: str) -> int:
-        """Count a request against the key's minute and return how many it has had; raises 429 over the limit."""
+        """Count a request of the key and return how many this minute had; raises 429 over a limit."""
         minute = int(time.time() // 60)
         if self._minute[0] != minute:
             self._minute = (minute, Counter())

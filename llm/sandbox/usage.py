@@ -78,6 +78,8 @@ class Usage:
                 "ephemeral_1h_input_tokens": self.cache_write_1h,
             },
             "output_tokens": self.output,
+            "output_tokens_details": {"thinking_tokens": self.reasoning},
+            "server_tool_use": None,
             "service_tier": service_tier,
             "inference_geo": "not_available",
         }

@@ -66,14 +66,16 @@ def whole_number(body: dict[str, Any], name: str, *, least: int, most: int | Non
     if value < least:
         raise ProviderError(
             400,
-            f"Invalid '{name}': integer below minimum value. Expected a value >= {least}, but got {value} instead.",
+            f"Invalid '{name}': integer below minimum value. Expected a value >= {least}, but got {value} "
+            f"instead.",
             param=name,
             code="integer_below_min_value",
         )
     if most is not None and value > most:
         raise ProviderError(
             400,
-            f"Invalid '{name}': integer above maximum value. Expected a value <= {most}, but got {value} instead.",
+            f"Invalid '{name}': integer above maximum value. Expected a value <= {most}, but got {value} "
+            f"instead.",
             param=name,
             code="integer_above_max_value",
         )
@@ -96,9 +98,12 @@ def number(body: dict[str, Any], name: str, *, least: float, most: float) -> flo
         bound, word, sign = (least, "below minimum", ">=") if value < least else (most, "above maximum", "<=")
         raise ProviderError(
             400,
-            f"Invalid '{name}': decimal {word} value. Expected a value {sign} {bound:g}, but got {value} instead.",
+            f"Invalid '{name}': decimal {word} value. Expected a value {sign} {bound:g}, but got {value} "
+            f"instead.",
             param=name,
-            code=f"decimal_{word.replace(' ', '_').replace('minimum', 'min').replace('maximum', 'max')}_value",
+            code=(
+                f"decimal_{word.replace(' ', '_').replace('minimum', 'min').replace('maximum', 'max')}_value"
+            ),
         )
     return float(value)
 
