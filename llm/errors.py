@@ -34,6 +34,10 @@ class RequestTooLarge(ClientError):
     status, code, type = 413, "request_too_large", "invalid_request_error"
 
 
+class FeatureSwitchedOff(ClientError):
+    status, code, type = 429, "budget_exceeded", "rate_limit_error"
+
+
 class InternalError(ClientError):
     status, code, type = 500, "internal_error", "api_error"
 

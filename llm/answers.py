@@ -1,0 +1,99 @@
+"""What goes back to the client: the answer's bytes, and the facts about it that are ours.
+
+Invariant: the headers and the `purser` object say the same, and say it on hits, misses and streams alike.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from billing.holds import Balance
+from llm.call import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer, ready to send."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedAnswer:
+    """An answer that is still coming. Whoever takes it iterates `chunks` to its end or closes it."""
+
+    chunks: AsyncIterator[bytes]
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an answer cost and where it came from. USD amounts are exact; tokens are the provider's."""
+
+    model: str
+    provider: str
+    cost_usd: Decimal = Decimal(0)
+    list_cost_usd: Decimal = Decimal(0)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    saving: dict[str, Decimal] = field(default_factory=dict)
+
+
+def purser_block(call: Call, outcome: Outcome) -> dict[str, Any]:
+    """The `purser` object of a body or of a stream's last event."""
+    balance = call.tightest_balance()
+    return {
+        "request_id": str(call.request_id),
+        "cache": call.cache_state,
+        "similarity": call.similarity,
+        "model": outcome.model,
+        "provider": outcome.provider,
+        "route": call.route.to_receipt() if call.route else None,
+        "tokens": {
+            "input": outcome.input_tokens,
+            "output": outcome.output_tokens,
+            "prompt_before_compression": call.tokens_before_compression,
+            "prompt_after_compression": call.tokens_after_compression,
+        },
+        "cost_usd": usd(outcome.cost_usd),
+        "list_cost_usd": usd(outcome.list_cost_usd),
+        "saved_usd": usd(outcome.list_cost_usd - outcome.cost_usd),
+        "budget_remaining": describe_remaining(balance) if balance else None,
+    }
+
+
+def answer_headers(call: Call, outcome: Outcome | None) -> dict[str, str]:
+    """The response headers of the contract. A stream's go out before its cost is known: that stands in its last event."""
+    headers = {
+        "x-request-id": str(call.request_id),
+        "x-purser-cache": call.cache_state,
+        "server-timing": call.receipt.server_timing(),
+    }
+    if call.similarity is not None:
+        headers["x-purser-similarity"] = f"{call.similarity:.4f}"
+    if call.route:
+        headers["x-purser-route"] = f"{call.route.tier or 'named'}; {call.route.reason}"
+    if balance := call.tightest_balance():
+        headers["x-purser-budget-remaining"] = f"{balance.remaining:f} {balance.unit}; {balance.describe()}"
+    if outcome:
+        headers["x-purser-model"] = outcome.model
+        headers["x-purser-cost-usd"] = usd(outcome.cost_usd)
+        headers["x-purser-list-cost-usd"] = usd(outcome.list_cost_usd)
+    return headers
+
+
+def describe_remaining(balance: Balance) -> dict[str, Any]:
+    """The tightest budget as the `purser` object shows it."""
+    return {
+        "budget": balance.describe(),
+        "unit": balance.unit,
+        "remaining": f"{balance.remaining:f}",
+        "resets_at": balance.resets_at.isoformat() if balance.resets_at else None,
+    }
+
+
+def usd(amount: Decimal) -> str:
+    """An exact amount in USD as the API writes it: 12 places, never an exponent."""
+    return f"{amount:.12f}"

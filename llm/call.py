@@ -1,0 +1,85 @@
+"""The call's context: what every step of the pipeline takes and writes to.
+
+Invariant: one Call is one request; `body` is never edited in place, a step that changes it puts a new one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from billing.budgets import Dimensions
+from billing.holds import Balance, tightest
+from llm.catalog import Target
+from llm.headers import CallHeaders
+from llm.receipt import Receipt
+from llm.routing.rules import Route
+from llm.snapshot import TenantSnapshot
+from llm.wire import RequestFacts, WireFormat
+from tenants.limits import Slot
+from tenants.policy import Policy
+from tenants.principal import Principal
+
+
+@dataclass(slots=True)
+class Call:
+    """One request on its way through the pipeline."""
+
+    request_id: UUID
+    received_at: datetime
+    endpoint: str
+    wire: WireFormat
+    body: dict[str, Any]
+    body_bytes: int
+    facts: RequestFacts
+    headers: CallHeaders
+    passed_on: Mapping[str, str]
+    principal: Principal
+    snapshot: TenantSnapshot
+    receipt: Receipt = field(default_factory=Receipt)
+
+    cache_state: str = "bypass"
+    similarity: float | None = None
+    route: Route | None = None
+    tokens_before_compression: int | None = None
+    tokens_after_compression: int | None = None
+    balances: list[Balance] = field(default_factory=list)
+    slot: Slot | None = None
+    ttft_ms: int | None = None
+    is_ended: bool = False
+
+    @property
+    def policy(self) -> Policy:
+        return self.snapshot.policy
+
+    @property
+    def user(self) -> str:
+        """The end user's id: the header's, else the body's; empty when the caller named none."""
+        return self.headers.user or self.facts.user
+
+    @property
+    def rough_tokens(self) -> int:
+        """A first guess for the rate limit, set right when the call ends: four bytes a token."""
+        return self.body_bytes // 4 + (self.facts.max_output_tokens or 0)
+
+    @property
+    def cost_center(self) -> str:
+        known = self.snapshot.tenant.users.get(self.user)
+        return known.cost_center if known else ""
+
+    def dimensions(self, target: Target) -> Dimensions:
+        """What budgets look at when this call goes to this target."""
+        return Dimensions(
+            user=self.user,
+            key=self.principal.key_name,
+            feature=self.headers.feature,
+            project=self.headers.tags.get("project", ""),
+            cost_center=self.cost_center,
+            model=target.model,
+            provider=target.provider,
+        )
+
+    def tightest_balance(self) -> Balance | None:
+        """The budget with the least room left, as of the last time the ledger was asked."""
+        return tightest(self.balances) if self.balances else None

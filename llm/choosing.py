@@ -1,0 +1,103 @@
+"""Which model answers, and with how much of the prompt: the route and compress steps.
+
+Invariant: a model that is unknown, unpriced or not allowed to the key is refused before anything else is tried;
+what was chosen and why stands in the receipt.
+"""
+
+from decimal import Decimal
+
+from billing.estimates import expected_cost
+from billing.holds import balances_of
+from llm import compression
+from llm.call import Call
+from llm.catalog import Target
+from llm.errors import FeatureSwitchedOff
+from llm.routing.facts import AUTO, read_route_facts
+from llm.routing.rules import Market, route
+from llm.token_counts import count_input
+
+
+def check_model(call: Call) -> None:
+    """Refuse a named model that does not exist, is not allowed to the key, or has no price."""
+    if is_automatic(call):
+        return
+    target = call.snapshot.catalog.find(call.facts.model)
+    call.principal.require_model(target.model)
+    call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)
+
+
+async def choose(call: Call) -> list[Target]:
+    """The targets to try, best first. Raises what routing refuses, and FeatureSwitchedOff under budget pressure."""
+    used_percent = await _pressure(call)
+    if used_percent is not None and call.policy.feature_is_off(call.headers.feature, used_percent=used_percent):
+        raise FeatureSwitchedOff(
+            f"The feature '{call.headers.feature}' is switched off while its budget is used to {used_percent:.1f} %."
+        )
+    call.route = route(
+        read_route_facts(call.body, declared_tier=call.headers.tier),
+        policy=call.policy,
+        market=_market(call),
+        used_percent=used_percent,
+    )
+    call.receipt.note("route", call.route.model, tier=call.route.tier, reason=call.route.reason)
+    return [call.route.target, *call.route.fallbacks]
+
+
+def compress(call: Call) -> None:
+    """Shorten the prompt by the means the tenant's policy allows; the request header has the last word."""
+    is_wanted = call.policy.compression.enabled if call.headers.compress is None else call.headers.compress
+    if not is_wanted or not call.wire.is_chat:
+        return
+    model = call.route.model if call.route else call.facts.model
+    compressed = compression.compress(
+        call.body,
+        protocol=call.wire.api,
+        policy=call.policy.compression,
+        count=lambda body: count_input(call.wire, body, model),
+    )
+    call.tokens_before_compression = compressed.tokens_before
+    call.tokens_after_compression = compressed.tokens_after
+    call.body = compressed.body
+    call.receipt.note(
+        "compress",
+        "compressed" if compressed.tokens_after < compressed.tokens_before else "unchanged",
+        tokens_before=compressed.tokens_before,
+        tokens_after=compressed.tokens_after,
+        steps=compressed.steps,
+    )
+
+
+def is_automatic(call: Call) -> bool:
+    """Whether the gateway may choose the model."""
+    return call.facts.model == AUTO or call.facts.model.startswith(f"{AUTO}:")
+
+
+async def _pressure(call: Call) -> float | None:
+    """The used share of the call's tightest budget, in percent; None where nothing depends on it."""
+    if not call.policy.pressure and not call.policy.features_off_at:
+        return None
+    balances = await balances_of(
+        call.principal.tenant_id,
+        budgets=call.snapshot.budgets,
+        user=call.user,
+        key=call.principal.key_name,
+        feature=call.headers.feature,
+        timezone=call.snapshot.tenant.timezone,
+        at=call.received_at,
+    )
+    return max((float(balance.used_percent) for balance in balances), default=None)
+
+
+def _market(call: Call) -> Market:
+    counts: dict[str, int] = {}
+
+    def count(model: str) -> int:
+        if model not in counts:
+            counts[model] = count_input(call.wire, call.body, model)
+        return counts[model]
+
+    def cost_of(target: Target, input_tokens: int, output_tokens: int) -> Decimal:
+        rates = call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)
+        return expected_cost(rates, input_tokens=input_tokens, output_tokens=output_tokens)
+
+    return Market(catalog=call.snapshot.catalog, count=count, cost_of=cost_of, is_allowed=call.principal.may_use)

@@ -1,0 +1,128 @@
+"""The end of a call: its slot is freed, its row of the request log written, its figures counted.
+
+Invariant: every call ends exactly once, however it ended; nothing here can fail an answer.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+import structlog
+
+from config import resources
+from llm import metrics, request_log
+from llm.answers import Outcome, purser_block
+from llm.call import Call
+from tenants import limits
+from tenants.outcomes import ClientError
+
+log = structlog.get_logger("purser.calls")
+
+
+async def answered(call: Call, outcome: Outcome) -> None:
+    """End a call that was answered."""
+    await _end(call, outcome=outcome, status=200, error_code="")
+
+
+async def refused(call: Call, error: ClientError) -> None:
+    """End a call that got one of our outcomes instead of an answer."""
+    call.receipt.note("refused", error.code, status=error.status, message=error.message)
+    await _end(call, outcome=None, status=error.status, error_code=error.code)
+
+
+async def broken(call: Call, outcome: Outcome, *, error_code: str) -> None:
+    """End a stream that had begun and did not reach its end; `outcome` is what it cost all the same."""
+    await _end(call, outcome=outcome, status=200, error_code=error_code)
+
+
+async def failed(call: Call) -> None:
+    """End a call that failed in a way nobody foresaw."""
+    await _end(call, outcome=None, status=500, error_code="internal_error")
+
+
+async def _end(call: Call, *, outcome: Outcome | None, status: int, error_code: str) -> None:
+    if call.is_ended:
+        return
+    call.is_ended = True
+    if call.slot is not None:
+        tokens = outcome.input_tokens + outcome.output_tokens if outcome else 0
+        resources.background(limits.release(call.slot, tokens=tokens))
+    _count(call, outcome, status, error_code)
+    row = _row(call, outcome, status, error_code)
+    resources.background(request_log.write(row))
+    log.info(
+        "call",
+        request_id=str(call.request_id),
+        tenant=call.principal.tenant_slug,
+        endpoint=call.endpoint,
+        model=row["model"],
+        cache=call.cache_state,
+        status=status,
+        code=error_code or None,
+        cost_usd=str(row["cost_usd"]),
+        latency_ms=row["latency_ms"],
+    )
+
+
+def _count(call: Call, outcome: Outcome | None, status: int, error_code: str) -> None:
+    model = outcome.model if outcome else ""
+    metrics.REQUESTS.labels(call.endpoint, model, call.cache_state, status, error_code).inc()
+    metrics.OVERHEAD.labels(call.endpoint).observe(call.receipt.overhead_ms() / 1000)
+    if outcome:
+        metrics.TOKENS.labels(model, "input").inc(outcome.input_tokens)
+        metrics.TOKENS.labels(model, "output").inc(outcome.output_tokens)
+        metrics.COST.labels(model).inc(float(outcome.cost_usd))
+        metrics.SAVED.labels(model).inc(float(outcome.list_cost_usd - outcome.cost_usd))
+
+
+def _row(call: Call, outcome: Outcome | None, status: int, error_code: str) -> dict[str, Any]:
+    route = call.route
+    return {
+        "request_id": str(call.request_id),
+        "tenant_id": call.principal.tenant_id,
+        "at": call.received_at,
+        "key_id": call.principal.key_id,
+        "user": call.user,
+        "feature": call.headers.feature,
+        "endpoint": call.endpoint,
+        "model_asked": call.facts.model[:128],
+        "model": outcome.model if outcome else "",
+        "provider": outcome.provider if outcome else "",
+        "tier": route.tier if route else "",
+        "route_reason": (route.reason if route else "")[:200],
+        "cache_state": call.cache_state,
+        "similarity": call.similarity,
+        "status": status,
+        "error_code": error_code,
+        "is_stream": call.facts.stream,
+        "input_tokens": outcome.input_tokens if outcome else 0,
+        "output_tokens": outcome.output_tokens if outcome else 0,
+        "tokens_before_compression": call.tokens_before_compression,
+        "cost_usd": outcome.cost_usd if outcome else Decimal(0),
+        "list_cost_usd": outcome.list_cost_usd if outcome else Decimal(0),
+        "latency_ms": round(call.receipt.elapsed_ms()),
+        "ttft_ms": call.ttft_ms,
+        "receipt": _receipt(call, outcome, status, error_code),
+    }
+
+
+def _receipt(call: Call, outcome: Outcome | None, status: int, error_code: str) -> dict[str, Any]:
+    return {
+        "object": "receipt",
+        "request_id": str(call.request_id),
+        "at": call.received_at,
+        "endpoint": call.endpoint,
+        "model_asked": call.facts.model,
+        "user": call.user,
+        "feature": call.headers.feature,
+        "key": call.principal.key_name,
+        "tags": dict(call.headers.tags),
+        "status": status,
+        "error_code": error_code or None,
+        "is_stream": call.facts.stream,
+        "ttft_ms": call.ttft_ms,
+        "total_ms": call.receipt.elapsed_ms(),
+        "provider_ms": round(call.receipt.provider_ms, 2),
+        "steps": call.receipt.steps,
+        "attempts": call.receipt.attempts,
+        "result": purser_block(call, outcome) if outcome else None,
+    }

@@ -1,0 +1,23 @@
+"""What Prometheus sees of the gateway. Labels are bounded: endpoints, models, cache states, codes; never a tenant or user."""
+
+from prometheus_client import Counter, Histogram
+
+REQUESTS = Counter(
+    "purser_requests_total", "Calls ended, answered or not", ["endpoint", "model", "cache", "status", "code"]
+)
+OVERHEAD = Histogram(
+    "purser_overhead_seconds",
+    "Time of a call that was ours, not the provider's",
+    ["endpoint"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+FIRST_TOKEN = Histogram(
+    "purser_first_token_seconds",
+    "From the call's arrival to the first byte of its streamed answer",
+    ["model"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+TOKENS = Counter("purser_tokens_total", "Tokens billed by providers", ["model", "direction"])
+COST = Counter("purser_cost_usd_total", "Cost of calls in USD (a figure for graphs: the ledger has the exact one)", ["model"])
+SAVED = Counter("purser_saved_usd_total", "List cost less cost in USD (for graphs)", ["model"])
+ATTEMPTS = Counter("purser_attempts_total", "Calls to providers", ["provider", "outcome"])

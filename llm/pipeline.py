@@ -1,0 +1,53 @@
+"""The product on one page: the whole life of one call.
+
+    identify -> limit -> exact cache -> semantic cache -> route -> compress -> hold -> call -> settle -> remember -> answer
+
+Invariant: whatever happens to a call (an answer, a refusal, a failure, a client that hangs up), it ends once: its
+holds are settled, its slot is free, and one row of the request log says what was done and why.
+"""
+
+import asyncio
+
+from config import resources
+from llm import attempts, cached, choosing, ending
+from llm.answers import Answer, StreamedAnswer
+from llm.call import Call
+from tenants import limits
+from tenants.outcomes import ClientError
+
+
+async def answer(call: Call) -> Answer | StreamedAnswer:
+    """Answer a call of an identified caller, or raise the ClientError that tells why not.
+
+    The work goes on when the client hangs up: what a provider was asked for is billed, and remembered.
+    """
+    work = resources.background(_answer(call))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        work.add_done_callback(_abandon)
+        raise
+
+
+async def _answer(call: Call) -> Answer | StreamedAnswer:
+    try:
+        choosing.check_model(call)
+        call.slot = await limits.acquire(call.principal, user=call.user, tokens=call.rough_tokens)
+        hit = await cached.find_exact(call) or await cached.find_similar(call)
+        if hit is not None:
+            return await cached.serve(call, hit)
+        targets = await choosing.choose(call)
+        choosing.compress(call)
+        return await attempts.first_success(call, targets)
+    except ClientError as error:
+        await ending.refused(call, error)
+        raise
+    except Exception:
+        await ending.failed(call)
+        raise
+
+
+def _abandon(work: "asyncio.Task[Answer | StreamedAnswer]") -> None:
+    """Nobody waits for the answer any more: a stream that nobody reads must still be ended."""
+    if not work.cancelled() and work.exception() is None and isinstance(work.result(), StreamedAnswer):
+        resources.background(work.result().abandon())

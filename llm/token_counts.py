@@ -1,0 +1,20 @@
+"""Counts the input tokens of a request, whatever protocol it came in."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from llm import tokens
+from llm.wire import WireFormat
+
+_COUNTERS: Mapping[str, Callable[[Mapping[str, Any], str], int]] = {
+    "openai.chat": tokens.count_chat,
+    "openai.responses": tokens.count_responses,
+    "openai.completions": lambda body, model: tokens.count_prompt(body.get("prompt"), model),
+    "openai.embeddings": lambda body, model: tokens.count_prompt(body.get("input"), model),
+    "anthropic.messages": tokens.count_messages,
+}
+
+
+def count_input(wire: WireFormat, body: Mapping[str, Any], model: str) -> int:
+    """Input tokens of a body, framing, tools and images included; leans upwards where a provider publishes no rule."""
+    return _COUNTERS[wire.api](body, model)

@@ -1,0 +1,39 @@
+"""The gateway's own routes: everything under /v1, and nothing else is reachable through its door."""
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+from llm.errors import InternalError, NotFound, envelope
+from llm.views import accounts, batches, completions, estimates, files, models
+
+urlpatterns = [
+    path("v1/chat/completions", completions.ChatCompletions.as_view()),
+    path("v1/completions", completions.LegacyCompletions.as_view()),
+    path("v1/messages", completions.Messages.as_view()),
+    path("v1/messages/count_tokens", estimates.CountTokens.as_view()),
+    path("v1/responses", completions.Responses.as_view()),
+    path("v1/embeddings", completions.Embeddings.as_view()),
+    path("v1/models", models.Models.as_view()),
+    path("v1/models/<path:model>", models.Model.as_view()),
+    path("v1/files", files.Files.as_view()),
+    path("v1/files/<str:file_id>", files.File.as_view()),
+    path("v1/files/<str:file_id>/content", files.FileContent.as_view()),
+    path("v1/batches", batches.Batches.as_view()),
+    path("v1/batches/<str:batch_id>", batches.Batch.as_view()),
+    path("v1/batches/<str:batch_id>/cancel", batches.CancelBatch.as_view()),
+    path("v1/estimate", estimates.Estimate.as_view()),
+    path("v1/usage", accounts.Usage.as_view()),
+    path("v1/budgets", accounts.Budgets.as_view()),
+    path("v1/requests/<uuid:request_id>", accounts.RequestReceipt.as_view()),
+    path("v1/feedback", accounts.GiveFeedback.as_view()),
+]
+
+
+def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
+    error = NotFound(f"There is no {request.path} here.")
+    return HttpResponse(envelope(error, path=request.path), status=404, content_type="application/json")
+
+
+def handler500(request: HttpRequest) -> HttpResponse:
+    error = InternalError("Something went wrong on our side.")
+    return HttpResponse(envelope(error, path=request.path), status=500, content_type="application/json")

@@ -1,0 +1,172 @@
+"""The tenant's own figures: usage, budgets, the receipt of a request, feedback.
+
+Invariant: every query runs inside the tenant's connection and names the tenant; a foreign object is a 404.
+"""
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from psycopg.errors import UniqueViolation
+from psycopg.rows import dict_row
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from billing.holds import Balance, balances_of
+from llm.errors import InvalidRequest, NotFound
+from llm.views.base import AsyncAPIView, json_response
+from tenants.rls import tenant_connection
+
+GROUPS = {
+    "user": "user_id",
+    "key": "key_id",
+    "feature": "feature",
+    "model": "model",
+    "endpoint": "endpoint",
+    "provider": "provider",
+    "cost_center": "cost_center",
+    "day": "(occurred_at AT TIME ZONE %(timezone)s)::date",
+}
+MAX_DAYS = 366
+
+USAGE = """
+SELECT {group} AS "group", count(*) AS requests,
+       count(*) FILTER (WHERE usage_source = 'gateway_cache') AS cache_hits,
+       coalesce(sum(input_tokens), 0) AS input_tokens, coalesce(sum(cache_read_tokens), 0) AS cache_read_tokens,
+       coalesce(sum(cache_write_tokens), 0) AS cache_write_tokens, coalesce(sum(output_tokens), 0) AS output_tokens,
+       coalesce(sum(billed_cost), 0) AS cost_usd, coalesce(sum(list_cost), 0) AS list_cost_usd
+FROM billing_usagerecord
+WHERE tenant_id = %(tenant)s
+  AND occurred_at >= %(start)s::date::timestamp AT TIME ZONE %(timezone)s
+  AND occurred_at < (%(end)s::date + 1)::timestamp AT TIME ZONE %(timezone)s
+GROUP BY 1 ORDER BY cost_usd DESC, 1
+"""
+
+RECEIPT = "SELECT receipt FROM llm_requestlog WHERE tenant_id = %s AND request_id = %s"
+
+FEEDBACK = """
+INSERT INTO llm_feedback (tenant_id, request_id, rating, reason, at)
+SELECT tenant_id, request_id, %(rating)s, %(reason)s, now()
+FROM llm_requestlog WHERE tenant_id = %(tenant)s AND request_id = %(request_id)s
+"""
+
+
+class Usage(AsyncAPIView):
+    """`GET /v1/usage?start=2026-11-01&end=2026-11-30&group_by=model`: sums of the ledger, days in the tenant's zone."""
+
+    async def get(self, request: HttpRequest) -> HttpResponse:
+        today = datetime.now(UTC).date()
+        start = _day(request, "start", default=today.replace(day=1))
+        end = _day(request, "end", default=today + timedelta(days=1))
+        group_by = request.GET.get("group_by", "model")
+        if group_by not in GROUPS:
+            raise InvalidRequest(f"group_by must be one of {', '.join(GROUPS)}.", param="group_by")
+        if not timedelta(0) <= end - start <= timedelta(days=MAX_DAYS):
+            raise InvalidRequest(f"end must lie at most {MAX_DAYS} days after start.", param="end")
+        parameters = {
+            "tenant": self.principal.tenant_id,
+            "start": start,
+            "end": end,
+            "timezone": self.snapshot.tenant.timezone,
+        }
+        async with tenant_connection(self.principal.tenant_id) as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            await cursor.execute(USAGE.format(group=GROUPS[group_by]), parameters)  # type: ignore[arg-type]
+            rows = await cursor.fetchall()
+        if group_by == "key":
+            names = {key.key_id: key.name for key in self.snapshot.tenant.keys.values()}
+            for row in rows:
+                row["group"] = names.get(row["group"], str(row["group"]))
+        total = {name: sum((row[name] for row in rows), start=Decimal(0)) for name in ("cost_usd", "list_cost_usd")}
+        return json_response(
+            {
+                "object": "usage",
+                "start": start,
+                "end": end,
+                "timezone": self.snapshot.tenant.timezone,
+                "group_by": group_by,
+                "data": rows,
+                "total": {"requests": sum(row["requests"] for row in rows), **total},
+            }
+        )
+
+
+class Budgets(AsyncAPIView):
+    """`GET /v1/budgets?user=alice`: the budgets that apply to this key and, when named, this user, and what is left."""
+
+    async def get(self, request: HttpRequest) -> HttpResponse:
+        balances = await balances_of(
+            self.principal.tenant_id,
+            budgets=self.snapshot.budgets,
+            user=request.GET.get("user", ""),
+            key=self.principal.key_name,
+            timezone=self.snapshot.tenant.timezone,
+            at=self.received_at,
+        )
+        return json_response({"object": "list", "data": [describe_balance(balance) for balance in balances]})
+
+
+class RequestReceipt(AsyncAPIView):
+    """`GET /v1/requests/{id}`: everything that was done to one request, and why."""
+
+    async def get(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
+        async with tenant_connection(self.principal.tenant_id) as connection:
+            cursor = await connection.execute(RECEIPT, (self.principal.tenant_id, request_id))
+            row = await cursor.fetchone()
+        if row is None:
+            raise NotFound(f"There is no request '{request_id}'.")
+        return json_response(row[0])
+
+
+class _Rating(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    request_id: UUID
+    rating: Literal[1, -1]
+    reason: Annotated[str, Field(max_length=2000)] = ""
+
+
+class GiveFeedback(AsyncAPIView):
+    """`POST /v1/feedback`: the caller's judgement of one answer, once."""
+
+    async def post(self, request: HttpRequest) -> HttpResponse:
+        try:
+            rating = _Rating.model_validate(self.read_json(request))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InvalidRequest(first["msg"], param=".".join(map(str, first["loc"]))) from None
+        parameters: dict[str, Any] = {"tenant": self.principal.tenant_id, **rating.model_dump()}
+        try:
+            async with tenant_connection(self.principal.tenant_id) as connection:
+                cursor = await connection.execute(FEEDBACK, parameters)
+        except UniqueViolation:
+            raise InvalidRequest("This request was rated before.", param="request_id") from None
+        if cursor.rowcount == 0:
+            raise NotFound(f"There is no request '{rating.request_id}'.", param="request_id")
+        return json_response({"object": "feedback", "request_id": rating.request_id, "rating": rating.rating}, status=201)
+
+
+def describe_balance(balance: Balance) -> dict[str, Any]:
+    """A budget's state as the API shows it; amounts are exact decimal strings."""
+    return {
+        "budget": balance.describe(),
+        "scope": balance.scope,
+        "subject": balance.subject,
+        "unit": balance.unit,
+        "period": balance.period,
+        "mode": balance.mode,
+        "limit": balance.limit,
+        "spent": balance.spent,
+        "held": balance.held,
+        "remaining": balance.remaining,
+        "used_percent": balance.used_percent,
+        "resets_at": balance.resets_at,
+    }
+
+
+def _day(request: HttpRequest, name: str, *, default: date) -> date:
+    text = request.GET.get(name)
+    try:
+        return date.fromisoformat(text) if text else default
+    except ValueError:
+        raise InvalidRequest(f"{name} must be a day like 2026-11-21.", param=name) from None

@@ -1,0 +1,138 @@
+"""The views' base: DRF's machinery with authentication and handlers awaited on the event loop.
+
+Invariant: whatever goes wrong leaves as one of our outcomes, in the envelope of the API that was called,
+with the request's id; nothing of ours (a traceback, a secret) reaches the client.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from inspect import isawaitable
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+import uuid_utils
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework import exceptions
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from llm.errors import InternalError, InvalidRequest, MethodNotAllowed, RequestTooLarge, envelope, error_headers
+from llm.loading import snapshots
+from llm.snapshot import TenantSnapshot
+from tenants.auth import credentials_of, identify
+from tenants.outcomes import ClientError
+from tenants.principal import Principal
+
+log = structlog.get_logger(__name__)
+
+
+class AsyncAPIView(APIView):
+    """A view of the gateway. Handlers are `async def get/post/delete(self, request, ...)` returning an HttpResponse.
+
+    `self.principal`, `self.snapshot`, `self.request_id` and `self.received_at` are set before the handler runs.
+    """
+
+    authentication_classes: tuple[type, ...] = ()
+    permission_classes: tuple[type, ...] = ()
+    max_body_bytes = 20 * 1024 * 1024
+
+    principal: Principal
+    snapshot: TenantSnapshot
+    request_id: UUID
+    received_at: datetime
+
+    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+        self.args, self.kwargs = args, kwargs
+        self.request_id = UUID(bytes=uuid_utils.uuid7().bytes)
+        self.received_at = datetime.now(UTC)
+        structlog.contextvars.bind_contextvars(request_id=str(self.request_id))
+        self.headers = self.default_response_headers
+        self.request = Request(request, parsers=self.get_parsers())
+        try:
+            await self.initial_checks(request)
+            response = await self._handle(request, *args, **kwargs)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            response = self.refuse(request, as_outcome(error))
+        response.headers.setdefault("x-request-id", str(self.request_id))
+        return response
+
+    async def initial_checks(self, request: HttpRequest) -> None:
+        """Identify the caller and take the snapshot the whole request works with."""
+        self.principal, self.snapshot = await identify_caller(request)
+        structlog.contextvars.bind_contextvars(tenant=self.principal.tenant_slug)
+
+    def refuse(self, request: HttpRequest, error: ClientError) -> HttpResponse:
+        """Render an outcome in the envelope of the API that was called."""
+        return HttpResponse(
+            envelope(error, path=request.path, request_id=self.request_id),
+            status=error.status,
+            content_type="application/json",
+            headers=error_headers(error, request_id=self.request_id),
+        )
+
+    def read_json(self, request: HttpRequest, *, allow_list: bool = False) -> Any:
+        """Decode the body once, or raise InvalidRequest / RequestTooLarge. An object, or a list where that is allowed."""
+        body = self.read_body(request)
+        try:
+            decoded = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
+        if not isinstance(decoded, dict) and not (allow_list and isinstance(decoded, list)):
+            raise InvalidRequest("The body must be a JSON object.")
+        return decoded
+
+    def read_body(self, request: HttpRequest) -> bytes:
+        length = request.headers.get("content-length", "")
+        if length.isdigit() and int(length) > self.max_body_bytes:
+            raise RequestTooLarge(f"The body has {length} bytes; at most {self.max_body_bytes} are taken.")
+        try:
+            body = request.body
+        except RequestDataTooBig:
+            body = None
+        if body is None or len(body) > self.max_body_bytes:
+            raise RequestTooLarge(f"The body is larger than {self.max_body_bytes} bytes.")
+        return body
+
+    async def _handle(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        method = (request.method or "").lower()
+        handler = getattr(self, method, None) if method in self.http_method_names else None
+        if handler is None:
+            raise MethodNotAllowed(f"{request.method} is not a method of {request.path}.")
+        response: HttpResponseBase | Awaitable[HttpResponseBase] = handler(request, *args, **kwargs)
+        return await response if isawaitable(response) else response
+
+
+async def identify_caller(request: HttpRequest) -> tuple[Principal, TenantSnapshot]:
+    """The principal behind the request's key and the tenant's snapshot, or one of the 401 and 403 outcomes."""
+    return await identify(credentials_of(request.headers), client_ip=client_ip_of(request), snapshots=snapshots)
+
+
+def client_ip_of(request: HttpRequest) -> str:
+    """The peer's address. Behind a trusted proxy the server rewrites it before it reaches us."""
+    return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def as_outcome(error: Exception) -> ClientError:
+    """Turn any exception into an outcome; what nobody foresaw becomes a 500 that tells nothing."""
+    if isinstance(error, ClientError):
+        return error
+    if isinstance(error, exceptions.APIException):
+        outcome = InvalidRequest(str(error.detail))
+        outcome.status = error.status_code
+        return outcome
+    log.error("unforeseen_error", exc_info=error)
+    return InternalError("Something went wrong on our side. The request id finds it in our logs.")
+
+
+def json_response(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
+    """A JSON response from plain data; Decimal and datetime are written as strings."""
+    return HttpResponse(orjson.dumps(body, default=str), status=status, content_type="application/json", headers=headers)
+
+

@@ -1,0 +1,131 @@
+"""`POST /v1/estimate` and `/v1/messages/count_tokens`: what calls would cost, without making them.
+
+Invariant: calls no provider, holds nothing, writes nothing.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+
+from billing.estimates import expected_cost, hold_for
+from billing.outcomes import ModelUnpriced
+from llm.answers import usd
+from llm.catalog import Target
+from llm.errors import InvalidRequest
+from llm.routing.facts import AUTO, read_route_facts
+from llm.routing.rules import output_limit
+from llm.token_counts import count_input
+from llm.views.base import AsyncAPIView, json_response
+from llm.wire import Body, WireFormat, format_for
+from tenants.rls import tenant_connection
+
+MAX_CALLS = 1_000
+MAX_VOLUME = 10**12
+
+# what answers were long in the last month, as a share of the limit they were asked with
+OUTPUT_SHARE = """
+SELECT model, sum(output_tokens)::float / nullif(count(*), 0)
+FROM billing_usagerecord
+WHERE tenant_id = %s AND occurred_at > now() - interval '30 days' AND usage_source = 'provider' AND output_tokens > 0
+GROUP BY model
+"""
+UNKNOWN_OUTPUT_SHARE = 0.25
+
+
+class Estimate(AsyncAPIView):
+    """Tokens, upper bound and expected cost per model of one call, or of sample calls at a volume."""
+
+    async def post(self, request: HttpRequest) -> HttpResponse:
+        calls, volume = _read(self.read_json(request, allow_list=True))
+        wires = [_wire_of(body) for body in calls]
+        means = await self._mean_outputs()
+        estimates = [
+            estimate
+            for target in self._targets(calls)
+            if (estimate := self._estimate(target, calls, wires, volume, means)) is not None
+        ]
+        if not estimates:
+            raise ModelUnpriced("None of the models of this estimate has a price.", param="model")
+        estimates.sort(key=lambda estimate: Decimal(estimate["expected_cost_usd"]))
+        return json_response({"object": "estimate", "calls": len(calls), "volume": volume, "models": estimates})
+
+    def _targets(self, calls: list[Body]) -> list[Target]:
+        """The models that are named, and all the key may use where a call leaves the choice to us."""
+        named = {str(body.get("model") or AUTO) for body in calls}
+        if any(name.partition(":")[0] == AUTO for name in named):
+            return [target for target in self.snapshot.catalog if target.tier and self.principal.may_use(target.model)]
+        for name in named:
+            self.principal.require_model(name)
+        return [self.snapshot.catalog.find(name) for name in sorted(named)]
+
+    def _estimate(
+        self, target: Target, calls: list[Body], wires: list[WireFormat], volume: int, means: dict[str, float]
+    ) -> dict[str, Any] | None:
+        try:
+            rates = self.snapshot.prices.rates(target.provider, target.model, at=self.received_at)
+        except ModelUnpriced:
+            return None
+        input_tokens = output_tokens = 0
+        bound = expected = Decimal(0)
+        for body, wire in zip(calls, wires, strict=True):
+            counted = count_input(wire, body, target.model)
+            facts = read_route_facts(body)
+            limit = output_limit(target, facts=facts, policy=self.snapshot.policy, input_tokens=counted)
+            likely = min(limit, round(means.get(target.model, limit * UNKNOWN_OUTPUT_SHARE)))
+            input_tokens += counted
+            output_tokens += likely * facts.answers
+            bound += hold_for(rates, input_tokens=counted, max_output_tokens=limit, n=facts.answers)
+            expected += expected_cost(rates, input_tokens=counted, output_tokens=likely * facts.answers)
+        scale = Decimal(volume) / len(calls)
+        return {
+            "model": target.model,
+            "provider": target.provider,
+            "tier": target.tier or None,
+            "input_tokens": input_tokens,
+            "expected_output_tokens": output_tokens,
+            "output_basis": "your last 30 days" if target.model in means else "a quarter of max_tokens",
+            "upper_bound_usd": usd(bound),
+            "expected_cost_usd": usd(expected),
+            "upper_bound_usd_at_volume": usd(bound * scale),
+            "expected_cost_usd_at_volume": usd(expected * scale),
+        }
+
+    async def _mean_outputs(self) -> dict[str, float]:
+        async with tenant_connection(self.principal.tenant_id) as connection:
+            cursor = await connection.execute(OUTPUT_SHARE, (self.principal.tenant_id,))
+            return {model: mean for model, mean in await cursor.fetchall() if mean}
+
+
+class CountTokens(AsyncAPIView):
+    """`POST /v1/messages/count_tokens`: our own count, which leans upwards; calls no provider."""
+
+    async def post(self, request: HttpRequest) -> HttpResponse:
+        body = self.read_json(request)
+        wire = format_for("anthropic.messages")
+        facts = wire.facts({"max_tokens": 1, **body})
+        self.principal.require_model(self.snapshot.catalog.find(facts.model).model)
+        return json_response({"input_tokens": count_input(wire, body, facts.model)})
+
+
+def _read(body: Any) -> tuple[list[Body], int]:
+    """One call, a list of calls, or `{"calls": [...], "volume": n}`."""
+    if isinstance(body, list):
+        body = {"calls": body}
+    if "calls" not in body:
+        return [body], 1
+    calls, volume = body["calls"], body.get("volume", 1)
+    if not isinstance(calls, list) or not calls or not all(isinstance(call, dict) for call in calls):
+        raise InvalidRequest("Field 'calls' must be a list of chat bodies, and not empty.", param="calls")
+    if len(calls) > MAX_CALLS:
+        raise InvalidRequest(f"At most {MAX_CALLS} sample calls are taken.", param="calls")
+    if not isinstance(volume, int) or isinstance(volume, bool) or not 1 <= volume <= MAX_VOLUME:
+        raise InvalidRequest("Field 'volume' must be a positive number of calls.", param="volume")
+    return calls, volume
+
+
+def _wire_of(body: Body) -> WireFormat:
+    """A body with `input` speaks responses or embeddings, one with `messages` chat."""
+    wire = format_for("openai.responses" if "input" in body else "openai.chat")
+    wire.facts({"model": AUTO, **body})
+    return wire
