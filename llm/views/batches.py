@@ -15,7 +15,7 @@ from llm.batches import requests
 from llm.batches.lines import ENDPOINTS
 from llm.errors import InvalidRequest
 from llm.headers import parse_headers
-from llm.tasks import advance_batches
+from llm.tasks import advance_batch
 from llm.views.base import AsyncAPIView, json_response
 from llm.views.pages import page_of
 
@@ -54,7 +54,7 @@ class Batches(AsyncAPIView):
                 tags=headers.tags,
             ),
         )
-        await drive_soon()
+        await drive_soon(row["id"])
         return _render(row)
 
     async def get(self, request: HttpRequest) -> HttpResponse:
@@ -77,14 +77,16 @@ class CancelBatch(AsyncAPIView):
 
     async def post(self, request: HttpRequest, batch_id: str) -> HttpResponse:
         row = await requests.cancel_batch(self.principal.tenant_id, public_id=batch_id)
-        await drive_soon()
+        await drive_soon(row["id"])
         return _render(row)
 
 
-async def drive_soon() -> None:
-    """Ask a worker to look at the batches now. Without a broker the beat's next tick does it."""
+async def drive_soon(batch_id: int) -> None:
+    """Ask a worker to look at a batch now. Without a broker the beat's next tick does it."""
     try:
-        await asyncio.wait_for(asyncio.to_thread(advance_batches.apply_async, retry=False), timeout=2)
+        await asyncio.wait_for(
+            asyncio.to_thread(advance_batch.apply_async, (batch_id,), retry=False), timeout=2
+        )
     except Exception as error:
         log.warning("batch_waits_for_beat", error=type(error).__name__)
 

@@ -1,0 +1,83 @@
+"""The provider account behind a job, and the job as that provider is told it.
+
+Invariant: an order is made from the stored lines alone and comes out the same each time; a model or provider
+that was switched off meanwhile still finishes what it began.
+"""
+
+from datetime import datetime
+
+from llm.batches.anthropic_api import AnthropicBatches
+from llm.batches.lines import wire_of
+from llm.batches.openai_api import OpenAIBatches
+from llm.batches.upstream import BatchApi, JobLine, JobOrder
+from llm.catalog import Target
+from llm.models import BatchItem, BatchJob, LanguageModel, Provider
+from llm.routing.facts import read_route_facts
+from llm.routing.rules import output_limit
+from llm.token_counts import count_input
+from llm.wire import Exchange, prepare
+from tenants.policy import Policy, parse_policy
+
+
+def batch_api(provider: str) -> BatchApi:
+    """The batch API of a provider account, by its name."""
+    account = Provider.objects.get(name=provider)
+    api = AnthropicBatches if account.kind == Provider.Kind.ANTHROPIC else OpenAIBatches
+    return api(base_url=account.base_url, api_key=account.api_key)
+
+
+def target_of(job: BatchJob) -> Target:
+    """The model a job goes to, active or not."""
+    model = LanguageModel.objects.select_related("provider").get(name=job.model, provider__name=job.provider)
+    return model_target(model)
+
+
+def model_target(model: LanguageModel) -> Target:
+    return Target(
+        model=model.name,
+        provider=model.provider.name,
+        kind=model.provider.kind,
+        base_url=model.provider.base_url,
+        api_key=model.provider.api_key,
+        upstream=model.upstream,
+        model_kind=model.kind,
+        tier=model.tier,
+        context_window=model.context_window,
+        max_output_tokens=model.max_output_tokens,
+    )
+
+
+def order_of(job: BatchJob, *, submitting_at: datetime) -> JobOrder:
+    """The job with the body of each line as its provider wants it."""
+    target, policy = target_of(job), parse_policy(job.tenant.policy)
+    exchanges = [
+        (item, exchange_of(item, job=job, target=target, policy=policy))
+        for item in job.items.order_by("line")
+    ]
+    return JobOrder(
+        public_id=job.public_id,
+        path=f"/v1{exchanges[0][1].path}" if target.kind == "openai" else exchanges[0][1].path,
+        lines=[JobLine(name=str(item.request_id), body=exchange.body) for item, exchange in exchanges],
+        submitting_at=submitting_at,
+    )
+
+
+def exchange_of(item: BatchItem, *, job: BatchJob, target: Target, policy: Policy) -> Exchange:
+    """One line between its client's protocol and its provider's."""
+    wire = wire_of(job.batch.endpoint)
+    limit = (
+        None
+        if target.model_kind == "embedding"
+        else line_limit(item, job.batch.endpoint, target=target, policy=policy)
+    )
+    return prepare(wire, item.body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=limit)
+
+
+def line_limit(item: BatchItem, endpoint: str, *, target: Target, policy: Policy) -> int:
+    """The `max_tokens` of a line: what it asks for, else the tier's default."""
+    return output_limit(
+        target,
+        facts=read_route_facts(item.body),
+        policy=policy,
+        input_tokens=count_input(wire_of(endpoint), item.body, target.model),
+    )

@@ -1,0 +1,147 @@
+"""From an uploaded file to held lines: the first state of a batch.
+
+Invariant: the lines are written down with the ids of their attempts before any is held, so that a hold is
+found again after a crash; a batch that is refused keeps no hold.
+"""
+
+from collections import defaultdict
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+import uuid_utils
+from django.db import transaction
+from django.utils import timezone
+
+from billing.prices import ModelUnpriced
+from llm.batches import money
+from llm.batches.finishing import new_file
+from llm.batches.lines import Line, Problem, read_lines
+from llm.catalog import Target
+from llm.loading import load_snapshot
+from llm.models import Batch, BatchItem, BatchJob
+from llm.snapshot import TenantSnapshot
+from tenants.outcomes import ClientError, ModelNotAllowed
+
+CHUNK = 500  # lines written or held at a time
+
+
+def validate(batch: Batch) -> bool:
+    """Read the file, write its lines down, hold each, and start the batch; or refuse it. Whether there is
+    more to do."""
+    snapshot = load_snapshot(batch.tenant_id)
+    if batch.errors:  # a refusal that was not brought to its end
+        _refuse(batch)
+        return False
+    if not batch.items.exists():
+        lines, problems = read_lines(
+            bytes(batch.input_file.content),
+            endpoint=batch.endpoint,
+            find=lambda model: _offered(model, batch=batch, snapshot=snapshot, at=timezone.now()),
+        )
+        if problems:
+            _write_refusal(batch, problems)
+            _refuse(batch, problems)
+            return False
+        _write_items(batch, lines)
+    try:
+        _hold(batch, snapshot)
+    except ClientError as error:
+        _write_refusal(batch, [Problem(0, error.code, error.message, error.param)])
+        _refuse(batch)
+        return False
+    _start(batch)
+    return True
+
+
+def _offered(model: str, *, batch: Batch, snapshot: TenantSnapshot, at: datetime) -> Target:
+    """The model's target if the batch's key may use it and it has a price in batches."""
+    target = snapshot.catalog.find(model)
+    key = next((key for key in snapshot.tenant.keys.values() if key.id == batch.key_id), None)
+    if key is None or not key.models.allow(model):
+        raise ModelNotAllowed(f"The key of this batch may not use the model '{model}'.", param="model")
+    try:
+        snapshot.prices.rates(target.provider, target.model, at=at, processing="batch")
+    except ModelUnpriced:
+        raise ModelUnpriced(f"The model '{model}' has no price in batches.", param="model") from None
+    return target
+
+
+def _write_items(batch: Batch, lines: list[Line]) -> None:
+    with transaction.atomic():
+        BatchItem.objects.bulk_create(
+            [
+                BatchItem(
+                    batch=batch,
+                    tenant_id=batch.tenant_id,
+                    line=line.number,
+                    custom_id=line.custom_id,
+                    attempt_id=_new_id(),
+                    request_id=_new_id(),
+                    model=line.target.model,
+                    provider=line.target.provider,
+                    body=line.body,
+                )
+                for line in lines
+            ],
+            batch_size=CHUNK,
+        )
+
+
+def _hold(batch: Batch, snapshot: TenantSnapshot) -> None:
+    """Hold every line that is not held yet, or raise what the first refused one was refused with."""
+    pending = batch.items.filter(status=BatchItem.Status.PENDING).order_by("line")
+    while items := list(pending[:CHUNK]):
+        money.hold(batch, items, snapshot=snapshot)
+        BatchItem.objects.filter(pk__in=[item.pk for item in items]).update(status=BatchItem.Status.HELD)
+
+
+def _start(batch: Batch) -> None:
+    """Part the lines by model into jobs and let the batch go; nothing if it was cancelled meanwhile."""
+    with transaction.atomic():
+        started = Batch.objects.filter(pk=batch.pk, status=Batch.Status.VALIDATING).update(
+            status=Batch.Status.IN_PROGRESS, in_progress_at=timezone.now()
+        )
+        if not started:
+            return
+        by_model: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for pk, provider, model in batch.items.values_list("pk", "provider", "model"):
+            by_model[provider, model].append(pk)
+        for (provider, model), pks in by_model.items():
+            job = BatchJob.objects.create(
+                public_id=f"job_{_new_id().hex}",
+                batch=batch,
+                tenant_id=batch.tenant_id,
+                provider=provider,
+                model=model,
+            )
+            BatchItem.objects.filter(pk__in=pks).update(job=job)
+
+
+def _write_refusal(batch: Batch, problems: list[Problem]) -> None:
+    """Write down that the batch is refused and why, before its holds are given back."""
+    batch.errors = [problem.to_json() for problem in problems]
+    Batch.objects.filter(pk=batch.pk).update(errors=batch.errors)
+
+
+def _refuse(batch: Batch, problems: list[Problem] | None = None) -> None:
+    """Give every hold back and end the batch as failed, with its problems in a file, too."""
+    money.release(list(batch.items.filter(settled_at=None)), reason="batch refused")
+    now = timezone.now()
+    with transaction.atomic():
+        batch.items.filter(settled_at=None).update(status=BatchItem.Status.CANCELLED, settled_at=now)
+        rows = [problem.to_json() for problem in problems] if problems else list(batch.errors)
+        error_file = new_file(batch, name="errors", rows=[_error_row(row) for row in rows])
+        Batch.objects.filter(
+            pk=batch.pk, status__in=[Batch.Status.VALIDATING, Batch.Status.CANCELLING]
+        ).update(status=Batch.Status.FAILED, failed_at=now, error_file=error_file)
+
+
+def _error_row(problem: dict[str, Any]) -> bytes:
+    error = {"code": problem["code"], "message": problem["message"], "param": problem["param"]}
+    return orjson.dumps({"line": problem["line"], "error": error})
+
+
+def _new_id() -> UUID:
+    return UUID(bytes=uuid_utils.uuid7().bytes)

@@ -1,0 +1,33 @@
+"""The gateway's work outside requests: batches driven on, old logs and files pruned.
+
+Invariant: a task takes an id or nothing, calls one function and may run twice or not at all; what is due is
+found in the database. The batch APIs' SDKs are heavy, so they are imported where they are used and not by the
+web workers.
+"""
+
+from celery import shared_task
+
+
+@shared_task
+def advance_batches() -> None:
+    """Give every batch that is due to a worker."""
+    from llm.batches.driver import due_batches
+
+    for batch_id in due_batches():
+        advance_batch.apply_async((batch_id,), expires=60)
+
+
+@shared_task
+def advance_batch(batch_id: int) -> None:
+    """Take one batch as far as it goes now."""
+    from llm.batches.driver import drive
+
+    drive(batch_id)
+
+
+@shared_task
+def prune_logs() -> None:
+    """Delete requests' logs past their age, and the contents of files that nothing needs any more."""
+    from llm.pruning import prune
+
+    prune()
