@@ -105,7 +105,8 @@ class _Block:
 class MessagesTail:
     """Passes events on; the last two wait for our facts.
 
-    Both carry them: `message_stop` is the last event, but the SDK's streaming helper shows only `message_delta` whole.
+    Both carry them: `message_stop` is the last event, but of the two the SDK's streaming helper shows only
+    `message_delta` whole.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """The smallest gateway there can be: no keys, no money, only the wire. What the SDKs of the tests talk to.
 
-Its models are named `<kind>/<upstream>`, so that any client protocol can be pointed at either kind of provider.
+Its models are named `<kind>/<upstream>`: any client protocol can be pointed at either kind of provider.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The official SDKs understand what we send: untouched, translated, and replayed, each with our object in it."""
+"""The official SDKs understand what we send: untouched, translated and replayed, with our object in it."""
 
 import base64
 import json

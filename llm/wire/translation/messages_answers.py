@@ -24,8 +24,10 @@ FINISH_REASONS: Final = {
 def chat_answer(response: Body) -> Body:
     """The chat completion of a message."""
     blocks = response.get("content") or []
-    message: Body = {"role": "assistant", "content": _text_of(blocks), "refusal": None}
+    text = "".join(block.get("text", "") for block in blocks if block.get("type") == "text")
+    message: Body = {"role": "assistant", "content": text, "refusal": None}
     if calls := [_tool_call(block) for block in blocks if block.get("type") == "tool_use"]:
+        message["content"] = text or None
         message["tool_calls"] = calls
     if thinking := [block for block in blocks if block.get("type") in ("thinking", "redacted_thinking")]:
         message["reasoning_content"] = "".join(block.get("thinking", "") for block in thinking)
@@ -156,11 +158,6 @@ class ChatAnswerStream:
 
     def _overwrite_usage(self, usage: Body | None) -> None:
         self._usage |= {name: value for name, value in (usage or {}).items() if value is not None}
-
-
-def _text_of(blocks: list[Body]) -> str | None:
-    texts = [block.get("text", "") for block in blocks if block.get("type") == "text"]
-    return "".join(texts) if texts else None
 
 
 def _tool_call(block: Body) -> Body:
