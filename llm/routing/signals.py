@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-LONGEST_TEXT_READ: Final = 4_000  # characters; of a longer text the head and the tail are read
+LONGEST_TEXT_READ: Final = 2_000  # characters; of a longer text the head and the tail are read
 
 _WORD = re.compile(r"[^\W\d_][^\W_]*(?:['’-][^\W_]+)*")
 _NUMBER = re.compile(r"\d[\d,.]*")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 LIGHT_WORK_WORDS: Final = 150
-_CHARACTERS_READ: Final = 2_000  # at the head, and as many at the tail
+_CHARACTERS_READ: Final = 800  # at the head, and as many at the tail
 
 
 @dataclass(frozen=True, slots=True)
