@@ -67,7 +67,7 @@ def start_postgres(home: Path) -> Server:
     _end_leftover(data / "postmaster.pid", mark=str(data))
     if not (data / "PG_VERSION").exists():
         _create_cluster(data, password_file)
-    port = _free_port()
+    port = free_port()
     password = password_file.read_text().strip()
     options = [part for name, value in POSTGRES_SETTINGS.items() for part in ("-c", f"{name}={value}")]
     process = _spawn(
@@ -79,7 +79,7 @@ def start_postgres(home: Path) -> Server:
     url = f"postgresql://purser:{password}@127.0.0.1:{port}/purser"
     server = Server("PostgreSQL", url, process, signal.SIGINT, home / "postgres.url")
     _wait_until(server, lambda: _postgres_answers(url), log=log)
-    _write_private(server.url_file, url)
+    write_private(server.url_file, url)
     return server
 
 
@@ -88,7 +88,7 @@ def start_redis(home: Path) -> Server:
     home = _folder(home)
     log, pid_file = home / "logs" / "redis.log", home / "redis.pid"
     _end_leftover(pid_file, mark="redis-server")
-    port, password = _free_port(), secrets.token_urlsafe(18)
+    port, password = free_port(), secrets.token_urlsafe(18)
     # the password goes by standard input: an argument would stand in the process list
     config = f"requirepass {password}\n"
     arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(home)]
@@ -102,7 +102,7 @@ def start_redis(home: Path) -> Server:
     url = f"redis://:{password}@127.0.0.1:{port}/0"
     server = Server("Redis", url, process, signal.SIGTERM, home / "redis.url")
     _wait_until(server, lambda: _redis_answers(port, password), log=log)
-    _write_private(server.url_file, url)
+    write_private(server.url_file, url)
     return server
 
 
@@ -114,7 +114,7 @@ def _folder(home: Path) -> Path:
 
 def _create_cluster(data: Path, password_file: Path) -> None:
     shutil.rmtree(data, ignore_errors=True)
-    _write_private(password_file, secrets.token_urlsafe(24))
+    write_private(password_file, secrets.token_urlsafe(24))
     data.mkdir(mode=0o700)
     if _is_root():
         shutil.chown(data, UNPRIVILEGED_USER)
@@ -169,6 +169,11 @@ def _privileges(*, drops_root: bool, death_signal: signal.Signals | None = None)
         capability = "+dac_override"
         prefix += [f"--reuid={UNPRIVILEGED_USER}", "--clear-groups", f"--inh-caps={capability}", f"--ambient-caps={capability}"]
     return prefix if len(prefix) > 1 else []
+
+
+def with_death_signal(command: list[str]) -> list[str]:
+    """The command, wrapped so that its process gets SIGTERM when the one that starts it dies."""
+    return _privileges(drops_root=False, death_signal=signal.SIGTERM) + command
 
 
 def _end_leftover(pid_file: Path, *, mark: str) -> None:
@@ -238,13 +243,13 @@ def _package_folder(package: str) -> Path:
     return Path(found.origin).parent
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
