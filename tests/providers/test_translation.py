@@ -1,4 +1,4 @@
-"""What one protocol asks is asked in the other's words, or refused by name; what comes back tells the same."""
+"""What one protocol asks is asked in the other's words, or refused by name; the answer tells the same."""
 
 import random
 from typing import Any

@@ -39,12 +39,14 @@ def responses_answer(completion: Body, *, request: Body) -> Body:
     output = []
     if reasoning := message.get("reasoning_content"):
         output.append(_reasoning_item(_id("rs"), reasoning))
-    if message.get("content") is not None or message.get("refusal"):
-        output.append(_message_item(_id("msg"), _parts(message), status=status))
+    if parts := _parts(message):
+        output.append(_message_item(_id("msg"), parts, status="completed"))
     output += [
         _call_item(_id("fc"), call.get("id"), call["function"]["name"], call["function"]["arguments"])
         for call in message.get("tool_calls") or ()
     ]
+    if output and "status" in output[-1]:
+        output[-1]["status"] = status  # what was cut off is the last thing it said
     response = _response(request, identity=_response_id(completion), model=completion.get("model", ""))
     return {
         **response,
@@ -249,7 +251,7 @@ def _ending(reason: str | None) -> Body:
 
 def _parts(message: Body) -> list[Body]:
     texts = (("text", message.get("content")), ("refusal", message.get("refusal")))
-    return [_part(kind, text) for kind, text in texts if text] or [_part("text", "")]
+    return [_part(kind, text) for kind, text in texts if text]
 
 
 def _part(kind: str, text: str) -> Body:
