@@ -1,8 +1,8 @@
 """Turns short texts into unit vectors inside the process.
 
-Invariant: a text's vector depends on the text and the embedder's name alone, never on what else is embedded at the
-moment; the event loop never waits for arithmetic. The name includes the precision, because the vectors of two
-precisions must not be compared.
+Invariant: a text's vector depends on the text and the embedder's name alone, never on what else is embedded
+at the moment; the event loop never waits for arithmetic. The name includes the precision, because the
+vectors of two precisions must not be compared.
 """
 
 import asyncio
@@ -94,10 +94,12 @@ class MiniLM:
 
 
 class BatchingEmbedder:
-    """An embedder for async callers: the texts that wait at one time are embedded in one call of a worker thread.
+    """An embedder for async callers: the texts that wait at one time are embedded in one call of a worker
+    thread.
 
-    No timer: the next group forms while the last one is worked on. Equal texts are embedded once; the vectors of the
-    last `kept` texts stay in memory (1.5 kB each). Belongs to one event loop at a time, whichever asks.
+    No timer: the next group forms while the last one is worked on. Equal texts are embedded once; the
+    vectors of the last `kept` texts stay in memory (1.5 kB each). Belongs to one event loop at a time,
+    whichever asks.
     """
 
     def __init__(self, embedder: Embedder, *, kept: int = 4096, group_size: int = 32) -> None:
@@ -113,12 +115,20 @@ class BatchingEmbedder:
     def name(self) -> str:
         return self.embedder.name
 
-    async def embed_one(self, text: str) -> Vector:
-        """The text's unit vector. A caller that goes away does not disturb those who wait for the same text."""
-        key = blake2b(text.encode(), digest_size=16).digest()
+    def kept(self, text: str) -> Vector | None:
+        """The text's vector if it is still in memory."""
+        key = _key(text)
         if (vector := self._kept.get(key)) is not None:
             self._kept.move_to_end(key)
+        return vector
+
+    async def embed_one(self, text: str) -> Vector:
+        """The text's unit vector. A caller that goes away does not disturb those who wait for the same
+        text.
+        """
+        if (vector := self.kept(text)) is not None:
             return vector
+        key = _key(text)
         loop = asyncio.get_running_loop()
         if self._worker is None or self._worker.done() or self._worker.get_loop() is not loop:
             self._waiting = {}
@@ -149,6 +159,11 @@ class BatchingEmbedder:
         self._kept[key] = vector
         while len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
+
+
+def _key(text: str) -> bytes:
+    """Raises UnicodeEncodeError for text that is none: lone surrogates."""
+    return blake2b(text.encode(), digest_size=16).digest()
 
 
 _loading = threading.Lock()

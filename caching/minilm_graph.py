@@ -1,7 +1,8 @@
 """The MiniLM-L6 sentence encoder as an ONNX graph, built by hand from its weights.
 
-Invariant: the graph computes what the published model computes (BERT, 6 layers, mean pooling over the attention mask,
-L2 norm), with pooling and norm inside, so that a caller gets unit vectors and cannot forget a step.
+Invariant: the graph computes what the published model computes (BERT, 6 layers, mean pooling over the
+attention mask, L2 norm), with pooling and norm inside, so that a caller gets unit vectors and cannot forget
+a step.
 """
 
 from collections.abc import Mapping

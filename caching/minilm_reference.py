@@ -1,6 +1,7 @@
 """MiniLM-L6 written out in numpy: the yardstick that the built graphs are measured against.
 
-Invariant: plain arithmetic from the published weights, sharing no code with the graph. Slow, used at build time only.
+Invariant: plain arithmetic from the published weights, sharing no code with the graph. Slow, used at build
+time only.
 """
 
 import math

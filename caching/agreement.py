@@ -1,0 +1,45 @@
+"""Judges whether a cached answer would have served where a fresh one was just made: the free label of a
+miss.
+
+Invariant: exact rules speak before similarity, and doubt counts as wrong, because a label that is wrongly
+"right" opens a scope further than its bound. Pure: the caller brings the vectors.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from caching.embedder import Vector
+
+SAME_FROM = 0.85
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_REFUSAL = re.compile(
+    r"\b(?:i(?:'m| am) (?:sorry|unable|not able)|i can(?:'t|not)|as an ai|i don't have (?:access|"
+    r"information))\b"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whether the cached answer would have been wrong, and by which rule (a stable word)."""
+
+    is_wrong: bool
+    rule: str
+
+
+def same_words(fresh: str, cached: str) -> bool:
+    """Equal but for case and white space: settles most repeats without a vector."""
+    return fresh.lower().split() == cached.lower().split()
+
+
+def judge_answers(fresh: str, cached: str, *, vectors: tuple[Vector, Vector]) -> Judgement:
+    """Compare two answers by rules, then by meaning. The vectors are those of the two texts, in order."""
+    if same_words(fresh, cached):
+        return Judgement(False, "same_words")
+    if bool(_REFUSAL.search(fresh.lower())) != bool(_REFUSAL.search(cached.lower())):
+        return Judgement(True, "one_refuses")
+    if set(_NUMBER.findall(fresh)) != set(_NUMBER.findall(cached)):
+        return Judgement(True, "numbers")
+    similarity = float(np.dot(vectors[0], vectors[1]))
+    return Judgement(similarity < SAME_FROM, "meaning")

@@ -1,0 +1,115 @@
+"""Keeps a failing dependency of the cache out of the requests' way.
+
+Invariant: a request waits for the dependency at most its budget, once; while the circuit is open nobody
+waits at all. Whether the dependency is back is found out beside the requests, by one probe a second at
+most.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import structlog
+
+from caching.metrics import CIRCUIT_OPEN, FAILURES
+from config import resources
+
+T = TypeVar("T")
+log = structlog.get_logger("purser.cache")
+
+
+class Unavailable(Exception):
+    """The dependency did not answer in time or at all; whoever asked goes on without it."""
+
+
+class Circuit:
+    """Closed: calls go through. Open: `call` raises Unavailable at once, until a probe has succeeded."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        budget_seconds: float,
+        probe: Callable[[], Awaitable[Any]],
+        outages: tuple[type[Exception], ...],
+        rest_seconds: float = 1.0,
+        slow_calls_allowed: int = 3,
+    ) -> None:
+        self._name = name
+        self._budget_seconds = budget_seconds
+        self._probe = probe
+        self._outages = outages
+        self._rest_seconds = rest_seconds
+        self._slow_calls_allowed = slow_calls_allowed
+        self._slow_calls = 0
+        self._is_open = False
+        self._next_probe_at = 0.0
+        self._prober: asyncio.Task[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
+
+    async def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run `work` within the budget. Whatever keeps it from an answer raises Unavailable.
+
+        Work that is late is not waited for: it is cancelled, and ends beside the request.
+        """
+        if self._is_open:
+            self._probe_when_due()
+            raise Unavailable(self._name)
+        task = resources.background(work())
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self._budget_seconds)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if not done:
+            task.cancel()
+            task.add_done_callback(_retrieve)
+            self._note_failure("slow", opens=self._slow_calls + 1 >= self._slow_calls_allowed)
+            self._slow_calls += 1
+            raise Unavailable(f"{self._name} took longer than {self._budget_seconds * 1000:.0f} ms")
+        error = task.exception()
+        if error is None:
+            self._slow_calls = 0
+            return task.result()
+        if not isinstance(error, Exception):
+            raise error
+        self._note_failure(type(error).__name__, opens=isinstance(error, self._outages))
+        raise Unavailable(f"{self._name}: {type(error).__name__}") from error
+
+    def _note_failure(self, kind: str, *, opens: bool) -> None:
+        FAILURES.labels(self._name, kind).inc()
+        log.warning("cache dependency failed", dependency=self._name, kind=kind, circuit_opens=opens)
+        if opens and not self._is_open:
+            self._is_open = True
+            self._next_probe_at = time.monotonic() + self._rest_seconds
+            CIRCUIT_OPEN.labels(self._name).set(1)
+
+    def _probe_when_due(self) -> None:
+        now = time.monotonic()
+        if now < self._next_probe_at or (self._prober and not self._prober.done()):
+            return
+        self._next_probe_at = now + self._rest_seconds
+        self._prober = resources.background(self._try_again())
+
+    async def _try_again(self) -> None:
+        try:
+            async with asyncio.timeout(self._rest_seconds):
+                await self._probe()
+        except TimeoutError:
+            return
+        except self._outages:
+            return
+        self._is_open = False
+        self._slow_calls = 0
+        CIRCUIT_OPEN.labels(self._name).set(0)
+        log.info("cache dependency is back", dependency=self._name)
+
+
+def _retrieve(task: "asyncio.Task[Any]") -> None:
+    # Nobody else looks at the exception of work that came too late, and asyncio would complain.
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,199 @@
+"""Decides, before anything is embedded, whether a question may be answered by what was said to another one.
+
+Invariant: pure; a question is not eligible as soon as one rule speaks against it, and the reason is named.
+Rules look at what the answer depends on: the moment (news, weather, "now"), the asker's own records ("my
+balance"), an act that must happen each time ("cancel my order"). A question about how something works ("how
+do I cancel an order?", "my card has not arrived, what do I do?") has one answer for everybody and stays
+eligible. A question that points back at earlier turns needs no rule: those turns are part of the scope,
+byte for byte.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+# Sampled answers are meant to differ. 1.0 is what the providers' SDKs and interfaces use when nobody chose,
+# so a request that says it is taken like one that says nothing; above it somebody asked for variety.
+MAX_TEMPERATURE = 1.0
+LEAST_CHARACTERS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What the rules want to know of a request beside its text."""
+
+    temperature: float | None = None
+    n: int = 1
+    has_tools: bool = False
+    has_images: bool = False
+    has_audio: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the semantic cache may be asked; `reason` is empty when it may, else a stable word for
+    receipt and metrics.
+    """
+
+    is_eligible: bool
+    reason: str = ""
+
+
+ELIGIBLE = Verdict(True)
+
+
+def judge(text: str, *, traits: Traits = Traits(), extra_patterns: Sequence[str] = ()) -> Verdict:
+    """Apply the rules. `extra_patterns` are regular expressions of the tenant, matched ignoring case.
+
+    Length is the embedder's to judge (`truncates`) and comes after. About 20 us.
+    """
+    for reason, applies in (
+        ("tools", traits.has_tools),
+        ("images", traits.has_images),
+        ("audio", traits.has_audio),
+        ("several_answers", traits.n > 1),
+        ("sampled", traits.temperature is not None and traits.temperature > MAX_TEMPERATURE),
+    ):
+        if applies:
+            return Verdict(False, reason)
+    text = " ".join(text.split())
+    if len(text) < LEAST_CHARACTERS or " " not in text:
+        return Verdict(False, "too_short")
+    if not _is_english_enough(text):
+        return Verdict(False, "language")
+    lowered = text.lower().replace("’", "'")
+    for reason, pattern in _RULES:
+        if pattern.search(lowered):
+            return Verdict(False, reason)
+    if any(_compiled(pattern).search(text) for pattern in extra_patterns):
+        return Verdict(False, "tenant_pattern")
+    if _asks_for_an_act(lowered):
+        return Verdict(False, "action")
+    return ELIGIBLE
+
+
+def _any(*alternatives: str) -> re.Pattern[str]:
+    return re.compile("|".join(alternatives))
+
+
+_RULES = (
+    (
+        "time_sensitive",
+        _any(
+            r"\b(?:today|tonight|tomorrow|yesterday|right now|at the moment|as of now|currently|nowadays|"
+            r"these days)\b",
+            r"\b(?:this|last|next|past|coming) (?:minute|hour|morning|afternoon|evening|week|weekend|month|"
+            r"quarter|year|monday|"
+            r"tuesday|wednesday|thursday|friday|saturday|sunday)\b",
+            r"\b(?:latest|newest|most recent|up[- ]to[- ]date|breaking|live) "
+            r"(?:news|version|price|score|result|rate|update|release|status|data|number|figure)s?\b",
+            r"\b(?:current|present|actual|today's|real[- ]time|live) (?:\w+ )?(?:price|rate|time|date|"
+            r"weather|temperature|score|"
+            r"status|value|balance|president|version|stock|exchange|ceo|situation)s?\b",
+            r"\b(?:weather|forecast|stock price|share price|news)\b",
+            r"\bwhat (?:time|day|date|year) is it\b|\bwhat(?:'s| is) the (?:time|date)\b|\bhow (?:late|"
+            r"long ago)\b",
+            r"\bsince (?:yesterday|this morning|last)\b|\b(?:just|minutes|hours) ago\b",
+            r"(?:^|[.!?,;] )(?:now|and now)\b|\bnow[?!. ]*$",
+        ),
+    ),
+    (
+        "personal",
+        _any(
+            # The asker's own figures, whose value is the answer; not what to do about them.
+            r"\b(?:what(?:'s| is| are| was| were)|show(?: me)?|tell me|give me|check|list|display|see|"
+            r"how (?:much|many|high) (?:is|are|was))"
+            r" (?:me )?(?:all )?(?:my|our) (?:\w+ ){0,2}(?:balance|limit|iban|pin|password|account number|"
+            r"statement|invoice|bill|"
+            r"transactions?|payments?|orders?|booking|reservation|schedule|appointment|calendar|salary|"
+            r"score|usage|"
+            r"subscription|plan|address|e-?mails?|messages?|files?|data|name|age|status|points|tickets?)\b",
+            r"\bhow much (?:money )?(?:do|did|have) (?:i|we) (?:have|owe|spend|spent|pay|paid|earn|earned|"
+            r"left)\b",
+            r"\bwhat(?:'s| is) my\b(?! best| next| option)",
+            r"\bwho am i\b|\bdo you (?:know|remember) (?:me|my|who i)\b|^remember\b",
+            r"\bwhere (?:is|are) my (?:order|parcel|package|delivery|shipment|refund)\b",
+        ),
+    ),
+    (
+        "wants_variety",
+        _any(
+            r"\b(?:surprise me|another one|a different one|flip a coin|roll (?:a|the) dice?)\b",
+            r"\b(?:pick|choose|select|draw|give|tell|suggest|name|generate|create|"
+            r"write)\b[^.?!]{0,30}\brandom(?:ly)?\b",
+            r"\b(?:generate|create|make up|invent) (?:me )?(?:a|an|some|\d+) (?:unique|new|fresh|random|"
+            r"strong|secure) (?!account|user|file|table|repo)\b",
+        ),
+    ),
+)
+
+_ACTS = (
+    "cancel|transfer|send|pay|refund|book|order|buy|sell|delete|remove|close|open|block|unblock|freeze|unfreeze|activate|"
+    "deactivate|change|update|reset|reserve|schedule|reschedule|subscribe|unsubscribe|sign|register|enroll|withdraw|deposit|"
+    "top|renew|upgrade|downgrade|approve|reject|submit|issue|replace|reorder|report|dispute|stop|start|add|set|switch|turn|"
+    "call|email|text|message|notify|remind|charge|redeem|ship|track|lock|unlock|disable|enable"
+)
+_COMMAND = re.compile(
+    rf"(?:^|[.!?;:] |, (?:so |then |and )?)(?:please |kindly |just |hi |hello |hey |ok )*(?:{_ACTS})\b"
+    r"(?: \w+){0,3}? (?:my|our|me|us|this|that|it|the|an?|[$€£]?\d+)\b"
+)
+_REQUEST = re.compile(
+    rf"(?<!how )(?<!why )(?<!when )(?<!where )\b(?:can|could|would|will) you (?:please |kindly |"
+    rf"just )?(?:{_ACTS})\b"
+    rf"|\bi(?:'d| would)? (?:want|need|like) you to (?:{_ACTS})\b"
+    rf"|\bplease (?:{_ACTS})\b|\b(?:{_ACTS})\b[^.?!]{{0,60}}\bfor me\b"
+)
+_HOW = re.compile(
+    r"\b(?:how|why|what|when|where|which|who|whether|can i|could i|may i|is it|is there|do i|should i|am i)\b"
+)
+
+
+def _asks_for_an_act(text: str) -> bool:
+    """A command or a request to do something; a question of how or whether it can be done is none."""
+    if _REQUEST.search(text):
+        return True
+    command = _COMMAND.search(text)
+    return command is not None and not _HOW.search(text, 0, command.start() + 1)
+
+
+_split = str.split
+_ENGLISH = frozenset(
+    _split(
+        "the a an is are was were be do does did to of in on at for from with by and or not what who how "
+        "when where why which "
+        "can could will would should i you he she it we they my your his her its our their this that these "
+        "those there have has "
+        "had me us them if than as about all any some no yes please list show give find get make need want "
+        "explain tell "
+        "describe write translate summarize compare name define into out up new use after before"
+    )
+)
+# Words that English does not have and the next most common languages cannot do without.
+_FOREIGN = frozenset(
+    _split(
+        "der das und nicht ist ich wie wird mein meine kann auf für mit ein eine einen le les des est je "
+        "que qui une pas mon "
+        "dans pour comment qué cómo mi por para una como está il che gli della sono una non mio meu não "
+        "uma são de "
+        "het een van niet mijn hoe ik wat kan och jag är inte hur"
+    )
+)
+
+
+def _is_english_enough(text: str) -> bool:
+    """A gate, not a language identifier: the embedder knows English, and near-equal vectors mean nothing
+    elsewhere.
+    """
+    letters = [character for character in text if character.isalpha()]
+    if not letters or sum(character.isascii() for character in letters) < 0.9 * len(letters):
+        return False
+    words = re.findall(r"[^\W\d_]+", text.lower())
+    english = sum(word in _ENGLISH for word in words)
+    foreign = sum(word in _FOREIGN for word in words)
+    return foreign == 0 or english > foreign
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)

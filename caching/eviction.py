@@ -1,0 +1,112 @@
+"""Ends the life of entries: by age, by the tenant's cap (least recently used first), by an operator's word.
+
+Invariant: every statement is idempotent and names its tenant; what it removes can only cost a later miss.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.db import connection
+
+from caching.exact import tenant_pattern
+from caching.metrics import EVICTED
+from tenants.policy import parse_policy
+
+_BATCH = 5_000
+# Scopes that nothing was learnt about for so long are forgotten with their labels.
+_SCOPE_DAYS = 90
+
+DELETE_EXPIRED = """
+DELETE FROM caching_entry WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM caching_entry WHERE expires_at <= %(now)s LIMIT %(batch)s))
+"""
+
+# The count reads the index alone; rows are touched only as far as there are too many.
+DELETE_OVER_CAP = """
+DELETE FROM caching_entry WHERE tenant_id = %(tenant)s AND id IN (
+    SELECT id FROM caching_entry WHERE tenant_id = %(tenant)s ORDER BY last_hit_at, id
+    LIMIT (SELECT greatest(count(*) - %(max_entries)s, 0) FROM caching_entry WHERE tenant_id = %(tenant)s))
+"""
+
+_DELETE_OLD_LABELS = """
+DELETE FROM caching_label WHERE at < %(before)s AND (tenant_id, scope_digest) IN (
+    SELECT tenant_id, scope_digest FROM caching_scope WHERE updated_at < %(before)s)
+"""
+_DELETE_OLD_SCOPES = "DELETE FROM caching_scope s WHERE updated_at < %(before)s AND labels_since_update = 0"
+_DELETE_OLD_COUNTS = "DELETE FROM caching_stat WHERE hour < %(before)s"
+
+
+def evict(*, now: datetime | None = None) -> int:
+    """Remove what has expired and what is over each tenant's cap; returns how many entries went. Owner's
+    connection.
+    """
+    from caching.models import CacheEntry
+    from tenants.models import Tenant
+
+    now = now or datetime.now(UTC)
+    expired = 0
+    while removed := _execute(DELETE_EXPIRED, {"now": now, "batch": _BATCH}):
+        expired += removed
+    EVICTED.labels("expired").inc(expired)
+    over_cap = 0
+    tenants = Tenant.objects.filter(pk__in=CacheEntry.objects.values("tenant_id"))
+    for tenant_id, policy in tenants.values_list("pk", "policy"):
+        max_entries = parse_policy(policy).cache.max_entries
+        over_cap += _execute(DELETE_OVER_CAP, {"tenant": tenant_id, "max_entries": max_entries})
+    EVICTED.labels("over_cap").inc(over_cap)
+    before = {"before": now - timedelta(days=_SCOPE_DAYS)}
+    for statement in (_DELETE_OLD_LABELS, _DELETE_OLD_SCOPES, _DELETE_OLD_COUNTS):
+        _execute(statement, before)
+    return expired + over_cap
+
+
+def purge(
+    tenant_id: int,
+    *,
+    model: str | None = None,
+    prompt_version: str | None = None,
+    older_than: timedelta | None = None,
+    containing: str | None = None,
+) -> int:
+    """Forget a tenant's cached answers that fit every condition given; returns how many semantic entries
+    went.
+
+    The exact cache cannot be searched by condition, so all of the tenant's exact entries go as well.
+    """
+    from caching.models import CacheEntry
+
+    entries = CacheEntry.objects.filter(tenant_id=tenant_id)
+    if model is not None:
+        entries = entries.filter(model=model)
+    if prompt_version is not None:
+        entries = entries.filter(prompt_version=prompt_version)
+    if older_than is not None:
+        entries = entries.filter(created_at__lt=datetime.now(UTC) - older_than)
+    if containing is not None:
+        entries = entries.filter(question__icontains=containing)
+    removed, _ = entries.delete()
+    EVICTED.labels("purged").inc(removed)
+    _purge_exact(tenant_id)
+    return removed
+
+
+def _purge_exact(tenant_id: int) -> None:
+    client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=2)
+    try:
+        keys = list(client.scan_iter(match=tenant_pattern(tenant_id), count=500))
+        for start in range(0, len(keys), 500):
+            client.unlink(*keys[start : start + 500])
+    except redis.RedisError:
+        # Redis is away, and with it the entries: it keeps nothing over a restart.
+        return
+    finally:
+        client.close()
+
+
+def _execute(statement: str, parameters: Mapping[str, Any]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return int(cursor.rowcount)

@@ -1,0 +1,156 @@
+"""The exact cache: the same request, the same answer, from Redis.
+
+Invariant: an entry answers only the request whose digest it carries, checked again after reading; Redis
+away means "not found", at once. Redis may lose everything at any moment: nothing but money saved is lost
+with it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from redis.exceptions import RedisError
+
+from caching.answers import CachedAnswer, UnreadableAnswer, pack, unpack
+from caching.circuit import Circuit, Unavailable
+from caching.eligibility import MAX_TEMPERATURE
+from caching.metrics import EVICTED, STORED
+from caching.scope import Origin, request_digest
+from caching.stats import Outcome, record
+from config import resources
+
+# Longest that a request waits for Redis, and only until the circuit has opened.
+BUDGET_SECONDS = 0.025
+MAX_STORED_BYTES = 1_000_000
+_DIGEST_BYTES = 16
+
+log = structlog.get_logger("purser.cache")
+
+
+async def _ping() -> None:
+    await resources.redis.ping()
+
+
+_circuit = Circuit(
+    "redis", budget_seconds=BUDGET_SECONDS, probe=_ping, outages=(RedisError, OSError), slow_calls_allowed=3
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExactKey:
+    """Where one request's answer lives, and whose it is."""
+
+    tenant_id: int
+    name: str
+
+
+def why_not(body: Mapping[str, Any], *, max_temperature: float = MAX_TEMPERATURE) -> str:
+    """Why a request's answer must not be reused, as a stable word; empty when it may be.
+
+    A request without a temperature may; one that asks for more than `max_temperature` wants another answer
+    each time, and so does one that asks for several at once.
+    """
+    temperature = body.get("temperature")
+    if isinstance(temperature, int | float) and temperature > max_temperature:
+        return "sampled"
+    choices = body.get("n")
+    return "several_answers" if isinstance(choices, int) and choices > 1 else ""
+
+
+def key(body: Mapping[str, Any], *, origin: Origin) -> ExactKey:
+    """Where the answer of this request lives: one hash tag per tenant, so that a cluster keeps them
+    together.
+    """
+    parts = (
+        origin.circle,
+        origin.endpoint,
+        origin.route,
+        origin.prompt_version,
+        origin.epoch,
+        request_digest(body),
+    )
+    joined = b"".join(b"%d:%s," % (len(part.encode()), part.encode()) for part in parts)
+    digest = hashlib.sha256(joined).hexdigest()
+    return ExactKey(origin.tenant_id, f"{_prefix(origin.tenant_id, origin.route)}{digest}")
+
+
+async def get(key: ExactKey) -> CachedAnswer | None:
+    """The answer kept under `key`; None when there is none, or when Redis cannot say. Never raises."""
+    answer, outcome = await _find(key.name)
+    hit_or_miss: Outcome = "miss" if answer is None else "hit"
+    record(key.tenant_id, cache="exact", outcome=hit_or_miss, reason=outcome)
+    return answer
+
+
+async def put(key: ExactKey, answer: CachedAnswer, *, ttl_seconds: int) -> bool:
+    """Keep a complete answer; False when it was not kept. Never raises."""
+    packed = _mark(key.name) + pack(answer)
+    if len(packed) > MAX_STORED_BYTES:
+        return False
+    try:
+        await _circuit.call(lambda: _write(key.name, packed, ttl_seconds))
+    except Unavailable:
+        return False
+    STORED.labels("exact").inc()
+    return True
+
+
+async def purge(tenant_id: int, *, route: str | None = None) -> int:
+    """Forget a tenant's entries, or those of one asked model. Scans: for operators, not for requests."""
+    pattern = tenant_pattern(tenant_id) if route is None else _prefix(tenant_id, route) + "*"
+    removed = 0
+    batch: list[bytes] = []
+    async for found in resources.redis.scan_iter(match=pattern, count=500):
+        batch.append(found)
+        if len(batch) == 500:
+            removed += await resources.redis.unlink(*batch)
+            batch.clear()
+    if batch:
+        removed += await resources.redis.unlink(*batch)
+    EVICTED.labels("purged_exact").inc(removed)
+    return removed
+
+
+def tenant_pattern(tenant_id: int) -> str:
+    """The glob of all of a tenant's keys."""
+    return f"{_tenant_prefix(tenant_id)}*"
+
+
+async def _find(name: str) -> tuple[CachedAnswer | None, str]:
+    try:
+        stored = await _circuit.call(lambda: _read(name))
+    except Unavailable:
+        return None, "unavailable"
+    if stored is None:
+        return None, ""
+    if stored[:_DIGEST_BYTES] != _mark(name):
+        log.error("exact cache answered with another entry")
+        return None, "foreign"
+    try:
+        return unpack(stored[_DIGEST_BYTES:]), ""
+    except UnreadableAnswer:
+        return None, "unreadable"
+
+
+async def _read(key: str) -> bytes | None:
+    stored = await resources.redis.get(key)
+    return stored if isinstance(stored, bytes) else None
+
+
+async def _write(key: str, packed: bytes, ttl_seconds: int) -> None:
+    await resources.redis.set(key, packed, ex=ttl_seconds)
+
+
+def _tenant_prefix(tenant_id: int) -> str:
+    return f"purser:{{t{tenant_id}}}:exact:"
+
+
+def _prefix(tenant_id: int, route: str) -> str:
+    return f"{_tenant_prefix(tenant_id)}{hashlib.sha256(route.encode()).hexdigest()[:8]}:"
+
+
+def _mark(key: str) -> bytes:
+    """The last line of defence against an answer that belongs to another key."""
+    return hashlib.sha256(key.encode()).digest()[:_DIGEST_BYTES]

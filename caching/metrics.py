@@ -1,0 +1,24 @@
+"""What Prometheus sees of the caches. Labels are bounded: no tenant, no scope, no text."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+LOOKUPS = Counter("purser_cache_lookups_total", "Look-ups ended", ["cache", "outcome", "reason"])
+FAILURES = Counter("purser_cache_failures_total", "Times a cache could not answer", ["dependency", "kind"])
+CIRCUIT_OPEN = Gauge(
+    "purser_cache_circuit_open", "1 while a dependency is left out", ["dependency"], multiprocess_mode="max"
+)
+STORED = Counter("purser_cache_stored_total", "Answers kept", ["cache"])
+EVICTED = Counter("purser_cache_evicted_total", "Entries removed", ["reason"])
+LABELS = Counter(
+    "purser_cache_labels_total", "Judged pairs of a fresh and a cached answer", ["source", "verdict"]
+)
+EMBEDDING = Histogram(
+    "purser_cache_embedding_seconds",
+    "From asking for a text's vector to having it",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1),
+)
+SEARCH = Histogram(
+    "purser_cache_search_seconds",
+    "Search in pgvector, transaction included",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25),
+)

@@ -1,0 +1,159 @@
+"""Tables of the semantic cache: entries with their vectors, scopes with their thresholds, labels, counts.
+
+Invariant: `tenant_id` is the first column of every primary key in the database (the migration sees to it;
+Django is told of `id`, which is unique as well), and row-level security stands on every table. The hot path
+writes SQL, in `semantic` and `evidence`; the ORM is for the admin, the tasks and the tests.
+"""
+
+from django.db import models
+from pgvector.django import HalfVectorField
+
+from tenants.models import Tenant
+
+
+class CacheEntry(models.Model):
+    """One question and its complete answer. `vector` has as many dimensions as its embedder."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, db_index=False, related_name="cache_entries")
+    scope_digest = models.BinaryField("scope", max_length=32, editable=False)
+    question_digest = models.BinaryField(max_length=16, editable=False)
+    embedder = models.CharField(max_length=100)
+    vector = HalfVectorField()
+    question = models.TextField("question")
+    answer = models.BinaryField("answer, packed", editable=False)
+    circle = models.CharField(
+        "shared with", max_length=255, help_text="tenant, or the one user or key that may reuse the answer"
+    )
+    endpoint = models.CharField(max_length=64)
+    route = models.CharField("model asked for", max_length=255)
+    model = models.CharField("model that answered", max_length=128)
+    provider = models.CharField(max_length=128, blank=True, default="")
+    prompt_version = models.CharField(max_length=200, blank=True, default="")
+    usage = models.JSONField(default=dict, blank=True)
+    list_cost_usd = models.DecimalField("list cost, USD", max_digits=28, decimal_places=12, default=0)
+    key_id = models.BigIntegerField("stored by key", null=True, blank=True)
+    request_id = models.CharField("stored by request", max_length=64, blank=True, default="")
+    hits = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField()
+    last_hit_at = models.DateTimeField("last used", help_text="last hit, or when it was stored")
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "caching_entry"
+        verbose_name = "cached answer"
+        verbose_name_plural = "cached answers"
+        constraints = (
+            # One entry per question of a scope; its index is also the one that finds a scope's rows.
+            models.UniqueConstraint(
+                fields=["tenant", "scope_digest", "question_digest"], name="caching_entry_question"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(expires_at__gt=models.F("created_at")), name="caching_entry_lives_forward"
+            ),
+        )
+        indexes = (
+            models.Index(fields=["tenant", "last_hit_at"], name="caching_entry_lru"),
+            models.Index(fields=["expires_at"], name="caching_entry_expiry"),
+            models.Index(fields=["tenant", "model"], name="caching_entry_model"),
+            models.Index(fields=["id"], name="caching_entry_id"),  # the admin looks rows up by id alone
+        )
+
+    def __str__(self) -> str:
+        return self.question if len(self.question) <= 80 else f"{self.question[:79]}…"
+
+
+class CacheScope(models.Model):
+    """What was learnt about one scope: from which similarity on its answers may be reused. No threshold:
+    closed.
+    """
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, db_index=False, related_name="cache_scopes")
+    scope_digest = models.BinaryField("scope", max_length=32, editable=False)
+    circle = models.CharField("shared with", max_length=255)
+    endpoint = models.CharField(max_length=64)
+    route = models.CharField("model asked for", max_length=255)
+    embedder = models.CharField(max_length=100)
+    prompt_version = models.CharField(max_length=200, blank=True, default="")
+    threshold = models.FloatField(null=True, blank=True, help_text="similarity; empty while closed")
+    max_error_rate = models.FloatField("bound on wrong hits")
+    error_rate = models.FloatField("wrong hits, estimated", null=True, blank=True)
+    error_rate_upper = models.FloatField("wrong hits, upper bound", null=True, blank=True)
+    labels = models.PositiveIntegerField("labels in all", default=0)
+    labels_since_update = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField("threshold of")
+
+    class Meta:
+        db_table = "caching_scope"
+        verbose_name = "cache scope"
+        verbose_name_plural = "cache scopes"
+        constraints = (
+            models.UniqueConstraint(fields=["tenant", "scope_digest"], name="caching_scope_digest"),
+            models.CheckConstraint(
+                condition=models.Q(threshold__isnull=True) | models.Q(threshold__gt=0, threshold__lte=1),
+                name="caching_scope_threshold",
+            ),
+        )
+
+    def __str__(self) -> str:
+        state = "closed" if self.threshold is None else f"open from {self.threshold:.3f}"
+        return f"{self.route} for {self.circle}: {state}"
+
+
+class CacheLabel(models.Model):
+    """One judged pair: would the cached answer have served? `weight` counts a sampled pair for those it
+    stands for.
+    """
+
+    class Source(models.TextChoices):
+        MISS = "miss", "a miss that had a candidate"
+        CHECK = "check", "a hit held back to check it"
+        FEEDBACK = "feedback", "a user's verdict"
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, db_index=False, related_name="cache_labels")
+    scope_digest = models.BinaryField("scope", max_length=32, editable=False)
+    entry_id = models.BigIntegerField("entry", null=True, blank=True)
+    similarity = models.FloatField()
+    is_wrong = models.BooleanField("would have been wrong")
+    weight = models.FloatField(default=1)
+    source = models.CharField(max_length=10, choices=Source.choices)
+    verdict = models.CharField("why", max_length=60, blank=True, default="")
+    at = models.DateTimeField()
+
+    class Meta:
+        db_table = "caching_label"
+        verbose_name = "cache label"
+        verbose_name_plural = "cache labels"
+        constraints = (models.CheckConstraint(condition=models.Q(weight__gt=0), name="caching_label_weight"),)
+        indexes = (models.Index(fields=["tenant", "scope_digest", "-id"], name="caching_label_window"),)
+
+    def __str__(self) -> str:
+        return f"{'wrong' if self.is_wrong else 'right'} at {self.similarity:.3f}"
+
+
+class CacheStat(models.Model):
+    """How often a cache answered what, by hour. `scope_digest` is empty where no scope's entries were
+    involved.
+    """
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, db_index=False, related_name="cache_stats")
+    hour = models.DateTimeField()
+    cache = models.CharField(max_length=10, choices=(("exact", "exact"), ("semantic", "semantic")))
+    outcome = models.CharField(max_length=10)
+    reason = models.CharField(max_length=40, blank=True, default="")
+    scope_digest = models.BinaryField("scope", max_length=32, default=b"", editable=False)
+    count = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        db_table = "caching_stat"
+        verbose_name = "cache count"
+        verbose_name_plural = "cache counts"
+        constraints = (
+            models.UniqueConstraint(
+                fields=["tenant", "hour", "cache", "outcome", "reason", "scope_digest"],
+                name="caching_stat_slot",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H:00} {self.cache} {self.outcome} {self.reason}: {self.count}"

@@ -1,0 +1,116 @@
+"""Finds a scope's nearest entries in pgvector and reads their answers.
+
+Invariant: a row leaves this module only if its tenant and its scope are the ones asked for, by SQL, by
+row-level security, and by a last look at the row itself.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+from psycopg import AsyncConnection
+
+from caching.answers import CachedAnswer, unpack
+from caching.embedder import Vector
+from caching.metrics import FAILURES
+from caching.scope import Scope
+from tenants.rls import tenant_connection
+
+CANDIDATES = 5
+STATEMENT_TIMEOUT_MS = 40
+
+log = structlog.get_logger("purser.cache")
+
+_LIMIT_TIME = "SELECT set_config('statement_timeout', %(milliseconds)s, true)"
+
+# Exact: every vector of the scope is compared. The vectors are of length 1, so the inner product is the
+# cosine.
+_NEAREST = """
+SELECT id, tenant_id, scope_digest, question, -(vector <#> %(vector)s::halfvec) AS similarity
+FROM caching_entry
+WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s AND expires_at > now()
+ORDER BY vector <#> %(vector)s::halfvec
+LIMIT %(limit)s
+"""
+
+_THRESHOLD = """
+SELECT threshold, max_error_rate FROM caching_scope WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s
+"""
+
+_ANSWER = """
+SELECT tenant_id, scope_digest, answer FROM caching_entry
+WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s AND id = %(id)s AND expires_at > now()
+"""
+
+
+class EntryGone(LookupError):
+    """The entry was evicted, or expired, since it was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One entry near the question, nearest first."""
+
+    entry_id: int
+    question: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What is known of a scope: the threshold, None while closed, and the bound it was found for."""
+
+    threshold: float | None = None
+    max_error_rate: float = 0.0
+
+    def threshold_for(self, max_error_rate: float) -> float | None:
+        """A threshold found for a looser bound says nothing about a stricter one."""
+        return self.threshold if self.max_error_rate <= max_error_rate else None
+
+
+async def nearest(
+    connection: AsyncConnection[Any], scope: Scope, vector: Vector, *, limit: int = CANDIDATES
+) -> tuple[list[Neighbour], Learnt]:
+    """The scope's nearest entries and what was learnt about it, in one round trip."""
+    parameters = _scope_parameters(scope) | {"vector": literal(vector), "limit": limit}
+    async with connection.pipeline():
+        await connection.execute(_LIMIT_TIME, {"milliseconds": str(STATEMENT_TIMEOUT_MS)})
+        found = await connection.execute(_NEAREST, parameters)
+        learnt = await connection.execute(_THRESHOLD, parameters)
+    rows = [row for row in await found.fetchall() if _belongs(row[1], row[2], scope)]
+    neighbours = [Neighbour(row[0], row[3], max(-1.0, min(1.0, row[4]))) for row in rows]
+    known = await learnt.fetchone()
+    return neighbours, Learnt(*known) if known else Learnt()
+
+
+async def answer_of(connection: AsyncConnection[Any], scope: Scope, entry_id: int) -> CachedAnswer:
+    """An entry's answer; raises EntryGone, or UnreadableAnswer."""
+    cursor = await connection.execute(_ANSWER, _scope_parameters(scope) | {"id": entry_id})
+    row = await cursor.fetchone()
+    if row is None or not _belongs(row[0], row[1], scope):
+        raise EntryGone(entry_id)
+    return unpack(bytes(row[2]))
+
+
+async def read_answer(scope: Scope, entry_id: int) -> CachedAnswer:
+    """The same on a connection of its own."""
+    async with tenant_connection(scope.tenant_id) as connection:
+        return await answer_of(connection, scope, entry_id)
+
+
+def literal(vector: Vector) -> str:
+    """A vector as pgvector reads it: a JSON list of numbers."""
+    return orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def _scope_parameters(scope: Scope) -> dict[str, Any]:
+    return {"tenant": scope.tenant_id, "scope": scope.digest}
+
+
+def _belongs(tenant_id: int, scope_digest: bytes, scope: Scope) -> bool:
+    if tenant_id == scope.tenant_id and bytes(scope_digest) == scope.digest:
+        return True
+    FAILURES.labels("pgvector", "foreign_row").inc()
+    log.error("a row of another scope was found and dropped", tenant_id=scope.tenant_id)
+    return False

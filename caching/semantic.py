@@ -1,0 +1,256 @@
+"""The semantic cache: an answer given to a question of the same meaning, in the same scope, for the same
+tenant.
+
+Invariant: nothing is served across a scope, nothing is served that a guard speaks against, and in bounded
+mode nothing is served until the scope's own labels have shown how often that would be wrong. A cache in
+trouble is a miss: no function here raises, and none holds a request longer than its budget.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from psycopg import Error as DatabaseError
+from psycopg import InterfaceError, OperationalError
+from psycopg.errors import QueryCanceled
+from psycopg_pool import PoolTimeout
+
+from caching import evidence, search, stats, storing
+from caching.agreement import judge_answers, same_words
+from caching.answers import CachedAnswer, UnreadableAnswer, pack
+from caching.circuit import Circuit, Unavailable
+from caching.decision import Candidate, Lookup, decide
+from caching.eligibility import Traits, judge
+from caching.embedder import BatchingEmbedder, EmbedderMissing, Vector, ready_minilm
+from caching.metrics import EMBEDDING, FAILURES, SEARCH, STORED
+from caching.scope import NotComparable, Origin, Scope, scope_of
+from caching.search import EntryGone
+from caching.threshold import FLOOR
+from config import resources
+from tenants.policy import CachePolicy
+from tenants.rls import tenant_connection
+
+# Longest that a look-up waits for a vector and for the search. The embedder's budget is that of a queue,
+# not of one text (3 ms): whoever would wait longer goes without the cache.
+EMBED_BUDGET_SECONDS = 0.15
+SEARCH_BUDGET_SECONDS = 0.05
+MAX_STORED_BYTES = 1_000_000
+
+__all__ = ["Candidate", "Lookup", "bypass", "forget", "label", "look_up", "mark_hit", "observe", "remember"]
+
+log = structlog.get_logger("purser.cache")
+
+
+async def _ping() -> None:
+    async with resources.db.connection(timeout=0.5) as connection:
+        await connection.execute("SELECT 1")
+
+
+_database = Circuit(
+    "pgvector",
+    budget_seconds=SEARCH_BUDGET_SECONDS,
+    probe=_ping,
+    outages=(OperationalError, InterfaceError, PoolTimeout, OSError),
+)
+_arithmetic = Circuit(
+    "embedder", budget_seconds=EMBED_BUDGET_SECONDS, probe=ready_minilm, outages=(EmbedderMissing,)
+)
+# QueryCanceled is an OperationalError: a search that ran into its time limit. It counts as an outage for a
+# second.
+_FAILURES = (DatabaseError, PoolTimeout, OSError, QueryCanceled, EmbedderMissing, EntryGone, UnreadableAnswer)
+
+
+async def look_up(
+    body: Mapping[str, Any],
+    *,
+    origin: Origin,
+    policy: CachePolicy,
+    traits: Traits,
+    extra_patterns: Sequence[str] = (),
+    embedder: BatchingEmbedder | None = None,
+) -> Lookup:
+    """Look for an answer that may be reused. About 5 ms; at most 0.2 s when embedder and database are both
+    in trouble.
+
+    The first call of a process loads the embedder (0.2 s), unless `embedder.ready_minilm` was awaited at
+    start.
+    """
+    found = await _look_up(body, origin, policy, traits, extra_patterns, embedder)
+    scope_digest = found.scope.digest if found.scope and found.best else b""
+    stats.record(
+        origin.tenant_id,
+        cache="semantic",
+        outcome=found.outcome,
+        reason=found.reason,
+        scope_digest=scope_digest,
+    )
+    return found
+
+
+def bypass(tenant_id: int, reason: str) -> Lookup:
+    """The look-up of a request that never asked: a header, a switch. Counted like the others."""
+    stats.record(tenant_id, cache="semantic", outcome="bypass", reason=reason)
+    return Lookup(outcome="bypass", reason=reason)
+
+
+def mark_hit(lookup: Lookup) -> None:
+    """The hit was served: its entry counts as used. In memory; written with the next counts."""
+    if lookup.scope is not None and lookup.entry_id is not None:
+        stats.touch(lookup.scope.tenant_id, lookup.entry_id)
+
+
+async def remember(
+    lookup: Lookup, answer: CachedAnswer, *, policy: CachePolicy, key_id: int | None = None
+) -> bool:
+    """Keep a complete answer (the caller knows that it is) for the question that was looked up; False if
+    not kept.
+
+    A question that is there already gets the new answer. Call it beside the request.
+    """
+    scope, vector = lookup.scope, lookup.vector
+    if scope is None or vector is None or policy.semantic == "off" or _database.is_open:
+        return False
+    packed = pack(answer)
+    if len(packed) > MAX_STORED_BYTES:
+        return False
+    try:
+        await storing.store(scope, vector=vector, answer=answer, packed=packed, policy=policy, key_id=key_id)
+        STORED.labels("semantic").inc()
+        if storing.trim_is_due(scope.tenant_id, policy.max_entries):
+            await storing.trim(scope.tenant_id, policy.max_entries)
+    except _FAILURES as error:
+        _note_failure("remember", error)
+        return False
+    return True
+
+
+async def observe(lookup: Lookup, fresh_answer: str, *, policy: CachePolicy) -> None:
+    """Learn from a look-up that was answered upstream although it had a candidate: would that one have
+    served?
+
+    Call it beside the request, with the text of the fresh answer.
+    """
+    if not can_teach(lookup, policy=policy):
+        return
+    assert lookup.scope is not None
+    assert lookup.best is not None
+    try:
+        cached = (await search.read_answer(lookup.scope, lookup.best.entry_id)).text
+        is_same = same_words(fresh_answer, cached)
+        embedder = await ready_minilm()
+        empty = lookup.vector if is_same else None
+        vectors = (
+            (empty, empty)
+            if empty is not None
+            else (await embedder.embed_one(fresh_answer), await embedder.embed_one(cached))
+        )
+        judgement = judge_answers(fresh_answer, cached, vectors=vectors)
+    except _FAILURES as error:
+        _note_failure("observe", error)
+        return
+    await label(lookup, is_wrong=judgement.is_wrong, verdict=judgement.rule, policy=policy)
+
+
+def can_teach(lookup: Lookup, *, policy: CachePolicy) -> bool:
+    """Whether a fresh answer to this look-up's question would make a label."""
+    return (
+        policy.semantic in ("bounded", "dry_run")
+        and lookup.outcome in ("miss", "would_hit")
+        and lookup.scope is not None
+        and lookup.best is not None
+        and not lookup.best.differences
+        and lookup.best.similarity >= FLOOR
+    )
+
+
+async def label(lookup: Lookup, *, is_wrong: bool, verdict: str, policy: CachePolicy) -> None:
+    """Write a verdict on a look-up's best candidate down. Never raises."""
+    if lookup.scope is None or lookup.best is None:
+        return
+    try:
+        await evidence.add_label(
+            lookup.scope,
+            entry_id=lookup.best.entry_id,
+            similarity=lookup.best.similarity,
+            is_wrong=is_wrong,
+            weight=lookup.label_weight,
+            source="check" if lookup.reason == "checked" else "miss",
+            verdict=verdict,
+            max_error_rate=policy.max_error_rate,
+        )
+    except _FAILURES as error:
+        _note_failure("label", error)
+
+
+async def forget(tenant_id: int, entry_id: int) -> bool:
+    """Remove one entry, as after a user's complaint. Raises what the database raises: somebody waits for
+    the result.
+    """
+    return await storing.delete(tenant_id, entry_id)
+
+
+async def _look_up(
+    body: Mapping[str, Any],
+    origin: Origin,
+    policy: CachePolicy,
+    traits: Traits,
+    extra_patterns: Sequence[str],
+    embedder: BatchingEmbedder | None,
+) -> Lookup:
+    if policy.semantic == "off":
+        return Lookup(outcome="bypass", reason="off")
+    try:
+        embedder = embedder or await ready_minilm()
+        scope = scope_of(body, origin=origin, embedder=embedder.name)
+        verdict = judge(scope.question, traits=traits, extra_patterns=extra_patterns)
+        if not verdict.is_eligible:
+            return Lookup(outcome="bypass", reason=verdict.reason)
+        if embedder.embedder.truncates(scope.question):
+            return Lookup(outcome="bypass", reason="too_long")
+        vector = await _embed(embedder, scope.question)
+    except NotComparable as reason:
+        return Lookup(outcome="bypass", reason=str(reason))
+    except (EmbedderMissing, Unavailable, UnicodeError) as error:
+        log.debug("no vector", kind=type(error).__name__)
+        return Lookup(outcome="bypass", reason="no_vector")
+    try:
+        with SEARCH.time():
+            return await _database.call(lambda: _search(scope, vector, policy))
+    except Unavailable:
+        return Lookup(outcome="miss", reason="unavailable", scope=scope, vector=vector)
+
+
+async def _embed(embedder: BatchingEmbedder, text: str) -> Vector:
+    if (kept := embedder.kept(text)) is not None:
+        return kept
+    with EMBEDDING.time():
+        return await _arithmetic.call(lambda: embedder.embed_one(text))
+
+
+async def _search(scope: Scope, vector: Vector, policy: CachePolicy) -> Lookup:
+    """One transaction: the neighbours, the verdict, and the answer if it is a hit."""
+    async with tenant_connection(scope.tenant_id) as connection:
+        neighbours, learnt = await search.nearest(connection, scope, vector)
+        found = decide(scope, neighbours, policy=policy, learnt=learnt.threshold_for(policy.max_error_rate))
+        answer = None
+        if found.outcome == "hit" and found.entry_id is not None:
+            try:
+                answer = await search.answer_of(connection, scope, found.entry_id)
+            except (EntryGone, UnreadableAnswer):
+                return Lookup(outcome="miss", reason="gone", scope=scope, vector=vector)
+    return Lookup(
+        outcome=found.outcome,
+        reason=found.reason,
+        best=found.best,
+        candidates=found.candidates,
+        threshold=found.threshold,
+        answer=answer,
+        scope=scope,
+        vector=vector,
+        label_weight=found.label_weight,
+    )
+
+
+def _note_failure(step: str, error: Exception) -> None:
+    FAILURES.labels("pgvector", type(error).__name__).inc()
+    log.warning("cache step failed", step=step, kind=type(error).__name__)

@@ -1,0 +1,103 @@
+"""Counts what the caches did: at once for Prometheus, gathered in memory and added to the hourly table now
+and then.
+
+Invariant: counting never waits and never fails a request; a crash loses at most FLUSH_SECONDS of counts,
+and no money is counted here.
+"""
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Literal
+
+import structlog
+from psycopg import Error as DatabaseError
+from psycopg_pool import PoolTimeout
+
+from caching.metrics import LOOKUPS
+from config import resources
+
+Cache = Literal["exact", "semantic"]
+Outcome = Literal["hit", "miss", "bypass", "would_hit"]
+FLUSH_SECONDS = 5.0
+_MOST_SLOTS = 10_000
+
+_ADD_COUNTS = """
+SELECT caching_add_counts(
+    %(tenants)s::bigint[], %(hours)s::timestamptz[], %(caches)s::text[], %(outcomes)s::text[],
+    %(reasons)s::text[], %(scopes)s::bytea[], %(counts)s::bigint[])
+"""
+_TOUCH_ENTRIES = """
+SELECT caching_touch_entries(%(tenants)s::bigint[], %(ids)s::bigint[], %(hits)s::integer[], %(at)s)
+"""
+
+_Slot = tuple[int, datetime, str, str, str, bytes]
+_counts: Counter[_Slot] = Counter()
+_hits: Counter[tuple[int, int]] = Counter()
+log = structlog.get_logger("purser.cache")
+
+
+def record(
+    tenant_id: int, *, cache: Cache, outcome: Outcome, reason: str = "", scope_digest: bytes = b""
+) -> None:
+    """Count one look-up. `scope_digest` is given where an entry was found, so that idle scopes cost no
+    rows.
+    """
+    LOOKUPS.labels(cache, outcome, reason).inc()
+    if len(_counts) < _MOST_SLOTS:
+        hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        _counts[(tenant_id, hour, cache, outcome, reason, scope_digest)] += 1
+
+
+def touch(tenant_id: int, entry_id: int) -> None:
+    """Note that an entry was served: it counts as used, and lives longer."""
+    if len(_hits) < _MOST_SLOTS:
+        _hits[(tenant_id, entry_id)] += 1
+
+
+async def flush() -> None:
+    """Write down what was gathered. When the database is away it stays gathered."""
+    counts, hits = dict(_counts), dict(_hits)
+    if not counts and not hits:
+        return
+    _counts.clear()
+    _hits.clear()
+    try:
+        async with resources.db.connection() as connection, connection.transaction():
+            if counts:
+                await connection.execute(_ADD_COUNTS, _count_columns(counts))
+            if hits:
+                # In order, so that two processes that touch the same rows cannot wait for each other.
+                keys = sorted(hits)
+                columns = {
+                    "tenants": [tenant for tenant, _ in keys],
+                    "ids": [entry for _, entry in keys],
+                    "hits": [hits[key] for key in keys],
+                    "at": datetime.now(UTC),
+                }
+                await connection.execute(_TOUCH_ENTRIES, columns)
+    except (DatabaseError, PoolTimeout, OSError) as error:
+        _counts.update(counts)
+        _hits.update(hits)
+        log.warning("cache counts wait", kind=type(error).__name__)
+
+
+@resources.service
+async def flush_now_and_then() -> None:
+    """Runs as long as the process serves, and once more when it stops."""
+    try:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await flush()
+    finally:
+        await flush()
+
+
+def _count_columns(counts: dict[_Slot, int]) -> dict[str, list[object]]:
+    slots = list(counts)
+    names = ("tenants", "hours", "caches", "outcomes", "reasons", "scopes")
+    columns: dict[str, list[object]] = {
+        name: [slot[index] for slot in slots] for index, name in enumerate(names)
+    }
+    columns["counts"] = [counts[slot] for slot in slots]
+    return columns

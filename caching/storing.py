@@ -1,0 +1,111 @@
+"""Writes entries of the semantic cache, and keeps a tenant's number of them within its cap.
+
+Invariant: one entry per question of a scope; a later answer takes the earlier one's place, hits and all.
+"""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from caching.answers import CachedAnswer
+from caching.embedder import Vector
+from caching.eviction import DELETE_OVER_CAP
+from caching.metrics import EVICTED
+from caching.scope import Scope
+from caching.search import literal
+from tenants.policy import CachePolicy
+from tenants.rls import tenant_connection
+
+_STORE = """
+INSERT INTO caching_entry (
+    tenant_id, scope_digest, question_digest, embedder, vector, question, answer, circle, endpoint, route,
+    model, provider, prompt_version, usage, list_cost_usd, key_id, request_id, hits, created_at, last_hit_at,
+    expires_at)
+VALUES (
+    %(tenant)s, %(scope)s, %(question_digest)s, %(embedder)s, %(vector)s::halfvec, %(question)s, %(answer)s,
+    %(circle)s, %(endpoint)s, %(route)s, %(model)s, %(provider)s, %(prompt_version)s, %(usage)s::jsonb,
+    %(list_cost_usd)s, %(key_id)s, %(request_id)s, 0, %(now)s, %(now)s, %(expires_at)s)
+ON CONFLICT (tenant_id, scope_digest, question_digest) DO UPDATE
+SET answer = excluded.answer, model = excluded.model, provider = excluded.provider, usage = excluded.usage,
+    list_cost_usd = excluded.list_cost_usd, key_id = excluded.key_id, request_id = excluded.request_id,
+    created_at = excluded.created_at, last_hit_at = excluded.last_hit_at, expires_at = excluded.expires_at
+"""
+
+_stored_since_trim: Counter[int] = Counter()
+
+_DELETE_ENTRY = "DELETE FROM caching_entry WHERE tenant_id = %(tenant)s AND id = %(id)s"
+
+
+async def store(
+    scope: Scope,
+    *,
+    vector: Vector,
+    answer: CachedAnswer,
+    packed: bytes,
+    policy: CachePolicy,
+    key_id: int | None,
+) -> None:
+    """Keep an answer, or put it in the place of the one that is there."""
+    row = _row(scope, vector, answer, packed, policy, key_id)
+    async with tenant_connection(scope.tenant_id) as connection:
+        await connection.execute(_STORE, row)
+
+
+async def delete(tenant_id: int, entry_id: int) -> bool:
+    """Remove one entry; whether it was there."""
+    async with tenant_connection(tenant_id) as connection:
+        cursor = await connection.execute(_DELETE_ENTRY, {"tenant": tenant_id, "id": entry_id})
+    EVICTED.labels("forgotten").inc(cursor.rowcount)
+    return cursor.rowcount > 0
+
+
+def trim_is_due(tenant_id: int, max_entries: int) -> bool:
+    """Count one stored entry; true every so often, so that this process passes the cap by 2 % at most."""
+    _stored_since_trim[tenant_id] += 1
+    if _stored_since_trim[tenant_id] < max(1, min(500, max_entries // 50)):
+        return False
+    del _stored_since_trim[tenant_id]
+    return True
+
+
+async def trim(tenant_id: int, max_entries: int) -> int:
+    """Remove the least recently used entries over the cap; how many."""
+    async with tenant_connection(tenant_id) as connection:
+        cursor = await connection.execute(DELETE_OVER_CAP, {"tenant": tenant_id, "max_entries": max_entries})
+    EVICTED.labels("over_cap").inc(cursor.rowcount)
+    return cursor.rowcount
+
+
+def _row(
+    scope: Scope,
+    vector: Vector,
+    answer: CachedAnswer,
+    packed: bytes,
+    policy: CachePolicy,
+    key_id: int | None,
+) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    return {
+        "tenant": scope.tenant_id,
+        "scope": scope.digest,
+        "question_digest": blake2b(scope.question.encode(), digest_size=16).digest(),
+        "embedder": scope.embedder,
+        "vector": literal(vector),
+        "question": scope.question.replace("\x00", ""),
+        "answer": packed,
+        "circle": scope.origin.circle[:255],
+        "endpoint": scope.origin.endpoint,
+        "route": scope.origin.route[:255],
+        "model": answer.model[:128],
+        "provider": answer.provider[:128],
+        "prompt_version": scope.origin.prompt_version[:200],
+        "usage": orjson.dumps(answer.usage).decode(),
+        "list_cost_usd": answer.list_cost_usd,
+        "key_id": key_id,
+        "request_id": answer.request_id[:64],
+        "now": now,
+        "expires_at": now + timedelta(seconds=policy.ttl_seconds),
+    }
