@@ -1,0 +1,7 @@
+"""The product's configuration as a file: `manage.py apply FILE.yaml`."""
+
+from llm.configuration.apply import apply_configuration
+from llm.configuration.changes import Change, Changes, FieldChange, IssuedKey
+from llm.configuration.document import ConfigurationError
+
+__all__ = ["Change", "Changes", "ConfigurationError", "FieldChange", "IssuedKey", "apply_configuration"]

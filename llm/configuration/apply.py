@@ -1,0 +1,74 @@
+"""Applying a configuration file: everything in one transaction, or nothing.
+
+Invariant: the database is as the file says when this returns, and as it was when this raises or runs dry.
+Objects the file does not name stay. Every worker hears of the change when it commits.
+"""
+
+from collections.abc import Mapping
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+
+from llm.configuration.catalog import apply_model, apply_provider, check_fallbacks
+from llm.configuration.changes import Changes
+from llm.configuration.document import read_document
+from llm.configuration.money import apply_alerts, apply_budget, apply_channel
+from llm.configuration.prices import apply_prices
+from llm.configuration.spec import Spec, TenantSpec, read_spec
+from llm.configuration.tenancy import apply_key, apply_tenant, apply_user
+from llm.configuration.writer import Writer
+
+# Two files at once take turns, so that each compares with what the other has written.
+ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('purser.apply_configuration'))"
+
+
+def apply_configuration(
+    text: str,
+    *,
+    source: str,
+    environ: Mapping[str, str],
+    dry_run: bool = False,
+    acting_user: AbstractBaseUser | None = None,
+) -> Changes:
+    """Create or update what the YAML text declares, and say what changed.
+
+    Raises ConfigurationError, which names the line, and then nothing is changed.
+    """
+    document = read_document(text, source=source, environ=environ)
+    spec = read_spec(document)
+    changes = Changes(source=source, is_dry_run=dry_run)
+    writer = Writer(document=document, changes=changes, acting_user=acting_user)
+    with transaction.atomic():
+        with transaction.get_connection().cursor() as cursor:
+            cursor.execute(ONE_AT_A_TIME)
+        _apply_catalog(spec, writer=writer)
+        for index, tenant in enumerate(spec.tenants):
+            _apply_tenant(tenant, index=index, writer=writer)
+        if dry_run:
+            transaction.set_rollback(True)
+    return changes
+
+
+def _apply_catalog(spec: Spec, *, writer: Writer) -> None:
+    for index, provider in enumerate(spec.providers):
+        apply_provider(provider, path=("providers", index), writer=writer)
+    rows = [
+        apply_model(model, path=("models", index), writer=writer) for index, model in enumerate(spec.models)
+    ]
+    for index, (model, row) in enumerate(zip(spec.models, rows, strict=True)):
+        check_fallbacks(model, path=("models", index), writer=writer)
+        apply_prices(model, row=row, path=("models", index, "prices"), writer=writer)
+
+
+def _apply_tenant(spec: TenantSpec, *, index: int, writer: Writer) -> None:
+    path = ("tenants", index)
+    tenant = apply_tenant(spec, path=path, writer=writer)
+    for position, user in enumerate(spec.users):
+        apply_user(user, tenant=tenant, path=(*path, "users", position), writer=writer)
+    for position, key in enumerate(spec.keys):
+        apply_key(key, tenant=tenant, path=(*path, "keys", position), writer=writer)
+    for position, budget in enumerate(spec.budgets):
+        apply_budget(budget, tenant=tenant, path=(*path, "budgets", position), writer=writer)
+    for position, channel in enumerate(spec.channels):
+        apply_channel(channel, tenant=tenant, path=(*path, "channels", position), writer=writer)
+    apply_alerts(spec.alerts, tenant=tenant, path=(*path, "alerts"), writer=writer)

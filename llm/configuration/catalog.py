@@ -1,0 +1,70 @@
+"""Applying providers and models.
+
+Invariant: a model's provider and fallbacks exist once the file is applied, in the file or before it.
+"""
+
+from typing import Any
+
+from llm.configuration.document import Path
+from llm.configuration.spec import ModelSpec, ProviderSpec
+from llm.configuration.writer import Writer
+from llm.models import LanguageModel, Provider
+
+
+def apply_provider(spec: ProviderSpec, *, path: Path, writer: Writer) -> None:
+    """Create or update a provider account."""
+    row = Provider.objects.filter(name=spec.name).first() or Provider(name=spec.name)
+    values: dict[str, Any] = {
+        "kind": spec.kind,
+        "base_url": spec.base_url,
+        "api_key": spec.api_key,
+        "limits": spec.limits.as_json(),
+        "timeouts": spec.timeouts.as_json(),
+        "is_active": spec.active,
+    }
+    writer.write(
+        row,
+        values,
+        written=spec.written(),
+        kind="provider",
+        name=spec.name,
+        path=path,
+        secrets=("api_key",),
+        words={"is_active": "active"},
+    )
+
+
+def apply_model(spec: ModelSpec, *, path: Path, writer: Writer) -> LanguageModel:
+    """Create or update a model; its prices and fallbacks are for later, when all models are there."""
+    provider = Provider.objects.filter(name=spec.provider).first()
+    if provider is None:
+        raise writer.document.error((*path, "provider"), f"there is no provider {spec.provider!r}")
+    row = LanguageModel.objects.filter(name=spec.name).first() or LanguageModel(name=spec.name)
+    values: dict[str, Any] = {
+        "provider": provider,
+        "upstream": spec.upstream or spec.name,
+        "kind": spec.kind,
+        "tier": spec.tier,
+        "context_window": spec.context_window,
+        "max_output_tokens": spec.max_output_tokens,
+        "capabilities": spec.capabilities,
+        "fallbacks": spec.fallbacks,
+        "is_active": spec.active,
+    }
+    return writer.write(
+        row,
+        values,
+        written=spec.written(),
+        kind="model",
+        name=spec.name,
+        path=path,
+        words={"is_active": "active"},
+    )
+
+
+def check_fallbacks(spec: ModelSpec, *, path: Path, writer: Writer) -> None:
+    """Refuse a fallback that does not exist, once all models are there."""
+    known = set(LanguageModel.objects.filter(name__in=spec.fallbacks).values_list("name", flat=True))
+    for index, name in enumerate(spec.fallbacks):
+        if name not in known:
+            raise writer.document.error((*path, "fallbacks", index), f"there is no model {name!r}")

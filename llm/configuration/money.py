@@ -1,0 +1,110 @@
+"""Applying budgets, alert channels and alert rules.
+
+Invariant: a budget is known by what it limits (scope, value, unit, period), a channel by its name, so a new
+limit or address changes the row that is there. What the file does not name stays as it is.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from billing.models import AlertChannel, AlertRule, Budget
+from llm.configuration.changes import FieldChange, shown
+from llm.configuration.document import Path
+from llm.configuration.spec import AlertSpec, BudgetSpec, ChannelSpec
+from llm.configuration.writer import Writer
+from tenants.models import Tenant
+
+
+def apply_budget(spec: BudgetSpec, *, tenant: Tenant, path: Path, writer: Writer) -> None:
+    """Create or update a budget; its windows go on counting."""
+    what = {"scope": spec.scope, "value": spec.value, "unit": spec.unit, "period": spec.period}
+    row = Budget.objects.filter(tenant=tenant, **what).order_by("-is_active", "-pk").first()
+    row = row or Budget(tenant=tenant, **what)
+    values: dict[str, Any] = {
+        "limit_amount": spec.limit,
+        "mode": spec.mode,
+        "alert_at": [_number(share) for share in spec.alert_at],
+        "is_active": spec.active,
+    }
+    of = f"{spec.scope} {spec.value}".strip()
+    writer.write(
+        row,
+        values,
+        written=spec.written() | {"active"},  # a budget that stands in the file counts
+        kind="budget",
+        name=f"{tenant.slug}/{of} {spec.unit} per {spec.period}",
+        path=path,
+        words={"limit_amount": "limit", "is_active": "active"},
+    )
+
+
+def apply_channel(spec: ChannelSpec, *, tenant: Tenant, path: Path, writer: Writer) -> None:
+    """Create or update an alert channel."""
+    row = AlertChannel.objects.filter(tenant=tenant, name=spec.name).first()
+    row = row or AlertChannel(tenant=tenant, name=spec.name)
+    target = "url" if spec.kind == "webhook" else "to"
+    values = {"kind": spec.kind, "target": spec.target, "secret": spec.secret, "is_active": spec.active}
+    writer.write(
+        row,
+        values,
+        written=spec.written(),
+        kind="channel",
+        name=f"{tenant.slug}/{spec.name}",
+        path=path,
+        words={"target": target, "is_active": "active"},
+        secrets=("secret",),
+    )
+
+
+def apply_alerts(specs: list[AlertSpec], *, tenant: Tenant, path: Path, writer: Writer) -> None:
+    """Create or update a tenant's alert rules.
+
+    A rule has no name. One of the same metric and threshold is the same rule; of the rest, the file's and
+    the stored ones of a metric are paired by rising threshold, so that an edited threshold changes the rule.
+    """
+    stored = list(AlertRule.objects.filter(tenant=tenant).order_by("threshold"))
+    paired: dict[int, AlertRule] = {}
+    for index, spec in enumerate(specs):
+        for rule in stored:
+            if (rule.metric, rule.threshold) == (spec.metric, spec.threshold):
+                paired[index] = rule
+                stored.remove(rule)
+                break
+    for index in sorted(set(range(len(specs))) - set(paired), key=lambda index: specs[index].threshold):
+        same_metric = [rule for rule in stored if rule.metric == specs[index].metric]
+        if same_metric:
+            paired[index] = same_metric[0]
+            stored.remove(same_metric[0])
+    for index, spec in enumerate(specs):
+        rule = paired.get(index) or AlertRule(tenant=tenant, metric=spec.metric)
+        _apply_alert(spec, rule=rule, tenant=tenant, path=(*path, index), writer=writer)
+
+
+def _apply_alert(spec: AlertSpec, *, rule: AlertRule, tenant: Tenant, path: Path, writer: Writer) -> None:
+    channels = {channel.name: channel for channel in AlertChannel.objects.filter(tenant=tenant)}
+    for position, name in enumerate(spec.channels):
+        if name not in channels:
+            raise writer.document.error(
+                (*path, "channels", position), f"tenant {tenant.slug} has no channel {name!r}"
+            )
+    is_new = rule.pk is None
+    name = f"{tenant.slug}/{spec.metric} from {shown(spec.threshold)}"
+    writer.write(
+        rule,
+        {"threshold": spec.threshold, "is_active": spec.active},
+        written=spec.written(),
+        kind="alert",
+        name=name,
+        path=path,
+        words={"is_active": "active"},
+    )
+    former = sorted(rule.channels.values_list("name", flat=True))
+    if former != sorted(spec.channels) and (is_new or "channels" in spec.written()):
+        rule.channels.set([channels[channel] for channel in spec.channels])
+        if not is_new:
+            told = FieldChange("channels", shown(", ".join(former)), shown(", ".join(sorted(spec.channels))))
+            writer.changes.add("channels of alert", name, "updated", (told,))
+
+
+def _number(share: int | Decimal) -> int | float:
+    return int(share) if share == int(share) else float(share)

@@ -1,0 +1,320 @@
+"""What a configuration file may say.
+
+Invariant: pure, and strict about names: a key nobody knows is an error, never ignored. A field that is
+absent keeps what the database has; only what is written is applied.
+"""
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from llm.configuration.document import Document, Path
+from tenants.policy import InvalidPolicy, parse_policy
+from tenants.wording import sentence_about
+
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+SLUG, URL, EMAIL, METER = (
+    r"^[-a-zA-Z0-9_]+$",
+    r"^https?://[^\s/]+",
+    r"^[^@\s]+@[^@\s]+$",
+    r"^[a-z][a-z0-9_]*$",
+)
+FORMS = {
+    SLUG: "may hold letters, digits, - and _ only",
+    URL: "must be an address such as https://host/path",
+    EMAIL: "must be an e-mail address",
+    METER: "must be a meter such as input, cache_read or output",
+}
+Secret = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8, max_length=500)]
+Slug = Annotated[str, Field(pattern=SLUG, max_length=63)]
+Url = Annotated[str, Field(pattern=URL, max_length=300)]
+Count = Annotated[int, Field(ge=1, le=9_000_000_000_000_000)]
+Tier = Literal["simple", "standard", "complex"]
+
+
+class Block(BaseModel):
+    """A block of the file. Numbers pass for text, because `cost_center: 4711` means what it says."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, coerce_numbers_to_str=True, hide_input_in_errors=True
+    )
+
+    def written(self) -> set[str]:
+        """The names of the fields that stand in the file."""
+        return set(self.model_fields_set)
+
+
+class LimitsSpec(Block):
+    """Requests and tokens a minute, and calls at one time."""
+
+    rpm: Count | None = None
+    tpm: Count | None = None
+    concurrency: Count | None = None
+
+    def as_json(self) -> dict[str, int]:
+        return {name: value for name, value in self if value is not None}
+
+
+class TimeoutsSpec(Block):
+    """How long a provider may take, in seconds."""
+
+    connect: Annotated[float, Field(gt=0, le=3600)] | None = None
+    first_byte: Annotated[float, Field(gt=0, le=3600)] | None = None
+    idle: Annotated[float, Field(gt=0, le=3600)] | None = None
+    total: Annotated[float, Field(gt=0, le=86400)] | None = None
+
+    def as_json(self) -> dict[str, float]:
+        return {name: value for name, value in self if value is not None}
+
+
+class ProviderSpec(Block):
+    """An account at a server that speaks one of the two wire protocols."""
+
+    name: Slug
+    kind: Literal["openai", "anthropic"]
+    base_url: Url
+    api_key: str = Field(default="", repr=False)
+    limits: LimitsSpec = LimitsSpec()
+    timeouts: TimeoutsSpec = TimeoutsSpec()
+    active: bool = True
+
+    @field_validator("base_url")
+    @classmethod
+    def _without_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+
+class PriceSpec(Block):
+    """One price of a model: USD for a million units of one meter."""
+
+    meter: Annotated[str, Field(pattern=METER, max_length=64)]
+    usd_per_million: Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=9)]
+    processing: Literal["online", "batch", "flex", "priority"] = "online"
+    service_tier: Annotated[str, Field(min_length=1, max_length=32)] = "standard"
+    region: Annotated[str, Field(min_length=1, max_length=64)] = "global"
+    above_input_tokens: Annotated[int, Field(ge=0)] = 0
+
+    def identity(self) -> tuple[str, str, str, str, int]:
+        return self.meter, self.processing, self.service_tier, self.region, self.above_input_tokens
+
+
+# By its look, because a plain union's error would complain of both forms.
+Prices = Annotated[
+    Annotated[Literal["list"], Tag("the word")] | Annotated[list[PriceSpec], Tag("the rows")],
+    Discriminator(lambda value: "the rows" if isinstance(value, list) else "the word"),
+]
+
+
+class ModelSpec(Block):
+    """A model clients may ask for by name."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128)]
+    provider: Name
+    upstream: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    kind: Literal["chat", "embedding"] = "chat"
+    tier: Tier | Literal[""] = ""
+    context_window: Annotated[int, Field(ge=1, le=2_000_000_000)]
+    max_output_tokens: Annotated[int, Field(ge=1, le=2_000_000_000)] = 4096
+    capabilities: list[Name] = []
+    fallbacks: list[Name] = []
+    prices: Prices | None = None
+    active: bool = True
+
+
+class UserSpec(Block):
+    """An end user of a tenant."""
+
+    id: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(max_length=200)] = ""
+    cost_center: Annotated[str, Field(max_length=100)] = ""
+    active: bool = True
+
+
+class KeySpec(Block):
+    """An API key. Without a secret one is generated, and printed once."""
+
+    name: Name
+    secret: Secret | None = Field(default=None, repr=False)
+    models: list[Name] = ["*"]
+    ip_allow_list: list[str] = []
+    rate_limits: LimitsSpec = LimitsSpec()
+    expires: datetime | date | None = None
+
+    @field_validator("expires", mode="before")
+    @classmethod
+    def _as_written(cls, value: Any) -> Any:
+        # A date stays one: it means the whole day, in the tenant's time zone.
+        try:
+            if isinstance(value, str):
+                return (
+                    datetime.fromisoformat(value)
+                    if len(value) > len("2027-12-31")
+                    else date.fromisoformat(value)
+                )
+        except ValueError:
+            value = "no date"
+        if value is None or isinstance(value, datetime | date):
+            return value
+        raise ValueError("must be a date such as 2027-12-31, or a time such as 2027-12-31T12:00:00Z")
+
+
+class BudgetSpec(Block):
+    """A budget. Without a value it is one for each user, key, feature, ... by itself."""
+
+    scope: Literal["tenant", "user", "key", "feature", "project", "cost_center", "model", "provider"]
+    value: Annotated[str, Field(max_length=200)] = ""
+    unit: Literal["usd", "tokens", "requests"]
+    period: Literal["day", "week", "month", "total"]
+    limit: Annotated[Decimal, Field(ge=0, max_digits=28, decimal_places=12)]
+    mode: Literal["hard", "soft"] = "hard"
+    alert_at: list[Annotated[int | Decimal, Field(gt=0, le=1000)]] = [80, 100]
+    active: bool = True
+
+    def identity(self) -> tuple[str, str, str, str]:
+        return self.scope, self.value, self.unit, self.period
+
+    @model_validator(mode="after")
+    def _tenant_has_no_value(self) -> "BudgetSpec":
+        if self.scope == "tenant" and self.value:
+            raise ValueError("a budget of the whole tenant has no value")
+        return self
+
+
+class ChannelSpec(Block):
+    """Where alerts go: a signed webhook or an e-mail address."""
+
+    name: Name
+    kind: Literal["webhook", "email"]
+    url: Url | None = None
+    to: Annotated[str, Field(pattern=EMAIL, max_length=254)] | None = None
+    secret: str = Field(default="", repr=False)
+    active: bool = True
+
+    @property
+    def target(self) -> str:
+        return self.url or self.to or ""
+
+    @model_validator(mode="after")
+    def _has_its_target(self) -> "ChannelSpec":
+        if self.kind == "webhook" and (self.url is None or self.to is not None):
+            raise ValueError("a webhook needs a url, and no to")
+        if self.kind == "email" and (self.to is None or self.url is not None):
+            raise ValueError("an e-mail channel needs a to, and no url")
+        return self
+
+
+class AlertSpec(Block):
+    """When to tell whom."""
+
+    metric: Name
+    threshold: Annotated[Decimal, Field(ge=0, max_digits=28, decimal_places=12)]
+    channels: list[Name] = []
+    active: bool = True
+
+
+class TenantSpec(Block):
+    """A tenant with everything it owns."""
+
+    slug: Slug
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    timezone: Annotated[str, Field(min_length=1, max_length=63)] = "UTC"
+    policy: dict[str, Any] = {}
+    users: list[UserSpec] = []
+    keys: list[KeySpec] = []
+    budgets: list[BudgetSpec] = []
+    rate_limits: LimitsSpec = LimitsSpec()
+    alerts: list[AlertSpec] = []
+    channels: list[ChannelSpec] = []
+
+
+class Spec(Block):
+    """A whole file."""
+
+    providers: list[ProviderSpec] = []
+    models: list[ModelSpec] = []
+    tenants: list[TenantSpec] = []
+
+
+def read_spec(document: Document) -> Spec:
+    """The file's content as a Spec; raises ConfigurationError at the line of the first thing wrong."""
+    try:
+        spec = Spec.model_validate(document.value)
+    except ValidationError as error:
+        findings = [(_path_of(finding, document), finding) for finding in error.errors(include_url=False)]
+        # Of two on a line a misspelt name explains why another one is missing.
+        path, first = min(
+            findings, key=lambda found: (document.line_of(found[0]), found[1]["type"] != "extra_forbidden")
+        )
+        raise document.error(path, _sentence(first, path=path)) from None
+    _refuse_doubles(spec, document)
+    for index, tenant in enumerate(spec.tenants):
+        try:
+            parse_policy(plain(tenant.policy))
+        except InvalidPolicy as error:
+            raise document.error(("tenants", index, *error.path), error.problem) from None
+    return spec
+
+
+def plain(value: Any) -> Any:
+    """YAML's exact decimals as the numbers JSON has."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _sentence(finding: Any, *, path: Path) -> str:
+    if finding["type"] == "string_pattern_mismatch":
+        return FORMS[finding["ctx"]["pattern"]]
+    return sentence_about(finding, show_value=not {"secret", "api_key"} & set(path))
+
+
+def _path_of(finding: Any, document: Document) -> Path:
+    # Pydantic also names the member of a union it tried; such a step is no part of the file.
+    path: Path = ()
+    for position, step in enumerate(finding["loc"], start=1):
+        is_the_missing_one = finding["type"] == "missing" and position == len(finding["loc"])
+        if (*path, step) in document.lines or is_the_missing_one:
+            path = (*path, step)
+    return path
+
+
+def _refuse_doubles(spec: Spec, document: Document) -> None:
+    lists: list[tuple[Path, list[Any]]] = [
+        (("providers",), [provider.name for provider in spec.providers]),
+        (("models",), [model.name for model in spec.models]),
+        (("tenants",), [tenant.slug for tenant in spec.tenants]),
+    ]
+    for index, model in enumerate(spec.models):
+        if isinstance(model.prices, list):
+            lists.append((("models", index, "prices"), [price.identity() for price in model.prices]))
+    for index, tenant in enumerate(spec.tenants):
+        here: Path = ("tenants", index)
+        lists += [
+            ((*here, "users"), [user.id for user in tenant.users]),
+            ((*here, "keys"), [key.name for key in tenant.keys]),
+            ((*here, "budgets"), [budget.identity() for budget in tenant.budgets]),
+            ((*here, "channels"), [channel.name for channel in tenant.channels]),
+            ((*here, "alerts"), [(alert.metric, alert.threshold) for alert in tenant.alerts]),
+        ]
+    for path, identities in lists:
+        for position, identity in enumerate(identities):
+            if identity in identities[:position]:
+                raise document.error((*path, position), f"{_words(identity)!r} stands here twice")
+
+
+def _words(identity: Any) -> str:
+    return identity if isinstance(identity, str) else " ".join(str(step) for step in identity if step != "")
