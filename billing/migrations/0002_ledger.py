@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from django.contrib.postgres.operations import BtreeGistExtension
 from django.db import migrations
 
 from tenants.rls import EnableRLS, GrantApp, NotifyOnChange
@@ -24,6 +25,7 @@ class Migration(migrations.Migration):
     dependencies = [("billing", "0001_initial"), ("tenants", "0001_initial")]
 
     operations = [
+        BtreeGistExtension(),
         migrations.RunSQL((SQL / "ledger.sql").read_text(), migrations.RunSQL.noop),
         migrations.RunSQL((SQL / "money_functions.sql").read_text(), migrations.RunSQL.noop),
         *[migrations.RunSQL(f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC") for name in FUNCTIONS + INTERNAL],

@@ -1,16 +1,18 @@
--- The ledger: append-only, partitioned by month of occurred_at. A partition is made ahead; the default one takes
--- what nobody foresaw and is looked at by ensure_partitions.
+-- The tables Django cannot make (partitions) and the laws of money that the database keeps by itself.
+
+-- ---------------------------------------------------------------- the ledger
+-- Append-only, a partition for each month of occurred_at (UTC). No foreign keys: the period gate below checks
+-- period and tenant once for a whole statement, where a foreign key would check every row.
 CREATE TABLE billing_usagerecord (
     id uuid NOT NULL,
     occurred_at timestamptz NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    tenant_id bigint NOT NULL REFERENCES tenants_tenant,
-    period_id bigint NOT NULL REFERENCES billing_billingperiod,
+    tenant_id bigint NOT NULL,
+    period_id bigint NOT NULL,
     attempt_id uuid,
     seq smallint NOT NULL DEFAULT 0,
-    kind text NOT NULL DEFAULT 'usage' CHECK (kind IN ('usage', 'correction', 'credit', 'adjustment', 'rounding')),
-    usage_source text NOT NULL
-        CHECK (usage_source IN ('provider', 'estimated', 'gateway_cache', 'manual', 'provider_invoice')),
+    kind text NOT NULL DEFAULT 'usage' CHECK (kind IN ('usage', 'correction', 'credit', 'adjustment')),
+    usage_source text NOT NULL CHECK (usage_source IN ('provider', 'estimated', 'gateway_cache', 'manual')),
     charge_class text NOT NULL DEFAULT '' CHECK (charge_class IN ('', 'Correction')),
     corrects_id uuid,
     reason text NOT NULL DEFAULT '',
@@ -39,105 +41,138 @@ CREATE TABLE billing_usagerecord (
     reasoning_tokens bigint NOT NULL DEFAULT 0,
     saved_input_tokens bigint NOT NULL DEFAULT 0,
     saved_output_tokens bigint NOT NULL DEFAULT 0,
-    list_cost numeric(28,12) NOT NULL,
-    provider_cost numeric(28,12) NOT NULL,
-    contracted_cost numeric(28,12) NOT NULL,
-    billed_cost numeric(28,12) NOT NULL,
+    list_cost numeric(28,12) NOT NULL DEFAULT 0,
+    provider_cost numeric(28,12) NOT NULL DEFAULT 0,
+    contracted_cost numeric(28,12) NOT NULL DEFAULT 0,
+    billed_cost numeric(28,12) NOT NULL DEFAULT 0,
     saving jsonb NOT NULL DEFAULT '{}',
     price_status text NOT NULL DEFAULT 'priced' CHECK (price_status IN ('priced', 'unpriced')),
     PRIMARY KEY (id, occurred_at),
-    CHECK ((kind = 'correction') = (corrects_id IS NOT NULL))
+    -- a correction says what it corrects, and nothing else does
+    CONSTRAINT usagerecord_correction_of CHECK ((kind = 'correction') = (corrects_id IS NOT NULL)),
+    -- a cache hit bought nothing: its tokens stand in saved_*, or reports would count them twice
+    CONSTRAINT usagerecord_hit_buys_nothing CHECK (
+        usage_source <> 'gateway_cache'
+        OR (provider_cost = 0 AND input_tokens = 0 AND cache_read_tokens = 0 AND cache_write_tokens = 0 AND output_tokens = 0))
 ) PARTITION BY RANGE (occurred_at);
--- one record per attempt: occurred_at is copied from the attempt, so the partition key cannot split a duplicate
+-- one usage row per attempt: occurred_at is copied from the attempt, so the partition key cannot part two duplicates
 CREATE UNIQUE INDEX usagerecord_once ON billing_usagerecord (attempt_id, kind, seq, occurred_at);
 CREATE INDEX usagerecord_tenant_time ON billing_usagerecord (tenant_id, occurred_at);
 CREATE INDEX usagerecord_period ON billing_usagerecord (period_id);
-CREATE INDEX usagerecord_request ON billing_usagerecord (request_id);
+CREATE INDEX usagerecord_recorded ON billing_usagerecord USING brin (recorded_at);
 
 CREATE TABLE billing_usageline (
     record_id uuid NOT NULL,
+    line_no smallint NOT NULL,
     occurred_at timestamptz NOT NULL,
     tenant_id bigint NOT NULL,
     meter text NOT NULL,
     quantity bigint NOT NULL,
     per integer NOT NULL CHECK (per > 0),
     price_id bigint,
-    unit_price numeric(18,9) NOT NULL,
+    unit_price numeric(18,9),
     list_cost numeric(28,12) NOT NULL,
     provider_cost numeric(28,12) NOT NULL,
     contracted_cost numeric(28,12) NOT NULL,
     billed_cost numeric(28,12) NOT NULL,
-    PRIMARY KEY (record_id, meter, occurred_at),
-    FOREIGN KEY (record_id, occurred_at) REFERENCES billing_usagerecord (id, occurred_at)
+    PRIMARY KEY (record_id, line_no, occurred_at)
 ) PARTITION BY RANGE (occurred_at);
 CREATE INDEX usageline_tenant_time ON billing_usageline (tenant_id, occurred_at);
 
-CREATE TABLE billing_usagerecord_default PARTITION OF billing_usagerecord DEFAULT;
-CREATE TABLE billing_usageline_default PARTITION OF billing_usageline DEFAULT;
-
--- Makes the partitions of a month; true if it was not there. Months begin at UTC midnight.
-CREATE FUNCTION billing_ensure_partition(p_month date) RETURNS boolean LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
-DECLARE
-    first date := date_trunc('month', p_month)::date;
-    suffix text := to_char(date_trunc('month', p_month), '_YYYY_MM');
-    parent text;
+-- Append-only, also for those who own the tables.
+CREATE FUNCTION billing_refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
-    IF to_regclass('billing_usagerecord' || suffix) IS NOT NULL THEN
-        RETURN false;
-    END IF;
-    FOREACH parent IN ARRAY ARRAY['billing_usagerecord', 'billing_usageline'] LOOP
-        EXECUTE format(
-            'CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
-            parent || suffix, parent,
-            to_char(first, 'YYYY-MM-DD') || ' 00:00:00+00',
-            to_char(first + interval '1 month', 'YYYY-MM-DD') || ' 00:00:00+00');
-    END LOOP;
-    RETURN true;
-END $$;
-
--- Append-only: the law of the ledger, and of prices but for their supersession.
-CREATE FUNCTION billing_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION '% on % is forbidden: it is append-only', TG_OP, TG_TABLE_NAME
+    RAISE EXCEPTION '% of % is refused: the ledger is append-only', TG_OP, TG_TABLE_NAME
         USING ERRCODE = 'integrity_constraint_violation';
 END $$;
-CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON billing_usagerecord FOR EACH ROW EXECUTE FUNCTION billing_refuse();
-CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON billing_usageline FOR EACH ROW EXECUTE FUNCTION billing_refuse();
-CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing_usagerecord EXECUTE FUNCTION billing_refuse();
-CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing_usageline EXECUTE FUNCTION billing_refuse();
 
-CREATE FUNCTION billing_price_immutable() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    IF TG_OP = 'DELETE' OR OLD.superseded_at IS NOT NULL OR NEW.superseded_at IS NULL
-        OR to_jsonb(NEW) - 'superseded_at' <> to_jsonb(OLD) - 'superseded_at' THEN
-        RAISE EXCEPTION 'a price row is immutable: supersede it and insert another'
-            USING ERRCODE = 'integrity_constraint_violation';
-    END IF;
-    RETURN NEW;
-END $$;
-CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing_pricerow
-    FOR EACH ROW EXECUTE FUNCTION billing_price_immutable();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON billing_usagerecord
+    FOR EACH ROW EXECUTE FUNCTION billing_refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON billing_usageline
+    FOR EACH ROW EXECUTE FUNCTION billing_refuse_change();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing_usagerecord EXECUTE FUNCTION billing_refuse_change();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing_usageline EXECUTE FUNCTION billing_refuse_change();
 
--- A record enters an open period of its own tenant. FOR SHARE: a close waits for us, or we wait and see it closed.
+-- A row enters an open period of its own tenant. FOR SHARE: a close waits for us, or we wait and then see it closed.
+-- Once for a statement, over its new rows.
 CREATE FUNCTION billing_period_gate() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
-    period billing_billingperiod;
+    wrong record;
 BEGIN
-    SELECT * INTO period FROM billing_billingperiod WHERE id = NEW.period_id FOR SHARE;
-    IF NOT FOUND OR period.tenant_id <> NEW.tenant_id THEN
-        RAISE EXCEPTION 'period % is not of tenant %', NEW.period_id, NEW.tenant_id
+    PERFORM 1 FROM billing_billingperiod WHERE id IN (SELECT DISTINCT period_id FROM new_rows) ORDER BY id FOR SHARE;
+    SELECT n.occurred_at, n.charge_class, n.tenant_id, n.period_id, p.label, p.status, p.tenant_id AS owner_id INTO wrong
+    FROM new_rows n LEFT JOIN billing_billingperiod p ON p.id = n.period_id
+    WHERE p.id IS NULL OR p.tenant_id <> n.tenant_id OR p.status <> 'open'
+       OR (n.occurred_at >= p.starts_at AND n.occurred_at < p.ends_at) = (n.charge_class = 'Correction')
+    LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    IF wrong.owner_id IS DISTINCT FROM wrong.tenant_id THEN
+        RAISE EXCEPTION 'period % is not one of tenant %', wrong.period_id, wrong.tenant_id
+            USING ERRCODE = 'integrity_constraint_violation';
+    ELSIF wrong.status <> 'open' THEN
+        RAISE EXCEPTION 'period % is %: nothing enters it any more', wrong.label, wrong.status
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
-    IF period.status <> 'open' THEN
-        RAISE EXCEPTION 'period % is %', period.label, period.status USING ERRCODE = 'integrity_constraint_violation';
-    END IF;
-    IF (NEW.occurred_at >= period.starts_at AND NEW.occurred_at < period.ends_at) = (NEW.charge_class = 'Correction') THEN
-        RAISE EXCEPTION 'a record of another period, and only that, has charge class Correction'
-            USING ERRCODE = 'integrity_constraint_violation';
-    END IF;
-    RETURN NEW;
+    RAISE EXCEPTION 'charge class Correction is for rows of an earlier period, and only for them (% in %)',
+        wrong.occurred_at, wrong.label USING ERRCODE = 'integrity_constraint_violation';
 END $$;
-CREATE TRIGGER period_gate BEFORE INSERT ON billing_usagerecord FOR EACH ROW EXECUTE FUNCTION billing_period_gate();
+CREATE TRIGGER period_gate AFTER INSERT ON billing_usagerecord REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION billing_period_gate();
 
-SELECT billing_ensure_partition((date_trunc('month', now()) + make_interval(months => ahead))::date)
-FROM generate_series(-1, 3) AS ahead;
+-- Statement triggers guard only the table that is named: each partition gets its own.
+CREATE FUNCTION billing_guard_partition(p_parent text, p_partition text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    EXECUTE format('CREATE TRIGGER no_truncate BEFORE TRUNCATE ON %I EXECUTE FUNCTION billing_refuse_change()', p_partition);
+    IF p_parent = 'billing_usagerecord' THEN
+        EXECUTE format(
+            'CREATE TRIGGER period_gate AFTER INSERT ON %I REFERENCING NEW TABLE AS new_rows
+             FOR EACH STATEMENT EXECUTE FUNCTION billing_period_gate()', p_partition);
+    END IF;
+END $$;
+
+-- The partitions of the month that contains p_day, in UTC. True if they were made now.
+CREATE FUNCTION billing_ensure_partition(p_day date) RETURNS boolean
+LANGUAGE plpgsql SET search_path = public, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+    first_day timestamptz := date_trunc('month', p_day::timestamp) AT TIME ZONE 'UTC';
+    next_month timestamptz := (date_trunc('month', p_day::timestamp) + interval '1 month') AT TIME ZONE 'UTC';
+    parent text;
+    partition text;
+    was_made boolean := false;
+BEGIN
+    FOREACH parent IN ARRAY ARRAY['billing_usagerecord', 'billing_usageline'] LOOP
+        partition := parent || to_char(first_day, '"_"YYYY"_"MM');
+        CONTINUE WHEN to_regclass(partition) IS NOT NULL;
+        EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)', partition, parent, first_day, next_month);
+        PERFORM billing_guard_partition(parent, partition);
+        was_made := true;
+    END LOOP;
+    RETURN was_made;
+END $$;
+
+-- What no month claims is not lost: it lands here, and ensure_partitions complains.
+CREATE TABLE billing_usagerecord_default PARTITION OF billing_usagerecord DEFAULT;
+CREATE TABLE billing_usageline_default PARTITION OF billing_usageline DEFAULT;
+SELECT billing_guard_partition('billing_usagerecord', 'billing_usagerecord_default'),
+       billing_guard_partition('billing_usageline', 'billing_usageline_default');
+SELECT billing_ensure_partition((now() AT TIME ZONE 'UTC' + make_interval(months => step))::date)
+FROM generate_series(-1, 3) AS step;
+
+-- ---------------------------------------------------------------- attempts and windows
+-- Every call updates them: room on the page keeps the update off the indexes.
+ALTER TABLE billing_budgetwindow SET (fillfactor = 50);
+ALTER TABLE billing_attempt SET (fillfactor = 80);
+
+-- ---------------------------------------------------------------- prices
+-- At any instant one live row prices a meter. Equality in a GiST constraint without the btree_gist extension, which
+-- not every server has: the identity as a range of one text.
+CREATE TYPE billing_textrange AS RANGE (subtype = text, collation = "C");
+CREATE FUNCTION billing_price_identity(p billing_pricerow) RETURNS billing_textrange
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT billing_textrange(i, i, '[]') FROM (SELECT concat_ws(
+        E'\x1f', p.book, coalesce(p.tenant_id, 0), p.provider, p.model, p.meter, p.service_tier, p.processing, p.region,
+        p.above_input_tokens) AS i) AS identity
+$$;

@@ -105,16 +105,16 @@ BEGIN
     UPDATE billing_budgetwindow w SET held = u.held
     FROM unnest(p_windows, helds) AS u (id, held) WHERE w.id = u.id AND w.held <> u.held;
     INSERT INTO billing_attempt (
-        id, tenant_id, request_id, attempt_no, key_id, "user", feature, provider, model, processing, occurred_at,
-        hold_usd, hold_tokens, window_ids, hold_amounts, state, sent_at, expires_at, dims)
-    SELECT n.id, n.tenant_id, n.request_id, n.attempt_no, n.key_id, n."user", n.feature, n.provider, n.model, n.processing,
+        id, tenant_id, request_id, attempt_no, key_id, user_id, feature, provider, model, processing, occurred_at,
+        hold_usd, hold_tokens, window_ids, hold_amounts, state, sent_at, expires_at, void_reason, dims)
+    SELECT n.id, n.tenant_id, n.request_id, n.attempt_no, n.key_id, n.user_id, n.feature, n.provider, n.model, n.processing,
            n.occurred_at, n.hold_usd, n.hold_tokens, n.window_ids, n.hold_amounts, 'sent', clock_timestamp(),
-           clock_timestamp() + make_interval(secs => n.ttl_seconds), n.dims
+           clock_timestamp() + make_interval(secs => n.ttl_seconds), '', n.dims
     FROM ROWS FROM (jsonb_to_recordset(p_attempts) AS (
-        id uuid, tenant_id bigint, request_id uuid, attempt_no smallint, key_id bigint, "user" text, feature text,
+        id uuid, tenant_id bigint, request_id uuid, attempt_no smallint, key_id bigint, user_id text, feature text,
         provider text, model text, processing text, occurred_at timestamptz, hold_usd numeric, hold_tokens bigint,
         window_ids bigint[], hold_amounts numeric[], ttl_seconds float8, dims jsonb)) WITH ORDINALITY
-        AS n (id, tenant_id, request_id, attempt_no, key_id, "user", feature, provider, model, processing, occurred_at,
+        AS n (id, tenant_id, request_id, attempt_no, key_id, user_id, feature, provider, model, processing, occurred_at,
               hold_usd, hold_tokens, window_ids, hold_amounts, ttl_seconds, dims, position)
     WHERE outcomes[n.position] = 0;
 END $$;
@@ -123,8 +123,8 @@ END $$;
 CREATE FUNCTION billing_budget_events(p_windows bigint[], p_before numeric[]) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     INSERT INTO billing_alertevent (
-        tenant_id, rule_id, budget_id, metric, subject, window_key, threshold, value, message, fired_at)
-    SELECT w.tenant_id, t.rule_id, b.id, 'budget_percent', w.subject, w.id || '@' || to_char(w.starts_at, 'YYYY-MM-DD'),
+        tenant_id, rule_id, budget_id, metric, subject_key, window_key, threshold, value, message, fired_at)
+    SELECT w.tenant_id, t.rule_id, b.id, 'budget_percent', 'budget:' || b.id || ':' || w.subject, to_char(w.starts_at, 'YYYY-MM-DD"T"HH24:MI'),
            t.threshold, round(w.spent * 100 / s.limit_amount, 2),
            format('Tenant %s: the %s budget%s is used to %s %% (%s of %s %s per %s)',
                   tenant.slug, b.scope, CASE WHEN w.subject = '' THEN '' ELSE ' of ' || w.subject END,
@@ -151,7 +151,7 @@ $$;
 -- One settlement: its attempt, how it ended, what it cost, and its ledger record with lines (none for a void).
 CREATE TYPE billing_settlement AS (
     attempt_id uuid, state text, usd numeric, tokens bigint, requests bigint,
-    period_id bigint, open_period_id bigint, record jsonb, lines jsonb
+    period_id bigint, open_period_id bigint, reason text, record jsonb, lines jsonb
 );
 
 -- Settles a group; idempotent by attempt. Returns per settlement the attempt's state before us ('held' and 'sent' are
@@ -209,7 +209,8 @@ BEGIN
 
     PERFORM billing_insert_records(p_settlements, live);
     PERFORM billing_budget_events(windows, before);
-    UPDATE billing_attempt a SET state = s.state, settled_at = clock_timestamp()
+    UPDATE billing_attempt a
+    SET state = s.state, settled_at = clock_timestamp(), void_reason = coalesce(s.reason, '')
     FROM jsonb_populate_recordset(NULL::billing_settlement, p_settlements) s
     WHERE a.id = s.attempt_id AND a.id = ANY (live);
 
@@ -230,7 +231,7 @@ BEGIN
         saving, price_status)
     SELECT a.id, a.occurred_at, a.tenant_id, CASE WHEN p.status = 'open' THEN p.id ELSE s.open_period_id END, a.id, 0, 'usage',
            r.usage_source, CASE WHEN p.status = 'open' THEN '' ELSE 'Correction' END, coalesce(r.reason, ''), a.request_id,
-           a."user", a.key_id, a.feature, coalesce(a.dims ->> 'project', ''), coalesce(a.dims ->> 'cost_center', ''),
+           a.user_id, a.key_id, a.feature, coalesce(a.dims ->> 'project', ''), coalesce(a.dims ->> 'cost_center', ''),
            coalesce(a.dims -> 'tags', '{}'), coalesce(a.dims ->> 'endpoint', ''), a.provider, a.model,
            coalesce(a.dims ->> 'model_asked', ''), coalesce(a.dims ->> 'tier', ''), coalesce(a.dims ->> 'cache_state', ''),
            coalesce(r.service_tier, 'standard'), a.processing, coalesce(r.region, 'global'), coalesce(r.upstream_id, ''),
@@ -245,9 +246,9 @@ BEGIN
     WHERE s.record IS NOT NULL AND s.record <> 'null';
 
     INSERT INTO billing_usageline (
-        record_id, occurred_at, tenant_id, meter, quantity, per, price_id, unit_price, list_cost, provider_cost,
+        record_id, line_no, occurred_at, tenant_id, meter, quantity, per, price_id, unit_price, list_cost, provider_cost,
         contracted_cost, billed_cost)
-    SELECT a.id, a.occurred_at, a.tenant_id, l.meter, l.quantity, l.per, l.price_id, l.unit_price, l.list_cost,
+    SELECT a.id, l.line_no, a.occurred_at, a.tenant_id, l.meter, l.quantity, l.per, l.price_id, l.unit_price, l.list_cost,
            l.provider_cost, l.contracted_cost, l.billed_cost
     FROM (SELECT DISTINCT ON (attempt_id) * FROM jsonb_populate_recordset(NULL::billing_settlement, p_settlements)) s
     JOIN billing_attempt a ON a.id = s.attempt_id AND a.id = ANY (live)
@@ -260,11 +261,11 @@ BEGIN
 
     -- a request that cost more than its tenant wants to be told of; 0.50 USD where no rule says otherwise
     INSERT INTO billing_alertevent (
-        tenant_id, rule_id, metric, subject, window_key, threshold, value, message, request_id, fired_at)
-    SELECT a.tenant_id, t.rule_id, 'request_cost', a.model, a.request_id::text, t.threshold, s.usd,
+        tenant_id, rule_id, metric, subject_key, window_key, threshold, value, message, fired_at)
+    SELECT a.tenant_id, t.rule_id, 'request_cost', 'request:' || a.request_id, '', t.threshold, s.usd,
            format('Tenant %s: one request to %s cost %s USD (user %s)', tenant.slug, a.model, trim_scale(s.usd),
-                  CASE WHEN a."user" = '' THEN 'not named' ELSE a."user" END),
-           a.request_id, clock_timestamp()
+                  CASE WHEN a.user_id = '' THEN 'not named' ELSE a.user_id END),
+           clock_timestamp()
     FROM jsonb_populate_recordset(NULL::billing_settlement, p_settlements) s
     JOIN billing_attempt a ON a.id = s.attempt_id AND a.id = ANY (live)
     JOIN tenants_tenant tenant ON tenant.id = a.tenant_id
@@ -275,7 +276,7 @@ BEGIN
         SELECT NULL, 0.50 WHERE NOT EXISTS (
             SELECT FROM billing_alertrule r WHERE r.tenant_id = a.tenant_id AND r.metric = 'request_cost')
     ) t
-    WHERE s.usd >= t.threshold
+    WHERE s.usd >= t.threshold AND s.state <> 'voided'
     ON CONFLICT DO NOTHING;
 END $$;
 
