@@ -14,6 +14,9 @@ from llm.errors import InvalidRequest, NotFound
 from tenants.rls import tenant_connection
 
 MAX_FILE_BYTES: Final = 100 * 1024 * 1024
+MESSAGES_PURPOSE: Final = (
+    "message_batch"  # the lines of a batch that came without a file: not a file of its client
+)
 PURPOSES: Final = ("batch", "assistants", "fine-tune", "vision", "user_data", "evals")
 
 _COLUMNS: Final = "public_id, purpose, filename, bytes, created_at"
@@ -33,9 +36,9 @@ WHERE tenant_id = %(tenant)s AND public_id = %(public_id)s AND deleted_at IS NUL
 """
 LIST: Final = f"""
 SELECT {_COLUMNS} FROM llm_storedfile
-WHERE tenant_id = %(tenant)s AND deleted_at IS NULL AND (%(purpose)s = '' OR purpose = %(purpose)s)
-  AND (%(after)s = '' OR id {{beyond}} (SELECT id FROM llm_storedfile WHERE tenant_id = %(tenant)s AND
-  public_id = %(after)s)) ORDER BY id {{order}} LIMIT %(limit)s
+WHERE tenant_id = %(tenant)s AND deleted_at IS NULL AND purpose <> 'message_batch' AND (%(purpose)s = '' OR
+purpose = %(purpose)s) AND (%(after)s = '' OR id {{beyond}} (SELECT id FROM llm_storedfile WHERE tenant_id =
+%(tenant)s AND public_id = %(after)s)) ORDER BY id {{order}} LIMIT %(limit)s
 """
 # what a batch still has to read stays until it has read it; the nightly pruning erases it then
 DELETE: Final = """
@@ -54,7 +57,7 @@ async def store_file(
     tenant_id: int, *, key_id: int, purpose: str, filename: str, content: bytes
 ) -> dict[str, Any]:
     """Keep an uploaded file and return its object, or raise InvalidRequest for a purpose we do not know."""
-    if purpose not in PURPOSES:
+    if purpose not in (*PURPOSES, MESSAGES_PURPOSE):
         raise InvalidRequest(f"'purpose' must be one of {', '.join(PURPOSES)}.", param="purpose")
     if purpose == "batch" and not content.strip():
         raise InvalidRequest("The file is empty.", param="file")

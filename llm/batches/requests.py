@@ -13,14 +13,14 @@ from typing import Any, Final
 import orjson
 from psycopg.rows import dict_row
 
-from llm.batches.files import no_file
+from llm.batches.files import MESSAGES_PURPOSE, no_file
 from llm.errors import InvalidRequest, NotFound
 from tenants.rls import tenant_connection
 
 COMPLETION_WINDOW: Final = timedelta(hours=24)
 
 _COLUMNS: Final = """
-    batch.id, batch.public_id, batch.endpoint, batch.status, batch.errors, batch.metadata,
+    batch.id, batch.public_id, batch.endpoint, batch.status, batch.line_count, batch.errors, batch.metadata,
     batch.completion_window, batch.created_at, batch.expires_at, batch.in_progress_at, batch.finalizing_at,
     batch.completed_at, batch.failed_at, batch.cancelling_at, batch.cancelled_at, batch.expired_at,
     input.public_id AS input_file_id, output.public_id AS output_file_id, failures.public_id AS error_file_id,
@@ -31,8 +31,9 @@ _JOINS: Final = """
     LEFT JOIN llm_storedfile AS output ON output.id = batch.output_file_id
     LEFT JOIN llm_storedfile AS failures ON failures.id = batch.error_file_id
     CROSS JOIN LATERAL (
-        SELECT count(*) AS total, count(*) FILTER (WHERE status = 'completed') AS completed,
-               count(*) FILTER (WHERE status IN ('failed', 'expired')) AS failed,
+        SELECT count(*) FILTER (WHERE status = 'completed') AS completed,
+               count(*) FILTER (WHERE status = 'failed') AS failed,
+               count(*) FILTER (WHERE status = 'expired') AS expired,
                count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
                coalesce(sum(cost_usd), 0) AS cost_usd, coalesce(sum(list_cost_usd), 0) AS list_cost_usd,
                CASE WHEN count(DISTINCT model) = 1 THEN min(model) END AS model
@@ -58,8 +59,8 @@ WHERE tenant_id = %(tenant)s AND public_id = %(input_file)s AND deleted_at IS NU
 INSERT: Final = """
 INSERT INTO llm_batch (public_id, tenant_id, key_id, "user", feature, tags, endpoint, status, input_file_id,
 errors, metadata, completion_window, created_at, expires_at) VALUES (%(public_id)s, %(tenant)s, %(key)s,
-%(user)s, %(feature)s, %(tags)s, %(endpoint)s, 'validating', %(file)s, '[]', %(metadata)s, '24h', %(now)s,
-%(expires_at)s) RETURNING id
+%(user)s, %(feature)s, %(tags)s, %(endpoint)s, 'validating', %(file)s, %(lines)s, '[]', %(metadata)s, '24h',
+%(now)s, %(expires_at)s) RETURNING id
 """
 CANCEL: Final = """
 UPDATE llm_batch SET status = 'cancelling', cancelling_at = %(now)s
@@ -75,6 +76,7 @@ class NewBatch:
     key_id: int
     endpoint: str
     input_file: str
+    line_count: int = 0
     metadata: Mapping[str, str] | None = None
     user: str = ""
     feature: str = ""
@@ -90,7 +92,7 @@ async def create_batch(tenant_id: int, *, new: NewBatch) -> dict[str, Any]:
         found = await cursor.fetchone()
         if found is None:
             raise no_file(new.input_file)
-        if found[1] != "batch":
+        if found[1] not in {"batch", MESSAGES_PURPOSE}:
             raise InvalidRequest(
                 f"The file '{new.input_file}' was not uploaded with purpose 'batch'.", param="input_file_id"
             )
@@ -105,6 +107,7 @@ async def create_batch(tenant_id: int, *, new: NewBatch) -> dict[str, Any]:
                 "tags": orjson.dumps(dict(new.tags)).decode(),
                 "endpoint": new.endpoint,
                 "file": found[0],
+                "lines": new.line_count,
                 "metadata": None if new.metadata is None else orjson.dumps(dict(new.metadata)).decode(),
                 "now": now,
                 "expires_at": now + COMPLETION_WINDOW,
@@ -176,7 +179,11 @@ def batch_object(row: dict[str, Any]) -> dict[str, Any]:
         "output_file_id": row["output_file_id"],
         "error_file_id": row["error_file_id"],
         **{name: int(row[name].timestamp()) if row[name] else None for name in moments},
-        "request_counts": {"total": row["total"], "completed": row["completed"], "failed": row["failed"]},
+        "request_counts": {
+            "total": row["line_count"],
+            "completed": row["completed"],
+            "failed": row["failed"] + row["expired"],
+        },
         "metadata": row["metadata"],
         "purser": {
             "cost_usd": f"{row['cost_usd']:.12f}",

@@ -5,7 +5,6 @@ found again after a crash; a batch that is refused keeps no hold.
 """
 
 from collections import defaultdict
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,15 +13,14 @@ import uuid_utils
 from django.db import transaction
 from django.utils import timezone
 
-from billing.prices import ModelUnpriced
 from llm.batches import money
 from llm.batches.finishing import new_file
 from llm.batches.lines import Line, Problem, read_lines
-from llm.catalog import Target
+from llm.batches.offers import offers
 from llm.loading import load_snapshot
 from llm.models import Batch, BatchItem, BatchJob
 from llm.snapshot import TenantSnapshot
-from tenants.outcomes import ClientError, ModelNotAllowed
+from tenants.outcomes import ClientError
 
 CHUNK = 500  # lines written or held at a time
 
@@ -38,7 +36,7 @@ def validate(batch: Batch) -> bool:
         lines, problems = read_lines(
             bytes(batch.input_file.content),
             endpoint=batch.endpoint,
-            find=lambda model: _offered(model, batch=batch, snapshot=snapshot, at=timezone.now()),
+            find=offers(snapshot, key_id=batch.key_id, at=timezone.now()),
         )
         if problems:
             _write_refusal(batch, problems)
@@ -55,21 +53,9 @@ def validate(batch: Batch) -> bool:
     return True
 
 
-def _offered(model: str, *, batch: Batch, snapshot: TenantSnapshot, at: datetime) -> Target:
-    """The model's target if the batch's key may use it and it has a price in batches."""
-    target = snapshot.catalog.find(model)
-    key = next((key for key in snapshot.tenant.keys.values() if key.id == batch.key_id), None)
-    if key is None or not key.models.allow(model):
-        raise ModelNotAllowed(f"The key of this batch may not use the model '{model}'.", param="model")
-    try:
-        snapshot.prices.rates(target.provider, target.model, at=at, processing="batch")
-    except ModelUnpriced:
-        raise ModelUnpriced(f"The model '{model}' has no price in batches.", param="model") from None
-    return target
-
-
 def _write_items(batch: Batch, lines: list[Line]) -> None:
     with transaction.atomic():
+        Batch.objects.filter(pk=batch.pk).update(line_count=len(lines))
         BatchItem.objects.bulk_create(
             [
                 BatchItem(

@@ -1,10 +1,11 @@
 """Files and batches: work that may wait a day for half the price.
 
-Invariant: every line of a batch is one BatchItem with one attempt of its own, held before it is submitted; a line
-belongs to one BatchJob, and a job is submitted to its provider once.
+Invariant: every line of a batch is one BatchItem with one attempt of its own, held before it is submitted; a
+line belongs to one BatchJob, and a job is submitted to its provider once.
 """
 
 from django.db import models
+
 from tenants.models import Tenant
 
 
@@ -56,6 +57,7 @@ class Batch(models.Model):
     error_file = models.ForeignKey(
         StoredFile, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
+    line_count = models.PositiveIntegerField(default=0)
     errors = models.JSONField(default=list, blank=True)
     metadata = models.JSONField(null=True, blank=True)
     tags = models.JSONField(default=dict, blank=True)
@@ -90,7 +92,8 @@ class Batch(models.Model):
 class BatchJob(models.Model):
     """The lines of a batch that go to one model, as one batch of their own at its provider.
 
-    `submitting` is committed before the provider is asked, so that a lost answer is looked up and not asked again.
+    `submitting` is committed before the provider is asked, so that a lost answer is looked up and not asked
+    again.
     """
 
     class State(models.TextChoices):

@@ -1,0 +1,43 @@
+"""The results of a message batch, a line each, in the words of Anthropic's API.
+
+Invariant: every request of the batch has exactly one result.
+"""
+
+from typing import Any, Final
+
+import orjson
+from psycopg.rows import dict_row
+
+from tenants.rls import tenant_connection
+
+ITEMS: Final = """
+SELECT item.custom_id, item.status, item.response, item.error, batch.errors AS refusal
+FROM llm_batchitem AS item JOIN llm_batch AS batch ON batch.id = item.batch_id
+WHERE item.tenant_id = %(tenant)s AND item.batch_id = %(batch)s ORDER BY item.line
+"""
+
+
+async def read_results(tenant_id: int, *, batch_id: int) -> bytes:
+    """The results of a batch that has ended, as JSON lines in the order of the requests."""
+    async with tenant_connection(tenant_id) as connection:
+        cursor = connection.cursor(row_factory=dict_row)
+        await cursor.execute(ITEMS, {"tenant": tenant_id, "batch": batch_id})
+        rows = await cursor.fetchall()
+    return b"".join(
+        orjson.dumps({"custom_id": row["custom_id"], "result": _result(row)}) + b"\n" for row in rows
+    )
+
+
+def _result(row: dict[str, Any]) -> dict[str, Any]:
+    if row["status"] == "completed":
+        return {"type": "succeeded", "message": row["response"]}
+    if row["refusal"]:
+        return _errored(row["refusal"][0])
+    if row["status"] == "failed":
+        return _errored(row["error"])
+    return {"type": "expired" if row["status"] == "expired" else "canceled"}
+
+
+def _errored(error: dict[str, Any]) -> dict[str, Any]:
+    told = {"type": "invalid_request_error", "message": error["message"], "code": error["code"]}
+    return {"type": "errored", "error": {"type": "error", "error": told, "request_id": None}}

@@ -1,0 +1,154 @@
+"""`/v1/messages/batches`: batches as Anthropic's API tells them.
+
+Invariant: the same batches as `/v1/batches` with another face; what is wrong with a request is told at once,
+because this API knows no batch that failed.
+"""
+
+import asyncio
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+from django.http import HttpRequest, HttpResponse
+
+from llm.batches import files, requests
+from llm.batches.lines import read_lines
+from llm.batches.message_results import read_results
+from llm.batches.offers import offers
+from llm.errors import InvalidRequest
+from llm.headers import parse_headers
+from llm.views.base import AsyncAPIView, json_response
+from llm.views.batches import drive_soon
+
+ENDPOINT: Final = "/v1/messages"
+
+
+class MessageBatches(AsyncAPIView):
+    """`POST /v1/messages/batches` with `requests`, and `GET` with `after_id`, `before_id` or `limit`."""
+
+    max_body_bytes = files.MAX_FILE_BYTES
+
+    async def post(self, request: HttpRequest) -> HttpResponse:
+        wanted = self.read_json(request).get("requests")
+        if not isinstance(wanted, list) or not wanted or not all(isinstance(one, dict) for one in wanted):
+            raise InvalidRequest("'requests' must be a list of objects.", param="requests")
+        content = await asyncio.to_thread(self._lines, wanted)
+        stored = await files.store_file(
+            self.principal.tenant_id,
+            key_id=self.principal.key_id,
+            purpose=files.MESSAGES_PURPOSE,
+            filename="requests.jsonl",
+            content=content,
+        )
+        headers = parse_headers(request.headers)
+        row = await requests.create_batch(
+            self.principal.tenant_id,
+            new=requests.NewBatch(
+                key_id=self.principal.key_id,
+                endpoint=ENDPOINT,
+                input_file=stored["id"],
+                line_count=len(wanted),
+                user=headers.user,
+                feature=headers.feature,
+                tags=headers.tags,
+            ),
+        )
+        await drive_soon(row["id"])
+        return json_response(batch_object(row, request=request))
+
+    async def get(self, request: HttpRequest) -> HttpResponse:
+        limit = request.GET.get("limit", "20")
+        if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
+            raise InvalidRequest("'limit' must be a number from 1 to 1000.", param="limit")
+        before = request.GET.get("before_id", "")
+        rows, has_more = await requests.list_batches(
+            self.principal.tenant_id,
+            after=before or request.GET.get("after_id", ""),
+            limit=int(limit),
+            is_ascending=bool(before),
+            is_messages=True,
+        )
+        data = [batch_object(row, request=request) for row in (reversed(rows) if before else rows)]
+        ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
+        return json_response({"data": data, "has_more": has_more, **ends})
+
+    def _lines(self, wanted: list[dict[str, Any]]) -> bytes:
+        """The requests as lines of a file, or InvalidRequest naming the first that cannot be sent."""
+        content = b"\n".join(
+            orjson.dumps({"custom_id": one.get("custom_id"), "url": ENDPOINT, "body": one.get("params")})
+            for one in wanted
+        )
+        find = offers(self.snapshot, key_id=self.principal.key_id, at=self.received_at)
+        _, problems = read_lines(content, endpoint=ENDPOINT, find=find)
+        if problems:
+            first = problems[0]
+            field = f"requests.{first.line - 1}" + (f".{first.param}" if first.param else "")
+            raise InvalidRequest(f"{field}: {first.message}", param=field)
+        return content
+
+
+class MessageBatch(AsyncAPIView):
+    """`GET /v1/messages/batches/{id}`."""
+
+    async def get(self, request: HttpRequest, batch_id: str) -> HttpResponse:
+        row = await requests.find_batch(self.principal.tenant_id, public_id=batch_id, is_messages=True)
+        return json_response(batch_object(row, request=request))
+
+
+class CancelMessageBatch(AsyncAPIView):
+    """`POST /v1/messages/batches/{id}/cancel`."""
+
+    async def post(self, request: HttpRequest, batch_id: str) -> HttpResponse:
+        row = await requests.cancel_batch(self.principal.tenant_id, public_id=batch_id, is_messages=True)
+        await drive_soon(row["id"])
+        return json_response(batch_object(row, request=request))
+
+
+class MessageBatchResults(AsyncAPIView):
+    """`GET /v1/messages/batches/{id}/results`: a line for each request."""
+
+    async def get(self, request: HttpRequest, batch_id: str) -> HttpResponse:
+        row = await requests.find_batch(self.principal.tenant_id, public_id=batch_id, is_messages=True)
+        if ended_at(row) is None:
+            raise InvalidRequest("The batch has not ended yet.", param="batch_id")
+        content = await read_results(self.principal.tenant_id, batch_id=row["id"])
+        return HttpResponse(content, content_type="application/x-jsonl")
+
+
+def batch_object(row: dict[str, Any], *, request: HttpRequest) -> dict[str, Any]:
+    """A batch as Anthropic's API tells it; the counts move when the whole batch has ended."""
+    ended = ended_at(row)
+    succeeded, expired = (row["completed"], row["expired"]) if ended else (0, 0)
+    errored = row["failed"] if ended else 0
+    canceled = row["cancelled"] if ended else 0
+    if row["status"] == "failed":  # refused by a budget: every request was
+        errored, canceled = row["line_count"], 0
+    left = row["line_count"] - succeeded - errored - canceled - expired
+    cancelling = row["status"] == "cancelling"
+    return {
+        "id": row["public_id"],
+        "type": "message_batch",
+        "processing_status": "ended" if ended else "canceling" if cancelling else "in_progress",
+        "request_counts": {
+            "processing": 0 if ended else left,
+            "succeeded": succeeded,
+            "errored": errored,
+            "canceled": canceled + (left if ended else 0),
+            "expired": expired,
+        },
+        "created_at": row["created_at"].isoformat(),
+        "expires_at": row["expires_at"].isoformat(),
+        "ended_at": ended.isoformat() if ended else None,
+        "cancel_initiated_at": row["cancelling_at"].isoformat() if row["cancelling_at"] else None,
+        "archived_at": None,
+        "results_url": request.build_absolute_uri(f"/v1/messages/batches/{row['public_id']}/results")
+        if ended
+        else None,
+        "purser": requests.batch_object(row)["purser"],
+    }
+
+
+def ended_at(row: dict[str, Any]) -> datetime | None:
+    """When the batch ended, None while it has not."""
+    moments = (row[name] for name in ("completed_at", "cancelled_at", "expired_at", "failed_at"))
+    return next((moment for moment in moments if moment), None)
