@@ -59,7 +59,9 @@ class ConfigFeed:
     async def _connect(self) -> AsyncConnection:
         # Beside the pool: it is kept for the life of the process, and needs no role to listen.
         async with asyncio.timeout(_ANSWER_SECONDS * 2):
-            return await AsyncConnection.connect(**{**resources.db.kwargs, "autocommit": True})
+            parameters = resources.db.kwargs
+            assert isinstance(parameters, dict)
+            return await AsyncConnection.connect(**parameters)
 
     async def _listen_on(self, connection: AsyncConnection) -> None:
         await connection.execute(f"LISTEN {CHANNEL}")

@@ -21,7 +21,7 @@ TENANT_SETTING = "app.tenant"
 
 # Roles belong to the cluster, not to the database: another database's migration (a second copy, a
 # parallel test run) may create the role at the same moment, or already has. pg_has_role is true for a
-# superuser, who needs no grant to SET ROLE.
+# superuser, who needs no grant to SET ROLE; since PostgreSQL 16 creating a role does not include that.
 CREATE_APP_ROLE = f"""
 DO $$
 BEGIN
@@ -32,7 +32,10 @@ BEGIN
             NULL;
         END;
     END IF;
-    IF NOT pg_has_role(current_user, '{APP_ROLE}', 'MEMBER') THEN
+    IF NOT pg_has_role(
+        current_user, '{APP_ROLE}',
+        CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END
+    ) THEN
         BEGIN
             EXECUTE format('GRANT {APP_ROLE} TO %I', current_user);
         EXCEPTION WHEN internal_error THEN  -- "tuple concurrently updated": the other one granted it

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils.timezone import now
 
 from billing.models import PriceRow
-from llm.configuration.changes import FieldChange, shown
+from llm.configuration.changes import Action, FieldChange, shown
 from llm.configuration.document import Path
 from llm.configuration.spec import ModelSpec, PriceSpec
 from llm.configuration.writer import Writer
@@ -58,7 +58,7 @@ def _apply_price(
             valid_from=now(),
             source=writer.changes.source[:100],
         )
-    action = "created" if stored is None else "updated"
+    action: Action = "created" if stored is None else "updated"
     changed = () if stored is None else (_changed(_usd(stored), price.usd_per_million),)
     writer.changes.add("price", _name(row, price.identity()), action, changed)
 
