@@ -112,28 +112,33 @@ class Limiter:
 
     async def true_up(self, slot: Slot, *, tokens: int) -> None:
         """Replace the estimate by the tokens the call really took. Never raises for want of Redis."""
-        more, slot.tokens = tokens - slot.tokens, tokens
-        scopes = tuple(scope for scope in slot.scopes if scope.limits.tpm is not None)
-        if not more or not scopes:
-            return
-        if slot.is_shared:
-            await self._try(lambda shared: shared.true_up(scopes, window=slot.window, more_tokens=more))
-        else:
-            self._local.true_up(scopes, window=slot.window, more_tokens=more)
+        if slot.scopes and tokens != slot.tokens:
+            await self._settle(slot, tokens=tokens)
 
-    async def release(self, slot: Slot) -> None:
-        """Free the call's concurrency slots. Idempotent; never raises for want of Redis."""
+    async def release(self, slot: Slot, *, tokens: int | None = None) -> None:
+        """End the call: free its concurrency slots and, given its `tokens`, replace the estimate.
+
+        One round trip. Idempotent; never raises for want of Redis.
+        """
         if slot.is_released:
             return
         slot.is_released = True
         self._open.pop(slot.id, None)
-        scopes = tuple(scope for scope in slot.scopes if scope.limits.concurrency is not None)
-        if not scopes:
-            return
+        tokens = slot.tokens if tokens is None else tokens
+        holds_slots = any(scope.limits.concurrency is not None for scope in slot.scopes)
+        if holds_slots or (slot.scopes and tokens != slot.tokens):
+            await self._settle(slot, tokens=tokens, slot_id=slot.id)
+
+    async def _settle(self, slot: Slot, *, tokens: int, slot_id: str = "") -> None:
+        more, slot.tokens = tokens - slot.tokens, tokens
         if slot.is_shared:
-            await self._try(lambda shared: shared.release(scopes, slot_id=slot.id))
+            await self._try(
+                lambda shared: shared.settle(
+                    slot.scopes, window=slot.window, more_tokens=more, slot_id=slot_id
+                )
+            )
         else:
-            self._local.release(scopes, slot_id=slot.id)
+            self._local.settle(slot.scopes, window=slot.window, more_tokens=more, slot_id=slot_id)
 
     async def keep_slots(self) -> None:
         """Renew the slots of calls that go on, until cancelled: slots of a process that died run out."""

@@ -121,16 +121,20 @@ end
 return reply
 """
 
-# KEYS: window hashes. ARGV: the minute the tokens were counted in, the tokens to add or (below 0) give back.
-TRUE_UP = """
-local counted_in, more = tonumber(ARGV[1]), tonumber(ARGV[2])
-for i = 1, #KEYS do
-    local old = redis.call('HMGET', KEYS[i], 'w', 't', 'pt')
-    local at = tonumber(old[1])
-    if at and (more > 0 or at == counted_in) then
-        redis.call('HSET', KEYS[i], 't', math.max(0, tonumber(old[2]) + more))
-    elseif at == counted_in + 1 then
-        redis.call('HSET', KEYS[i], 'pt', math.max(0, tonumber(old[3]) + more))
+# KEYS: for each scope its window hash and its slot set. ARGV: the slot to free ('' for none), the minute the
+# call was counted in, and the tokens to add or (below 0) give back.
+SETTLE = """
+local slot, counted_in, more = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+for i = 1, #KEYS, 2 do
+    if slot ~= '' then redis.call('ZREM', KEYS[i + 1], slot) end
+    if more ~= 0 then
+        local old = redis.call('HMGET', KEYS[i], 'w', 't', 'pt')
+        local at = tonumber(old[1])
+        if at and (more > 0 or at == counted_in) then
+            redis.call('HSET', KEYS[i], 't', math.max(0, tonumber(old[2]) + more))
+        elseif at == counted_in + 1 then
+            redis.call('HSET', KEYS[i], 'pt', math.max(0, tonumber(old[3]) + more))
+        end
     end
 end
 """
@@ -155,9 +159,8 @@ class RedisWindows:
     """The windows all processes share. Each operation is one round trip."""
 
     def __init__(self, redis: Redis) -> None:
-        self._redis = redis
         self._acquire = redis.register_script(ACQUIRE)
-        self._true_up = redis.register_script(TRUE_UP)
+        self._settle = redis.register_script(SETTLE)
         self._renew = redis.register_script(RENEW)
 
     async def acquire(self, scopes: tuple[Scope, ...], *, slot_id: str, tokens: int) -> Counted | Refused:
@@ -177,14 +180,11 @@ class RedisWindows:
         )
         return Counted(window=int(reply[1]), elapsed_seconds=float(reply[2]), usages=usages)
 
-    async def true_up(self, scopes: tuple[Scope, ...], *, window: int, more_tokens: int) -> None:
-        await self._true_up(keys=[_window_key(scope) for scope in scopes], args=[window, more_tokens])
-
-    async def release(self, scopes: tuple[Scope, ...], *, slot_id: str) -> None:
-        pipeline = self._redis.pipeline(transaction=False)
-        for scope in scopes:
-            pipeline.zrem(_slots_key(scope), slot_id)
-        await pipeline.execute()
+    async def settle(
+        self, scopes: tuple[Scope, ...], *, window: int, more_tokens: int, slot_id: str = ""
+    ) -> None:
+        names = [name for scope in scopes for name in (_window_key(scope), _slots_key(scope))]
+        await self._settle(keys=names, args=[slot_id, window, more_tokens])
 
     async def renew(self, slots: dict[str, list[str]]) -> None:
         """Keep slots alive, given by `slots_key`. All keys of one call belong to one tenant."""
@@ -244,20 +244,16 @@ class ProcessWindows:
             )
         return Counted(window=window, elapsed_seconds=elapsed, usages=tuple(usages))
 
-    def true_up(self, scopes: tuple[Scope, ...], *, window: int, more_tokens: int) -> None:
+    def settle(self, scopes: tuple[Scope, ...], *, window: int, more_tokens: int, slot_id: str = "") -> None:
         for scope in scopes:
             local = self._scopes.get(scope.key)
             if local is None:
                 continue
+            local.slot_ids.discard(slot_id)
             if more_tokens > 0 or local.window == window:
                 local.tokens = max(0, local.tokens + more_tokens)
             elif local.window == window + 1:
                 local.tokens_before = max(0, local.tokens_before + more_tokens)
-
-    def release(self, scopes: tuple[Scope, ...], *, slot_id: str) -> None:
-        for scope in scopes:
-            if local := self._scopes.get(scope.key):
-                local.slot_ids.discard(slot_id)
 
     def _local(self, scope: Scope) -> _Local:
         local = self._scopes.get(scope.key)

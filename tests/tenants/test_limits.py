@@ -122,6 +122,16 @@ async def test_tokens_are_trued_up_after_the_call() -> None:
     assert slot.tokens_left.remaining == 50
 
 
+async def test_the_end_of_a_call_trues_up_and_frees_in_one() -> None:
+    limiter, principal = Limiter(), caller(tenant=RateLimits(tpm=1000, concurrency=1))
+    slot = await limiter.acquire(principal, tokens=900)
+    await limiter.release(slot, tokens=50)
+    await limiter.release(slot, tokens=0)
+    slot = await limiter.acquire(principal, tokens=900)
+    assert slot.tokens_left is not None
+    assert slot.tokens_left.remaining == 50
+
+
 async def test_a_call_larger_than_the_limit_is_told_not_to_come_back() -> None:
     with pytest.raises(RateLimitExceeded, match="this call alone needs 5,000 tokens") as caught:
         await Limiter().acquire(caller(tenant=RateLimits(tpm=1000)), tokens=5000)
