@@ -53,7 +53,7 @@ async def run_line(
         exchange.take_fault()
         fault = exchange.fault
         if fault is not None and (failed := fault.status_for(overloaded=529 if kind == ANTHROPIC else 503)):
-            raise ProviderError(failed, fault.message or "", code=fault.code)
+            raise fault.error(failed)
         await handlers[path](exchange)
         return status, exchange.request_id, exchange.payload
     except ProviderError as error:

@@ -117,7 +117,7 @@ def _anthropic_results(amounts: dict[Group, Decimal], *, by_description: bool) -
         sums[(model, processing, meter) if by_description else None] += amount
     results = []
     for group, amount in sorted(sums.items(), key=str):
-        model, processing, meter = group or (None, None, None)
+        model, processing, meter = group or ("", "", "")
         results.append(
             {
                 "currency": "USD",
@@ -126,7 +126,7 @@ def _anthropic_results(amounts: dict[Group, Decimal], *, by_description: bool) -
                 "description": f"{model} Usage - {meter}" if group else None,
                 "cost_type": "tokens" if group else None,
                 "context_window": "0-200k" if group else None,
-                "model": model,
+                "model": model or None,
                 "service_tier": ("batch" if processing == "batch" else "standard") if group else None,
                 "token_type": ANTHROPIC_TOKEN_TYPES[meter] if meter else None,
                 "inference_geo": None,

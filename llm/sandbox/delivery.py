@@ -118,7 +118,7 @@ class HttpExchange(Exchange):
                 pause = drip_seconds
                 if pace and not pause:
                     pause = produced / pace - (time.perf_counter() - started)
-                if pause > SHORTEST_SLEEP_SECONDS or len(waiting) >= WRITE_BYTES:
+                if drip_seconds or pause > SHORTEST_SLEEP_SECONDS or len(waiting) >= WRITE_BYTES:
                     await response.write(bytes(waiting))
                     waiting.clear()
                     await asyncio.sleep(max(0.0, pause))
@@ -169,7 +169,7 @@ class HttpExchange(Exchange):
         status = fault.status_for(overloaded=529 if self.kind == ANTHROPIC else 503)
         if status:
             await self._wait((fault.delay_ms or 0.0) / 1000)
-            raise ProviderError(status, fault.message or "", code=fault.code, retry_after=fault.retry_after)
+            raise fault.error(status)
         if fault.name == "timeout":
             await asyncio.sleep(fault.delay_seconds(TIMEOUT_MS))
             self._abort()
@@ -205,7 +205,7 @@ class HttpExchange(Exchange):
         if fault.name == "disconnect":
             self._abort()
         if fault.name == "error_event":
-            raise ProviderError(500, fault.message or "", code=fault.code)
+            raise fault.error(500)
         if fault.name == "malformed":
             content = content[: len(content) // 2]
         if fault.name not in ("truncate_stream", "drip", "slow_first_byte"):

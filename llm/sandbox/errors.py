@@ -53,6 +53,7 @@ class ProviderError(Exception):
         param: str | None = None,
         code: str | None = None,
         retry_after: float | None = None,
+        anthropic_type: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -60,12 +61,13 @@ class ProviderError(Exception):
         self.param = param
         self.code = code
         self.retry_after = retry_after
+        self.anthropic_type = anthropic_type
 
     def body(self, kind: str, request_id: str) -> dict[str, Any]:
         """The envelope of `openai` or `anthropic`."""
         if kind == "anthropic":
             default = "api_error" if self.status >= 500 else "invalid_request_error"
-            error_type = self.code or ANTHROPIC_TYPES.get(self.status, default)
+            error_type = self.anthropic_type or ANTHROPIC_TYPES.get(self.status, default)
             error = {"type": error_type, "message": self.message}
             return {"type": "error", "error": error, "request_id": request_id}
         error_type, code = OPENAI_TYPES.get(self.status, ("invalid_request_error", None))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm.sandbox.calls import key_digest
+from llm.sandbox.errors import ProviderError
 
 STATUS = "status:"
 BEFORE_ANSWER = frozenset({"timeout", "reset", "overload"})
@@ -62,6 +63,16 @@ class Fault:
         if self.name == "overload":
             return overloaded
         return int(self.name[len(STATUS) :]) if self.name.startswith(STATUS) else 0
+
+    def error(self, status: int) -> ProviderError:
+        """The refusal the fault orders."""
+        return ProviderError(
+            status,
+            self.message or "",
+            code=self.code,
+            retry_after=self.retry_after,
+            anthropic_type=self.code,
+        )
 
     def delay_seconds(self, default_ms: float) -> float:
         """How long the fault waits."""

@@ -120,7 +120,7 @@ def asked_file(exchange: Exchange) -> File:
 def file_of(exchange: Exchange, file_id: str) -> File:
     """A file of the caller's by its identifier; raises 404."""
     file = exchange.sandbox.files.get(file_id)
-    if file is None or file.key != exchange.call.key:
+    if not isinstance(file, File) or file.key != exchange.call.key:
         raise ProviderError(404, f"No such File object: {file_id}", param="id", code="not_found")
     return file
 

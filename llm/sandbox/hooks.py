@@ -30,7 +30,7 @@ async def receive(request: web.Request) -> web.Response:
     entry = {
         "at": time.time(),
         "name": request.match_info.get("name", ""),
-        "headers": dict(request.headers),
+        "headers": {f"{name}": value for name, value in request.headers.items()},
         "body": _parsed(raw),
         "raw": raw.decode("utf-8", "replace"),
     }

@@ -77,7 +77,7 @@ def _one_of(members: Any) -> str:
 def _contains(member: Any, char: str) -> bool:
     operator, argument = member
     if operator is ops.LITERAL:
-        return ord(char) == argument
+        return bool(ord(char) == argument)
     if operator is ops.RANGE:
         return bool(argument[0] <= ord(char) <= argument[1])
-    return bool(char.isdigit() if argument is ops.CATEGORY_DIGIT else char.isalnum() or char == "_")
+    return char.isdigit() if argument is ops.CATEGORY_DIGIT else char.isalnum() or char == "_"

@@ -179,8 +179,7 @@ def _head(exchange: Exchange) -> dict[str, Any]:
     call.upstream_id = exchange.sandbox.ids.hexadecimal("resp_")
     asked = body.get("service_tier")
     call.service_tier = asked if asked in SERVED_TIERS else "default"
-    reasoning = body.get("reasoning") if isinstance(body.get("reasoning"), dict) else {}
-    text_options = body.get("text") if isinstance(body.get("text"), dict) else {}
+    reasoning, text_options = body.get("reasoning"), body.get("text")
     tools = [_described(tool) for tool in body.get("tools") or () if isinstance(tool, dict)]
     given = {name: body[name] for name in DEFAULTS if body.get(name) is not None}
     return {
@@ -193,11 +192,15 @@ def _head(exchange: Exchange) -> dict[str, Any]:
         "incomplete_details": None,
         "model": call.model,
         "output": [],
-        "reasoning": {"effort": None, "summary": None} | reasoning,
-        "text": {"format": {"type": "text"}, "verbosity": "medium"} | text_options,
+        "reasoning": {"effort": None, "summary": None} | _object(reasoning),
+        "text": {"format": {"type": "text"}, "verbosity": "medium"} | _object(text_options),
         "service_tier": call.service_tier,
         "usage": None,
     } | (DEFAULTS | given | {"tools": tools})
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _described(tool: dict[str, Any]) -> dict[str, Any]:

@@ -103,9 +103,10 @@ def _value(schema: Any, *, root: dict[str, Any], name: str, facts: Facts, depth:
     return None if kind == "null" else _string(schema, name=name, facts=facts)
 
 
-def _resolved(schema: Any, root: dict[str, Any]) -> dict[str, Any]:
-    if not isinstance(schema, dict):
+def _resolved(given: Any, root: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(given, dict):
         return {}
+    schema: dict[str, Any] = given
     for _ in range(DEEPEST):
         reference = schema.get("$ref")
         if not isinstance(reference, str) or not reference.startswith("#"):

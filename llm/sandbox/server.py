@@ -9,6 +9,7 @@ import logging
 import signal
 import sys
 from collections import deque
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import orjson
@@ -125,17 +126,19 @@ async def _serve(sandbox: Sandbox, *, host: str, port: int) -> None:
 
 
 @web.middleware
-async def _unknown_paths(request: web.Request, handler: Handler) -> web.StreamResponse:  # type: ignore[type-arg]
+async def _unknown_paths(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
     """Unknown paths and methods answer like a provider does."""
     try:
-        return await handler(request)  # type: ignore[arg-type]
+        return await handler(request)
     except web.HTTPException as error:
         if error.status not in (404, 405, 413):
             raise
         status = 413 if error.status == 413 else 404
         message = "" if status == 413 else f"Invalid URL ({request.method} {request.path})"
         kind = ANTHROPIC if request.path.startswith("/v1/messages") else OPENAI
-        body = ProviderError(error.status, message, code="unknown_url" if kind == OPENAI else None).body(
-            kind, "req_none"
+        body = ProviderError(status, message, code=None if kind == ANTHROPIC else "unknown_url").body(
+            kind, ""
         )
-        return web.Response(status=error.status, body=orjson.dumps(body), content_type="application/json")
+        return web.Response(status=status, body=orjson.dumps(body), content_type="application/json")

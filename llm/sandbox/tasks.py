@@ -161,7 +161,7 @@ def _memory(question: str, prompt: Prompt) -> str | None:
     if not re.search(r"\b(my name|who am i)\b", question, re.IGNORECASE) or "?" not in question:
         return None
     for turn in reversed(prompt.turns):
-        match = re.search(r"\b(?:my name is|i am|i'm)\s+([A-Z][\w'-]+)", turn.text)
+        match = re.search(r"\b(?i:my name is|i am|i'm)\s+([A-Z][\w'-]+)", turn.text)
         if match and turn.role == "user":
             return match[1] if re.search(r"\b(just|only)\b", question) else f"Your name is {match[1]}."
     return None
