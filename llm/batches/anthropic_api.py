@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 import anthropic
 
 from llm.batches.upstream import (
+    ALREADY_OVER,
     NEVER_LEFT,
     JobOrder,
     JobState,
@@ -82,7 +83,7 @@ class AnthropicBatches:
             with self._failures():
                 self._client.messages.batches.cancel(upstream_id)
         except UpstreamError as failure:
-            if not failure.is_final:  # a final refusal means that it is over already
+            if failure.status not in ALREADY_OVER:
                 raise
 
     @contextmanager
@@ -93,7 +94,10 @@ class AnthropicBatches:
             message = without_secrets(error.message, api_key=self._api_key)
             is_final = error.status_code < 500 and error.status_code not in _WORTH_ANOTHER_TRY
             raise UpstreamError(
-                message, may_have_arrived=error.status_code >= 500, is_final=is_final
+                message,
+                may_have_arrived=error.status_code >= 500,
+                is_final=is_final,
+                status=error.status_code,
             ) from error
         except anthropic.APIConnectionError as error:
             never_left = type(error.__cause__).__name__ in NEVER_LEFT

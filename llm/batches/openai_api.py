@@ -12,7 +12,15 @@ from typing import Any, Final, cast
 import openai
 import orjson
 
-from llm.batches.upstream import NEVER_LEFT, JobOrder, JobState, LineResult, NotSubmittedError, UpstreamError
+from llm.batches.upstream import (
+    ALREADY_OVER,
+    NEVER_LEFT,
+    JobOrder,
+    JobState,
+    LineResult,
+    NotSubmittedError,
+    UpstreamError,
+)
 from llm.providers.outcomes import without_secrets
 
 NAME_IN_METADATA: Final = "purser_job"
@@ -81,7 +89,7 @@ class OpenAIBatches:
             with self._failures():
                 self._client.batches.cancel(upstream_id)
         except UpstreamError as failure:
-            if not failure.is_final:  # a final refusal means that it is over already
+            if failure.status not in ALREADY_OVER:
                 raise
 
     @contextmanager
@@ -92,7 +100,10 @@ class OpenAIBatches:
             message = without_secrets(error.message, api_key=self._api_key)
             is_final = error.status_code < 500 and error.status_code not in _WORTH_ANOTHER_TRY
             raise UpstreamError(
-                message, may_have_arrived=error.status_code >= 500, is_final=is_final
+                message,
+                may_have_arrived=error.status_code >= 500,
+                is_final=is_final,
+                status=error.status_code,
             ) from error
         except openai.APIConnectionError as error:
             never_left = type(error.__cause__).__name__ in NEVER_LEFT

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 # what either SDK's HTTP client calls a request of which no byte went out
 NEVER_LEFT: Final = frozenset({"ConnectError", "ConnectTimeout"})
+ALREADY_OVER: Final = frozenset({400, 404, 409})  # answers to a cancellation that comes too late
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,14 @@ class UpstreamError(Exception):
     """A call to a batch API failed.
 
     `may_have_arrived`: the provider can have done what was asked. `is_final`: it will refuse it again.
+    `status`: of the answer, 0 where there was none.
     """
 
-    def __init__(self, message: str, *, may_have_arrived: bool = False, is_final: bool = False) -> None:
+    def __init__(
+        self, message: str, *, may_have_arrived: bool = False, is_final: bool = False, status: int = 0
+    ) -> None:
         super().__init__(message)
+        self.status = status
         self.may_have_arrived = may_have_arrived
         self.is_final = is_final
 

@@ -1,0 +1,201 @@
+"""Both providers' batch APIs by their official SDKs, against the sandbox: submit, look, collect, find
+again."""
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from llm.batches.anthropic_api import AnthropicBatches
+from llm.batches.openai_api import OpenAIBatches
+from llm.batches.upstream import (
+    BatchApi,
+    JobLine,
+    JobOrder,
+    JobState,
+    NotCertainError,
+    NotSubmittedError,
+    UpstreamError,
+)
+from tests.stack import Stack
+
+KINDS = ("openai", "anthropic")
+
+
+@pytest.fixture(scope="module")
+def sandbox(home: Path) -> Iterator[Stack]:
+    running = Stack(home, {})
+    try:
+        running.start_sandbox()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def api(sandbox: Stack) -> Callable[..., BatchApi]:
+    key = f"sk-{uuid4().hex}"  # an account of its own for each test
+
+    def make(kind: str, *, url: str = "") -> BatchApi:
+        url = url or sandbox.sandbox_url
+        if kind == "openai":
+            return OpenAIBatches(base_url=f"{url}/v1", api_key=key)
+        return AnthropicBatches(base_url=url, api_key=key)
+
+    return make
+
+
+def order_for(kind: str, *, count: int = 3, tag: str = "") -> JobOrder:
+    model = "gpt-4o-mini" if kind == "openai" else "claude-haiku-4-5"
+    return JobOrder(
+        public_id=f"job_{uuid4().hex}",
+        path="/v1/chat/completions" if kind == "openai" else "/v1/messages",
+        lines=[
+            JobLine(
+                name=str(uuid4()),
+                body={
+                    "model": model,
+                    "max_tokens": 50,
+                    "messages": [{"role": "user", "content": f"What is {number} plus 1? {tag}"}],
+                },
+            )
+            for number in range(count)
+        ],
+        submitting_at=datetime.now(UTC),
+    )
+
+
+def nothing_is_taken(upstream_id: str) -> bool:
+    return False
+
+
+def wait_until_over(api: BatchApi, upstream_id: str) -> JobState:
+    for _ in range(200):
+        state = api.look(upstream_id)
+        if state.is_over:
+            return state
+        time.sleep(0.05)
+    raise AssertionError(f"{upstream_id} is still {state.status}")
+
+
+def control(sandbox: Stack, path: str, body: Any) -> None:
+    request = urllib.request.Request(f"{sandbox.control_url}/{path}", data=json.dumps(body).encode())
+    urllib.request.urlopen(request, timeout=5).close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_works(api, kind):
+    order = order_for(kind)
+    batches = api(kind)
+    upstream_id = batches.submit(order, file_id=batches.upload(order))
+    state = wait_until_over(batches, upstream_id)
+    assert state.failure == ""
+    results = {result.name: result for result in batches.results(upstream_id)}
+    assert set(results) == {line.name for line in order.lines}
+    assert all(result.error is None and result.answer["usage"] for result in results.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_line_that_failed_says_why(api, kind):
+    order = order_for(kind)
+    bad = JobLine(name=str(uuid4()), body={**order.lines[0].body, "messages": []})
+    order = JobOrder(order.public_id, order.path, [*order.lines, bad], order.submitting_at)
+    batches = api(kind)
+    upstream_id = batches.submit(order, file_id=batches.upload(order))
+    wait_until_over(batches, upstream_id)
+    failed = [result for result in batches.results(upstream_id) if result.error]
+    assert [result.name for result in failed] == [bad.name]
+    assert failed[0].status == 400
+    assert "messages" in failed[0].error["message"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_job_is_found_again_by_its_order(api, kind):
+    order, other = order_for(kind), order_for(kind)
+    batches = api(kind)
+    for one in (other, order):
+        upstream_id = batches.submit(one, file_id=batches.upload(one))
+    wait_until_over(batches, upstream_id)
+    assert batches.find(order, is_taken=nothing_is_taken) == upstream_id
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_job_that_was_never_submitted_is_not_found(api, kind):
+    order, other = order_for(kind), order_for(kind)
+    batches = api(kind)
+    wait_until_over(batches, batches.submit(other, file_id=batches.upload(other)))
+    with pytest.raises(NotSubmittedError):
+        batches.find(order, is_taken=nothing_is_taken)
+
+
+def test_an_anthropic_batch_that_could_be_ours_is_waited_for(api):
+    order, other = order_for("anthropic"), order_for("anthropic")
+    batches = api("anthropic")
+    upstream_id = batches.submit(other, file_id="")
+    with pytest.raises(NotCertainError):
+        batches.find(order, is_taken=nothing_is_taken)
+    with pytest.raises(NotSubmittedError):
+        batches.find(order, is_taken=lambda one: one == upstream_id)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_old_batch_is_not_looked_at(api, kind):
+    order = order_for(kind)
+    batches = api(kind)
+    wait_until_over(batches, batches.submit(order, file_id=batches.upload(order)))
+    later = JobOrder(order.public_id, order.path, order.lines, datetime.now(UTC) + timedelta(hours=1))
+    if kind == "anthropic":
+        with pytest.raises(NotSubmittedError):
+            batches.find(later, is_taken=nothing_is_taken)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cancelled_job_ends_and_cancelling_again_is_no_failure(api, sandbox, kind):
+    control(sandbox, "settings", {"batch_delay_s": 1.0})
+    order = order_for(kind)
+    batches = api(kind)
+    try:
+        upstream_id = batches.submit(order, file_id=batches.upload(order))
+        batches.cancel(upstream_id)
+        wait_until_over(batches, upstream_id)
+        batches.cancel(upstream_id)
+    finally:
+        control(sandbox, "settings", {"batch_delay_s": 0.2})
+    assert all(result.error["code"] == "batch_cancelled" for result in batches.results(upstream_id))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("fault", "may_have_arrived", "is_final"),
+    [
+        ("status:400", False, True),
+        ("status:401", False, False),
+        ("status:429", False, False),
+        ("status:500", True, False),
+        ("disconnect", True, False),
+    ],
+)
+def test_a_failed_submission_says_whether_the_provider_can_have_it(
+    api, sandbox, kind, fault, may_have_arrived, is_final
+):
+    order = order_for(kind)
+    batches = api(kind)
+    file_id = batches.upload(order)
+    control(sandbox, "faults", {"match": {"path": "batches"}, "fault": fault})
+    with pytest.raises(UpstreamError) as caught:
+        batches.submit(order, file_id=file_id)
+    assert (caught.value.may_have_arrived, caught.value.is_final) == (may_have_arrived, is_final)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_that_cannot_be_reached_has_nothing(api, kind):
+    order = order_for(kind)
+    with pytest.raises(UpstreamError) as caught:
+        api(kind, url="http://127.0.0.1:9").submit(order, file_id="file-1")
+    assert not caught.value.may_have_arrived
