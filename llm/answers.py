@@ -3,7 +3,7 @@
 Invariant: the headers and the `purser` object say the same, and say it on hits, misses and streams alike.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -22,10 +22,26 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class StreamedAnswer:
-    """An answer that is still coming. Whoever takes it iterates `chunks` to its end or closes it."""
+    """An answer that is still coming. Whoever takes it iterates `chunks` to its end, or calls `abandon`."""
 
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
     headers: dict[str, str]
+
+    @classmethod
+    def of(cls, chunks: Iterable[bytes], *, headers: dict[str, str]) -> "StreamedAnswer":
+        """A stream of chunks that are here already."""
+
+        async def tell() -> AsyncGenerator[bytes, None]:
+            for chunk in chunks:
+                yield chunk
+
+        return cls(tell(), headers)
+
+    async def abandon(self) -> None:
+        """Nobody reads it any more: let the stream end itself properly."""
+        # a generator that never began would skip its own clean-up: begin it, then close it
+        await anext(self.chunks, None)
+        await self.chunks.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +52,11 @@ class Outcome:
     provider: str
     cost_usd: Decimal = Decimal(0)
     list_cost_usd: Decimal = Decimal(0)
+    own_list_cost_usd: Decimal = Decimal(0)  # of the model that answered, whatever was asked for
     input_tokens: int = 0
     output_tokens: int = 0
     saving: dict[str, Decimal] = field(default_factory=dict)
+    meters: dict[str, int] = field(default_factory=dict)
 
 
 def purser_block(call: Call, outcome: Outcome) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from uuid import UUID
 
 from billing.budgets import Dimensions
 from billing.holds import Balance, tightest
+from caching.exact import ExactKey
+from caching.semantic import Lookup
 from llm.catalog import Target
 from llm.headers import CallHeaders
 from llm.receipt import Receipt
@@ -46,6 +48,8 @@ class Call:
     tokens_after_compression: int | None = None
     balances: list[Balance] = field(default_factory=list)
     slot: Slot | None = None
+    exact_key: ExactKey | None = None
+    lookup: Lookup | None = None
     ttft_ms: int | None = None
     is_ended: bool = False
 
@@ -79,6 +83,18 @@ class Call:
             model=target.model,
             provider=target.provider,
         )
+
+    def ledger_dims(self) -> dict[str, Any]:
+        """What the ledger keeps of the call beside its money."""
+        return {
+            "endpoint": self.endpoint,
+            "model_asked": self.facts.model[:128],
+            "project": self.headers.tags.get("project", ""),
+            "cost_center": self.cost_center,
+            "tags": dict(self.headers.tags),
+            "tier": self.route.tier if self.route else "",
+            "cache_state": self.cache_state,
+        }
 
     def tightest_balance(self) -> Balance | None:
         """The budget with the least room left, as of the last time the ledger was asked."""

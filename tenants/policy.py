@@ -64,6 +64,7 @@ class RoutingPolicy:
 
     enabled: bool = True
     default_tier: Tier = "standard"
+    baseline_model: str = ""  # what `auto` is compared with; empty: the cheapest capable model of the complex tier
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)

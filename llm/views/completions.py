@@ -90,4 +90,4 @@ async def _closing(answer: StreamedAnswer) -> AsyncIterator[bytes]:
         async for chunk in answer.chunks:
             yield chunk
     finally:
-        await answer.chunks.aclose()  # type: ignore[attr-defined]
+        await answer.chunks.aclose()

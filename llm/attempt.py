@@ -1,0 +1,123 @@
+"""One planned call to one target: what goes out, and the most that it can cost.
+
+Invariant: pure. The hold is an upper bound: input counted upwards at the dearest rate that may apply, `n` answers as
+long as `max_tokens` lets them be; a request without a limit gets one.
+"""
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import uuid_utils
+
+from billing.estimates import affordable_output_tokens, hold_for
+from billing.holds import Balance, NewAttempt
+from billing.prices import Rates
+from llm.call import Call
+from llm.catalog import Target
+from llm.errors import ContextLengthExceeded
+from llm.routing.facts import read_route_facts
+from llm.routing.rules import output_limit
+from llm.token_counts import count_input
+from llm.wire import Exchange, prepare
+
+LEAST_OUTPUT_TOKENS = 64  # a shorter answer than this is of no use: refuse instead
+# the provider's framing may differ from ours by a few tokens; a hold that is short by one is no upper bound
+FRAMING_MARGIN_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A call that is about to be made."""
+
+    id: UUID
+    number: int
+    target: Target
+    exchange: Exchange
+    rates: Rates
+    input_tokens: int
+    max_output_tokens: int
+    is_limit_ours: bool
+    hold_usd: Decimal
+
+    @property
+    def hold_tokens(self) -> int:
+        return self.input_tokens + self.max_output_tokens
+
+    def reservation(self, call: Call) -> NewAttempt:
+        """What the ledger is asked to admit."""
+        return NewAttempt(
+            id=self.id,
+            tenant_id=call.principal.tenant_id,
+            request_id=call.request_id,
+            attempt_no=self.number,
+            key_id=call.principal.key_id,
+            user=call.user,
+            feature=call.headers.feature,
+            provider=self.target.provider,
+            model=self.target.model,
+            occurred_at=call.received_at,
+            hold_usd=self.hold_usd,
+            hold_tokens=self.hold_tokens,
+            windows=call.windows(self.target),
+            timezone=call.snapshot.tenant.timezone,
+            dims=call.ledger_dims(),
+        )
+
+    def within(self, call: Call, balance: Balance) -> "Attempt | None":
+        """The same call with as much output as a budget still affords; None if the client set the limit, or too little is left."""
+        if not self.is_limit_ours:
+            return None
+        limit = affordable_output_tokens(
+            self.rates, balance=balance, input_tokens=self.input_tokens, n=call.facts.n
+        )
+        if limit < LEAST_OUTPUT_TOKENS or limit >= self.max_output_tokens // max(1, call.facts.n):
+            return None
+        return replace(
+            self,
+            exchange=_exchange(call, self.target, limit),
+            max_output_tokens=limit * call.facts.n,
+            hold_usd=hold_for(self.rates, input_tokens=self.input_tokens, max_output_tokens=limit, n=call.facts.n),
+        )
+
+    def to_receipt(self) -> dict[str, Any]:
+        return {
+            "attempt_id": str(self.id),
+            "model": self.target.model,
+            "provider": self.target.provider,
+            "input_tokens_estimate": self.input_tokens,
+            "max_output_tokens": self.max_output_tokens,
+            "hold_usd": f"{self.hold_usd:f}",
+            "hold_tokens": self.hold_tokens,
+        }
+
+
+def plan(call: Call, target: Target, number: int) -> Attempt:
+    """Plan a call to a target. Raises ModelUnpriced, Untranslatable, ContextLengthExceeded."""
+    rates = call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)
+    input_tokens = count_input(call.wire, call.body, target.model) + FRAMING_MARGIN_TOKENS
+    if input_tokens > target.context_window:
+        raise ContextLengthExceeded(
+            f"The request has about {input_tokens} tokens; '{target.model}' takes {target.context_window}.", param="messages"
+        )
+    facts, n = read_route_facts(call.body), call.facts.n
+    has_output = target.model_kind == "chat"
+    limit = output_limit(target, facts=facts, policy=call.policy, input_tokens=input_tokens) if has_output else 0
+    return Attempt(
+        id=UUID(bytes=uuid_utils.uuid7().bytes),
+        number=number,
+        target=target,
+        exchange=_exchange(call, target, limit if has_output else None),
+        rates=rates,
+        input_tokens=input_tokens,
+        max_output_tokens=limit * n,
+        is_limit_ours=has_output and call.facts.max_output_tokens is None,
+        hold_usd=hold_for(rates, input_tokens=input_tokens, max_output_tokens=limit, n=n),
+    )
+
+
+def _exchange(call: Call, target: Target, limit: int | None) -> Exchange:
+    return prepare(
+        call.wire, call.body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=limit
+    )

@@ -1,0 +1,146 @@
+"""Answers from memory: the exact cache, the semantic cache, and what is remembered for them.
+
+Invariant: a cache in trouble is a miss; a hit costs nothing, is told in the ledger with what it saved, and is never
+served across a tenant, a scope or a changed prompt. Only complete answers are remembered.
+"""
+
+from dataclasses import dataclass
+
+from billing import ledger
+from billing.ledger import CacheHit
+from caching import exact, semantic
+from caching.answers import CachedAnswer
+from caching.eligibility import Traits
+from caching.scope import NotComparable, Origin, circle_of, epoch_of
+from llm import ending, hit_value
+from llm.answers import Answer, Outcome, StreamedAnswer, answer_headers, purser_block
+from llm.call import Call
+from llm.wire import stored_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An answer from memory; `state` is `exact` or `semantic`."""
+
+    answer: CachedAnswer
+    state: str
+
+
+async def find_exact(call: Call) -> Hit | None:
+    """The answer to this very request, if it was given before."""
+    why_not = _why_not(call) or ("" if call.policy.cache.exact else "policy") or exact.why_not(call.body)
+    if why_not:
+        call.receipt.note("exact_cache", "bypass", reason=why_not)
+        return None
+    call.exact_key = exact.key(call.body, origin=_origin(call))
+    call.cache_state = "miss"
+    if call.headers.cache == "refresh":
+        call.receipt.note("exact_cache", "refresh")
+        return None
+    answer = await exact.get(call.exact_key)
+    call.receipt.note("exact_cache", "hit" if answer else "miss")
+    return Hit(answer, "exact") if answer else None
+
+
+async def find_similar(call: Call) -> Hit | None:
+    """An answer to a question of the same meaning in the same scope, as far as the tenant's policy goes."""
+    reason = _why_not(call) or ("header" if call.headers.cache == "exact" else "")
+    if reason or not call.wire.is_chat:
+        call.receipt.note("semantic_cache", "bypass", reason=reason or "not_chat")
+        return None
+    facts = call.facts
+    found = await semantic.look_up(
+        call.body,
+        origin=_origin(call),
+        policy=call.policy.cache,
+        traits=Traits(
+            temperature=facts.temperature,
+            n=facts.n,
+            has_tools=facts.has_tools,
+            has_images=facts.has_images,
+            has_audio=facts.has_audio,
+        ),
+    )
+    call.lookup = found
+    call.receipt.note(
+        "semantic_cache", found.outcome, **found.to_receipt(show_questions=call.policy.log_prompts)
+    )
+    if found.outcome != "bypass":
+        call.cache_state = "miss"
+        call.similarity = found.similarity
+    if not found.is_hit or found.answer is None or call.headers.cache == "refresh":
+        return None
+    semantic.mark_hit(found)
+    return Hit(found.answer, "semantic")
+
+
+async def serve(call: Call, hit: Hit) -> Answer | StreamedAnswer:
+    """Answer from memory, whole or told as a stream, and write the hit into the ledger."""
+    call.cache_state = hit.state
+    if hit.state == "exact":
+        call.similarity = 1.0
+    value = hit_value.of(call, hit.answer)
+    call.balances = await ledger.record_hit(
+        CacheHit(
+            request_id=call.request_id,
+            tenant_id=call.principal.tenant_id,
+            key_id=call.principal.key_id,
+            occurred_at=call.received_at,
+            timezone=call.snapshot.tenant.timezone,
+            user=call.user,
+            feature=call.headers.feature,
+            dims=call.ledger_dims(),
+            provider=hit.answer.provider,
+            model=hit.answer.model,
+            cache_state=hit.state,
+            list_cost_usd=value.list_cost_usd,
+            input_tokens=value.input_tokens,
+            output_tokens=value.output_tokens,
+            windows=call.windows(),
+        )
+    )
+    outcome = Outcome(
+        model=hit.answer.model,
+        provider=hit.answer.provider,
+        list_cost_usd=value.list_cost_usd,
+        saving={"gateway_cache": value.list_cost_usd},
+    )
+    block = purser_block(call, outcome)
+    headers = answer_headers(call, outcome)
+    await ending.answered(call, outcome)
+    if call.facts.stream:
+        chunks = call.wire.replay(hit.answer.body, block, wants_usage=call.facts.wants_usage)
+        return StreamedAnswer.of(chunks, headers=headers)
+    return Answer(stored_bytes(call.wire, hit.answer.body, block), headers)
+
+
+async def remember(call: Call, answer: CachedAnswer) -> None:
+    """Keep a complete answer for both caches, and learn from it what the semantic cache would have said."""
+    policy = call.policy.cache
+    if call.exact_key is not None:
+        await exact.put(call.exact_key, answer, ttl_seconds=policy.ttl_seconds)
+    if call.lookup is not None:
+        await semantic.observe(call.lookup, answer.text, policy=policy)
+        await semantic.remember(call.lookup, answer, policy=policy, key_id=call.principal.key_id)
+
+
+def _why_not(call: Call) -> str:
+    """Why no cache may answer or remember this call; empty when they may."""
+    if call.headers.cache == "off":
+        return "header"
+    try:
+        circle_of(call.policy.cache.share, user=call.user, key_id=call.principal.key_id)
+    except NotComparable as reason:
+        return str(reason)
+    return ""
+
+
+def _origin(call: Call) -> Origin:
+    return Origin(
+        tenant_id=call.principal.tenant_id,
+        circle=circle_of(call.policy.cache.share, user=call.user, key_id=call.principal.key_id),
+        endpoint=call.endpoint,
+        route=f"{call.facts.model}/{call.headers.tier}" if call.headers.tier else call.facts.model,
+        prompt_version=call.headers.prompt_version,
+        epoch=epoch_of(call.policy),
+    )

@@ -1,0 +1,34 @@
+"""What a hit saves: the cost of the remembered answer's usage at today's list price.
+
+Invariant: pure. Where today's book has no price for it any more, what it cost when it was new is taken.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from billing.outcomes import ModelUnpriced, UnpricedMeter
+from billing.rating import rate
+from caching.answers import CachedAnswer
+from llm.call import Call
+
+
+@dataclass(frozen=True, slots=True)
+class HitValue:
+    """What was not bought."""
+
+    list_cost_usd: Decimal
+    input_tokens: int
+    output_tokens: int
+
+
+def of(call: Call, answer: CachedAnswer) -> HitValue:
+    """The value of a remembered answer. Its `usage` holds the leaf meters that were billed when it was new."""
+    meters = {name: int(quantity) for name, quantity in answer.usage.items()}
+    try:
+        rates = call.snapshot.prices.rates(answer.provider, answer.model, at=call.received_at)
+        list_cost = rate(meters, rates).cost_usd
+    except (ModelUnpriced, UnpricedMeter):
+        list_cost = answer.list_cost_usd
+    output = sum(quantity for name, quantity in meters.items() if name.startswith("output"))
+    read = sum(quantity for name, quantity in meters.items() if name.startswith(("input", "cache_")))
+    return HitValue(list_cost, read, output)

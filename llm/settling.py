@@ -1,0 +1,151 @@
+"""From what a provider says it used to what the ledger books.
+
+Invariant: the bill comes from the provider's usage; only where none arrived is it counted from what was produced, and
+then the row says `estimated`. Every attempt is settled once, whoever still listens.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+import structlog
+
+from billing import ledger, savings
+from billing.ledger import Settlement
+from billing.outcomes import InvalidUsage, UnpricedMeter
+from billing.rating import Rated, meters_from_usage, rate
+from caching.answers import CachedAnswer
+from llm.answers import Outcome
+from llm.attempt import Attempt
+from llm.baseline import baseline_cost
+from llm.call import Call
+from llm.tokens import count_text
+from llm.wire import Body, StreamMeter
+
+log = structlog.get_logger(__name__)
+
+
+async def capture(call: Call, attempt: Attempt, reply: Body, *, upstream_id: str) -> Outcome:
+    """Settle an attempt that was answered whole."""
+    upstream = attempt.exchange.upstream
+    return await _settle(
+        call,
+        attempt,
+        usage=upstream.usage(reply),
+        context=upstream.usage_context(reply),
+        produced=upstream.answer_text(reply),
+        upstream_id=upstream_id,
+    )
+
+
+async def capture_stream(call: Call, attempt: Attempt, meter: StreamMeter, *, upstream_id: str, reason: str = "") -> Outcome:
+    """Settle an attempt whose answer was streamed, as far as it came."""
+    usage = meter.usage if meter.has_ended else None
+    return await _settle(
+        call,
+        attempt,
+        usage=usage or {},
+        context=attempt.exchange.upstream.usage_context(meter.response()),
+        produced=meter.text(),
+        upstream_id=upstream_id,
+        reason=reason,
+    )
+
+
+async def estimate(call: Call, attempt: Attempt, *, reason: str) -> Outcome:
+    """Settle an attempt that failed after it may have reached the provider: the input is owed, no output came."""
+    return await _settle(call, attempt, usage={}, context={}, produced="", upstream_id="", reason=reason)
+
+
+def to_remember(call: Call, attempt: Attempt, answer: Body, outcome: Outcome) -> CachedAnswer | None:
+    """The answer as the caches keep it; None if it is not complete or must not be kept."""
+    if call.headers.cache == "off" or not (call.exact_key or call.lookup) or not call.wire.is_complete(answer):
+        return None
+    return CachedAnswer(
+        body=answer,
+        endpoint=call.endpoint,
+        model=attempt.target.model,
+        provider=attempt.target.provider,
+        tier=attempt.target.tier,
+        usage=dict(outcome.meters),
+        text=call.wire.answer_text(answer),
+        cost_usd=outcome.cost_usd,
+        list_cost_usd=outcome.own_list_cost_usd,
+        request_id=str(call.request_id),
+    )
+
+
+async def _settle(
+    call: Call,
+    attempt: Attempt,
+    *,
+    usage: dict[str, Any],
+    context: dict[str, Any],
+    produced: str,
+    upstream_id: str,
+    reason: str = "",
+) -> Outcome:
+    meters, source = _meters(attempt, usage, context, produced)
+    rated = _rate(attempt, meters)
+    list_cost, saving = baseline_cost(call, attempt, meters, rated)
+    settlement = Settlement(
+        attempt_id=attempt.id,
+        tenant_id=call.principal.tenant_id,
+        occurred_at=call.received_at,
+        timezone=call.snapshot.tenant.timezone,
+        usage_source=source,
+        reason=reason,
+        rated=rated,
+        meters=meters,
+        list_cost_usd=list_cost,
+        saving=saving,
+        raw_usage=usage or None,
+        upstream_id=upstream_id,
+        reasoning_tokens=0,
+    )
+    call.balances = await ledger.settle(settlement)
+    outcome = Outcome(
+        model=attempt.target.model,
+        provider=attempt.target.provider,
+        cost_usd=rated.cost_usd,
+        list_cost_usd=list_cost,
+        own_list_cost_usd=rated.cost_usd,
+        input_tokens=savings.input_tokens(meters),
+        output_tokens=savings.output_tokens(meters),
+        saving=saving,
+        meters=meters,
+    )
+    call.receipt.attempts.append(
+        {
+            "attempt": attempt.number,
+            "attempt_id": str(attempt.id),
+            "model": attempt.target.model,
+            "provider": attempt.target.provider,
+            "usage_source": source,
+            "reason": reason or None,
+            "meters": meters,
+            "lines": [line.to_receipt() for line in rated.lines],
+            "cost_usd": f"{rated.cost_usd:f}",
+            "upstream_id": upstream_id,
+        }
+    )
+    return outcome
+
+
+def _meters(attempt: Attempt, usage: dict[str, Any], context: dict[str, Any], produced: str) -> tuple[dict[str, int], str]:
+    """The leaf meters to bill and where they come from. A usage block that contradicts itself counts as none."""
+    if usage:
+        try:
+            return meters_from_usage(attempt.exchange.upstream.api, usage, context=context), "provider"
+        except InvalidUsage as error:
+            log.warning("invalid_usage", attempt=str(attempt.id), reason=str(error))
+    counted = {"input": attempt.input_tokens, "output": count_text(produced, attempt.target.model) if produced else 0}
+    return {name: quantity for name, quantity in counted.items() if quantity}, "estimated"
+
+
+def _rate(attempt: Attempt, meters: dict[str, int]) -> Rated:
+    """Rate the meters; a meter without a price is billed at the hold's bound, and told to a person, never at zero."""
+    try:
+        return rate(meters, attempt.rates)
+    except UnpricedMeter as error:
+        log.error("unpriced_meter", attempt=str(attempt.id), model=attempt.target.model, reason=str(error))
+        return Rated.lump(attempt.hold_usd if attempt.hold_usd > Decimal(0) else Decimal(0))

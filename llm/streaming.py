@@ -1,0 +1,117 @@
+"""Streamed answers: the provider's events on their way to the client, and the books when they end.
+
+Invariant: reading the provider and writing to the client are apart, joined by a bounded queue: a slow reader costs
+bounded memory and slows the provider down; a reader that is gone leaves the stream to be read on for a while, so that it
+is billed by the provider's own figures. However a stream ends, its attempt is settled once.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from billing import ledger
+from config import resources
+from llm import cached, ending, metrics, settling
+from llm.answers import Outcome, StreamedAnswer, answer_headers, purser_block
+from llm.attempt import Attempt
+from llm.call import Call
+from llm.providers import client
+from llm.providers.client import ProviderStream
+from llm.providers.outcomes import StreamBroken
+from llm.streams.relay import Relay
+from llm.tokens import count_text
+
+QUEUED_CHUNKS = 32
+DRAIN_SECONDS = 5.0  # how long a stream is read on when its client is gone
+PROGRESS_SECONDS = 1.0
+
+
+async def begin(call: Call, attempt: Attempt) -> StreamedAnswer:
+    """Open the provider's stream; raises a ProviderFailure before the first byte, never after."""
+    with call.receipt.provider_time():
+        stream = await client.open_stream(
+            attempt.target, attempt.exchange.payload(), path=attempt.exchange.path, headers=call.passed_on
+        )
+    call.ttft_ms = round(call.receipt.elapsed_ms())
+    metrics.ATTEMPTS.labels(attempt.target.provider, "answered").inc()
+    metrics.FIRST_TOKEN.labels(attempt.target.model).observe(call.ttft_ms / 1000)
+    headers = answer_headers(call, None) | {"x-purser-model": attempt.target.model}
+    return StreamedAnswer(_Flow(call, attempt, stream).tell(), headers)
+
+
+class _Flow:
+    """One stream between one provider and one client."""
+
+    def __init__(self, call: Call, attempt: Attempt, stream: ProviderStream) -> None:
+        self.call, self.attempt, self.stream = call, attempt, stream
+        self.relay = Relay(attempt.exchange, wants_usage=call.facts.wants_usage)
+        self.queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUED_CHUNKS)
+        self.is_abandoned = False
+        self.reader = resources.background(self._read())
+
+    async def tell(self) -> AsyncGenerator[bytes, None]:
+        """Yield what the client gets. Closing it early leaves the reader to end the stream by itself."""
+        try:
+            while (chunk := await self.queue.get()) is not None:
+                yield chunk
+        finally:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Let the reader go on alone, for a bounded time."""
+        if self.is_abandoned or self.reader.done():
+            return
+        self.is_abandoned = True
+        while not self.queue.empty():
+            self.queue.get_nowait()
+        asyncio.get_running_loop().call_later(DRAIN_SECONDS, self.stream.close)
+
+    async def _read(self) -> None:
+        """Read the provider to its end and settle. Runs as a task of its own; nothing of the client's cancels it."""
+        keeper = resources.background(self._keep_progress())
+        try:
+            with self.call.receipt.provider_time():
+                async for chunk in self.relay.run(self.stream):
+                    await self._put(chunk)
+        except StreamBroken as broken:
+            await self._end_broken(broken)
+        else:
+            await self._end_whole()
+        finally:
+            keeper.cancel()
+            await self._put(None)
+
+    async def _end_whole(self) -> None:
+        call, attempt = self.call, self.attempt
+        outcome = await settling.capture_stream(call, attempt, self.relay.meter, upstream_id=self.stream.request_id)
+        await self._put(self.relay.close(purser_block(call, outcome)))
+        if answer := settling.to_remember(call, attempt, self.relay.answer(), outcome):
+            resources.background(cached.remember(call, answer))
+        await ending.answered(call, outcome)
+
+    async def _end_broken(self, broken: StreamBroken) -> None:
+        """Tell the client with a proper event, and bill what came."""
+        call = self.call
+        reason = "client_gone" if self.is_abandoned else broken.code
+        metrics.ATTEMPTS.labels(self.attempt.target.provider, reason).inc()
+        outcome: Outcome = await settling.capture_stream(
+            call, self.attempt, self.relay.meter, upstream_id=self.stream.request_id, reason=reason
+        )
+        error = {"message": broken.message, "type": broken.type, "code": broken.code, "param": None}
+        await self._put(call.wire.error_event(error, purser_block(call, outcome)))
+        await ending.broken(call, outcome, error_code=reason)
+
+    async def _put(self, chunk: bytes | None) -> None:
+        if not self.is_abandoned:
+            await self.queue.put(chunk)
+
+    async def _keep_progress(self) -> None:
+        """Note every second how far the stream has come, so that a crash is billed from what was produced."""
+        counted_characters = output_tokens = 0
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            text = self.relay.meter.text()
+            output_tokens += count_text(text[counted_characters:], self.attempt.target.model)
+            counted_characters = len(text)
+            await ledger.progress(
+                self.attempt.id, {"input_tokens": self.attempt.input_tokens, "output_tokens": output_tokens}
+            )
