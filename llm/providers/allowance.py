@@ -1,0 +1,180 @@
+"""How much of a provider account's limits is left: in this process, or in Redis for all of them.
+
+Invariant: in no minute more than the limit is let through (a burst of a tenth at once, the rest evenly), and
+both keepers decide alike. A request larger than the burst waits for a full one; those after it pay it off.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from redis.asyncio import Redis
+
+MINUTE_SECONDS: Final = 60.0
+LEASE_SECONDS: Final = 900.0  # a slot of a process that died frees itself
+UNKNOWN_WAIT: Final = -1.0  # until a running call ends
+BURST_SHARE: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Requests and tokens per minute, calls at a time; 0 is no limit."""
+
+    rpm: int = 0
+    tpm: int = 0
+    concurrency: int = 0
+
+    @classmethod
+    def of(cls, limits: Mapping[str, Any]) -> "Limits":
+        return cls(**{name: int(limits.get(name) or 0) for name in ("rpm", "tpm", "concurrency")})
+
+    def __bool__(self) -> bool:
+        return bool(self.rpm or self.tpm or self.concurrency)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """A rate as its burst and the seconds that pay for one unit."""
+
+    burst: float
+    interval: float
+
+    @classmethod
+    def of(cls, per_minute: int) -> "Pace":
+        burst = max(1, per_minute // BURST_SHARE)
+        return cls(burst, MINUTE_SECONDS / max(1, per_minute - burst) if per_minute else 0.0)
+
+    def wait(self, paid_until: float, *, cost: float, now: float) -> float:
+        """Seconds until a request of this cost may go; not above 0 means now."""
+        return max(paid_until, now) - now + (min(cost, self.burst) - self.burst) * self.interval
+
+    def spend(self, paid_until: float, *, cost: float, now: float) -> float:
+        return max(paid_until, now) + cost * self.interval
+
+
+class Keeper(Protocol):
+    """Keeps an account's allowance."""
+
+    async def take(self, account: str, limits: Limits, *, lease: str, tokens: int) -> float:
+        """Take a request's share and return 0, or take nothing and return the seconds to wait."""
+        ...
+
+    async def give_back(self, account: str, limits: Limits, *, lease: str, tokens: int) -> None:
+        """End a call; `tokens` more (or, negative, fewer) than were taken."""
+        ...
+
+    async def pause(self, account: str, *, seconds: float) -> None:
+        """Let nothing through for a while: the provider said so."""
+        ...
+
+
+@dataclass(slots=True)
+class _Account:
+    requests_paid_until: float = 0.0
+    tokens_paid_until: float = 0.0
+    paused_until: float = 0.0
+    leases: dict[str, float] = field(default_factory=dict)
+
+
+class ProcessKeeper:
+    """Keeps it in this process."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._accounts: dict[str, _Account] = {}
+
+    async def take(self, account: str, limits: Limits, *, lease: str, tokens: int) -> float:
+        now = self._clock()
+        kept = self._accounts.setdefault(account, _Account())
+        requests, units = Pace.of(limits.rpm), Pace.of(limits.tpm)
+        kept.leases = {name: until for name, until in kept.leases.items() if until > now}
+        wait = max(
+            kept.paused_until - now,
+            requests.wait(kept.requests_paid_until, cost=1, now=now) if limits.rpm else 0.0,
+            units.wait(kept.tokens_paid_until, cost=tokens, now=now) if limits.tpm else 0.0,
+        )
+        if wait > 0:
+            return wait
+        if limits.concurrency and len(kept.leases) >= limits.concurrency:
+            return UNKNOWN_WAIT
+        kept.requests_paid_until = requests.spend(kept.requests_paid_until, cost=1, now=now)
+        kept.tokens_paid_until = units.spend(kept.tokens_paid_until, cost=tokens, now=now)
+        kept.leases[lease] = now + LEASE_SECONDS
+        return 0.0
+
+    async def give_back(self, account: str, limits: Limits, *, lease: str, tokens: int) -> None:
+        kept = self._accounts.setdefault(account, _Account())
+        if kept.leases.pop(lease, None) is not None:
+            kept.tokens_paid_until += tokens * Pace.of(limits.tpm).interval
+
+    async def pause(self, account: str, *, seconds: float) -> None:
+        kept = self._accounts.setdefault(account, _Account())
+        kept.paused_until = max(kept.paused_until, self._clock() + seconds)
+
+
+_TAKE: Final = """
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1000000
+local lease, tokens, lease_seconds = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local concurrency = tonumber(ARGV[4])
+local kept = redis.call('HMGET', KEYS[1], 'requests', 'tokens', 'paused')
+local function paid(value) return math.max(tonumber(value or 0) or 0, now) end
+local function wait(value, cost, burst, interval)
+    if interval <= 0 then return 0 end
+    return paid(value) - now + (math.min(cost, burst) - burst) * interval
+end
+local request_burst, request_interval = tonumber(ARGV[5]), tonumber(ARGV[6])
+local token_burst, token_interval = tonumber(ARGV[7]), tonumber(ARGV[8])
+local longest = math.max((tonumber(kept[3] or 0) or 0) - now,
+    wait(kept[1], 1, request_burst, request_interval), wait(kept[2], tokens, token_burst, token_interval))
+if longest > 0 then return tostring(longest) end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%.6f', now))
+if concurrency > 0 and redis.call('ZCARD', KEYS[2]) >= concurrency then return '-1' end
+redis.call('ZADD', KEYS[2], string.format('%.6f', now + lease_seconds), lease)
+redis.call('EXPIRE', KEYS[2], math.ceil(lease_seconds))
+redis.call('HSET', KEYS[1], 'requests', string.format('%.6f', paid(kept[1]) + request_interval),
+    'tokens', string.format('%.6f', paid(kept[2]) + tokens * token_interval))
+redis.call('EXPIRE', KEYS[1], math.ceil(lease_seconds))
+return '0'
+"""
+_GIVE_BACK: Final = """
+local was_taken_here = redis.call('ZREM', KEYS[2], ARGV[1]) == 1
+if was_taken_here and redis.call('HEXISTS', KEYS[1], 'tokens') == 1 then
+    redis.call('HINCRBYFLOAT', KEYS[1], 'tokens', string.format('%.6f', tonumber(ARGV[2])))
+end
+"""
+_PAUSE: Final = """
+local clock = redis.call('TIME')
+local until_time = clock[1] + clock[2] / 1000000 + tonumber(ARGV[1])
+if until_time > (tonumber(redis.call('HGET', KEYS[1], 'paused') or 0) or 0) then
+    redis.call('HSET', KEYS[1], 'paused', string.format('%.6f', until_time))
+    redis.call('EXPIRE', KEYS[1], 3600)
+end
+"""
+
+
+class RedisKeeper:
+    """Keeps it in Redis, by Redis's clock: one round trip and one decision for all processes."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._take = redis.register_script(_TAKE)
+        self._give_back = redis.register_script(_GIVE_BACK)
+        self._pause = redis.register_script(_PAUSE)
+
+    async def take(self, account: str, limits: Limits, *, lease: str, tokens: int) -> float:
+        requests, units = Pace.of(limits.rpm), Pace.of(limits.tpm)
+        paces = (requests.burst, requests.interval, units.burst, units.interval)
+        arguments: list[str | float] = [lease, tokens, LEASE_SECONDS, limits.concurrency, *paces]
+        return float(await self._take(keys=_keys(account), args=arguments))
+
+    async def give_back(self, account: str, limits: Limits, *, lease: str, tokens: int) -> None:
+        seconds = tokens * Pace.of(limits.tpm).interval
+        await self._give_back(keys=_keys(account), args=[lease, seconds])
+
+    async def pause(self, account: str, *, seconds: float) -> None:
+        await self._pause(keys=_keys(account)[:1], args=[seconds])
+
+
+def _keys(account: str) -> list[str]:
+    return [f"purser:provider:{{{account}}}", f"purser:provider:{{{account}}}:running"]

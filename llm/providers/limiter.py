@@ -1,0 +1,149 @@
+"""A queue in front of each provider account, so that bursts wait their turn instead of failing.
+
+Invariant: what goes out stays within the account's limits, for all processes together while Redis answers,
+per process while it does not; a caller waits in turn and at most as long as it is ready to.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import uuid4
+
+import structlog
+from redis.exceptions import RedisError
+
+from config import resources
+from llm.catalog import Target
+from llm.providers.allowance import Keeper, Limits, ProcessKeeper, RedisKeeper
+from llm.providers.outcomes import ProviderUnavailable
+
+PATIENCE_SECONDS = 30.0
+POLL_SECONDS = 0.05
+ANSWER_SECONDS = 0.25
+REDIS_AWAY_SECONDS = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class ProviderSlot:
+    """A call's place at its provider. Hand it to `release` when the call is over; twice does no harm."""
+
+    account: str
+    limits: Limits
+    lease: str
+    tokens: int
+    waited_seconds: float
+    is_released: bool = False
+
+
+class ProviderLimiter:
+    """The queues of one process. Use the module's `limiter`; tests make their own."""
+
+    def __init__(self, *, shared: Callable[[], Keeper] | None = None) -> None:
+        self._local = ProcessKeeper()
+        self._shared_of = shared or _redis_keeper
+        self._away_until = 0.0
+        self._queues: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._freed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    async def acquire(
+        self, target: Target, *, tokens: int, patience_seconds: float = PATIENCE_SECONDS
+    ) -> ProviderSlot:
+        """Wait for a call's turn, or raise ProviderUnavailable when it does not come in time.
+
+        No I/O when the account has no limits. `tokens` is an estimate; `release` corrects it.
+        """
+        limits = Limits.of(target.limits)
+        slot = ProviderSlot(target.provider, limits, uuid4().hex, tokens, 0.0)
+        if not limits:
+            return slot
+        began = time.monotonic()
+        wait = 0.0
+        try:
+            async with asyncio.timeout(patience_seconds), self._queues[slot.account]:
+                while wait := await self._take(slot):
+                    if wait > patience_seconds - (time.monotonic() - began):
+                        raise TimeoutError
+                    await self._until(slot.account, wait)
+        except TimeoutError:
+            raise ProviderUnavailable(
+                f"{target.provider} is at the limits of its account; the wait is too long.",
+                retryable=False,
+                retry_after=max(1.0, wait),
+                sent=False,
+            ) from None
+        slot.waited_seconds = time.monotonic() - began
+        return slot
+
+    async def release(self, slot: ProviderSlot, *, tokens: int | None = None) -> None:
+        """End a call that took `tokens` in all. Never raises for want of Redis."""
+        if slot.is_released or not slot.limits:
+            return
+        slot.is_released = True
+        more = 0 if tokens is None else tokens - slot.tokens
+        await self._both(
+            lambda keeper: keeper.give_back(slot.account, slot.limits, lease=slot.lease, tokens=more)
+        )
+        self._freed[slot.account].set()
+
+    async def pause(self, target: Target, *, seconds: float) -> None:
+        """The provider limits us and says until when: nobody goes before that."""
+        if Limits.of(target.limits):
+            await self._both(lambda keeper: keeper.pause(target.provider, seconds=seconds))
+
+    async def _take(self, slot: ProviderSlot) -> float:
+        if time.monotonic() >= self._away_until:
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    return await self._take_from(self._shared_of(), slot)
+            except (RedisError, OSError, TimeoutError) as error:
+                self._lose_redis(error)
+        return await self._take_from(self._local, slot)
+
+    @staticmethod
+    async def _take_from(keeper: Keeper, slot: ProviderSlot) -> float:
+        return await keeper.take(slot.account, slot.limits, lease=slot.lease, tokens=slot.tokens)
+
+    async def _both(self, operation: Callable[[Keeper], Awaitable[None]]) -> None:
+        """Tell both keepers: a slot may have been taken from either."""
+        await operation(self._local)
+        if time.monotonic() < self._away_until:
+            return
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await operation(self._shared_of())
+        except (RedisError, OSError, TimeoutError) as error:
+            self._lose_redis(error)
+
+    async def _until(self, account: str, wait: float) -> None:
+        """Sleep for a known time; for an unknown one until a call of ours ends, and a moment for others'."""
+        if wait > 0:
+            await asyncio.sleep(wait)
+            return
+        freed = self._freed[account]
+        freed.clear()
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await freed.wait()
+        except TimeoutError:
+            pass
+
+    def _lose_redis(self, error: Exception) -> None:
+        self._away_until = time.monotonic() + REDIS_AWAY_SECONDS
+        log.warning("provider_limits_per_process", error=str(error) or type(error).__name__)
+
+
+_keeper: tuple[object, RedisKeeper] | None = None
+
+
+def _redis_keeper() -> RedisKeeper:
+    global _keeper
+    if _keeper is None or _keeper[0] is not resources.redis:
+        _keeper = (resources.redis, RedisKeeper(resources.redis))
+    return _keeper[1]
+
+
+limiter = ProviderLimiter()

@@ -1,0 +1,155 @@
+"""A deployment that keeps failing is left alone, and found again when it is well."""
+
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from llm.catalog import Target
+from llm.providers.breaker import Breaker, BreakerPolicy, State
+from llm.providers.health import Health
+from llm.providers.outcomes import ProviderError, ProviderRejected, ProviderUnavailable
+
+POLICY = BreakerPolicy(failures=3, open_seconds=10, longest_open_seconds=40, probe_seconds=30)
+TARGET = Target(model="m", provider="p", kind="openai", base_url="", api_key="", upstream="m")
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def health(clock: Clock) -> Health:
+    return Health(policy=POLICY, clock=clock)
+
+
+def fail(health: Health, error: Exception | None = None) -> None:
+    error = error or ProviderError("no")
+    with pytest.raises(type(error)), health.watch(TARGET):
+        raise error
+
+
+def open_it(health: Health) -> None:
+    for _ in range(POLICY.failures):
+        fail(health)
+
+
+def test_it_works(health: Health, clock: Clock) -> None:
+    open_it(health)
+    assert not health.is_well(TARGET)
+    with pytest.raises(ProviderUnavailable) as caught, health.watch(TARGET):
+        pass
+    assert caught.value.retry_after == 10
+    assert not caught.value.sent
+    clock.now += 10
+    with health.watch(TARGET):
+        pass
+    assert health.is_well(TARGET)
+    assert health.states() == {}
+
+
+def test_one_success_forgets_the_failures(health: Health) -> None:
+    for _ in range(10):
+        fail(health)
+        fail(health)
+        with health.watch(TARGET):
+            pass
+    assert health.is_well(TARGET)
+
+
+def test_only_one_probe_goes_at_a_time(health: Health, clock: Clock) -> None:
+    open_it(health)
+    clock.now += 10
+    with health.watch(TARGET):
+        assert not health.is_well(TARGET)
+        with pytest.raises(ProviderUnavailable), health.watch(TARGET):
+            pass
+    assert health.is_well(TARGET)
+
+
+def test_each_failed_probe_doubles_the_rest(health: Health, clock: Clock) -> None:
+    open_it(health)
+    for rest in (10, 20, 40, 40):
+        clock.now += rest - 0.001
+        assert not health.is_well(TARGET)
+        clock.now += 0.001
+        fail(health)
+
+
+def test_a_probe_that_never_ends_is_given_up(health: Health, clock: Clock) -> None:
+    open_it(health)
+    clock.now += 10
+    watch = health.watch(TARGET)
+    watch.__enter__()
+    clock.now += POLICY.probe_seconds
+    assert health.is_well(TARGET)
+
+
+def test_a_cancelled_probe_makes_room_for_another(health: Health, clock: Clock) -> None:
+    open_it(health)
+    clock.now += 10
+    with pytest.raises(KeyboardInterrupt), health.watch(TARGET):
+        raise KeyboardInterrupt
+    assert health.is_well(TARGET)
+    assert health.states()[("p", "m")] is State.OPEN
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ProviderRejected("bad field", status=400, code="invalid_request"),
+        ProviderUnavailable("slow down", upstream_status=429),
+        ValueError("ours"),
+    ],
+)
+def test_faults_that_are_not_the_deployments_do_not_count(health: Health, error: Exception) -> None:
+    for _ in range(10):
+        fail(health, error)
+    assert health.is_well(TARGET)
+
+
+def test_a_stream_that_breaks_later_counts(health: Health) -> None:
+    for _ in range(POLICY.failures):
+        health.failed(TARGET)
+    assert not health.is_well(TARGET)
+
+
+class AnyHistory(RuleBasedStateMachine):
+    """Whatever happens in whatever order, an open breaker rests and comes back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.breaker = Breaker()
+
+    @rule(seconds=st.floats(0, 100))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def call(self) -> None:
+        if self.breaker.permits(self.now):
+            self.breaker = self.breaker.begun(self.now, POLICY)
+            assert self.breaker.state is not State.OPEN
+
+    @rule(end=st.sampled_from(["succeeded", "failed", "abandoned"]))
+    def a_call_ends(self, end: str) -> None:
+        arguments: dict[str, tuple[Any, ...]] = {"failed": (self.now, POLICY), "abandoned": (self.now,)}
+        self.breaker = getattr(self.breaker, end)(*arguments.get(end, ()))
+
+    @invariant()
+    def it_always_comes_back(self) -> None:
+        assert self.breaker.permits(self.now + POLICY.longest_open_seconds)
+        assert self.breaker.state is not State.CLOSED or self.breaker.failures < POLICY.failures
+
+
+TestAnyHistory = AnyHistory.TestCase

@@ -1,0 +1,171 @@
+"""Bursts wait their turn at the provider's door, and no minute lets more through than the account may."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from llm.catalog import Target
+from llm.providers.allowance import Limits, ProcessKeeper, RedisKeeper
+from llm.providers.limiter import ProviderLimiter
+from llm.providers.outcomes import ProviderUnavailable
+
+
+def target(**limits: int) -> Target:
+    name = uuid4().hex
+    return Target(
+        model="m", provider=name, kind="openai", base_url="", api_key="", upstream="m", limits=limits
+    )
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[Redis]:
+    client = Redis.from_url(os.environ["REDIS_URL"])
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture(params=["redis", "process"])
+def keeper(request: pytest.FixtureRequest, redis: Redis) -> RedisKeeper | ProcessKeeper:
+    return RedisKeeper(redis) if request.param == "redis" else ProcessKeeper()
+
+
+@pytest.fixture
+def limiter(keeper: Any) -> ProviderLimiter:
+    return ProviderLimiter(shared=lambda: keeper)
+
+
+async def test_it_works(limiter: ProviderLimiter) -> None:
+    account = target(rpm=1000, tpm=100_000, concurrency=5)
+    slot = await limiter.acquire(account, tokens=100)
+    await limiter.release(slot, tokens=50)
+    await limiter.release(slot, tokens=50)
+
+
+async def test_an_account_without_limits_costs_nothing() -> None:
+    limiter = ProviderLimiter(shared=lambda: pytest.fail("asked for nothing"))
+    await limiter.release(await limiter.acquire(target(), tokens=1))
+
+
+async def test_both_keepers_decide_alike(keeper: Any) -> None:
+    account, limits = uuid4().hex, Limits(rpm=60, tpm=6000)
+    waits = [await keeper.take(account, limits, lease=str(n), tokens=10) for n in range(7)]
+    assert waits[:6] == [0.0] * 6
+    assert waits[6] == pytest.approx(60 / 54, abs=0.2)
+    account = uuid4().hex
+    assert await keeper.take(account, limits, lease="a", tokens=3000) == 0.0
+    after_large = await keeper.take(account, limits, lease="b", tokens=600)
+    assert after_large == pytest.approx(3000 / 5400 * 60, abs=0.2)
+    await keeper.give_back(account, limits, lease="a", tokens=-3000)
+    assert await keeper.take(account, limits, lease="b", tokens=600) == 0.0
+
+
+async def test_slots_at_one_time(keeper: Any) -> None:
+    account, limits = uuid4().hex, Limits(concurrency=2)
+    taken = [await keeper.take(account, limits, lease=str(n), tokens=1) for n in range(3)]
+    assert taken == [0.0, 0.0, -1.0]
+    await keeper.give_back(account, limits, lease="0", tokens=0)
+    assert await keeper.take(account, limits, lease="2", tokens=1) == 0.0
+
+
+async def test_a_pause_holds_everyone(keeper: Any) -> None:
+    account, limits = uuid4().hex, Limits(rpm=600)
+    await keeper.pause(account, seconds=5)
+    await keeper.pause(account, seconds=1)
+    assert await keeper.take(account, limits, lease="a", tokens=1) == pytest.approx(5, abs=0.2)
+
+
+async def test_a_burst_queues_and_all_of_it_gets_through(limiter: ProviderLimiter) -> None:
+    account = target(concurrency=3)
+    running = most = 0
+
+    async def one() -> None:
+        nonlocal running, most
+        slot = await limiter.acquire(account, tokens=1)
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.005)
+        running -= 1
+        await limiter.release(slot)
+
+    await asyncio.gather(*(one() for _ in range(30)))
+    assert most == 3
+
+
+async def test_callers_are_served_in_turn(limiter: ProviderLimiter) -> None:
+    account = target(concurrency=1)
+    served: list[int] = []
+
+    async def one(number: int) -> None:
+        slot = await limiter.acquire(account, tokens=1)
+        served.append(number)
+        await limiter.release(slot)
+
+    await asyncio.gather(*(one(number) for number in range(10)))
+    assert served == list(range(10))
+
+
+async def test_a_wait_that_is_too_long_is_refused_at_once_and_names_the_time(
+    limiter: ProviderLimiter,
+) -> None:
+    account = target(rpm=1)
+    await limiter.acquire(account, tokens=1)
+    with pytest.raises(ProviderUnavailable) as caught:
+        await limiter.acquire(account, tokens=1, patience_seconds=20)
+    assert 55 < caught.value.retry_after <= 60
+    assert not caught.value.sent
+
+
+async def test_patience_ends_while_all_slots_are_taken(limiter: ProviderLimiter) -> None:
+    account = target(concurrency=1)
+    await limiter.acquire(account, tokens=1)
+    with pytest.raises(ProviderUnavailable):
+        await limiter.acquire(account, tokens=1, patience_seconds=0.1)
+
+
+async def test_without_redis_each_process_counts_for_itself() -> None:
+    away = Redis.from_url("redis://127.0.0.1:9/0")
+    limiter = ProviderLimiter(shared=lambda: RedisKeeper(away))
+    account = target(concurrency=1)
+    slot = await limiter.acquire(account, tokens=1)
+    with pytest.raises(ProviderUnavailable):
+        await limiter.acquire(account, tokens=1, patience_seconds=0.1)
+    await limiter.release(slot)
+    await limiter.release(await limiter.acquire(account, tokens=1))
+    await away.aclose()
+
+
+async def test_two_processes_share_one_account(redis: Redis) -> None:
+    one, other = (ProviderLimiter(shared=lambda: RedisKeeper(redis)) for _ in range(2))
+    account = target(concurrency=1)
+    slot = await one.acquire(account, tokens=1)
+    with pytest.raises(ProviderUnavailable):
+        await other.acquire(account, tokens=1, patience_seconds=0.1)
+    await one.release(slot)
+    await other.release(await other.acquire(account, tokens=1))
+
+
+@given(
+    st.integers(1, 40),
+    st.lists(st.tuples(st.floats(0, 20), st.integers(1, 400)), max_size=60),
+)
+def test_no_minute_lets_more_than_the_limit_through(rpm: int, asked: list[tuple[float, int]]) -> None:
+    now = 0.0
+    keeper = ProcessKeeper(clock=lambda: now)
+    limits = Limits(rpm=rpm, tpm=1000)
+    through: list[tuple[float, int]] = []
+    for number, (pause, tokens) in enumerate(asked):
+        now += pause
+        if asyncio.run(keeper.take("a", limits, lease=str(number), tokens=tokens)) == 0.0:
+            through.append((now, tokens))
+    for began, _ in through:
+        minute = [tokens for at, tokens in through if began <= at < began + 59.999]
+        assert len(minute) <= rpm
+        # a request larger than the burst of 100 may overdraw once, by what it is larger
+        assert sum(minute) <= 1000 + max(0, max(minute) - 100)
