@@ -1,4 +1,4 @@
-"""One real sandbox process for the folder; each test has a key of its own, so that it sees its own calls only."""
+"""One real sandbox process for the folder; each test has a key of its own and sees its own calls only."""
 
 import json
 import subprocess
