@@ -9,6 +9,7 @@ behind `holds.py` and `ledger.py` only.
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from django.utils.timezone import now
 
 from billing.models.fields import AmountField, UnitPriceField
@@ -107,8 +108,11 @@ class Attempt(models.Model):
 
 
 class UsageRecord(models.Model):
-    """A row of the ledger. The table's key is (id, occurred_at), as partitions demand; ids alone are unique too,
-    and Django's admin takes no composite key."""
+    """A row of the ledger.
+
+    The table's key is (id, occurred_at), as partitions demand; ids alone are unique too (UUIDs), and
+    Django's admin takes no composite key.
+    """
 
     class Kind(models.TextChoices):
         USAGE = "usage", "usage"
@@ -208,12 +212,15 @@ class UsageLine(models.Model):
 
 
 class RollupDirty(models.Model):
-    """A tenant's day whose rollup is out of date. Only inserted and deleted: settling never waits for a rollup."""
+    """A tenant's day (UTC) whose rollup is out of date.
+
+    Rows are only inserted and deleted, never locked or updated: settling must not wait for a rollup.
+    """
 
     tenant = models.ForeignKey(
         Tenant, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
     )
-    day = models.DateField(help_text="in the tenant's time zone")
+    day = models.DateField(help_text="in UTC")
 
     class Meta:
         verbose_name_plural = "rollups due"
@@ -223,35 +230,34 @@ class RollupDirty(models.Model):
 
 
 class UsageDaily(models.Model):
-    """A day of the ledger, summed per dimension. Can be dropped and rebuilt at any time."""
+    """A day of the ledger (UTC), summed per dimension. Can be dropped and rebuilt at any time."""
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+", db_index=False)
-    day = models.DateField(help_text="in the tenant's time zone")
-    user_id = models.TextField(default="", blank=True)
+    day = models.DateField(help_text="in UTC, as the providers' own cost reports")
+    user_id = models.TextField(db_default="", blank=True)
     key_id = models.BigIntegerField(null=True)
-    feature = models.TextField(default="", blank=True)
-    project = models.TextField(default="", blank=True)
-    cost_center = models.TextField(default="", blank=True)
-    endpoint = models.TextField(default="", blank=True)
-    provider = models.TextField(default="", blank=True)
-    model = models.TextField(default="", blank=True)
-    tier = models.TextField(default="", blank=True)
-    processing = models.TextField(default="", blank=True)
-    usage_source = models.TextField(default="", blank=True)
-    requests = models.BigIntegerField(default=0)
-    cache_hits = models.BigIntegerField(default=0)
-    input_tokens = models.BigIntegerField(default=0)
-    cache_read_tokens = models.BigIntegerField(default=0)
-    cache_write_tokens = models.BigIntegerField(default=0)
-    output_tokens = models.BigIntegerField(default=0)
-    reasoning_tokens = models.BigIntegerField(default=0)
-    saved_input_tokens = models.BigIntegerField(default=0)
-    saved_output_tokens = models.BigIntegerField(default=0)
-    list_cost = AmountField(default=0)
-    provider_cost = AmountField(default=0)
-    contracted_cost = AmountField(default=0)
-    billed_cost = AmountField(default=0)
-    refreshed_at = models.DateTimeField(default=now)
+    feature = models.TextField(db_default="", blank=True)
+    project = models.TextField(db_default="", blank=True)
+    cost_center = models.TextField(db_default="", blank=True)
+    endpoint = models.TextField(db_default="", blank=True)
+    provider = models.TextField(db_default="", blank=True)
+    model = models.TextField(db_default="", blank=True)
+    tier = models.TextField(db_default="", blank=True)
+    processing = models.TextField(db_default="", blank=True)
+    cache_state = models.TextField(db_default="", blank=True)
+    usage_source = models.TextField(db_default="", blank=True)
+    requests = models.BigIntegerField(db_default=0)
+    input_tokens = models.BigIntegerField(db_default=0)
+    cache_read_tokens = models.BigIntegerField(db_default=0)
+    cache_write_tokens = models.BigIntegerField(db_default=0)
+    output_tokens = models.BigIntegerField(db_default=0)
+    saved_input_tokens = models.BigIntegerField(db_default=0)
+    saved_output_tokens = models.BigIntegerField(db_default=0)
+    list_cost = AmountField(db_default=0)
+    provider_cost = AmountField(db_default=0)
+    contracted_cost = AmountField(db_default=0)
+    billed_cost = AmountField(db_default=0)
+    refreshed_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         ordering = ("-day",)

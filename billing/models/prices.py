@@ -82,7 +82,8 @@ class PriceRow(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.provider}/{self.model} {self.meter} {self.processing}: {self.unit_price} USD per {self.per}"
+        sku = f"{self.provider}/{self.model} {self.meter} {self.processing}"
+        return f"{sku}: {self.unit_price} USD per {self.per}"
 
 
 class PriceProposal(models.Model):

@@ -170,9 +170,34 @@ ALTER TABLE billing_attempt SET (fillfactor = 80);
 -- At any instant one live row prices a meter. Equality in a GiST constraint without the btree_gist extension, which
 -- not every server has: the identity as a range of one text.
 CREATE TYPE billing_textrange AS RANGE (subtype = text, collation = "C");
-CREATE FUNCTION billing_price_identity(p billing_pricerow) RETURNS billing_textrange
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT billing_textrange(i, i, '[]') FROM (SELECT concat_ws(
-        E'\x1f', p.book, coalesce(p.tenant_id, 0), p.provider, p.model, p.meter, p.service_tier, p.processing, p.region,
-        p.above_input_tokens) AS i) AS identity
+CREATE FUNCTION billing_price_identity(
+    book text, tenant bigint, provider text, model text, meter text, service_tier text, processing text, region text,
+    above_input_tokens bigint
+) RETURNS billing_textrange LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT public.billing_textrange(i.identity, i.identity, '[]') FROM (SELECT
+        book || E'\x1f' || coalesce(tenant, 0)::text || E'\x1f' || provider || E'\x1f' || model || E'\x1f' || meter || E'\x1f'
+        || service_tier || E'\x1f' || processing || E'\x1f' || region || E'\x1f' || above_input_tokens::text AS identity) AS i
 $$;
+ALTER TABLE billing_pricerow ADD CONSTRAINT price_one_at_a_time EXCLUDE USING gist (
+    billing_price_identity(
+        book, tenant_id, provider, model, meter, service_tier, processing, region, above_input_tokens) WITH &&,
+    tstzrange(valid_from, valid_to) WITH &&
+) WHERE (superseded_at IS NULL);
+
+CREATE FUNCTION billing_price_immutable() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    IF TG_OP <> 'UPDATE' OR OLD.superseded_at IS NOT NULL OR NEW.superseded_at IS NULL
+        OR to_jsonb(NEW) - 'superseded_at' <> to_jsonb(OLD) - 'superseded_at' THEN
+        RAISE EXCEPTION 'a price row is immutable: supersede it and insert another'
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing_pricerow
+    FOR EACH ROW EXECUTE FUNCTION billing_price_immutable();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing_pricerow EXECUTE FUNCTION billing_refuse_change();
+
+-- ---------------------------------------------------------------- periods
+-- A moment belongs to one period of a tenant, also when its time zone changes.
+ALTER TABLE billing_billingperiod ADD CONSTRAINT period_no_overlap EXCLUDE USING gist (
+    int8range(tenant_id, tenant_id, '[]') WITH &&, tstzrange(starts_at, ends_at) WITH &&);

@@ -1,0 +1,566 @@
+-- Money moves here and nowhere else: each function is one call and one transaction for a whole group of requests.
+-- They run as the owner, because purser_app may not write a table of money, and a group holds calls of several tenants;
+-- every row names its own. Locks are taken in one order (attempts by id, windows by id, periods by id), so that groups
+-- cannot deadlock. The planner is told to use indexes: its plans are kept from the day the tables were empty.
+
+-- ---------------------------------------------------------------- windows and periods
+-- The state of windows as it is now. The limit is read here, with the raises that count at this moment, never copied.
+CREATE FUNCTION billing_window_states(p_windows bigint[])
+RETURNS TABLE (window_id bigint, limit_amount numeric, spent numeric, held numeric, is_hard boolean)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+    SELECT w.id, b.limit_amount + coalesce(r.extra, 0), w.spent, w.held, b.mode = 'hard' AND b.is_active
+    FROM billing_budgetwindow w
+    JOIN billing_budget b ON b.id = w.budget_id
+    LEFT JOIN LATERAL (
+        SELECT sum(extra_amount) AS extra FROM billing_budgetraise
+        WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true
+    WHERE w.id = ANY (p_windows)
+    ORDER BY w.id
+$$;
+
+-- The same in words, for people and headers. Amounts are text: JSON numbers are not exact.
+CREATE FUNCTION billing_describe_windows(p_windows bigint[]) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_array(
+        s.window_id, b.id, b.scope, w.subject, b.unit, b.period, b.mode,
+        s.limit_amount::text, s.spent::text, s.held::text, w.ends_at)), '[]')
+    FROM billing_window_states(p_windows) s
+    JOIN billing_budgetwindow w ON w.id = s.window_id
+    JOIN billing_budget b ON b.id = w.budget_id
+$$;
+
+-- The balances of windows that may not be there yet, of one tenant.
+CREATE FUNCTION billing_balances(p_tenant bigint, p_budgets bigint[], p_subjects text[], p_starts timestamptz[])
+RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_array(
+        b.id, (b.limit_amount + coalesce(r.extra, 0))::text, coalesce(w.spent, 0)::text, coalesce(w.held, 0)::text, b.mode)
+        ORDER BY asked.position), '[]')
+    FROM unnest(p_budgets, p_subjects, p_starts) WITH ORDINALITY AS asked (budget_id, subject, starts_at, position)
+    JOIN billing_budget b ON b.id = asked.budget_id AND b.tenant_id = p_tenant
+    LEFT JOIN billing_budgetwindow w
+        ON w.budget_id = b.id AND w.subject = asked.subject AND w.starts_at = asked.starts_at
+    LEFT JOIN LATERAL (
+        SELECT sum(extra_amount) AS extra FROM billing_budgetraise
+        WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true
+$$;
+
+-- Makes the windows that are not there; returns the ids in the order asked, NULL where there is no such budget.
+CREATE FUNCTION billing_ensure_windows(
+    p_budgets bigint[], p_subjects text[], p_starts timestamptz[], p_ends timestamptz[]
+) RETURNS bigint[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    INSERT INTO billing_budgetwindow (budget_id, tenant_id, subject, starts_at, ends_at, unit, held, spent, overrun)
+    SELECT b.id, b.tenant_id, u.subject, u.starts_at, u.ends_at, b.unit, 0, 0, 0
+    FROM unnest(p_budgets, p_subjects, p_starts, p_ends) AS u (budget_id, subject, starts_at, ends_at)
+    JOIN billing_budget b ON b.id = u.budget_id
+    ORDER BY b.id, u.subject, u.starts_at
+    ON CONFLICT (budget_id, subject, starts_at) DO NOTHING;
+    RETURN (
+        SELECT array_agg(w.id ORDER BY u.position)
+        FROM unnest(p_budgets, p_subjects, p_starts) WITH ORDINALITY AS u (budget_id, subject, starts_at, position)
+        LEFT JOIN billing_budgetwindow w
+            ON w.budget_id = u.budget_id AND w.subject = u.subject AND w.starts_at = u.starts_at);
+END $$;
+
+-- The period of a tenant that contains a moment, made if it is not there: a month in the tenant's time zone. After a
+-- change of the zone the first month begins where the last one ended, so that no moment has two periods or none.
+CREATE FUNCTION billing_period_at(p_tenant bigint, p_at timestamptz) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    found_id bigint;
+    zone text;
+    month timestamp;
+    starts timestamptz;
+    ends timestamptz;
+BEGIN
+    LOOP
+        SELECT id INTO found_id FROM billing_billingperiod
+        WHERE tenant_id = p_tenant AND starts_at <= p_at AND ends_at > p_at;
+        IF FOUND THEN
+            RETURN found_id;
+        END IF;
+        SELECT timezone INTO STRICT zone FROM tenants_tenant WHERE id = p_tenant;
+        month := date_trunc('month', p_at AT TIME ZONE zone);
+        IF EXISTS (SELECT FROM billing_billingperiod
+                   WHERE tenant_id = p_tenant AND label = to_char(month, 'YYYY-MM') AND ends_at <= p_at) THEN
+            month := month + interval '1 month';
+        END IF;
+        starts := month AT TIME ZONE zone;
+        ends := (month + interval '1 month') AT TIME ZONE zone;
+        SELECT greatest(least(starts, p_at), max(ends_at)) INTO starts FROM billing_billingperiod
+        WHERE tenant_id = p_tenant AND ends_at <= p_at;
+        SELECT least(ends, min(starts_at)) INTO ends FROM billing_billingperiod
+        WHERE tenant_id = p_tenant AND starts_at > p_at;
+        INSERT INTO billing_billingperiod (tenant_id, label, starts_at, ends_at, status, digest)
+        VALUES (p_tenant, to_char(month, 'YYYY-MM'), starts, ends, 'open', '')
+        ON CONFLICT DO NOTHING;
+    END LOOP;
+END $$;
+
+-- Where a row of a closed period goes: the tenant's first period after it that is open.
+CREATE FUNCTION billing_open_period_after(p_tenant bigint, p_at timestamptz) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM billing_period_at(p_tenant, now());
+    RETURN (SELECT id FROM billing_billingperiod WHERE tenant_id = p_tenant AND status = 'open' AND starts_at > p_at
+            ORDER BY starts_at LIMIT 1);
+END $$;
+
+-- ---------------------------------------------------------------- admission
+-- Admits a group, in order, each as a whole: an attempt enters all its windows or none. p_windows is every window of the
+-- group once, ascending; attempt p_hold_attempts[i] (counted from 1) wants p_hold_amounts[i] of p_windows[p_hold_windows[i]],
+-- the attempts ascending. p_is_retry: some may be in already, from a try whose answer was lost.
+-- outcomes: 0 admitted, -1 in already, k > 0 refused by p_windows[k], the one of those too small that is the fullest.
+CREATE FUNCTION billing_admit(
+    p_attempts jsonb, p_windows bigint[], p_hold_attempts int[], p_hold_windows int[], p_hold_amounts numeric[],
+    p_is_retry boolean, OUT outcomes int[], OUT windows jsonb
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    size int := jsonb_array_length(p_attempts);
+    hold_count int := cardinality(p_hold_attempts);
+    limits numeric[];
+    used numeric[];
+    hards boolean[];
+    wanted numeric[];
+    inserted uuid[];
+    hold int := 1;
+    first_hold int;
+    k int;
+    fullness numeric;
+    worst numeric;
+BEGIN
+    outcomes := array_fill(0, ARRAY[size]);
+    IF p_is_retry THEN
+        SELECT array_agg(CASE WHEN a.id IS NULL THEN 0 ELSE -1 END ORDER BY n.position) INTO outcomes
+        FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position)
+        LEFT JOIN billing_attempt a ON a.id = (n.attempt ->> 'id')::uuid;
+    END IF;
+    IF hold_count > 0 THEN
+        PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (p_windows) ORDER BY id FOR UPDATE;
+        -- a statement of its own: it sees what those committed for whom we waited
+        SELECT array_agg(s.limit_amount), array_agg(s.spent + s.held), array_agg(s.is_hard)
+        INTO limits, used, hards FROM billing_window_states(p_windows) s;
+        IF cardinality(limits) IS DISTINCT FROM cardinality(p_windows) THEN
+            RAISE EXCEPTION 'unknown budget window' USING ERRCODE = 'no_data_found';
+        END IF;
+        -- the usual case: everybody fits, and one sum shows it
+        SELECT array_agg(w.wanted ORDER BY w.hold_window) INTO wanted FROM (
+            SELECT h.hold_window, sum(h.amount) FILTER (WHERE outcomes[h.attempt] = 0) AS wanted
+            FROM unnest(p_hold_attempts, p_hold_windows, p_hold_amounts) AS h (attempt, hold_window, amount)
+            GROUP BY h.hold_window) w;
+        IF EXISTS (SELECT FROM unnest(limits, used, hards, wanted) AS w (most, used, is_hard, wanted)
+                   WHERE w.is_hard AND w.used + w.wanted > w.most) THEN
+            FOR i IN 1..size LOOP
+                first_hold := hold;
+                worst := NULL;
+                WHILE hold <= hold_count AND p_hold_attempts[hold] = i LOOP
+                    k := p_hold_windows[hold];
+                    IF hards[k] AND used[k] + p_hold_amounts[hold] > limits[k] AND outcomes[i] >= 0 THEN
+                        fullness := CASE WHEN limits[k] > 0 THEN used[k] / limits[k] ELSE 'Infinity' END;
+                        IF worst IS NULL OR fullness > worst THEN
+                            worst := fullness;
+                            outcomes[i] := k;
+                        END IF;
+                    END IF;
+                    hold := hold + 1;
+                END LOOP;
+                IF outcomes[i] = 0 THEN
+                    FOR h IN first_hold..hold - 1 LOOP
+                        used[p_hold_windows[h]] := used[p_hold_windows[h]] + p_hold_amounts[h];
+                    END LOOP;
+                END IF;
+            END LOOP;
+        END IF;
+    END IF;
+
+    WITH made AS (
+        INSERT INTO billing_attempt (
+            id, tenant_id, request_id, attempt_no, key_id, user_id, feature, provider, model, processing, occurred_at,
+            hold_usd, hold_tokens, window_ids, hold_amounts, state, sent_at, expires_at, void_reason, dims)
+        SELECT n.id, n.tenant_id, n.request_id, n.attempt_no, n.key_id, n.user_id, n.feature, n.provider, n.model,
+               n.processing, n.occurred_at, n.hold_usd, n.hold_tokens, n.window_ids::bigint[], n.hold_amounts::numeric[],
+               n.state, CASE WHEN n.state = 'sent' THEN now() END, n.expires_at, '', n.dims
+        FROM ROWS FROM (jsonb_to_recordset(p_attempts) AS (
+                id uuid, tenant_id bigint, request_id uuid, attempt_no smallint, key_id bigint, user_id text, feature text,
+                provider text, model text, processing text, occurred_at timestamptz, hold_usd numeric, hold_tokens bigint,
+                window_ids text, hold_amounts text, state text, expires_at timestamptz, dims jsonb)) WITH ORDINALITY
+            AS n (id, tenant_id, request_id, attempt_no, key_id, user_id, feature, provider, model, processing, occurred_at,
+                  hold_usd, hold_tokens, window_ids, hold_amounts, state, expires_at, dims, position)
+        WHERE outcomes[n.position] = 0
+        ORDER BY n.id
+        ON CONFLICT DO NOTHING
+        RETURNING id)
+    SELECT array_agg(id) INTO inserted FROM made;
+    -- who conflicted is in already, with the holds of the first time
+    IF coalesce(cardinality(inserted), 0) <> cardinality(array_positions(outcomes, 0)) THEN
+        SELECT array_agg(CASE WHEN outcomes[n.position] = 0 AND NOT (n.attempt ->> 'id')::uuid = ANY (coalesce(inserted, '{}'))
+                         THEN -1 ELSE outcomes[n.position] END ORDER BY n.position) INTO outcomes
+        FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position);
+    END IF;
+    UPDATE billing_budgetwindow w SET held = w.held + h.amount
+    FROM (SELECT p_windows[h.hold_window] AS id, sum(h.amount) AS amount
+          FROM unnest(p_hold_attempts, p_hold_windows, p_hold_amounts) AS h (attempt, hold_window, amount)
+          WHERE outcomes[h.attempt] = 0 GROUP BY 1) h
+    WHERE w.id = h.id;
+    windows := billing_describe_windows(p_windows);
+END $$;
+
+-- ---------------------------------------------------------------- settlement
+-- Settles a group; idempotent by attempt. Attempt p_ids[i] ended as p_states[i] (captured or estimated) for p_usd[i] and
+-- p_tokens[i]; p_records[i] says the rest of its ledger row, and p_lines holds the lines of all. Who, what and when are
+-- copied from the attempt. No attempt stands in p_ids twice.
+-- outcomes: settled | corrected (it had been estimated, now its usage is known) | known (it had ended) | unknown.
+CREATE FUNCTION billing_settle(
+    p_ids uuid[], p_states text[], p_usd numeric[], p_tokens bigint[], p_records jsonb, p_lines jsonb,
+    OUT outcomes text[], OUT attempt_windows jsonb, OUT windows jsonb
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    seen text[];
+    periods bigint[];
+    corrections uuid[];
+    window_ids bigint[];
+    before numeric[];
+BEGIN
+    PERFORM 1 FROM billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
+    SELECT array_agg(a.state ORDER BY s.position),
+           jsonb_agg(coalesce(to_jsonb(a.window_ids), '[]') ORDER BY s.position),
+           array_agg(CASE WHEN a.state IN ('held', 'sent', 'voided') THEN 'settled'
+                          WHEN a.state = 'estimated' AND s.state = 'captured' THEN 'corrected'
+                          WHEN a.id IS NULL THEN 'unknown' ELSE 'known' END ORDER BY s.position)
+    INTO seen, attempt_windows, outcomes
+    FROM unnest(p_ids, p_states) WITH ORDINALITY AS s (id, state, position)
+    LEFT JOIN billing_attempt a ON a.id = s.id;
+
+    SELECT array_agg(DISTINCT w.id ORDER BY w.id) INTO window_ids
+    FROM billing_attempt a CROSS JOIN LATERAL unnest(a.window_ids) AS w (id) WHERE a.id = ANY (p_ids);
+    PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (window_ids) ORDER BY id FOR UPDATE;
+    SELECT array_agg(w.spent ORDER BY w.id) INTO before FROM billing_budgetwindow w WHERE w.id = ANY (window_ids);
+
+    -- what each window gets back and pays; of an estimate, the difference
+    UPDATE billing_budgetwindow w
+    SET held = w.held - m.held, spent = w.spent + m.spent, overrun = w.overrun + m.overrun
+    FROM (
+        SELECT h.id, sum(CASE WHEN seen[s.position] IN ('held', 'sent') THEN h.amount ELSE 0 END) AS held,
+               sum(u.actual) AS spent, sum(greatest(u.actual - h.amount, 0)) FILTER (WHERE old.usd IS NULL) AS overrun
+        FROM unnest(p_ids, p_usd, p_tokens) WITH ORDINALITY AS s (id, usd, tokens, position)
+        JOIN billing_attempt a ON a.id = s.id
+        LEFT JOIN LATERAL (
+            SELECT sum(r.billed_cost) AS usd,
+                   sum(r.input_tokens + r.cache_read_tokens + r.cache_write_tokens + r.output_tokens) AS tokens
+            FROM billing_usagerecord r
+            WHERE outcomes[s.position] = 'corrected' AND r.attempt_id = a.id AND r.occurred_at = a.occurred_at) old ON true
+        CROSS JOIN LATERAL unnest(a.window_ids, a.hold_amounts) AS h (id, amount)
+        JOIN billing_budgetwindow hw ON hw.id = h.id
+        CROSS JOIN LATERAL (SELECT CASE hw.unit
+            WHEN 'usd' THEN s.usd - coalesce(old.usd, 0)
+            WHEN 'tokens' THEN s.tokens - coalesce(old.tokens, 0)
+            ELSE CASE WHEN old.usd IS NULL THEN 1 ELSE 0 END END AS actual) u
+        WHERE outcomes[s.position] IN ('settled', 'corrected')
+        GROUP BY h.id) m
+    WHERE w.id = m.id;
+
+    -- the period of each, made where it is not there; of a closed one, the open one that takes its corrections
+    SELECT array_agg(CASE WHEN outcomes[s.position] IN ('settled', 'corrected') THEN
+                         coalesce((SELECT p.id FROM billing_billingperiod p
+                                   WHERE p.tenant_id = a.tenant_id AND p.starts_at <= a.occurred_at AND p.ends_at > a.occurred_at),
+                                  billing_period_at(a.tenant_id, a.occurred_at)) END ORDER BY s.position)
+    INTO periods
+    FROM unnest(p_ids) WITH ORDINALITY AS s (id, position) LEFT JOIN billing_attempt a ON a.id = s.id;
+    PERFORM 1 FROM billing_billingperiod WHERE id = ANY (periods) ORDER BY id FOR SHARE;
+    IF EXISTS (SELECT FROM billing_billingperiod WHERE id = ANY (periods) AND status <> 'open') THEN
+        SELECT array_agg(CASE WHEN p.status = 'open' OR p.id IS NULL THEN p.id
+                              ELSE billing_open_period_after(p.tenant_id, p.starts_at) END ORDER BY s.position)
+        INTO periods
+        FROM unnest(periods) WITH ORDINALITY AS s (id, position) LEFT JOIN billing_billingperiod p ON p.id = s.id;
+        PERFORM 1 FROM billing_billingperiod WHERE id = ANY (periods) ORDER BY id FOR SHARE;
+    END IF;
+
+    INSERT INTO billing_usagerecord (
+        id, occurred_at, recorded_at, tenant_id, period_id, attempt_id, seq, kind, usage_source, charge_class, corrects_id, reason,
+        request_id, user_id, key_id, feature, project, cost_center, tags, endpoint, provider, model, model_asked, tier,
+        cache_state, service_tier, processing, region, upstream_id, raw_usage,
+        input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
+        list_cost, provider_cost, contracted_cost, billed_cost, saving, price_status)
+    SELECT a.id, a.occurred_at, clock_timestamp(), a.tenant_id, p.id, a.id, 0, 'usage', s.usage_source,
+           CASE WHEN p.starts_at > a.occurred_at THEN 'Correction' ELSE '' END, NULL, s.reason,
+           a.request_id, a.user_id, a.key_id, a.feature, a.dims ->> 'project', a.dims ->> 'cost_center', a.dims -> 'tags',
+           a.dims ->> 'endpoint', a.provider, a.model, a.dims ->> 'model_asked', a.dims ->> 'tier', a.dims ->> 'cache_state',
+           s.service_tier, s.processing, s.region, s.upstream_id, s.raw_usage,
+           s.input_tokens, s.cache_read_tokens, s.cache_write_tokens, s.output_tokens, s.reasoning_tokens,
+           s.list_cost, s.provider_cost, s.contracted_cost, s.usd, s.saving, s.price_status
+    FROM ROWS FROM (unnest(p_ids, p_usd), jsonb_to_recordset(p_records) AS (
+            usage_source text, reason text, service_tier text, processing text, region text, upstream_id text, raw_usage jsonb,
+            input_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint, output_tokens bigint,
+            reasoning_tokens bigint, list_cost numeric, provider_cost numeric, contracted_cost numeric, saving jsonb,
+            price_status text)) WITH ORDINALITY
+        AS s (id, usd, usage_source, reason, service_tier, processing, region, upstream_id, raw_usage, input_tokens,
+              cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, list_cost, provider_cost,
+              contracted_cost, saving, price_status, position)
+    JOIN billing_attempt a ON a.id = s.id
+    JOIN billing_billingperiod p ON p.id = periods[s.position]
+    WHERE outcomes[s.position] = 'settled';
+
+    INSERT INTO billing_usageline (
+        record_id, line_no, occurred_at, tenant_id, meter, quantity, per, price_id, unit_price,
+        list_cost, provider_cost, contracted_cost, billed_cost)
+    SELECT a.id, l.line_no, a.occurred_at, a.tenant_id, l.meter, l.quantity, l.per, l.price_id, l.unit_price,
+           l.list_cost, l.provider_cost, l.contracted_cost, l.billed_cost
+    FROM jsonb_to_recordset(p_lines) AS l (
+        n int, line_no smallint, meter text, quantity bigint, per integer, price_id bigint, unit_price numeric,
+        list_cost numeric, provider_cost numeric, contracted_cost numeric, billed_cost numeric)
+    JOIN billing_attempt a ON a.id = p_ids[l.n]
+    WHERE outcomes[l.n] = 'settled';
+
+    IF 'corrected' = ANY (outcomes) THEN
+        PERFORM billing_correct_estimates(p_ids, outcomes, periods, p_usd, p_records, p_lines);
+    END IF;
+
+    UPDATE billing_attempt a SET state = s.state, settled_at = now()
+    FROM unnest(p_ids, p_states) WITH ORDINALITY AS s (id, state, position)
+    WHERE a.id = s.id AND outcomes[s.position] IN ('settled', 'corrected');
+
+    INSERT INTO billing_rollupdirty (tenant_id, day)
+    SELECT DISTINCT a.tenant_id, (a.occurred_at AT TIME ZONE 'UTC')::date
+    FROM unnest(p_ids) WITH ORDINALITY AS s (id, position) JOIN billing_attempt a ON a.id = s.id
+    WHERE outcomes[s.position] IN ('settled', 'corrected');
+
+    PERFORM billing_alert_budgets(window_ids, before);
+    PERFORM billing_alert_requests(p_ids, outcomes, p_usd, p_records);
+    windows := billing_describe_windows(window_ids);
+END $$;
+
+-- The difference between an estimate and the usage that came later: a row of its own, with the estimate's lines taken
+-- back and the true ones put in their place.
+CREATE FUNCTION billing_correct_estimates(
+    p_ids uuid[], p_outcomes text[], p_periods bigint[], p_usd numeric[], p_records jsonb, p_lines jsonb
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    n int;
+    fresh jsonb;
+    attempt billing_attempt;
+    estimate billing_usagerecord;
+    correction_id uuid;
+BEGIN
+    FOREACH n IN ARRAY array_positions(p_outcomes, 'corrected') LOOP
+        fresh := p_records -> (n - 1);
+        SELECT * INTO STRICT attempt FROM billing_attempt WHERE id = p_ids[n];
+        SELECT * INTO STRICT estimate FROM billing_usagerecord WHERE id = attempt.id AND occurred_at = attempt.occurred_at;
+        correction_id := gen_random_uuid();
+        INSERT INTO billing_usagerecord (
+            id, occurred_at, tenant_id, period_id, attempt_id, seq, kind, usage_source, charge_class, corrects_id, reason,
+            request_id, user_id, key_id, feature, project, cost_center, tags, endpoint, provider, model, model_asked, tier,
+            cache_state, service_tier, processing, region, upstream_id, raw_usage,
+            input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
+            list_cost, provider_cost, contracted_cost, billed_cost, saving, price_status)
+        SELECT correction_id, e.occurred_at, e.tenant_id, p.id, e.attempt_id, 1, 'correction', f.usage_source,
+               CASE WHEN p.starts_at > e.occurred_at THEN 'Correction' ELSE '' END, e.id, 'usage that came after an estimate',
+               e.request_id, e.user_id, e.key_id, e.feature, e.project, e.cost_center, e.tags, e.endpoint, e.provider, e.model,
+               e.model_asked, e.tier, e.cache_state, f.service_tier, f.processing, f.region, f.upstream_id, f.raw_usage,
+               f.input_tokens - e.input_tokens, f.cache_read_tokens - e.cache_read_tokens,
+               f.cache_write_tokens - e.cache_write_tokens, f.output_tokens - e.output_tokens,
+               f.reasoning_tokens - e.reasoning_tokens, f.list_cost - e.list_cost, f.provider_cost - e.provider_cost,
+               f.contracted_cost - e.contracted_cost, p_usd[n] - e.billed_cost,
+               (SELECT coalesce(jsonb_object_agg(coalesce(new.key, old.key),
+                        (coalesce(new.value, '0')::numeric - coalesce(old.value, '0')::numeric)::text), '{}')
+                FROM jsonb_each_text(f.saving) new FULL JOIN jsonb_each_text(e.saving) old ON old.key = new.key),
+               f.price_status
+        FROM (SELECT estimate.*) e, jsonb_populate_record(NULL::billing_usagerecord, fresh) f, billing_billingperiod p
+        WHERE p.id = p_periods[n];
+
+        INSERT INTO billing_usageline (
+            record_id, line_no, occurred_at, tenant_id, meter, quantity, per, price_id, unit_price,
+            list_cost, provider_cost, contracted_cost, billed_cost)
+        SELECT correction_id, row_number() OVER (ORDER BY both_lines.step, both_lines.line_no), attempt.occurred_at,
+               attempt.tenant_id, meter, quantity, per, price_id, unit_price,
+               list_cost, provider_cost, contracted_cost, billed_cost
+        FROM (
+            SELECT 0 AS step, line_no, meter, -quantity AS quantity, per, price_id, unit_price, -list_cost AS list_cost,
+                   -provider_cost AS provider_cost, -contracted_cost AS contracted_cost, -billed_cost AS billed_cost
+            FROM billing_usageline WHERE record_id = estimate.id AND occurred_at = estimate.occurred_at
+            UNION ALL
+            SELECT 1, l.line_no, l.meter, l.quantity, l.per, l.price_id, l.unit_price, l.list_cost, l.provider_cost,
+                   l.contracted_cost, l.billed_cost
+            FROM jsonb_to_recordset(p_lines) AS l (
+                n int, line_no smallint, meter text, quantity bigint, per integer, price_id bigint, unit_price numeric,
+                list_cost numeric, provider_cost numeric, contracted_cost numeric, billed_cost numeric)
+            WHERE l.n = billing_correct_estimates.n) both_lines;
+    END LOOP;
+END $$;
+
+-- Gives the holds of a group back. outcomes: voided | known | unknown.
+CREATE FUNCTION billing_void(
+    p_ids uuid[], p_reasons text[], OUT outcomes text[], OUT attempt_windows jsonb, OUT windows jsonb
+) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    window_ids bigint[];
+BEGIN
+    PERFORM 1 FROM billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
+    SELECT array_agg(CASE WHEN a.state IN ('held', 'sent') THEN 'voided'
+                          WHEN a.id IS NULL THEN 'unknown' ELSE 'known' END ORDER BY s.position),
+           jsonb_agg(coalesce(to_jsonb(a.window_ids), '[]') ORDER BY s.position)
+    INTO outcomes, attempt_windows
+    FROM unnest(p_ids) WITH ORDINALITY AS s (id, position) LEFT JOIN billing_attempt a ON a.id = s.id;
+    SELECT array_agg(DISTINCT w.id ORDER BY w.id) INTO window_ids
+    FROM billing_attempt a CROSS JOIN LATERAL unnest(a.window_ids) AS w (id) WHERE a.id = ANY (p_ids);
+    PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (window_ids) ORDER BY id FOR UPDATE;
+    UPDATE billing_budgetwindow w SET held = w.held - m.amount
+    FROM (
+        SELECT h.id, sum(h.amount) AS amount
+        FROM unnest(p_ids) WITH ORDINALITY AS s (id, position)
+        JOIN billing_attempt a ON a.id = s.id
+        CROSS JOIN LATERAL unnest(a.window_ids, a.hold_amounts) AS h (id, amount)
+        WHERE outcomes[s.position] = 'voided' GROUP BY h.id) m
+    WHERE w.id = m.id;
+    UPDATE billing_attempt a SET state = 'voided', settled_at = now(), void_reason = s.reason
+    FROM unnest(p_ids, p_reasons) WITH ORDINALITY AS s (id, reason, position)
+    WHERE a.id = s.id AND outcomes[s.position] = 'voided';
+    windows := billing_describe_windows(window_ids);
+END $$;
+
+-- Rows of answers from our caches: no attempt, no hold; what they saved. Idempotent by id.
+CREATE FUNCTION billing_record_hits(p_records jsonb, p_windows bigint[]) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    periods bigint[];
+BEGIN
+    SELECT array_agg(coalesce(
+        (SELECT p.id FROM billing_billingperiod p
+         WHERE p.tenant_id = r.tenant_id AND p.starts_at <= r.occurred_at AND p.ends_at > r.occurred_at AND p.status = 'open'),
+        billing_open_period_after(r.tenant_id, '-infinity')) ORDER BY r.position)
+    INTO periods
+    FROM ROWS FROM (jsonb_to_recordset(p_records) AS (tenant_id bigint, occurred_at timestamptz)) WITH ORDINALITY
+        AS r (tenant_id, occurred_at, position);
+    INSERT INTO billing_usagerecord (
+        id, occurred_at, recorded_at, tenant_id, period_id, kind, usage_source, charge_class, request_id, user_id, key_id, feature,
+        project, cost_center, tags, endpoint, provider, model, model_asked, tier, cache_state,
+        saved_input_tokens, saved_output_tokens, list_cost, contracted_cost, billed_cost, saving)
+    SELECT r.id, r.occurred_at, clock_timestamp(), r.tenant_id, p.id, 'usage', 'gateway_cache',
+           CASE WHEN r.occurred_at >= p.starts_at AND r.occurred_at < p.ends_at THEN '' ELSE 'Correction' END,
+           r.request_id, r.user_id, r.key_id, r.feature, r.project, r.cost_center, r.tags, r.endpoint, r.provider, r.model,
+           r.model_asked, r.tier, r.cache_state, r.saved_input_tokens, r.saved_output_tokens, r.list_cost, 0, 0, r.saving
+    FROM ROWS FROM (jsonb_to_recordset(p_records) AS (
+            id uuid, occurred_at timestamptz, tenant_id bigint, request_id uuid, user_id text, key_id bigint, feature text,
+            project text, cost_center text, tags jsonb, endpoint text, provider text, model text, model_asked text, tier text,
+            cache_state text, saved_input_tokens bigint, saved_output_tokens bigint, list_cost numeric, saving jsonb))
+        WITH ORDINALITY AS r (
+            id, occurred_at, tenant_id, request_id, user_id, key_id, feature, project, cost_center, tags, endpoint, provider,
+            model, model_asked, tier, cache_state, saved_input_tokens, saved_output_tokens, list_cost, saving, position)
+    JOIN billing_billingperiod p ON p.id = periods[r.position]
+    ON CONFLICT DO NOTHING;
+    INSERT INTO billing_rollupdirty (tenant_id, day)
+    SELECT DISTINCT r.tenant_id, (r.occurred_at AT TIME ZONE 'UTC')::date
+    FROM jsonb_to_recordset(p_records) AS r (tenant_id bigint, occurred_at timestamptz);
+    RETURN billing_describe_windows(p_windows);
+END $$;
+
+-- How far streams have come, so that a crash is billed from what was produced; and that they live, so that nobody reaps
+-- them. Not worth waiting for the disk: a lost step costs an estimate a second of precision.
+CREATE FUNCTION billing_progress(p_ids uuid[], p_progress text[], p_expires timestamptz) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    PERFORM 1 FROM billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
+    UPDATE billing_attempt a SET progress = u.progress::jsonb, expires_at = greatest(a.expires_at, p_expires)
+    FROM unnest(p_ids, p_progress) AS u (id, progress) WHERE a.id = u.id AND a.state = 'sent';
+END $$;
+
+-- Held attempts (batch lines) go out now. Returns how many did.
+CREATE FUNCTION billing_mark_sent(p_ids uuid[], p_expires timestamptz) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    sent integer;
+BEGIN
+    PERFORM 1 FROM billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
+    UPDATE billing_attempt SET state = 'sent', sent_at = now(), expires_at = p_expires
+    WHERE id = ANY (p_ids) AND state = 'held';
+    GET DIAGNOSTICS sent = ROW_COUNT;
+    RETURN sent;
+END $$;
+
+-- ---------------------------------------------------------------- alerts
+-- Budgets whose spent share has passed a threshold: of the budget itself, or of a tenant's rule for all its budgets. Once
+-- for a window and a limit: a raised limit makes it news again.
+CREATE FUNCTION billing_alert_budgets(p_windows bigint[], p_before numeric[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+    INSERT INTO billing_alertevent (
+        tenant_id, rule_id, budget_id, metric, subject_key, window_key, value, threshold, message, fired_at)
+    SELECT w.tenant_id, t.rule_id, b.id, 'budget_percent',
+           concat_ws(':', b.id, w.subject, trim_scale(s.limit_amount)),
+           CASE b.period WHEN 'total' THEN 'total' ELSE to_char(w.starts_at AT TIME ZONE tenant.timezone, 'YYYY-MM-DD') END,
+           trunc(w.spent * 100 / s.limit_amount, 2), t.threshold,
+           format('The %s budget%s of %s %s %s is used to %s %%: %s %s spent', replace(b.scope, '_', ' '),
+                  CASE WHEN w.subject = '' THEN '' ELSE format(' (%s)', w.subject) END, trim_scale(s.limit_amount), u.name,
+                  CASE b.period WHEN 'total' THEN 'in total' ELSE 'per ' || b.period END,
+                  trunc(w.spent * 100 / s.limit_amount, 1), trim_scale(round(w.spent, 6)), u.name),
+           clock_timestamp()
+    FROM unnest(p_windows, p_before) AS changed (id, before)
+    JOIN billing_window_states(p_windows) s ON s.window_id = changed.id AND s.spent > changed.before AND s.limit_amount > 0
+    JOIN billing_budgetwindow w ON w.id = changed.id
+    JOIN billing_budget b ON b.id = w.budget_id
+    JOIN tenants_tenant tenant ON tenant.id = w.tenant_id
+    CROSS JOIN LATERAL (SELECT CASE b.unit WHEN 'usd' THEN 'USD' ELSE b.unit END AS name) u
+    CROSS JOIN LATERAL (
+        SELECT r.threshold, r.id AS rule_id FROM billing_alertrule r
+        WHERE r.tenant_id = w.tenant_id AND r.metric = 'budget_percent' AND r.is_active
+        UNION ALL
+        SELECT percent::numeric, NULL FROM jsonb_array_elements_text(b.alert_at) AS percent
+        WHERE NOT EXISTS (
+            SELECT FROM billing_alertrule r WHERE r.tenant_id = w.tenant_id AND r.metric = 'budget_percent' AND r.is_active
+                AND r.threshold = percent::numeric)) t
+    WHERE s.spent * 100 >= t.threshold * s.limit_amount
+      AND NOT EXISTS (
+        SELECT FROM billing_alertevent e
+        WHERE e.tenant_id = w.tenant_id AND e.metric = 'budget_percent' AND e.threshold = t.threshold
+          AND e.subject_key = concat_ws(':', b.id, w.subject, trim_scale(s.limit_amount))
+          AND e.window_key = CASE b.period WHEN 'total' THEN 'total'
+                             ELSE to_char(w.starts_at AT TIME ZONE tenant.timezone, 'YYYY-MM-DD') END)
+    ORDER BY 1, 5, 8
+    ON CONFLICT DO NOTHING
+$$;
+
+-- Requests that cost more than their tenant wants to be told of (0.50 USD where no rule says otherwise), and those whose
+-- usage has no price and was billed at its hold.
+CREATE FUNCTION billing_alert_requests(p_ids uuid[], p_outcomes text[], p_usd numeric[], p_records jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    INSERT INTO billing_alertevent (tenant_id, rule_id, metric, subject_key, window_key, value, threshold, message, fired_at)
+    SELECT a.tenant_id, t.rule_id, 'request_cost', a.request_id, '', s.usd, t.threshold,
+           format('One request to %s cost %s USD (user %s, feature %s, request %s)', a.model, trim_scale(s.usd),
+                  coalesce(nullif(a.user_id, ''), 'not named'), coalesce(nullif(a.feature, ''), 'not named'), a.request_id),
+           clock_timestamp()
+    FROM unnest(p_ids, p_outcomes, p_usd) AS s (id, outcome, usd)
+    JOIN billing_attempt a ON a.id = s.id
+    CROSS JOIN LATERAL (
+        SELECT r.threshold, r.id AS rule_id FROM billing_alertrule r
+        WHERE r.tenant_id = a.tenant_id AND r.metric = 'request_cost' AND r.is_active
+        UNION ALL
+        SELECT 0.50, NULL WHERE NOT EXISTS (
+            SELECT FROM billing_alertrule r WHERE r.tenant_id = a.tenant_id AND r.metric = 'request_cost')) t
+    WHERE s.outcome IN ('settled', 'corrected') AND s.usd > t.threshold
+    ORDER BY 1, 4, 7
+    ON CONFLICT DO NOTHING;
+
+    IF p_records @> '[{"price_status": "unpriced"}]' THEN
+        INSERT INTO billing_alertevent (tenant_id, rule_id, metric, subject_key, window_key, value, threshold, message, fired_at)
+        SELECT DISTINCT ON (a.tenant_id, a.provider, a.model, day.label)
+               a.tenant_id, r.id, 'unpriced_usage', a.provider || '/' || a.model, day.label, s.usd, 0,
+               format('Usage of %s/%s has no price: %s. It was billed at its hold, first in request %s',
+                      a.provider, a.model, p_records -> (s.position - 1)::int ->> 'reason', a.request_id),
+               clock_timestamp()
+        FROM unnest(p_ids, p_outcomes, p_usd) WITH ORDINALITY AS s (id, outcome, usd, position)
+        JOIN billing_attempt a ON a.id = s.id
+        CROSS JOIN LATERAL (SELECT to_char(a.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS label) day
+        LEFT JOIN LATERAL (
+            SELECT id FROM billing_alertrule WHERE tenant_id = a.tenant_id AND metric = 'unpriced_usage' AND is_active
+            LIMIT 1) r ON true
+        WHERE s.outcome = 'settled' AND p_records -> (s.position - 1)::int ->> 'price_status' = 'unpriced'
+        ORDER BY a.tenant_id, a.provider, a.model, day.label, a.id
+        ON CONFLICT DO NOTHING;
+    END IF;
+END $$;
