@@ -30,6 +30,7 @@ def apply_provider(spec: ProviderSpec, *, path: Path, writer: Writer) -> None:
         name=spec.name,
         path=path,
         secrets=("api_key",),
+        checked=("base_url",),  # Django's check of an URL knows no host without a dot, such as a container's
         words={"is_active": "active"},
     )
 

@@ -44,11 +44,13 @@ class Writer:
         path: Path,
         words: Mapping[str, str] | None = None,
         secrets: Collection[str] = (),
+        checked: Collection[str] = (),
     ) -> Row:
         """Bring a row, new or stored, to these values, by the model's field names.
 
         Of a stored row only the fields `written` in the file change; `words` gives the file's word for a
-        field where it has another one. Values of `secrets` are not shown.
+        field where it has another one. Values of `secrets` are not shown; fields that were `checked` before
+        are spared the model's own validation.
         """
         words = words or {}
         is_new = row.pk is None
@@ -67,7 +69,7 @@ class Writer:
             setattr(row, field, values[field])
         if differing:
             with self.refusals(path, words=words):
-                row.full_clean()
+                row.full_clean(exclude=checked)
                 record_author(row, acting_user=self.acting_user, reason=self.reason)
                 row.save(update_fields=None if is_new else differing)
         action: Action = "created" if is_new else "updated" if differing else "unchanged"

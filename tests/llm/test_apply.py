@@ -230,6 +230,11 @@ def test_an_old_file_does_not_bring_back_a_rotated_or_revoked_secret() -> None:
         apply()
 
 
+def test_a_provider_may_be_a_container_of_the_same_network() -> None:
+    apply(FILE.replace("https://api.openai.example/v1", "http://vllm:8000/v1"))
+    assert Provider.objects.get(name="openai-of-file").base_url == "http://vllm:8000/v1"
+
+
 def test_history_names_who_applied_the_file() -> None:
     alice = User.objects.create_user("alice-of-apply")
     apply(acting_user=alice)
