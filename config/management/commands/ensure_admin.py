@@ -1,10 +1,11 @@
-"""`manage.py ensure_admin NAME`: an operator who may do everything, with the password from PURSER_ADMIN_PASSWORD."""
+"""`manage.py ensure_admin NAME`: an operator who may do everything; PURSER_ADMIN_PASSWORD[_FILE] is the password."""
 
-import os
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from config import environment
 
 
 class Command(BaseCommand):
@@ -14,7 +15,7 @@ class Command(BaseCommand):
         parser.add_argument("username")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        password = os.environ.get("PURSER_ADMIN_PASSWORD", "")
+        password = environment.text("PURSER_ADMIN_PASSWORD")
         if not password:
             raise CommandError("Set PURSER_ADMIN_PASSWORD.")
         user, created = get_user_model().objects.get_or_create(
