@@ -1,7 +1,7 @@
 """Celery: the application, and the schedule of beat in code.
 
-Invariant: tasks take ids, are idempotent, and call one domain function; a broker that loses everything loses no
-work, because what is due is found in PostgreSQL.
+Invariant: tasks take ids, are idempotent, and call one domain function; a broker that loses everything loses
+no work, because what is due is found in PostgreSQL.
 """
 
 import os
@@ -11,7 +11,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 from celery import Celery
 from celery.schedules import crontab
-from celery.signals import setup_logging, worker_process_init
+from celery.signals import setup_logging, worker_process_init, worker_ready
 from django.conf import settings
 
 app = Celery("purser")
@@ -31,7 +31,10 @@ app.conf.update(
         "deliver-alerts": {"task": "billing.tasks.deliver_alerts", "schedule": timedelta(seconds=5)},
         "rebuild-rollups": {"task": "billing.tasks.rebuild_rollups", "schedule": timedelta(seconds=60)},
         "import-prices": {"task": "billing.tasks.import_prices", "schedule": crontab(hour="3", minute="17")},
-        "ensure-partitions": {"task": "billing.tasks.ensure_partitions", "schedule": crontab(hour="2", minute="5")},
+        "ensure-partitions": {
+            "task": "billing.tasks.ensure_partitions",
+            "schedule": crontab(hour="2", minute="5"),
+        },
         "evict-cache": {"task": "caching.tasks.evict", "schedule": timedelta(minutes=10)},
         "advance-batches": {
             "task": "llm.tasks.advance_batches",
@@ -59,3 +62,9 @@ def close_inherited_connections(**kwargs: object) -> None:
 
     for connection in connections.all(initialized_only=True):
         connection.close_pool()
+
+
+@worker_ready.connect
+def tell_supervisor(**kwargs: object) -> None:
+    """Leave a mark in the state folder: from here on, tasks are taken."""
+    (settings.PURSER_HOME / "worker.ready").touch()

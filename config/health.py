@@ -1,7 +1,7 @@
 """`/healthz`, `/readyz` and `/metrics`: what a load balancer, an operator and Prometheus ask.
 
-Invariant: answering never hangs: each dependency is asked with a deadline. Redis away is degraded, not unready:
-requests still succeed without it.
+Invariant: answering never hangs: each dependency is asked with a deadline. Redis away is degraded, not
+unready: requests still succeed without it.
 """
 
 import asyncio
@@ -32,9 +32,13 @@ async def readyz(request: HttpRequest) -> HttpResponse:
         "embedder": _embedder,
         "redis": _redis,
     }
-    states = dict(zip(checks, await asyncio.gather(*(_state(check) for check in checks.values())), strict=True))
+    states = dict(
+        zip(checks, await asyncio.gather(*(_state(check) for check in checks.values())), strict=True)
+    )
     is_ready = states["postgresql"] == "ok"
-    status = "ok" if all(state == "ok" for state in states.values()) else "degraded" if is_ready else "unready"
+    status = (
+        "ok" if all(state == "ok" for state in states.values()) else "degraded" if is_ready else "unready"
+    )
     return JsonResponse({"status": status, "dependencies": states}, status=200 if is_ready else 503)
 
 

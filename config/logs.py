@@ -1,6 +1,6 @@
 """Structured logs: one JSON object a line, with the request's id and its tenant.
 
-Invariant: no prompt, no answer and no secret is ever written; fields that could hold one are cut before rendering.
+Invariant: no prompt, no answer and no secret is ever written; what could hold one is cut before rendering.
 """
 
 import logging
@@ -10,7 +10,19 @@ from typing import Any
 import structlog
 
 REDACTED_FIELDS = frozenset(
-    {"api_key", "authorization", "x_api_key", "secret", "password", "token", "prompt", "messages", "input", "body", "content"}
+    {
+        "api_key",
+        "authorization",
+        "x_api_key",
+        "secret",
+        "password",
+        "token",
+        "prompt",
+        "messages",
+        "input",
+        "body",
+        "content",
+    }
 )
 
 
@@ -35,13 +47,20 @@ SHARED = [
 def configure_logging(level: str) -> None:
     """Send structlog and the standard library's logs through the same processors to standard error."""
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *SHARED,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
-        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.JSONRenderer()],
+        "processors": [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(),
+        ],
         "foreign_pre_chain": SHARED,
     }
     logging.config.dictConfig(

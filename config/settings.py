@@ -125,7 +125,9 @@ STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.text("STATIC_ROOT", str(PURSER_HOME / "static")))
 
 # ---------------------------------------------------------------- API
-DATA_UPLOAD_MAX_MEMORY_SIZE = None  # the views of /v1 bound their bodies themselves, with an outcome of theirs
+DATA_UPLOAD_MAX_MEMORY_SIZE = (
+    None  # the views of /v1 bound their bodies themselves, with an outcome of theirs
+)
 REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_AUTHENTICATION_CLASSES": [],

@@ -1,31 +1,35 @@
 """Starts everything `make run` needs, watches it, and stops it again.
 
-Invariant: whatever was started here is ended here, by process id and in order; a part that dies while the product
-serves is started again, one that dies while it starts fails the run with the end of its log.
+Invariant: whatever was started here is ended here, in order and with all it started; a part that dies while
+the product serves is started again, one that dies while it starts fails the run with the end of its log.
+Signals only set a flag: every wait looks at it, so no child is ever started and forgotten.
 """
 
+import fcntl
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
-from config import embedded
+from config import embedded, web
+from config.demo_facts import DemoFacts, kept_secrets, publish
 from config.embedded import EmbeddedServerFailed, Server
+from config.processes import POLL_SECONDS, Child, MissingTool, end_group, spawn
 
 ROOT = Path(__file__).resolve().parent.parent
-READY_TIMEOUT_SECONDS = 60
+START_TIMEOUT_SECONDS = 90
 GRACE_SECONDS = 20
 LONGEST_BACKOFF_SECONDS = 30
-ADMIN_USERNAME = "admin"
+STEADY_SECONDS = 60  # after so long a part counts as healthy, and its backoff starts anew
+LOOPBACK = "127.0.0.1,localhost"
 
 
 class StartFailed(Exception):
@@ -37,245 +41,305 @@ class Interrupted(Exception):
 
 
 @dataclass(slots=True)
-class Child:
-    """One process of the product and how to start it again."""
+class Program:
+    """A long-lived part of the product: how it is started, and what became of it."""
 
     name: str
     command: list[str]
-    log: Path
-    process: subprocess.Popen[bytes] | None = None
+    child: Child | None = None
+    started_at: float = 0.0
     failures: int = 0
     restart_at: float = 0.0
 
 
 @dataclass
 class Supervisor:
-    """Runs the product in the foreground. `once` ends after the demonstration."""
+    """Runs the product in the foreground; `once` ends it after the demonstration."""
 
     home: Path
     port: int
     once: bool = False
     environment: dict[str, str] = field(default_factory=dict)
-    servers: list[Server] = field(default_factory=list)
-    children: list[Child] = field(default_factory=list)
+    servers: dict[Callable[[Path], Server], Server] = field(default_factory=dict)
+    programs: list[Program] = field(default_factory=list)
+    signals: int = 0
 
     def run(self) -> int:
-        """Start, demonstrate, serve. Returns the exit code."""
+        """Start, demonstrate, serve. The exit code: 0 after Ctrl-C, 130 if it was to end by itself."""
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(name, _interrupt)
+            signal.signal(name, self._note_signal)
+        started = time.monotonic()
         try:
-            self._start()
-            code = self._demonstrate()
-            if self.once or code:
-                return code
-            self._tell("serving; Ctrl-C stops everything")
-            self._serve()
+            with self._only_one_of_us():
+                try:
+                    facts = self._start()
+                    self._tell(f"ready after {time.monotonic() - started:.1f} s")
+                    code = self._demonstrate(facts)
+                    if self.once:
+                        return code
+                    self._serve(facts)
+                finally:
+                    self._stop()
         except Interrupted:
-            self._tell("stopping")
-        except (StartFailed, EmbeddedServerFailed) as error:
-            print(f"\n{error}", file=sys.stderr, flush=True)
+            return 130 if self.once else 0
+        except (StartFailed, EmbeddedServerFailed, MissingTool) as error:
+            print(f"\nPurser could not start: {error}", file=sys.stderr, flush=True)
             return 1
-        finally:
-            self._stop()
+        except OSError as error:
+            print(f"\nPurser could not start: {self.home}: {error}", file=sys.stderr, flush=True)
+            return 1
         return 0
 
-    def _start(self) -> None:
+    # ---------------------------------------------------------------- start
+
+    def _start(self) -> DemoFacts:
         self._check_port()
-        self.home.mkdir(parents=True, exist_ok=True)
+        (self.home / "demo.json").unlink(missing_ok=True)
         self._start_servers()
-        self._tell("bringing the database up to date")
-        self._manage("migrate", "--verbosity", "0")
-        self._manage("collectstatic", "--noinput", "--verbosity", "0")
-        self._tell("importing the list prices")
-        self._manage("import_prices")
-        facts = self._facts()
-        self._tell("starting the sandbox provider, the web server, the worker and beat")
-        self._start_child("sandbox", "-m", "llm.sandbox", "--port", facts["sandbox_url"].rpartition(":")[2])
-        self._wait_for(f"{facts['sandbox_control_url']}/calls", self.children[-1])
-        self._tell("loading the demo tenants")
-        self._manage("apply", str(ROOT / "demo" / "demo.yaml"), quiet=True)
-        self._create_admin(facts)
-        self._start_child("web", *web_command(port=self.port, static_root=self.home / "static"))
-        self._start_child("worker", "-m", "celery", "-A", "config", "worker", "--concurrency", "2", "--loglevel", "WARNING")
+        facts = DemoFacts(
+            base_url=f"http://127.0.0.1:{self.port}",
+            sandbox_url=f"http://127.0.0.1:{self._sandbox_port()}",
+            secrets=kept_secrets(self.home),
+        )
+        self._tell("bringing the database up to date, importing list prices, loading the demo tenants")
+        self._manage("prepare", "--static", "--demo", str(ROOT / "demo" / "demo.yaml"), facts=facts)
+        self._tell(f"starting the sandbox provider on {facts.sandbox_url}")
+        sandbox_port = facts.sandbox_url.rpartition(":")[2]
+        sandbox = self._start_program("sandbox", "-m", "llm.sandbox", "--port", sandbox_port)
+        self._tell(f"starting the web server on {facts.base_url}, the worker and beat")
+        web_program = self._start_web()
+        ready_file = self.home / "worker.ready"
+        ready_file.unlink(missing_ok=True)
+        worker = self._start_program(
+            "worker", "-m", "celery", "-A", "config", "worker", "--concurrency", "2", "--loglevel", "INFO"
+        )
         schedule = str(self.home / "beat-schedule")
-        self._start_child("beat", "-m", "celery", "-A", "config", "beat", "--schedule", schedule, "--pidfile=", "--loglevel", "WARNING")
-        self._wait_for(f"http://127.0.0.1:{self.port}/readyz", self.children[1])
-        embedded.write_private(self.home / "demo.json", json.dumps(facts, indent=2))
+        beat = self._start_program(
+            "beat", "-m", "celery", "-A", "config", "beat", "--schedule", schedule, "--pidfile="
+        )
+        self._wait_until(sandbox, lambda: _answers(f"{facts.sandbox_url}/control/calls"))
+        self._wait_until(web_program, lambda: _answers(f"{facts.base_url}/readyz"))
+        self._wait_until(worker, ready_file.exists)
+        self._wait_until(beat, lambda: True)
+        publish(facts, self.home)
+        return facts
 
     def _start_servers(self) -> None:
-        if not os.environ.get("DATABASE_URL"):
-            self._tell("starting PostgreSQL 18 with pgvector")
-            self.servers.append(embedded.start_postgres(self.home))
-            self.environment["DATABASE_URL"] = self.servers[-1].url
-        if not os.environ.get("REDIS_URL"):
-            self._tell("starting Redis")
-            self.servers.append(embedded.start_redis(self.home))
-            self.environment["REDIS_URL"] = self.servers[-1].url
-        metrics = self.home / "metrics"
-        metrics.mkdir(exist_ok=True)
-        for stale in metrics.glob("*.db"):
-            stale.unlink()
         self.environment |= {
             "PURSER_HOME": str(self.home),
             "PORT": str(self.port),
-            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
-            "WEBHOOKS_MAY_BE_PRIVATE": "1",  # the demonstration's webhook goes to the sandbox, on this machine
-            "BATCH_POLL_SECONDS": os.environ.get("BATCH_POLL_SECONDS", "2"),
+            "PYTHONUNBUFFERED": "1",
+            # the demonstration's webhook goes to the sandbox, on this machine
+            "WEBHOOKS_MAY_BE_PRIVATE": os.environ.get("WEBHOOKS_MAY_BE_PRIVATE") or "1",
+            "BATCH_POLL_SECONDS": os.environ.get("BATCH_POLL_SECONDS") or "2",
+            **web.clean_metrics(self.home / "metrics"),
+            **{name: _with_loopback(os.environ.get(name, "")) for name in ("NO_PROXY", "no_proxy")},
         }
+        if not os.environ.get("DATABASE_URL") and not os.environ.get("DATABASE_URL_FILE"):
+            self._start_server("PostgreSQL 18 with pgvector", embedded.start_postgres, "DATABASE_URL")
+        if not os.environ.get("REDIS_URL") and not os.environ.get("REDIS_URL_FILE"):
+            self._start_server("Redis", embedded.start_redis, "REDIS_URL")
 
-    def _facts(self) -> dict[str, str]:
-        """What demo.json says; keys and passwords of an earlier run are kept."""
-        kept: dict[str, str] = {}
-        with suppress(OSError, ValueError):
-            kept = json.loads((self.home / "demo-secrets.json").read_text())
-        for name in ("PURSER_DEMO_KEY", "PURSER_DEMO_BOUNDED_KEY", "PURSER_HOOK_SECRET", "PURSER_SANDBOX_KEY", "ADMIN_PASSWORD"):
-            prefix = {"PURSER_SANDBOX_KEY": "sk-sandbox-", "PURSER_DEMO_KEY": "demo-", "PURSER_DEMO_BOUNDED_KEY": "demo-bounded-"}
-            kept.setdefault(name, prefix.get(name, "") + secrets.token_urlsafe(24))
-        embedded.write_private(self.home / "demo-secrets.json", json.dumps(kept))
-        sandbox_url = f"http://127.0.0.1:{embedded.free_port()}"
-        self.environment |= {**kept, "PURSER_SANDBOX_URL": sandbox_url}
-        self.environment.pop("ADMIN_PASSWORD")
-        base_url = f"http://127.0.0.1:{self.port}"
-        return {
-            "base_url": base_url,
-            "api_key": kept["PURSER_DEMO_KEY"],
-            "admin_url": f"{base_url}/admin/",
-            "admin_username": ADMIN_USERNAME,
-            "admin_password": kept["ADMIN_PASSWORD"],
-            "sandbox_url": sandbox_url,
-            "sandbox_control_url": f"{sandbox_url}/control",
-        }
+    def _start_server(self, name: str, start: Callable[[Path], Server], variable: str) -> None:
+        self._check_signals()
+        self._tell(f"starting {name}")
+        self.servers[start] = start(self.home)
+        self.environment[variable] = self.servers[start].url
 
-    def _create_admin(self, facts: dict[str, str]) -> None:
-        self._manage("ensure_admin", ADMIN_USERNAME, secret=facts["admin_password"])
+    def _sandbox_port(self) -> int:
+        """The sandbox's last port if it is free: the providers in the database then stay as they are."""
+        file = self.home / "sandbox.port"
+        port = embedded.free_port(int(file.read_text()) if file.exists() else 0)
+        file.write_text(str(port))
+        return port
 
-    def _demonstrate(self) -> int:
+    def _start_web(self) -> Program:
+        command = web.granian(
+            host=os.environ.get("HOST") or "127.0.0.1",
+            port=self.port,
+            workers=web.default_workers(),
+            static_root=self.home / "static",
+        )
+        return self._start_program("web", *command[1:])
+
+    def _manage(self, *arguments: str, facts: DemoFacts) -> None:
+        """Run one of our commands to its end; its output goes to its log."""
+        name = arguments[0]
+        log = self.home / "logs" / f"{name}.log"
+        log.unlink(missing_ok=True)
+        command = [sys.executable, "manage.py", *arguments]
+        child = self._spawn(name, command, log=log, environment=facts.environment)
+        try:
+            while child.is_running:
+                self._pause()
+        finally:
+            child.end(within_seconds=0)
+        if child.process.returncode != 0:
+            raise StartFailed(f"`manage.py {name}` failed. Its log ({log}) ends:\n{child.log_end()}")
+
+    # ---------------------------------------------------------------- demonstrate and serve
+
+    def _demonstrate(self, facts: DemoFacts) -> int:
         self._tell("driving the main job once, through the OpenAI and Anthropic SDKs")
-        done = subprocess.run(self._python("manage.py", "demo"), cwd=ROOT, env=self._env(), check=False)
-        facts = json.loads((self.home / "demo.json").read_text())
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "demo", "--facts", str(self.home / "demo.json")],
+            cwd=ROOT,
+            env={**os.environ, **self.environment},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            while process.poll() is None:
+                self._look_after_all()
+                self._pause()
+        finally:
+            end_group(process.pid)
+            process.wait()
+        if process.returncode != 0:
+            self._tell(f"the demonstration FAILED; the logs are in {self.home / 'logs'}")
+        return process.returncode
+
+    def _serve(self, facts: DemoFacts) -> None:
+        shown = json.loads(facts.as_json())
         print(
-            f"\n  API    {facts['base_url']}/v1   key {facts['api_key']}"
-            f"\n  Docs   {facts['base_url']}/docs"
-            f"\n  Admin  {facts['admin_url']}   {facts['admin_username']} / {facts['admin_password']}\n",
+            f"\n  API    {shown['base_url']}/v1   key {shown['api_key']}"
+            f"\n  Docs   {shown['base_url']}/docs"
+            f"\n  Admin  {shown['admin_url']}   {shown['admin_username']} / {shown['admin_password']}"
+            f"\n  Logs   {self.home / 'logs'}\n",
             flush=True,
         )
-        return done.returncode
-
-    def _serve(self) -> None:
+        self._tell("serving; Ctrl-C stops everything")
         while True:
-            time.sleep(0.5)
-            for server in self.servers:
-                if server.process.poll() is not None:
-                    raise StartFailed(f"{server.name} ended by itself; its log is in {self.home / 'logs'}.")
-            for child in self.children:
-                self._look_after(child)
+            self._look_after_all()
+            self._pause(0.2)
 
-    def _look_after(self, child: Child) -> None:
-        """Start a dead child again, later each time it dies."""
-        if child.process is not None and child.process.poll() is not None:
-            child.failures += 1
-            delay = min(2**child.failures, LONGEST_BACKOFF_SECONDS)
-            child.process, child.restart_at = None, time.monotonic() + delay
-            self._tell(f"{child.name} ended by itself; starting it again in {delay} s (log: {child.log})")
-        if child.process is None and time.monotonic() >= child.restart_at:
-            self._spawn(child)
+    def _look_after_all(self) -> None:
+        for start, server in self.servers.items():
+            if server.process.poll() is not None:
+                self._tell(f"{server.name} ended by itself; starting it again")
+                self.servers[start] = start(self.home)
+                if self.servers[start].url != server.url:
+                    raise StartFailed(f"{server.name} came back, but its port had been taken meanwhile.")
+        for program in self.programs:
+            self._look_after(program)
+
+    def _look_after(self, program: Program) -> None:
+        """Start a dead program again, later each time it dies."""
+        now = time.monotonic()
+        if program.child is not None and not program.child.is_running:
+            program.failures = 1 if now - program.started_at > STEADY_SECONDS else program.failures + 1
+            delay = min(2 ** (program.failures - 1), LONGEST_BACKOFF_SECONDS)
+            program.child.end(within_seconds=0)
+            self._tell(
+                f"{program.name} ended by itself; starting it again in {delay} s (log: {program.child.log})"
+            )
+            program.child, program.restart_at = None, now + delay
+        if program.child is None and now >= program.restart_at:
+            self._launch(program)
+
+    # ---------------------------------------------------------------- stop
 
     def _stop(self) -> None:
-        """End the children together, then the servers they use."""
-        for child in reversed(self.children):
-            if child.process is not None and child.process.poll() is None:
-                child.process.terminate()
-        deadline = time.monotonic() + GRACE_SECONDS
-        for child in reversed(self.children):
-            if child.process is None:
-                continue
-            with suppress(subprocess.TimeoutExpired):
-                child.process.wait(max(0.1, deadline - time.monotonic()))
-            with suppress(ProcessLookupError):
-                os.killpg(child.process.pid, signal.SIGKILL)
-            child.process.wait()
-        for server in reversed(self.servers):
+        """End the programs, those that call others first, then the servers they use."""
+        asked_before = self.signals
+        if self.programs or self.servers:
+            self._tell("stopping")
+        (self.home / "worker.ready").unlink(missing_ok=True)
+        callers = [program for program in self.programs if program.name != "sandbox"]
+        for group in (callers, [program for program in self.programs if program.name == "sandbox"]):
+            children = [program.child for program in group if program.child is not None]
+            for child in children:
+                child.ask_to_stop()
+            deadline = time.monotonic() + GRACE_SECONDS
+            while any(child.is_running for child in children) and time.monotonic() < deadline:
+                if self.signals > asked_before:  # a second Ctrl-C: no more patience
+                    break
+                time.sleep(POLL_SECONDS)
+            for child in children:
+                child.end(within_seconds=0)
+        for server in reversed(self.servers.values()):
             server.stop()
 
-    def _start_child(self, name: str, *arguments: str) -> None:
-        child = Child(name, self._python(*arguments), self.home / "logs" / f"{name}.log")
-        self.children.append(child)
-        self._spawn(child)
+    # ---------------------------------------------------------------- processes, waits, words
 
-    def _spawn(self, child: Child) -> None:
-        with child.log.open("ab") as output:
-            child.process = subprocess.Popen(
-                embedded.with_death_signal(child.command),
-                cwd=ROOT,
-                env=self._env(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+    def _start_program(self, name: str, *arguments: str) -> Program:
+        self._check_signals()
+        program = Program(name, [sys.executable, *arguments])
+        self.programs.append(program)
+        self._launch(program)
+        return program
 
-    def _wait_for(self, url: str, child: Child) -> None:
-        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-        while not _answers(url):
-            died = child.process is not None and child.process.poll() is not None
+    def _launch(self, program: Program) -> None:
+        program.started_at = time.monotonic()
+        log = self.home / "logs" / f"{program.name}.log"
+        program.child = self._spawn(program.name, program.command, log=log)
+
+    def _spawn(
+        self, name: str, command: list[str], *, log: Path, environment: dict[str, str] | None = None
+    ) -> Child:
+        everything = {**os.environ, **self.environment, **(environment or {})}
+        return Child(name, spawn(command, log=log, folder=ROOT, environment=everything), log)
+
+    def _wait_until(self, program: Program, is_ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        child = program.child
+        assert child is not None
+        while True:
+            died = not child.is_running
             if died or time.monotonic() > deadline:
-                tail = "\n".join(child.log.read_text(errors="replace").splitlines()[-15:])
-                raise StartFailed(f"{child.name} {'ended' if died else 'did not answer'} while starting. Its log ({child.log}) ends:\n{tail}")
-            time.sleep(0.1)
+                what = "ended" if died else f"was not ready within {START_TIMEOUT_SECONDS} s"
+                raise StartFailed(f"{program.name} {what}. Its log ({child.log}) ends:\n{child.log_end()}")
+            if is_ready():
+                return
+            self._pause(0.1)
 
-    def _manage(self, *arguments: str, quiet: bool = False, secret: str = "") -> None:
-        done = subprocess.run(
-            self._python("manage.py", *arguments),
-            cwd=ROOT,
-            env=self._env() | ({"PURSER_ADMIN_PASSWORD": secret} if secret else {}),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise StartFailed(f"manage.py {arguments[0]} failed:\n{done.stderr[-3000:] or done.stdout[-3000:]}")
-        if done.stdout.strip() and not quiet:
-            print("\n".join(f"    {line}" for line in done.stdout.strip().splitlines()[-3:]), flush=True)
+    def _pause(self, seconds: float = POLL_SECONDS) -> None:
+        time.sleep(seconds)
+        self._check_signals()
+
+    def _check_signals(self) -> None:
+        if self.signals:
+            raise Interrupted
+
+    def _note_signal(self, number: int, frame: object) -> None:
+        self.signals += 1
 
     def _check_port(self) -> None:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", self.port))
-            except OSError:
-                raise StartFailed(f"Port {self.port} is taken. Choose another: make run PORT=8001") from None
+                probe.bind((os.environ.get("HOST") or "127.0.0.1", self.port))
+            except OSError as error:
+                message = f"port {self.port} is taken ({error.strerror}). Choose another: make run PORT=8001"
+                raise StartFailed(message) from None
 
-    def _env(self) -> dict[str, str]:
-        return {**os.environ, **self.environment}
-
-    def _python(self, *arguments: str) -> list[str]:
-        return [sys.executable, *arguments]
+    @contextmanager
+    def _only_one_of_us(self) -> Iterator[None]:
+        """Hold the state folder's lock; it goes with this process, however it ends."""
+        (self.home / "logs").mkdir(parents=True, exist_ok=True)
+        with (self.home / "run.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                message = f"another copy runs in {self.home}. Give this one its own PORT and PURSER_HOME."
+                raise StartFailed(message) from None
+            yield
 
     def _tell(self, what: str) -> None:
-        print(f"==> {what}", flush=True)
-
-
-def web_command(*, port: int, static_root: Path, workers: int | None = None, host: str = "127.0.0.1") -> list[str]:
-    """Granian's arguments: one worker per core, many open streams, the site's static files beside."""
-    return [
-        *("-m", "granian", "--interface", "asgi", "--host", host, "--port", str(port)),
-        *("--workers", str(workers or os.cpu_count() or 1), "--loop", "uvloop"),
-        # both count connections, streams that stay open included
-        *("--backlog", "8192", "--backpressure", "4096"),
-        *("--workers-kill-timeout", str(GRACE_SECONDS - 5), "--respawn-failed-workers", "--no-ws", "--log-level", "warning"),
-        *("--static-path-route", "/static", "--static-path-mount", str(static_root)),
-        "config.asgi:application",
-    ]
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    signal.signal(signum, signal.SIG_IGN)  # a second Ctrl-C must not leave half of us running
-    raise Interrupted
+        with suppress(OSError):  # the terminal may be gone
+            print(f"==> {what}", flush=True)
 
 
 def _answers(url: str) -> bool:
+    """Whether the address, on this machine, answers with a 200."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(url, timeout=3) as response:
+        with opener.open(url, timeout=3) as response:
             return bool(response.status == 200)
     except OSError:
         return False
+
+
+def _with_loopback(no_proxy: str) -> str:
+    """Our own addresses are never asked for through a proxy."""
+    return ",".join(part for part in (no_proxy, LOOPBACK) if part)

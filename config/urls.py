@@ -19,4 +19,6 @@ urlpatterns = [
 
 
 def handler500(request: HttpRequest) -> HttpResponse:
-    return HttpResponse("Something went wrong on our side; our logs know more.", status=500, content_type="text/plain")
+    return HttpResponse(
+        "Something went wrong on our side; our logs know more.", status=500, content_type="text/plain"
+    )

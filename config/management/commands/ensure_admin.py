@@ -1,4 +1,4 @@
-"""`manage.py ensure_admin NAME`: an operator who may do everything; PURSER_ADMIN_PASSWORD[_FILE] is the password."""
+"""`manage.py ensure_admin NAME`: an operator who may do everything, with PURSER_ADMIN_PASSWORD[_FILE]."""
 
 from typing import Any
 

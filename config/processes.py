@@ -1,0 +1,108 @@
+"""Child processes: started in a session of their own with a log, ended with everything they started.
+
+Invariant: nothing started here outlives us. A stop ends the whole process group; when we are killed, the
+kernel sends the child its death signal (`setpriv --pdeathsig`, which follows the thread that called: call it
+from one that stays).
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+POLL_SECONDS = 0.05
+
+
+class MissingTool(Exception):
+    """A program of the operating system is not there; the message names its package."""
+
+
+@dataclass(slots=True)
+class Child:
+    """A running child and the end of its log."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM to the child itself, which ends its own workers in order."""
+        if self.is_running:
+            self.process.terminate()
+
+    def end(self, *, within_seconds: float) -> None:
+        """Wait so long for a stop that was asked for, then kill whatever is left of the group."""
+        deadline = time.monotonic() + within_seconds
+        while self.is_running and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        end_group(self.process.pid)
+        self.process.wait()
+
+    def log_end(self, *, lines: int = 15) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    log: Path,
+    death_signal: signal.Signals = signal.SIGTERM,
+    user: str | None = None,
+    folder: Path = Path("/"),
+    environment: Mapping[str, str] | None = None,
+    standard_input: bytes | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a command whose output goes to `log`. Ctrl-C reaches only us, who stop it in order."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [*privileges(user=user, death_signal=death_signal), *command],
+            stdin=subprocess.PIPE if standard_input else subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+        )
+    if standard_input and process.stdin:
+        process.stdin.write(standard_input)
+        process.stdin.close()
+    return process
+
+
+def privileges(*, user: str | None = None, death_signal: signal.Signals | None = None) -> list[str]:
+    """The prefix of a command that runs as `user` (we are root then) and gets `death_signal` when we die.
+
+    That user keeps the one capability to pass folders that are not its own: the project may lie under /root.
+    """
+    options = []
+    if death_signal:
+        options.append(f"--pdeathsig={death_signal.name.removeprefix('SIG')}")
+    if user is not None:
+        capability = "+dac_override"
+        options += [
+            f"--reuid={user}",
+            "--clear-groups",
+            f"--inh-caps={capability}",
+            f"--ambient-caps={capability}",
+        ]
+    setpriv = shutil.which("setpriv")
+    if setpriv is None and user is not None:
+        raise MissingTool("As root the embedded PostgreSQL needs `setpriv` (package util-linux).")
+    return [setpriv, *options] if setpriv and options else []
+
+
+def end_group(group: int) -> None:
+    """Kill what is left of a process group, at once."""
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
