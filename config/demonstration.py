@@ -52,8 +52,12 @@ class Demonstration:
         self.facts = facts
         self.console = Console(width=max(150, Console().width))
         self.questions = yaml.safe_load(QUESTIONS.read_text())
-        self.openai = openai.OpenAI(base_url=f"{facts['base_url']}/v1", api_key=facts["api_key"], max_retries=0)
-        self.anthropic = anthropic.Anthropic(base_url=facts["base_url"], api_key=facts["api_key"], max_retries=0)
+        self.openai = openai.OpenAI(
+            base_url=f"{facts['base_url']}/v1", api_key=facts["api_key"], max_retries=0
+        )
+        self.anthropic = anthropic.Anthropic(
+            base_url=facts["base_url"], api_key=facts["api_key"], max_retries=0
+        )
         self.rows: list[Row] = []
         # a mark in the system prompt keeps one run's cached answers from meeting the next run's questions
         self.system = f"You are the support desk of a bank. Be brief. Ticket series {int(time.time())}."
@@ -74,7 +78,9 @@ class Demonstration:
             self.batch,
         ]
         for number, step in enumerate(steps, start=1):
-            self.console.print(f"  [{number}/{len(steps)}] {(step.__doc__ or '').splitlines()[0]}", style="dim")
+            self.console.print(
+                f"  [{number}/{len(steps)}] {(step.__doc__ or '').splitlines()[0]}", style="dim"
+            )
             self.rows.append(step())
         alert = self.alert()
         self.console.print(self._table())
@@ -105,7 +111,11 @@ class Demonstration:
         """Streamed with server-sent events; the receipt stands in the last one."""
         question, purser = self.questions["streamed"], None
         with self.openai.chat.completions.create(
-            model="gpt-4o-mini", max_tokens=MAX_TOKENS, messages=self._messages(question), stream=True, user="support-desk"
+            model="gpt-4o-mini",
+            max_tokens=MAX_TOKENS,
+            messages=self._messages(question),
+            stream=True,
+            user="support-desk",
         ) as stream:
             events = 0
             for chunk in stream:
@@ -117,15 +127,25 @@ class Demonstration:
 
     def compressed(self) -> Row:
         """A prompt with pretty-printed JSON and repeated examples: compressed before it is sent."""
-        payments = [{"id": n, "merchant": f"Shop {n % 4}", "amount": f"{n}.50", "status": "pending"} for n in range(40)]
+        payments = [
+            {"id": n, "merchant": f"Shop {n % 4}", "amount": f"{n}.50", "status": "pending"}
+            for n in range(40)
+        ]
         example = "Example: a payment is pending until the merchant settles it, which takes up to seven days."
-        question = f"{example}\n\n{example}\n\nWhy are these payments pending?\n\n{json.dumps(payments, indent=4)}"
+        question = (
+            f"{example}\n\n{example}\n\nWhy are these payments pending?\n\n{json.dumps(payments, indent=4)}"
+        )
         row = self._ask("compressed", question, shown="Why are these payments pending? (40 payments as JSON)")
         return row
 
     def anthropic_model(self) -> Row:
         """A Claude model through the OpenAI SDK."""
-        return self._ask("Claude, OpenAI SDK", self.questions["anthropic"], model="claude-haiku-4-5", expect={"provider": "anthropic"})
+        return self._ask(
+            "Claude, OpenAI SDK",
+            self.questions["anthropic"],
+            model="claude-haiku-4-5",
+            expect={"provider": "anthropic"},
+        )
 
     def anthropic_sdk(self) -> Row:
         """A Claude model through the Anthropic SDK."""
@@ -150,7 +170,13 @@ class Demonstration:
                 detail = error.body if isinstance(error.body, dict) else {}
                 if detail.get("code") != "budget_exceeded":
                     raise DemonstrationFailed(f"expected budget_exceeded, got {error}") from error
-                return Row("refused by budget", question, cache="-", model="none called", why=str(detail.get("message", "")))
+                return Row(
+                    "refused by budget",
+                    question,
+                    cache="-",
+                    model="none called",
+                    why=str(detail.get("message", "")),
+                )
         raise DemonstrationFailed("50 calls of the trial user were not refused by its budget")
 
     def batch(self) -> Row:
@@ -160,22 +186,32 @@ class Demonstration:
                 "custom_id": f"question-{number}",
                 "method": "POST",
                 "url": "/v1/chat/completions",
-                "body": {"model": "gpt-4o-mini", "max_tokens": MAX_TOKENS, "messages": self._messages(question)},
+                "body": {
+                    "model": "gpt-4o-mini",
+                    "max_tokens": MAX_TOKENS,
+                    "messages": self._messages(question),
+                },
             }
             for number, question in enumerate(self.questions["batch"], start=1)
         ]
         content = "\n".join(json.dumps(line) for line in lines).encode()
         uploaded = self.openai.files.create(file=("questions.jsonl", io.BytesIO(content)), purpose="batch")
-        batch = self.openai.batches.create(input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h")
+        batch = self.openai.batches.create(
+            input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
         deadline = time.monotonic() + BATCH_TIMEOUT_SECONDS
         while batch.status not in ("completed", "failed", "expired", "cancelled"):
             if time.monotonic() > deadline:
-                raise DemonstrationFailed(f"the batch is still {batch.status} after {BATCH_TIMEOUT_SECONDS} s")
+                raise DemonstrationFailed(
+                    f"the batch is still {batch.status} after {BATCH_TIMEOUT_SECONDS} s"
+                )
             time.sleep(1)
             batch = self.openai.batches.retrieve(batch.id)
         if batch.status != "completed" or not batch.output_file_id:
             raise DemonstrationFailed(f"the batch ended {batch.status}: {batch.errors}")
-        results = [json.loads(line) for line in self.openai.files.content(batch.output_file_id).text.splitlines()]
+        results = [
+            json.loads(line) for line in self.openai.files.content(batch.output_file_id).text.splitlines()
+        ]
         pursers = [result["response"]["body"]["purser"] for result in results]
         cost, listed = (sum(Decimal(p[name]) for p in pursers) for name in ("cost_usd", "list_cost_usd"))
         tokens = sum(p["tokens"]["input"] + p["tokens"]["output"] for p in pursers)
@@ -194,12 +230,24 @@ class Demonstration:
                 hooks = json.load(response)["hooks"]
             if hooks:
                 hook = hooks[-1]
-                signed = "signed" if any(name.lower() == "x-purser-signature" for name in hook["headers"]) else "NOT SIGNED"
+                signed = (
+                    "signed"
+                    if any(name.lower() == "x-purser-signature" for name in hook["headers"])
+                    else "NOT SIGNED"
+                )
                 return f"{hook['body'].get('message', hook['body'])} (webhook {signed}; e-mail in {settings.PURSER_HOME}/mail)"
             time.sleep(1)
         raise DemonstrationFailed(f"no alert arrived within {ALERT_TIMEOUT_SECONDS} s")
 
-    def _ask(self, what: str, question: str, *, model: str = "gpt-4o-mini", expect: dict[str, str] | None = None, shown: str = "") -> Row:
+    def _ask(
+        self,
+        what: str,
+        question: str,
+        *,
+        model: str = "gpt-4o-mini",
+        expect: dict[str, str] | None = None,
+        shown: str = "",
+    ) -> Row:
         purser = self._create(question, model=model, user="support-desk")
         seen = {**purser, "tier": (purser.get("route") or {}).get("tier")}
         for name, value in (expect or {}).items():
@@ -243,9 +291,22 @@ class Demonstration:
         for name in ("cost USD", "list USD", "saved USD", "budget left"):
             table.add_column(name, justify="right", overflow="fold")
         for row in self.rows:
-            saved = None if row.cost_usd is None or row.list_cost_usd is None else row.list_cost_usd - row.cost_usd
+            saved = (
+                None
+                if row.cost_usd is None or row.list_cost_usd is None
+                else row.list_cost_usd - row.cost_usd
+            )
             money = [_money(row.cost_usd), _money(row.list_cost_usd), _money(saved)]
-            table.add_row(f"[bold]{row.what}[/bold]", _short(row.asked), row.cache, row.model, row.why, row.tokens, *money, row.budget_left)
+            table.add_row(
+                f"[bold]{row.what}[/bold]",
+                _short(row.asked),
+                row.cache,
+                row.model,
+                row.why,
+                row.tokens,
+                *money,
+                row.budget_left,
+            )
         return table
 
     def _print_report(self) -> None:

@@ -78,7 +78,9 @@ class Attempt:
             self,
             exchange=_exchange(call, self.target, limit),
             max_output_tokens=limit * call.facts.n,
-            hold_usd=hold_for(self.rates, input_tokens=self.input_tokens, max_output_tokens=limit, n=call.facts.n),
+            hold_usd=hold_for(
+                self.rates, input_tokens=self.input_tokens, max_output_tokens=limit, n=call.facts.n
+            ),
         )
 
     def to_receipt(self) -> dict[str, Any]:
@@ -99,11 +101,14 @@ def plan(call: Call, target: Target, number: int) -> Attempt:
     input_tokens = count_input(call.wire, call.body, target.model) + FRAMING_MARGIN_TOKENS
     if input_tokens > target.context_window:
         raise ContextLengthExceeded(
-            f"The request has about {input_tokens} tokens; '{target.model}' takes {target.context_window}.", param="messages"
+            f"The request has about {input_tokens} tokens; '{target.model}' takes {target.context_window}.",
+            param="messages",
         )
     facts, n = read_route_facts(call.body), call.facts.n
     has_output = target.model_kind == "chat"
-    limit = output_limit(target, facts=facts, policy=call.policy, input_tokens=input_tokens) if has_output else 0
+    limit = (
+        output_limit(target, facts=facts, policy=call.policy, input_tokens=input_tokens) if has_output else 0
+    )
     return Attempt(
         id=UUID(bytes=uuid_utils.uuid7().bytes),
         number=number,

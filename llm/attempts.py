@@ -83,7 +83,12 @@ async def _give_up(call: Call, attempt: Attempt, failure: ProviderFailure) -> No
     """End a failed attempt in the ledger: nothing is owed if the provider cannot have worked on it."""
     metrics.ATTEMPTS.labels(attempt.target.provider, failure.code).inc()
     call.receipt.attempts.append(
-        {"attempt": attempt.number, "model": attempt.target.model, "provider": attempt.target.provider, **failure.to_receipt()}
+        {
+            "attempt": attempt.number,
+            "model": attempt.target.model,
+            "provider": attempt.target.provider,
+            **failure.to_receipt(),
+        }
     )
     if failure.may_be_billed:
         await settling.estimate(call, attempt, reason=failure.code)

@@ -16,7 +16,9 @@ from llm.choosing import is_automatic
 Savings = dict[str, Decimal]
 
 
-def baseline_cost(call: Call, attempt: Attempt, meters: dict[str, int], rated: Rated) -> tuple[Decimal, Savings]:
+def baseline_cost(
+    call: Call, attempt: Attempt, meters: dict[str, int], rated: Rated
+) -> tuple[Decimal, Savings]:
     """The list cost of a settled call, and the savings that lead from it to what was paid."""
     paid = rated.cost_usd
     plain = _cost(uncached(meters), attempt.rates, otherwise=paid)
@@ -58,5 +60,9 @@ def _baseline_model(call: Call) -> str:
     if call.policy.routing.baseline_model:
         return call.policy.routing.baseline_model
     considered = call.route.considered if call.route else ()
-    capable = [one for one in considered if one.target.tier == "complex" and one.cost_usd is not None and not one.rejected]
+    capable = [
+        one
+        for one in considered
+        if one.target.tier == "complex" and one.cost_usd is not None and not one.rejected
+    ]
     return min(capable, key=lambda one: (one.cost_usd, one.target.model)).target.model if capable else ""

@@ -32,8 +32,8 @@ class Target:
     max_output_tokens: int = 4096
     capabilities: frozenset[str] = frozenset()
     fallbacks: tuple[str, ...] = ()
-    limits: Mapping[str, Any] = MappingProxyType({})
-    timeouts: Mapping[str, Any] = MappingProxyType({})
+    limits: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    timeouts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     created_at: int = 0
 
 
@@ -52,7 +52,9 @@ class Catalog:
 
     def in_tier(self, tier: str) -> Iterator[Target]:
         """Yield the chat models that routing may choose for a tier."""
-        return (target for target in self.targets.values() if target.tier == tier and target.model_kind == "chat")
+        return (
+            target for target in self.targets.values() if target.tier == tier and target.model_kind == "chat"
+        )
 
     def __iter__(self) -> Iterator[Target]:
         return iter(self.targets.values())

@@ -29,7 +29,9 @@ def check_model(call: Call) -> None:
 async def choose(call: Call) -> list[Target]:
     """The targets to try, best first. Raises what routing refuses, and FeatureSwitchedOff under budget pressure."""
     used_percent = await _pressure(call)
-    if used_percent is not None and call.policy.feature_is_off(call.headers.feature, used_percent=used_percent):
+    if used_percent is not None and call.policy.feature_is_off(
+        call.headers.feature, used_percent=used_percent
+    ):
         raise FeatureSwitchedOff(
             f"The feature '{call.headers.feature}' is switched off while its budget is used to {used_percent:.1f} %."
         )
@@ -100,4 +102,6 @@ def _market(call: Call) -> Market:
         rates = call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)
         return expected_cost(rates, input_tokens=input_tokens, output_tokens=output_tokens)
 
-    return Market(catalog=call.snapshot.catalog, count=count, cost_of=cost_of, is_allowed=call.principal.may_use)
+    return Market(
+        catalog=call.snapshot.catalog, count=count, cost_of=cost_of, is_allowed=call.principal.may_use
+    )

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+
 from tenants.outcomes import ClientError
 
 

@@ -38,7 +38,9 @@ def parse_headers(headers: Mapping[str, str]) -> CallHeaders:
         cache=cast(CacheMode, _choice(headers, "x-purser-cache", get_args(CacheMode)) or "on"),
         tier=_choice(headers, "x-purser-tier", TIERS),
         compress={"on": True, "off": False, "": None}[_choice(headers, "x-purser-compress", ("on", "off"))],
-        urgency="deferred" if _choice(headers, "x-purser-urgency", ("now", "deferred")) == "deferred" else "now",
+        urgency="deferred"
+        if _choice(headers, "x-purser-urgency", ("now", "deferred")) == "deferred"
+        else "now",
         prompt_version=_text(headers, "x-purser-prompt-version"),
         idempotency_key=_text(headers, "idempotency-key", max_length=255),
     )

@@ -18,6 +18,10 @@ FIRST_TOKEN = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 TOKENS = Counter("purser_tokens_total", "Tokens billed by providers", ["model", "direction"])
-COST = Counter("purser_cost_usd_total", "Cost of calls in USD (a figure for graphs: the ledger has the exact one)", ["model"])
+COST = Counter(
+    "purser_cost_usd_total",
+    "Cost of calls in USD (a figure for graphs: the ledger has the exact one)",
+    ["model"],
+)
 SAVED = Counter("purser_saved_usd_total", "List cost less cost in USD (for graphs)", ["model"])
 ATTEMPTS = Counter("purser_attempts_total", "Calls to providers", ["provider", "outcome"])

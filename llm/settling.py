@@ -37,7 +37,9 @@ async def capture(call: Call, attempt: Attempt, reply: Body, *, upstream_id: str
     )
 
 
-async def capture_stream(call: Call, attempt: Attempt, meter: StreamMeter, *, upstream_id: str, reason: str = "") -> Outcome:
+async def capture_stream(
+    call: Call, attempt: Attempt, meter: StreamMeter, *, upstream_id: str, reason: str = ""
+) -> Outcome:
     """Settle an attempt whose answer was streamed, as far as it came."""
     usage = meter.usage if meter.has_ended else None
     return await _settle(
@@ -58,7 +60,11 @@ async def estimate(call: Call, attempt: Attempt, *, reason: str) -> Outcome:
 
 def to_remember(call: Call, attempt: Attempt, answer: Body, outcome: Outcome) -> CachedAnswer | None:
     """The answer as the caches keep it; None if it is not complete or must not be kept."""
-    if call.headers.cache == "off" or not (call.exact_key or call.lookup) or not call.wire.is_complete(answer):
+    if (
+        call.headers.cache == "off"
+        or not (call.exact_key or call.lookup)
+        or not call.wire.is_complete(answer)
+    ):
         return None
     return CachedAnswer(
         body=answer,
@@ -131,14 +137,19 @@ async def _settle(
     return outcome
 
 
-def _meters(attempt: Attempt, usage: dict[str, Any], context: dict[str, Any], produced: str) -> tuple[dict[str, int], str]:
+def _meters(
+    attempt: Attempt, usage: dict[str, Any], context: dict[str, Any], produced: str
+) -> tuple[dict[str, int], str]:
     """The leaf meters to bill and where they come from. A usage block that contradicts itself counts as none."""
     if usage:
         try:
             return meters_from_usage(attempt.exchange.upstream.api, usage, context=context), "provider"
         except InvalidUsage as error:
             log.warning("invalid_usage", attempt=str(attempt.id), reason=str(error))
-    counted = {"input": attempt.input_tokens, "output": count_text(produced, attempt.target.model) if produced else 0}
+    counted = {
+        "input": attempt.input_tokens,
+        "output": count_text(produced, attempt.target.model) if produced else 0,
+    }
     return {name: quantity for name, quantity in counted.items() if quantity}, "estimated"
 
 

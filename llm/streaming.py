@@ -82,7 +82,9 @@ class _Flow:
 
     async def _end_whole(self) -> None:
         call, attempt = self.call, self.attempt
-        outcome = await settling.capture_stream(call, attempt, self.relay.meter, upstream_id=self.stream.request_id)
+        outcome = await settling.capture_stream(
+            call, attempt, self.relay.meter, upstream_id=self.stream.request_id
+        )
         await self._put(self.relay.close(purser_block(call, outcome)))
         if answer := settling.to_remember(call, attempt, self.relay.answer(), outcome):
             resources.background(cached.remember(call, answer))

@@ -4,12 +4,16 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from llm.errors import InternalError, NotFound, envelope
-from llm.views import accounts, batches, completions, estimates, files, models
+from llm.views import accounts, batches, completions, estimates, files, message_batches, models
 
 urlpatterns = [
     path("v1/chat/completions", completions.ChatCompletions.as_view()),
     path("v1/completions", completions.LegacyCompletions.as_view()),
     path("v1/messages", completions.Messages.as_view()),
+    path("v1/messages/batches", message_batches.MessageBatches.as_view()),
+    path("v1/messages/batches/<str:batch_id>", message_batches.MessageBatch.as_view()),
+    path("v1/messages/batches/<str:batch_id>/results", message_batches.MessageBatchResults.as_view()),
+    path("v1/messages/batches/<str:batch_id>/cancel", message_batches.CancelMessageBatch.as_view()),
     path("v1/messages/count_tokens", estimates.CountTokens.as_view()),
     path("v1/responses", completions.Responses.as_view()),
     path("v1/embeddings", completions.Embeddings.as_view()),

@@ -85,6 +85,7 @@ class PressureRule:
     at_percent: Percent
     demote: Literal["standard", "complex"] | None = None
     only: Tier | None = None
+    applies_to_named: bool = False  # also to requests that name their model
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> "PressureRule":

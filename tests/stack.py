@@ -85,7 +85,12 @@ class Stack:
         port = free_port()
         self.sandbox_url = f"http://127.0.0.1:{port}"
         return self.start(
-            "sandbox", "-m", "llm.sandbox", "--port", str(port), ready=lambda: answers(f"{self.control_url}/calls")
+            "sandbox",
+            "-m",
+            "llm.sandbox",
+            "--port",
+            str(port),
+            ready=lambda: answers(f"{self.control_url}/calls"),
         )
 
     def start_web(self, *, workers: int = 2) -> tuple[Process, str]:
@@ -105,10 +110,13 @@ class Stack:
         """A worker and beat, once for the session."""
         if not hasattr(self, "_celery"):
             worker = self.start(
-                "worker", *("-m", "celery", "-A", "config", "worker", "--concurrency", "1", "--loglevel", "INFO")
+                "worker",
+                *("-m", "celery", "-A", "config", "worker", "--concurrency", "1", "--loglevel", "INFO"),
             )
             schedule = self.home / "beat-schedule"
-            beat = self.start("beat", *("-m", "celery", "-A", "config", "beat", "--schedule", str(schedule), "--pidfile="))
+            beat = self.start(
+                "beat", *("-m", "celery", "-A", "config", "beat", "--schedule", str(schedule), "--pidfile=")
+            )
             self._celery = worker, beat
         return self._celery
 
@@ -123,7 +131,9 @@ def stack(home: Path, django_db_setup: None, django_db_blocker: pytest.FixtureRe
     from django.db import connection
 
     user, _, rest = os.environ["DATABASE_URL"].rpartition("/")
-    running = Stack(home, {"DATABASE_URL": f"{user}/{connection.settings_dict['NAME']}", "BATCH_POLL_SECONDS": "1"})
+    running = Stack(
+        home, {"DATABASE_URL": f"{user}/{connection.settings_dict['NAME']}", "BATCH_POLL_SECONDS": "1"}
+    )
     try:
         running.start_sandbox()
         _, running.base_url = running.start_web()

@@ -125,33 +125,57 @@ class World:
     acme: Member
     outsider: Member
 
-    def openai(self, member: Member | None = None, *, key: str = "", base_url: str = "", **options: Any) -> Any:
+    def openai(
+        self, member: Member | None = None, *, key: str = "", base_url: str = "", **options: Any
+    ) -> Any:
         import openai
 
         url = base_url or self.stack.base_url
-        return openai.OpenAI(base_url=f"{url}/v1", api_key=key or (member or self.acme).key, max_retries=0, timeout=30, **options)
+        return openai.OpenAI(
+            base_url=f"{url}/v1",
+            api_key=key or (member or self.acme).key,
+            max_retries=0,
+            timeout=30,
+            **options,
+        )
 
     def async_openai(self, member: Member | None = None, *, base_url: str = "", **options: Any) -> Any:
         import openai
 
         url = base_url or self.stack.base_url
-        return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=(member or self.acme).key, max_retries=0, timeout=60, **options)
+        return openai.AsyncOpenAI(
+            base_url=f"{url}/v1", api_key=(member or self.acme).key, max_retries=0, timeout=60, **options
+        )
 
     def anthropic(self, member: Member | None = None) -> Any:
         import anthropic
 
-        return anthropic.Anthropic(base_url=self.stack.base_url, api_key=(member or self.acme).key, max_retries=0, timeout=30)
+        return anthropic.Anthropic(
+            base_url=self.stack.base_url, api_key=(member or self.acme).key, max_retries=0, timeout=30
+        )
 
     def get(self, path: str, member: Member | None = None) -> tuple[int, Any]:
         """GET one of our own endpoints; the status and the decoded body."""
         return self.request("GET", path, member=member)
 
-    def request(self, method: str, path: str, body: Any = None, *, member: Member | None = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        member: Member | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, Any]:
         request = urllib.request.Request(
             f"{self.stack.base_url}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"authorization": f"Bearer {(member or self.acme).key}", "content-type": "application/json", **(headers or {})},
+            headers={
+                "authorization": f"Bearer {(member or self.acme).key}",
+                "content-type": "application/json",
+                **(headers or {}),
+            },
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
@@ -194,18 +218,26 @@ def make_tenant(stack: Stack, committed: None) -> Callable[..., Member]:
 
         slug = f"{slug}-{secrets.token_hex(4)}"
         secret = f"key-of-{slug}-{secrets.token_hex(8)}"
-        text = WORLD + "tenants:" + TENANT.format(
-            slug=slug,
-            name=f"{slug} Ltd",
-            policy=json.dumps({**POLICY, **(policy or {})}),
-            users=json.dumps(users if users is not None else [{"id": "alice", "cost_center": "4711"}, {"id": "bob"}]),
-            keys=json.dumps([{"name": "main", "secret": secret, "models": ["*"], **(key or {})}]),
-            budgets=json.dumps(budgets or []),
-            rate_limits=json.dumps(rate_limits or {}),
-            alerts=json.dumps(alerts or []),
-            channels=json.dumps(channels or []),
+        text = (
+            WORLD
+            + "tenants:"
+            + TENANT.format(
+                slug=slug,
+                name=f"{slug} Ltd",
+                policy=json.dumps({**POLICY, **(policy or {})}),
+                users=json.dumps(
+                    users if users is not None else [{"id": "alice", "cost_center": "4711"}, {"id": "bob"}]
+                ),
+                keys=json.dumps([{"name": "main", "secret": secret, "models": ["*"], **(key or {})}]),
+                budgets=json.dumps(budgets or []),
+                rate_limits=json.dumps(rate_limits or {}),
+                alerts=json.dumps(alerts or []),
+                channels=json.dumps(channels or []),
+            )
         )
-        apply_configuration(text, source="world.yaml", environ={**os.environ, "SANDBOX": stack.sandbox_url}, dry_run=False)
+        apply_configuration(
+            text, source="world.yaml", environ={**os.environ, "SANDBOX": stack.sandbox_url}, dry_run=False
+        )
         return Member(slug, secret, Tenant.objects.get(slug=slug).pk)
 
     return make

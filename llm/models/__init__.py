@@ -4,4 +4,13 @@ from llm.models.batches import Batch, BatchItem, BatchJob, StoredFile
 from llm.models.catalog import LanguageModel, Provider
 from llm.models.requests import Feedback, RequestLog
 
-__all__ = ["Batch", "BatchItem", "BatchJob", "Feedback", "LanguageModel", "Provider", "RequestLog", "StoredFile"]
+__all__ = [
+    "Batch",
+    "BatchItem",
+    "BatchJob",
+    "Feedback",
+    "LanguageModel",
+    "Provider",
+    "RequestLog",
+    "StoredFile",
+]

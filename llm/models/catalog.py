@@ -17,12 +17,20 @@ class Provider(models.Model):
         ANTHROPIC = "anthropic", "Anthropic"
 
     name = models.SlugField(max_length=64, unique=True)
-    kind = models.CharField(max_length=16, choices=Kind.choices, help_text="The wire protocol the server speaks.")
-    base_url = models.URLField(max_length=300, help_text="As the SDK takes it: with /v1 for OpenAI, without for Anthropic.")
+    kind = models.CharField(
+        max_length=16, choices=Kind.choices, help_text="The wire protocol the server speaks."
+    )
+    base_url = models.URLField(
+        max_length=300, help_text="As the SDK takes it: with /v1 for OpenAI, without for Anthropic."
+    )
     api_key = EncryptedTextField(blank=True, default="")
-    limits = models.JSONField(default=dict, blank=True, help_text="rpm, tpm and concurrency of this account at the provider.")
+    limits = models.JSONField(
+        default=dict, blank=True, help_text="rpm, tpm and concurrency of this account at the provider."
+    )
     timeouts = models.JSONField(
-        default=dict, blank=True, help_text="connect, first_byte, idle and total, in seconds; what is absent has a default."
+        default=dict,
+        blank=True,
+        help_text="connect, first_byte, idle and total, in seconds; what is absent has a default.",
     )
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -52,12 +60,20 @@ class LanguageModel(models.Model):
     upstream = models.CharField(max_length=128, help_text="What the provider calls it.")
     kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.CHAT)
     tier = models.CharField(
-        max_length=16, choices=Tier.choices, blank=True, default="", help_text="Empty: never chosen by routing, only by name."
+        max_length=16,
+        choices=Tier.choices,
+        blank=True,
+        default="",
+        help_text="Empty: never chosen by routing, only by name.",
     )
     context_window = models.PositiveIntegerField(help_text="Tokens, input and output together.")
     max_output_tokens = models.PositiveIntegerField(default=4096)
-    capabilities = models.JSONField(default=list, blank=True, help_text='For instance ["tools", "vision", "json_schema"].')
-    fallbacks = models.JSONField(default=list, blank=True, help_text="Names of models to try when this one's provider fails.")
+    capabilities = models.JSONField(
+        default=list, blank=True, help_text='For instance ["tools", "vision", "json_schema"].'
+    )
+    fallbacks = models.JSONField(
+        default=list, blank=True, help_text="Names of models to try when this one's provider fails."
+    )
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
     history = HistoricalRecords()

@@ -4,6 +4,7 @@ Invariant: no prompt and no answer stands here. Money stands in the ledger; the 
 """
 
 from django.db import models
+
 from tenants.models import Tenant
 
 
@@ -33,7 +34,9 @@ class RequestLog(models.Model):
     cost_usd = models.DecimalField(max_digits=28, decimal_places=12, default=0)
     list_cost_usd = models.DecimalField(max_digits=28, decimal_places=12, default=0)
     latency_ms = models.PositiveIntegerField(default=0)
-    ttft_ms = models.PositiveIntegerField(null=True, blank=True, help_text="Time to the first token, milliseconds.")
+    ttft_ms = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Time to the first token, milliseconds."
+    )
     receipt = models.JSONField(default=dict)
 
     class Meta:
@@ -61,7 +64,9 @@ class Feedback(models.Model):
         ordering = ["-at"]
         verbose_name_plural = "feedback"
         constraints = [
-            models.CheckConstraint(condition=models.Q(rating__in=[1, -1]), name="feedback_rating_is_1_or_minus_1"),
+            models.CheckConstraint(
+                condition=models.Q(rating__in=[1, -1]), name="feedback_rating_is_1_or_minus_1"
+            ),
             models.UniqueConstraint(fields=["tenant", "request"], name="feedback_once_per_request"),
         ]
 

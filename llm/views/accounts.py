@@ -78,7 +78,9 @@ class Usage(AsyncAPIView):
             names = {key.key_id: key.name for key in self.snapshot.tenant.keys.values()}
             for row in rows:
                 row["group"] = names.get(row["group"], str(row["group"]))
-        total = {name: sum((row[name] for row in rows), start=Decimal(0)) for name in ("cost_usd", "list_cost_usd")}
+        total = {
+            name: sum((row[name] for row in rows), start=Decimal(0)) for name in ("cost_usd", "list_cost_usd")
+        }
         return json_response(
             {
                 "object": "usage",
@@ -143,7 +145,9 @@ class GiveFeedback(AsyncAPIView):
             raise InvalidRequest("This request was rated before.", param="request_id") from None
         if cursor.rowcount == 0:
             raise NotFound(f"There is no request '{rating.request_id}'.", param="request_id")
-        return json_response({"object": "feedback", "request_id": rating.request_id, "rating": rating.rating}, status=201)
+        return json_response(
+            {"object": "feedback", "request_id": rating.request_id, "rating": rating.rating}, status=201
+        )
 
 
 def describe_balance(balance: Balance) -> dict[str, Any]:

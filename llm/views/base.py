@@ -21,7 +21,14 @@ from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from llm.errors import InternalError, InvalidRequest, MethodNotAllowed, RequestTooLarge, envelope, error_headers
+from llm.errors import (
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    RequestTooLarge,
+    envelope,
+    error_headers,
+)
 from llm.loading import snapshots
 from llm.snapshot import TenantSnapshot
 from tenants.auth import credentials_of, identify
@@ -111,7 +118,9 @@ class AsyncAPIView(APIView):
 
 async def identify_caller(request: HttpRequest) -> tuple[Principal, TenantSnapshot]:
     """The principal behind the request's key and the tenant's snapshot, or one of the 401 and 403 outcomes."""
-    return await identify(credentials_of(request.headers), client_ip=client_ip_of(request), snapshots=snapshots)
+    return await identify(
+        credentials_of(request.headers), client_ip=client_ip_of(request), snapshots=snapshots
+    )
 
 
 def client_ip_of(request: HttpRequest) -> str:
@@ -133,6 +142,6 @@ def as_outcome(error: Exception) -> ClientError:
 
 def json_response(body: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> HttpResponse:
     """A JSON response from plain data; Decimal and datetime are written as strings."""
-    return HttpResponse(orjson.dumps(body, default=str), status=status, content_type="application/json", headers=headers)
-
-
+    return HttpResponse(
+        orjson.dumps(body, default=str), status=status, content_type="application/json", headers=headers
+    )

@@ -48,13 +48,19 @@ class Estimate(AsyncAPIView):
         if not estimates:
             raise ModelUnpriced("None of the models of this estimate has a price.", param="model")
         estimates.sort(key=lambda estimate: Decimal(estimate["expected_cost_usd"]))
-        return json_response({"object": "estimate", "calls": len(calls), "volume": volume, "models": estimates})
+        return json_response(
+            {"object": "estimate", "calls": len(calls), "volume": volume, "models": estimates}
+        )
 
     def _targets(self, calls: list[Body]) -> list[Target]:
         """The models that are named, and all the key may use where a call leaves the choice to us."""
         named = {str(body.get("model") or AUTO) for body in calls}
         if any(name.partition(":")[0] == AUTO for name in named):
-            return [target for target in self.snapshot.catalog if target.tier and self.principal.may_use(target.model)]
+            return [
+                target
+                for target in self.snapshot.catalog
+                if target.tier and self.principal.may_use(target.model)
+            ]
         for name in named:
             self.principal.require_model(name)
         return [self.snapshot.catalog.find(name) for name in sorted(named)]

@@ -14,7 +14,11 @@ class Command(BaseCommand):
     help = "Drive the demo tenant once through the OpenAI and Anthropic SDKs, and show what each call cost and saved."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--facts", default=str(Path(settings.PURSER_HOME) / "demo.json"), help="where `make run` wrote its addresses")
+        parser.add_argument(
+            "--facts",
+            default=str(Path(settings.PURSER_HOME) / "demo.json"),
+            help="where `make run` wrote its addresses",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         facts = Path(options["facts"])

@@ -25,6 +25,9 @@ class Command(BaseCommand):
             stale.unlink()
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(metrics))
         command = web_command(
-            port=settings.PORT, static_root=settings.STATIC_ROOT, workers=options["workers"], host=options["host"]
+            port=settings.PORT,
+            static_root=settings.STATIC_ROOT,
+            workers=options["workers"],
+            host=options["host"],
         )
         os.execv(sys.executable, [sys.executable, *command])  # noqa: S606 our own arguments
