@@ -9,7 +9,7 @@ import re
 import orjson
 
 from llm import tokens
-from llm.sandbox import tasks
+from llm.sandbox import exercises, tasks
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.patterns import UnsupportedPattern
 from llm.sandbox.prompt import Prompt, Reply, ToolCall
@@ -134,5 +134,5 @@ def _tokens_of_call(call: ToolCall, model: str) -> int:
 
 
 def _reasoning(prompt: Prompt) -> str:
-    topic = ", ".join(tasks.keywords(prompt.question)) or "the question"
+    topic = ", ".join(exercises.keywords(prompt.question)) or "the question"
     return f"The user asks about {topic}. I recall what matters, check it, and answer briefly."

@@ -197,11 +197,10 @@ TOPICS = (
 )
 
 BANK_WORDS = re.compile(
-    r"\b(cards?|accounts?|bank\w*|transfer\w*|top[- "
-    r"]?(up|ping|ped)\w*|pin|passcode|atms?|cash|payments?|paid|refund\w*|"
-    r"money|currenc\w+|exchange|charged?|charges|fees?|identity|withdraw\w*|beneficiary|direct "
-    r"debit|cheque|deposit\w*|"
-    r"apple pay|google pay|visa|mastercard|statement|the app|verify|salary)\b",
+    r"\b(cards?|accounts?|bank\w*|transfer\w*|top(ping|ped)?[- ]?up\w*|pin|pass ?codes?|atms?|cash|payments?"
+    r"|paid|refund\w*|money|funds|currenc\w+|exchange|charged?|charges|fees?|identity|withdraw\w*|beneficiary"
+    r"|direct debit|cheque|deposit\w*|apple pay|google pay|visa|mastercard|contactless|statement|the app"
+    r"|transactions?|recipient|salary|(my|lost|stolen) phone|(my|your) (address|details|surname))\b",
     re.IGNORECASE,
 )
 

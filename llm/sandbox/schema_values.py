@@ -12,6 +12,7 @@ from typing import Any
 from llm.sandbox.patterns import string_for
 
 DEEPEST = 12
+LONGEST_SEARCHED = 4_000  # some of the expressions take quadratic time
 PROPER_NAME = re.compile(r"\b[A-ZÄÖÜ][\w'-]+(?:\s+[A-ZÄÖÜ][\w'-]+)*")
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
 QUOTED = re.compile(r"[\"“']([^\"”']{2,80})[\"”']")
@@ -46,7 +47,7 @@ class Facts:
     """Words and numbers of the question, handed out in order."""
 
     def __init__(self, question: str, answer: str) -> None:
-        self.question = question
+        self.question = question = question[:LONGEST_SEARCHED]
         self.answer = answer
         self.names = _names(question)
         self._next_name: Iterator[str] = iter(self.names)
