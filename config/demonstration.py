@@ -135,8 +135,9 @@ class Demonstration:
         question = (
             f"{example}\n\n{example}\n\nWhy are these payments pending?\n\n{json.dumps(payments, indent=4)}"
         )
-        row = self._ask("compressed", question, shown="Why are these payments pending? (40 payments as JSON)")
-        return row
+        return self._ask(
+            "compressed", question, shown="Why are these payments pending? (40 payments as JSON)"
+        )
 
     def anthropic_model(self) -> Row:
         """A Claude model through the OpenAI SDK."""

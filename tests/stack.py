@@ -4,6 +4,7 @@ Invariant: everything started here is ended by process id at the end of the sess
 state folder of the run, whose ends are shown when a start fails.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -33,14 +34,10 @@ class Process:
         """End the process and all it started."""
         if self.popen.poll() is None:
             self.popen.send_signal(with_signal)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.popen.wait(timeout_seconds)
-            except subprocess.TimeoutExpired:
-                pass
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.popen.wait()
 
 
@@ -130,7 +127,7 @@ def stack(home: Path, django_db_setup: None, django_db_blocker: pytest.FixtureRe
     """The product on the tests' database: sandbox and two web workers."""
     from django.db import connection
 
-    user, _, rest = os.environ["DATABASE_URL"].rpartition("/")
+    user, _, _rest = os.environ["DATABASE_URL"].rpartition("/")
     running = Stack(
         home, {"DATABASE_URL": f"{user}/{connection.settings_dict['NAME']}", "BATCH_POLL_SECONDS": "1"}
     )

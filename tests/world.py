@@ -246,4 +246,4 @@ def make_tenant(stack: Stack, committed: None) -> Callable[..., Member]:
 @pytest.fixture
 def world(stack: Stack, make_tenant: Callable[..., Member]) -> Iterator[World]:
     """acme with alice and bob, and the outsider with charlie."""
-    yield World(stack, make_tenant("acme"), make_tenant("outsider", users=[{"id": "charlie"}]))
+    return World(stack, make_tenant("acme"), make_tenant("outsider", users=[{"id": "charlie"}]))
