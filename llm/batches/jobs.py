@@ -71,6 +71,7 @@ def _advance(job: BatchJob, *, batch: Batch, is_ending: bool, now: datetime) -> 
 def _submit(job: BatchJob, *, api: BatchApi) -> None:
     order = order_of(job, submitting_at=timezone.now())
     file_id = job.upstream_file_id or api.upload(order)
+    money.mark_sent(job)
     _save(job, upstream_file_id=file_id, state=BatchJob.State.SUBMITTING, submitting_at=order.submitting_at)
     try:
         upstream_id = api.submit(order, file_id=file_id)

@@ -6,7 +6,7 @@ Invariant: pure; a model without a price in batches is not offered there, whatev
 from collections.abc import Callable
 from datetime import datetime
 
-from billing.prices import ModelUnpriced
+from billing.outcomes import ModelUnpriced
 from llm.catalog import Target
 from llm.snapshot import TenantSnapshot
 from tenants.outcomes import ModelNotAllowed

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from billing.prices import ModelUnpriced
+from billing.outcomes import ModelUnpriced
 from llm.catalog import TIERS, Catalog, Target
 from llm.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound
 from llm.routing.decision import Considered, Route, Step

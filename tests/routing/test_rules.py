@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from billing.prices import ModelUnpriced
+from billing.outcomes import ModelUnpriced
 from llm.catalog import Catalog, Target
 from llm.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound
 from llm.routing.facts import read_route_facts

@@ -1,0 +1,76 @@
+"""The log of a batch's lines: one row each, beside those of the requests.
+
+Invariant: written when a line is settled, once; it holds no prompt and no answer.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from llm.models import Batch, BatchItem, RequestLog
+
+
+def log_lines(batch: Batch, items: Sequence[BatchItem]) -> None:
+    """Write the rows of lines that are over; a line logged before is left alone."""
+    RequestLog.objects.bulk_create(
+        [_row(batch, item) for item in items], ignore_conflicts=True, batch_size=200
+    )
+
+
+def _row(batch: Batch, item: BatchItem) -> RequestLog:
+    assert item.settled_at is not None
+    is_answered = item.status == BatchItem.Status.COMPLETED
+    error = item.error or {}
+    return RequestLog(
+        request_id=item.request_id,
+        tenant_id=item.tenant_id,
+        at=item.settled_at,
+        key_id=batch.key_id,
+        user=batch.user,
+        feature=batch.feature,
+        endpoint=batch.endpoint,
+        model_asked=item.model,
+        model=item.model if is_answered else "",
+        provider=item.provider if is_answered else "",
+        route_reason="named model, in a batch",
+        cache_state="bypass",
+        status=200 if is_answered else int(error.get("status") or 499),
+        error_code="" if is_answered else str(error.get("code", ""))[:64],
+        input_tokens=item.input_tokens,
+        output_tokens=item.output_tokens,
+        cost_usd=item.cost_usd,
+        list_cost_usd=item.list_cost_usd,
+        latency_ms=round((item.settled_at - batch.created_at).total_seconds() * 1000),
+        receipt=_receipt(batch, item),
+    )
+
+
+def _receipt(batch: Batch, item: BatchItem) -> dict[str, object]:
+    return {
+        "object": "receipt",
+        "request_id": str(item.request_id),
+        "batch": batch.public_id,
+        "line": item.line,
+        "endpoint": batch.endpoint,
+        "model_asked": item.model,
+        "user": batch.user,
+        "feature": batch.feature,
+        "tags": batch.tags,
+        "status": item.status,
+        "error": item.error,
+        "processing": "batch",
+        "attempts": [
+            {"attempt": 1, "attempt_id": str(item.attempt_id), "model": item.model, "provider": item.provider}
+        ],
+        "result": {
+            "model": item.model,
+            "provider": item.provider,
+            "tokens": {"input": item.input_tokens, "output": item.output_tokens},
+            "cost_usd": _usd(item.cost_usd),
+            "list_cost_usd": _usd(item.list_cost_usd),
+            "saved_usd": _usd(item.list_cost_usd - item.cost_usd),
+        },
+    }
+
+
+def _usd(amount: Decimal) -> str:
+    return f"{amount:.12f}"
