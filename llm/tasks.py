@@ -8,7 +8,7 @@ web workers.
 from celery import shared_task
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def advance_batches() -> None:
     """Give every batch that is due to a worker."""
     from llm.batches.driver import due_batches
@@ -17,7 +17,7 @@ def advance_batches() -> None:
         advance_batch.apply_async((batch_id,), expires=60)
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def advance_batch(batch_id: int) -> None:
     """Take one batch as far as it goes now."""
     from llm.batches.driver import drive
@@ -25,7 +25,7 @@ def advance_batch(batch_id: int) -> None:
     drive(batch_id)
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def prune_logs() -> None:
     """Delete requests' logs past their age, and the contents of files that nothing needs any more."""
     from llm.pruning import prune

@@ -5,6 +5,7 @@ that was switched off meanwhile still finishes what it began.
 """
 
 from datetime import datetime
+from typing import Literal, cast
 
 from llm.batches.anthropic_api import AnthropicBatches
 from llm.batches.lines import wire_of
@@ -29,18 +30,14 @@ def batch_api(provider: str) -> BatchApi:
 def target_of(job: BatchJob) -> Target:
     """The model a job goes to, active or not."""
     model = LanguageModel.objects.select_related("provider").get(name=job.model, provider__name=job.provider)
-    return model_target(model)
-
-
-def model_target(model: LanguageModel) -> Target:
     return Target(
         model=model.name,
         provider=model.provider.name,
-        kind=model.provider.kind,
+        kind=cast(Literal["openai", "anthropic"], model.provider.kind),
         base_url=model.provider.base_url,
         api_key=model.provider.api_key,
         upstream=model.upstream,
-        model_kind=model.kind,
+        model_kind=cast(Literal["chat", "embedding"], model.kind),
         tier=model.tier,
         context_window=model.context_window,
         max_output_tokens=model.max_output_tokens,

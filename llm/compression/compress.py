@@ -196,8 +196,9 @@ def _with_compact_calls(turn: Turn) -> Turn:
 
 def _with_compact_call(call: Any) -> Any:
     function = call.get("function") if isinstance(call, dict) else None
-    arguments = function.get("arguments") if isinstance(function, dict) else None
-    if not isinstance(arguments, str) or (shorter := compact(arguments)) == arguments:
+    if not isinstance(function, dict) or not isinstance(arguments := function.get("arguments"), str):
+        return call
+    if (shorter := compact(arguments)) == arguments:
         return call
     return {**call, "function": {**function, "arguments": shorter}}
 

@@ -18,7 +18,7 @@ from llm.routing.facts import RouteFacts
 from llm.routing.pressure import press
 from llm.routing.signals import Score, prior
 from llm.routing.tasks import task_of
-from tenants.outcomes import ModelNotAllowed
+from tenants.outcomes import ClientError, ModelNotAllowed
 from tenants.policy import Policy
 
 SIMPLE_BELOW: Final = -0.35  # score; about the easier third of what support desks are asked
@@ -178,7 +178,7 @@ def _choose(
     order = (*TIERS[position:], *reversed(TIERS[:position]))
     found = next((name for name in order if by_tier[name]), "")
     if not found:
-        raise _no_model(facts, considered)
+        raise _no_model(considered)
     if found != tier:
         steps.append(
             Step("hard constraint", found, f"no {tier} model can serve it ({_why_not(considered, tier)})")
@@ -241,7 +241,7 @@ def _why_not(considered: Iterable[Considered], tier: str) -> str:
     return "; ".join(reasons) or "none is offered"
 
 
-def _no_model(facts: RouteFacts, considered: list[Considered]) -> Exception:
+def _no_model(considered: list[Considered]) -> ClientError:
     """The outcome that tells the client what stood in the way of every model."""
     reasons = {one.rejected for one in considered}
     if not reasons:
