@@ -84,7 +84,8 @@ def _end_of_document(text: str, start: int) -> int:
         _value, end = _read(text, start)
     except (ValueError, RecursionError):
         return -1
-    rest_of_line = text[end : text.find("\n", end) if "\n" in text[end:] else len(text)]
+    line_end = text.find("\n", end)
+    rest_of_line = text[end:] if line_end < 0 else text[end:line_end]
     return end if not rest_of_line.strip(" \t\r,;.") else -1
 
 
