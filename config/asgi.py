@@ -1,5 +1,6 @@
 """The ASGI application: `/v1` through the lean door, everything else through stock Django, in one process."""
 
+import logging
 import os
 from typing import Any
 
@@ -27,7 +28,14 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 async def lifespan(receive: Any, send: Any) -> None:
     await receive()
-    async with resources():
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
+    is_open = False
+    try:
+        async with resources():
+            is_open = True
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+    except Exception as error:
+        logging.getLogger("purser").exception("the event loop's resources failed")
+        await send({"type": f"lifespan.{'shutdown' if is_open else 'startup'}.failed", "message": str(error)})
+        return
     await send({"type": "lifespan.shutdown.complete"})

@@ -23,8 +23,9 @@ class GatewayHandler(ASGIHandler):
     urlconf = "llm.urls"
 
     def load_middleware(self, is_async: bool = True) -> None:
-        self._view_middleware = self._template_response_middleware = self._exception_middleware = []
-        self._middleware_chain = convert_exception_to_response(self._get_response_async)
+        none: list[Any] = []
+        self._view_middleware = self._template_response_middleware = self._exception_middleware = none
+        self._middleware_chain = convert_exception_to_response(self._get_response_async)  # type: ignore[attr-defined]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
@@ -38,7 +39,7 @@ class GatewayHandler(ASGIHandler):
             async def answer() -> None:
                 if request is not None:
                     request.urlconf = self.urlconf
-                response = error or await self.run_get_response(request)
+                response = error or await self.run_get_response(request)  # type: ignore[arg-type]
                 await self.send_response(response, send)
                 raise Answered
 

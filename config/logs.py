@@ -5,36 +5,42 @@ Invariant: no prompt, no answer and no secret is ever written; what could hold o
 
 import logging
 import logging.config
+import re
 from typing import Any
 
 import structlog
 
-REDACTED_FIELDS = frozenset(
-    {
-        "api_key",
-        "authorization",
-        "x_api_key",
-        "secret",
-        "password",
-        "token",
-        "prompt",
-        "messages",
-        "input",
-        "body",
-        "content",
-    }
+CUT = "[redacted]"
+SECRET_FIELDS = frozenset({"api_key", "authorization", "x_api_key", "secret", "password", "token", "cookie"})
+TEXT_FIELDS = frozenset(
+    {"prompt", "messages", "input", "output", "system", "body", "content", "question", "answer"}
 )
+# secrets by their looks: our keys, providers' keys, bearer tokens, the password inside a URL
+SECRETS = re.compile(
+    r"psr_x?[0-9a-f]{16}_[\w-]{16,}|\bsk-[\w-]{8,}|(?<=Bearer )[^\s'\"]+|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"
+)
+MAX_DEPTH = 6
 
 
 def redact(logger: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Cut the value of every field whose name says that it holds a secret or a prompt."""
-    for name in event:
-        if name.lower() in REDACTED_FIELDS:
-            event[name] = "[redacted]"
-    return event
+    """Cut fields whose name says that they hold a secret or a text, and what looks like a secret anywhere."""
+    return {name: _cut(name, value, depth=0) for name, value in event.items()}
 
 
-SHARED = [
+def _cut(name: str, value: Any, *, depth: int) -> Any:
+    field = name.lower().replace("-", "_")
+    if field in SECRET_FIELDS or field in TEXT_FIELDS or depth > MAX_DEPTH:
+        return CUT
+    if isinstance(value, str):
+        return SECRETS.sub(CUT, value)
+    if isinstance(value, dict):
+        return {key: _cut(str(key), item, depth=depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cut("", item, depth=depth + 1) for item in value]
+    return value
+
+
+SHARED: list[Any] = [
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,

@@ -15,6 +15,8 @@ from django.db import connections
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 T = TypeVar("T")
 
@@ -59,12 +61,12 @@ async def resources() -> AsyncIterator[None]:
             kwargs={**parameters, "autocommit": True},
             configure=as_app_role,
             min_size=2,
-            max_size=16,
+            max_size=settings.POOL_MAX_SIZE,
             timeout=2,
             open=False,
         ) as db,
     ):
-        redis = Redis.from_url(settings.REDIS_URL)
+        redis = open_redis()
         services = [asyncio.get_running_loop().create_task(start()) for start in _services]
         try:
             yield
@@ -74,6 +76,13 @@ async def resources() -> AsyncIterator[None]:
                 task.cancel()
             await asyncio.gather(*services, return_exceptions=True)
             await redis.aclose()
+
+
+def open_redis() -> Redis:
+    """A client that tells at once when Redis is away, and tries again only a connection that had gone stale."""
+    return Redis.from_url(
+        settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=2, retry=Retry(NoBackoff(), 1)
+    )
 
 
 async def _drain() -> None:

@@ -128,7 +128,7 @@ STATIC_ROOT = Path(env.text("STATIC_ROOT", str(PURSER_HOME / "static")))
 DATA_UPLOAD_MAX_MEMORY_SIZE = (
     None  # the views of /v1 bound their bodies themselves, with an outcome of theirs
 )
-REST_FRAMEWORK = {
+REST_FRAMEWORK: dict[str, object] = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_AUTHENTICATION_CLASSES": [],
     "DEFAULT_PERMISSION_CLASSES": [],

@@ -1,7 +1,6 @@
 """How granian serves the product: the same in `make run`, in the tests and in the container.
 
 Invariant: one worker per core, an event loop each; the site's static files come from the server itself.
-`python -m config.web` replaces itself by that server, on HOST, PORT and WEB_WORKERS.
 """
 
 import os
@@ -39,22 +38,3 @@ def clean_metrics(folder: Path) -> dict[str, str]:
     for stale in folder.glob("*.db"):
         stale.unlink()
     return {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
-
-
-def main() -> None:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    from django.conf import settings
-
-    os.environ.update(clean_metrics(settings.PURSER_HOME / "metrics"))
-    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # granian wants it there, even empty
-    command = granian(
-        host=os.environ.get("HOST", "127.0.0.1"),
-        port=settings.PORT,
-        workers=default_workers(),
-        static_root=settings.STATIC_ROOT,
-    )
-    os.execv(command[0], command)  # noqa: S606 there is no shell on purpose
-
-
-if __name__ == "__main__":
-    main()

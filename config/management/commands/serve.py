@@ -1,33 +1,31 @@
-"""`manage.py serve`: the web server alone, for deployments that run their own PostgreSQL, Redis and Celery."""
+"""`manage.py serve`: the web server alone, where PostgreSQL, Redis and Celery are run by others."""
 
 import os
-import sys
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from config.supervisor import web_command
+from config import web
 
 
 class Command(BaseCommand):
-    help = "Serve the API and the site with one worker per core; replaces this process."
+    help = "Serve the API and the site with one worker per core; the server replaces this process."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--host", default="127.0.0.1")
-        parser.add_argument("--workers", type=int, default=None, help="default: one per core")
+        parser.add_argument("--host", default=os.environ.get("HOST") or "127.0.0.1")
+        parser.add_argument(
+            "--workers", type=int, default=web.default_workers(), help="default: one per core"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        metrics = settings.PURSER_HOME / "metrics"
-        metrics.mkdir(parents=True, exist_ok=True)
-        for stale in metrics.glob("*.db"):
-            stale.unlink()
-        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(metrics))
-        command = web_command(
-            port=settings.PORT,
-            static_root=settings.STATIC_ROOT,
-            workers=options["workers"],
+        os.environ.update(web.clean_metrics(settings.PURSER_HOME / "metrics"))
+        settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # granian wants the folder, even an empty one
+        command = web.granian(
             host=options["host"],
+            port=settings.PORT,
+            workers=options["workers"],
+            static_root=settings.STATIC_ROOT,
         )
-        os.execv(sys.executable, [sys.executable, *command])  # noqa: S606 our own arguments
+        os.execv(command[0], command)  # noqa: S606 there is no shell on purpose
