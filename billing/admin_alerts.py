@@ -1,0 +1,260 @@
+"""Pages of alerts: what happened, who took care of it, whom it reached, and by which rules and channels.
+
+Invariant: events and deliveries are only read; they change through `alerts.acknowledge` and `alerts.retry`.
+A channel's secret is written, never shown.
+"""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from unfold.admin import TabularInline
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter, RangeDateTimeFilter
+from unfold.decorators import action, display
+from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminPasswordWidget
+
+from billing.admin_figures import usd
+from billing.alert_webhook import AddressNotAllowed, check_url
+from billing.alerts import acknowledge, retry
+from billing.models import AlertChannel, AlertDelivery, AlertEvent, AlertRule
+from tenants.admin_access import ReadOnlyAdmin, TenantScopedAdmin, finish, owned
+
+
+class DeliveryInline(TabularInline):
+    """Whom the event reached."""
+
+    model = AlertDelivery
+    extra = 0
+    can_delete = False
+    fields = readonly_fields = ("channel", "status", "attempts", "next_try_at", "delivered_at", "last_error")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True  # the event's own page has decided
+
+
+@admin.register(AlertEvent)
+class AlertEventAdmin(ReadOnlyAdmin):
+    """Alerts, newest first; an open one waits for somebody to acknowledge it."""
+
+    list_display = (
+        "fired_at",
+        "tenant",
+        "metric",
+        "message",
+        "shown_value",
+        "shown_threshold",
+        "state",
+        "reached",
+    )
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        ("acknowledged_at", admin.EmptyFieldListFilter),
+        ("fired_at", RangeDateTimeFilter),
+        "metric",
+    )
+    list_select_related = ("tenant", "acknowledged_by")
+    search_fields = ("message", "subject", "request_id__exact")
+    inlines = (DeliveryInline,)
+    actions = ("acknowledge_selected",)
+    actions_detail = ("acknowledge",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AlertEvent]:
+        delivered = Count("deliveries", filter=Q(deliveries__status=AlertDelivery.Status.DELIVERED))
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(delivered_count=delivered, delivery_count=Count("deliveries"))
+        )
+
+    @display(description="State", label={"open": "danger", "acknowledged": "success"})
+    def state(self, event: AlertEvent) -> str:
+        return "acknowledged" if event.acknowledged_at else "open"
+
+    @display(description="Value", ordering="value")
+    def shown_value(self, event: AlertEvent) -> str:
+        return _figure(event.metric, event.value)
+
+    @display(description="Threshold", ordering="threshold")
+    def shown_threshold(self, event: AlertEvent) -> str:
+        return _figure(event.metric, event.threshold)
+
+    @display(description="Reached")
+    def reached(self, event: Any) -> str:
+        return f"{event.delivered_count} of {event.delivery_count}" if event.delivery_count else "no channel"
+
+    @admin.action(description="Acknowledge the selected alerts", permissions=["operate"])
+    def acknowledge_selected(self, request: HttpRequest, queryset: QuerySet[AlertEvent]) -> None:
+        events = [event for event in queryset if self.has_operate_permission(request, event)]
+        done = sum(acknowledge(event, acting_user=request.user) for event in events)
+        self.message_user(request, f"{done} alerts acknowledged.")
+
+    @action(
+        permissions=["operate"],
+        description="Acknowledge",
+        icon="task_alt",
+        dialog={
+            "title": "Acknowledge this alert?",
+            "description": "Your name will stand beside it.",
+            "form_class": BaseDialogForm,
+            "form_submit_text": "Acknowledge",
+        },
+    )
+    def acknowledge(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
+        event = owned(self, request, object_id)
+        done = acknowledge(event, acting_user=request.user)
+        url = reverse("admin:billing_alertevent_change", args=(event.pk,))
+        return finish(request, url, "Acknowledged." if done else "Somebody had acknowledged it already.")
+
+
+def _figure(metric: str, amount: Any) -> str:
+    match metric:
+        case "request_cost" | "day_spend":
+            return usd(amount)
+        case "budget_percent":
+            return f"{amount.normalize():f} %"
+        case _:
+            return f"{amount.normalize():f}"
+
+
+@admin.register(AlertDelivery)
+class AlertDeliveryAdmin(ReadOnlyAdmin):
+    """The outbox: what was sent where, and what is still to be sent."""
+
+    tenant_path = "event__tenant"
+    list_display = (
+        "event",
+        "channel",
+        "shown_status",
+        "attempts",
+        "next_try_at",
+        "delivered_at",
+        "last_error",
+    )
+    list_filter = (("status", ChoicesCheckboxFilter), ("channel", AutocompleteSelectFilter))
+    list_select_related = ("event__tenant", "channel")
+    search_fields = ("event__message", "channel__name")
+    actions_detail = ("try_again",)
+
+    @display(
+        description="Status",
+        label={"pending": "warning", "sending": "info", "delivered": "success", "dead": "danger"},
+    )
+    def shown_status(self, delivery: AlertDelivery) -> str:
+        return delivery.status
+
+    @action(
+        permissions=["operate"],
+        description="Try again",
+        icon="replay",
+        dialog={
+            "title": "Try this delivery again?",
+            "description": "Only a dead one is; the others are tried by themselves.",
+            "form_class": BaseDialogForm,
+            "form_submit_text": "Try again",
+        },
+    )
+    def try_again(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
+        delivery = owned(self, request, object_id)
+        revived = retry(delivery)
+        url = reverse("admin:billing_alertdelivery_change", args=(delivery.pk,))
+        return finish(request, url, "It goes out again." if revived else "It is not dead.")
+
+
+class AlertChannelForm(forms.ModelForm[AlertChannel]):
+    """A channel whose target fits its kind; its secret can be set anew, and is never filled in."""
+
+    new_secret = forms.CharField(
+        required=False,
+        strip=True,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text="Signs the webhooks (HMAC-SHA256). Empty keeps the one that is stored.",
+    )
+
+    class Meta:
+        model = AlertChannel
+        fields = ("tenant", "name", "kind", "target", "is_active")
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean() or {}
+        kind, target = cleaned.get("kind"), cleaned.get("target")
+        if kind == AlertChannel.Kind.EMAIL and target:
+            try:
+                validate_email(target)
+            except ValidationError as error:
+                raise ValidationError({"target": error.messages}) from error
+        if kind == AlertChannel.Kind.WEBHOOK and target:
+            try:
+                check_url(target)
+            except AddressNotAllowed as error:
+                raise ValidationError({"target": str(error)}) from error
+            if not (cleaned.get("new_secret") or self.instance.secret):
+                raise ValidationError({"new_secret": "A webhook needs a secret to be signed with."})
+        return cleaned
+
+
+@admin.register(AlertChannel)
+class AlertChannelAdmin(TenantScopedAdmin):
+    """Where alerts go."""
+
+    form = AlertChannelForm
+    list_display = ("name", "tenant", "shown_kind", "target", "is_active")
+    list_filter = (("tenant", AutocompleteSelectFilter), ("kind", ChoicesCheckboxFilter), "is_active")
+    list_select_related = ("tenant",)
+    search_fields = ("name", "target", "tenant__slug")
+    autocomplete_fields = ("tenant",)
+    fieldsets = ((None, {"fields": (("tenant", "name"), ("kind", "is_active"), "target", "new_secret")}),)
+
+    def save_model(self, request: HttpRequest, obj: AlertChannel, form: Any, change: bool) -> None:
+        if form.cleaned_data["new_secret"]:
+            obj.secret = form.cleaned_data["new_secret"]
+        super().save_model(request, obj, form, change)
+
+    @display(description="Kind", label={"webhook": "info", "e-mail": "success"})
+    def shown_kind(self, channel: AlertChannel) -> str:
+        return channel.get_kind_display()
+
+
+class AlertRuleForm(forms.ModelForm[AlertRule]):
+    """A rule tells only channels of its own tenant."""
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean() or {}
+        tenant, channels = cleaned.get("tenant"), cleaned.get("channels")
+        if tenant and channels:
+            strangers = [str(channel) for channel in channels if channel.tenant_id != tenant.pk]
+            if strangers:
+                raise ValidationError({"channels": f"Not channels of {tenant}: {', '.join(strangers)}"})
+        return cleaned
+
+
+@admin.register(AlertRule)
+class AlertRuleAdmin(TenantScopedAdmin):
+    """When to tell whom. A rule without channels is seen here only."""
+
+    form = AlertRuleForm
+    list_display = ("metric", "tenant", "shown_threshold", "told", "is_active")
+    list_filter = (("tenant", AutocompleteSelectFilter), ("metric", ChoicesCheckboxFilter), "is_active")
+    list_select_related = ("tenant",)
+    search_fields = ("metric", "tenant__slug")
+    autocomplete_fields = ("tenant", "channels")
+    fieldsets = ((None, {"fields": (("tenant", "is_active"), ("metric", "threshold"), "channels")}),)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AlertRule]:
+        return super().get_queryset(request).prefetch_related("channels")
+
+    @display(description="Threshold", ordering="threshold")
+    def shown_threshold(self, rule: AlertRule) -> str:
+        return _figure(rule.metric, rule.threshold)
+
+    @display(description="Channels")
+    def told(self, rule: AlertRule) -> str:
+        return ", ".join(channel.name for channel in rule.channels.all()) or "none: stands here only"

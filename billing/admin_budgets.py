@@ -1,0 +1,324 @@
+"""Pages of budgets: how much of each is used now, and how to give one more room for a while.
+
+Invariant: windows are only read here; what is shown as used is what admission counts with.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db.models import Count, DecimalField, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from django.utils.timezone import now
+from unfold.admin import TabularInline
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter, FieldTextFilter
+from unfold.decorators import action, display
+from unfold.forms import BaseDialogForm
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from billing.admin_figures import amount_of, bar
+from billing.models import Budget, BudgetRaise, BudgetWindow
+from billing.raises import end_raise, raise_budget
+from tenants.admin_access import ReadOnlyAdmin, RecordedAdmin, finish, owned
+
+AMOUNT = DecimalField(max_digits=28, decimal_places=12)
+WINDOWS_SHOWN = 20
+
+
+class RaiseForm(BaseDialogForm):
+    """How much more, until when, and why."""
+
+    extra_amount = forms.DecimalField(
+        min_value=Decimal("0.000000000001"),
+        max_digits=28,
+        decimal_places=12,
+        label="More",
+        widget=UnfoldAdminDecimalFieldWidget(),
+        help_text="In the budget's unit, on top of its limit.",
+    )
+    ends_at = forms.SplitDateTimeField(label="Until (UTC)", widget=UnfoldAdminSplitDateTimeWidget())
+    reason = forms.CharField(max_length=500, widget=UnfoldAdminTextInputWidget())
+
+    def clean_ends_at(self) -> Any:
+        ends_at = self.cleaned_data["ends_at"]
+        if ends_at <= now():
+            raise ValidationError("The end must be in the future.")
+        return ends_at
+
+
+class BudgetForm(forms.ModelForm[Budget]):
+    """A budget whose alert thresholds are shares in percent."""
+
+    def clean_alert_at(self) -> list[int | float]:
+        shares = self.cleaned_data["alert_at"] or []
+        if not isinstance(shares, list) or not all(_is_share(share) for share in shares):
+            raise ValidationError("alert_at must be a list of percentages above 0, such as [50, 80, 100]")
+        return sorted(set(shares))
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1000
+
+
+def with_usage(budgets: QuerySet[Budget]) -> QuerySet[Budget]:
+    """Add what each budget has left now: `raised`, and of its fullest current window `top_*`; no query per row."""
+    at = now()
+    current = BudgetWindow.objects.filter(budget=OuterRef("pk"), starts_at__lte=at).filter(
+        Q(ends_at=None) | Q(ends_at__gt=at)
+    )
+    fullest = current.order_by("-spent", "-held")
+    raises = BudgetRaise.objects.filter(budget=OuterRef("pk"), starts_at__lte=at, ends_at__gt=at).order_by()
+    zero = Value(Decimal(0), output_field=AMOUNT)
+    return budgets.annotate(
+        raised=Coalesce(
+            Subquery(
+                raises.values("budget").annotate(total=Sum("extra_amount")).values("total"),
+                output_field=AMOUNT,
+            ),
+            zero,
+        ),
+        top_subject=Subquery(fullest.values("subject")[:1]),
+        top_spent=Coalesce(Subquery(fullest.values("spent")[:1], output_field=AMOUNT), zero),
+        top_held=Coalesce(Subquery(fullest.values("held")[:1], output_field=AMOUNT), zero),
+        window_count=Coalesce(
+            Subquery(current.order_by().values("budget").annotate(total=Count("pk")).values("total")),
+            Value(0),
+        ),
+    )
+
+
+class RaiseInline(TabularInline):
+    """Raises so far, to read; a new one is made with the button above."""
+
+    model = BudgetRaise
+    extra = 0
+    can_delete = False
+    tab = True
+    fields = readonly_fields = ("extra_amount", "starts_at", "ends_at", "reason", "approved_by")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return True  # the budget's own page has decided
+
+
+@admin.register(Budget)
+class BudgetAdmin(RecordedAdmin):
+    """Budgets with what is used, held and left now."""
+
+    form = BudgetForm
+    list_display = (
+        "label", "tenant", "shown_limit", "usage", "spent", "held", "remaining", "fullest", "mode", "is_active"
+    )  # fmt: skip
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        ("scope", ChoicesCheckboxFilter),
+        ("unit", ChoicesCheckboxFilter),
+        ("period", ChoicesCheckboxFilter),
+        ("mode", ChoicesCheckboxFilter),
+        "is_active",
+    )
+    list_select_related = ("tenant",)
+    search_fields = ("tenant__slug", "value")
+    autocomplete_fields = ("tenant",)
+    readonly_fields = ("usage", "windows", "created_at")
+    inlines = (RaiseInline,)
+    actions_detail = ("raise_until",)
+    fieldsets = (
+        (None, {"fields": (("tenant", "is_active"), ("scope", "value"))}),
+        ("Limit", {"fields": (("limit_amount", "unit", "period"), ("mode", "alert_at"))}),
+        ("Now", {"fields": ("usage", "windows", "created_at")}),
+    )
+    add_fieldsets = fieldsets[:2]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
+        return with_usage(super().get_queryset(request))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> tuple[str, ...]:
+        # What a budget counts is its identity, which its windows are tied to; another count is another budget.
+        return (
+            (*self.readonly_fields, "tenant", "scope", "value", "unit", "period")
+            if obj
+            else self.readonly_fields
+        )
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # a budget is switched off, never deleted: its windows say what was admitted
+
+    @display(description="Budget", ordering="scope")
+    def label(self, budget: Budget) -> str:
+        return f"{budget.scope.replace('_', ' ')} {budget.value or ('' if budget.scope == 'tenant' else '(each)')}".strip()
+
+    @display(description="Limit", ordering="limit_amount")
+    def shown_limit(self, budget: Any) -> str:
+        raised = f" + {amount_of(budget.unit, budget.raised)}" if budget.raised else ""
+        unit = "" if budget.unit == "usd" else f" {budget.unit}"
+        return f"{amount_of(budget.unit, budget.limit_amount)}{raised}{unit} / {budget.period}"
+
+    @display(description="Used")
+    def usage(self, budget: Any) -> SafeString:
+        return bar(used_percent(budget))
+
+    @display(description="Spent", ordering="top_spent")
+    def spent(self, budget: Any) -> str:
+        return amount_of(budget.unit, budget.top_spent)
+
+    @display(description="Held", ordering="top_held")
+    def held(self, budget: Any) -> str:
+        return amount_of(budget.unit, budget.top_held)
+
+    @display(description="Left")
+    def remaining(self, budget: Any) -> str:
+        return amount_of(
+            budget.unit, budget.limit_amount + budget.raised - budget.top_spent - budget.top_held
+        )
+
+    @display(description="Fullest")
+    def fullest(self, budget: Any) -> str:
+        return f"{budget.top_subject} (of {budget.window_count})" if budget.top_subject else "–"
+
+    @display(description="Current windows")
+    def windows(self, budget: Any) -> SafeString | str:
+        at = now()
+        current = (
+            BudgetWindow.objects.filter(budget=budget, starts_at__lte=at)
+            .filter(Q(ends_at=None) | Q(ends_at__gt=at))
+            .order_by("-spent", "-held")[:WINDOWS_SHOWN]
+        )
+        limit = budget.limit_amount + budget.raised
+        rows = [
+            [
+                window.subject or "–",
+                f"{window.starts_at:%Y-%m-%d %H:%M}",
+                f"{window.ends_at:%Y-%m-%d %H:%M}" if window.ends_at else "–",
+                amount_of(budget.unit, window.spent),
+                amount_of(budget.unit, window.held),
+                amount_of(budget.unit, limit - window.spent - window.held),
+                amount_of(budget.unit, window.overrun),
+            ]
+            for window in current
+        ]
+        headers = ["Whose", "From, UTC", "Until, UTC", "Spent", "Held", "Left", "Overrun"]
+        return (
+            render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
+            if rows
+            else "–"
+        )
+
+    @action(
+        permissions=["operate"],
+        description="Raise until…",
+        icon="trending_up",
+        dialog={
+            "title": "Give this budget more room for a while",
+            "description": "Counts from now on, in every worker, until the end you name.",
+            "form_class": RaiseForm,
+            "form_submit_text": "Raise",
+        },
+    )
+    def raise_until(self, request: HttpRequest, form: RaiseForm, object_id: int) -> HttpResponse:
+        budget = owned(self, request, object_id)
+        raised = raise_budget(budget, acting_user=request.user, **_answers(form))
+        url = reverse("admin:billing_budget_change", args=(budget.pk,))
+        return finish(request, url, f"Raised: {raised} UTC.")
+
+
+def used_percent(budget: Any) -> Decimal:
+    """Return the share of the fullest window that is spent or held, in percent."""
+    limit = budget.limit_amount + budget.raised
+    return (
+        (budget.top_spent + budget.top_held) * 100 / limit
+        if limit
+        else Decimal(100 if budget.top_spent else 0)
+    )
+
+
+def _answers(form: RaiseForm) -> dict[str, Any]:
+    return {name: form.cleaned_data[name] for name in ("extra_amount", "ends_at", "reason")}
+
+
+@admin.register(BudgetRaise)
+class BudgetRaiseAdmin(ReadOnlyAdmin):
+    """Raises, running and past. One is made from its budget's page, and can be ended here."""
+
+    tenant_path = "budget__tenant"
+    list_display = ("budget", "tenant", "more", "starts_at", "ends_at", "state", "reason", "approved_by")
+    list_filter = (("budget__tenant", AutocompleteSelectFilter),)
+    list_select_related = ("budget__tenant", "approved_by")
+    search_fields = ("reason", "budget__value", "budget__tenant__slug")
+    actions_detail = ("end_now",)
+
+    @display(description="Tenant", ordering="budget__tenant")
+    def tenant(self, raised: BudgetRaise) -> str:
+        return str(raised.budget.tenant)
+
+    @display(description="More", ordering="extra_amount")
+    def more(self, raised: BudgetRaise) -> str:
+        return amount_of(raised.budget.unit, raised.extra_amount)
+
+    @display(description="State", label={"running": "success", "over": ""})
+    def state(self, raised: BudgetRaise) -> str:
+        return "running" if raised.starts_at <= now() < raised.ends_at else "over"
+
+    @action(
+        permissions=["operate"],
+        description="End now",
+        icon="stop_circle",
+        dialog={
+            "title": "Take this raise back now?",
+            "description": "What was admitted under it stays spent; the budget may then be over its limit.",
+            "form_class": BaseDialogForm,
+            "form_submit_text": "End it",
+        },
+    )
+    def end_now(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
+        raised = owned(self, request, object_id)
+        ended = end_raise(raised)
+        url = reverse("admin:billing_budgetraise_change", args=(raised.pk,))
+        return finish(request, url, "The raise is ended." if ended else "The raise was over.")
+
+
+@admin.register(BudgetWindow)
+class BudgetWindowAdmin(ReadOnlyAdmin):
+    """Every window that ever admitted something."""
+
+    list_display = (
+        "budget",
+        "tenant",
+        "subject",
+        "starts_at",
+        "ends_at",
+        "shown_spent",
+        "shown_held",
+        "shown_overrun",
+    )
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        ("subject", FieldTextFilter),
+        ("unit", ChoicesCheckboxFilter),
+    )
+    list_select_related = ("budget", "tenant")
+    search_fields = ("subject", "tenant__slug")
+
+    @display(description="Spent", ordering="spent")
+    def shown_spent(self, window: BudgetWindow) -> str:
+        return amount_of(window.unit, window.spent)
+
+    @display(description="Held", ordering="held")
+    def shown_held(self, window: BudgetWindow) -> str:
+        return amount_of(window.unit, window.held)
+
+    @display(description="Overrun", ordering="overrun")
+    def shown_overrun(self, window: BudgetWindow) -> str:
+        return amount_of(window.unit, window.overrun)

@@ -1,0 +1,78 @@
+"""How amounts look on a page: short enough to read, never rounded to nothing.
+
+Invariant: display only. Whatever is calculated with, exported or compared is the exact Decimal.
+"""
+
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timezone import now
+
+CENT = Decimal("0.01")
+
+
+def usd(amount: Decimal | None) -> str:
+    """Return "$1,234.50", or for less than a dollar four significant digits: "$0.0001234"."""
+    if amount is None:
+        return "–"
+    sign, size = ("-" if amount < 0 else ""), abs(amount)
+    if size == 0 or size >= 1:
+        return f"{sign}${size.quantize(CENT, ROUND_HALF_EVEN):,}"
+    digits = 3 - size.adjusted()
+    text = f"{size.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_EVEN):f}".rstrip("0")
+    whole, _, fraction = text.partition(".")
+    return f"{sign}${whole}.{fraction.ljust(2, '0')}"
+
+
+def amount_of(unit: str, amount: Decimal | None) -> str:
+    """Return an amount of a budget's unit: USD as money, tokens and requests as whole numbers."""
+    if amount is None:
+        return "–"
+    return usd(amount) if unit == "usd" else f"{amount.normalize():,f}"
+
+
+def count(number: int | None) -> str:
+    """Return "1,234,567"."""
+    return "–" if number is None else f"{number:,}"
+
+
+def percent(part: Decimal | int, whole: Decimal | int) -> str:
+    """Return "81.3 %"; of nothing, a dash."""
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+def exact_usd(amount: Decimal | None) -> SafeString | str:
+    """Return the short amount with the exact one as its tooltip."""
+    return (
+        "–" if amount is None else format_html('<span title="{} USD">{}</span>', f"{amount:f}", usd(amount))
+    )
+
+
+def bar(used_percent: Decimal) -> SafeString:
+    """Return a small bar of how much of a limit is used; amber from 80 %, red from 95 %."""
+    width = max(Decimal(0), min(used_percent, Decimal(100)))
+    colour = "#dc2626" if used_percent >= 95 else "#d97706" if used_percent >= 80 else "#0d9488"
+    return format_html(
+        '<div class="flex items-center gap-2"><div class="bg-base-200 dark:bg-base-700 rounded-default overflow-hidden"'
+        ' style="width:88px;height:6px"><div style="width:{}%;height:6px;background:{}"></div></div>'
+        '<span style="white-space:nowrap">{} %</span></div>',
+        f"{width:.1f}",
+        colour,
+        f"{used_percent:.1f}",
+    )
+
+
+def json_block(value: Any) -> SafeString:
+    """Return JSON as readable text."""
+    import json
+
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    return format_html('<pre class="font-mono text-xs whitespace-pre-wrap break-words">{}</pre>', text)
+
+
+def utc_today() -> datetime:
+    """Return the first moment of today, UTC: the day the rollups count in."""
+    return now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,308 @@
+"""Pages of the ledger and of what leads to it: attempts, records, days, periods. All of them to read only.
+
+Invariant: nothing here can add, change or delete a row; the database refuses it too.
+"""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import (
+    AutocompleteSelectFilter,
+    ChoicesCheckboxFilter,
+    FieldTextFilter,
+    RangeDateFilter,
+    RangeDateTimeFilter,
+)
+from unfold.decorators import action, display
+from unfold.forms import BaseDialogForm
+
+from billing.admin_figures import count, exact_usd, json_block, usd
+from billing.admin_reports import reports_page
+from billing.models import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
+from billing.rollups import rebuild_dirty
+from tenants.admin_access import ReadOnlyAdmin, finish
+from tenants.models import ApiKey
+
+
+def key_name(key_id: int | None) -> str:
+    """Return the name of the key a row was made with; the row keeps only its id."""
+    key = ApiKey.objects.filter(pk=key_id).first() if key_id else None
+    return str(key) if key else "–"
+
+
+@admin.register(UsageRecord)
+class UsageRecordAdmin(ReadOnlyAdmin):
+    """The ledger, newest first, each record with its lines."""
+
+    list_display = (
+        "occurred_at",
+        "tenant",
+        "user_id",
+        "feature",
+        "model",
+        "shown_source",
+        "tokens",
+        "shown_list_cost",
+        "shown_billed_cost",
+        "shown_saving",
+    )
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        ("occurred_at", RangeDateTimeFilter),
+        ("model", FieldTextFilter),
+        ("user_id", FieldTextFilter),
+        ("feature", FieldTextFilter),
+        ("cost_center", FieldTextFilter),
+    )
+    list_select_related = ("tenant",)
+    search_fields = ("request_id__exact", "attempt_id__exact", "upstream_id__exact")
+    search_help_text = "A request, attempt or provider id"
+    list_filter_submit = True
+    fieldsets = (
+        (
+            "What",
+            {
+                "fields": (
+                    ("occurred_at", "recorded_at"),
+                    ("kind", "usage_source"),
+                    ("charge_class", "reason"),
+                )
+            },
+        ),
+        (
+            "Who",
+            {
+                "fields": (
+                    ("tenant", "period"),
+                    ("user_id", "key"),
+                    ("feature", "project"),
+                    ("cost_center", "shown_tags"),
+                )
+            },
+        ),
+        (
+            "Which",
+            {
+                "fields": (
+                    ("provider", "model"),
+                    ("model_asked", "tier"),
+                    ("endpoint", "cache_state"),
+                    ("processing", "service_tier", "region"),
+                )
+            },
+        ),
+        (
+            "Tokens",
+            {
+                "fields": (
+                    ("input_tokens", "cache_read_tokens", "cache_write_tokens"),
+                    ("output_tokens", "reasoning_tokens"),
+                    ("saved_input_tokens", "saved_output_tokens"),
+                )
+            },
+        ),
+        (
+            "Money, USD",
+            {
+                "fields": (
+                    ("list_cost", "provider_cost"),
+                    ("contracted_cost", "billed_cost"),
+                    "shown_lines",
+                    "shown_savings",
+                )
+            },
+        ),
+        (
+            "Traces",
+            {
+                "fields": (
+                    ("id", "request_id"),
+                    ("attempt_id", "upstream_id"),
+                    "corrects_id",
+                    "shown_raw_usage",
+                )
+            },
+        ),
+    )
+    readonly_fields = ("key", "shown_tags", "shown_lines", "shown_savings", "shown_raw_usage")
+
+    @display(
+        description="Source",
+        label={"provider": "success", "gateway_cache": "info", "estimated": "warning", "manual": "danger"},
+    )
+    def shown_source(self, record: UsageRecord) -> str:
+        return record.usage_source
+
+    @display(description="Tokens in / out")
+    def tokens(self, record: UsageRecord) -> str:
+        tokens_in = record.input_tokens + record.cache_read_tokens + record.cache_write_tokens
+        return f"{tokens_in:,} / {record.output_tokens:,}"
+
+    @display(description="List")
+    def shown_list_cost(self, record: UsageRecord) -> str:
+        return exact_usd(record.list_cost)
+
+    @display(description="Billed")
+    def shown_billed_cost(self, record: UsageRecord) -> str:
+        return exact_usd(record.billed_cost)
+
+    @display(description="Saved")
+    def shown_saving(self, record: UsageRecord) -> str:
+        return exact_usd(record.list_cost - record.billed_cost)
+
+    @display(description="API key")
+    def key(self, record: UsageRecord) -> str:
+        return key_name(record.key_id)
+
+    @display(description="Tags")
+    def shown_tags(self, record: UsageRecord) -> SafeString | str:
+        return json_block(record.tags) if record.tags else "–"
+
+    @display(description="Savings by cause")
+    def shown_savings(self, record: UsageRecord) -> SafeString | str:
+        return json_block(record.saving) if record.saving else "–"
+
+    @display(description="Usage as reported")
+    def shown_raw_usage(self, record: UsageRecord) -> SafeString | str:
+        return json_block(record.raw_usage) if record.raw_usage else "–"
+
+    @display(description="Lines")
+    def shown_lines(self, record: UsageRecord) -> SafeString | str:
+        lines = UsageLine.objects.filter(record_id=record.id, occurred_at=record.occurred_at).order_by(
+            "meter"
+        )
+        rows = [
+            [
+                line.meter,
+                count(line.quantity),
+                f"{usd(line.unit_price)} per {line.per:,}",
+                f"{line.billed_cost:f}",
+            ]
+            for line in lines
+        ]
+        table = {"headers": ["Meter", "Quantity", "Price", "Billed, USD"], "rows": rows}
+        return render_to_string("admin/table.html", {"table": table}) if rows else "–"
+
+
+@admin.register(Attempt)
+class AttemptAdmin(ReadOnlyAdmin):
+    """Calls to providers, with what they hold of the budgets until they are settled."""
+
+    list_display = (
+        "occurred_at",
+        "tenant",
+        "user",
+        "model",
+        "provider",
+        "shown_state",
+        "shown_hold",
+        "settled_at",
+    )
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        ("state", ChoicesCheckboxFilter),
+        ("occurred_at", RangeDateTimeFilter),
+        ("model", FieldTextFilter),
+    )
+    list_select_related = ("tenant",)
+    search_fields = ("request_id__exact", "id__exact")
+    search_help_text = "A request or attempt id"
+
+    @display(
+        description="State",
+        label={"held": "info", "sent": "info", "captured": "success", "voided": "", "estimated": "warning"},
+    )
+    def shown_state(self, attempt: Attempt) -> str:
+        return attempt.state
+
+    @display(description="Hold")
+    def shown_hold(self, attempt: Attempt) -> str:
+        return f"{usd(attempt.hold_usd)}, {attempt.hold_tokens:,} tokens"
+
+
+@admin.register(UsageDaily)
+class UsageDailyAdmin(ReadOnlyAdmin):
+    """Days, as the graphs count them."""
+
+    list_display = (
+        "day", "tenant", "user_id", "feature", "model", "cache_state", "shown_requests", "shown_list", "shown_billed"
+    )  # fmt: skip
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        ("day", RangeDateFilter),
+        ("model", FieldTextFilter),
+        ("user_id", FieldTextFilter),
+        ("feature", FieldTextFilter),
+    )
+    list_select_related = ("tenant",)
+    date_hierarchy = None
+
+    @display(description="Calls", ordering="requests")
+    def shown_requests(self, day: UsageDaily) -> str:
+        return count(day.requests)
+
+    @display(description="List", ordering="list_cost")
+    def shown_list(self, day: UsageDaily) -> str:
+        return exact_usd(day.list_cost)
+
+    @display(description="Billed", ordering="billed_cost")
+    def shown_billed(self, day: UsageDaily) -> str:
+        return exact_usd(day.billed_cost)
+
+
+@admin.register(BillingPeriod)
+class BillingPeriodAdmin(ReadOnlyAdmin):
+    """Months; each leads to its report."""
+
+    list_display = ("label", "tenant", "shown_status", "starts_at", "ends_at", "closed_at")
+    list_filter = (("tenant", AutocompleteSelectFilter), ("status", ChoicesCheckboxFilter))
+    list_select_related = ("tenant",)
+    search_fields = ("label", "tenant__slug")
+    actions_detail = ("open_report",)
+    custom_urls = (("reports/", "billing_reports", reports_page),)
+
+    @display(description="Status", label={"open": "success", "closing": "warning", "closed": "info"})
+    def shown_status(self, period: BillingPeriod) -> str:
+        return period.status
+
+    @action(description="Month report", icon="summarize")
+    def open_report(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        period = self.get_object(request, str(object_id))
+        if period is None:
+            raise Http404
+        return redirect(
+            f"{reverse('admin:billing_reports')}?tenant={period.tenant.slug}&month={period.label}"
+        )
+
+
+@admin.register(RollupDirty)
+class RollupDirtyAdmin(ReadOnlyAdmin):
+    """Days whose sums are older than their ledger; the schedule empties this list every minute."""
+
+    list_display = ("day", "tenant")
+    list_select_related = ("tenant",)
+    actions_list = ("rebuild",)
+
+    @action(
+        permissions=["operate"],
+        description="Rebuild now",
+        icon="refresh",
+        dialog={
+            "title": "Rebuild the sums of these days now?",
+            "description": "The schedule does it every minute.",
+            "form_class": BaseDialogForm,
+            "form_submit_text": "Rebuild",
+        },
+    )
+    def rebuild(self, request: HttpRequest, form: BaseDialogForm) -> HttpResponse:
+        days = rebuild_dirty()
+        return finish(request, reverse("admin:billing_rollupdirty_changelist"), f"{days} days rebuilt.")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).order_by("-day")

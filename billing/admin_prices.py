@@ -1,0 +1,163 @@
+"""Pages of prices and of imports that wait for a person.
+
+Invariant: a price row is never edited. A new one is added, or `set_price` supersedes the old.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.timezone import now
+from unfold.contrib.filters.admin import (
+    AutocompleteSelectFilter,
+    ChoicesCheckboxFilter,
+    FieldTextFilter,
+    RangeDateTimeFilter,
+)
+from unfold.decorators import action, display
+from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSplitDateTimeWidget
+
+from billing.models import PriceRow
+from billing.price_changes import set_price
+from tenants.admin_access import OperatorAdmin, finish, owned
+
+
+class SetPriceForm(BaseDialogForm):
+    """The new rate, and from when it counts."""
+
+    unit_price = forms.DecimalField(
+        min_value=Decimal(0),
+        max_digits=18,
+        decimal_places=9,
+        label="New price, USD",
+        widget=UnfoldAdminDecimalFieldWidget(),
+        help_text="For as many units as the old price.",
+    )
+    valid_from = forms.SplitDateTimeField(
+        required=False,
+        label="From (UTC)",
+        widget=UnfoldAdminSplitDateTimeWidget(),
+        help_text="Empty: from now on.",
+    )
+
+
+class LiveFilter(admin.SimpleListFilter):
+    """Prices that count now, unless asked otherwise."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("live", "live"), ("superseded", "superseded"), ("all", "all")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        match self.value():
+            case "superseded":
+                return queryset.filter(superseded_at__isnull=False)
+            case "all":
+                return queryset
+            case _:
+                return queryset.filter(superseded_at=None)
+
+    def choices(self, changelist: Any) -> Any:
+        chosen = self.value() or "live"
+        for value, title in self.lookup_choices:
+            query = changelist.get_query_string({self.parameter_name: value})
+            yield {"selected": chosen == value, "query_string": query, "display": title}
+
+
+@admin.register(PriceRow)
+class PriceRowAdmin(OperatorAdmin):
+    """Prices by meter and rate condition; live ones first."""
+
+    list_display = (
+        "model", "provider", "meter", "price", "processing", "service_tier", "threshold", "book", "tenant",
+        "valid_from", "valid_to", "state",
+    )  # fmt: skip
+    list_filter = (
+        LiveFilter,
+        ("book", ChoicesCheckboxFilter),
+        ("provider", FieldTextFilter),
+        ("model", FieldTextFilter),
+        ("meter", FieldTextFilter),
+        ("tenant", AutocompleteSelectFilter),
+        ("valid_from", RangeDateTimeFilter),
+    )
+    list_select_related = ("tenant",)
+    search_fields = ("model", "provider", "meter")
+    autocomplete_fields = ("tenant",)
+    actions_detail = ("change_price",)
+    fieldsets = (
+        ("What", {"fields": (("provider", "model"), ("meter", "book"), "tenant")}),
+        ("Condition", {"fields": (("processing", "service_tier"), ("region", "above_input_tokens"))}),
+        ("Price", {"fields": (("unit_price", "per"), ("valid_from", "valid_to"))}),
+    )
+    traces = (
+        "Where from",
+        {"fields": (("source", "approved_by"), ("recorded_at", "superseded_at"), "source_digest")},
+    )
+
+    def get_fieldsets(self, request: HttpRequest, obj: PriceRow | None = None) -> Any:
+        return (*self.fieldsets, self.traces) if obj else self.fieldsets
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None and super().has_change_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: PriceRow, form: Any, change: bool) -> None:
+        obj.source, obj.approved_by = "admin", request.user
+        super().save_model(request, obj, form, change)
+
+    @display(description="Price", ordering="unit_price")
+    def price(self, row: PriceRow) -> str:
+        per = {1_000_000: "million", 1_000: "thousand", 1: "one"}.get(row.per, f"{row.per:,}")
+        return f"${row.unit_price.normalize():f} / {per}"
+
+    @display(description="From input")
+    def threshold(self, row: PriceRow) -> str:
+        return f"{row.above_input_tokens:,}" if row.above_input_tokens else "–"
+
+    @display(
+        description="State", label={"live": "success", "past": "", "future": "info", "superseded": "danger"}
+    )
+    def state(self, row: PriceRow) -> str:
+        at = now()
+        if row.superseded_at is not None:
+            return "superseded"
+        if row.valid_from > at:
+            return "future"
+        return "past" if row.valid_to is not None and row.valid_to <= at else "live"
+
+    @action(
+        permissions=["operate"],
+        description="Set price…",
+        icon="price_change",
+        dialog={
+            "title": "Set another price",
+            "description": "This row is superseded; what counted until then stays known.",
+            "form_class": SetPriceForm,
+            "form_submit_text": "Set price",
+        },
+    )
+    def change_price(self, request: HttpRequest, form: SetPriceForm, object_id: int) -> HttpResponse:
+        row = owned(self, request, object_id)
+        try:
+            changed = set_price(
+                row,
+                unit_price=form.cleaned_data["unit_price"],
+                valid_from=form.cleaned_data["valid_from"],
+                acting_user=request.user,
+            )
+        except ValidationError as error:
+            url = reverse("admin:billing_pricerow_change", args=(row.pk,))
+            return finish(request, url, " ".join(error.messages), level=messages.ERROR)
+        return finish(
+            request, reverse("admin:billing_pricerow_change", args=(changed.pk,)), f"Set: {changed}."
+        )

@@ -1,0 +1,139 @@
+"""The page where finance reads a month and takes it away as a file.
+
+Invariant: page and files come from `month_report`, the same function as the command's, so they balance or
+do not appear; and nobody gets a tenant's month that they may not see.
+"""
+
+import io
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.contrib import admin
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+
+from billing.admin_figures import count, exact_usd, usd
+from billing.exports import FORMATS, export, file_name
+from billing.models import BillingPeriod
+from billing.reports import InvalidMonth, Report, Section, UnbalancedReport, month_report
+from tenants.admin_access import tenants_of
+from tenants.models import Tenant
+
+ROWS_SHOWN = 25
+TENANTS_SHOWN = 500
+
+
+def reports_page(request: HttpRequest, model_admin: Any) -> HttpResponse:
+    """Show a tenant's month, or with `format` send it as a file."""
+    tenants = tenants_of(request)
+    slug = request.GET.get("tenant", "")
+    tenant = get_object_or_404(tenants, slug=slug) if slug else tenants.order_by("slug").first()
+    if tenant is None:
+        return _page(request, {"tenant": None})
+    month = request.GET.get("month") or this_month(tenant)
+    choices = {"tenant": tenant, "month": month, "tenants": tenants.order_by("slug")[:TENANTS_SHOWN]}
+    choices["months"] = sorted({this_month(tenant), month, *_labels(tenant)}, reverse=True)
+    try:
+        report = month_report(tenant, month=month)
+    except InvalidMonth as error:
+        raise Http404(str(error)) from error
+    except UnbalancedReport as error:
+        return _page(request, {**choices, "problem": str(error)}, status=500)
+    format_name = request.GET.get("format", "")
+    if format_name:
+        if format_name not in FORMATS:
+            raise Http404(f"no format is called {format_name!r}")
+        return download(report, format_name)
+    return _page(request, {**choices, **_tables(report)})
+
+
+def download(report: Report, format_name: str) -> HttpResponse:
+    """Answer with the report as a file."""
+    buffer = io.BytesIO()
+    export(report, format_name, buffer)
+    response = HttpResponse(buffer.getvalue(), content_type=FORMATS[format_name].content_type)
+    response["Content-Disposition"] = f'attachment; filename="{file_name(report, format_name)}"'
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def this_month(tenant: Tenant) -> str:
+    """Return the month that runs now where the tenant is."""
+    return datetime.now(ZoneInfo(tenant.timezone)).strftime("%Y-%m")
+
+
+def _labels(tenant: Tenant) -> Any:
+    return BillingPeriod.objects.filter(tenant=tenant).order_by("-label").values_list("label", flat=True)[:36]
+
+
+def _page(request: HttpRequest, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    formats = [{"name": name, "label": kind.label} for name, kind in FORMATS.items()]
+    context = {**admin.site.each_context(request), "title": "Month reports", "formats": formats, **context}
+    return TemplateResponse(request, "admin/reports.html", context, status=status)
+
+
+def _tables(report: Report) -> dict[str, Any]:
+    totals = report.totals
+    return {
+        "report": report,
+        "cards": [
+            {
+                "title": "Billed",
+                "value": usd(totals.billed_cost_usd),
+                "note": f"{totals.billed_cost_usd:f} USD exactly",
+            },
+            {"title": "Without us", "value": usd(totals.list_cost_usd), "note": "at list price"},
+            {
+                "title": "Saved",
+                "value": usd(totals.saved_usd),
+                "note": f"{count(totals.saved_tokens)} tokens not bought",
+            },
+            {
+                "title": "Calls",
+                "value": count(totals.calls),
+                "note": f"{count(totals.cache_hits)} from the cache",
+            },
+        ],
+        "waterfall": {
+            "headers": ["Step", "USD"],
+            "rows": [
+                [step.name.replace("_", " ").capitalize(), _signed(step.name, step.amount_usd)]
+                for step in report.waterfall
+            ],
+        },
+        "sections": [{"title": section.title, "table": _table(section)} for section in report.sections],
+    }
+
+
+def _signed(name: str, amount: Any) -> Any:
+    return exact_usd(amount if name in ("list_price", "paid") else -amount)
+
+
+def _table(section: Section) -> dict[str, Any]:
+    shown = [
+        [
+            *[label or "–" for label in group.labels],
+            count(group.measures.calls),
+            count(group.measures.cache_hits),
+            count(
+                group.measures.input_tokens
+                + group.measures.cache_read_tokens
+                + group.measures.cache_write_tokens
+            ),
+            count(group.measures.output_tokens),
+            exact_usd(group.measures.list_cost_usd),
+            exact_usd(group.measures.saved_usd),
+            exact_usd(group.measures.billed_cost_usd),
+        ]
+        for group in section.groups[:ROWS_SHOWN]
+    ]
+    hidden = len(section.groups) - len(shown)
+    if hidden > 0:
+        shown.append([f"and {hidden} more, in the files", *[""] * (len(section.dimensions) + 6)])
+    labels = [name.replace("_", " ") for name in section.dimensions]
+    return {
+        "headers": [*labels, "Calls", "Cached", "Tokens in", "Tokens out", "List", "Saved", "Billed"],
+        "rows": shown,
+    }

@@ -1,0 +1,219 @@
+"""Getting an alert to people: the outbox between an event in the ledger's transaction and the world.
+
+Invariant: an event has at most one delivery per channel (unique constraint), and a delivery is sent by the
+one worker whose conditional UPDATE claimed it. A worker that dies after sending and before saying so is the
+only way to a second copy; it carries the same event id, by which receivers drop it.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from smtplib import SMTPException
+from typing import Any
+
+import aiohttp
+import structlog
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.mail import EmailMultiAlternatives
+from django.db import connection
+from django.template.loader import render_to_string
+from django.utils.timezone import now
+
+from billing import alert_webhook
+from billing.models import AlertDelivery, AlertEvent
+
+MAX_ATTEMPTS = 8
+FIRST_RETRY = timedelta(seconds=30)
+LONGEST_RETRY = timedelta(hours=1)
+# Longer than any send takes: within it a claimed delivery belongs to its worker alone.
+CLAIM = timedelta(minutes=5)
+BATCH = 100
+
+# An event of a rule goes to the rule's channels (and if it has none, stands in the admin only); an event
+# without a rule, such as a budget's share, goes to all channels of its tenant. Both tables change in one
+# statement, so an event is taken up once, with all its deliveries or none.
+QUEUE = """
+WITH taken AS (
+    UPDATE billing_alertevent SET dispatched_at = %(at)s
+    WHERE id IN (
+        SELECT id FROM billing_alertevent WHERE dispatched_at IS NULL
+        ORDER BY id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+    ) RETURNING id, tenant_id, rule_id
+)
+INSERT INTO billing_alertdelivery (event_id, channel_id, status, attempts, next_try_at, last_error)
+SELECT taken.id, channel.id, 'pending', 0, %(at)s, ''
+FROM taken JOIN billing_alertchannel AS channel ON channel.tenant_id = taken.tenant_id AND channel.is_active
+WHERE taken.rule_id IS NULL OR EXISTS (
+    SELECT FROM billing_alertrule_channels AS link
+    WHERE link.alertrule_id = taken.rule_id AND link.alertchannel_id = channel.id)
+ON CONFLICT (event_id, channel_id) DO NOTHING
+"""
+
+# The condition is what claims: of two workers one updates the row, and the other no longer finds it due.
+CLAIM_DUE = """
+UPDATE billing_alertdelivery
+SET status = 'sending', attempts = attempts + 1, next_try_at = %(claimed_until)s
+WHERE id IN (
+    SELECT id FROM billing_alertdelivery WHERE status IN ('pending', 'sending') AND next_try_at <= %(at)s
+    ORDER BY next_try_at, id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
+) RETURNING id
+"""
+
+log = structlog.get_logger(__name__)
+Status = AlertDelivery.Status
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one claimed delivery; no error means delivered."""
+
+    delivery: AlertDelivery
+    error: str = ""
+
+
+def deliver_due(*, at: datetime | None = None) -> int:
+    """Queue the deliveries of new events, send what is due, and return how many arrived.
+
+    Safe to run in any number of workers at once. Webhooks go out side by side, so a slow receiver delays no
+    other. Sends at most BATCH deliveries; call it again while it returns that many.
+    """
+    at = at or now()
+    queue_deliveries(at=at)
+    claimed = claim_due(at=at)
+    outcomes = [*asyncio.run(_post_all([d for d in claimed if d.channel.kind == "webhook"], at=at))]
+    outcomes += [_mail(delivery) for delivery in claimed if delivery.channel.kind == "email"]
+    for outcome in outcomes:
+        _record(outcome, at=at)
+    return sum(not outcome.error for outcome in outcomes)
+
+
+def queue_deliveries(*, at: datetime) -> int:
+    """Insert a delivery for each channel of each new event, and return how many. A second run adds none."""
+    with connection.cursor() as cursor:
+        cursor.execute(QUEUE, {"at": at, "batch": BATCH})
+        return cursor.rowcount
+
+
+def claim_due(*, at: datetime) -> list[AlertDelivery]:
+    """Take the due deliveries for this worker and count the attempt; nobody else gets them within CLAIM."""
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM_DUE, {"at": at, "claimed_until": at + CLAIM, "batch": BATCH})
+        ids = [row[0] for row in cursor.fetchall()]
+    deliveries = AlertDelivery.objects.select_related("event__tenant", "event__budget", "channel").order_by(
+        "pk"
+    )
+    return list(deliveries.filter(pk__in=ids))
+
+
+def acknowledge(event: AlertEvent, *, acting_user: AbstractBaseUser) -> bool:
+    """Note who has taken care of an alert. False if somebody had before."""
+    unseen = AlertEvent.objects.filter(pk=event.pk, acknowledged_at=None)
+    return bool(unseen.update(acknowledged_at=now(), acknowledged_by=acting_user))
+
+
+def retry(delivery: AlertDelivery) -> bool:
+    """Have a dead delivery tried again from the start. False if it is not dead."""
+    dead = AlertDelivery.objects.filter(pk=delivery.pk, status=Status.DEAD)
+    return bool(dead.update(status=Status.PENDING, attempts=0, next_try_at=now()))
+
+
+def event_body(event: AlertEvent) -> dict[str, Any]:
+    """Return what is sent about an event: the webhook's JSON, and the e-mail's variables."""
+    budget = event.budget
+    return {
+        "id": str(event.pk),
+        "type": "alert",
+        "tenant": event.tenant.slug,
+        "metric": event.metric,
+        "value": _plain(event.value),
+        "threshold": _plain(event.threshold),
+        "message": event.message,
+        "subject": event.subject,
+        "request_id": event.request_id and str(event.request_id),
+        "limit": budget
+        and {
+            "label": str(budget),
+            "scope": budget.scope,
+            "value": budget.value,
+            "unit": budget.unit,
+            "period": budget.period,
+            "amount": _plain(budget.limit_amount),
+            "mode": budget.mode,
+        },
+        "window": {"key": event.window_key, "timezone": event.tenant.timezone},
+        "fired_at": event.fired_at.isoformat(timespec="seconds"),
+    }
+
+
+async def _post_all(deliveries: Sequence[AlertDelivery], *, at: datetime) -> list[Outcome]:
+    if not deliveries:
+        return []
+    async with alert_webhook.open_session() as session:
+        return list(await asyncio.gather(*(_post(session, delivery, at=at) for delivery in deliveries)))
+
+
+async def _post(session: aiohttp.ClientSession, delivery: AlertDelivery, *, at: datetime) -> Outcome:
+    webhook = alert_webhook.Webhook(
+        url=delivery.channel.target,
+        secret=delivery.channel.secret,
+        event_id=str(delivery.event_id),
+        body=json.dumps(event_body(delivery.event), ensure_ascii=False).encode(),
+    )
+    try:
+        await alert_webhook.post(session, webhook, at=int(at.timestamp()))
+    except alert_webhook.WebhookFailed as failure:
+        return Outcome(delivery, str(failure))
+    return Outcome(delivery)
+
+
+def _mail(delivery: AlertDelivery) -> Outcome:
+    body = event_body(delivery.event)
+    message = EmailMultiAlternatives(
+        subject=" ".join(f"[{body['tenant']}] {body['message']}".split())[:200],
+        body=render_to_string("email/alert.txt", body),
+        to=[delivery.channel.target],
+        headers={alert_webhook.EVENT_ID_HEADER: body["id"]},
+    )
+    message.attach_alternative(render_to_string("email/alert.html", body), "text/html")
+    try:
+        message.send()
+    except (OSError, SMTPException) as error:
+        return Outcome(delivery, str(error) or type(error).__name__)
+    return Outcome(delivery)
+
+
+def _record(outcome: Outcome, *, at: datetime) -> None:
+    """Write what became of a delivery, unless its claim ran out and another worker has it now."""
+    delivery = outcome.delivery
+    ours = AlertDelivery.objects.filter(pk=delivery.pk, attempts=delivery.attempts, status=Status.SENDING)
+    if not outcome.error:
+        ours.update(status=Status.DELIVERED, delivered_at=at, last_error="")
+        return
+    is_dead = delivery.attempts >= MAX_ATTEMPTS
+    ours.update(
+        status=Status.DEAD if is_dead else Status.PENDING,
+        next_try_at=at + _pause(delivery.attempts),
+        last_error=outcome.error[:500],
+    )
+    log.warning(
+        "alert_not_delivered",
+        delivery=delivery.pk,
+        channel=delivery.channel.name,
+        attempts=delivery.attempts,
+        is_dead=is_dead,
+        error=outcome.error,
+    )
+
+
+def _pause(attempts: int) -> timedelta:
+    """Exponential, with jitter, so that many deliveries to one dead receiver do not come back together."""
+    pause = min(FIRST_RETRY * 2 ** (attempts - 1), LONGEST_RETRY)
+    return pause * random.uniform(0.5, 1.0)
+
+
+def _plain(amount: Decimal) -> str:
+    return f"{amount.normalize():f}"

@@ -1,0 +1,55 @@
+"""The files finance takes away: one function, three formats, the same from the command and from the admin.
+
+Invariant: a file is written only from a report that balances, so its amounts add up to the ledger.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO, TextIO
+
+from billing.exports.detail_csv import write_csv
+from billing.exports.focus import write_focus
+from billing.exports.workbook import write_xlsx
+from billing.reports import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A kind of file: what it is called, and how a report is written into it."""
+
+    label: str
+    suffix: str
+    content_type: str
+    write: Callable[[Report, BinaryIO], None]
+
+
+def export(report: Report, format_name: str, out: BinaryIO) -> None:
+    """Write the report in one of FORMATS."""
+    FORMATS[format_name].write(report, out)
+
+
+def file_name(report: Report, format_name: str) -> str:
+    """Return what the file is called: "acme-2026-11.xlsx"."""
+    return f"{report.tenant_slug}-{report.month}{FORMATS[format_name].suffix}"
+
+
+def _as_text(write: Callable[[Report, TextIO], None]) -> Callable[[Report, BinaryIO], None]:
+    def write_utf8(report: Report, out: BinaryIO) -> None:
+        text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
+        write(report, text)
+        text.detach()
+
+    return write_utf8
+
+
+FORMATS = {
+    "csv": Format("CSV, every detail", ".csv", "text/csv; charset=utf-8", _as_text(write_csv)),
+    "xlsx": Format(
+        "Excel workbook",
+        ".xlsx",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        write_xlsx,
+    ),
+    "focus": Format("FOCUS 1.2", ".focus.csv", "text/csv; charset=utf-8", _as_text(write_focus)),
+}

@@ -1,0 +1,157 @@
+"""The month as a FOCUS 1.2 cost and usage file (https://focus.finops.org).
+
+Invariant: the sum of BilledCost is the ledger's, and ListCost = ListUnitPrice x PricingQuantity on every row
+that has a price. Gateway cache hits are rows of quantity and cost zero whose saving stands in x_Saving.
+"""
+
+import csv
+import json
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TextIO
+from zoneinfo import ZoneInfo
+
+from billing.exports.cells import exact, guarded, zulu
+from billing.reports import DetailLine, Report
+
+ISSUER = "Purser"
+PUBLISHERS = {"openai": "OpenAI", "anthropic": "Anthropic"}
+COLUMNS = (
+    "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
+    "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency",
+    "ChargePeriodEnd", "ChargePeriodStart", "CommitmentDiscountStatus", "ConsumedQuantity",
+    "ConsumedUnit", "ContractedCost", "ContractedUnitPrice", "EffectiveCost", "InvoiceId",
+    "InvoiceIssuerName", "ListCost", "ListUnitPrice", "PricingCategory", "PricingCurrency",
+    "PricingCurrencyContractedUnitPrice", "PricingCurrencyEffectiveCost", "PricingCurrencyListUnitPrice",
+    "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "ServiceCategory", "ServiceName",
+    "ServiceSubcategory", "SkuId", "SkuMeter", "SkuPriceDetails", "SkuPriceId", "SubAccountId",
+    "SubAccountName", "Tags", "x_ApiKeyId", "x_Requests", "x_Saving", "x_UsageSource",
+)  # fmt: skip
+
+
+def write_focus(report: Report, out: TextIO) -> None:
+    """Write the file: mandatory and conditional columns in the specification's order, our own (`x_`) last."""
+    writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\r\n")
+    writer.writeheader()
+    for line in report.detail:
+        if _is_charge(line):
+            writer.writerow(_row(report, line))
+
+
+def _is_charge(line: DetailLine) -> bool:
+    """A `request` line counts calls; it is a charge of its own only for a cache hit."""
+    return line.meter != "request" or line.usage_source == "gateway_cache"
+
+
+def _row(report: Report, line: DetailLine) -> dict[str, str]:
+    starts_at, ends_at = _day_bounds(line.day, report.timezone)
+    is_usage = line.kind in ("usage", "correction")
+    return {
+        "BilledCost": _decimal(line.billed_cost_usd),
+        "BillingAccountId": guarded(report.tenant_slug),
+        "BillingAccountName": guarded(report.tenant_name),
+        "BillingCurrency": "USD",
+        "BillingPeriodStart": zulu(report.starts_at),
+        "BillingPeriodEnd": zulu(report.ends_at),
+        "ChargeCategory": {"credit": "Credit", "adjustment": "Adjustment"}.get(line.kind, "Usage"),
+        "ChargeClass": line.charge_class,
+        "ChargeDescription": _description(line),
+        "ChargeFrequency": "Usage-Based" if is_usage else "One-Time",
+        "ChargePeriodStart": zulu(starts_at),
+        "ChargePeriodEnd": zulu(ends_at),
+        "ContractedCost": _decimal(line.contracted_cost_usd),
+        "EffectiveCost": _decimal(line.billed_cost_usd),
+        "InvoiceId": statement_number(report),
+        "InvoiceIssuerName": ISSUER,
+        "ListCost": _decimal(line.list_cost_usd),
+        "PricingCurrency": "USD",
+        "PricingCurrencyEffectiveCost": _decimal(line.billed_cost_usd),
+        "ProviderName": ISSUER,
+        "PublisherName": guarded(PUBLISHERS.get(line.provider, line.provider or ISSUER)),
+        "ServiceCategory": "AI and Machine Learning",
+        "ServiceName": "LLM Gateway",
+        "ServiceSubcategory": "Generative AI",
+        "SubAccountId": guarded(line.user),
+        "SubAccountName": guarded(line.user),
+        "Tags": json.dumps(_tags(line), sort_keys=True, ensure_ascii=False),
+        "x_ApiKeyId": guarded(line.api_key_id),
+        "x_Requests": str(line.calls),
+        "x_Saving": _decimal(line.saved_usd),
+        "x_UsageSource": line.usage_source,
+    } | (_priced(line) if is_usage else {})
+
+
+def _priced(line: DetailLine) -> dict[str, str]:
+    """The columns of quantities, unit prices and SKUs; null on credits and adjustments."""
+    is_hit = line.meter == "request"
+    quantity = Decimal(0) if is_hit else Decimal(line.quantity)
+    per = line.per if line.per > 1 else 1_000_000
+    meter = "gateway_cache_hit" if is_hit else line.meter
+    sku = f"{line.provider}/{line.model}/{meter}"
+    list_price = _unit_price(line.list_cost_usd, line, is_hit)
+    contracted_price = _unit_price(line.contracted_cost_usd, line, is_hit)
+    return {
+        "ConsumedQuantity": _decimal(quantity),
+        "ConsumedUnit": "Tokens",
+        "ContractedUnitPrice": contracted_price,
+        "ListUnitPrice": list_price,
+        "PricingCategory": "Standard",
+        "PricingCurrencyContractedUnitPrice": contracted_price,
+        "PricingCurrencyListUnitPrice": list_price,
+        "PricingQuantity": _decimal(quantity / per),
+        "PricingUnit": f"{per} Tokens",
+        "SkuId": guarded(sku),
+        "SkuMeter": meter.replace("_", " ").title() + ("" if is_hit else " Tokens"),
+        "SkuPriceDetails": json.dumps(
+            {
+                "x_Model": line.model,
+                "x_TokenType": meter,
+                "x_ServiceTier": line.service_tier,
+                "x_Processing": line.processing,
+                "x_Region": line.region,
+            }
+        ),
+        "SkuPriceId": guarded(f"{sku}/{line.service_tier}/{line.processing}"),
+    }
+
+
+def statement_number(report: Report) -> str:
+    """Return the number of the statement that the month's charges stand on."""
+    return f"ST-{report.month}-{report.tenant_slug}"
+
+
+def _unit_price(cost: Decimal, line: DetailLine, is_hit: bool) -> str:
+    """The price per `per` tokens. A row is one price (the detail is cut by it), so the division is exact."""
+    if is_hit:
+        return _decimal(Decimal(0))
+    if line.unit_price_usd is not None and cost == line.billed_cost_usd:
+        return _decimal(line.unit_price_usd)
+    return _decimal(cost * line.per / line.quantity) if line.quantity else _decimal(Decimal(0))
+
+
+def _description(line: DetailLine) -> str:
+    if line.kind in ("credit", "adjustment"):
+        return f"{line.kind.capitalize()} of {line.day}"
+    what = (
+        "answers from the gateway's cache"
+        if line.meter == "request"
+        else f"{line.meter.replace('_', ' ')} tokens"
+    )
+    text = f"{line.model} {what}, {line.service_tier} tier, {line.processing}"
+    return guarded(f"Correction: {text}" if line.kind == "correction" else text)
+
+
+def _tags(line: DetailLine) -> dict[str, str]:
+    ours = {"feature": line.feature, "project": line.project, "cost_center": line.cost_center}
+    return {**line.tags, **{name: value for name, value in ours.items() if value}}
+
+
+def _day_bounds(day: date, timezone: str) -> tuple[datetime, datetime]:
+    """The first moment of a day and of the next in a time zone, which may be 23 or 25 hours."""
+    zone = ZoneInfo(timezone)
+    return datetime.combine(day, time.min, zone), datetime.combine(day + timedelta(days=1), time.min, zone)
+
+
+def _decimal(amount: Decimal) -> str:
+    # At least one digit after the point: a column of whole numbers would be read as integers.
+    return exact(amount, places=1)

@@ -1,0 +1,178 @@
+"""The month as an XLSX workbook: a summary, the savings waterfall, a sheet per section, the detail.
+
+Invariant: every amount stands twice, as a number to calculate with and as exact text, because a spreadsheet
+keeps 15 digits; no text becomes a formula or a link.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from datetime import date
+from decimal import Decimal
+from typing import BinaryIO
+
+import xlsxwriter
+from xlsxwriter.format import Format
+from xlsxwriter.workbook import Workbook
+from xlsxwriter.worksheet import Worksheet
+
+from billing.exports.cells import exact
+from billing.exports.detail_csv import DETAIL_COLUMNS
+from billing.reports import Measures, Report, Section
+
+MEASURES = tuple(field.name for field in fields(Measures))
+
+
+def write_xlsx(report: Report, out: BinaryIO) -> None:
+    """Write the workbook. Its size is bounded by the number of detail lines, which are written row by row."""
+    # in_memory: rows are kept until the end, so that the text cells of a sheet share their strings
+    workbook = xlsxwriter.Workbook(
+        out,
+        {
+            "strings_to_formulas": False,
+            "strings_to_numbers": False,
+            "strings_to_urls": False,
+            "in_memory": True,
+        },
+    )
+    workbook.set_properties(
+        {"title": f"{report.tenant_name} {report.month}", "created": report.made_at.replace(tzinfo=None)}
+    )
+    looks = _looks(workbook)
+    _summary(workbook.add_worksheet("Summary"), report, looks)
+    _waterfall(workbook.add_worksheet("Savings"), report, looks)
+    for section in report.sections:
+        _section(workbook.add_worksheet(section.title), section, report.totals, looks)
+    _detail(workbook.add_worksheet("Detail"), report, looks)
+    workbook.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    header: Format
+    title: Format
+    total: Format
+    total_usd: Format
+    usd: Format
+    count: Format
+    day: Format
+
+
+def _looks(workbook: Workbook) -> Looks:
+    bold = {"bold": True}
+    usd = {"num_format": "#,##0.00####"}
+    count = {"num_format": "#,##0"}
+    line = {"top": 1}
+    return Looks(
+        header=workbook.add_format(
+            bold | {"bg_color": "#E8ECF4", "bottom": 1, "text_wrap": True, "valign": "top"}
+        ),
+        title=workbook.add_format(bold | {"font_size": 14}),
+        total=workbook.add_format(bold | line | count),
+        total_usd=workbook.add_format(bold | line | usd),
+        usd=workbook.add_format(usd),
+        count=workbook.add_format(count),
+        day=workbook.add_format({"num_format": "yyyy-mm-dd"}),
+    )
+
+
+def _summary(sheet: Worksheet, report: Report, looks: Looks) -> None:
+    sheet.set_column(0, 0, 28)
+    sheet.set_column(1, 2, 24)
+    sheet.write_string(0, 0, f"{report.tenant_name}: usage in {report.month}", looks.title)
+    facts = (
+        ("Tenant", report.tenant_slug),
+        ("Time zone", report.timezone),
+        ("From", report.starts_at.isoformat()),
+        ("Until (exclusive)", report.ends_at.isoformat()),
+        ("Period", report.period_status),
+        ("Made at", report.made_at.isoformat(timespec="seconds")),
+    )
+    for row, (name, value) in enumerate(facts, start=2):
+        sheet.write_string(row, 0, name)
+        sheet.write_string(row, 1, value)
+    first = len(facts) + 3
+    _header(sheet, first, ("Total of the ledger", "Number", "Exact"), looks)
+    for row, (name, value) in enumerate(zip(MEASURES, astuple(report.totals), strict=True), start=first + 1):
+        sheet.write_string(row, 0, _heading(name))
+        _write(sheet, row, 1, value, looks)
+        sheet.write_string(row, 2, exact(value) if isinstance(value, Decimal) else str(value))
+
+
+def _waterfall(sheet: Worksheet, report: Report, looks: Looks) -> None:
+    sheet.set_column(0, 0, 28)
+    sheet.set_column(1, 2, 24)
+    _header(sheet, 0, ("Step", "Saved USD", "Exact"), looks)
+    for row, step in enumerate(report.waterfall, start=1):
+        sheet.write_string(row, 0, _heading(step.name))
+        _write(sheet, row, 1, step.amount_usd, looks)
+        sheet.write_string(row, 2, exact(step.amount_usd))
+    sheet.freeze_panes(1, 0)
+
+
+def _section(sheet: Worksheet, section: Section, totals: Measures, looks: Looks) -> None:
+    rows = ((*group.labels, *astuple(group.measures)) for group in section.groups)
+    last = _table(sheet, (*section.dimensions, *MEASURES), rows, looks)
+    labels = ("Total", *[""] * (len(section.dimensions) - 1))
+    for column, value in enumerate((*labels, *astuple(totals))):
+        _write(sheet, last + 1, column, value, looks, total=True)
+    for offset, value in enumerate(_amounts(astuple(totals))):
+        sheet.write_string(last + 1, len(labels) + len(MEASURES) + offset, exact(value), looks.total)
+
+
+def _detail(sheet: Worksheet, report: Report, looks: Looks) -> None:
+    _table(
+        sheet,
+        DETAIL_COLUMNS,
+        (tuple(getattr(line, name) for name in DETAIL_COLUMNS) for line in report.detail),
+        looks,
+    )
+
+
+def _table(sheet: Worksheet, names: Sequence[str], rows: Iterable[Sequence[object]], looks: Looks) -> int:
+    """Write a header and rows, each amount again as exact text at the right; return the last row."""
+    amounts = [name for name in names if name.endswith("_usd")]
+    _header(sheet, 0, (*map(_heading, names), *(f"{_heading(name)} (exact)" for name in amounts)), looks)
+    sheet.set_column(0, len(names) + len(amounts) - 1, 16)
+    number = 0
+    for number, values in enumerate(rows, start=1):
+        for column, value in enumerate(values):
+            _write(sheet, number, column, value, looks)
+        exacts = [value for name, value in zip(names, values, strict=True) if name.endswith("_usd")]
+        for offset, amount in enumerate(exacts):
+            if isinstance(amount, Decimal):
+                sheet.write_string(number, len(names) + offset, exact(amount))
+    sheet.freeze_panes(1, 0)
+    if number:
+        sheet.autofilter(0, 0, number, len(names) + len(amounts) - 1)
+    return number
+
+
+def _header(sheet: Worksheet, row: int, titles: Sequence[str], looks: Looks) -> None:
+    for column, title in enumerate(titles):
+        sheet.write_string(row, column, title, looks.header)
+
+
+def _write(
+    sheet: Worksheet, row: int, column: int, value: object, looks: Looks, *, total: bool = False
+) -> None:
+    match value:
+        case None:
+            pass
+        case Decimal():
+            sheet.write_number(row, column, float(value), looks.total_usd if total else looks.usd)
+        case int():
+            sheet.write_number(row, column, value, looks.total if total else looks.count)
+        case date():
+            sheet.write_datetime(row, column, value, looks.day)
+        case _:
+            sheet.write_string(row, column, str(value), looks.total if total else None)
+
+
+def _amounts(values: Sequence[object]) -> list[Decimal]:
+    return [value for value in values if isinstance(value, Decimal)]
+
+
+def _heading(name: str) -> str:
+    return (
+        name.replace("_", " ").replace("usd", "USD").capitalize().replace("usd", "USD").replace("Api", "API")
+    )

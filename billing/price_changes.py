@@ -1,0 +1,59 @@
+"""Changing a price by hand: from a moment on, another rate counts; what counted before stays known.
+
+Invariant: no row is edited. The old row is superseded, and two take its place: the old rate until the moment,
+the new one from then on, so that every past day still rates as it did.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils.timezone import now
+
+from billing.models import PriceRow
+
+
+@transaction.atomic
+def set_price(
+    row: PriceRow,
+    *,
+    unit_price: Decimal,
+    valid_from: datetime | None = None,
+    acting_user: AbstractBaseUser | None = None,
+) -> PriceRow:
+    """Have a meter cost `unit_price` per `row.per` from `valid_from` (now) on, and return the new row.
+
+    Raises ValidationError for a row that is superseded, or a moment outside its validity.
+    """
+    at = valid_from or now()
+    current = PriceRow.objects.select_for_update().get(pk=row.pk)
+    if current.superseded_at is not None:
+        raise ValidationError("this price is superseded; change the one that took its place")
+    if at < current.valid_from or (current.valid_to is not None and at >= current.valid_to):
+        raise ValidationError({"valid_from": "must lie within the time for which this price is valid"})
+    PriceRow.objects.filter(pk=current.pk).update(superseded_at=now())
+    if at > current.valid_from:
+        _copy(current, valid_to=at)
+    return _copy(
+        current,
+        valid_from=at,
+        unit_price=unit_price,
+        source="admin",
+        source_digest="",
+        approved_by=acting_user,
+    )
+
+
+def _copy(row: PriceRow, **changes: object) -> PriceRow:
+    """Insert the row again, with changes."""
+    kept = {
+        field.attname: getattr(row, field.attname)
+        for field in PriceRow._meta.concrete_fields
+        if field.name not in ("id", "recorded_at", "superseded_at", *changes)
+    }
+    copy = PriceRow(**kept, **changes)
+    copy.full_clean()
+    copy.save(force_insert=True)
+    return copy

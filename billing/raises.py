@@ -1,0 +1,45 @@
+"""More room in a budget for a while.
+
+Invariant: a raise is one row with an amount, an end, a reason and a name; the budget itself does not change,
+and admission counts a raise from the moment it is committed until its end.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.exceptions import ValidationError
+from django.utils.timezone import now
+
+from billing.models import Budget, BudgetRaise
+
+
+def raise_budget(
+    budget: Budget,
+    *,
+    extra_amount: Decimal,
+    ends_at: datetime,
+    reason: str,
+    acting_user: AbstractBaseUser | None = None,
+) -> BudgetRaise:
+    """Add to the budget's limit from now until `ends_at`; raises ValidationError for an end that has passed."""
+    starts_at = now()
+    if ends_at <= starts_at:
+        raise ValidationError({"ends_at": "must be in the future"})
+    raised = BudgetRaise(
+        budget=budget,
+        extra_amount=extra_amount,
+        starts_at=starts_at,
+        ends_at=ends_at,
+        reason=reason,
+        approved_by=acting_user,
+    )
+    raised.full_clean()
+    raised.save()
+    return raised
+
+
+def end_raise(raised: BudgetRaise) -> bool:
+    """Take a raise back now. False if it has ended already."""
+    at = now()
+    return bool(BudgetRaise.objects.filter(pk=raised.pk, starts_at__lt=at, ends_at__gt=at).update(ends_at=at))

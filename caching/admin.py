@@ -1,0 +1,180 @@
+"""Pages of the semantic cache: what is remembered, from which similarity on it is reused, how often it served.
+
+Invariant: entries are only read and forgotten here; what is learnt about a scope is never edited by hand.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from unfold.contrib.filters.admin import (
+    AutocompleteSelectFilter,
+    BooleanRadioFilter,
+    ChoicesCheckboxFilter,
+    FieldTextFilter,
+    RangeDateTimeFilter,
+)
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from caching.eviction import purge
+from caching.models import CacheEntry, CacheLabel, CacheScope, CacheStat
+from tenants.admin_access import WRITING_ROLES, ReadOnlyAdmin, finish, tenants_of
+from tenants.models import Tenant
+
+
+class PurgeForm(BaseDialogForm):
+    """Whose answers are forgotten, and which; every condition given must hold."""
+
+    tenant = forms.ModelChoiceField(queryset=Tenant.objects.none(), widget=UnfoldAdminSelectWidget())
+    model = forms.CharField(
+        required=False, widget=UnfoldAdminTextInputWidget(), help_text="Empty: of any model."
+    )
+    containing = forms.CharField(
+        required=False,
+        widget=UnfoldAdminTextInputWidget(),
+        label="Question contains",
+        help_text="Empty: any question.",
+    )
+    older_than_hours = forms.IntegerField(
+        required=False,
+        min_value=0,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        label="Older than, hours",
+        help_text="Empty: of any age.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["tenant"].queryset = tenants_of(self.request, roles=WRITING_ROLES)
+
+
+@admin.register(CacheEntry)
+class CacheEntryAdmin(ReadOnlyAdmin):
+    """Remembered answers, last used first."""
+
+    list_display = (
+        "shown_question", "tenant", "model", "circle", "hits", "list_cost", "last_hit_at", "expires_at"
+    )  # fmt: skip
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        ("model", FieldTextFilter),
+        ("circle", FieldTextFilter),
+        ("last_hit_at", RangeDateTimeFilter),
+    )
+    list_select_related = ("tenant",)
+    ordering = ("-last_hit_at",)
+    search_fields = ("question", "request_id")
+    actions = ("forget",)
+    actions_list = ("purge_tenant",)
+    fieldsets = (
+        (None, {"fields": ("question", ("tenant", "circle"), ("endpoint", "route"), ("model", "provider"))}),
+        ("Use", {"fields": (("hits", "list_cost_usd"), ("created_at", "last_hit_at"), "expires_at")}),
+        ("Traces", {"fields": (("embedder", "prompt_version"), ("request_id", "key_id"), "usage")}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CacheEntry]:
+        return super().get_queryset(request).defer("vector", "answer")
+
+    @display(description="Question")
+    def shown_question(self, entry: CacheEntry) -> str:
+        return str(entry)
+
+    @display(description="Worth", ordering="list_cost_usd")
+    def list_cost(self, entry: CacheEntry) -> str:
+        return f"${entry.list_cost_usd.normalize():f}"
+
+    @admin.action(description="Forget the selected answers", permissions=["operate"])
+    def forget(self, request: HttpRequest, queryset: QuerySet[CacheEntry]) -> None:
+        owned = queryset.filter(tenant__in=tenants_of(request, roles=WRITING_ROLES))
+        removed, _ = owned.delete()
+        self.message_user(request, f"{removed} answers forgotten.")
+
+    @action(
+        permissions=["operate"],
+        description="Purge…",
+        icon="delete_sweep",
+        variant=ActionVariant.DANGER,
+        dialog={
+            "title": "Forget a tenant's cached answers?",
+            "description": "The exact cache of the tenant is emptied as well. It can only cost later misses.",
+            "form_class": PurgeForm,
+            "form_submit_text": "Forget them",
+        },
+    )
+    def purge_tenant(self, request: HttpRequest, form: PurgeForm) -> HttpResponse:
+        chosen = form.cleaned_data
+        hours = chosen["older_than_hours"]
+        removed = purge(
+            chosen["tenant"].pk,
+            model=chosen["model"] or None,
+            containing=chosen["containing"] or None,
+            older_than=None if hours is None else timedelta(hours=hours),
+        )
+        url = reverse("admin:caching_cacheentry_changelist")
+        return finish(request, url, f"{removed} answers of {chosen['tenant']} forgotten.")
+
+
+@admin.register(CacheScope)
+class CacheScopeAdmin(ReadOnlyAdmin):
+    """What was learnt about each kind of question: from which similarity on an answer may be reused."""
+
+    list_display = (
+        "route", "tenant", "circle", "state", "threshold", "max_error_rate", "upper_bound", "labels", "updated_at"
+    )  # fmt: skip
+    list_filter = (("tenant", AutocompleteSelectFilter), ("route", FieldTextFilter))
+    list_select_related = ("tenant",)
+    search_fields = ("route", "circle")
+
+    @display(description="State", label={"open": "success", "closed": "warning"})
+    def state(self, scope: CacheScope) -> str:
+        return "closed" if scope.threshold is None else "open"
+
+    @display(description="Wrong, upper bound", ordering="error_rate_upper")
+    def upper_bound(self, scope: CacheScope) -> str:
+        return "–" if scope.error_rate_upper is None else f"{100 * scope.error_rate_upper:.2f} %"
+
+
+@admin.register(CacheLabel)
+class CacheLabelAdmin(ReadOnlyAdmin):
+    """The evidence behind the thresholds."""
+
+    list_display = ("at", "tenant", "similarity", "judged", "weight", "source", "verdict")
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        ("is_wrong", BooleanRadioFilter),
+        ("source", ChoicesCheckboxFilter),
+        ("at", RangeDateTimeFilter),
+    )
+    list_select_related = ("tenant",)
+
+    @display(description="Judged", ordering="is_wrong", label={"right": "success", "wrong": "danger"})
+    def judged(self, label: CacheLabel) -> str:
+        return "wrong" if label.is_wrong else "right"
+
+
+@admin.register(CacheStat)
+class CacheStatAdmin(ReadOnlyAdmin):
+    """How often the caches were asked, and what they said, by hour."""
+
+    list_display = ("hour", "tenant", "cache", "shown_outcome", "reason", "count")
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        ("cache", ChoicesCheckboxFilter),
+        ("outcome", FieldTextFilter),
+        ("hour", RangeDateTimeFilter),
+    )
+    list_select_related = ("tenant",)
+    ordering = ("-hour",)
+
+    @display(
+        description="Outcome", label={"hit": "success", "miss": "", "bypass": "warning", "would_hit": "info"}
+    )
+    def shown_outcome(self, stat: CacheStat) -> str:
+        return stat.outcome

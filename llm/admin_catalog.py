@@ -1,0 +1,191 @@
+"""Pages of providers and their models.
+
+Invariant: a provider's key is written, never shown; every change has an author in the history.
+"""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest
+from django.utils.timezone import now
+from simple_history.admin import SimpleHistoryAdmin
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminPasswordWidget
+
+from billing.models import PriceRow
+from llm.models import LanguageModel, Provider
+from tenants.admin_access import OperatorAdmin
+
+
+class ProviderForm(forms.ModelForm[Provider]):
+    """A provider whose key can be set anew, and is never filled in."""
+
+    new_api_key = forms.CharField(
+        required=False,
+        strip=True,
+        label="New API key",
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text="Stored encrypted. Empty keeps the one that is stored.",
+    )
+
+    class Meta:
+        model = Provider
+        fields = ("name", "kind", "base_url", "limits", "timeouts", "is_active")
+
+    def clean_limits(self) -> dict[str, int]:
+        return _positive_numbers(self.cleaned_data["limits"], ("rpm", "tpm", "concurrency"), "limits")
+
+    def clean_timeouts(self) -> dict[str, int]:
+        return _positive_numbers(
+            self.cleaned_data["timeouts"], ("connect", "first_byte", "idle", "total"), "timeouts"
+        )
+
+
+def _positive_numbers(value: Any, names: tuple[str, ...], field: str) -> dict[str, Any]:
+    if not value:
+        return {}
+    if not isinstance(value, dict):
+        raise ValidationError(f"{field} must be an object with some of {', '.join(names)}")
+    for name, number in value.items():
+        if name not in names:
+            raise ValidationError(f"{field}.{name} is not known here; known are {', '.join(names)}")
+        if isinstance(number, bool) or not isinstance(number, int | float) or number <= 0:
+            raise ValidationError(f"{field}.{name} must be a number above 0, not {number!r}")
+    return value
+
+
+class RecordedOperatorAdmin(SimpleHistoryAdmin, OperatorAdmin):
+    """Pages of the product's own configuration, with the history of who changed what and when."""
+
+
+@admin.register(Provider)
+class ProviderAdmin(RecordedOperatorAdmin):
+    """Accounts at servers that speak one of the two protocols."""
+
+    form = ProviderForm
+    list_display = ("name", "kind", "base_url", "model_count", "key_state", "is_active")
+    list_filter = (("kind", ChoicesCheckboxFilter), "is_active")
+    search_fields = ("name", "base_url")
+    fieldsets = (
+        (None, {"fields": (("name", "kind"), ("base_url", "is_active"), "new_api_key")}),
+        ("Limits", {"fields": ("limits", "timeouts")}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
+        return super().get_queryset(request).annotate(model_total=Count("language_models"))
+
+    def save_model(self, request: HttpRequest, obj: Provider, form: Any, change: bool) -> None:
+        if form.cleaned_data["new_api_key"]:
+            obj.api_key = form.cleaned_data["new_api_key"]
+        super().save_model(request, obj, form, change)
+
+    @display(description="Models", ordering="model_total")
+    def model_count(self, provider: Any) -> int:
+        return int(provider.model_total)
+
+    @display(description="API key", label={"set": "success", "none": "warning"})
+    def key_state(self, provider: Provider) -> str:
+        return "set" if provider.api_key else "none"
+
+
+class LanguageModelForm(forms.ModelForm[LanguageModel]):
+    """A model whose lists hold what they should."""
+
+    def clean_capabilities(self) -> list[str]:
+        return _names(self.cleaned_data["capabilities"], "capabilities")
+
+    def clean_fallbacks(self) -> list[str]:
+        names = _names(self.cleaned_data["fallbacks"], "fallbacks")
+        known = set(LanguageModel.objects.filter(name__in=names).values_list("name", flat=True))
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValidationError(f"fallbacks: no model is called {', '.join(unknown)}")
+        return names
+
+
+def _names(value: Any, field: str) -> list[str]:
+    if not value:
+        return []
+    if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+        raise ValidationError(f'{field} must be a list of names, such as ["tools", "vision"]')
+    return value
+
+
+@admin.register(LanguageModel)
+class LanguageModelAdmin(RecordedOperatorAdmin):
+    """What clients may ask for, with the list price that counts now; a model without one is refused."""
+
+    form = LanguageModelForm
+    list_display = (
+        "name", "provider", "kind", "tier_label", "input_price", "output_price", "context", "is_active"
+    )  # fmt: skip
+    list_filter = (
+        ("provider", AutocompleteSelectFilter),
+        ("tier", ChoicesCheckboxFilter),
+        ("kind", ChoicesCheckboxFilter),
+        "is_active",
+    )
+    list_select_related = ("provider",)
+    search_fields = ("name", "upstream", "provider__name")
+    autocomplete_fields = ("provider",)
+    fieldsets = (
+        (None, {"fields": (("name", "is_active"), ("provider", "upstream"), ("kind", "tier"))}),
+        (
+            "What it can do",
+            {"fields": (("context_window", "max_output_tokens"), "capabilities", "fallbacks")},
+        ),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[LanguageModel]:
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(input_usd=_list_price("input"), output_usd=_list_price("output"))
+        )
+
+    @display(
+        description="Tier",
+        ordering="tier",
+        label={"Simple": "success", "Standard": "info", "Complex": "warning"},
+    )
+    def tier_label(self, model: LanguageModel) -> str:
+        return model.get_tier_display() if model.tier else "by name only"
+
+    @display(description="Input / million", ordering="input_usd")
+    def input_price(self, model: Any) -> str:
+        return _price(model.input_usd)
+
+    @display(description="Output / million", ordering="output_usd")
+    def output_price(self, model: Any) -> str:
+        return "–" if model.kind == LanguageModel.Kind.EMBEDDING else _price(model.output_usd)
+
+    @display(description="Context", ordering="context_window")
+    def context(self, model: LanguageModel) -> str:
+        return f"{model.context_window:,}"
+
+
+def _list_price(meter: str) -> Subquery:
+    """The live list price of a meter in its usual condition, USD per `per`; one subquery, not one per row."""
+    at = now()
+    live = PriceRow.objects.filter(
+        Q(valid_to=None) | Q(valid_to__gt=at),
+        book="list",
+        provider=OuterRef("provider__name"),
+        model=OuterRef("name"),
+        meter=meter,
+        processing="online",
+        service_tier="standard",
+        region="global",
+        above_input_tokens=0,
+        superseded_at=None,
+        valid_from__lte=at,
+    )
+    return Subquery(live.order_by("-valid_from").values("unit_price")[:1])
+
+
+def _price(unit_price: Any) -> str:
+    return "no price: refused" if unit_price is None else f"${unit_price.normalize():f}"

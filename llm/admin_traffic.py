@@ -1,0 +1,135 @@
+"""Pages of what was asked: the log of requests with their receipts, and what callers thought of the answers.
+
+Invariant: to read only; no prompt and no answer stands in these tables.
+"""
+
+from django.contrib import admin
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import (
+    AutocompleteSelectFilter,
+    FieldTextFilter,
+    RangeDateTimeFilter,
+    RangeNumericFilter,
+)
+from unfold.decorators import display
+
+from billing.admin_figures import exact_usd, json_block
+from llm.models import Feedback, RequestLog
+from tenants.admin_access import ReadOnlyAdmin
+
+
+@admin.register(RequestLog)
+class RequestLogAdmin(ReadOnlyAdmin):
+    """Requests, newest first, each with its receipt."""
+
+    list_display = (
+        "at", "tenant", "user", "model_asked", "answered_by", "shown_cache", "shown_status", "cost", "list_cost",
+        "latency", "first_token",
+    )  # fmt: skip
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        ("at", RangeDateTimeFilter),
+        ("status", RangeNumericFilter),
+        ("user", FieldTextFilter),
+        ("feature", FieldTextFilter),
+        ("model", FieldTextFilter),
+        ("cache_state", FieldTextFilter),
+        ("error_code", FieldTextFilter),
+    )
+    list_select_related = ("tenant",)
+    search_fields = ("request_id__exact",)
+    search_help_text = "A request id, as in the x-request-id header"
+    fieldsets = (
+        (
+            "Who",
+            {
+                "fields": (
+                    ("request_id", "at"),
+                    ("tenant", "user"),
+                    ("feature", "endpoint"),
+                    ("key_id", "is_stream"),
+                )
+            },
+        ),
+        (
+            "What was done",
+            {
+                "fields": (
+                    ("model_asked", "model"),
+                    ("provider", "tier"),
+                    "route_reason",
+                    ("cache_state", "similarity"),
+                    ("status", "error_code"),
+                )
+            },
+        ),
+        (
+            "Figures",
+            {
+                "fields": (
+                    ("input_tokens", "output_tokens", "tokens_before_compression"),
+                    ("cost_usd", "list_cost_usd"),
+                    ("latency_ms", "ttft_ms"),
+                )
+            },
+        ),
+        ("Receipt", {"fields": ("shown_receipt",)}),
+    )
+    readonly_fields = ("shown_receipt",)
+
+    @display(description="Answered by")
+    def answered_by(self, entry: RequestLog) -> str:
+        return entry.model or "–"
+
+    @display(
+        description="Cache", label={"exact": "success", "semantic": "success", "miss": "", "bypass": "info"}
+    )
+    def shown_cache(self, entry: RequestLog) -> str:
+        return entry.cache_state
+
+    @display(description="Status", label={"ok": "success", "refused": "warning", "failed": "danger"})
+    def shown_status(self, entry: RequestLog) -> tuple[str, str]:
+        kind = "ok" if entry.status < 400 else "refused" if entry.status < 500 else "failed"
+        return kind, f"{entry.status} {entry.error_code}".strip()
+
+    @display(description="Cost", ordering="cost_usd")
+    def cost(self, entry: RequestLog) -> str:
+        return exact_usd(entry.cost_usd)
+
+    @display(description="List", ordering="list_cost_usd")
+    def list_cost(self, entry: RequestLog) -> str:
+        return exact_usd(entry.list_cost_usd)
+
+    @display(description="ms", ordering="latency_ms")
+    def latency(self, entry: RequestLog) -> str:
+        return f"{entry.latency_ms:,}"
+
+    @display(description="First token, ms", ordering="ttft_ms")
+    def first_token(self, entry: RequestLog) -> str:
+        return "–" if entry.ttft_ms is None else f"{entry.ttft_ms:,}"
+
+    @display(description="Receipt")
+    def shown_receipt(self, entry: RequestLog) -> SafeString:
+        return json_block(entry.receipt)
+
+
+@admin.register(Feedback)
+class FeedbackAdmin(ReadOnlyAdmin):
+    """Verdicts of callers on answers."""
+
+    list_display = ("at", "tenant", "shown_rating", "model", "cache_state", "reason")
+    list_filter = (("tenant", AutocompleteSelectFilter), "rating", ("at", RangeDateTimeFilter))
+    list_select_related = ("tenant", "request")
+    search_fields = ("reason", "request__request_id__exact")
+
+    @display(description="Rating", ordering="rating", label={"good": "success", "bad": "danger"})
+    def shown_rating(self, feedback: Feedback) -> str:
+        return "good" if feedback.rating > 0 else "bad"
+
+    @display(description="Model")
+    def model(self, feedback: Feedback) -> str:
+        return feedback.request.model
+
+    @display(description="Cache")
+    def cache_state(self, feedback: Feedback) -> str:
+        return feedback.request.cache_state

@@ -1,0 +1,179 @@
+"""Who sees which rows of the admin.
+
+Invariant: a superuser sees everything; anybody else sees the rows of tenants they are owner or finance of,
+and nothing without such a membership. Owners may change configuration, finance may only read. A table that
+belongs to no tenant is open to Django's own permissions alone.
+"""
+
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import ForeignKey, Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from simple_history.admin import SimpleHistoryAdmin
+from unfold.admin import ModelAdmin
+from unfold.paginator import InfinitePaginator
+
+from tenants.models import Membership, Tenant
+
+READING_ROLES = frozenset({Membership.Role.OWNER, Membership.Role.FINANCE})
+WRITING_ROLES = frozenset({Membership.Role.OWNER})
+
+
+def tenants_of(request: HttpRequest, *, roles: frozenset[str] = READING_ROLES) -> QuerySet[Tenant]:
+    """Return the tenants whose rows this person may see (or, with WRITING_ROLES, change)."""
+    if not _may_enter(request):
+        return Tenant.objects.none()
+    if request.user.is_superuser:
+        return Tenant.objects.all()
+    return Tenant.objects.filter(pk__in=_tenant_ids(request, roles))
+
+
+class TenantScopedAdmin(ModelAdmin):
+    """Pages of a table whose rows belong to a tenant; `tenant_path` is the look-up that leads there."""
+
+    tenant_path: ClassVar[str] = "tenant"
+    compressed_fields = True
+    warn_unsaved_form = True
+    list_filter_submit = True
+    list_fullwidth = True
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows = super().get_queryset(request)
+        if request.user.is_superuser:
+            return rows
+        return rows.filter(**{f"{self.tenant_path}__in": _tenant_ids(request, READING_ROLES)})
+
+    def formfield_for_foreignkey(
+        self, db_field: ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> Any:
+        # What may be pointed at is what may be seen: no row of one tenant can name another's.
+        related = self.admin_site._registry.get(db_field.related_model)
+        if isinstance(related, TenantScopedAdmin):
+            kwargs.setdefault("queryset", related.get_queryset(request))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self._is_allowed(request, obj, READING_ROLES)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self._is_allowed(request, None, WRITING_ROLES)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self._is_allowed(request, obj, WRITING_ROLES)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self._is_allowed(request, obj, WRITING_ROLES)
+
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whether this person may run actions, also on rows that no form may edit."""
+        return self._is_allowed(request, obj, WRITING_ROLES)
+
+    def _is_allowed(self, request: HttpRequest, obj: Any, roles: frozenset[str]) -> bool:
+        if not _may_enter(request):
+            return False
+        if request.user.is_superuser:
+            return True
+        ids = _tenant_ids(request, roles)
+        if obj is None or isinstance(obj, str | int):  # unfold passes the id from an action's URL
+            return bool(ids)
+        return _tenant_id(obj, self.tenant_path) in ids
+
+
+class OperatorAdmin(ModelAdmin):
+    """Pages of a table that belongs to no tenant: Django's own permissions decide."""
+
+    compressed_fields = True
+    warn_unsaved_form = True
+    list_filter_submit = True
+    list_fullwidth = True
+    show_full_result_count = False
+
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Whether this person may run actions on the rows."""
+        return self.has_change_permission(request)
+
+
+class RecordedAdmin(SimpleHistoryAdmin, TenantScopedAdmin):
+    """Pages of a tenant's configuration, with the history of who changed what and when."""
+
+    history_list_display = ("history_change_reason",)
+
+
+class ReadOnlyAdmin(TenantScopedAdmin):
+    """Pages of a table that only the product writes. Never counts rows: these tables grow without end."""
+
+    paginator = InfinitePaginator
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+def owned(model_admin: TenantScopedAdmin | OperatorAdmin, request: HttpRequest, object_id: Any) -> Any:
+    """Return the row an action is run on; 404 for a row that is not theirs to see, 403 to change."""
+    row = model_admin.get_object(request, str(object_id))
+    if row is None:
+        raise Http404
+    if not model_admin.has_operate_permission(request, row):
+        raise PermissionDenied
+    return row
+
+
+def finish(request: HttpRequest, url: str, message: str, *, level: int = messages.SUCCESS) -> HttpResponse:
+    """End a dialog: say what happened and lead on to `url`."""
+    messages.add_message(request, level, message)
+    if request.headers.get("HX-Request"):
+        return HttpResponse(headers={"HX-Redirect": url})
+    return HttpResponseRedirect(url)
+
+
+def show_secret_once(request: HttpRequest, *, title: str, secret: str, advice: str, url: str) -> HttpResponse:
+    """Answer with a secret that is stored nowhere, neither in the session nor in a message."""
+    in_dialog = bool(request.headers.get("HX-Request"))
+    response = TemplateResponse(
+        request,
+        "admin/secret_dialog.html" if in_dialog else "admin/secret_page.html",
+        {**admin.site.each_context(request), "title": title, "secret": secret, "advice": advice, "url": url},
+    )
+    response["Cache-Control"] = "no-store"
+    if in_dialog:
+        response["HX-Retarget"] = response["HX-Reselect"] = "#dialog"
+        response["HX-Reswap"] = "outerHTML"
+    return response
+
+
+def _may_enter(request: HttpRequest) -> bool:
+    return bool(request.user.is_active and request.user.is_staff)
+
+
+def _tenant_ids(request: HttpRequest, roles: frozenset[str]) -> frozenset[int]:
+    """The tenants of which this person has one of the roles; read once per request."""
+    if not hasattr(request, "_memberships"):
+        rows = Membership.objects.filter(user=request.user.pk).values_list("tenant_id", "role")
+        request._memberships = tuple(rows)  # type: ignore[attr-defined]
+    return frozenset(tenant_id for tenant_id, role in request._memberships if role in roles)  # type: ignore[attr-defined]
+
+
+def _tenant_id(row: Any, path: str) -> int | None:
+    """Follow a look-up such as `batch__tenant` from a row to its tenant's id."""
+    if path == "pk":
+        return row.pk
+    *steps, last = path.split("__")
+    for step in steps:
+        row = getattr(row, step)
+        if row is None:
+            return None
+    return getattr(row, f"{last}_id")
