@@ -33,12 +33,9 @@ class SseSplitter:
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the events that this chunk completes, or raise EventTooLarge."""
         if (
-            not self._buffer
-            and chunk.endswith(b"\n\n")
-            and chunk.find(b"\n\n") == len(chunk) - 2
-            and b"\r" not in chunk
-        ):
-            return [chunk]
+            not self._buffer and chunk.endswith(b"\n\n") and b"\r" not in chunk
+        ):  # whole events, as it mostly is
+            return [event + b"\n\n" for event in chunk[:-2].split(b"\n\n")]
         self._buffer += chunk
         events = []
         start = 0

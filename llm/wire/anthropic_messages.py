@@ -7,7 +7,7 @@ from typing import Any
 
 from llm.streams.sse import encode
 from llm.wire import fields
-from llm.wire.anthropic_messages_stream import MessagesMeter, MessagesTail, replay
+from llm.wire.anthropic_messages_stream import MessagesMeter, MessagesTail, block_text, replay
 from llm.wire.formats import Body, RequestFacts
 
 __all__ = ["replay"]
@@ -76,6 +76,10 @@ def usage_context(response: Body) -> dict[str, Any]:
 
 def answer_text(response: Body) -> str:
     return "".join(block["text"] for block in response.get("content") or () if block.get("type") == "text")
+
+
+def produced_text(response: Body) -> str:
+    return "".join(block_text(block) for block in response.get("content") or ())
 
 
 def is_complete(response: Body) -> bool:

@@ -49,6 +49,8 @@ class MessagesMeter:
             self._overwrite_usage(payload.get("usage"))
         elif kind == "message_stop":
             self.has_ended = True
+            if self.usage and not self.usage.get("output_tokens") and self.text():
+                self.usage = None  # the protocol has no way to leave usage out: some servers say zero instead
 
     def text(self) -> str:
         return "".join(block.everything() for block in self._blocks.values())
@@ -84,8 +86,7 @@ class _Block:
             self._citations.append(delta.get("citation"))
 
     def everything(self) -> str:
-        start = self._start.get("text") or self._start.get("thinking") or self._start.get("name") or ""
-        return start + "".join(self._pieces)
+        return block_text({**self._start, "input": None}) + "".join(self._pieces)
 
     def to_json(self) -> Body:
         block = {**self._start}
@@ -144,6 +145,12 @@ def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]
     end = {"stop_reason": response.get("stop_reason"), "stop_sequence": response.get("stop_sequence")}
     yield _event("message_delta", delta=end, usage=usage, purser=block)
     yield _event("message_stop", purser=block)
+
+
+def block_text(block: Body) -> str:
+    """The text of a content block that counts as output."""
+    text = block.get("text") or block.get("thinking") or block.get("name") or ""
+    return text if block.get("input") is None else text + orjson.dumps(block["input"]).decode()
 
 
 def _event(kind: str, **facts: Any) -> bytes:

@@ -99,6 +99,10 @@ class WireFormat(Protocol):
 
     def answer_text(self, response: Body) -> str: ...
 
+    def produced_text(self, response: Body) -> str:
+        """Everything in an answer that a provider bills as output, as StreamMeter.text has it of a stream."""
+        ...
+
     def is_complete(self, response: Body) -> bool:
         """Whether the model said all it wanted to, without tools: what may be cached."""
         ...

@@ -10,7 +10,7 @@ from llm.errors import InvalidRequest
 from llm.streams.sse import encode
 from llm.wire import fields
 from llm.wire.formats import Body, RequestFacts
-from llm.wire.openai_chat_stream import ChatMeter, ChatTail, replay
+from llm.wire.openai_chat_stream import ChatMeter, ChatTail, billed_texts, replay
 
 __all__ = ["replay"]
 
@@ -93,6 +93,10 @@ def answer_text(response: Body) -> str:
     choices = response.get("choices") or [{}]
     content = (choices[0].get("message") or {}).get("content")
     return content if isinstance(content, str) else ""
+
+
+def produced_text(response: Body) -> str:
+    return "".join(billed_texts([choice.get("message") for choice in response.get("choices") or ()]))
 
 
 def is_complete(response: Body) -> bool:

@@ -98,7 +98,9 @@ class _Choice:
                 self._logprobs.setdefault(name, tokens)
 
     def everything(self) -> str:
-        return "".join([*_strings(self._message), *self.texts, *_strings(list(self._tool_calls.values()))])
+        return "".join(
+            [*billed_texts(self._message), *self.texts, *billed_texts(list(self._tool_calls.values()))]
+        )
 
     def to_json(self) -> Body:
         content = "".join(self.texts) if self.texts and (any(self.texts) or not self._tool_calls) else None
@@ -170,6 +172,19 @@ def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]
     yield encode({**chunks[-1], "purser": block}) + DONE
 
 
+def billed_texts(value: Any) -> Iterator[str]:
+    """The texts inside a message that count as output: content, reasoning, refusals, names and arguments of calls."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name not in _UNBILLED_AS_TEXT:
+                yield from billed_texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from billed_texts(item)
+
+
 def _merge(whole: Body, part: Body) -> None:
     for name, value in part.items():
         known = whole.get(name)
@@ -185,15 +200,3 @@ def _merge(whole: Body, part: Body) -> None:
             whole[name] = (
                 {**value} if isinstance(value, dict) else [*value] if isinstance(value, list) else value
             )
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            if name not in _UNBILLED_AS_TEXT:
-                yield from _strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)

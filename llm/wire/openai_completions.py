@@ -73,6 +73,10 @@ def answer_text(response: Body) -> str:
     return choices[0].get("text") or ""
 
 
+def produced_text(response: Body) -> str:
+    return "".join(choice.get("text") or "" for choice in response.get("choices") or ())
+
+
 def is_complete(response: Body) -> bool:
     choices = response.get("choices") or []
     return bool(choices) and all(choice.get("finish_reason") == "stop" for choice in choices)

@@ -59,6 +59,10 @@ def answer_text(response: Body) -> str:
     return ""
 
 
+def produced_text(response: Body) -> str:
+    return ""
+
+
 def is_complete(response: Body) -> bool:
     return bool(response.get("data"))
 

@@ -10,6 +10,7 @@ from llm.errors import InvalidRequest
 from llm.streams.sse import encode
 from llm.wire import fields
 from llm.wire.formats import Body, RequestFacts
+from llm.wire.openai_chat_stream import billed_texts
 from llm.wire.openai_responses_stream import ResponsesMeter, ResponsesTail, output_text, replay
 
 __all__ = ["replay"]
@@ -92,6 +93,10 @@ def answer_text(response: Body) -> str:
     return output_text(response)
 
 
+def produced_text(response: Body) -> str:
+    return "".join(billed_texts([_output_of(item) for item in response.get("output") or ()]))
+
+
 def is_complete(response: Body) -> bool:
     """Whether it completed, and with text alone: a call of a tool is half an answer."""
     kinds = {item.get("type") for item in response.get("output") or ()}
@@ -128,6 +133,10 @@ def error_event(error: dict[str, Any], block: Body | None = None) -> bytes:
     flat = {name: error.get(name) for name in ("code", "message", "param")}
     payload: Body = {"type": "error", **flat, "sequence_number": 0, "error": error}
     return encode({**payload, "purser": block} if block else payload, event="error")
+
+
+def _output_of(item: Body) -> Body:
+    return {name: item[name] for name in ("content", "summary", "name", "arguments", "input") if name in item}
 
 
 def _input_items(body: Body) -> list[dict[str, Any]]:

@@ -33,7 +33,10 @@ class ResponsesMeter:
                 self._pieces.append(delta)
             self.has_output = True
         elif kind in ("response.output_item.added", "response.output_item.done"):
-            self._items[payload.get("output_index", len(self._items))] = payload.get("item") or {}
+            item = payload.get("item") or {}
+            self._items[payload.get("output_index", len(self._items))] = item
+            if kind.endswith("added") and isinstance(item.get("name"), str):
+                self._pieces.append(item["name"])
         elif isinstance(payload.get("response"), dict):
             self._response = payload["response"]
             if self._response.get("usage") is not None:

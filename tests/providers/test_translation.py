@@ -343,7 +343,7 @@ def claude_answers(draw: st.DrawFn) -> dict[str, Any]:
             st.sampled_from(["end_turn", "max_tokens", "tool_use", "refusal", "stop_sequence"])
         ),
         "stop_sequence": None,
-        "usage": {"input_tokens": 10, "cache_read_input_tokens": 5, "output_tokens": draw(st.integers(0, 9))},
+        "usage": {"input_tokens": 10, "cache_read_input_tokens": 5, "output_tokens": draw(st.integers(1, 9))},
     }
 
 

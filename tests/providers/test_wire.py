@@ -211,7 +211,7 @@ def message_answers(draw: st.DrawFn) -> dict[str, Any]:
         "content": draw(st.lists(text | thinking | tool, max_size=5)),
         "stop_reason": draw(st.sampled_from(["end_turn", "max_tokens", "tool_use"])),
         "stop_sequence": None,
-        "usage": {"input_tokens": 3, "output_tokens": draw(st.integers(0, 9)), "cache_read_input_tokens": 2},
+        "usage": {"input_tokens": 3, "output_tokens": draw(st.integers(1, 9)), "cache_read_input_tokens": 2},
     }
 
 
@@ -293,6 +293,7 @@ def test_an_answer_replayed_and_metered_is_the_answer(told: tuple[Any, dict[str,
     assert metered == answer
     assert wire.answer_text(metered) == wire.answer_text(answer)
     assert wire.is_complete(metered) == wire.is_complete(answer)
+    assert sorted(meter.text()) == sorted(wire.produced_text(answer))
 
 
 @given(answers, st.data())
