@@ -8,7 +8,7 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,18 @@ class Call:
     fault: str = ""
     status: int | None = None
     outcome: str = "open"  # open | completed | failed | disconnected | broken
-    usage: dict[str, Any] | None = None  # as the API reports it
+    usage: str = "null"  # as the API reports it, in JSON
     billed: dict[str, int] = field(default_factory=dict)  # tokens by class, disjoint
     seconds: float = 0.0
 
     def bill(self, usage: Usage, reported: dict[str, Any]) -> None:
         """Put the call on the invoice."""
         self.billed = usage.meters()
-        self.usage = reported
+        self.usage = orjson.dumps(reported).decode()  # orjson's bytes hold 4 KiB each until they are copied
+
+    def described(self) -> dict[str, Any]:
+        """The entry as `GET /control/calls` and the log file show it, for orjson."""
+        return {name: getattr(self, name) for name in FIELDS} | {"usage": orjson.Fragment(self.usage)}
 
     def tags(self) -> set[str]:
         """What a caller may look its own calls up by."""
@@ -71,6 +75,9 @@ class Call:
             elif str(getattr(self, name, None)) != value:
                 return False
         return True
+
+
+FIELDS = tuple(each.name for each in fields(Call))
 
 
 class CallLog:
@@ -97,12 +104,14 @@ class CallLog:
         call.status, call.outcome = status, outcome
         call.seconds = round(time.time() - call.at, 6)
         if self._file:
-            self._file.write(orjson.dumps(asdict(call)) + b"\n")
+            self._file.write(orjson.dumps(call.described()) + b"\n")
 
-    def select(self, wanted: dict[str, str], *, limit: int | None = None) -> list[dict[str, Any]]:
-        """Calls in order of arrival, the last `limit` of those that match."""
-        found = [call for call in self._calls if call.matches(wanted)]
-        return [asdict(call) for call in (found if limit is None else found[-limit:])]
+    def select(
+        self, wanted: dict[str, str], *, since: float = 0.0, limit: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Calls in order of arrival, of those that match and came since then the last `limit`."""
+        found = [call for call in self._calls if call.at >= since and call.matches(wanted)]
+        return [call.described() for call in (found if limit is None else found[-limit:])]
 
     def forget(self, wanted: dict[str, str]) -> None:
         """Drop the calls that match; all of them when nothing is asked for."""

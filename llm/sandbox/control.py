@@ -29,10 +29,15 @@ def routes() -> list[web.RouteDef]:
 
 
 async def calls(request: web.Request) -> web.Response:
-    """Calls received, oldest first; any field of a call, or `tag`, filters; `limit` keeps the last ones."""
+    """Calls received, oldest first: any field, or `tag`, filters; `since` is a time, `limit` keeps the last."""
     wanted = dict(request.query)
-    limit = wanted.pop("limit", "")
-    found = request.app[SANDBOX].calls.select(wanted, limit=int(limit) if limit.isdigit() else None)
+    limit, since = wanted.pop("limit", ""), wanted.pop("since", "0")
+    try:
+        found = request.app[SANDBOX].calls.select(
+            wanted, since=float(since), limit=int(limit) if limit else None
+        )
+    except ValueError:
+        return _json({"error": "`since` and `limit` are numbers"}, status=400)
     return _json({"calls": found, "count": len(found)})
 
 
