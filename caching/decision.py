@@ -15,6 +15,7 @@ from caching.guards import differences
 from caching.scope import Scope
 from caching.search import Neighbour
 from caching.stats import Outcome
+from caching.threshold import FLOOR
 from tenants.policy import CachePolicy
 
 # The share of a bounded scope's hits that is asked upstream all the same, to see whether they would have
@@ -94,16 +95,18 @@ def decide(
     )
     if not candidates:
         return Lookup(outcome="miss", reason="empty")
-    best = next((candidate for candidate in candidates if not candidate.differences), candidates[0])
+    nearest = candidates[0]
+    best = next((candidate for candidate in candidates if not candidate.differences), nearest)
     threshold = policy.threshold if policy.semantic in ("static", "dry_run") else learnt
     outcome: Outcome = "miss"
     label_weight = 1.0
-    if best.differences:
-        reason = f"guard_{best.differences[0]}"
+    near_enough = FLOOR if threshold is None else threshold
+    if best.differences or best.similarity < near_enough:
+        # What stopped it: the guard, if the words are all that kept the nearest entry from being near enough.
+        is_guarded = nearest.differences and nearest.similarity >= near_enough
+        reason = f"guard_{nearest.differences[0]}" if is_guarded else "below_threshold"
     elif threshold is None:
         reason = "closed"
-    elif best.similarity < threshold:
-        reason = "below_threshold"
     elif policy.semantic == "dry_run":
         outcome, reason = "would_hit", "dry_run"
     elif policy.semantic == "bounded" and random.random() < CHECKED_SHARE:

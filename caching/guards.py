@@ -33,6 +33,7 @@ _CODE = re.compile(
     r"`[^`]+`"
     r"|https?://\S+|\S+@\S+\.\w+"
     r"|(?<!\w)#?(?=[\w-]*\d)(?=[\w-]*[^\W\d_])[\w]+(?:[-_.][\w]+)*"  # D-7781, gpt-4o, M80
+    r"|\S{40,}"  # the embedder reads a very long word as an unknown one
     r"|\b\w+(?:_\w+)+\b|\b\w+(?:\.\w+){2,}\b|(?<!\w)(?:/[\w.-]+){2,}|\b\w+\(\)",
 )
 _ORDINAL = re.compile(r"^\d+(?:st|nd|rd|th)$", re.IGNORECASE)

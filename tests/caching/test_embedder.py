@@ -1,0 +1,144 @@
+"""The local embedder: the published model's vectors, whoever else is being embedded."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from caching.embedder import BatchingEmbedder, EmbedderMissing, MiniLM, Vector, _load
+from caching.embedder_build import FOLDER, MANIFEST, build, is_built, model_dir
+
+TEXTS = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
+# What sentence-transformers prints for these three.
+SIMILARITIES = [[1.0, 0.6660, 0.1046], [0.6660, 1.0, 0.1411], [0.1046, 0.1411, 1.0]]
+
+
+class CountingMiniLM(MiniLM):
+    """The real embedder, with a memory of the groups it was given."""
+
+    def __init__(self) -> None:
+        super().__init__(model_dir() / FOLDER)
+        self.groups: list[list[str]] = []
+
+    def embed(self, texts: Sequence[str]) -> Vector:
+        self.groups.append(list(texts))
+        return super().embed(texts)
+
+
+@pytest.fixture(scope="module")
+def minilm() -> MiniLM:
+    return MiniLM(model_dir() / FOLDER)
+
+
+def test_it_works() -> None:
+    vectors = MiniLM(model_dir() / FOLDER, precision="fp32").embed(TEXTS)
+    assert np.allclose(vectors @ vectors.T, SIMILARITIES, atol=1e-4)
+
+
+def test_int8_is_close_to_the_published_figures_and_has_a_name_of_its_own(minilm: MiniLM) -> None:
+    vectors = minilm.embed(TEXTS)
+    assert vectors.shape == (3, minilm.dimensions)
+    assert vectors.dtype == np.float32
+    assert np.allclose(vectors @ vectors.T, SIMILARITIES, atol=0.03)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert minilm.name == "minilm-l6-v2/int8"
+
+
+def test_a_vector_does_not_depend_on_its_neighbours(minilm: MiniLM) -> None:
+    together = minilm.embed([*TEXTS, "word " * 200])
+    for text, vector in zip(TEXTS, together[:3], strict=True):
+        assert np.array_equal(minilm.embed([text])[0], vector)
+
+
+def test_no_texts_give_no_vectors(minilm: MiniLM) -> None:
+    assert minilm.embed([]).shape == (0, 384)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_truncated"),
+    [
+        ("short", False),
+        ("word " * 250, False),
+        ("word " * 255, True),
+        ("x" * 300, False),
+        ("!" * 300, True),
+        ("한 " * 100, True),
+        ("a " * 100_000, True),
+    ],
+)
+def test_it_knows_what_it_would_truncate(minilm: MiniLM, text: str, is_truncated: bool) -> None:
+    assert minilm.truncates(text) == is_truncated
+    if not is_truncated:
+        assert len(minilm.token_ids(text)) <= 256
+
+
+async def test_texts_that_wait_together_are_embedded_together_and_once() -> None:
+    counting = CountingMiniLM()
+    embedder = BatchingEmbedder(counting)
+    vectors = await asyncio.gather(*(embedder.embed_one(text) for text in TEXTS * 4))
+    assert sorted(text for group in counting.groups for text in group) == sorted(TEXTS)
+    assert len(counting.groups) <= 2
+    for text, vector in zip(TEXTS * 4, vectors, strict=True):
+        assert np.array_equal(vector, counting.embed([text])[0])
+
+
+async def test_a_vector_stays_in_memory_until_newer_ones_push_it_out() -> None:
+    counting = CountingMiniLM()
+    embedder = BatchingEmbedder(counting, kept=2)
+    for text in (TEXTS[0], TEXTS[1], TEXTS[0], TEXTS[2], TEXTS[0], TEXTS[1]):
+        await embedder.embed_one(text)
+    assert counting.groups == [[TEXTS[0]], [TEXTS[1]], [TEXTS[2]], [TEXTS[1]]]
+
+
+async def test_a_caller_that_hangs_up_disturbs_nobody() -> None:
+    embedder = BatchingEmbedder(CountingMiniLM())
+    first, second = (asyncio.create_task(embedder.embed_one(TEXTS[0])) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).shape == (384,)
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_text_that_is_none_fails_its_own_caller_only() -> None:
+    embedder = BatchingEmbedder(CountingMiniLM())
+    good, bad = await asyncio.gather(
+        embedder.embed_one(TEXTS[0]), embedder.embed_one("\ud800"), return_exceptions=True
+    )
+    assert isinstance(good, np.ndarray)
+    assert isinstance(bad, UnicodeEncodeError)
+
+
+def test_one_embedder_serves_one_event_loop_after_another() -> None:
+    embedder = BatchingEmbedder(CountingMiniLM())
+    for text in TEXTS:
+        assert asyncio.run(embedder.embed_one(text)).shape == (384,)
+
+
+def test_building_again_changes_nothing() -> None:
+    folder = model_dir() / FOLDER
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert build() == folder
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_a_damaged_build_is_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+    shutil.copytree(model_dir() / FOLDER, folder)
+    (folder / "int8.onnx").write_bytes(b"")
+    assert not is_built(folder)
+    build(tmp_path)
+    assert is_built(folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert manifest["least_cosine_to_reference"]["fp32"] > 0.99999
+    assert manifest["least_cosine_to_reference"]["int8"] > 0.98
+    assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == [FOLDER]
+
+
+def test_a_missing_build_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(EmbedderMissing, match="embedder_build"):
+        _load("int8", tmp_path / FOLDER)
