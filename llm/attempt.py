@@ -11,8 +11,9 @@ from uuid import UUID
 
 import uuid_utils
 
+from billing.balances import Balance
 from billing.estimates import affordable_output_tokens, hold_for
-from billing.holds import Balance, NewAttempt
+from billing.holds import NewAttempt
 from billing.prices import Rates
 from llm.call import Call
 from llm.catalog import Target
@@ -60,8 +61,7 @@ class Attempt:
             occurred_at=call.received_at,
             hold_usd=self.hold_usd,
             hold_tokens=self.hold_tokens,
-            windows=call.windows(self.target),
-            timezone=call.snapshot.tenant.timezone,
+            windows=call.windows(model=self.target.model, provider=self.target.provider),
             dims=call.ledger_dims(),
         )
 

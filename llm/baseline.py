@@ -1,51 +1,31 @@
 """What a call would have cost without us, and which of our doings saved what.
 
-Invariant: list cost less the signed savings is what was paid, to the last digit; see docs/decisions/0005 for `auto`.
+Invariant: list cost less the signed savings is what was paid, to the last digit; docs/decisions/0005 says what a call
+with model `auto` is compared with.
 """
 
-from decimal import Decimal
-
-from billing.outcomes import ModelUnpriced, UnpricedMeter
+from billing.outcomes import ModelUnpriced
 from billing.prices import Rates
-from billing.rating import Rated, rate
-from billing.savings import uncached
+from billing.rating import Rated
+from billing.savings import Waterfall, waterfall
 from llm.attempt import Attempt
 from llm.call import Call
 from llm.choosing import is_automatic
 
-Savings = dict[str, Decimal]
 
-
-def baseline_cost(
-    call: Call, attempt: Attempt, meters: dict[str, int], rated: Rated
-) -> tuple[Decimal, Savings]:
-    """The list cost of a settled call, and the savings that lead from it to what was paid."""
-    paid = rated.cost_usd
-    plain = _cost(uncached(meters), attempt.rates, otherwise=paid)
-    saving = {"provider_cache": plain - paid}
+def savings_of(call: Call, attempt: Attempt, meters: dict[str, int], rated: Rated) -> Waterfall:
+    """The way from the list cost of a settled call to what was paid for it."""
+    if rated.is_lump:
+        return Waterfall(rated.cost_usd, rated.cost_usd, {})
     removed = (call.tokens_before_compression or 0) - (call.tokens_after_compression or 0)
-    whole = uncached(meters)
-    if removed > 0:
-        whole = whole | {"input": whole.get("input", 0) + removed}
-    uncompressed = _cost(whole, attempt.rates, otherwise=plain)
-    saving["compression"] = uncompressed - plain
-    baseline = _baseline_rates(call, attempt)
-    listed = uncompressed if baseline is None else _cost(whole, baseline, otherwise=uncompressed)
-    saving["routing"] = listed - uncompressed
-    return listed, {name: amount for name, amount in saving.items() if amount}
+    return waterfall(
+        meters, paid=attempt.rates, asked=_rates_asked(call, attempt), removed_input_tokens=max(0, removed)
+    )
 
 
-def _cost(meters: dict[str, int], rates: Rates, *, otherwise: Decimal) -> Decimal:
-    """The cost of meters; `otherwise` where the model has no such meter (an image model has no text input, say)."""
-    try:
-        return rate(meters, rates).cost_usd
-    except UnpricedMeter:
-        return otherwise
-
-
-def _baseline_rates(call: Call, attempt: Attempt) -> Rates | None:
+def _rates_asked(call: Call, attempt: Attempt) -> Rates | None:
     """The rates of the model that would have answered without us; None if it is the one that did."""
-    name = call.facts.model if not is_automatic(call) else _baseline_model(call)
+    name = _baseline_model(call) if is_automatic(call) else call.facts.model
     target = call.snapshot.catalog.targets.get(name)
     if target is None or target.model == attempt.target.model:
         return None
@@ -61,8 +41,8 @@ def _baseline_model(call: Call) -> str:
         return call.policy.routing.baseline_model
     considered = call.route.considered if call.route else ()
     capable = [
-        one
+        (one.cost_usd, one.target.model)
         for one in considered
         if one.target.tier == "complex" and one.cost_usd is not None and not one.rejected
     ]
-    return min(capable, key=lambda one: (one.cost_usd, one.target.model)).target.model if capable else ""
+    return min(capable)[1] if capable else ""

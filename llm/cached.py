@@ -96,7 +96,7 @@ async def serve(call: Call, hit: Hit) -> Answer | StreamedAnswer:
             list_cost_usd=value.list_cost_usd,
             input_tokens=value.input_tokens,
             output_tokens=value.output_tokens,
-            windows=call.windows(),
+            windows=call.windows(model=hit.answer.model, provider=hit.answer.provider),
         )
     )
     outcome = Outcome(

@@ -9,14 +9,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from billing.budgets import Dimensions
-from billing.holds import Balance, tightest
+from billing.balances import Balance, tightest
+from billing.budgets import Dimensions, WindowKey, windows_for
 from caching.exact import ExactKey
 from caching.semantic import Lookup
-from llm.catalog import Target
 from llm.headers import CallHeaders
 from llm.receipt import Receipt
-from llm.routing.rules import Route
+from llm.routing.decision import Route
 from llm.snapshot import TenantSnapshot
 from llm.wire import RequestFacts, WireFormat
 from tenants.limits import Slot
@@ -72,16 +71,19 @@ class Call:
         known = self.snapshot.tenant.users.get(self.user)
         return known.cost_center if known else ""
 
-    def dimensions(self, target: Target) -> Dimensions:
-        """What budgets look at when this call goes to this target."""
-        return Dimensions(
+    def windows(self, *, model: str, provider: str) -> tuple[WindowKey, ...]:
+        """The budget windows that count this call when that model answers it."""
+        dimensions = Dimensions(
             user=self.user,
             key=self.principal.key_name,
             feature=self.headers.feature,
             project=self.headers.tags.get("project", ""),
             cost_center=self.cost_center,
-            model=target.model,
-            provider=target.provider,
+            model=model,
+            provider=provider,
+        )
+        return windows_for(
+            self.snapshot.budgets, dimensions, at=self.received_at, timezone=self.snapshot.tenant.timezone
         )
 
     def ledger_dims(self) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from llm.errors import ModelNotFound
 
+Kind = Literal["openai", "anthropic"]
+ModelKind = Literal["chat", "embedding"]
 TIERS = ("simple", "standard", "complex")
 
 
@@ -22,11 +24,11 @@ class Target:
 
     model: str
     provider: str
-    kind: Literal["openai", "anthropic"]
+    kind: Kind
     base_url: str
     api_key: str = field(repr=False)
     upstream: str
-    model_kind: Literal["chat", "embedding"] = "chat"
+    model_kind: ModelKind = "chat"
     tier: str = ""
     context_window: int = 128_000
     max_output_tokens: int = 4096

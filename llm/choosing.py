@@ -59,7 +59,7 @@ def compress(call: Call) -> None:
     )
     call.tokens_before_compression = compressed.tokens_before
     call.tokens_after_compression = compressed.tokens_after
-    call.body = compressed.body
+    call.body = dict(compressed.body)
     call.receipt.note(
         "compress",
         "compressed" if compressed.tokens_after < compressed.tokens_before else "unchanged",

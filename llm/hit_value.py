@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from billing.outcomes import ModelUnpriced, UnpricedMeter
-from billing.rating import rate
+from billing.rating import input_tokens, output_tokens, rate
 from caching.answers import CachedAnswer
 from llm.call import Call
 
@@ -26,9 +26,7 @@ def of(call: Call, answer: CachedAnswer) -> HitValue:
     meters = {name: int(quantity) for name, quantity in answer.usage.items()}
     try:
         rates = call.snapshot.prices.rates(answer.provider, answer.model, at=call.received_at)
-        list_cost = rate(meters, rates).cost_usd
+        list_cost = rate(meters, rates).list_cost_usd
     except (ModelUnpriced, UnpricedMeter):
         list_cost = answer.list_cost_usd
-    output = sum(quantity for name, quantity in meters.items() if name.startswith("output"))
-    read = sum(quantity for name, quantity in meters.items() if name.startswith(("input", "cache_")))
-    return HitValue(list_cost, read, output)
+    return HitValue(list_cost, input_tokens(meters), output_tokens(meters))

@@ -5,10 +5,11 @@ built once for all tenants and shared.
 """
 
 from types import MappingProxyType
+from typing import cast
 
 from billing.budgets import load_budgets
 from billing.prices import load_price_book
-from llm.catalog import Catalog, Target
+from llm.catalog import Catalog, Kind, ModelKind, Target
 from llm.snapshot import TenantSnapshot
 from tenants.snapshot import SnapshotCache, load_tenant_facts
 
@@ -24,11 +25,11 @@ def load_catalog() -> Catalog:
                 row.name: Target(
                     model=row.name,
                     provider=row.provider.name,
-                    kind=row.provider.kind,
+                    kind=cast(Kind, row.provider.kind),
                     base_url=row.provider.base_url.rstrip("/"),
                     api_key=row.provider.api_key,
                     upstream=row.upstream,
-                    model_kind=row.kind,
+                    model_kind=cast(ModelKind, row.kind),
                     tier=row.tier,
                     context_window=row.context_window,
                     max_output_tokens=row.max_output_tokens,

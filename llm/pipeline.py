@@ -49,5 +49,7 @@ async def _answer(call: Call) -> Answer | StreamedAnswer:
 
 def _abandon(work: "asyncio.Task[Answer | StreamedAnswer]") -> None:
     """Nobody waits for the answer any more: a stream that nobody reads must still be ended."""
-    if not work.cancelled() and work.exception() is None and isinstance(work.result(), StreamedAnswer):
-        resources.background(work.result().abandon())
+    if work.cancelled() or work.exception() is not None:
+        return
+    if isinstance(unread := work.result(), StreamedAnswer):
+        resources.background(unread.abandon())

@@ -4,19 +4,19 @@ Invariant: the bill comes from the provider's usage; only where none arrived is 
 then the row says `estimated`. Every attempt is settled once, whoever still listens.
 """
 
-from decimal import Decimal
 from typing import Any
 
 import structlog
 
-from billing import ledger, savings
+from billing import ledger
 from billing.ledger import Settlement
 from billing.outcomes import InvalidUsage, UnpricedMeter
-from billing.rating import Rated, meters_from_usage, rate
+from billing.rating import Rated, input_tokens, meters_from_usage, output_tokens, rate
+from billing.usage import reasoning_tokens
 from caching.answers import CachedAnswer
 from llm.answers import Outcome
 from llm.attempt import Attempt
-from llm.baseline import baseline_cost
+from llm.baseline import savings_of
 from llm.call import Call
 from llm.tokens import count_text
 from llm.wire import Body, StreamMeter
@@ -92,7 +92,7 @@ async def _settle(
 ) -> Outcome:
     meters, source = _meters(attempt, usage, context, produced)
     rated = _rate(attempt, meters)
-    list_cost, saving = baseline_cost(call, attempt, meters, rated)
+    waterfall = savings_of(call, attempt, meters, rated)
     settlement = Settlement(
         attempt_id=attempt.id,
         tenant_id=call.principal.tenant_id,
@@ -102,22 +102,22 @@ async def _settle(
         reason=reason,
         rated=rated,
         meters=meters,
-        list_cost_usd=list_cost,
-        saving=saving,
+        list_cost_usd=waterfall.list_cost_usd,
+        saving=waterfall.steps,
         raw_usage=usage or None,
         upstream_id=upstream_id,
-        reasoning_tokens=0,
+        reasoning_tokens=reasoning_tokens(usage),
     )
     call.balances = await ledger.settle(settlement)
     outcome = Outcome(
         model=attempt.target.model,
         provider=attempt.target.provider,
         cost_usd=rated.cost_usd,
-        list_cost_usd=list_cost,
-        own_list_cost_usd=rated.cost_usd,
-        input_tokens=savings.input_tokens(meters),
-        output_tokens=savings.output_tokens(meters),
-        saving=saving,
+        list_cost_usd=waterfall.list_cost_usd,
+        own_list_cost_usd=rated.list_cost_usd,
+        input_tokens=input_tokens(meters),
+        output_tokens=output_tokens(meters),
+        saving=waterfall.steps,
         meters=meters,
     )
     call.receipt.attempts.append(
@@ -159,4 +159,4 @@ def _rate(attempt: Attempt, meters: dict[str, int]) -> Rated:
         return rate(meters, attempt.rates)
     except UnpricedMeter as error:
         log.error("unpriced_meter", attempt=str(attempt.id), model=attempt.target.model, reason=str(error))
-        return Rated.lump(attempt.hold_usd if attempt.hold_usd > Decimal(0) else Decimal(0))
+        return Rated.lump(attempt.hold_usd)

@@ -13,7 +13,8 @@ from psycopg.errors import UniqueViolation
 from psycopg.rows import dict_row
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from billing.holds import Balance, balances_of
+from billing.balances import Balance
+from billing.holds import balances_of
 from llm.errors import InvalidRequest, NotFound
 from llm.views.base import AsyncAPIView, json_response
 from tenants.rls import tenant_connection
@@ -75,7 +76,7 @@ class Usage(AsyncAPIView):
             await cursor.execute(USAGE.format(group=GROUPS[group_by]), parameters)  # type: ignore[arg-type]
             rows = await cursor.fetchall()
         if group_by == "key":
-            names = {key.key_id: key.name for key in self.snapshot.tenant.keys.values()}
+            names = {key.id: key.name for key in self.snapshot.tenant.keys.values()}
             for row in rows:
                 row["group"] = names.get(row["group"], str(row["group"]))
         total = {
