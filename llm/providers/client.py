@@ -35,11 +35,10 @@ FINISH_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Seconds: to connect, to the first byte (a whole answer's only one), between two chunks, for
-    everything."""
+    """Seconds: to connect, to the first byte (a whole answer's only one), between two chunks, in all."""
 
     connect: float = 5.0
-    first_byte: float = 120.0
+    first_byte: float = 300.0  # a reasoning model thinks in silence
     idle: float = 60.0
     total: float = 600.0
 
@@ -61,8 +60,7 @@ class ProviderReply:
 
 
 class ProviderStream:
-    """A stream whose first byte is here. Read it to its end and `finish`, or `close`: either frees the
-    connection."""
+    """A stream whose first byte is here. `finish` it at its end or `close` it: either frees the connection."""
 
     def __init__(
         self,
@@ -109,8 +107,7 @@ class ProviderStream:
             self.close()
 
     def close(self) -> None:
-        """Free the connection; one that has more to say is cut off, so that the provider stops. May be
-        called twice."""
+        """Free the connection, cut off if there is more to come. May be called twice."""
         if self._response.content.is_eof():
             self._response.release()
         else:
@@ -180,8 +177,7 @@ async def open_stream(
 
 
 def url_of(target: Target, path: str) -> str:
-    """The address of a call. A base URL may or may not end in the version that Anthropic's paths begin
-    with."""
+    """The address of a call. A base URL may end in the version that Anthropic's paths begin with."""
     base = target.base_url.rstrip("/")
     if path.startswith("/v1/") and base.endswith("/v1"):
         path = path.removeprefix("/v1")

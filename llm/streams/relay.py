@@ -28,8 +28,7 @@ class Relay:
         self._done = False
 
     async def run(self, stream: ProviderStream) -> AsyncIterator[bytes]:
-        """Yield what the client gets, but for the last event; raise StreamBroken if the stream has no
-        proper end.
+        """Yield what the client gets, but for the last event; raise StreamBroken if it has no proper end.
 
         Whoever stops early closes this generator, and with it the connection to the provider.
         """

@@ -50,8 +50,7 @@ class SseSplitter:
         return events
 
     def rest(self) -> bytes:
-        """Return what came after the last whole event; a stream that ended well leaves nothing but line
-        ends."""
+        """Return what came after the last whole event: nothing but line ends, if the stream ended well."""
         return bytes(self._buffer)
 
 
@@ -75,8 +74,7 @@ def encode(payload: dict[str, Any], *, event: str = "") -> bytes:
 
 
 def splice_purser(raw: bytes, block: dict[str, Any]) -> bytes:
-    """Add our `purser` object to a JSON object, alone or inside an event, and leave every other byte as it
-    is."""
+    """Add our `purser` object to a JSON object, alone or in an event; every other byte stays."""
     end = raw.rindex(b"}")
     separator = b"" if raw[:end].rstrip().endswith(b"{") else b","
     return b'%b%b"purser":%b%b' % (raw[:end], separator, orjson.dumps(block, default=str), raw[end:])

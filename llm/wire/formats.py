@@ -13,8 +13,7 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFacts:
-    """What the pipeline wants to know of a request, whatever protocol it came in. Unknown is the empty
-    value."""
+    """What the pipeline wants to know of a request in any protocol. Unknown is the empty value."""
 
     model: str
     stream: bool = False
@@ -35,8 +34,7 @@ class RequestFacts:
 
 
 class StreamMeter(Protocol):
-    """Follows a stream in its provider's protocol. Fed decoded events; always knows what was produced so
-    far."""
+    """Follows a stream in its provider's protocol, event by event; knows what was produced so far."""
 
     usage: dict[str, Any] | None
     finish_reason: str | None

@@ -117,8 +117,7 @@ class _Choice:
 
 
 class ChatTail:
-    """Passes chunks on; the last one waits for our facts. Hides the usage chunk from a client that did not
-    ask."""
+    """Passes chunks on; the last one waits for our facts. Usage nobody asked for is hidden."""
 
     def __init__(self, *, wants_usage: bool) -> None:
         self._wants_usage = wants_usage
@@ -150,8 +149,7 @@ class ChatTail:
 
 
 def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
-    """Tell a stored answer as a stream: per choice its role, its message, its end; then usage if asked
-    for."""
+    """Tell a stored answer as a stream: per choice its message and its end; then usage if asked for."""
     known = {name: response[name] for name in _CHUNK_FIELDS if name in response}
     envelope: Body = {"object": "chat.completion.chunk", **known}
     chunks: list[Body] = []

@@ -14,6 +14,5 @@ _EVERY: Final = frozenset().union(*PASSED_ON.values())
 
 
 def passed_on_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """What of a client's headers may go to a provider of any kind; the call itself picks those of its
-    kind."""
+    """What of a client's headers may go to a provider; the call itself picks those of its kind."""
     return {name.lower(): value for name, value in headers.items() if name.lower() in _EVERY}

@@ -1,0 +1,141 @@
+"""The messages of a chat as an Anthropic system prompt and turns.
+
+Invariant: roles alternate: what the user and the tools said between two answers stands in one turn, in its order.
+"""
+
+from typing import Any
+
+import orjson
+
+from llm.errors import InvalidRequest
+from llm.wire.formats import Body
+from llm.wire.translation.refusing import Reader
+
+
+def system_and_turns(messages: list[Body], *, target: str) -> tuple[list[Body], list[Body]]:
+    """System blocks, and turns in which what the user and the tools said stands together."""
+    system: list[Body] = []
+    turns: list[Body] = []
+    for index, message in enumerate(messages):
+        reader = Reader(message, target=target, at=f"messages.{index}")
+        role = reader.take("role")
+        if role in ("system", "developer"):
+            system += _blocks(reader)
+        elif role == "user":
+            _append(turns, "user", _blocks(reader))
+        elif role == "tool":
+            _append(turns, "user", [_tool_result(reader)])
+        elif role == "assistant":
+            _append(turns, "assistant", _assistant(reader))
+        else:
+            raise reader.refusal("role")
+        reader.done()
+    return system, [_plain(turn) for turn in turns]
+
+
+def _append(turns: list[Body], role: str, blocks: list[Body]) -> None:
+    if turns and turns[-1]["role"] == role:
+        turns[-1]["content"] += blocks
+    else:
+        turns.append({"role": role, "content": blocks})
+
+
+def _plain(turn: Body) -> Body:
+    """A turn of one plain text is written as such."""
+    blocks = turn["content"]
+    if len(blocks) == 1 and blocks[0].keys() == {"type", "text"}:
+        return {**turn, "content": blocks[0]["text"]}
+    return turn
+
+
+def _tool_result(reader: Reader) -> Body:
+    blocks = _blocks(reader)
+    plain = len(blocks) == 1 and blocks[0].keys() == {"type", "text"}
+    return {
+        "type": "tool_result",
+        "tool_use_id": reader.take("tool_call_id"),
+        "content": blocks[0]["text"] if plain else blocks,
+    }
+
+
+def _assistant(reader: Reader) -> list[Body]:
+    thinking = reader.take("thinking_blocks") or []
+    reader.ignore(
+        "reasoning_content", "reasoning", "annotations"
+    )  # told to the client, never part of the prompt
+    blocks = [*thinking, *(_blocks(reader) if reader.has("content") else ())]
+    if refusal := reader.take("refusal"):
+        blocks.append({"type": "text", "text": refusal})
+    for index, call in enumerate(reader.take("tool_calls") or ()):
+        inner = reader.inside(call, "tool_calls", index)
+        inner.ignore("index")
+        if inner.take("type", "function") != "function":
+            raise inner.refusal("type")
+        function = inner.inside(inner.take("function"), "function")
+        arguments = _arguments(function.take("arguments") or "{}", at=f"messages.tool_calls.{index}")
+        blocks.append(
+            {"type": "tool_use", "id": inner.take("id"), "name": function.take("name"), "input": arguments}
+        )
+        function.done()
+        inner.done()
+    return [block for block in blocks if block.get("type") != "text" or block.get("text")]
+
+
+def _arguments(arguments: Any, *, at: str) -> Any:
+    try:
+        decoded = orjson.loads(arguments)
+    except (orjson.JSONDecodeError, TypeError):
+        decoded = None
+    if not isinstance(decoded, dict):
+        raise InvalidRequest(f"The arguments of {at} are not a JSON object.", param=at)
+    return decoded
+
+
+def _blocks(reader: Reader) -> list[Body]:
+    content = reader.take("content", "")
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    if not isinstance(content, list):
+        raise reader.refusal("content")
+    return [_block(reader.inside(part, "content", index)) for index, part in enumerate(content)]
+
+
+def _block(part: Reader) -> Body:
+    kind = part.take("type")
+    if kind in ("text", "refusal"):
+        block: Body = {"type": "text", "text": part.take(kind, "")}
+    elif kind == "image_url":
+        block = _image(part.inside(part.take("image_url"), "image_url"))
+    elif kind == "file":
+        block = _document(part.inside(part.take("file"), "file"))
+    else:
+        raise part.refusal("type")
+    block |= part.pass_on(("cache_control",))
+    part.done()
+    return block
+
+
+def _image(image: Reader) -> Body:
+    image.allow("detail", "auto", "high")  # Anthropic always looks closely
+    url = str(image.take("url", ""))
+    image.done()
+    if url.startswith("data:"):
+        return {"type": "image", "source": _base64(image, url)}
+    return {"type": "image", "source": {"type": "url", "url": url}}
+
+
+def _document(file: Reader) -> Body:
+    data = file.take("file_data")
+    if not isinstance(data, str):
+        raise file.refusal("file_id")
+    title = file.take("filename")
+    file.done()
+    url = data if data.startswith("data:") else f"data:application/pdf;base64,{data}"
+    return {"type": "document", "source": _base64(file, url), **({"title": title} if title else {})}
+
+
+def _base64(reader: Reader, url: str) -> Body:
+    kind, separator, data = url.removeprefix("data:").partition(";base64,")
+    if not separator:
+        raise reader.refusal("url")
+    return {"type": "base64", "media_type": kind.partition(";")[0], "data": data}
