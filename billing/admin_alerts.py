@@ -23,7 +23,7 @@ from billing.admin_figures import usd
 from billing.alert_webhook import AddressNotAllowed, check_url
 from billing.alerts import acknowledge, retry
 from billing.models import AlertChannel, AlertDelivery, AlertEvent, AlertRule
-from tenants.admin_access import ReadOnlyAdmin, TenantScopedAdmin, finish, owned
+from tenants.admin_access import ReadOnlyAdmin, RecordedAdmin, TenantScopedAdmin, finish, owned
 
 
 class DeliveryInline(TabularInline):
@@ -62,7 +62,7 @@ class AlertEventAdmin(ReadOnlyAdmin):
         "metric",
     )
     list_select_related = ("tenant", "acknowledged_by")
-    search_fields = ("message", "subject", "request_id__exact")
+    search_fields = ("message", "subject_key")
     inlines = (DeliveryInline,)
     actions = ("acknowledge_selected",)
     actions_detail = ("acknowledge",)
@@ -146,7 +146,7 @@ class AlertDeliveryAdmin(ReadOnlyAdmin):
 
     @display(
         description="Status",
-        label={"pending": "warning", "sending": "info", "delivered": "success", "dead": "danger"},
+        label={"pending": "warning", "delivered": "success", "dead": "danger"},
     )
     def shown_status(self, delivery: AlertDelivery) -> str:
         return delivery.status
@@ -237,7 +237,7 @@ class AlertRuleForm(forms.ModelForm[AlertRule]):
 
 
 @admin.register(AlertRule)
-class AlertRuleAdmin(TenantScopedAdmin):
+class AlertRuleAdmin(RecordedAdmin):
     """When to tell whom. A rule without channels is seen here only."""
 
     form = AlertRuleForm

@@ -175,13 +175,13 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     @display(description="Lines")
     def shown_lines(self, record: UsageRecord) -> SafeString | str:
         lines = UsageLine.objects.filter(record_id=record.id, occurred_at=record.occurred_at).order_by(
-            "meter"
+            "line_no"
         )
         rows = [
             [
                 line.meter,
                 count(line.quantity),
-                f"{usd(line.unit_price)} per {line.per:,}",
+                f"{usd(line.unit_price)} per {line.per:,}" if line.unit_price is not None else "–",
                 f"{line.billed_cost:f}",
             ]
             for line in lines

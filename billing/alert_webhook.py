@@ -72,8 +72,7 @@ async def post(session: aiohttp.ClientSession, webhook: Webhook, *, at: int) -> 
     except TimeoutError:
         raise WebhookFailed(f"no answer within {TIMEOUT_SECONDS} s") from None
     except (aiohttp.ClientError, OSError) as error:
-        cause = error.__cause__ if isinstance(error.__cause__, WebhookFailed) else error
-        raise WebhookFailed(str(cause) or type(cause).__name__) from error
+        raise WebhookFailed(_innermost(error)) from error
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -107,6 +106,13 @@ def check_address(address: IPv4Address | IPv6Address) -> None:
     is_ours = settings.WEBHOOKS_MAY_BE_PRIVATE and (address.is_private or address.is_loopback)
     if is_special or not (address.is_global or is_ours):
         raise AddressNotAllowed(f"{address} is not a public address (see WEBHOOKS_MAY_BE_PRIVATE)")
+
+
+def _innermost(error: BaseException) -> str:
+    """What went wrong, in the words of the first error of a chain: aiohttp's own are of its insides."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) or type(error).__name__
 
 
 class GuardedResolver(AbstractResolver):

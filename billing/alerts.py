@@ -33,32 +33,32 @@ LONGEST_RETRY = timedelta(hours=1)
 CLAIM = timedelta(minutes=5)
 BATCH = 100
 
+# An event older than this is not sent to channels any more; it stands in the admin.
+FRESH = timedelta(days=1)
+
 # An event of a rule goes to the rule's channels (and if it has none, stands in the admin only); an event
-# without a rule, such as a budget's share, goes to all channels of its tenant. Both tables change in one
-# statement, so an event is taken up once, with all its deliveries or none.
+# without a rule, such as a budget's share, goes to all channels of its tenant that were there when it happened.
 QUEUE = """
-WITH taken AS (
-    UPDATE billing_alertevent SET dispatched_at = %(at)s
-    WHERE id IN (
-        SELECT id FROM billing_alertevent WHERE dispatched_at IS NULL
-        ORDER BY id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
-    ) RETURNING id, tenant_id, rule_id
-)
-INSERT INTO billing_alertdelivery (event_id, channel_id, status, attempts, next_try_at, last_error)
-SELECT taken.id, channel.id, 'pending', 0, %(at)s, ''
-FROM taken JOIN billing_alertchannel AS channel ON channel.tenant_id = taken.tenant_id AND channel.is_active
-WHERE taken.rule_id IS NULL OR EXISTS (
+INSERT INTO billing_alertdelivery (event_id, channel_id, status, attempts, next_try_at, last_error, created_at)
+SELECT event.id, channel.id, 'pending', 0, %(at)s, '', %(at)s
+FROM billing_alertevent AS event
+JOIN billing_alertchannel AS channel
+  ON channel.tenant_id = event.tenant_id AND channel.is_active AND channel.created_at <= event.fired_at
+WHERE event.fired_at > %(fresh_since)s
+  AND (event.rule_id IS NULL OR EXISTS (
     SELECT FROM billing_alertrule_channels AS link
-    WHERE link.alertrule_id = taken.rule_id AND link.alertchannel_id = channel.id)
+    WHERE link.alertrule_id = event.rule_id AND link.alertchannel_id = channel.id))
+  AND NOT EXISTS (
+    SELECT FROM billing_alertdelivery AS delivery
+    WHERE delivery.event_id = event.id AND delivery.channel_id = channel.id)
 ON CONFLICT (event_id, channel_id) DO NOTHING
 """
 
 # The condition is what claims: of two workers one updates the row, and the other no longer finds it due.
 CLAIM_DUE = """
-UPDATE billing_alertdelivery
-SET status = 'sending', attempts = attempts + 1, next_try_at = %(claimed_until)s
+UPDATE billing_alertdelivery SET attempts = attempts + 1, next_try_at = %(claimed_until)s
 WHERE id IN (
-    SELECT id FROM billing_alertdelivery WHERE status IN ('pending', 'sending') AND next_try_at <= %(at)s
+    SELECT id FROM billing_alertdelivery WHERE status = 'pending' AND next_try_at <= %(at)s
     ORDER BY next_try_at, id LIMIT %(batch)s FOR UPDATE SKIP LOCKED
 ) RETURNING id
 """
@@ -94,7 +94,7 @@ def deliver_due(*, at: datetime | None = None) -> int:
 def queue_deliveries(*, at: datetime) -> int:
     """Insert a delivery for each channel of each new event, and return how many. A second run adds none."""
     with connection.cursor() as cursor:
-        cursor.execute(QUEUE, {"at": at, "batch": BATCH})
+        cursor.execute(QUEUE, {"at": at, "fresh_since": at - FRESH})
         return cursor.rowcount
 
 
@@ -132,8 +132,7 @@ def event_body(event: AlertEvent) -> dict[str, Any]:
         "value": _plain(event.value),
         "threshold": _plain(event.threshold),
         "message": event.message,
-        "subject": event.subject,
-        "request_id": event.request_id and str(event.request_id),
+        "subject": event.subject_key,
         "limit": budget
         and {
             "label": str(budget),
@@ -189,7 +188,7 @@ def _mail(delivery: AlertDelivery) -> Outcome:
 def _record(outcome: Outcome, *, at: datetime) -> None:
     """Write what became of a delivery, unless its claim ran out and another worker has it now."""
     delivery = outcome.delivery
-    ours = AlertDelivery.objects.filter(pk=delivery.pk, attempts=delivery.attempts, status=Status.SENDING)
+    ours = AlertDelivery.objects.filter(pk=delivery.pk, attempts=delivery.attempts, status=Status.PENDING)
     if not outcome.error:
         ours.update(status=Status.DELIVERED, delivered_at=at, last_error="")
         return

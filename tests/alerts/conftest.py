@@ -14,8 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from django.utils.timezone import now
 
-from billing.models import AlertChannel, AlertEvent, AlertRule
+from billing.alerts import queue_deliveries
+from billing.models import AlertChannel, AlertDelivery, AlertEvent, AlertRule
 from tenants.models import Tenant
 
 
@@ -67,7 +69,9 @@ def mailbox(settings: Any) -> Iterator[Mailbox]:
                         lines = []
                         while (data := self.rfile.readline()) != b".\r\n":
                             lines.append(data.removeprefix(b"."))
-                        box.messages.append(email.message_from_bytes(b"".join(lines), policy=email.policy.default))
+                        box.messages.append(
+                            email.message_from_bytes(b"".join(lines), policy=email.policy.default)
+                        )
                         self._say("250 kept")
                     case "QUIT":
                         self._say("221 bye")
@@ -103,7 +107,12 @@ class Desk:
 
     def channel(self, kind: str, target: str, **fields: Any) -> AlertChannel:
         return AlertChannel.objects.create(
-            tenant=self.tenant, name=f"{kind}-{secrets.token_hex(3)}", kind=kind, target=target, secret="hook-secret", **fields
+            tenant=self.tenant,
+            name=f"{kind}-{secrets.token_hex(3)}",
+            kind=kind,
+            target=target,
+            secret="hook-secret",
+            **fields,
         )
 
     def rule(self, *channels: AlertChannel) -> AlertRule:
@@ -124,8 +133,10 @@ class Desk:
 
 @pytest.fixture
 def desk(committed: None) -> Iterator[Desk]:
-    """Rows that are committed, since several deliverers must see them; gone after the test, all but the tenant."""
+    """Rows that are committed, since several deliverers must see them. Other tests' events are out of the way."""
+    queue_deliveries(at=now())
+    AlertDelivery.objects.filter(status="pending").update(status="dead")
     tenant = Tenant.objects.create(slug=f"desk-{secrets.token_hex(4)}", name="Desk")
     yield Desk(tenant)
+    AlertDelivery.objects.filter(event__tenant=tenant).delete()
     AlertEvent.objects.filter(tenant=tenant).delete()
-    tenant.delete()

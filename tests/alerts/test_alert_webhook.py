@@ -30,7 +30,9 @@ def test_a_signature_proves_body_secret_and_time(header: str, body: bytes, secre
     assert not verify(header, body, secret=secret, now=now)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "192.168.0.9", "::1", "fd00::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "10.1.2.3", "192.168.0.9", "::1", "fd00::1", "::ffff:127.0.0.1"]
+)
 def test_private_addresses_need_the_operators_leave(address: str, settings) -> None:
     settings.WEBHOOKS_MAY_BE_PRIVATE = False
     with pytest.raises(AddressNotAllowed):
@@ -39,7 +41,9 @@ def test_private_addresses_need_the_operators_leave(address: str, settings) -> N
     check_address(ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["169.254.169.254", "fe80::1", "0.0.0.0", "224.0.0.1", "::ffff:169.254.169.254"])
+@pytest.mark.parametrize(
+    "address", ["169.254.169.254", "fe80::1", "0.0.0.0", "224.0.0.1", "::ffff:169.254.169.254"]
+)
 def test_addresses_that_are_nobodys_server_are_never_allowed(address: str, settings) -> None:
     settings.WEBHOOKS_MAY_BE_PRIVATE = True
     with pytest.raises(AddressNotAllowed):
@@ -52,7 +56,9 @@ def test_public_addresses_are_allowed(settings) -> None:
     check_url("https://example.com/hook")
 
 
-@pytest.mark.parametrize("url", ["ftp://example.com/", "file:///etc/passwd", "https://", "http://127.0.0.1/", "http://[::1]/"])
+@pytest.mark.parametrize(
+    "url", ["ftp://example.com/", "file:///etc/passwd", "https://", "http://127.0.0.1/", "http://[::1]/"]
+)
 def test_only_http_to_a_public_host_passes(url: str, settings) -> None:
     settings.WEBHOOKS_MAY_BE_PRIVATE = False
     with pytest.raises(AddressNotAllowed):

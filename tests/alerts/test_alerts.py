@@ -11,14 +11,14 @@ from django.utils.timezone import now
 
 from billing.alert_webhook import verify
 from billing.alerts import MAX_ATTEMPTS, acknowledge, deliver_due, retry
-from billing.models import AlertDelivery, AlertEvent, Budget
+from billing.models import AlertDelivery, Budget
 from tests.alerts.conftest import Desk, Mailbox, Receiver
 
 
 def test_it_works(desk: Desk, receiver: Receiver, mailbox: Mailbox) -> None:
     desk.channel("webhook", receiver.url)
     desk.channel("email", "ops@example.com")
-    event = desk.event(request_id="0197a3a0-0000-7000-8000-000000000001")
+    event = desk.event(subject_key="0197a3a0-0000-7000-8000-000000000001")
 
     assert deliver_due() == 2
 
@@ -30,7 +30,7 @@ def test_it_works(desk: Desk, receiver: Receiver, mailbox: Mailbox) -> None:
     assert told["tenant"] == desk.tenant.slug
     assert (told["metric"], told["value"], told["threshold"]) == ("request_cost", "0.73", "0.5")
     assert told["message"] == event.message
-    assert told["request_id"] == "0197a3a0-0000-7000-8000-000000000001"
+    assert told["subject"] == "0197a3a0-0000-7000-8000-000000000001"
     assert told["window"] == {"key": event.window_key, "timezone": "UTC"}
 
     [mail] = mailbox.messages
@@ -69,29 +69,35 @@ def test_it_delivers_once_with_several_deliverers(desk: Desk, receiver: Receiver
 
 def test_it_tells_of_the_budget(desk: Desk, receiver: Receiver) -> None:
     desk.channel("webhook", receiver.url)
-    budget = Budget.objects.create(tenant=desk.tenant, unit="usd", period="day", limit_amount="5", mode="hard")
-    desk.event(metric="budget_percent", budget=budget, threshold="80", value="81.25", window_key="7@2026-11-21")
+    budget = Budget.objects.create(
+        tenant=desk.tenant, scope="tenant", unit="usd", period="day", limit_amount="5", mode="hard"
+    )
+    desk.event(
+        metric="budget_percent", budget=budget, threshold="80", value="81.25", window_key="7@2026-11-21"
+    )
     deliver_due()
     told = json.loads(receiver.requests[0][1])
     assert told["limit"]["amount"] == "5"
-    assert (told["limit"]["scope"], told["limit"]["unit"], told["limit"]["period"]) == ("tenant", "usd", "day")
-    AlertEvent.objects.filter(tenant=desk.tenant).delete()
-    budget.delete()
+    assert (told["limit"]["scope"], told["limit"]["unit"], told["limit"]["period"]) == (
+        "tenant",
+        "usd",
+        "day",
+    )
 
 
 def test_it_sends_a_rules_event_to_the_rules_channels_only(desk: Desk, receiver: Receiver) -> None:
     chosen, _other = desk.channel("webhook", receiver.url), desk.channel("webhook", f"{receiver.url}/other")
     desk.event(rule=desk.rule(chosen))
     deliver_due()
-    assert list(AlertDelivery.objects.filter(event__tenant=desk.tenant).values_list("channel", flat=True)) == [chosen.pk]
+    assert list(
+        AlertDelivery.objects.filter(event__tenant=desk.tenant).values_list("channel", flat=True)
+    ) == [chosen.pk]
 
 
 def test_an_event_without_a_channel_stands_in_the_admin_only(desk: Desk, receiver: Receiver) -> None:
     desk.channel("webhook", receiver.url)
     event = desk.event(rule=desk.rule())
     deliver_due()
-    event.refresh_from_db()
-    assert event.dispatched_at is not None
     assert not event.deliveries.exists()
     assert receiver.requests == []
 
@@ -130,7 +136,7 @@ def test_it_gives_up_and_can_be_retried(desk: Desk, receiver: Receiver) -> None:
     event = desk.event()
     receiver.statuses = [500] * MAX_ATTEMPTS
     for _ in range(MAX_ATTEMPTS + 1):
-        deliver_due(at=now() + timedelta(days=1))
+        deliver_due(at=now() + timedelta(hours=2))
         AlertDelivery.objects.filter(event=event, status="pending").update(next_try_at=now())
     delivery = event.deliveries.get()
     assert (delivery.status, delivery.attempts) == ("dead", MAX_ATTEMPTS)
@@ -158,7 +164,9 @@ def test_it_never_sends_to_a_private_address_unless_allowed(desk: Desk, receiver
     event = desk.event()
     assert deliver_due() == 0
     assert receiver.requests == []
-    assert all("not a public address" in error for error in event.deliveries.values_list("last_error", flat=True))
+    assert all(
+        "not a public address" in error for error in event.deliveries.values_list("last_error", flat=True)
+    )
 
 
 def test_a_receiver_that_is_not_there_delays_nobody(desk: Desk, receiver: Receiver, mailbox: Mailbox) -> None:
@@ -178,7 +186,10 @@ def test_mail_that_cannot_be_sent_is_kept(desk: Desk, mailbox: Mailbox, settings
 
 
 def test_an_alert_is_acknowledged_once(desk: Desk) -> None:
-    event, first, second = desk.event(), *(User.objects.create(username=f"{n}-{desk.tenant.slug}") for n in "ab")
+    event, first, second = (
+        desk.event(),
+        *(User.objects.create(username=f"{n}-{desk.tenant.slug}") for n in "ab"),
+    )
     assert acknowledge(event, acting_user=first)
     assert not acknowledge(event, acting_user=second)
     event.refresh_from_db()
