@@ -285,9 +285,10 @@ BEGIN
         list_cost, provider_cost, contracted_cost, billed_cost, saving, price_status)
     SELECT a.id, a.occurred_at, clock_timestamp(), a.tenant_id, p.id, a.id, 0, 'usage', s.usage_source,
            CASE WHEN p.starts_at > a.occurred_at THEN 'Correction' ELSE '' END, NULL, s.reason,
-           a.request_id, a.user_id, a.key_id, a.feature, a.dims ->> 'project', a.dims ->> 'cost_center', a.dims -> 'tags',
-           a.dims ->> 'endpoint', a.provider, a.model, a.dims ->> 'model_asked', a.dims ->> 'tier', a.dims ->> 'cache_state',
-           s.service_tier, s.processing, s.region, s.upstream_id, s.raw_usage,
+           a.request_id, a.user_id, a.key_id, a.feature, coalesce(a.dims ->> 'project', ''),
+           coalesce(a.dims ->> 'cost_center', ''), coalesce(a.dims -> 'tags', '{}'), coalesce(a.dims ->> 'endpoint', ''),
+           a.provider, a.model, coalesce(a.dims ->> 'model_asked', ''), coalesce(a.dims ->> 'tier', ''),
+           coalesce(a.dims ->> 'cache_state', ''), s.service_tier, coalesce(s.processing, a.processing), s.region, s.upstream_id, s.raw_usage,
            s.input_tokens, s.cache_read_tokens, s.cache_write_tokens, s.output_tokens, s.reasoning_tokens,
            s.list_cost, s.provider_cost, s.contracted_cost, s.usd, s.saving, s.price_status
     FROM ROWS FROM (unnest(p_ids, p_usd), jsonb_to_recordset(p_records) AS (
@@ -357,7 +358,7 @@ BEGIN
         SELECT correction_id, e.occurred_at, e.tenant_id, p.id, e.attempt_id, 1, 'correction', f.usage_source,
                CASE WHEN p.starts_at > e.occurred_at THEN 'Correction' ELSE '' END, e.id, 'usage that came after an estimate',
                e.request_id, e.user_id, e.key_id, e.feature, e.project, e.cost_center, e.tags, e.endpoint, e.provider, e.model,
-               e.model_asked, e.tier, e.cache_state, f.service_tier, f.processing, f.region, f.upstream_id, f.raw_usage,
+               e.model_asked, e.tier, e.cache_state, f.service_tier, coalesce(f.processing, e.processing), f.region, f.upstream_id, f.raw_usage,
                f.input_tokens - e.input_tokens, f.cache_read_tokens - e.cache_read_tokens,
                f.cache_write_tokens - e.cache_write_tokens, f.output_tokens - e.output_tokens,
                f.reasoning_tokens - e.reasoning_tokens, f.list_cost - e.list_cost, f.provider_cost - e.provider_cost,

@@ -1,0 +1,69 @@
+"""The way of a group to PostgreSQL, and what to do when it is blocked.
+
+Invariant: a statement that may have been committed is only repeated by callers for whom a repetition is
+harmless, and they are told that it is one.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import psycopg
+import structlog
+from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg_pool import PoolClosed, PoolTimeout
+
+from billing.outcomes import LedgerUnavailable
+from config import resources
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+CONFLICTS = (DeadlockDetected, SerializationFailure)
+UNREACHABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed, OSError)
+CONFLICT_RETRIES = 5
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 2.0
+
+
+async def call(query: str, parameters: tuple[Any, ...]) -> Any:
+    """Run one function call, prepared, in a transaction of its own; its single row.
+
+    Repeats what lost to a conflict, which was rolled back as a whole.
+    """
+    for conflict in range(CONFLICT_RETRIES + 1):
+        try:
+            async with resources.db.connection() as connection:
+                cursor = await connection.execute(query, parameters, prepare=True)
+                return await cursor.fetchone()
+        except CONFLICTS:
+            if conflict == CONFLICT_RETRIES:
+                raise
+            await asyncio.sleep(FIRST_PAUSE_SECONDS * conflict)
+    raise AssertionError("unreachable")
+
+
+async def twice(work: Callable[[bool], Awaitable[T]]) -> T:
+    """Do the work, and once more if the connection broke: `work(is_retry)`. Raises LedgerUnavailable."""
+    try:
+        return await work(False)
+    except UNREACHABLE as first:
+        log.warning("ledger_connection_lost", error=type(first).__name__)
+    try:
+        return await work(True)
+    except UNREACHABLE as error:
+        raise LedgerUnavailable from error
+
+
+async def until_done(work: Callable[[], Awaitable[T]], *, give_up_at: Callable[[], bool]) -> T:
+    """Do the work again and again until PostgreSQL is there. Raises LedgerUnavailable once `give_up_at` says so."""
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return await work()
+        except UNREACHABLE as error:
+            if give_up_at():
+                raise LedgerUnavailable from error
+            log.warning("ledger_unreachable", error=type(error).__name__, retry_in_seconds=round(pause, 2))
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

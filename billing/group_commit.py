@@ -1,0 +1,72 @@
+"""Many calls, one transaction: what waits right now goes to PostgreSQL together.
+
+Invariant: no timer and no added delay: a group is whatever arrived while the last one committed. A request is
+executed once, whoever still waits for it; what a group raises reaches everybody in it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from config import resources
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+class GroupCommit(Generic[Request, Reply]):
+    """Gathers requests and executes them in groups of at most `max_size`, one group at a time per process.
+
+    `execute` gets the requests in order of arrival and returns as many replies; a reply that is an exception is
+    raised for its own request alone.
+    """
+
+    def __init__(
+        self,
+        execute: Callable[[list[Request]], Awaitable[list[Reply | Exception]]],
+        *,
+        max_size: int = 512,
+    ) -> None:
+        self._execute = execute
+        self._max_size = max_size
+        self._waiting: list[tuple[Request, asyncio.Future[Reply]]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._runner: asyncio.Task[None] | None = None
+
+    async def submit(self, request: Request) -> Reply:
+        """Execute a request with the next group. A caller that is cancelled leaves it to be executed all the same."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:  # an earlier loop took its waiters with it
+            self._loop, self._waiting, self._runner = loop, [], None
+        future: asyncio.Future[Reply] = loop.create_future()
+        self._waiting.append((request, future))
+        if self._runner is None:
+            self._runner = resources.background(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                group = self._waiting[: self._max_size]
+                del self._waiting[: self._max_size]
+                await self._run_group(group)
+        finally:
+            self._runner = None
+
+    async def _run_group(self, group: list[tuple[Request, "asyncio.Future[Reply]"]]) -> None:
+        try:
+            replies = await self._execute([request for request, _ in group])
+        except BaseException as error:
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), reply in zip(group, replies, strict=True):
+            if future.done():  # its caller is gone
+                continue
+            if isinstance(reply, Exception):
+                future.set_exception(reply)
+            else:
+                future.set_result(reply)

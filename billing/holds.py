@@ -1,0 +1,273 @@
+"""Holding money before a call: the gate.
+
+Invariant: a call goes out only after its hold has been committed in every window that applies to it; the
+decision is PostgreSQL's alone, under the windows' locks. Nothing here remembers a balance.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+from psycopg.errors import NoDataFound
+
+from billing import connection
+from billing.balances import Balance, tightest
+from billing.budgets import BudgetFacts, Dimensions, WindowKey, windows_for
+from billing.group_commit import GroupCommit
+from billing.outcomes import BudgetExceeded, LedgerUnavailable
+from config import resources
+
+__all__ = ["Balance", "NewAttempt", "admit", "balances_of", "mark_sent", "tightest"]
+
+# A crashed worker's hold comes back after this long; a stream that still writes its progress is left alone.
+ATTEMPT_SECONDS = 900
+KNOWN_WINDOWS = 200_000
+
+ENSURE_WINDOWS = (
+    "SELECT billing_ensure_windows(%s::bigint[], %s::text[], %s::timestamptz[], %s::timestamptz[])"
+)
+ADMIT = (
+    "SELECT outcomes, windows::text FROM"
+    " billing_admit(%s::jsonb, %s::bigint[], %s::int[], %s::int[], %s::numeric[], %s::boolean)"
+)
+MARK_SENT = "SELECT billing_mark_sent(%s::uuid[], %s::timestamptz)"
+BALANCES = "SELECT billing_balances(%s::bigint, %s::bigint[], %s::text[], %s::timestamptz[])::text"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NewAttempt:
+    """A call that is about to go out, and the most it can cost.
+
+    `dims` is what its ledger row says besides: project, cost_center, tags, endpoint, model_asked, tier,
+    cache_state. An attempt that waits (a line of a batch) is admitted with `is_sent=False`.
+    """
+
+    id: UUID
+    tenant_id: int
+    request_id: UUID
+    attempt_no: int
+    key_id: int | None
+    provider: str
+    model: str
+    occurred_at: datetime
+    hold_usd: Decimal
+    hold_tokens: int
+    windows: tuple[WindowKey, ...]
+    user: str = ""
+    feature: str = ""
+    processing: str = "online"
+    is_sent: bool = True
+    ttl_seconds: float = ATTEMPT_SECONDS
+    dims: Mapping[str, Any] = field(default_factory=dict)
+
+
+async def admit(attempt: NewAttempt) -> list[Balance]:
+    """Hold the attempt's bound in all its windows and commit it as sent; the balances after.
+
+    Raises BudgetExceeded with the fullest budget that had no room, and LedgerUnavailable. Admitting the same
+    attempt again holds nothing more.
+    """
+    return await _group.submit(attempt)
+
+
+async def mark_sent(attempt_ids: Iterable[UUID], *, ttl_seconds: float) -> int:
+    """Say that held attempts go out now, and by when they will have ended; how many did."""
+    expires_at = datetime.now(UTC) + timedelta(seconds=ttl_seconds)
+    row = await connection.twice(
+        lambda is_retry: connection.call(MARK_SENT, (_array(attempt_ids), expires_at))
+    )
+    return int(row[0])
+
+
+async def balances_of(
+    tenant_id: int,
+    *,
+    budgets: Iterable[BudgetFacts],
+    timezone: str,
+    at: datetime,
+    user: str = "",
+    key: str = "",
+    feature: str = "",
+    project: str = "",
+    cost_center: str = "",
+    model: str = "",
+    provider: str = "",
+) -> list[Balance]:
+    """The balances of the budgets that apply, as the gate would see them now; one query. Raises LedgerUnavailable."""
+    dimensions = Dimensions(user, key, feature, project, cost_center, model, provider)
+    windows = windows_for(budgets, dimensions, at=at, timezone=timezone)
+    if not windows:
+        return []
+    parameters = (
+        tenant_id,
+        [window.budget.id for window in windows],
+        [window.subject for window in windows],
+        [window.starts_at for window in windows],
+    )
+    row = await connection.twice(lambda is_retry: connection.call(BALANCES, parameters))
+    found = {entry[0]: entry[1:] for entry in orjson.loads(row[0])}
+    balances = []
+    for window in windows:
+        if window.budget.id not in found:  # deleted since the snapshot was built
+            continue
+        limit, spent, held, mode = found[window.budget.id]
+        budget = window.budget
+        amounts = Decimal(limit), Decimal(spent), Decimal(held)
+        balances.append(
+            Balance(
+                budget.id,
+                budget.scope,
+                window.subject,
+                budget.unit,
+                budget.period,
+                mode,
+                *amounts,
+                window.ends_at,
+            )
+        )
+    return balances
+
+
+def read_balances(text: str) -> dict[int, Balance]:
+    """The balances by window id, from what `billing_describe_windows` returns."""
+    return {
+        entry[0]: Balance(
+            *entry[1:7],
+            limit=Decimal(entry[7]),
+            spent=Decimal(entry[8]),
+            held=Decimal(entry[9]),
+            resets_at=datetime.fromisoformat(entry[10]) if entry[10] else None,
+        )
+        for entry in orjson.loads(text)
+    }
+
+
+async def window_ids_of(windows: Iterable[WindowKey]) -> dict[tuple[int, str, datetime], int]:
+    """The ids of windows, made where they are not there yet. Known ones cost a dictionary look-up."""
+    keys = {(window.budget.id, window.subject, window.starts_at): window for window in windows}
+    missing = [window for key, window in keys.items() if key not in _window_ids]
+    if missing:
+        row = await connection.call(
+            ENSURE_WINDOWS,
+            (
+                [window.budget.id for window in missing],
+                [window.subject for window in missing],
+                [window.starts_at for window in missing],
+                [window.ends_at for window in missing],
+            ),
+        )
+        if len(_window_ids) > KNOWN_WINDOWS:
+            _window_ids.clear()
+        for window, window_id in zip(missing, row[0], strict=True):
+            if window_id is not None:  # else its budget was deleted since the snapshot was built
+                _window_ids[window.budget.id, window.subject, window.starts_at] = window_id
+    return {key: _window_ids[key] for key in keys if key in _window_ids}
+
+
+def _array(items: Iterable[object]) -> str:
+    """A PostgreSQL array literal of numbers or ids: a third of the time that adapting a list takes."""
+    return "{" + ",".join(map(str, items)) + "}"
+
+
+async def _admit_group(attempts: list[NewAttempt]) -> list[list[Balance] | Exception]:
+    try:
+        return await connection.twice(lambda is_retry: _admit_together(attempts, is_retry=is_retry))
+    except LedgerUnavailable:
+        # The commit's answer may be what was lost: nothing of this goes out, so nothing of it may stay held.
+        resources.background(_undo(attempts))
+        raise
+    except NoDataFound:
+        _window_ids.clear()
+        return await connection.twice(lambda is_retry: _admit_together(attempts, is_retry=True))
+    except Exception as error:
+        if len(attempts) == 1:
+            return [error]
+        # One of them is at fault; the others must not pay for it.
+        return [reply for attempt in attempts for reply in await _admit_group([attempt])]
+
+
+async def _admit_together(attempts: list[NewAttempt], *, is_retry: bool) -> list[list[Balance] | Exception]:
+    ids = await window_ids_of(window for attempt in attempts for window in attempt.windows)
+    ordered = sorted(set(ids.values()))
+    position = {window_id: index for index, window_id in enumerate(ordered, 1)}
+    rows, hold_attempts, hold_windows, hold_amounts, windows_of = [], [], [], [], []
+    now = datetime.now(UTC)
+    for number, attempt in enumerate(attempts, 1):
+        window_ids, amounts = [], []
+        for window in attempt.windows:
+            window_id = ids.get((window.budget.id, window.subject, window.starts_at))
+            if window_id is None:
+                continue
+            amount = _amount(attempt, window.budget.unit)
+            window_ids.append(window_id)
+            amounts.append(amount)
+            hold_attempts.append(number)
+            hold_windows.append(position[window_id])
+            hold_amounts.append(amount)
+        windows_of.append(window_ids)
+        rows.append(
+            {
+                "id": attempt.id,
+                "tenant_id": attempt.tenant_id,
+                "request_id": attempt.request_id,
+                "attempt_no": attempt.attempt_no,
+                "key_id": attempt.key_id,
+                "user_id": attempt.user,
+                "feature": attempt.feature,
+                "provider": attempt.provider,
+                "model": attempt.model,
+                "processing": attempt.processing,
+                "occurred_at": attempt.occurred_at,
+                "hold_usd": str(attempt.hold_usd),
+                "hold_tokens": attempt.hold_tokens,
+                "window_ids": _array(window_ids),
+                "hold_amounts": _array(amounts),
+                "state": "sent" if attempt.is_sent else "held",
+                "expires_at": now + timedelta(seconds=attempt.ttl_seconds),
+                "dims": attempt.dims,
+            }
+        )
+    outcomes, windows = await connection.call(
+        ADMIT,
+        (
+            orjson.dumps(rows).decode(),
+            _array(ordered),
+            _array(hold_attempts),
+            _array(hold_windows),
+            _array(hold_amounts),
+            is_retry,
+        ),
+    )
+    balances = read_balances(windows)
+    replies: list[list[Balance] | Exception] = []
+    for attempt, outcome, window_ids in zip(attempts, outcomes, windows_of, strict=True):
+        if outcome > 0:
+            refused_by = balances[ordered[outcome - 1]]
+            replies.append(BudgetExceeded(refused_by, needed=_amount(attempt, refused_by.unit)))
+        else:
+            replies.append([balances[window_id] for window_id in window_ids])
+    return replies
+
+
+async def _undo(attempts: list[NewAttempt]) -> None:
+    from billing import ledger
+
+    for attempt in attempts:
+        await ledger.void(attempt.id, reason="admission was not confirmed")
+
+
+def _amount(attempt: NewAttempt, unit: str) -> Decimal | int:
+    if unit == "usd":
+        return attempt.hold_usd
+    return attempt.hold_tokens if unit == "tokens" else 1
+
+
+_window_ids: dict[tuple[int, str, datetime], int] = {}
+_group: GroupCommit[NewAttempt, list[Balance]] = GroupCommit(_admit_group)

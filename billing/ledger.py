@@ -1,0 +1,311 @@
+"""Writing down what a call cost: settle, void, record a hit, note progress.
+
+Invariant: an attempt is settled once, whatever is repeated; what was bought is written down even if its
+client is gone and PostgreSQL is away for a while. If a worker dies meanwhile the reaper ends the attempt.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+import uuid_utils
+
+from billing import connection
+from billing.balances import Balance
+from billing.budgets import WindowKey
+from billing.group_commit import GroupCommit
+from billing.holds import ATTEMPT_SECONDS, read_balances, window_ids_of
+from billing.rating import Rated
+from config import resources
+
+__all__ = ["CacheHit", "Settlement", "progress", "record_hit", "settle", "settle_parameters", "void"]
+
+# How long an answer waits for its settlement to be confirmed. It goes on without us after that.
+PATIENCE_SECONDS = 2.0
+
+SETTLE = (
+    "SELECT outcomes, attempt_windows::text, windows::text FROM"
+    " billing_settle(%s::uuid[], %s::text[], %s::numeric[], %s::bigint[], %s::jsonb, %s::jsonb)"
+)
+VOID = "SELECT outcomes, attempt_windows::text, windows::text FROM billing_void(%s::uuid[], %s::text[])"
+RECORD_HITS = "SELECT billing_record_hits(%s::jsonb, %s::bigint[])::text"
+PROGRESS = "SELECT billing_progress(%s::uuid[], %s::text[], %s::timestamptz)"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How an attempt ended: what it used, what that costs, and what it would have cost without us.
+
+    `usage_source` is `provider` (the provider told its usage) or `estimated` (it was counted, or is the hold).
+    `saving` is signed and by kind; list cost less its sum is what is billed. Who, what and when are copied from
+    the attempt.
+    """
+
+    attempt_id: UUID
+    usage_source: str
+    rated: Rated
+    meters: Mapping[str, int]
+    list_cost_usd: Decimal
+    saving: Mapping[str, Decimal] = field(default_factory=dict)
+    raw_usage: Mapping[str, Any] | None = None
+    upstream_id: str = ""
+    reasoning_tokens: int = 0
+    reason: str = ""
+    processing: str | None = None
+    service_tier: str = "standard"
+    region: str = "global"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheHit:
+    """An answer from our caches: nothing was bought. `list_cost_usd` is what it would have cost, and so is saved."""
+
+    request_id: UUID
+    tenant_id: int
+    key_id: int | None
+    occurred_at: datetime
+    provider: str
+    model: str
+    cache_state: str
+    list_cost_usd: Decimal
+    input_tokens: int
+    output_tokens: int
+    user: str = ""
+    feature: str = ""
+    windows: tuple[WindowKey, ...] = ()
+    dims: Mapping[str, Any] = field(default_factory=dict)
+    id: UUID = field(default_factory=lambda: UUID(bytes=uuid_utils.uuid7().bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Void:
+    attempt_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    attempt_id: UUID
+    facts: Mapping[str, Any]
+
+
+async def settle(settlement: Settlement) -> list[Balance]:
+    """Write an attempt's row into the ledger and give its hold back; the balances after, or none if that takes too
+    long to know. Idempotent by attempt; the usage of an attempt that had been estimated becomes a correction."""
+    return await _patiently(_settlements.submit(settlement))
+
+
+async def void(attempt_id: UUID, *, reason: str) -> list[Balance]:
+    """Give the hold of an attempt back that owes nothing; the balances after, as in `settle`. Idempotent."""
+    return await _patiently(_voids.submit(_Void(attempt_id, reason)))
+
+
+async def record_hit(hit: CacheHit) -> list[Balance]:
+    """Write the row of an answer from our caches: cost 0, and the saving; the balances of its windows. Idempotent."""
+    return await _patiently(_hits.submit(hit))
+
+
+async def progress(attempt_id: UUID, facts: Mapping[str, Any]) -> None:
+    """Note how far a stream has come, and that it lives: `input_tokens` and `output_tokens`, or `meters`.
+
+    A crash is billed from this. Never raises for PostgreSQL: the next note says more anyway.
+    """
+    try:
+        await _notes.submit(_Progress(attempt_id, facts))
+    except connection.UNREACHABLE as error:
+        log.warning("progress_not_noted", error=type(error).__name__)
+
+
+def settle_parameters(settlements: Sequence[Settlement]) -> tuple[Any, ...]:
+    """The parameters of SETTLE. No attempt may be in them twice."""
+    lines = [
+        {
+            "n": number,
+            "line_no": line_no,
+            "meter": line.meter,
+            "quantity": line.quantity,
+            "per": line.per,
+            "price_id": line.price_id,
+            "unit_price": line.unit_price,
+            "list_cost": line.list_cost_usd,
+            "provider_cost": line.provider_cost_usd,
+            "contracted_cost": line.cost_usd,
+            "billed_cost": line.cost_usd,
+        }
+        for number, settlement in enumerate(settlements, 1)
+        for line_no, line in enumerate(settlement.rated.lines, 1)
+    ]
+    records = [_record(settlement) for settlement in settlements]
+    tokens = (
+        record["input_tokens"]
+        + record["cache_read_tokens"]
+        + record["cache_write_tokens"]
+        + record["output_tokens"]
+        for record in records
+    )
+    states = (
+        "captured" if settlement.usage_source == "provider" else "estimated" for settlement in settlements
+    )
+    return (
+        _array(settlement.attempt_id for settlement in settlements),
+        _array(states),
+        _array(settlement.rated.cost_usd for settlement in settlements),
+        _array(tokens),
+        _json(records),
+        _json(lines),
+    )
+
+
+def _record(settlement: Settlement) -> dict[str, Any]:
+    sums = {"input": 0, "cache_read": 0, "cache_write": 0, "output": 0}
+    for meter, quantity in settlement.meters.items():
+        for kind in ("input", "cache_read", "cache_write", "output"):
+            if meter.startswith(kind):
+                sums[kind] += quantity
+                break
+    return {
+        "usage_source": settlement.usage_source,
+        "reason": settlement.reason,
+        "service_tier": settlement.service_tier,
+        "processing": settlement.processing,
+        "region": settlement.region,
+        "upstream_id": settlement.upstream_id,
+        "raw_usage": settlement.raw_usage,
+        "input_tokens": sums["input"],
+        "cache_read_tokens": sums["cache_read"],
+        "cache_write_tokens": sums["cache_write"],
+        "output_tokens": sums["output"],
+        "reasoning_tokens": settlement.reasoning_tokens,
+        "list_cost": settlement.list_cost_usd,
+        "provider_cost": settlement.rated.provider_cost_usd,
+        "contracted_cost": settlement.rated.cost_usd,
+        "saving": settlement.saving,
+        "price_status": "unpriced" if settlement.rated.is_lump else "priced",
+    }
+
+
+async def _settle_group(settlements: list[Settlement]) -> list[list[Balance] | Exception]:
+    # Twice in one group: the first one counts, as it would in two.
+    first = {settlement.attempt_id: settlement for settlement in reversed(settlements)}
+    parameters = settle_parameters(list(first.values()))
+    return await _end_group(SETTLE, parameters, settlements, list(first))
+
+
+async def _void_group(voids: list[_Void]) -> list[list[Balance] | Exception]:
+    first = {void.attempt_id: void.reason for void in reversed(voids)}
+    return await _end_group(VOID, (_array(first), list(first.values())), voids, list(first))
+
+
+async def _end_group(
+    query: str, parameters: tuple[Any, ...], requests: Sequence[Settlement | _Void], ids: list[UUID]
+) -> list[list[Balance] | Exception]:
+    """Run a function that ends attempts until it has run; what each request's windows hold after."""
+    row = await connection.until_done(lambda: connection.call(query, parameters), give_up_at=_deadline())
+    outcomes, attempt_windows, windows = row
+    balances = read_balances(windows)
+    window_ids = dict(zip(ids, orjson.loads(attempt_windows), strict=True))
+    for attempt_id, outcome in zip(ids, outcomes, strict=True):
+        if outcome == "unknown":
+            log.error("attempt_unknown", attempt=str(attempt_id))
+    return [
+        [balances[window_id] for window_id in window_ids[request.attempt_id] if window_id in balances]
+        for request in requests
+    ]
+
+
+async def _record_hit_group(hits: list[CacheHit]) -> list[list[Balance] | Exception]:
+    async def record() -> list[list[Balance] | Exception]:
+        ids = await window_ids_of(window for hit in hits for window in hit.windows)
+        row = await connection.call(
+            RECORD_HITS, (_json([_hit(hit) for hit in hits]), _array(sorted(ids.values())))
+        )
+        balances = read_balances(row[0])
+        keys = [
+            [(window.budget.id, window.subject, window.starts_at) for window in hit.windows] for hit in hits
+        ]
+        return [[balances[ids[key]] for key in its if ids.get(key) in balances] for its in keys]
+
+    return await connection.until_done(record, give_up_at=_deadline())
+
+
+def _hit(hit: CacheHit) -> dict[str, Any]:
+    return {
+        "id": hit.id,
+        "occurred_at": hit.occurred_at,
+        "tenant_id": hit.tenant_id,
+        "request_id": hit.request_id,
+        "user_id": hit.user,
+        "key_id": hit.key_id,
+        "feature": hit.feature,
+        "provider": hit.provider,
+        "model": hit.model,
+        "cache_state": hit.cache_state,
+        "saved_input_tokens": hit.input_tokens,
+        "saved_output_tokens": hit.output_tokens,
+        "list_cost": hit.list_cost_usd,
+        "saving": {"gateway_cache": hit.list_cost_usd},
+        "project": hit.dims.get("project", ""),
+        "cost_center": hit.dims.get("cost_center", ""),
+        "tags": hit.dims.get("tags", {}),
+        "endpoint": hit.dims.get("endpoint", ""),
+        "model_asked": hit.dims.get("model_asked", ""),
+        "tier": hit.dims.get("tier", ""),
+    }
+
+
+async def _note_group(notes: list[_Progress]) -> list[Exception | None]:
+    last = {note.attempt_id: note.facts for note in notes}
+    expires_at = datetime.now(UTC) + timedelta(seconds=ATTEMPT_SECONDS)
+    await connection.call(PROGRESS, (_array(last), [_json(facts) for facts in last.values()], expires_at))
+    return [None] * len(notes)
+
+
+async def _patiently(work: Any) -> list[Balance]:
+    """Wait for the work a while; it is done all the same, also when the caller is cancelled."""
+    task = resources.background(work)
+    done, _ = await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
+    if done:
+        return task.result()
+    task.add_done_callback(_log_failure)
+    return []
+
+
+def _log_failure(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("ledger_write_failed", error=type(error).__name__, detail=str(error))
+
+
+def _deadline() -> Any:
+    """True once the attempts' time is up: from then on the reaper ends them."""
+    ends = time.monotonic() + ATTEMPT_SECONDS
+    return lambda: time.monotonic() > ends
+
+
+def _array(items: Any) -> str:
+    """A PostgreSQL array literal of numbers, ids or plain words."""
+    return "{" + ",".join(map(str, items)) + "}"
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, default=_as_text).decode()
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+_settlements: GroupCommit[Settlement, list[Balance]] = GroupCommit(_settle_group)
+_voids: GroupCommit[_Void, list[Balance]] = GroupCommit(_void_group)
+_hits: GroupCommit[CacheHit, list[Balance]] = GroupCommit(_record_hit_group)
+_notes: GroupCommit[_Progress, None] = GroupCommit(_note_group)

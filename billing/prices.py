@@ -1,0 +1,195 @@
+"""What a unit of each meter costs, looked up without a database.
+
+Invariant: pure and immutable. A model is priced by its own name, never by a prefix; a meter is priced by a
+row of its own, and where there is none it is an error, never zero.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+from billing.outcomes import ModelUnpriced, UnpricedMeter
+
+STANDARD, ONLINE, GLOBAL = "standard", "online", "global"
+LIST, COST, CONTRACT = "list", "cost", "contract"
+# A row of this meter multiplies the price of every token meter of its context: data residency is the one
+# surcharge that providers state as a factor.
+SURCHARGE: Final = "token_multiplier"
+# Cheaper than online: a meter they do not mention keeps its online price. Dearer ones get no such guess.
+CHEAPER_PROCESSING = frozenset({"batch", "flex"})
+EVER_SINCE = datetime.min.replace(tzinfo=UTC)
+FOR_EVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One price row: USD `unit_price` for `per` units, from `valid_from` until before `valid_to`."""
+
+    meter: str
+    unit_price: Decimal
+    per: int = 1_000_000
+    price_id: int | None = None
+    processing: str = ONLINE
+    service_tier: str = STANDARD
+    region: str = GLOBAL
+    above_input_tokens: int = 0
+    valid_from: datetime = EVER_SINCE
+    valid_to: datetime | None = None
+    book: str = LIST
+
+    def holds(self, at: datetime) -> bool:
+        """Whether the price counts at a moment."""
+        return self.valid_from <= at and (self.valid_to is None or at < self.valid_to)
+
+
+@dataclass(frozen=True, slots=True)
+class MeterPrice:
+    """The prices of one meter: the provider's list, what the tenant pays, what we pay."""
+
+    above_input_tokens: int
+    listed: Price
+    billed: Price
+    cost: Price
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """The prices of one model in one context at one time. `meters` lists each meter's tiers, highest first."""
+
+    provider: str
+    model: str
+    meters: Mapping[str, tuple[MeterPrice, ...]]
+    token_multiplier: Decimal = Decimal(1)
+    processing: str = ONLINE
+
+    def price(self, meter: str, *, input_tokens: int) -> MeterPrice:
+        """The meter's price for a request of that many input tokens in all; raises UnpricedMeter.
+
+        A tier is a cliff: above its threshold (strictly) it prices the whole request.
+        """
+        for tier in self.meters.get(meter, ()):
+            if input_tokens > tier.above_input_tokens or tier.above_input_tokens == 0:
+                return tier
+        raise UnpricedMeter(f"{self.provider}/{self.model} has no {self.processing} price for {meter}")
+
+
+@dataclass(frozen=True, slots=True)
+class PriceBook:
+    """All prices that concern one tenant: the lists, our costs, and its contract."""
+
+    rows: Mapping[tuple[str, str], tuple[Price, ...]]
+    # (context) -> rates and until when no row begins or ends; filled as asked, never wrong, so not part of the value
+    _seen: dict[tuple[str, str, str, str, str], tuple[datetime, datetime, Rates]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def rates(
+        self,
+        provider: str,
+        model: str,
+        *,
+        at: datetime,
+        processing: str = ONLINE,
+        service_tier: str = STANDARD,
+        region: str = GLOBAL,
+    ) -> Rates:
+        """The rates of a model in a context at a moment; raises ModelUnpriced. About a microsecond when known."""
+        key = (provider, model, processing, service_tier, region)
+        seen = self._seen.get(key)
+        if seen is not None and seen[0] <= at < seen[1]:
+            return seen[2]
+        rows = self.rows.get((provider, model), ())
+        rates = rates_of(
+            [row for row in rows if row.holds(at)],
+            provider=provider,
+            model=model,
+            processing=processing,
+            service_tier=service_tier,
+            region=region,
+        )
+        edges = [edge for row in rows for edge in (row.valid_from, row.valid_to) if edge is not None]
+        since = max((edge for edge in edges if edge <= at), default=at)
+        until = min((edge for edge in edges if edge > at), default=FOR_EVER)
+        self._seen[key] = (since, until, rates)
+        return rates
+
+
+def rates_of(
+    rows: Iterable[Price],
+    *,
+    provider: str,
+    model: str,
+    processing: str = ONLINE,
+    service_tier: str = STANDARD,
+    region: str = GLOBAL,
+) -> Rates:
+    """The rates that live rows of one model make in a context; raises ModelUnpriced if none is of it."""
+    wanted = [row for row in rows if _fits(row, processing, service_tier, region)]
+    if not any(row.processing == processing and row.book != COST for row in wanted):
+        how = "" if processing == ONLINE else f" for {processing} processing"
+        raise ModelUnpriced(f"The model '{model}' of {provider} has no price{how}.", param="model")
+    best: dict[tuple[str, int, str], Price] = {}
+    for row in wanted:
+        key = (row.meter, row.above_input_tokens, row.book)
+        if key not in best or _closeness(row) > _closeness(best[key]):
+            best[key] = row
+    meters: dict[str, list[MeterPrice]] = {}
+    multiplier = Decimal(1)
+    for meter, above in sorted({(meter, above) for meter, above, book in best if book != COST}, reverse=True):
+        contract = best.get((meter, above, CONTRACT))
+        listed = best.get((meter, above, LIST), contract)
+        assert listed is not None
+        if meter == SURCHARGE:
+            multiplier = (contract or listed).unit_price
+            continue
+        cost = best.get((meter, above, COST), listed)
+        meters.setdefault(meter, []).append(MeterPrice(above, listed, contract or listed, cost))
+    return Rates(
+        provider, model, {name: tuple(tiers) for name, tiers in meters.items()}, multiplier, processing
+    )
+
+
+def load_price_book(tenant_id: int) -> PriceBook:
+    """Read the live rows that concern a tenant: one query."""
+    from django.db.models import Q
+
+    from billing.models import PriceRow
+
+    found: dict[tuple[str, str], list[Price]] = {}
+    live = PriceRow.objects.filter(Q(tenant=None) | Q(tenant_id=tenant_id), superseded_at=None)
+    for row in live.iterator():
+        found.setdefault((row.provider, row.model), []).append(
+            Price(
+                meter=row.meter,
+                unit_price=row.unit_price,
+                per=row.per,
+                price_id=row.pk,
+                processing=row.processing,
+                service_tier=row.service_tier,
+                region=row.region,
+                above_input_tokens=row.above_input_tokens,
+                valid_from=row.valid_from,
+                valid_to=row.valid_to,
+                book=row.book,
+            )
+        )
+    return PriceBook({key: tuple(rows) for key, rows in found.items()})
+
+
+def _fits(row: Price, processing: str, service_tier: str, region: str) -> bool:
+    is_processing = row.processing == processing or (
+        row.processing == ONLINE and (processing in CHEAPER_PROCESSING or not is_token_meter(row.meter))
+    )
+    return is_processing and row.service_tier in (service_tier, STANDARD) and row.region in (region, GLOBAL)
+
+
+def _closeness(row: Price) -> tuple[bool, bool, bool]:
+    """How special a row is: the context's own row goes before the one it falls back to."""
+    return row.processing != ONLINE, row.service_tier != STANDARD, row.region != GLOBAL
+
+
+def is_token_meter(meter: str) -> bool:
+    """Whether a meter counts tokens; the others count tool calls and the like."""
+    return meter.startswith(("input", "cache_", "output"))

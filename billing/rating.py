@@ -1,0 +1,129 @@
+"""From a provider's usage block to leaf meters, and from meters to exact USD.
+
+Invariant: pure. Meters are disjoint: each token is in exactly one. A line costs unit price x quantity / per,
+rounded half-even at 12 places, and the total is the sum of the lines. What contradicts itself is InvalidUsage
+and what has no price is UnpricedMeter; neither is ever billed as zero.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import Any
+
+from billing.prices import Rates, is_token_meter
+from billing.usage import meters_from_usage
+
+__all__ = ["Rated", "RatedLine", "input_tokens", "meters_from_usage", "output_tokens", "rate"]
+
+TWELVE_PLACES = Decimal("1e-12")
+EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
+# The order of lines, on receipts and in the ledger; meters that are not named follow by name.
+METER_ORDER = {
+    name: position
+    for position, name in enumerate(
+        (
+            *("input", "cache_read", "cache_write", "cache_write_5m", "cache_write_1h"),
+            *("input_audio", "cache_read_audio", "input_image", "cache_read_image"),
+            *("output", "output_audio", "output_image", "web_search", "file_search"),
+        )
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RatedLine:
+    """One meter of a request, at the price that applies to it. `cost_usd` is what the tenant pays."""
+
+    meter: str
+    quantity: int
+    unit_price: Decimal | None
+    per: int
+    price_id: int | None
+    cost_usd: Decimal
+    list_cost_usd: Decimal
+    provider_cost_usd: Decimal
+
+    def to_receipt(self) -> dict[str, Any]:
+        """As the receipt and `manage.py rate` show it."""
+        return {
+            "meter": self.meter,
+            "quantity": self.quantity,
+            "unit_price": None if self.unit_price is None else f"{self.unit_price.normalize():f}",
+            "per": self.per,
+            "cost_usd": f"{self.cost_usd:.12f}",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """A rated request. `is_lump` marks a bound that was taken as it is, because a meter had no price."""
+
+    lines: tuple[RatedLine, ...]
+    cost_usd: Decimal
+    list_cost_usd: Decimal
+    provider_cost_usd: Decimal
+    is_lump: bool = False
+
+    @classmethod
+    def lump(cls, amount_usd: Decimal) -> "Rated":
+        """The whole hold as one line, where nothing better is known."""
+        amount = EXACT.quantize(amount_usd, TWELVE_PLACES)
+        line = RatedLine("hold", 1, None, 1, None, amount, amount, amount)
+        return cls((line,), amount, amount, amount, is_lump=True)
+
+
+def rate(meters: Mapping[str, int], rates: Rates) -> Rated:
+    """Price meters. Raises UnpricedMeter; a meter of quantity 0 makes no line. About 5 us."""
+    total_input = input_tokens(meters)
+    lines = []
+    cost = listed = provider = Decimal(0)
+    for meter in sorted(meters, key=_position):
+        quantity = meters[meter]
+        if not quantity:
+            continue
+        prices = rates.price(meter, input_tokens=total_input)
+        multiplier = rates.token_multiplier if is_token_meter(meter) else None
+        billed = _line_cost(prices.billed.unit_price, prices.billed.per, quantity, multiplier)
+        line_list = line_cost = billed
+        if prices.listed is not prices.billed:
+            line_list = _line_cost(prices.listed.unit_price, prices.listed.per, quantity, multiplier)
+        if prices.cost is not prices.billed:
+            line_cost = _line_cost(prices.cost.unit_price, prices.cost.per, quantity, multiplier)
+        unit_price = prices.billed.unit_price
+        if multiplier is not None and multiplier != 1:
+            unit_price = EXACT.multiply(unit_price, multiplier)
+        lines.append(
+            RatedLine(
+                meter,
+                quantity,
+                unit_price,
+                prices.billed.per,
+                prices.billed.price_id,
+                billed,
+                line_list,
+                line_cost,
+            )
+        )
+        cost, listed, provider = cost + billed, listed + line_list, provider + line_cost
+    return Rated(tuple(lines), cost, listed, provider)
+
+
+def input_tokens(meters: Mapping[str, int]) -> int:
+    """All input, cached and written included: what long-context thresholds look at."""
+    return sum(quantity for meter, quantity in meters.items() if meter.startswith(("input", "cache_")))
+
+
+def output_tokens(meters: Mapping[str, int]) -> int:
+    """All output, reasoning included."""
+    return sum(quantity for meter, quantity in meters.items() if meter.startswith("output"))
+
+
+def _line_cost(unit_price: Decimal, per: int, quantity: int, multiplier: Decimal | None) -> Decimal:
+    exact = EXACT.multiply(unit_price, Decimal(quantity))
+    if multiplier is not None and multiplier != 1:
+        exact = EXACT.multiply(exact, multiplier)
+    return EXACT.quantize(EXACT.divide(exact, Decimal(per)), TWELVE_PLACES)
+
+
+def _position(meter: str) -> tuple[int, str]:
+    return METER_ORDER.get(meter, len(METER_ORDER)), meter

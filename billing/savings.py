@@ -1,0 +1,86 @@
+"""What a call would have cost without us, and which of our doings saved what.
+
+Invariant: pure. Each step re-rates the same call with one more of our doings, so the signed steps lead from
+the list cost to what is paid and add up to the last digit, whatever their signs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from billing.outcomes import UnpricedMeter
+from billing.prices import Rates
+from billing.rating import input_tokens, output_tokens, rate
+
+__all__ = ["Waterfall", "input_tokens", "output_tokens", "uncached", "waterfall"]
+
+ROUTING, COMPRESSION, PROVIDER_CACHE = "routing", "compression", "provider_cache"
+GATEWAY_CACHE, BATCH, NEGOTIATED = "gateway_cache", "batch", "negotiated"
+# What a cached token would have been without the provider's cache.
+UNCACHED = {
+    "cache_read": "input",
+    "cache_write": "input",
+    "cache_write_5m": "input",
+    "cache_write_1h": "input",
+    "cache_read_audio": "input_audio",
+    "cache_read_image": "input_image",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    """From the list cost to what was paid: `list_cost_usd` less the sum of `steps` is `paid_usd`."""
+
+    list_cost_usd: Decimal
+    paid_usd: Decimal
+    steps: dict[str, Decimal]
+
+
+def uncached(meters: Mapping[str, int]) -> dict[str, int]:
+    """The same call with nothing cached: reads and writes are plain input. Writes may have cost extra."""
+    plain: dict[str, int] = {}
+    for meter, quantity in meters.items():
+        name = UNCACHED.get(meter, meter)
+        plain[name] = plain.get(name, 0) + quantity
+    return plain
+
+
+def waterfall(
+    meters: Mapping[str, int],
+    *,
+    paid: Rates,
+    online: Rates | None = None,
+    asked: Rates | None = None,
+    removed_input_tokens: int = 0,
+) -> Waterfall:
+    """The savings of one bought call. Raises UnpricedMeter if the call itself has no price.
+
+    `paid` are the rates it is billed at, `online` those of the same model outside a batch, `asked` those of the
+    model that would have answered without routing; `removed_input_tokens` is what compression took out. A step
+    that the other rates cannot price (they lack the meter) saves nothing rather than something made up.
+    """
+    rated = rate(meters, paid)
+    steps = {NEGOTIATED: rated.list_cost_usd - rated.cost_usd}
+    cost = rated.list_cost_usd
+    immediate = online or paid
+    cost = _step(steps, BATCH, cost, meters, immediate)
+    plain = uncached(meters)
+    cost = _step(steps, PROVIDER_CACHE, cost, plain, immediate)
+    if removed_input_tokens > 0:
+        plain = plain | {"input": plain.get("input", 0) + removed_input_tokens}
+        cost = _step(steps, COMPRESSION, cost, plain, immediate)
+    if asked is not None:
+        cost = _step(steps, ROUTING, cost, plain, asked)
+    return Waterfall(cost, rated.cost_usd, {name: amount for name, amount in steps.items() if amount})
+
+
+def _step(
+    steps: dict[str, Decimal], name: str, cost: Decimal, meters: Mapping[str, int], rates: Rates
+) -> Decimal:
+    """Book the difference to the cost without this doing, and return that cost."""
+    try:
+        without = rate(meters, rates).list_cost_usd
+    except UnpricedMeter:
+        return cost
+    steps[name] = without - cost
+    return without
