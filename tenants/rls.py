@@ -60,8 +60,8 @@ BEGIN
     END IF;
     IF TG_ARGV[0] = '' THEN
         EXECUTE CASE WHEN TG_OP = 'DELETE'
-            THEN 'SELECT array_agg(''*'') FROM (SELECT FROM old_rows LIMIT 1) AS one'
-            ELSE 'SELECT array_agg(''*'') FROM (SELECT FROM new_rows LIMIT 1) AS one' END
+            THEN 'SELECT array_agg(''*''::text) FROM (SELECT FROM old_rows LIMIT 1) AS one'
+            ELSE 'SELECT array_agg(''*''::text) FROM (SELECT FROM new_rows LIMIT 1) AS one' END
         INTO changed_tenants;
     ELSE
         EXECUTE format(CASE TG_OP
