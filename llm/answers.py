@@ -95,6 +95,8 @@ def answer_headers(call: Call, outcome: Outcome | None) -> dict[str, str]:
         headers["x-purser-route"] = f"{call.route.tier or 'named'}; {call.route.reason}"
     if balance := call.tightest_balance():
         headers["x-purser-budget-remaining"] = f"{balance.remaining:f} {balance.unit}; {balance.describe()}"
+    if call.slot:
+        headers |= call.slot.headers("anthropic" if call.wire.api == "anthropic.messages" else "openai")
     if outcome:
         headers["x-purser-model"] = outcome.model
         headers["x-purser-cost-usd"] = usd(outcome.cost_usd)

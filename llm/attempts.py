@@ -93,4 +93,4 @@ async def _give_up(call: Call, attempt: Attempt, failure: ProviderFailure) -> No
     if failure.may_be_billed:
         await settling.estimate(call, attempt, reason=failure.code)
     else:
-        call.balances = await ledger.void(attempt.id, reason=failure.code)
+        call.balances = await ledger.void(attempt.id, reason=failure.code) or call.balances

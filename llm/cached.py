@@ -62,9 +62,7 @@ async def find_similar(call: Call) -> Hit | None:
         ),
     )
     call.lookup = found
-    call.receipt.note(
-        "semantic_cache", found.outcome, **found.to_receipt(show_questions=call.policy.log_prompts)
-    )
+    call.receipt.note("semantic_cache", **found.to_receipt(show_questions=call.policy.log_prompts))
     if found.outcome != "bypass":
         call.cache_state = "miss"
         call.similarity = found.similarity
@@ -86,7 +84,6 @@ async def serve(call: Call, hit: Hit) -> Answer | StreamedAnswer:
             tenant_id=call.principal.tenant_id,
             key_id=call.principal.key_id,
             occurred_at=call.received_at,
-            timezone=call.snapshot.tenant.timezone,
             user=call.user,
             feature=call.headers.feature,
             dims=call.ledger_dims(),

@@ -25,7 +25,7 @@ async def write(row: dict[str, Any]) -> None:
         log.warning("request_log_failed", error=type(error).__name__)
 
 
-async def _insert(rows: list[dict[str, Any]]) -> list[None | Exception]:
+async def _insert(rows: list[dict[str, Any]]) -> list[Exception | None]:
     async with resources.db.connection() as connection:
         await connection.execute(INSERT, (orjson.dumps(rows, default=str).decode(),))
     return [None] * len(rows)

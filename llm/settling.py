@@ -32,7 +32,7 @@ async def capture(call: Call, attempt: Attempt, reply: Body, *, upstream_id: str
         attempt,
         usage=upstream.usage(reply),
         context=upstream.usage_context(reply),
-        produced=upstream.answer_text(reply),
+        produced=upstream.produced_text(reply),
         upstream_id=upstream_id,
     )
 
@@ -95,9 +95,6 @@ async def _settle(
     waterfall = savings_of(call, attempt, meters, rated)
     settlement = Settlement(
         attempt_id=attempt.id,
-        tenant_id=call.principal.tenant_id,
-        occurred_at=call.received_at,
-        timezone=call.snapshot.tenant.timezone,
         usage_source=source,
         reason=reason,
         rated=rated,
@@ -108,7 +105,7 @@ async def _settle(
         upstream_id=upstream_id,
         reasoning_tokens=reasoning_tokens(usage),
     )
-    call.balances = await ledger.settle(settlement)
+    call.balances = await ledger.settle(settlement) or call.balances
     outcome = Outcome(
         model=attempt.target.model,
         provider=attempt.target.provider,
