@@ -4,17 +4,19 @@ Invariant: pure. The bill comes from the provider's usage; list price less the s
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import structlog
 
-from billing import savings
 from billing.estimates import hold_for
 from billing.ledger import Settlement
 from billing.outcomes import InvalidUsage, ModelUnpriced, UnpricedMeter
-from billing.rating import Rated, meters_from_usage, rate
-from billing.savings import uncached
+from billing.prices import Rates
+from billing.rating import Rated, input_tokens, meters_from_usage, output_tokens, rate
+from billing.savings import Waterfall, waterfall
+from billing.usage import reasoning_tokens
 from llm.catalog import Target
 from llm.models import Batch, BatchItem
 from llm.snapshot import TenantSnapshot
@@ -51,58 +53,52 @@ def bill(
     at = batch.created_at
     upstream = exchange.upstream
     usage = upstream.usage(reply)
-    meters, source = _meters(item, reply, batch=batch, target=target, exchange=exchange)
+    meters, source = _meters(item, reply, target=target, exchange=exchange)
     rates = snapshot.prices.rates(target.provider, target.model, at=at, processing="batch")
-    try:
-        rated = rate(meters, rates)
-    except UnpricedMeter:  # no price in batches for what was cached: it costs what uncached input costs
-        rated = _dearest(meters, rates)
-    list_cost, saving = _against_list(meters, rated.cost_usd, target=target, snapshot=snapshot, batch=batch)
+    rated, fall = _rate(meters, rates, online=_online_rates(snapshot, target=target, at=at))
     settlement = Settlement(
         attempt_id=item.attempt_id,
-        tenant_id=batch.tenant_id,
-        occurred_at=at,
-        timezone=snapshot.tenant.timezone,
         usage_source=source,
-        reason="",
         rated=rated,
         meters=meters,
-        list_cost_usd=list_cost,
-        saving=saving,
+        list_cost_usd=fall.list_cost_usd,
+        saving=fall.steps,
         raw_usage=usage or None,
         upstream_id=str(reply.get("id") or ""),
-        reasoning_tokens=0,
+        reasoning_tokens=reasoning_tokens(usage),
         processing="batch",
     )
-    input_tokens, output_tokens = savings.input_tokens(meters), savings.output_tokens(meters)
+    tokens = {"input": input_tokens(meters), "output": output_tokens(meters)}
     block = {
         "request_id": str(item.request_id),
         "model": target.model,
         "provider": target.provider,
         "processing": "batch",
-        "tokens": {"input": input_tokens, "output": output_tokens},
+        "tokens": tokens,
         "cost_usd": f"{rated.cost_usd:.12f}",
-        "list_cost_usd": f"{list_cost:.12f}",
-        "saved_usd": f"{list_cost - rated.cost_usd:.12f}",
+        "list_cost_usd": f"{fall.list_cost_usd:.12f}",
+        "saved_usd": f"{fall.list_cost_usd - rated.cost_usd:.12f}",
     }
     return Billed(
         settlement=settlement,
         answer=exchange.client.with_purser(exchange.answer(reply), block),
         cost_usd=rated.cost_usd,
-        list_cost_usd=list_cost,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
+        list_cost_usd=fall.list_cost_usd,
+        input_tokens=tokens["input"],
+        output_tokens=tokens["output"],
     )
 
 
 def _meters(
-    item: BatchItem, reply: dict[str, Any], *, batch: Batch, target: Target, exchange: Exchange
+    item: BatchItem, reply: dict[str, Any], *, target: Target, exchange: Exchange
 ) -> tuple[dict[str, int], str]:
     upstream = exchange.upstream
-    usage = upstream.usage(reply)
-    if usage:
+    if usage := upstream.usage(reply):
+        api = (
+            "openai.chat" if upstream.api == "openai.completions" else upstream.api
+        )  # one usage block for both
         try:
-            return meters_from_usage(upstream.api, usage, context=upstream.usage_context(reply)), "provider"
+            return meters_from_usage(api, usage, context=upstream.usage_context(reply)), "provider"
         except InvalidUsage as error:
             log.warning("invalid_usage", request_id=str(item.request_id), reason=str(error))
     produced = upstream.answer_text(reply)
@@ -113,34 +109,18 @@ def _meters(
     return {name: quantity for name, quantity in counted.items() if quantity}, "estimated"
 
 
-def _dearest(meters: dict[str, int], rates: Any) -> Rated:
-    plain = uncached(meters)
+def _rate(meters: dict[str, int], rates: Rates, *, online: Rates | None) -> tuple[Rated, Waterfall]:
+    """The cost and the way there from the list; a meter without a price is billed at the line's bound."""
     try:
-        return rate(plain, rates)
+        return rate(meters, rates), waterfall(meters, paid=rates, online=online)
     except UnpricedMeter as error:
-        log.error("unpriced_meter", reason=str(error))
-        known = hold_for(
-            rates,
-            input_tokens=savings.input_tokens(meters),
-            max_output_tokens=savings.output_tokens(meters),
-            n=1,
-        )
-        return Rated.lump(known)
+        log.error("unpriced_meter", model=rates.model, reason=str(error))
+        bound = hold_for(rates, input_tokens=input_tokens(meters), max_output_tokens=output_tokens(meters))
+        return Rated.lump(bound), Waterfall(bound, bound, {})
 
 
-def _against_list(
-    meters: dict[str, int], paid: Decimal, *, target: Target, snapshot: TenantSnapshot, batch: Batch
-) -> tuple[Decimal, dict[str, Decimal]]:
-    """What the same tokens cost online without any cache, and the savings that lead from there to what is
-    paid."""
+def _online_rates(snapshot: TenantSnapshot, *, target: Target, at: datetime) -> Rates | None:
     try:
-        online = snapshot.prices.rates(target.provider, target.model, at=batch.created_at)
-        listed = rate(uncached(meters), online).cost_usd
-    except (ModelUnpriced, UnpricedMeter):
-        return paid, {}
-    try:
-        cached = rate(meters, online).cost_usd
-    except UnpricedMeter:
-        cached = listed
-    saving = {"provider_cache": listed - cached, "batch": cached - paid}
-    return listed, {name: amount for name, amount in saving.items() if amount}
+        return snapshot.prices.rates(target.provider, target.model, at=at)
+    except ModelUnpriced:
+        return None

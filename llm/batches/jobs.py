@@ -130,8 +130,12 @@ def _look(job: BatchJob, *, api: BatchApi, batch: Batch) -> None:
         _save(job, upstream_status=state.status, next_look_at=now + wait, failures=0, last_error="")
         return
     results = iter(api.results(job.upstream_id))
+    is_confirmed = True
     while chunk := list(islice(results, CHUNK)):
-        _settle(job, chunk)
+        is_confirmed = _settle(job, chunk) and is_confirmed
+    if not is_confirmed:
+        _save(job, next_look_at=now + FIRST_LOOK)
+        return
     if state.failure:
         _finish(job, status=BatchItem.Status.FAILED, code="provider_error", message=state.failure)
     elif state.status == "expired" or (not batch.cancelling_at and now >= batch.expires_at):
@@ -149,7 +153,7 @@ def _settle(job: BatchJob, results: Iterable[LineResult]) -> None:
     alone."""
     by_name = {result.name: result for result in results}
     items = list(job.items.filter(request_id__in=list(by_name), settled_at=None))
-    money.settle(job, [(item, by_name[str(item.request_id)]) for item in items])
+    return money.settle(job, [(item, by_name[str(item.request_id)]) for item in items])
 
 
 def _finish(

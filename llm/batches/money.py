@@ -6,16 +6,18 @@ everything here may be repeated; a line's status follows the ledger and never ru
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 from django.utils import timezone
 
 from billing import holds, ledger
 from billing.budgets import Dimensions, windows_for
-from billing.estimates import hold_for
+from billing.estimates import INPUT_METERS, hold_for
 from billing.holds import NewAttempt
+from billing.models import Attempt
 from billing.outcomes import BudgetExceeded
 from config.resources import resources
 from llm.batches.accounts import exchange_of, line_limit, target_of
@@ -28,6 +30,7 @@ from llm.loading import load_snapshot
 from llm.models import Batch, BatchItem, BatchJob
 from llm.snapshot import TenantSnapshot
 from llm.token_counts import count_input
+from llm.wire import prepare
 
 T = TypeVar("T")
 
@@ -51,38 +54,58 @@ def hold(batch: Batch, items: Sequence[BatchItem], *, snapshot: TenantSnapshot) 
 
 
 def mark_sent(job: BatchJob) -> None:
-    """Say that a job's lines may reach the provider from now on: a hold that expires is then owed, not given
-    back."""
+    """Say that a job's lines may reach the provider from now on: a hold that expires is then owed, not given back."""
     attempts = list(job.items.filter(settled_at=None).values_list("attempt_id", flat=True))
-    expires_at = job.batch.expires_at + HOLD_OUTLIVES_BATCH
-    _run(lambda: holds.mark_sent(attempts, expires_at=expires_at))
+    _run(lambda: holds.mark_sent(attempts, ttl_seconds=_seconds_held(job.batch)))
 
 
-def settle(job: BatchJob, pairs: Sequence[tuple[BatchItem, LineResult]]) -> None:
-    """Bill the answered lines and give back the holds of the failed ones."""
-    answered = [(item, result) for item, result in pairs if result.answer is not None]
-    failed = [(item, result) for item, result in pairs if result.answer is None]
-    release([item for item, _ in failed], reason="provider_error")
-    snapshot = load_snapshot(job.tenant_id)
-    target = target_of(job)
-    billed = [_bill(item, result, job=job, target=target, snapshot=snapshot) for item, result in answered]
+def settle(job: BatchJob, pairs: Sequence[tuple[BatchItem, LineResult]]) -> bool:
+    """Bill the answered lines and give back the holds of the failed ones; whether the ledger has confirmed all.
 
-    async def settle_all() -> list[Any]:
-        return await asyncio.gather(*(ledger.settle(one.settlement) for one in billed))
+    A line that it has not stays as it is, and is settled again at the next look.
+    """
+    snapshot, target = load_snapshot(job.tenant_id), target_of(job)
+    billed = {
+        item.attempt_id: _bill(item, result.answer, job=job, target=target, snapshot=snapshot)
+        for item, result in pairs
+        if result.answer is not None
+    }
+    failed = [item.attempt_id for item, result in pairs if result.answer is None]
 
-    if billed:
-        _run(settle_all)
-    _write_down(job, [(item, one) for (item, _), one in zip(answered, billed, strict=True)], failed)
+    async def end_all() -> list[Any]:
+        settled = (ledger.settle(one.settlement) for one in billed.values())
+        voided = (ledger.void(attempt_id, reason="provider_error") for attempt_id in failed)
+        return await asyncio.gather(*settled, *voided)
+
+    if pairs:
+        _run(end_all)
+    still_open = _open(item.attempt_id for item, _ in pairs)
+    confirmed = [(item, result) for item, result in pairs if item.attempt_id not in still_open]
+    _write_down(job, confirmed, billed)
+    return not still_open
 
 
 def release(items: Sequence[BatchItem], *, reason: str) -> None:
-    """Give holds back; a line that was never held, or ended already, is left alone."""
+    """Give holds back; a line that was never held, or ended already, is left alone. Raises NotReleasedError."""
+    held = _open(item.attempt_id for item in items)
 
     async def void_all() -> list[Any]:
-        return await asyncio.gather(*(ledger.void(item.attempt_id, reason=reason) for item in items))
+        return await asyncio.gather(*(ledger.void(attempt_id, reason=reason) for attempt_id in held))
 
-    if items:
+    if held:
         _run(void_all)
+    if left := _open(held):
+        raise NotReleasedError(f"{len(left)} holds are not given back yet")
+
+
+class NotReleasedError(Exception):
+    """The ledger has not confirmed that every hold is given back: to be tried again."""
+
+
+def _open(attempt_ids: Iterable[UUID]) -> Collection[UUID]:
+    """Those attempts that are still held or sent, as the ledger's tables have it now."""
+    still = Attempt.objects.filter(pk__in=list(attempt_ids), state__in=["held", "sent"])
+    return set(still.values_list("pk", flat=True))
 
 
 def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> NewAttempt:
@@ -94,6 +117,10 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
     input_tokens = count_input(wire, item.body, target.model) + FRAMING_MARGIN_TOKENS
     is_chat = target.model_kind == "chat"
     limit = line_limit(item, batch.endpoint, target=target, policy=snapshot.policy) if is_chat else 0
+    exchange = prepare(
+        wire, item.body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=limit or None
+    )
+    writes_cache = b'"cache_control"' in exchange.payload()
     user = batch.user or facts.user
     known = snapshot.tenant.users.get(user)
     cost_center = known.cost_center if known else ""
@@ -120,11 +147,17 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
         model=target.model,
         processing="batch",
         occurred_at=at,
-        hold_usd=hold_for(rates, input_tokens=input_tokens, max_output_tokens=limit, n=facts.n),
+        hold_usd=hold_for(
+            rates,
+            input_tokens=input_tokens,
+            max_output_tokens=limit,
+            n=facts.n,
+            input_meters=INPUT_METERS if writes_cache else ("input", "cache_read"),
+        ),
         hold_tokens=input_tokens + limit * facts.n,
         windows=windows_for(snapshot.budgets, dimensions, at=at, timezone=snapshot.tenant.timezone),
-        timezone=snapshot.tenant.timezone,
-        expires_at=batch.expires_at + HOLD_OUTLIVES_BATCH,
+        is_sent=False,
+        ttl_seconds=_seconds_held(batch),
         dims={
             "endpoint": batch.endpoint,
             "model_asked": item.model,
@@ -137,55 +170,49 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
     )
 
 
+def _seconds_held(batch: Batch) -> float:
+    return (batch.expires_at + HOLD_OUTLIVES_BATCH - timezone.now()).total_seconds()
+
+
 def _bill(
-    item: BatchItem, result: LineResult, *, job: BatchJob, target: Target, snapshot: TenantSnapshot
+    item: BatchItem, answer: dict[str, Any], *, job: BatchJob, target: Target, snapshot: TenantSnapshot
 ) -> Billed:
     exchange = exchange_of(item, job=job, target=target, policy=snapshot.policy)
-    assert result.answer is not None
-    return bill(item, result.answer, batch=job.batch, target=target, exchange=exchange, snapshot=snapshot)
+    return bill(item, answer, batch=job.batch, target=target, exchange=exchange, snapshot=snapshot)
 
 
 def _write_down(
-    job: BatchJob,
-    answered: Sequence[tuple[BatchItem, Billed]],
-    failed: Sequence[tuple[BatchItem, LineResult]],
+    job: BatchJob, confirmed: Sequence[tuple[BatchItem, LineResult]], billed: Mapping[UUID, Billed]
 ) -> None:
     """Follow the ledger: what each line came to, its answer or its error."""
     now = timezone.now()
-    for item, one in answered:
-        item.status, item.response, item.settled_at = BatchItem.Status.COMPLETED, one.answer, now
-        item.cost_usd, item.list_cost_usd = one.cost_usd, one.list_cost_usd
-        item.input_tokens, item.output_tokens = one.input_tokens, one.output_tokens
-    for item, result in failed:
-        status = BatchItem.Status.FAILED
-        error = dict(result.error or {})
-        if error.get("code") in {"batch_expired", "batch_cancelled"}:
-            is_cancelled = error["code"] == "batch_cancelled" and job.batch.cancelling_at is not None
-            status = BatchItem.Status.CANCELLED if is_cancelled else BatchItem.Status.EXPIRED
-            told = {"code": error["code"], "message": error.get("message")}
+    for item, result in confirmed:
+        item.settled_at = now
+        if one := billed.get(item.attempt_id):
+            item.status, item.response = BatchItem.Status.COMPLETED, one.answer
+            item.cost_usd, item.list_cost_usd = one.cost_usd, one.list_cost_usd
+            item.input_tokens, item.output_tokens = one.input_tokens, one.output_tokens
         else:
-            told = {
-                "status": result.status,
-                "code": error.get("code") or "provider_error",
-                "message": error.get("message") or "The provider gave no reason.",
-            }
-        item.status, item.error, item.settled_at = status, told, now
-    items = [item for item, _ in (*answered, *failed)]
-    BatchItem.objects.bulk_update(
-        items,
-        [
-            "status",
-            "response",
-            "error",
-            "settled_at",
-            "cost_usd",
-            "list_cost_usd",
-            "input_tokens",
-            "output_tokens",
-        ],
-        batch_size=100,
-    )
+            item.status, item.error = _failure(result, is_cancelling=job.batch.cancelling_at is not None)
+    items = [item for item, _ in confirmed]
+    fields = ["status", "response", "error", "settled_at"]
+    fields += ["cost_usd", "list_cost_usd", "input_tokens", "output_tokens"]
+    BatchItem.objects.bulk_update(items, fields, batch_size=100)
     log_lines(job.batch, items)
+
+
+def _failure(result: LineResult, *, is_cancelling: bool) -> tuple[str, dict[str, Any]]:
+    """The status and the error of a line that was not answered."""
+    told = result.error or {}
+    code, message = (
+        told.get("code") or "provider_error",
+        told.get("message") or "The provider gave no reason.",
+    )
+    if code in {"batch_expired", "batch_cancelled"}:
+        is_cancelled = code == "batch_cancelled" and is_cancelling
+        status = BatchItem.Status.CANCELLED if is_cancelled else BatchItem.Status.EXPIRED
+        return status, {"code": f"batch_{status}", "message": message}
+    return BatchItem.Status.FAILED, {"status": result.status, "code": code, "message": message}
 
 
 def _run(work: Callable[[], Awaitable[T]]) -> T:
