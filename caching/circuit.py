@@ -24,7 +24,10 @@ class Unavailable(Exception):
 
 
 class Circuit:
-    """Closed: calls go through. Open: `call` raises Unavailable at once, until a probe has succeeded."""
+    """Closed: calls go through. Open: `call` raises Unavailable at once, until a probe has succeeded.
+
+    One of `outages` opens it, unless it is of `no_outages` too; so do a few slow calls in a row.
+    """
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class Circuit:
         budget_seconds: float,
         probe: Callable[[], Awaitable[Any]],
         outages: tuple[type[Exception], ...],
+        no_outages: tuple[type[Exception], ...] = (),
         rest_seconds: float = 1.0,
         slow_calls_allowed: int = 3,
     ) -> None:
@@ -40,6 +44,7 @@ class Circuit:
         self._budget_seconds = budget_seconds
         self._probe = probe
         self._outages = outages
+        self._no_outages = no_outages
         self._rest_seconds = rest_seconds
         self._slow_calls_allowed = slow_calls_allowed
         self._slow_calls = 0
@@ -77,7 +82,8 @@ class Circuit:
             return task.result()
         if not isinstance(error, Exception):
             raise error
-        self._note_failure(type(error).__name__, opens=isinstance(error, self._outages))
+        is_outage = isinstance(error, self._outages) and not isinstance(error, self._no_outages)
+        self._note_failure(type(error).__name__, opens=is_outage)
         raise Unavailable(f"{self._name}: {type(error).__name__}") from error
 
     def _note_failure(self, kind: str, *, opens: bool) -> None:

@@ -25,7 +25,7 @@ CHECKED_SHARE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An entry that came near, and what speaks against it (flags of `guards`)."""
+    """An entry that came near, and what speaks against it (flags of `guards`), as far as that was asked."""
 
     entry_id: int
     question: str
@@ -86,27 +86,30 @@ class Lookup:
 
 
 def decide(
-    scope: Scope, neighbours: Sequence[Neighbour], *, policy: CachePolicy, learnt: float | None
+    scope: Scope,
+    neighbours: Sequence[Neighbour],
+    *,
+    policy: CachePolicy,
+    learnt: float | None,
+    refresh: bool = False,
 ) -> Lookup:
     """What to do about a question's neighbours, nearest first. Pure but for the draw of hits to check."""
-    candidates = tuple(
-        Candidate(near.entry_id, near.question, near.similarity, differences(scope.question, near.question))
-        for near in neighbours
-    )
-    if not candidates:
+    if not neighbours:
         return Lookup(outcome="miss", reason="empty")
-    nearest = candidates[0]
-    best = next((candidate for candidate in candidates if not candidate.differences), nearest)
     threshold = policy.threshold if policy.semantic in ("static", "dry_run") else learnt
+    near_enough = FLOOR if threshold is None else threshold
+    candidates, best = _judge(scope.question, neighbours, near_enough=near_enough, policy=policy)
+    nearest = candidates[0]
     outcome: Outcome = "miss"
     label_weight = 1.0
-    near_enough = FLOOR if threshold is None else threshold
     if best.differences or best.similarity < near_enough:
         # What stopped it: the guard, if the words are all that kept the nearest entry from being near enough.
         is_guarded = nearest.differences and nearest.similarity >= near_enough
         reason = f"guard_{nearest.differences[0]}" if is_guarded else "below_threshold"
     elif threshold is None:
         reason = "closed"
+    elif refresh:
+        reason = "refresh"
     elif policy.semantic == "dry_run":
         outcome, reason = "would_hit", "dry_run"
     elif policy.semantic == "bounded" and random.random() < CHECKED_SHARE:
@@ -121,3 +124,24 @@ def decide(
         threshold=threshold,
         label_weight=label_weight,
     )
+
+
+def _judge(
+    question: str, neighbours: Sequence[Neighbour], *, near_enough: float, policy: CachePolicy
+) -> tuple[tuple[Candidate, ...], Candidate]:
+    """The candidates, and the best: the nearest that no guard speaks against, else the nearest.
+
+    Guards are asked (0.1 ms each) only until one is silent, and only about entries near enough to be served, or to
+    teach something where the cache learns.
+    """
+    learns = policy.semantic in ("bounded", "dry_run")
+    from_similarity = min(near_enough, FLOOR) if learns else near_enough
+    candidates: list[Candidate] = []
+    best: Candidate | None = None
+    for near in neighbours:
+        asks = best is None and near.similarity >= from_similarity
+        flags = differences(question, near.question) if asks else ()
+        candidates.append(Candidate(near.entry_id, near.question, near.similarity, flags))
+        if asks and not flags:
+            best = candidates[-1]
+    return tuple(candidates), best or candidates[0]

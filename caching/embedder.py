@@ -6,12 +6,10 @@ vectors of two precisions must not be compared.
 """
 
 import asyncio
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
@@ -167,21 +165,21 @@ def _key(text: str) -> bytes:
 
 
 _loading = threading.Lock()
+_loaded: dict[tuple[str, Path], BatchingEmbedder] = {}
 
 
-def minilm(precision: str = "int8") -> BatchingEmbedder:
+def minilm(precision: str = "int8", *, folder: Path | None = None) -> BatchingEmbedder:
     """This process's MiniLM, loaded at the first call (blocks about 0.2 s). Raises EmbedderMissing."""
+    folder = folder or model_dir() / FOLDER
     with _loading:
-        return _load(precision, model_dir() / FOLDER)
+        if (precision, folder) not in _loaded:
+            if not (folder / MANIFEST).is_file():
+                raise EmbedderMissing(f"{folder} is missing; python -m caching.embedder_build makes it")
+            _loaded[(precision, folder)] = BatchingEmbedder(MiniLM(folder, precision=precision))
+        return _loaded[(precision, folder)]
 
 
 async def ready_minilm(precision: str = "int8") -> BatchingEmbedder:
-    """The same from async code: the loading happens in a thread."""
-    return await asyncio.to_thread(minilm, precision)
-
-
-@cache
-def _load(precision: str, folder: Path) -> BatchingEmbedder:
-    if not (folder / MANIFEST).is_file():
-        raise EmbedderMissing(f"{os.fspath(folder)} is missing; python -m caching.embedder_build makes it")
-    return BatchingEmbedder(MiniLM(folder, precision=precision))
+    """The same from async code: once loaded it is there at once, the loading happens in a thread."""
+    loaded = _loaded.get((precision, model_dir() / FOLDER))
+    return loaded if loaded is not None else await asyncio.to_thread(minilm, precision)

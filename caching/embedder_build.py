@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,7 @@ class EmbedderBuildError(RuntimeError):
     """The embedder cannot be built here; the message says what is missing or wrong."""
 
 
+@cache
 def model_dir() -> Path:
     """Where built models live: PURSER_MODEL_DIR, or `.models` beside the project's code."""
     return Path(os.environ.get("PURSER_MODEL_DIR") or Path(__file__).resolve().parent.parent / ".models")

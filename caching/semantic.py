@@ -6,6 +6,7 @@ mode nothing is served until the scope's own labels have shown how often that wo
 trouble is a miss: no function here raises, and none holds a request longer than its budget.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,13 +52,21 @@ _database = Circuit(
     budget_seconds=SEARCH_BUDGET_SECONDS,
     probe=_ping,
     outages=(OperationalError, InterfaceError, PoolTimeout, OSError),
+    no_outages=(QueryCanceled,),
 )
 _arithmetic = Circuit(
     "embedder", budget_seconds=EMBED_BUDGET_SECONDS, probe=ready_minilm, outages=(EmbedderMissing,)
 )
-# QueryCanceled is an OperationalError: a search that ran into its time limit. It counts as an outage for a
-# second.
-_FAILURES = (DatabaseError, PoolTimeout, OSError, QueryCanceled, EmbedderMissing, EntryGone, UnreadableAnswer)
+_FAILURES = (DatabaseError, PoolTimeout, OSError, EmbedderMissing, EntryGone, UnreadableAnswer)
+
+
+@resources.service
+async def warm_up() -> None:
+    """Load the embedder while the process starts, so that no request waits for it."""
+    try:
+        await ready_minilm()
+    except EmbedderMissing as error:
+        log.error("the semantic cache has no embedder", problem=str(error))
 
 
 async def look_up(
@@ -67,15 +76,14 @@ async def look_up(
     policy: CachePolicy,
     traits: Traits,
     extra_patterns: Sequence[str] = (),
+    refresh: bool = False,
     embedder: BatchingEmbedder | None = None,
 ) -> Lookup:
-    """Look for an answer that may be reused. About 5 ms; at most 0.2 s when embedder and database are both
-    in trouble.
+    """Look for an answer that may be reused. About 5 ms; at most 0.2 s, with all in trouble.
 
-    The first call of a process loads the embedder (0.2 s), unless `embedder.ready_minilm` was awaited at
-    start.
+    With `refresh` nothing is served, and the caller's fresh answer takes the place of what was found.
     """
-    found = await _look_up(body, origin, policy, traits, extra_patterns, embedder)
+    found = await _look_up(body, origin, policy, traits, extra_patterns, refresh, embedder)
     scope_digest = found.scope.digest if found.scope and found.best else b""
     stats.record(
         origin.tenant_id,
@@ -155,7 +163,7 @@ def can_teach(lookup: Lookup, *, policy: CachePolicy) -> bool:
     """Whether a fresh answer to this look-up's question would make a label."""
     return (
         policy.semantic in ("bounded", "dry_run")
-        and lookup.outcome in ("miss", "would_hit")
+        and not lookup.is_hit
         and lookup.scope is not None
         and lookup.best is not None
         and not lookup.best.differences
@@ -195,6 +203,7 @@ async def _look_up(
     policy: CachePolicy,
     traits: Traits,
     extra_patterns: Sequence[str],
+    refresh: bool,
     embedder: BatchingEmbedder | None,
 ) -> Lookup:
     if policy.semantic == "off":
@@ -208,16 +217,22 @@ async def _look_up(
         if embedder.embedder.truncates(scope.question):
             return Lookup(outcome="bypass", reason="too_long")
         vector = await _embed(embedder, scope.question)
-    except NotComparable as reason:
-        return Lookup(outcome="bypass", reason=str(reason))
+    except NotComparable as problem:
+        return Lookup(outcome="bypass", reason=str(problem))
     except (EmbedderMissing, Unavailable, UnicodeError) as error:
         log.debug("no vector", kind=type(error).__name__)
         return Lookup(outcome="bypass", reason="no_vector")
+    if _is_resting(scope):
+        return Lookup(outcome="miss", reason="scope_too_slow", scope=scope, vector=vector)
     try:
         with SEARCH.time():
-            return await _database.call(lambda: _search(scope, vector, policy))
-    except Unavailable:
-        return Lookup(outcome="miss", reason="unavailable", scope=scope, vector=vector)
+            return await _database.call(lambda: _search(scope, vector, policy, refresh))
+    except Unavailable as unavailable:
+        is_scope_slow = isinstance(unavailable.__cause__, QueryCanceled)
+        if is_scope_slow:
+            _rest_scope(scope)
+        reason = "scope_too_slow" if is_scope_slow else "unavailable"
+        return Lookup(outcome="miss", reason=reason, scope=scope, vector=vector)
 
 
 async def _embed(embedder: BatchingEmbedder, text: str) -> Vector:
@@ -227,11 +242,17 @@ async def _embed(embedder: BatchingEmbedder, text: str) -> Vector:
         return await _arithmetic.call(lambda: embedder.embed_one(text))
 
 
-async def _search(scope: Scope, vector: Vector, policy: CachePolicy) -> Lookup:
+async def _search(scope: Scope, vector: Vector, policy: CachePolicy, refresh: bool) -> Lookup:
     """One transaction: the neighbours, the verdict, and the answer if it is a hit."""
     async with tenant_connection(scope.tenant_id) as connection:
         neighbours, learnt = await search.nearest(connection, scope, vector)
-        found = decide(scope, neighbours, policy=policy, learnt=learnt.threshold_for(policy.max_error_rate))
+        found = decide(
+            scope,
+            neighbours,
+            policy=policy,
+            learnt=learnt.threshold_for(policy.max_error_rate),
+            refresh=refresh,
+        )
         answer = None
         if found.outcome == "hit" and found.entry_id is not None:
             try:
@@ -249,6 +270,24 @@ async def _search(scope: Scope, vector: Vector, policy: CachePolicy) -> Lookup:
         vector=vector,
         label_weight=found.label_weight,
     )
+
+
+# A scope whose search ran into its time limit is left alone for a while, so that it cannot slow its requests down
+# again and again; the others are not concerned.
+_SCOPE_REST_SECONDS = 30.0
+_MOST_RESTING = 1_000
+_resting: dict[bytes, float] = {}
+
+
+def _rest_scope(scope: Scope) -> None:
+    if len(_resting) >= _MOST_RESTING:
+        _resting.clear()
+    _resting[scope.digest] = time.monotonic() + _SCOPE_REST_SECONDS
+
+
+def _is_resting(scope: Scope) -> bool:
+    until = _resting.get(scope.digest)
+    return until is not None and time.monotonic() < until
 
 
 def _note_failure(step: str, error: Exception) -> None:

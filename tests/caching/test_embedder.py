@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caching.embedder import BatchingEmbedder, EmbedderMissing, MiniLM, Vector, _load
+from caching.embedder import BatchingEmbedder, EmbedderMissing, MiniLM, Vector, minilm
 from caching.embedder_build import FOLDER, MANIFEST, build, is_built, model_dir
 
 TEXTS = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
@@ -30,7 +30,7 @@ class CountingMiniLM(MiniLM):
 
 
 @pytest.fixture(scope="module")
-def minilm() -> MiniLM:
+def loaded() -> MiniLM:
     return MiniLM(model_dir() / FOLDER)
 
 
@@ -39,23 +39,23 @@ def test_it_works() -> None:
     assert np.allclose(vectors @ vectors.T, SIMILARITIES, atol=1e-4)
 
 
-def test_int8_is_close_to_the_published_figures_and_has_a_name_of_its_own(minilm: MiniLM) -> None:
-    vectors = minilm.embed(TEXTS)
-    assert vectors.shape == (3, minilm.dimensions)
+def test_int8_is_close_to_the_published_figures_and_has_a_name_of_its_own(loaded: MiniLM) -> None:
+    vectors = loaded.embed(TEXTS)
+    assert vectors.shape == (3, loaded.dimensions)
     assert vectors.dtype == np.float32
     assert np.allclose(vectors @ vectors.T, SIMILARITIES, atol=0.03)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    assert minilm.name == "minilm-l6-v2/int8"
+    assert loaded.name == "minilm-l6-v2/int8"
 
 
-def test_a_vector_does_not_depend_on_its_neighbours(minilm: MiniLM) -> None:
-    together = minilm.embed([*TEXTS, "word " * 200])
+def test_a_vector_does_not_depend_on_its_neighbours(loaded: MiniLM) -> None:
+    together = loaded.embed([*TEXTS, "word " * 200])
     for text, vector in zip(TEXTS, together[:3], strict=True):
-        assert np.array_equal(minilm.embed([text])[0], vector)
+        assert np.array_equal(loaded.embed([text])[0], vector)
 
 
-def test_no_texts_give_no_vectors(minilm: MiniLM) -> None:
-    assert minilm.embed([]).shape == (0, 384)
+def test_no_texts_give_no_vectors(loaded: MiniLM) -> None:
+    assert loaded.embed([]).shape == (0, 384)
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_no_texts_give_no_vectors(minilm: MiniLM) -> None:
         ("a " * 100_000, True),
     ],
 )
-def test_it_knows_what_it_would_truncate(minilm: MiniLM, text: str, is_truncated: bool) -> None:
-    assert minilm.truncates(text) == is_truncated
+def test_it_knows_what_it_would_truncate(loaded: MiniLM, text: str, is_truncated: bool) -> None:
+    assert loaded.truncates(text) == is_truncated
     if not is_truncated:
-        assert len(minilm.token_ids(text)) <= 256
+        assert len(loaded.token_ids(text)) <= 256
 
 
 async def test_texts_that_wait_together_are_embedded_together_and_once() -> None:
@@ -141,4 +141,4 @@ def test_a_damaged_build_is_made_anew(tmp_path: Path) -> None:
 
 def test_a_missing_build_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(EmbedderMissing, match="embedder_build"):
-        _load("int8", tmp_path / FOLDER)
+        minilm(folder=tmp_path / FOLDER)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from caching import decision, semantic
+from caching import decision, search, semantic
 from caching.eligibility import Traits
 from caching.models import CacheEntry, CacheLabel, CacheScope
 from caching.scope import Origin
@@ -162,8 +162,6 @@ async def test_a_foreign_tenants_rows_are_invisible_to_the_gateways_role(
 async def test_a_row_of_another_scope_is_dropped_even_if_the_database_returns_it(
     origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from caching import search
-
     await store(ask(ARRIVED), origin)
     everything = search._NEAREST.replace("AND scope_digest = %(scope)s", "")
     monkeypatch.setattr(search, "_NEAREST", everything)
@@ -302,6 +300,31 @@ async def test_a_database_that_does_not_answer_costs_a_miss_and_then_nothing(
     finally:
         resources.db = working
         await nowhere.close()
+
+
+async def test_a_scope_that_is_too_slow_rests_and_the_others_do_not(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = search._NEAREST.replace("WHERE", "WHERE pg_sleep(1) IS NOT NULL AND")
+    await store(ask(ARRIVED), origin)
+    other = replace(origin, circle="user:alice")
+    await store(ask(ARRIVED), other)
+    with monkeypatch.context() as patched:
+        patched.setattr(search, "_NEAREST", slow)
+        patched.setattr(search, "STATEMENT_TIMEOUT_MS", 5)
+        assert (await look(ask(ARRIVED), origin)).reason == "scope_too_slow"
+    assert (await look(ask(ARRIVED), origin)).reason == "scope_too_slow"
+    assert (await look(ask(ARRIVED), other)).is_hit
+
+
+async def test_a_refresh_serves_nothing_and_replaces_the_answer(origin: Origin) -> None:
+    await store(ask(ARRIVED), origin, "Old.")
+    found = await semantic.look_up(ask(ARRIVED), origin=origin, policy=STATIC, traits=Traits(), refresh=True)
+    assert (found.outcome, found.reason, found.answer) == ("miss", "refresh", None)
+    assert await semantic.remember(found, answer("New."), policy=STATIC)
+    again = await look(ask(ARRIVED), origin)
+    assert again.answer is not None
+    assert again.answer.text == "New."
 
 
 async def test_a_receipt_shows_questions_only_when_it_may(origin: Origin) -> None:
