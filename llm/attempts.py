@@ -16,7 +16,9 @@ from llm.attempt import Attempt, plan
 from llm.call import Call
 from llm.catalog import Target
 from llm.providers import client
-from llm.providers.outcomes import ProviderFailure, ProviderRejected
+from llm.providers.health import health
+from llm.providers.limiter import ProviderSlot, limiter
+from llm.providers.outcomes import ProviderFailure, ProviderRejected, ProviderUnavailable
 from llm.providers.retries import retry_delay, should_retry
 from llm.wire import Untranslatable
 
@@ -28,16 +30,13 @@ async def first_success(call: Call, targets: list[Target]) -> Answer | StreamedA
     for target in targets:
         for tries in count(1):
             try:
-                attempt = await _hold(call, target, next(numbers))
+                return await _attempt(call, target, next(numbers))
             except (BudgetExceeded, Untranslatable):
                 if failure is None:
                     raise
                 break  # a fallback that cannot be afforded or asked is no fallback; the provider's failure is told
-            try:
-                return await _deliver(call, attempt)
             except ProviderFailure as error:
                 failure = error
-                await _give_up(call, attempt, error)
                 if not should_retry(tries, error):
                     break
                 await asyncio.sleep(retry_delay(tries, retry_after=error.retry_after))
@@ -45,6 +44,24 @@ async def first_success(call: Call, targets: list[Target]) -> Answer | StreamedA
             break  # the request itself is wrong: no other model will like it better
     assert failure is not None
     raise failure
+
+
+async def _attempt(call: Call, target: Target, number: int) -> Answer | StreamedAnswer:
+    """One try: wait for the account's turn, hold, call, settle. A wait comes first, so that no hold ages in it."""
+    if not health.is_well(target):
+        raise ProviderUnavailable(f"{target.provider} is not well at the moment.", sent=False)
+    slot = await limiter.acquire(target, tokens=call.rough_tokens)
+    try:
+        attempt = await _hold(call, target, number)
+        try:
+            with health.watch(target):
+                return await _deliver(call, attempt, slot)
+        except ProviderFailure as failure:
+            await _give_up(call, attempt, failure)
+            raise
+    except BaseException:
+        resources.background(limiter.release(slot))
+        raise
 
 
 async def _hold(call: Call, target: Target, number: int) -> Attempt:
@@ -62,15 +79,16 @@ async def _hold(call: Call, target: Target, number: int) -> Attempt:
     return attempt
 
 
-async def _deliver(call: Call, attempt: Attempt) -> Answer | StreamedAnswer:
+async def _deliver(call: Call, attempt: Attempt, slot: ProviderSlot) -> Answer | StreamedAnswer:
     if call.facts.stream:
-        return await streaming.begin(call, attempt)
+        return await streaming.begin(call, attempt, slot)
     with call.receipt.provider_time():
         reply = await client.call(
             attempt.target, attempt.exchange.payload(), path=attempt.exchange.path, headers=call.passed_on
         )
     metrics.ATTEMPTS.labels(attempt.target.provider, "answered").inc()
     outcome = await settling.capture(call, attempt, reply.body, upstream_id=reply.request_id)
+    resources.background(limiter.release(slot, tokens=outcome.input_tokens + outcome.output_tokens))
     body = attempt.exchange.answer_bytes(reply.body, reply.raw, purser_block(call, outcome))
     headers = answer_headers(call, outcome)
     if answer := settling.to_remember(call, attempt, attempt.exchange.answer(reply.body), outcome):
@@ -82,6 +100,8 @@ async def _deliver(call: Call, attempt: Attempt) -> Answer | StreamedAnswer:
 async def _give_up(call: Call, attempt: Attempt, failure: ProviderFailure) -> None:
     """End a failed attempt in the ledger: nothing is owed if the provider cannot have worked on it."""
     metrics.ATTEMPTS.labels(attempt.target.provider, failure.code).inc()
+    if failure.upstream_status == 429 and failure.retry_after:
+        await limiter.pause(attempt.target, seconds=failure.retry_after)
     call.receipt.attempts.append(
         {
             "attempt": attempt.number,

@@ -16,6 +16,8 @@ from llm.attempt import Attempt
 from llm.call import Call
 from llm.providers import client
 from llm.providers.client import ProviderStream
+from llm.providers.health import health
+from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.outcomes import StreamBroken
 from llm.streams.relay import Relay
 from llm.tokens import count_text
@@ -25,7 +27,7 @@ DRAIN_SECONDS = 5.0  # how long a stream is read on when its client is gone
 PROGRESS_SECONDS = 1.0
 
 
-async def begin(call: Call, attempt: Attempt) -> StreamedAnswer:
+async def begin(call: Call, attempt: Attempt, slot: ProviderSlot) -> StreamedAnswer:
     """Open the provider's stream; raises a ProviderFailure before the first byte, never after."""
     with call.receipt.provider_time():
         stream = await client.open_stream(
@@ -35,14 +37,14 @@ async def begin(call: Call, attempt: Attempt) -> StreamedAnswer:
     metrics.ATTEMPTS.labels(attempt.target.provider, "answered").inc()
     metrics.FIRST_TOKEN.labels(attempt.target.model).observe(call.ttft_ms / 1000)
     headers = answer_headers(call, None) | {"x-purser-model": attempt.target.model}
-    return StreamedAnswer(_Flow(call, attempt, stream).tell(), headers)
+    return StreamedAnswer(_Flow(call, attempt, slot, stream).tell(), headers)
 
 
 class _Flow:
     """One stream between one provider and one client."""
 
-    def __init__(self, call: Call, attempt: Attempt, stream: ProviderStream) -> None:
-        self.call, self.attempt, self.stream = call, attempt, stream
+    def __init__(self, call: Call, attempt: Attempt, slot: ProviderSlot, stream: ProviderStream) -> None:
+        self.call, self.attempt, self.slot, self.stream = call, attempt, slot, stream
         self.relay = Relay(attempt.exchange, wants_usage=call.facts.wants_usage)
         self.queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUED_CHUNKS)
         self.is_abandoned = False
@@ -78,6 +80,7 @@ class _Flow:
             await self._end_whole()
         finally:
             keeper.cancel()
+            resources.background(limiter.release(self.slot))
             await self._put(None)
 
     async def _end_whole(self) -> None:
@@ -94,6 +97,8 @@ class _Flow:
         """Tell the client with a proper event, and bill what came."""
         call = self.call
         reason = "client_gone" if self.is_abandoned else broken.code
+        if not self.is_abandoned:
+            health.failed(self.attempt.target)
         metrics.ATTEMPTS.labels(self.attempt.target.provider, reason).inc()
         outcome: Outcome = await settling.capture_stream(
             call, self.attempt, self.relay.meter, upstream_id=self.stream.request_id, reason=reason
