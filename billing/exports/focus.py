@@ -12,9 +12,11 @@ from typing import TextIO
 from zoneinfo import ZoneInfo
 
 from billing.exports.cells import exact, guarded, zulu
+from billing.prices import is_token_meter
 from billing.reports import DetailLine, Report
 
 ISSUER = "Purser"
+LINE_ROUNDING = Decimal("5e-13")
 PUBLISHERS = {"openai": "OpenAI", "anthropic": "Anthropic"}
 COLUMNS = (
     "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
@@ -39,13 +41,15 @@ def write_focus(report: Report, out: TextIO) -> None:
 
 
 def _is_charge(line: DetailLine) -> bool:
-    """A `request` line counts calls; it is a charge of its own only for a cache hit."""
-    return line.meter != "request" or line.usage_source == "gateway_cache"
+    """A `request` line counts calls; it is a charge of its own for a cache hit, or with an amount of its own."""
+    return line.meter != "request" or line.usage_source == "gateway_cache" or line.billed_cost_usd != 0
 
 
 def _row(report: Report, line: DetailLine) -> dict[str, str]:
     starts_at, ends_at = _day_bounds(line.day, report.timezone)
     is_usage = line.kind in ("usage", "correction")
+    # the ledger's list cost of a call is what it would have cost without us; FOCUS means this very charge
+    listed = line.billed_cost_usd if line.meter == "request" else line.list_cost_usd
     return {
         "BilledCost": _decimal(line.billed_cost_usd),
         "BillingAccountId": guarded(report.tenant_slug),
@@ -63,7 +67,7 @@ def _row(report: Report, line: DetailLine) -> dict[str, str]:
         "EffectiveCost": _decimal(line.billed_cost_usd),
         "InvoiceId": statement_number(report),
         "InvoiceIssuerName": ISSUER,
-        "ListCost": _decimal(line.list_cost_usd),
+        "ListCost": _decimal(listed),
         "PricingCurrency": "USD",
         "PricingCurrencyEffectiveCost": _decimal(line.billed_cost_usd),
         "ProviderName": ISSUER,
@@ -84,24 +88,24 @@ def _row(report: Report, line: DetailLine) -> dict[str, str]:
 def _priced(line: DetailLine) -> dict[str, str]:
     """The columns of quantities, unit prices and SKUs; null on credits and adjustments."""
     is_hit = line.meter == "request"
-    quantity = Decimal(0) if is_hit else Decimal(line.quantity)
-    per = line.per if line.per > 1 else 1_000_000
+    quantity, per = (Decimal(0), 1_000_000) if is_hit else (Decimal(line.quantity), line.per)
+    unit = "Tokens" if is_hit or is_token_meter(line.meter) else "Units"
     meter = "gateway_cache_hit" if is_hit else line.meter
     sku = f"{line.provider}/{line.model}/{meter}"
-    list_price = _unit_price(line.list_cost_usd, line, is_hit)
-    contracted_price = _unit_price(line.contracted_cost_usd, line, is_hit)
+    list_price = _decimal(_unit_price(line.list_cost_usd, line, is_hit=is_hit))
+    contracted_price = _decimal(_unit_price(line.contracted_cost_usd, line, is_hit=is_hit))
     return {
         "ConsumedQuantity": _decimal(quantity),
-        "ConsumedUnit": "Tokens",
+        "ConsumedUnit": unit,
         "ContractedUnitPrice": contracted_price,
         "ListUnitPrice": list_price,
         "PricingCategory": "Standard",
         "PricingCurrencyContractedUnitPrice": contracted_price,
         "PricingCurrencyListUnitPrice": list_price,
         "PricingQuantity": _decimal(quantity / per),
-        "PricingUnit": f"{per} Tokens",
+        "PricingUnit": unit if per == 1 else f"{per} {unit}",
         "SkuId": guarded(sku),
-        "SkuMeter": meter.replace("_", " ").title() + ("" if is_hit else " Tokens"),
+        "SkuMeter": meter.replace("_", " ").title() + (" Tokens" if unit == "Tokens" and not is_hit else ""),
         "SkuPriceDetails": json.dumps(
             {
                 "x_Model": line.model,
@@ -120,13 +124,22 @@ def statement_number(report: Report) -> str:
     return f"ST-{report.month}-{report.tenant_slug}"
 
 
-def _unit_price(cost: Decimal, line: DetailLine, is_hit: bool) -> str:
-    """The price per `per` tokens. A row is one price (the detail is cut by it), so the division is exact."""
-    if is_hit:
-        return _decimal(Decimal(0))
-    if line.unit_price_usd is not None and cost == line.billed_cost_usd:
-        return _decimal(line.unit_price_usd)
-    return _decimal(cost * line.per / line.quantity) if line.quantity else _decimal(Decimal(0))
+def _unit_price(cost: Decimal, line: DetailLine, *, is_hit: bool) -> Decimal:
+    """The price of `per` units: that of the ledger's line, or what the row's cost comes to.
+
+    A row sums lines that were each rounded at 12 places, so its cost may be off the product by as much.
+    """
+    if is_hit or not line.quantity:
+        return Decimal(0)
+    if line.unit_price_usd is not None and _makes(line.unit_price_usd, cost, line):
+        return line.unit_price_usd
+    price = cost * line.per / line.quantity
+    rounded = round(price, 9)
+    return rounded if _makes(rounded, cost, line) else round(price, 18)
+
+
+def _makes(unit_price: Decimal, cost: Decimal, line: DetailLine) -> bool:
+    return abs(unit_price * line.quantity / line.per - cost) <= line.calls * LINE_ROUNDING
 
 
 def _description(line: DetailLine) -> str:
