@@ -41,11 +41,11 @@ async def capture_stream(
     call: Call, attempt: Attempt, meter: StreamMeter, *, upstream_id: str, reason: str = ""
 ) -> Outcome:
     """Settle an attempt whose answer was streamed, as far as it came."""
-    usage = meter.usage if meter.has_ended else None
     return await _settle(
         call,
         attempt,
-        usage=usage or {},
+        usage=meter.usage or {},
+        is_whole=meter.has_ended,
         context=attempt.exchange.upstream.usage_context(meter.response()),
         produced=meter.text(),
         upstream_id=upstream_id,
@@ -88,9 +88,10 @@ async def _settle(
     context: dict[str, Any],
     produced: str,
     upstream_id: str,
+    is_whole: bool = True,
     reason: str = "",
 ) -> Outcome:
-    meters, source = _meters(attempt, usage, context, produced)
+    meters, source = _meters(attempt, usage, context, produced, is_whole=is_whole)
     rated = _rate(attempt, meters)
     waterfall = savings_of(call, attempt, meters, rated)
     settlement = Settlement(
@@ -135,19 +136,24 @@ async def _settle(
 
 
 def _meters(
-    attempt: Attempt, usage: dict[str, Any], context: dict[str, Any], produced: str
+    attempt: Attempt, usage: dict[str, Any], context: dict[str, Any], produced: str, *, is_whole: bool
 ) -> tuple[dict[str, int], str]:
-    """The leaf meters to bill and where they come from. A usage block that contradicts itself counts as none."""
+    """The leaf meters to bill and where they come from. A usage block that contradicts itself counts as none.
+
+    Of an answer that broke off, what the provider said of the input is taken, and the output is counted.
+    """
+    counted = {"output": count_text(produced, attempt.target.model) if produced else 0}
+    told: dict[str, int] = {}
     if usage:
         try:
-            return meters_from_usage(attempt.exchange.upstream.api, usage, context=context), "provider"
+            told = meters_from_usage(attempt.exchange.upstream.api, usage, context=context)
         except InvalidUsage as error:
             log.warning("invalid_usage", attempt=str(attempt.id), reason=str(error))
-    counted = {
-        "input": attempt.input_tokens,
-        "output": count_text(produced, attempt.target.model) if produced else 0,
-    }
-    return {name: quantity for name, quantity in counted.items() if quantity}, "estimated"
+    if told and is_whole:
+        return told, "provider"
+    known = {name: quantity for name, quantity in told.items() if not name.startswith("output")}
+    meters = (known or {"input": attempt.input_tokens}) | counted
+    return {name: quantity for name, quantity in meters.items() if quantity}, "estimated"
 
 
 def _rate(attempt: Attempt, meters: dict[str, int]) -> Rated:
