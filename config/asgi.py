@@ -11,6 +11,7 @@ from django.core.asgi import get_asgi_application
 site = get_asgi_application()
 
 import llm.urls  # noqa: E402, F401 the views, and the services they register for the lifespan
+import llm.warmup  # noqa: E402, F401
 from config.gateway import GatewayHandler  # noqa: E402 the apps must be ready first
 from config.resources import resources  # noqa: E402
 

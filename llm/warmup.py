@@ -1,0 +1,23 @@
+"""What is loaded before the first call needs it: the embedder and the tokenizer's vocabulary.
+
+Invariant: a warm-up that fails costs the first call some time, and nothing else.
+"""
+
+import asyncio
+
+import structlog
+
+from caching.embedder import EmbedderMissing, ready_minilm
+from config import resources
+from llm.tokens import count_text
+
+log = structlog.get_logger(__name__)
+
+
+@resources.service
+async def warm_up() -> None:
+    """Load both in threads, beside the start."""
+    try:
+        await asyncio.gather(ready_minilm(), asyncio.to_thread(count_text, "warm", "gpt-4o"))
+    except EmbedderMissing as error:
+        log.warning("embedder_missing", reason=str(error))
