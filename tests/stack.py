@@ -1,25 +1,31 @@
 """The running product for black-box tests: the sandbox provider, the web server and, on demand, Celery.
 
-Invariant: everything started here is ended by process id at the end of the session, and every log is kept in the
-state folder of the run, whose ends are shown when a start fails.
+Invariant: everything started here is ended by process id at the end of the session, and by the kernel when the
+session is killed. What the processes logged during a test that failed stands in its report.
 """
 
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from config import web
+from config.embedded import free_port
+from config.processes import spawn
+
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_SECONDS = 60
+SHOWN_LOG_CHARACTERS = 6000
+# the machine's own addresses are never asked for through a proxy
+LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass
@@ -55,20 +61,20 @@ class Stack:
     def control_url(self) -> str:
         return f"{self.sandbox_url}/control"
 
-    def start(self, name: str, *arguments: str, ready: Callable[[], bool] | None = None) -> Process:
-        """Start `python -m ...` in a group of its own and wait until it is ready."""
+    def start(
+        self,
+        name: str,
+        *arguments: str,
+        ready: Callable[[], bool] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Start `python ...` in a group of its own and wait until it is ready.
+
+        It ends with the thread that calls, so call from the main one.
+        """
         log = self.home / "logs" / f"{name}-{len(self.processes)}.log"
-        log.parent.mkdir(exist_ok=True)
-        with log.open("ab") as output:
-            popen = subprocess.Popen(
-                [sys.executable, *arguments],
-                cwd=ROOT,
-                env={**os.environ, **self.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        everything = {**os.environ, **self.environment, **(environment or {})}
+        popen = spawn([sys.executable, *arguments], log=log, folder=ROOT, environment=everything)
         process = Process(name, popen, log)
         self.processes.append(process)
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
@@ -83,23 +89,26 @@ class Stack:
         self.sandbox_url = f"http://127.0.0.1:{port}"
         return self.start(
             "sandbox",
-            "-m",
-            "llm.sandbox",
-            "--port",
-            str(port),
+            *("-m", "llm.sandbox", "--port", str(port)),
             ready=lambda: answers(f"{self.control_url}/calls"),
         )
 
-    def start_web(self, *, workers: int = 2) -> tuple[Process, str]:
-        """Another web server on the same database; returns it with its base URL."""
+    def start_web(
+        self, *, workers: int = 2, environment: Mapping[str, str] | None = None
+    ) -> tuple[Process, str]:
+        """Another web server on the same database, in the given environment; returns it with its base URL."""
         port = free_port()
         url = f"http://127.0.0.1:{port}"
+        static_root = self.home / "static"
+        static_root.mkdir(exist_ok=True)
+        command = web.granian(
+            host="127.0.0.1", port=port, workers=workers, static_root=static_root, drain_seconds=5
+        )
         process = self.start(
             "web",
-            *("-m", "granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", str(port)),
-            *("--workers", str(workers), "--loop", "uvloop", "--backlog", "4096", "--backpressure", "2048"),
-            *("--workers-kill-timeout", "5", "--no-ws", "--log-level", "warning", "config.asgi:application"),
+            *command[1:],
             ready=lambda: answers(f"{url}/readyz"),
+            environment={**web.clean_metrics(self.home / f"metrics-{port}"), **(environment or {})},
         )
         return process, url
 
@@ -125,8 +134,10 @@ class Stack:
 @pytest.fixture(scope="session")
 def stack(home: Path, django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[Stack]:
     """The product on the tests' database: sandbox and two web workers."""
+    from django.core.management import call_command
     from django.db import connection
 
+    call_command("collectstatic", interactive=False, verbosity=0)
     user, _, _rest = os.environ["DATABASE_URL"].rpartition("/")
     running = Stack(
         home, {"DATABASE_URL": f"{user}/{connection.settings_dict['NAME']}", "BATCH_POLL_SECONDS": "1"}
@@ -139,16 +150,33 @@ def stack(home: Path, django_db_setup: None, django_db_blocker: pytest.FixtureRe
         running.stop()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to the report of a failed test what the product's processes logged meanwhile."""
+    running: Stack | None = getattr(item, "funcargs", {}).get("stack")
+    sizes: dict[Path, int] = item.stash.setdefault(_LOG_SIZES, {})
+    if running and call.when == "setup":
+        sizes.update({process.log: process.log.stat().st_size for process in running.processes})
+    report = yield
+    if running and report.failed:
+        for process in running.processes:
+            with process.log.open("rb") as log:
+                log.seek(sizes.get(process.log, 0))
+                text = log.read().decode(errors="replace")[-SHOWN_LOG_CHARACTERS:]
+            if text.strip():
+                report.sections.append((f"log of {process.name} ({process.log.name})", text))
+    return report
+
+
+_LOG_SIZES = pytest.StashKey[dict[Path, int]]()
 
 
 def answers(url: str) -> bool:
     """Whether the address answers with a 200."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:
+        with LOCAL.open(url, timeout=2) as response:
             return bool(response.status == 200)
     except OSError:
         return False
