@@ -10,7 +10,8 @@ from django.db.models import Q
 from django.utils.timezone import now
 
 from billing.models import PriceRow
-from llm.configuration.changes import Action, FieldChange, shown
+from billing.price_changes import set_price
+from llm.configuration.changes import FieldChange, shown
 from llm.configuration.document import Path
 from llm.configuration.spec import ModelSpec, PriceSpec
 from llm.configuration.writer import Writer
@@ -30,22 +31,27 @@ def apply_prices(spec: ModelSpec, *, row: LanguageModel, path: Path, writer: Wri
         return
     current = _current(row)
     for index, price in enumerate(spec.prices):
-        _apply_price(price, current.pop(price.identity(), None), row=row, path=(*path, index), writer=writer)
+        stored = current.pop(price.identity(), None)
+        _apply_price(price, stored, row=row, path=(*path, index), writer=writer)
     for identity, stored in current.items():
-        PriceRow.objects.filter(pk=stored.pk).update(superseded_at=now())
+        _end(stored)
         writer.changes.add("price", _name(row, identity), "updated", (_changed(_usd(stored), None),))
 
 
 def _apply_price(
     price: PriceSpec, stored: PriceRow | None, *, row: LanguageModel, path: Path, writer: Writer
 ) -> None:
+    name = _name(row, price.identity())
     if stored is not None and _usd(stored) == price.usd_per_million:
-        writer.changes.add("price", _name(row, price.identity()), "unchanged")
+        writer.changes.add("price", name, "unchanged")
         return
     with writer.refusals(path):
         if stored is not None:
-            PriceRow.objects.filter(pk=stored.pk).update(superseded_at=now())
-        PriceRow.objects.create(
+            unit_price = price.usd_per_million * stored.per / PER_MILLION
+            set_price(stored, unit_price=unit_price, acting_user=writer.acting_user)
+            writer.changes.add("price", name, "updated", (_changed(_usd(stored), price.usd_per_million),))
+            return
+        added = PriceRow(
             provider=row.provider.name,
             model=row.name,
             meter=price.meter,
@@ -56,11 +62,20 @@ def _apply_price(
             unit_price=price.usd_per_million,
             per=PER_MILLION,
             valid_from=now(),
-            source=writer.changes.source[:100],
+            source=writer.changes.source[-100:],
+            approved_by=writer.acting_user,
         )
-    action: Action = "created" if stored is None else "updated"
-    changed = () if stored is None else (_changed(_usd(stored), price.usd_per_million),)
-    writer.changes.add("price", _name(row, price.identity()), action, changed)
+        added.full_clean()
+        added.save()
+    writer.changes.add("price", name, "created")
+
+
+def _end(stored: PriceRow) -> None:
+    # As a price changes: the row that holds for ever gives way to one that held until now.
+    at = now()
+    PriceRow.objects.filter(pk=stored.pk).update(superseded_at=at)
+    stored.pk, stored.valid_to = None, at
+    stored.save(force_insert=True)
 
 
 def _current(row: LanguageModel) -> dict[Identity, PriceRow]:

@@ -11,6 +11,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.models import Q
+from django.utils.timezone import now
 
 from billing.models import AlertChannel, AlertRule, Budget, PriceRow
 from llm.configuration import Changes, ConfigurationError, apply_configuration
@@ -82,6 +84,13 @@ def apply(text: str = FILE, **options: Any) -> Changes:
 
 def rows() -> dict[str, list[tuple[Any, ...]]]:
     return {table.__name__: sorted(table.objects.values_list(), key=str) for table in TABLES}
+
+
+def live_prices(at: datetime) -> dict[tuple[str, str], Decimal]:
+    valid = PriceRow.objects.filter(
+        Q(valid_to=None) | Q(valid_to__gt=at), valid_from__lte=at, superseded_at=None
+    )
+    return {(row.meter, row.processing): row.unit_price for row in valid.filter(model="mini-of-file")}
 
 
 def summary(changes: Changes) -> list[str]:
@@ -246,6 +255,8 @@ def test_history_names_who_applied_the_file() -> None:
 
 def test_a_changed_price_supersedes_the_former() -> None:
     apply()
+    before = live_prices(now())
+    at = now()
     changed = apply(
         FILE.replace('meter: output, usd_per_million: "0.60"', 'meter: output, usd_per_million: "0.50"')
     )
@@ -253,6 +264,19 @@ def test_a_changed_price_supersedes_the_former() -> None:
         "updated   price openai-of-file/mini-of-file output online (usd_per_million: 0.6 -> 0.5)"
     ]
     assert apply(FILE.replace('"0.60"', '"0.50"')).is_empty
+    assert live_prices(at) == before  # what is past rates as it did
+    assert live_prices(now())["output", "online"] == Decimal("0.5")
+
+
+def test_a_price_that_left_the_list_ends() -> None:
+    apply()
+    before, at = live_prices(now()), now()
+    changed = apply(FILE.replace('      - {meter: cache_read, usd_per_million: "0.075"}\n', ""))
+    assert summary(changed) == [
+        "updated   price openai-of-file/mini-of-file cache_read online (usd_per_million: 0.075 -> none)"
+    ]
+    assert ("cache_read", "online") not in live_prices(now())
+    assert live_prices(at) == before
 
 
 @pytest.mark.parametrize(
