@@ -58,9 +58,10 @@ WHERE tenant_id = %(tenant)s AND public_id = %(input_file)s AND deleted_at IS NU
 """
 INSERT: Final = """
 INSERT INTO llm_batch (public_id, tenant_id, key_id, "user", feature, tags, endpoint, status, input_file_id,
-errors, metadata, completion_window, created_at, expires_at) VALUES (%(public_id)s, %(tenant)s, %(key)s,
-%(user)s, %(feature)s, %(tags)s, %(endpoint)s, 'validating', %(file)s, %(lines)s, '[]', %(metadata)s, '24h',
-%(now)s, %(expires_at)s) RETURNING id
+                       line_count, errors, metadata, completion_window, created_at, expires_at)
+VALUES (%(public_id)s, %(tenant)s, %(key)s, %(user)s, %(feature)s, %(tags)s, %(endpoint)s, 'validating',
+        %(file)s, %(lines)s, '[]', %(metadata)s, '24h', %(now)s, %(expires_at)s)
+RETURNING id
 """
 CANCEL: Final = """
 UPDATE llm_batch SET status = 'cancelling', cancelling_at = %(now)s
