@@ -384,7 +384,41 @@ def test_the_contracts_example_is_accepted(django_assert_max_num_queries: Callab
         assert not apply().is_empty
 
 
+def import_list_price(model: str, *, kind: str = "openai") -> None:
+    for meter in ("input", "output"):
+        PriceRow.objects.get_or_create(
+            provider=kind,
+            model=model,
+            meter=meter,
+            superseded_at=None,
+            defaults={
+                "unit_price": Decimal("0.7"),
+                "per": 1_000_000,
+                "valid_from": now(),
+                "source": "import",
+            },
+        )
+
+
+def test_the_imported_list_price_is_copied_to_the_models_name() -> None:
+    head, rest = FILE.split("    prices:\n")
+    text = head + "    prices: list\ntenants:" + rest.split("tenants:")[1]
+    upstream = text.replace("upstream: gpt-4o-mini", "upstream: upstream-of-file")
+    with pytest.raises(
+        ConfigurationError, match=r"purser\.yaml:15: .*no list price of openai/upstream-of-file"
+    ):
+        apply(upstream)
+    import_list_price("upstream-of-file")
+    apply(upstream)
+    assert live_prices(now()) == {("input", "online"): Decimal("0.7"), ("output", "online"): Decimal("0.7")}
+    assert apply(upstream).is_empty
+
+
 def test_the_demonstrations_file_is_accepted() -> None:
+    for model in ("gpt-4.1-nano", "gpt-4o-mini", "gpt-4o", "text-embedding-3-small"):
+        import_list_price(model)
+    for model in ("claude-haiku-4-5", "claude-sonnet-4-5"):
+        import_list_price(model, kind="anthropic")
     path = Path(__file__).parents[2] / "demo" / "demo.yaml"
     names = ("PURSER_SANDBOX_KEY", "PURSER_DEMO_KEY", "PURSER_DEMO_BOUNDED_KEY", "PURSER_HOOK_SECRET")
     environ = {"PURSER_SANDBOX_URL": "http://127.0.0.1:1", **{name: f"the value of {name}" for name in names}}
