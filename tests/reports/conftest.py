@@ -14,10 +14,12 @@ from uuid import UUID, uuid4
 
 import pytest
 import uuid_utils
-from django.db import connection
+from asgiref.sync import sync_to_async
+from django.db import connection, connections
 
 from billing import holds, ledger
 from billing.ledger import CacheHit, Settlement
+from billing.models import RollupDirty
 from billing.prices import Price, PriceBook
 from billing.rating import rate
 from billing.savings import waterfall
@@ -147,6 +149,7 @@ class Books:
                 """,
                 (uuid4(), at, self.tenant.pk, amount, amount, amount, self.tenant.pk, month),
             )
+        RollupDirty.objects.create(tenant=self.tenant, day=at.date())
 
     def ledger_sum(self, column: str = "billed_cost", **where: Any) -> Decimal:
         """The ledger's own sum, asked of PostgreSQL without any of our code."""
@@ -165,8 +168,6 @@ GPT, HAIKU = ("openai", "gpt-4o"), ("anthropic", "claude-haiku-4-5")
 @pytest.fixture
 async def books(loop_resources: None) -> AsyncIterator[Books]:
     """A tenant in Berlin with November's rows."""
-    from asgiref.sync import sync_to_async
-
     made = await sync_to_async(_tenant)()
 
     def at(day: int, hour: int = 12) -> datetime:
@@ -197,7 +198,8 @@ async def books(loop_resources: None) -> AsyncIterator[Books]:
     await made.call(GPT, {"input": 10, "output": 10}, at=datetime(2026, 10, 31, 23, 30, tzinfo=UTC))
     await made.call(GPT, {"input": 20, "output": 20}, at=datetime(2026, 11, 30, 23, 30, tzinfo=UTC))
     await sync_to_async(made.credit)("-0.005", month="2026-11", at=at(14))
-    return made
+    yield made
+    await sync_to_async(connections.close_all)()
 
 
 def _tenant() -> Books:

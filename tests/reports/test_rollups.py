@@ -27,8 +27,11 @@ def summed(books: Books, column: str = "billed_cost") -> Decimal:
 async def test_it_works(books: Books) -> None:
     await sync_to_async(rebuild_all)()
     assert await sync_to_async(summed)(books) == await sync_to_async(books.ledger_sum)()
-    assert await sync_to_async(summed)(books, "list_cost") == await sync_to_async(books.ledger_sum)("list_cost")
-    assert await sync_to_async(summed)(books, "requests") == 30
+    assert await sync_to_async(summed)(books, "list_cost") == await sync_to_async(books.ledger_sum)(
+        "list_cost"
+    )
+    calls = await sync_to_async(books.ledger_sum)("(kind = 'usage')::int")
+    assert await sync_to_async(summed)(books, "requests") == calls == 31
     assert not await RollupDirty.objects.filter(tenant=books.tenant).aexists()
 
 
