@@ -5,6 +5,7 @@ session is killed. What the processes logged during a test that failed stands in
 """
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -132,16 +134,21 @@ class Stack:
 
 
 @pytest.fixture(scope="session")
-def stack(home: Path, django_db_setup: None, django_db_blocker: pytest.FixtureRequest) -> Iterator[Stack]:
-    """The product on the tests' database: sandbox and two web workers."""
-    from django.core.management import call_command
+def tests_database_url(django_db_setup: None) -> str:
+    """The address of the tests' database, for processes of the product."""
     from django.db import connection
 
+    server, _, _ = os.environ["DATABASE_URL"].rpartition("/")
+    return f"{server}/{connection.settings_dict['NAME']}"
+
+
+@pytest.fixture(scope="session")
+def stack(home: Path, tests_database_url: str) -> Iterator[Stack]:
+    """The product on the tests' database: sandbox and two web workers."""
+    from django.core.management import call_command
+
     call_command("collectstatic", interactive=False, verbosity=0)
-    user, _, _rest = os.environ["DATABASE_URL"].rpartition("/")
-    running = Stack(
-        home, {"DATABASE_URL": f"{user}/{connection.settings_dict['NAME']}", "BATCH_POLL_SECONDS": "1"}
-    )
+    running = Stack(home, {"DATABASE_URL": tests_database_url, "BATCH_POLL_SECONDS": "1"})
     try:
         running.start_sandbox()
         _, running.base_url = running.start_web()
@@ -171,6 +178,12 @@ def pytest_runtest_makereport(
 
 
 _LOG_SIZES = pytest.StashKey[dict[Path, int]]()
+
+
+def get_json(url: str) -> Any:
+    """What an address of ours answers, decoded."""
+    with LOCAL.open(url, timeout=10) as response:
+        return json.load(response)
 
 
 def answers(url: str) -> bool:
