@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.books import Books
 from tests.stack import Stack
 
 WORLD = """
@@ -118,6 +119,15 @@ class Member:
 
 
 @dataclass
+class Deployment:
+    """A model at a provider account of its own: its faults and its rests are no other test's."""
+
+    model: str
+    provider: str
+    account_key: str
+
+
+@dataclass
 class World:
     """Tenants of one test, and the SDKs that call with their keys."""
 
@@ -147,11 +157,17 @@ class World:
             base_url=f"{url}/v1", api_key=(member or self.acme).key, max_retries=0, timeout=60, **options
         )
 
-    def anthropic(self, member: Member | None = None) -> Any:
+    def anthropic(
+        self, member: Member | None = None, *, key: str = "", base_url: str = "", **options: Any
+    ) -> Any:
         import anthropic
 
         return anthropic.Anthropic(
-            base_url=self.stack.base_url, api_key=(member or self.acme).key, max_retries=0, timeout=30
+            base_url=base_url or self.stack.base_url,
+            api_key=key or (member or self.acme).key,
+            max_retries=0,
+            timeout=30,
+            **options,
         )
 
     def get(self, path: str, member: Member | None = None) -> tuple[int, Any]:
@@ -241,6 +257,66 @@ def make_tenant(stack: Stack, committed: None) -> Callable[..., Member]:
         return Member(slug, secret, Tenant.objects.get(slug=slug).pk)
 
     return make
+
+
+@pytest.fixture
+def make_deployment(stack: Stack, committed: None) -> Callable[..., Deployment]:
+    """Declare a model outside the tiers, at an account whose calls the sandbox's log tells apart."""
+
+    def make(
+        kind: str = "openai",
+        *,
+        upstream: str = "",
+        timeouts: dict[str, float] | None = None,
+        limits: dict[str, int] | None = None,
+        base_url: str = "",
+        **model: Any,
+    ) -> Deployment:
+        from llm.configuration import apply_configuration
+
+        token = secrets.token_hex(4)
+        deployment = Deployment(f"model-{token}", f"account-{token}", f"sk-sandbox-{token}")
+        is_openai = kind == "openai"
+        cache_write = [] if is_openai else [{"meter": "cache_write_5m", "usd_per_million": "1.25"}]
+        document = {
+            "providers": [
+                {
+                    "name": deployment.provider,
+                    "kind": kind,
+                    "base_url": base_url or stack.sandbox_url + ("/v1" if is_openai else ""),
+                    "api_key": deployment.account_key,
+                    "timeouts": timeouts or {},
+                    "limits": limits or {},
+                }
+            ],
+            "models": [
+                {
+                    "name": deployment.model,
+                    "provider": deployment.provider,
+                    "upstream": upstream or ("gpt-4o-mini" if is_openai else "claude-haiku-4-5"),
+                    "context_window": 128000,
+                    "max_output_tokens": 16384,
+                    "capabilities": ["tools", "vision", "json_schema"],
+                    "prices": [
+                        {"meter": "input", "usd_per_million": "1"},
+                        {"meter": "cache_read", "usd_per_million": "0.1"},
+                        {"meter": "output", "usd_per_million": "4"},
+                        *cache_write,
+                    ],
+                    **model,
+                }
+            ],
+        }
+        apply_configuration(json.dumps(document), source="deployment.yaml", environ={}, dry_run=False)
+        return deployment
+
+    return make
+
+
+@pytest.fixture
+def books(stack: Stack, committed: None) -> Books:
+    """The ledger and the provider's invoice."""
+    return Books(stack)
 
 
 @pytest.fixture
