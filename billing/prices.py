@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from billing.outcomes import ModelUnpriced, UnpricedMeter
 
@@ -21,6 +21,7 @@ SURCHARGE: Final = "token_multiplier"
 CHEAPER_PROCESSING = frozenset({"batch", "flex"})
 EVER_SINCE = datetime.min.replace(tzinfo=UTC)
 FOR_EVER = datetime.max.replace(tzinfo=UTC)
+_lists: dict[tuple[object, ...], dict[tuple[str, str], tuple["Price", ...]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,30 +153,34 @@ def rates_of(
 
 
 def load_price_book(tenant_id: int) -> PriceBook:
-    """Read the live rows that concern a tenant: one query."""
-    from django.db.models import Q
+    """Read the live rows that concern a tenant. The lists, which all tenants share, are kept until they change."""
+    from django.db.models import Count, Max, Q
 
     from billing.models import PriceRow
 
+    shared = PriceRow.objects.filter(tenant=None)
+    state = shared.aggregate(
+        last=Max("pk"), superseded=Max("superseded_at"), live=Count("pk", filter=Q(superseded_at=None))
+    )
+    version = state["last"], state["superseded"], state["live"]
+    if version not in _lists:
+        rows = _read(shared.filter(superseded_at=None))
+        _lists.clear()
+        _lists[version] = rows
+    rows = _lists[version]
+    own = _read(PriceRow.objects.filter(tenant_id=tenant_id, superseded_at=None))
+    return PriceBook(rows | {key: rows.get(key, ()) + prices for key, prices in own.items()} if own else rows)
+
+
+def _read(rows: Any) -> dict[tuple[str, str], tuple[Price, ...]]:
     found: dict[tuple[str, str], list[Price]] = {}
-    live = PriceRow.objects.filter(Q(tenant=None) | Q(tenant_id=tenant_id), superseded_at=None)
-    for row in live.iterator():
-        found.setdefault((row.provider, row.model), []).append(
-            Price(
-                meter=row.meter,
-                unit_price=row.unit_price,
-                per=row.per,
-                price_id=row.pk,
-                processing=row.processing,
-                service_tier=row.service_tier,
-                region=row.region,
-                above_input_tokens=row.above_input_tokens,
-                valid_from=row.valid_from,
-                valid_to=row.valid_to,
-                book=row.book,
-            )
-        )
-    return PriceBook({key: tuple(rows) for key, rows in found.items()})
+    fields = (
+        *("provider", "model", "meter", "unit_price", "per", "pk", "processing", "service_tier", "region"),
+        *("above_input_tokens", "valid_from", "valid_to", "book"),
+    )
+    for provider, model, *price in rows.order_by().values_list(*fields):
+        found.setdefault((provider, model), []).append(Price(*price))
+    return {key: tuple(prices) for key, prices in found.items()}
 
 
 def _fits(row: Price, processing: str, service_tier: str, region: str) -> bool:

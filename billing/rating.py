@@ -66,10 +66,19 @@ class Rated:
 
     @classmethod
     def lump(cls, amount_usd: Decimal) -> "Rated":
-        """The whole hold as one line, where nothing better is known."""
+        """The whole hold as one line, where a meter has no price: booked as unpriced, and an alert."""
+        return cls._one_line(amount_usd, is_lump=True)
+
+    @classmethod
+    def bound(cls, amount_usd: Decimal) -> "Rated":
+        """The whole hold as one line, where nobody knows what was used."""
+        return cls._one_line(amount_usd, is_lump=False)
+
+    @classmethod
+    def _one_line(cls, amount_usd: Decimal, *, is_lump: bool) -> "Rated":
         amount = EXACT.quantize(amount_usd, TWELVE_PLACES)
         line = RatedLine("hold", 1, None, 1, None, amount, amount, amount)
-        return cls((line,), amount, amount, amount, is_lump=True)
+        return cls((line,), amount, amount, amount, is_lump=is_lump)
 
 
 def rate(meters: Mapping[str, int], rates: Rates) -> Rated:

@@ -1,0 +1,31 @@
+"""The ledger's partitions: one a month, made ahead.
+
+Invariant: a row never waits for its partition. What lands in the default one all the same means that nobody
+ran this for months, and is an error somebody must see.
+"""
+
+import structlog
+from django.db import connection
+
+MONTHS_AHEAD = 3
+
+CREATE = """
+SELECT count(*) FILTER (WHERE billing_ensure_partition(
+    (now() AT TIME ZONE 'UTC' + make_interval(months => step))::date))
+FROM generate_series(0, %s) AS step
+"""
+STRAYS = "SELECT count(*) FROM billing_usagerecord_default"
+
+log = structlog.get_logger(__name__)
+
+
+def ensure_partitions(*, months_ahead: int = MONTHS_AHEAD) -> int:
+    """Make this month's partitions and those of the months ahead; how many months were new."""
+    with connection.cursor() as cursor:
+        cursor.execute(CREATE, [months_ahead])
+        made = int(cursor.fetchone()[0])
+        cursor.execute(STRAYS)
+        strays = int(cursor.fetchone()[0])
+    if strays:
+        log.error("rows_in_default_partition", rows=strays)
+    return made
