@@ -7,7 +7,7 @@ when its limit changes, and it is retired, never deleted: what was spent under i
 from collections.abc import Sequence
 from decimal import Decimal
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 
 from billing.models import Budget
@@ -25,7 +25,7 @@ def set_budget(
     value: str = "",
     mode: str = Budget.Mode.HARD,
     alert_at: Sequence[int] = (80, 100),
-    acting_user: AbstractBaseUser | None = None,
+    acting_user: User | None = None,
 ) -> Budget:
     """Limit something, or change its limit; one history row if anything changes. Raises ValidationError."""
     what = {"tenant": tenant, "scope": scope, "value": value, "unit": unit, "period": period}
@@ -45,7 +45,7 @@ def set_budget(
     return _save(budget, acting_user)
 
 
-def retire_budget(budget: Budget, *, acting_user: AbstractBaseUser | None = None) -> Budget:
+def retire_budget(budget: Budget, *, acting_user: User | None = None) -> Budget:
     """Stop limiting: the budget refuses nothing any more, and its past stays."""
     if not budget.is_active:
         return budget
@@ -53,9 +53,9 @@ def retire_budget(budget: Budget, *, acting_user: AbstractBaseUser | None = None
     return _save(budget, acting_user)
 
 
-def _save(budget: Budget, acting_user: AbstractBaseUser | None) -> Budget:
+def _save(budget: Budget, acting_user: User | None) -> Budget:
     if acting_user is not None:
-        budget._history_user = acting_user
+        budget._history_user = acting_user  # type: ignore[attr-defined]  # django-simple-history reads it
     budget.full_clean()
     budget.save()
     return budget

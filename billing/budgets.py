@@ -1,6 +1,6 @@
 """Which budgets apply to a call, and which of their windows it falls into.
 
-Invariant: pure but for `load_budgets`. A window is a day, ISO week or month of the tenant's own time zone, so a
+Invariant: pure but for `load_budgets`, and no model is imported with it. A window is a day, ISO week or month of the tenant's own time zone, so a
 day of a change of clocks has 23 or 25 hours; it depends on the moment of the request alone, so yesterday's
 figure never reaches into today. Every budget that applies counts.
 """
@@ -11,6 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from zoneinfo import ZoneInfo
+
+from django.apps import apps
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 # Every zone's midnight lies on a quarter of an hour, so the moments of one quarter share their spans.
@@ -78,8 +80,7 @@ def span(period: str, *, at: datetime, timezone: str) -> tuple[datetime, datetim
 
 def load_budgets(tenant_id: int) -> tuple[BudgetFacts, ...]:
     """Read a tenant's active budgets: one query."""
-    from billing.models import Budget
-
+    budgets = apps.get_model("billing", "Budget").objects.filter(tenant_id=tenant_id, is_active=True)
     return tuple(
         BudgetFacts(
             id=row.pk,
@@ -92,7 +93,7 @@ def load_budgets(tenant_id: int) -> tuple[BudgetFacts, ...]:
             alert_at=tuple(sorted(Decimal(str(share)) for share in row.alert_at)),
             label=str(row),
         )
-        for row in Budget.objects.filter(tenant_id=tenant_id, is_active=True).order_by("pk")
+        for row in budgets.order_by("pk")
     )
 
 

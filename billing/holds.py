@@ -140,10 +140,10 @@ def read_balances(text: str) -> dict[int, Balance]:
     return {
         entry[0]: Balance(
             *entry[1:7],
-            limit=Decimal(entry[7]),
-            spent=Decimal(entry[8]),
-            held=Decimal(entry[9]),
-            resets_at=datetime.fromisoformat(entry[10]) if entry[10] else None,
+            Decimal(entry[7]),
+            Decimal(entry[8]),
+            Decimal(entry[9]),
+            datetime.fromisoformat(entry[10]) if entry[10] else None,
         )
         for entry in orjson.loads(text)
     }
@@ -250,7 +250,7 @@ async def _admit_together(attempts: list[NewAttempt], *, is_retry: bool) -> list
     for attempt, outcome, window_ids in zip(attempts, outcomes, windows_of, strict=True):
         if outcome > 0:
             refused_by = balances[ordered[outcome - 1]]
-            replies.append(BudgetExceeded(refused_by, needed=_amount(attempt, refused_by.unit)))
+            replies.append(BudgetExceeded(refused_by, needed=Decimal(_amount(attempt, refused_by.unit))))
         else:
             replies.append([balances[window_id] for window_id in window_ids])
     return replies

@@ -6,7 +6,7 @@ client is gone and PostgreSQL is away for a while. If a worker dies meanwhile th
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -269,7 +269,7 @@ async def _note_group(notes: list[_Progress]) -> list[Exception | None]:
     return [None] * len(notes)
 
 
-async def _patiently(work: Any) -> list[Balance]:
+async def _patiently(work: Coroutine[Any, Any, list[Balance]]) -> list[Balance]:
     """Wait for the work a while; it is done all the same, also when the caller is cancelled."""
     task = resources.background(work)
     done, _ = await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
@@ -284,13 +284,13 @@ def _log_failure(task: "asyncio.Task[Any]") -> None:
         log.error("ledger_write_failed", error=type(error).__name__, detail=str(error))
 
 
-def _deadline() -> Any:
+def _deadline() -> Callable[[], bool]:
     """True once the attempts' time is up: from then on the reaper ends them."""
     ends = time.monotonic() + ATTEMPT_SECONDS
     return lambda: time.monotonic() > ends
 
 
-def _array(items: Any) -> str:
+def _array(items: Iterable[object]) -> str:
     """A PostgreSQL array literal of numbers, ids or plain words."""
     return "{" + ",".join(map(str, items)) + "}"
 

@@ -9,9 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import structlog
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils.timezone import now
@@ -130,7 +131,7 @@ def import_list_prices(*, providers: Iterable[str] = (), is_dry_run: bool = Fals
 
 
 @transaction.atomic
-def approve_proposal(proposal: PriceProposal, *, acting_user: AbstractBaseUser | None) -> PriceProposal:
+def approve_proposal(proposal: PriceProposal, *, acting_user: User | None) -> PriceProposal:
     """Have a proposal's rates count from now on. Raises ValidationError unless it still waits."""
     with connection.cursor() as cursor:
         cursor.execute(LOCK)
@@ -146,7 +147,7 @@ def approve_proposal(proposal: PriceProposal, *, acting_user: AbstractBaseUser |
 
 
 @transaction.atomic
-def reject_proposal(proposal: PriceProposal, *, acting_user: AbstractBaseUser | None) -> PriceProposal:
+def reject_proposal(proposal: PriceProposal, *, acting_user: User | None) -> PriceProposal:
     """Keep our rates; the same changes are not proposed again. Raises ValidationError unless it still waits."""
     return _decide(_waiting(proposal), Status.REJECTED, acting_user, now())
 
@@ -176,7 +177,7 @@ def _at(spans: Iterable[ListPrice], at: datetime) -> ListPrice | None:
     )
 
 
-def _insert(prices: Iterable[ListPrice], *, source_digest: str, approved_by: AbstractBaseUser | None) -> None:
+def _insert(prices: Iterable[ListPrice], *, source_digest: str, approved_by: User | None) -> None:
     PriceRow.objects.bulk_create(
         [
             PriceRow(
@@ -229,9 +230,7 @@ def _waiting(proposal: PriceProposal) -> PriceProposal:
     return locked
 
 
-def _decide(
-    proposal: PriceProposal, status: str, acting_user: AbstractBaseUser | None, at: datetime
-) -> PriceProposal:
+def _decide(proposal: PriceProposal, status: str, acting_user: User | None, at: datetime) -> PriceProposal:
     proposal.status, proposal.decided_by, proposal.decided_at = status, acting_user, at
     proposal.save(update_fields=["status", "decided_by", "decided_at"])
     return proposal
@@ -245,6 +244,6 @@ def _to_json(change: PriceChange) -> dict[str, object]:
     }
 
 
-def _from_json(told: dict[str, dict[str, object] | None]) -> PriceChange:
-    old, new = told["old"], told["new"]
-    return PriceChange(old and ListPrice.from_json(old), new and ListPrice.from_json(new))
+def _from_json(told: dict[str, Any]) -> PriceChange:
+    old, new = (ListPrice.from_json(told[side]) if told[side] else None for side in ("old", "new"))
+    return PriceChange(old, new)

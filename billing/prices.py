@@ -1,6 +1,6 @@
 """What a unit of each meter costs, looked up without a database.
 
-Invariant: pure and immutable. A model is priced by its own name, never by a prefix; a meter is priced by a
+Invariant: pure and immutable but for `load_price_book`, and no model is imported with it. A model is priced by its own name, never by a prefix; a meter is priced by a
 row of its own, and where there is none it is an error, never zero.
 """
 
@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
+
+from django.apps import apps
+from django.db.models import Count, Max, Q
 
 from billing.outcomes import ModelUnpriced, UnpricedMeter
 
@@ -154,11 +157,8 @@ def rates_of(
 
 def load_price_book(tenant_id: int) -> PriceBook:
     """Read the live rows that concern a tenant. The lists, which all tenants share, are kept until they change."""
-    from django.db.models import Count, Max, Q
-
-    from billing.models import PriceRow
-
-    shared = PriceRow.objects.filter(tenant=None)
+    price_rows = apps.get_model("billing", "PriceRow").objects
+    shared = price_rows.filter(tenant=None)
     state = shared.aggregate(
         last=Max("pk"), superseded=Max("superseded_at"), live=Count("pk", filter=Q(superseded_at=None))
     )
@@ -168,7 +168,7 @@ def load_price_book(tenant_id: int) -> PriceBook:
         _lists.clear()
         _lists[version] = rows
     rows = _lists[version]
-    own = _read(PriceRow.objects.filter(tenant_id=tenant_id, superseded_at=None))
+    own = _read(price_rows.filter(tenant_id=tenant_id, superseded_at=None))
     return PriceBook(rows | {key: rows.get(key, ()) + prices for key, prices in own.items()} if own else rows)
 
 

@@ -8,31 +8,31 @@ from celery import shared_task
 from billing import alerts, partitions, price_import, reaper, rollups
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def reap_holds() -> None:
     """End attempts whose worker was lost."""
     reaper.reap()
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def ensure_partitions() -> None:
     """Make the ledger's partitions ahead."""
     partitions.ensure_partitions()
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def import_prices() -> None:
     """Import the list prices of the installed wheel; what changes a rate waits for a person."""
     price_import.import_list_prices()
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def deliver_alerts() -> None:
     """Send what is due."""
     alerts.deliver_due()
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def rebuild_rollups() -> None:
     """Sum up the days that changed."""
     rollups.rebuild_dirty()

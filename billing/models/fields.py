@@ -3,6 +3,7 @@
 Invariant: an amount is exact: numeric(28,12) holds a token budget of 10^16 and the price of one cheap token.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import models
@@ -14,7 +15,7 @@ class AmountField(models.DecimalField):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"max_digits": 28, "decimal_places": 12, **options})
 
-    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+    def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
         name, path, args, kwargs = super().deconstruct()
         return (
             name,
@@ -30,7 +31,7 @@ class UnitPriceField(models.DecimalField):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"max_digits": 18, "decimal_places": 9, **options})
 
-    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+    def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
         name, path, args, kwargs = super().deconstruct()
         return (
             name,
