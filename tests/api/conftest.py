@@ -34,8 +34,13 @@ def ask_claude(client: Any, text: str = "", *, model: str = "claude-haiku-4-5", 
 
 def purser_of(response: Any) -> dict[str, Any]:
     """The `purser` object of a whole answer."""
-    block: dict[str, Any] = json.loads(response.content)["purser"]
-    return block
+    return body_of(response)["purser"]  # type: ignore[no-any-return]
+
+
+def body_of(response: Any) -> dict[str, Any]:
+    """The decoded body of either SDK's raw response."""
+    body: dict[str, Any] = json.loads(response.http_response.content)
+    return body
 
 
 def events_of(text: str) -> list[dict[str, Any]]:
