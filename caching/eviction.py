@@ -13,6 +13,7 @@ from django.db import connection
 
 from caching.exact import tenant_pattern
 from caching.metrics import EVICTED
+from caching.storing import DELETE_OVER_CAP
 from tenants.policy import parse_policy
 
 _BATCH = 5_000
@@ -22,13 +23,6 @@ _SCOPE_DAYS = 90
 DELETE_EXPIRED = """
 DELETE FROM caching_entry WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM caching_entry WHERE expires_at <= %(now)s LIMIT %(batch)s))
-"""
-
-# The count reads the index alone; rows are touched only as far as there are too many.
-DELETE_OVER_CAP = """
-DELETE FROM caching_entry WHERE tenant_id = %(tenant)s AND id IN (
-    SELECT id FROM caching_entry WHERE tenant_id = %(tenant)s ORDER BY last_hit_at, id
-    LIMIT (SELECT greatest(count(*) - %(max_entries)s, 0) FROM caching_entry WHERE tenant_id = %(tenant)s))
 """
 
 _DELETE_OLD_LABELS = """

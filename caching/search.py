@@ -18,7 +18,7 @@ from caching.scope import Scope
 from tenants.rls import tenant_connection
 
 CANDIDATES = 5
-STATEMENT_TIMEOUT_MS = 40
+STATEMENT_TIMEOUT_MS = 60
 
 log = structlog.get_logger("purser.cache")
 

@@ -34,7 +34,7 @@ from tenants.rls import tenant_connection
 # Longest that a look-up waits for a vector and for the search. The embedder's budget is that of a queue,
 # not of one text (3 ms): whoever would wait longer goes without the cache.
 EMBED_BUDGET_SECONDS = 0.15
-SEARCH_BUDGET_SECONDS = 0.05
+SEARCH_BUDGET_SECONDS = 0.08
 MAX_STORED_BYTES = 1_000_000
 
 __all__ = ["Candidate", "Lookup", "bypass", "forget", "label", "look_up", "mark_hit", "observe", "remember"]

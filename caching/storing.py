@@ -12,7 +12,6 @@ import orjson
 
 from caching.answers import CachedAnswer
 from caching.embedder import Vector
-from caching.eviction import DELETE_OVER_CAP
 from caching.metrics import EVICTED
 from caching.scope import Scope
 from caching.search import literal
@@ -34,9 +33,17 @@ SET answer = excluded.answer, model = excluded.model, provider = excluded.provid
     created_at = excluded.created_at, last_hit_at = excluded.last_hit_at, expires_at = excluded.expires_at
 """
 
-_stored_since_trim: Counter[int] = Counter()
+# The count reads the index alone; rows are touched only as far as there are too many.
+DELETE_OVER_CAP = """
+DELETE FROM caching_entry WHERE tenant_id = %(tenant)s AND id IN (
+    SELECT id FROM caching_entry WHERE tenant_id = %(tenant)s ORDER BY last_hit_at, id
+    LIMIT (SELECT greatest(count(*) - %(max_entries)s, 0) FROM caching_entry WHERE tenant_id = %(tenant)s))
+"""
 
 _DELETE_ENTRY = "DELETE FROM caching_entry WHERE tenant_id = %(tenant)s AND id = %(id)s"
+
+
+_stored_since_trim: Counter[int] = Counter()
 
 
 async def store(

@@ -1,7 +1,7 @@
 """Tenants for the tests of the caches. Imports nothing of Django before the servers' addresses are known."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +16,26 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session", autouse=True)
 def built_embedder() -> None:
     build()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Budgets that a busy machine keeps: no test here is about milliseconds unless it says so itself."""
+    from caching import exact, search, semantic
+
+    for circuit in (exact._circuit, semantic._database, semantic._arithmetic):
+        monkeypatch.setattr(circuit, "budget_seconds", 10.0)
+    monkeypatch.setattr(search, "STATEMENT_TIMEOUT_MS", 10_000)
+
+
+@pytest.fixture
+async def orm_thread(loop_resources: None) -> AsyncIterator[None]:
+    """For tests that use the async ORM: the connection of its thread is closed again."""
+    from asgiref.sync import sync_to_async
+    from django.db import connections
+
+    yield
+    await sync_to_async(connections.close_all)()
 
 
 @pytest.fixture

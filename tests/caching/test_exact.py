@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("loop_resources")
 
 
 async def test_it_works(origin: Origin) -> None:
-    key = exact.key(ask("Where is my card?"), origin=origin)
+    key = exact.key(ask(secrets.token_hex()), origin=origin)
     assert await exact.get(key) is None
     assert await exact.put(key, answer(), ttl_seconds=60)
     assert await exact.get(key) == answer(stored_at=(await stored(key)).stored_at)
@@ -134,9 +134,7 @@ def mortal_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.
 async def test_redis_killed_is_skipped_at_once_and_found_again(
     origin: Origin, mortal_redis: embedded.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    circuit = Circuit(
-        "redis", budget_seconds=0.025, probe=exact._ping, outages=(Exception,), rest_seconds=0.05
-    )
+    circuit = Circuit("redis", budget_seconds=2, probe=exact._ping, outages=(Exception,), rest_seconds=0.05)
     monkeypatch.setattr(exact, "_circuit", circuit)
     working, resources.redis = resources.redis, Redis.from_url(mortal_redis.url)
     key = exact.key(ask("Hi"), origin=origin)
@@ -144,8 +142,7 @@ async def test_redis_killed_is_skipped_at_once_and_found_again(
         assert await exact.put(key, answer(), ttl_seconds=60)
         mortal_redis.process.kill()
         mortal_redis.process.wait()
-        for _ in range(3):  # the first finds out; a slow one or two may come before the refusal
-            assert await exact.get(key) is None
+        assert await exact.get(key) is None
         assert circuit.is_open
         assert not await exact.put(key, answer(), ttl_seconds=60)
         commands = resources.redis.connection_pool

@@ -20,7 +20,7 @@ from tenants.policy import CachePolicy
 from tenants.rls import tenant_connection
 from tests.caching.material import BOUNDED, STATIC, answer, ask, origin_of
 
-pytestmark = pytest.mark.usefixtures("loop_resources")
+pytestmark = pytest.mark.usefixtures("orm_thread")
 
 ARRIVED = "My card has not arrived, what do I do?"
 STILL = "My card still has not arrived. What should I do?"

@@ -13,7 +13,7 @@ from tenants.models import Tenant
 from tests.caching.material import STATIC, answer, ask
 from tests.caching.test_semantic import ARRIVED, STILL, look
 
-pytestmark = pytest.mark.usefixtures("loop_resources")
+pytestmark = pytest.mark.usefixtures("orm_thread")
 
 
 async def test_it_works(origin: Origin, tenant: Tenant) -> None:
