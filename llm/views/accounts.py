@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from billing.balances import Balance
 from billing.holds import balances_of
 from llm.errors import InvalidRequest, NotFound
+from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
+from llm.views.documented import OF_EVERY_CALL, operation, query
 from tenants.rls import tenant_connection
 
 GROUPS = {
@@ -56,6 +58,18 @@ FROM llm_requestlog WHERE tenant_id = %(tenant)s AND request_id = %(request_id)s
 class Usage(AsyncAPIView):
     """`GET /v1/usage?start=2026-11-01&end=2026-11-30&group_by=model`: sums of the ledger, days in the tenant's zone."""
 
+    @operation(
+        "getUsage",
+        "Sums of the ledger over days in the tenant's time zone",
+        tag="Figures",
+        answers=schemas.UsageAnswer,
+        parameters=(
+            query("start", "First day, such as 2026-11-01; the first of this month by default."),
+            query("end", "Last day, included; at most 366 after the first."),
+            query("group_by", "`model` by default.", *GROUPS),
+        ),
+        errors=(*OF_EVERY_CALL, 400),
+    )
     async def get(self, request: HttpRequest) -> HttpResponse:
         today = datetime.now(UTC).date()
         start = _day(request, "start", default=today.replace(day=1))
@@ -98,6 +112,14 @@ class Usage(AsyncAPIView):
 class Budgets(AsyncAPIView):
     """`GET /v1/budgets?user=alice`: the budgets that apply to this key and, when named, this user, and what is left."""
 
+    @operation(
+        "listBudgets",
+        "The budgets that apply to this key, and what is left of them",
+        tag="Figures",
+        answers=schemas.BudgetList,
+        parameters=(query("user", "Also the budgets of this end user."),),
+        errors=OF_EVERY_CALL,
+    )
     async def get(self, request: HttpRequest) -> HttpResponse:
         balances = await balances_of(
             self.principal.tenant_id,
@@ -113,6 +135,12 @@ class Budgets(AsyncAPIView):
 class RequestReceipt(AsyncAPIView):
     """`GET /v1/requests/{id}`: everything that was done to one request, and why."""
 
+    @operation(
+        "getRequest",
+        "The receipt of one request: every step and why, prices, holds, tokens by class",
+        tag="Figures",
+        answers=schemas.ReceiptAnswer,
+    )
     async def get(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
         async with tenant_connection(self.principal.tenant_id) as connection:
             cursor = await connection.execute(RECEIPT, (self.principal.tenant_id, request_id))
@@ -132,6 +160,15 @@ class _Rating(BaseModel):
 class GiveFeedback(AsyncAPIView):
     """`POST /v1/feedback`: the caller's judgement of one answer, once."""
 
+    @operation(
+        "giveFeedback",
+        "Rate the answer of one request, once",
+        tag="Figures",
+        takes=schemas.FeedbackRequest,
+        answers=schemas.FeedbackAnswer,
+        status=201,
+        example={"request_id": "01a1fe3e-7615-75f3-b4d6-816f46b2caca", "rating": 1, "reason": "right"},
+    )
     async def post(self, request: HttpRequest) -> HttpResponse:
         try:
             rating = _Rating.model_validate(self.read_json(request))

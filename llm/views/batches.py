@@ -16,7 +16,9 @@ from llm.batches.lines import ENDPOINTS
 from llm.errors import InvalidRequest
 from llm.headers import parse_headers
 from llm.tasks import advance_batch
+from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
+from llm.views.documented import OF_EVERY_CALL, WHOSE, operation, query
 from llm.views.pages import page_of
 
 log = structlog.get_logger(__name__)
@@ -35,6 +37,19 @@ class _Order(BaseModel):
 class Batches(AsyncAPIView):
     """`POST /v1/batches` and `GET /v1/batches?after=&limit=`."""
 
+    @operation(
+        "createBatch",
+        "Start a batch over an uploaded file",
+        tag="Files and batches",
+        takes=schemas.BatchOrder,
+        answers=schemas.BatchObject,
+        example={
+            "input_file_id": "file-0123456789abcdef01234567",
+            "endpoint": "/v1/chat/completions",
+            "completion_window": "24h",
+        },
+        parameters=WHOSE,
+    )
     async def post(self, request: HttpRequest) -> HttpResponse:
         try:
             order = _Order.model_validate(self.read_json(request))
@@ -57,6 +72,18 @@ class Batches(AsyncAPIView):
         await drive_soon(row["id"])
         return _render(row)
 
+    @operation(
+        "listBatches",
+        "The tenant's batches",
+        tag="Files and batches",
+        answers=schemas.BatchList,
+        parameters=(
+            query("after", "The last object of the page before."),
+            query("limit", "1 to 100, 20 by default.", kind=int),
+            query("order", "By creation.", "asc", "desc"),
+        ),
+        errors=(*OF_EVERY_CALL, 400),
+    )
     async def get(self, request: HttpRequest) -> HttpResponse:
         page = page_of(request, largest=100, default=20)
         rows, has_more = await requests.list_batches(
@@ -68,6 +95,7 @@ class Batches(AsyncAPIView):
 class Batch(AsyncAPIView):
     """`GET /v1/batches/{id}`."""
 
+    @operation("getBatch", "One batch", tag="Files and batches", answers=schemas.BatchObject)
     async def get(self, request: HttpRequest, batch_id: str) -> HttpResponse:
         return _render(await requests.find_batch(self.principal.tenant_id, public_id=batch_id))
 
@@ -75,6 +103,7 @@ class Batch(AsyncAPIView):
 class CancelBatch(AsyncAPIView):
     """`POST /v1/batches/{id}/cancel`."""
 
+    @operation("cancelBatch", "Cancel a batch", tag="Files and batches", answers=schemas.BatchObject)
     async def post(self, request: HttpRequest, batch_id: str) -> HttpResponse:
         row = await requests.cancel_batch(self.principal.tenant_id, public_id=batch_id)
         await drive_soon(row["id"])

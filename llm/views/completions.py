@@ -12,7 +12,9 @@ from llm import pipeline
 from llm.answers import Answer, StreamedAnswer
 from llm.call import Call
 from llm.headers import parse_headers
+from llm.views import schemas
 from llm.views.base import AsyncAPIView
+from llm.views.documented import CALL, OF_A_COMPLETION, operation
 from llm.wire import format_for
 from tenants.outcomes import ClientError
 
@@ -49,28 +51,92 @@ class Completions(AsyncAPIView):
         return _render(answer)
 
 
+@operation(
+    "createChatCompletion",
+    "A chat completion, as OpenAI's",
+    tag="Completions",
+    takes=schemas.ChatRequest,
+    answers=schemas.ChatAnswer,
+    example={"model": "auto", "messages": [{"role": "user", "content": "How do I activate my new card?"}]},
+    parameters=CALL,
+    errors=OF_A_COMPLETION,
+    streams=True,
+    is_completion=True,
+)
 class ChatCompletions(Completions):
     """`POST /v1/chat/completions`."""
 
 
+@operation(
+    "createCompletion",
+    "A text completion, as OpenAI's older API",
+    tag="Completions",
+    takes=schemas.CompletionRequest,
+    answers=schemas.CompletionAnswer,
+    example={"model": "gpt-4o-mini", "prompt": "Name three fruits.", "max_tokens": 40},
+    parameters=CALL,
+    errors=OF_A_COMPLETION,
+    streams=True,
+    is_completion=True,
+)
 class LegacyCompletions(Completions):
     """`POST /v1/completions`."""
 
     api = "openai.completions"
 
 
+@operation(
+    "createMessage",
+    "A message, as Anthropic's",
+    tag="Completions",
+    takes=schemas.MessagesRequest,
+    answers=schemas.MessagesAnswer,
+    example={
+        "model": "claude-haiku-4-5",
+        "max_tokens": 200,
+        "messages": [{"role": "user", "content": "How do I activate my new card?"}],
+    },
+    parameters=CALL,
+    errors=OF_A_COMPLETION,
+    streams=True,
+    is_completion=True,
+    is_anthropic=True,
+)
 class Messages(Completions):
     """`POST /v1/messages`."""
 
     api = "anthropic.messages"
 
 
+@operation(
+    "createResponse",
+    "A response, as OpenAI's",
+    tag="Completions",
+    takes=schemas.ResponsesRequest,
+    answers=schemas.ResponsesAnswer,
+    example={"model": "gpt-4o-mini", "input": "How do I activate my new card?"},
+    parameters=CALL,
+    errors=OF_A_COMPLETION,
+    streams=True,
+    is_completion=True,
+)
 class Responses(Completions):
     """`POST /v1/responses`."""
 
     api = "openai.responses"
 
 
+@operation(
+    "createEmbeddings",
+    "Vectors of texts, as OpenAI's",
+    tag="Completions",
+    takes=schemas.EmbeddingsRequest,
+    answers=schemas.EmbeddingsAnswer,
+    example={"model": "text-embedding-3-small", "input": ["first text", "second text"]},
+    parameters=CALL,
+    errors=OF_A_COMPLETION,
+    is_completion=True,
+)
 class Embeddings(Completions):
     """`POST /v1/embeddings`."""
 

@@ -16,7 +16,9 @@ from llm.errors import InvalidRequest
 from llm.routing.facts import AUTO, read_route_facts
 from llm.routing.rules import output_limit
 from llm.token_counts import count_input
+from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
+from llm.views.documented import OF_A_LOOK_UP, operation
 from llm.wire import Body, WireFormat, format_for
 from tenants.rls import tenant_connection
 
@@ -36,6 +38,18 @@ UNKNOWN_OUTPUT_SHARE = 0.25
 class Estimate(AsyncAPIView):
     """Tokens, upper bound and expected cost per model of one call, or of sample calls at a volume."""
 
+    @operation(
+        "estimate",
+        "What calls would cost, for each model; calls no provider",
+        tag="Figures",
+        takes=schemas.EstimateSample,
+        answers=schemas.EstimateAnswer,
+        example={
+            "calls": [{"model": "auto", "messages": [{"role": "user", "content": "Summarise this ticket."}]}],
+            "volume": 100000,
+        },
+        errors=(*OF_A_LOOK_UP, 402, 413),
+    )
     async def post(self, request: HttpRequest) -> HttpResponse:
         calls, volume = _read(self.read_json(request, allow_list=True))
         wires = [_wire_of(body) for body in calls]
@@ -106,6 +120,19 @@ class Estimate(AsyncAPIView):
 class CountTokens(AsyncAPIView):
     """`POST /v1/messages/count_tokens`: our own count, which leans upwards; calls no provider."""
 
+    @operation(
+        "countTokens",
+        "The tokens of a message, counted here",
+        tag="Figures",
+        takes=schemas.CountTokensRequest,
+        answers=schemas.CountTokensAnswer,
+        example={
+            "model": "claude-haiku-4-5",
+            "messages": [{"role": "user", "content": "How do I activate my new card?"}],
+        },
+        errors=(*OF_A_LOOK_UP, 413),
+        is_anthropic=True,
+    )
     async def post(self, request: HttpRequest) -> HttpResponse:
         body = self.read_json(request)
         wire = format_for("anthropic.messages")

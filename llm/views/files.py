@@ -11,7 +11,9 @@ from django.http.multipartparser import MultiPartParserError
 
 from llm.batches import files
 from llm.errors import InvalidRequest, RequestTooLarge
+from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
+from llm.views.documented import OF_EVERY_CALL, operation, query
 from llm.views.pages import page_of
 
 _FORM_BYTES: Final = 64 * 1024  # what a form may be larger than its file
@@ -22,6 +24,15 @@ class Files(AsyncAPIView):
 
     max_body_bytes = files.MAX_FILE_BYTES + _FORM_BYTES
 
+    @operation(
+        "uploadFile",
+        "Upload a file, such as a batch's lines",
+        tag="Files and batches",
+        takes=schemas.FileForm,
+        request_type="multipart/form-data",
+        answers=schemas.FileObject,
+        errors=(*OF_EVERY_CALL, 400, 413),
+    )
     async def post(self, request: HttpRequest) -> HttpResponse:
         filename, purpose, content = await asyncio.to_thread(_read_form, request)
         created = await files.store_file(
@@ -33,6 +44,19 @@ class Files(AsyncAPIView):
         )
         return json_response(created)
 
+    @operation(
+        "listFiles",
+        "The tenant's files",
+        tag="Files and batches",
+        answers=schemas.FileList,
+        parameters=(
+            query("after", "The last object of the page before."),
+            query("limit", "1 to 10000, 10000 by default.", kind=int),
+            query("order", "By creation.", "asc", "desc"),
+            query("purpose", "Only files of this purpose."),
+        ),
+        errors=(*OF_EVERY_CALL, 400),
+    )
     async def get(self, request: HttpRequest) -> HttpResponse:
         page = page_of(request, largest=10_000, default=10_000)
         found, has_more = await files.list_files(
@@ -48,9 +72,11 @@ class Files(AsyncAPIView):
 class File(AsyncAPIView):
     """`GET` and `DELETE /v1/files/{id}`."""
 
+    @operation("getFile", "One file", tag="Files and batches", answers=schemas.FileObject)
     async def get(self, request: HttpRequest, file_id: str) -> HttpResponse:
         return json_response(await files.find_file(self.principal.tenant_id, public_id=file_id))
 
+    @operation("deleteFile", "Delete a file", tag="Files and batches", answers=schemas.FileDeleted)
     async def delete(self, request: HttpRequest, file_id: str) -> HttpResponse:
         await files.delete_file(self.principal.tenant_id, public_id=file_id)
         return json_response({"id": file_id, "object": "file", "deleted": True})
@@ -59,6 +85,12 @@ class File(AsyncAPIView):
 class FileContent(AsyncAPIView):
     """`GET /v1/files/{id}/content`: the bytes as they were uploaded or written."""
 
+    @operation(
+        "readFile",
+        "A file's bytes",
+        tag="Files and batches",
+        content_type="application/octet-stream",
+    )
     async def get(self, request: HttpRequest, file_id: str) -> HttpResponse:
         _, content = await files.read_file(self.principal.tenant_id, public_id=file_id)
         return HttpResponse(content, content_type="application/octet-stream")

@@ -17,8 +17,10 @@ from llm.batches.message_results import read_results
 from llm.batches.offers import offers
 from llm.errors import InvalidRequest
 from llm.headers import parse_headers
+from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
 from llm.views.batches import drive_soon
+from llm.views.documented import OF_A_LOOK_UP, OF_EVERY_CALL, WHOSE, operation, query
 
 ENDPOINT: Final = "/v1/messages"
 
@@ -28,6 +30,28 @@ class MessageBatches(AsyncAPIView):
 
     max_body_bytes = files.MAX_FILE_BYTES
 
+    @operation(
+        "createMessageBatch",
+        "Start a batch of messages, as Anthropic's",
+        tag="Files and batches",
+        takes=schemas.MessageBatchOrder,
+        answers=schemas.MessageBatchObject,
+        example={
+            "requests": [
+                {
+                    "custom_id": "first",
+                    "params": {
+                        "model": "claude-haiku-4-5",
+                        "max_tokens": 200,
+                        "messages": [{"role": "user", "content": "How do I activate my new card?"}],
+                    },
+                }
+            ]
+        },
+        parameters=WHOSE,
+        errors=(*OF_A_LOOK_UP, 413),
+        is_anthropic=True,
+    )
     async def post(self, request: HttpRequest) -> HttpResponse:
         wanted = self.read_json(request).get("requests")
         if not isinstance(wanted, list) or not wanted or not all(isinstance(one, dict) for one in wanted):
@@ -56,6 +80,19 @@ class MessageBatches(AsyncAPIView):
         await drive_soon(row["id"])
         return json_response(batch_object(row, request=request))
 
+    @operation(
+        "listMessageBatches",
+        "The tenant's batches of messages",
+        tag="Files and batches",
+        answers=schemas.MessageBatchList,
+        parameters=(
+            query("after_id", "The last object of the page before."),
+            query("before_id", "The first object of the page after."),
+            query("limit", "1 to 1000, 20 by default.", kind=int),
+        ),
+        errors=(*OF_EVERY_CALL, 400),
+        is_anthropic=True,
+    )
     async def get(self, request: HttpRequest) -> HttpResponse:
         limit = request.GET.get("limit", "20")
         if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
@@ -90,6 +127,13 @@ class MessageBatches(AsyncAPIView):
 class MessageBatch(AsyncAPIView):
     """`GET /v1/messages/batches/{id}`."""
 
+    @operation(
+        "getMessageBatch",
+        "One batch of messages",
+        tag="Files and batches",
+        answers=schemas.MessageBatchObject,
+        is_anthropic=True,
+    )
     async def get(self, request: HttpRequest, batch_id: str) -> HttpResponse:
         row = await requests.find_batch(self.principal.tenant_id, public_id=batch_id, is_messages=True)
         return json_response(batch_object(row, request=request))
@@ -98,6 +142,13 @@ class MessageBatch(AsyncAPIView):
 class CancelMessageBatch(AsyncAPIView):
     """`POST /v1/messages/batches/{id}/cancel`."""
 
+    @operation(
+        "cancelMessageBatch",
+        "Cancel a batch of messages",
+        tag="Files and batches",
+        answers=schemas.MessageBatchObject,
+        is_anthropic=True,
+    )
     async def post(self, request: HttpRequest, batch_id: str) -> HttpResponse:
         row = await requests.cancel_batch(self.principal.tenant_id, public_id=batch_id, is_messages=True)
         await drive_soon(row["id"])
@@ -107,6 +158,13 @@ class CancelMessageBatch(AsyncAPIView):
 class MessageBatchResults(AsyncAPIView):
     """`GET /v1/messages/batches/{id}/results`: a line for each request."""
 
+    @operation(
+        "readMessageBatchResults",
+        "A line of JSON for each request of a batch that has ended",
+        tag="Files and batches",
+        content_type="application/x-jsonl",
+        is_anthropic=True,
+    )
     async def get(self, request: HttpRequest, batch_id: str) -> HttpResponse:
         row = await requests.find_batch(self.principal.tenant_id, public_id=batch_id, is_messages=True)
         if ended_at(row) is None:

@@ -7,12 +7,21 @@ from django.http import HttpRequest, HttpResponse
 
 from llm.catalog import Target
 from llm.errors import ModelNotFound
+from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
+from llm.views.documented import OF_EVERY_CALL, operation
 
 
 class Models(AsyncAPIView):
     """The models this key may ask for, in OpenAI's shape, or Anthropic's for a client that sends its version header."""
 
+    @operation(
+        "listModels",
+        "The models this key may use",
+        tag="Models",
+        answers=schemas.ModelList,
+        errors=OF_EVERY_CALL,
+    )
     async def get(self, request: HttpRequest) -> HttpResponse:
         allowed = [target for target in self.snapshot.catalog if self.principal.may_use(target.model)]
         rows = [_describe(request, target) for target in sorted(allowed, key=lambda target: target.model)]
@@ -25,6 +34,7 @@ class Models(AsyncAPIView):
 class Model(AsyncAPIView):
     """One model, or 404 where the key may not use it."""
 
+    @operation("getModel", "One model", tag="Models", answers=schemas.ModelObject)
     async def get(self, request: HttpRequest, model: str) -> HttpResponse:
         target = self.snapshot.catalog.find(model)
         if not self.principal.may_use(model):
