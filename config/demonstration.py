@@ -22,6 +22,7 @@ from rich.table import Table
 
 QUESTIONS = Path(settings.BASE_DIR) / "demo" / "questions.yaml"
 MAX_TOKENS = 200
+TRIAL_MAX_TOKENS = 30  # small holds: the budget fills past its alert before the first refusal
 BATCH_TIMEOUT_SECONDS = 90
 ALERT_TIMEOUT_SECONDS = 45
 
@@ -166,7 +167,9 @@ class Demonstration:
         question = self.questions["refused"]
         for number in range(50):
             try:
-                self._create(f"{question} ({number})", model="gpt-4o-mini", user="trial")
+                self._create(
+                    f"{question} ({number})", model="gpt-4o-mini", user="trial", max_tokens=TRIAL_MAX_TOKENS
+                )
             except openai.RateLimitError as error:
                 detail = error.body if isinstance(error.body, dict) else {}
                 if detail.get("code") != "budget_exceeded":
@@ -256,9 +259,11 @@ class Demonstration:
                 raise DemonstrationFailed(f"{what}: expected {name} {value}, got {seen[name]} ({purser})")
         return self._row(what, shown or question, purser)
 
-    def _create(self, question: str, *, model: str, user: str) -> dict[str, Any]:
+    def _create(
+        self, question: str, *, model: str, user: str, max_tokens: int = MAX_TOKENS
+    ) -> dict[str, Any]:
         completion = self.openai.chat.completions.create(
-            model=model, max_tokens=MAX_TOKENS, messages=self._messages(question), user=user
+            model=model, max_tokens=max_tokens, messages=self._messages(question), user=user
         )
         return dict((completion.model_extra or {})["purser"])
 
