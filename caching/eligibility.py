@@ -24,6 +24,7 @@ class Traits:
     """What the rules want to know of a request beside its text."""
 
     temperature: float | None = None
+    max_temperature: float = MAX_TEMPERATURE
     n: int = 1
     has_tools: bool = False
     has_images: bool = False
@@ -53,7 +54,7 @@ def judge(text: str, *, traits: Traits = Traits(), extra_patterns: Sequence[str]
         ("images", traits.has_images),
         ("audio", traits.has_audio),
         ("several_answers", traits.n > 1),
-        ("sampled", traits.temperature is not None and traits.temperature > MAX_TEMPERATURE),
+        ("sampled", traits.temperature is not None and traits.temperature > traits.max_temperature),
     ):
         if applies:
             return Verdict(False, reason)

@@ -28,7 +28,11 @@ class Hit:
 
 async def find_exact(call: Call) -> Hit | None:
     """The answer to this very request, if it was given before."""
-    why_not = _why_not(call) or ("" if call.policy.cache.exact else "policy") or exact.why_not(call.body)
+    why_not = (
+        _why_not(call)
+        or ("" if call.policy.cache.exact else "policy")
+        or exact.why_not(call.body, max_temperature=call.policy.cache.max_temperature)
+    )
     if why_not:
         call.receipt.note("exact_cache", "bypass", reason=why_not)
         return None
@@ -55,11 +59,14 @@ async def find_similar(call: Call) -> Hit | None:
         policy=call.policy.cache,
         traits=Traits(
             temperature=facts.temperature,
+            max_temperature=call.policy.cache.max_temperature,
             n=facts.n,
             has_tools=facts.has_tools,
             has_images=facts.has_images,
             has_audio=facts.has_audio,
         ),
+        extra_patterns=call.policy.cache.bypass_patterns,
+        refresh=call.headers.cache == "refresh",
     )
     call.lookup = found
     call.receipt.note("semantic_cache", **found.to_receipt(show_questions=call.policy.log_prompts))
@@ -137,7 +144,12 @@ def _origin(call: Call) -> Origin:
         tenant_id=call.principal.tenant_id,
         circle=circle_of(call.policy.cache.share, user=call.user, key_id=call.principal.key_id),
         endpoint=call.endpoint,
-        route=f"{call.facts.model}/{call.headers.tier}" if call.headers.tier else call.facts.model,
+        route="/".join((call.facts.model, call.headers.tier, _wanted_compression(call))),
         prompt_version=call.headers.prompt_version,
         epoch=epoch_of(call.policy),
     )
+
+
+def _wanted_compression(call: Call) -> str:
+    """The caller's own word on compression: it changes the prompt, so it is part of the key."""
+    return {None: "", True: "compressed", False: "whole"}[call.headers.compress]

@@ -60,6 +60,8 @@ async def estimate(call: Call, attempt: Attempt, *, reason: str) -> Outcome:
 
 def to_remember(call: Call, attempt: Attempt, answer: Body, outcome: Outcome) -> CachedAnswer | None:
     """The answer as the caches keep it; None if it is not complete or must not be kept."""
+    if call.route and call.route.tier_without_pressure:
+        return None  # a smaller model's answer, given under budget pressure: it must not outlive the pressure
     if (
         call.headers.cache == "off"
         or not (call.exact_key or call.lookup)

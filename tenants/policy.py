@@ -4,13 +4,14 @@ Invariant: a `Policy` is frozen and complete. What the tenant's JSON leaves out 
 here, and what it says wrongly is refused with the path of the field: no step of the pipeline checks again.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import field
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic_core
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from tenants.wording import sentence_about
@@ -18,6 +19,17 @@ from tenants.wording import sentence_about
 Tier = Literal["simple", "standard", "complex"]
 SemanticMode = Literal["off", "dry_run", "static", "bounded"]
 Share = Literal["user", "key", "tenant"]
+
+
+def _compiles(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_compiles)]
 Percent = Annotated[int | float, Field(gt=0, le=1000)]
 
 _Parsed = TypeVar("_Parsed")
@@ -56,6 +68,8 @@ class CachePolicy:
     max_error_rate: float = Field(default=0.02, gt=0, lt=1)
     threshold: float = Field(default=0.95, gt=0, le=1)
     share: Share = "tenant"
+    max_temperature: float = Field(default=1.0, ge=0, le=2)  # above it somebody asked for variety
+    bypass_patterns: tuple[Pattern, ...] = ()  # regular expressions of questions that memory must not answer
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -64,7 +78,9 @@ class RoutingPolicy:
 
     enabled: bool = True
     default_tier: Tier = "standard"
-    baseline_model: str = ""  # what `auto` is compared with; empty: the cheapest capable model of the complex tier
+    baseline_model: str = (
+        ""  # what `auto` is compared with; empty: the cheapest capable model of the complex tier
+    )
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
