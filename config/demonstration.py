@@ -7,11 +7,14 @@ report); a step that does not do what its row claims fails the run.
 import io
 import json
 import time
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import anthropic
 import openai
@@ -19,6 +22,9 @@ import yaml
 from django.conf import settings
 from rich.console import Console
 from rich.table import Table
+
+from billing.reports import Measures, month_report
+from tenants.models import Tenant
 
 QUESTIONS = Path(settings.BASE_DIR) / "demo" / "questions.yaml"
 MAX_TOKENS = 200
@@ -226,8 +232,6 @@ class Demonstration:
 
     def alert(self) -> str:
         """The trial user's budget passed its shares: the webhook was called, signed, and an e-mail went out."""
-        import urllib.request
-
         deadline = time.monotonic() + ALERT_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             with urllib.request.urlopen(f"{self.facts['sandbox_control_url']}/hooks") as response:  # noqa: S310 our own sandbox
@@ -316,16 +320,48 @@ class Demonstration:
         return table
 
     def _print_report(self) -> None:
-        from datetime import UTC, datetime
-        from zoneinfo import ZoneInfo
-
-        from billing.reports import month_report
-        from tenants.models import Tenant
-
+        """The month so far, as finance gets it: by user, by model, and the way from list price to what is paid."""
         tenant = Tenant.objects.get(slug="demo")
         month = datetime.now(UTC).astimezone(ZoneInfo(tenant.timezone)).strftime("%Y-%m")
         report = month_report(tenant, month=month)
-        self.console.print(report)
+        table = Table(title=f"{report.tenant_name}: {month}, summed from the ledger")
+        for name in ("", "calls", "from cache", "tokens", "list USD", "paid USD", "saved USD"):
+            table.add_column(name, justify="left" if not name else "right")
+        for section in report.sections:
+            if section.name not in ("user", "model"):
+                continue
+            table.add_row(f"[bold]{section.title}[/bold]")
+            for group in section.groups:
+                table.add_row(f"  {' '.join(group.labels) or '(none)'}", *_measures(group.measures))
+            table.add_section()
+        table.add_row("[bold]all[/bold]", *_measures(report.totals))
+        self.console.print(table)
+        steps = ", ".join(f"{step.name.replace('_', ' ')} {step.amount_usd:f}" for step in report.waterfall)
+        self.console.print(f"From list to paid, USD: {steps}")
+        self.console.print(
+            f"As a file: .venv/bin/python manage.py report --tenant demo --month {month} --format xlsx",
+            style="dim",
+        )
+
+
+def _measures(measures: Measures) -> list[str]:
+    tokens = (
+        measures.input_tokens
+        + measures.cache_read_tokens
+        + measures.cache_write_tokens
+        + measures.output_tokens
+    )
+    money = (
+        measures.list_cost_usd,
+        measures.billed_cost_usd,
+        measures.list_cost_usd - measures.billed_cost_usd,
+    )
+    return [
+        str(measures.calls),
+        str(measures.cache_hits),
+        str(tokens),
+        *(f"{amount:.8f}" for amount in money),
+    ]
 
 
 def _money(amount: Decimal | None) -> str:
