@@ -1,8 +1,8 @@
 """Which budgets apply to a call, and which of their windows it falls into.
 
-Invariant: pure but for `load_budgets`, and no model is imported with it. A window is a day, ISO week or month of the tenant's own time zone, so a
-day of a change of clocks has 23 or 25 hours; it depends on the moment of the request alone, so yesterday's
-figure never reaches into today. Every budget that applies counts.
+Invariant: pure but for `load_budgets`, and no model is imported with it. A window is a day, ISO week or month
+of the tenant's own time zone, so a day of a change of clocks has 23 or 25 hours; it depends on the moment of
+the request alone, so yesterday's figure never reaches into today. Every budget that applies counts.
 """
 
 from collections.abc import Iterable

@@ -137,16 +137,22 @@ async def balances_of(
 
 def read_balances(text: str) -> dict[int, Balance]:
     """The balances by window id, from what `billing_describe_windows` returns."""
-    return {
-        entry[0]: Balance(
-            *entry[1:7],
-            Decimal(entry[7]),
-            Decimal(entry[8]),
-            Decimal(entry[9]),
-            datetime.fromisoformat(entry[10]) if entry[10] else None,
+    balances = {}
+    for entry in orjson.loads(text):
+        window_id, budget_id, scope, subject, unit, period, mode, limit, spent, held, resets_at = entry
+        balances[window_id] = Balance(
+            budget_id,
+            scope,
+            subject,
+            unit,
+            period,
+            mode,
+            Decimal(limit),
+            Decimal(spent),
+            Decimal(held),
+            datetime.fromisoformat(resets_at) if resets_at else None,
         )
-        for entry in orjson.loads(text)
-    }
+    return balances
 
 
 async def window_ids_of(windows: Iterable[WindowKey]) -> dict[tuple[int, str, datetime], int]:

@@ -51,8 +51,8 @@ class InvalidUsage(ValueError):
     """A usage block contradicts itself, or says nothing. It is not billed as it stands."""
 
 
-class UnpricedMeter(LookupError):
-    """The model was used in a way its prices do not cover."""
+class UnpricedMeter(ModelUnpriced):
+    """The model is priced, but not in the way it is or would be used."""
 
 
 def plain(amount: Decimal) -> str:

@@ -1,7 +1,8 @@
 """What a unit of each meter costs, looked up without a database.
 
-Invariant: pure and immutable but for `load_price_book`, and no model is imported with it. A model is priced by its own name, never by a prefix; a meter is priced by a
-row of its own, and where there is none it is an error, never zero.
+Invariant: pure and immutable but for `load_price_book`, and no model is imported with it. A model is priced by
+its own name, never by a prefix; a meter is priced by a row of its own, and where there is none it is an error,
+never zero.
 """
 
 from collections.abc import Iterable, Mapping

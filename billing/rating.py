@@ -7,16 +7,15 @@ and what has no price is UnpricedMeter; neither is ever billed as zero.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import Decimal
 from typing import Any
 
+from billing.exact import EXACT, TWELVE_PLACES
 from billing.prices import Rates, is_token_meter
 from billing.usage import meters_from_usage
 
 __all__ = ["Rated", "RatedLine", "input_tokens", "meters_from_usage", "output_tokens", "rate"]
 
-TWELVE_PLACES = Decimal("1e-12")
-EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 # The order of lines, on receipts and in the ledger; meters that are not named follow by name.
 METER_ORDER = {
     name: position

@@ -4,6 +4,9 @@ from billing.models.alerts import AlertChannel, AlertDelivery, AlertEvent, Alert
 from billing.models.budgets import Budget, BudgetRaise, BudgetWindow
 from billing.models.ledger import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
 from billing.models.prices import PriceProposal, PriceRow
+from billing.models.rate_rules import RateRule
+from billing.models.reratings import Rerating, ReratingRow
+from billing.models.statements import ManualEntry, Statement, StatementFile, StatementLine
 
 __all__ = [
     "AlertChannel",
@@ -15,9 +18,16 @@ __all__ = [
     "Budget",
     "BudgetRaise",
     "BudgetWindow",
+    "ManualEntry",
     "PriceProposal",
     "PriceRow",
+    "RateRule",
+    "Rerating",
+    "ReratingRow",
     "RollupDirty",
+    "Statement",
+    "StatementFile",
+    "StatementLine",
     "UsageDaily",
     "UsageLine",
     "UsageRecord",

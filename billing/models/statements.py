@@ -1,0 +1,143 @@
+"""What a closed month said: its statement, the lines, the files, and what people added to the books by hand.
+
+Invariant: all of it is written once, by `closing.close_period` and the verbs of `corrections.py`, and never
+changes (triggers). A tenant's statements are numbered without a gap, and each carries the digest of the one
+before it.
+"""
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils.timezone import now
+
+from billing.models.fields import AmountField, UnitPriceField
+from billing.models.ledger import BillingPeriod
+from tenants.models import Tenant
+
+
+class Statement(models.Model):
+    """The bill of one closed month. `total` is the printed lines' sum, the line of their rounding included."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="statements")
+    period = models.OneToOneField(BillingPeriod, on_delete=models.PROTECT, related_name="statement")
+    number = models.IntegerField(help_text="counts the tenant's statements from 1, without a gap")
+    code = models.CharField(max_length=40, help_text="as invoices and FOCUS name it")
+    timezone = models.CharField(max_length=63)
+    currency = models.CharField(max_length=3, default="USD")
+    fx_rate = AmountField(default=1, help_text="units of the currency for one USD, frozen")
+    record_count = models.BigIntegerField()
+    exact_usd = AmountField(help_text="the ledger's sum")
+    rounding = AmountField(help_text="what the printed lines lack of the total")
+    total = AmountField()
+    previous_digest = models.CharField(max_length=64, blank=True, default="")
+    day_digests = models.JSONField(help_text="sha256 and count of the month's rows, by UTC day")
+    content_digest = models.CharField(max_length=64, help_text="sha256 over the lines and the files' digests")
+    digest = models.CharField(max_length=64, help_text="sha256 over all of this and the digest before")
+    issued_at = models.DateTimeField()
+    issued_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    forced_reason = models.TextField(
+        blank=True, default="", help_text="why it was closed before its time, or with calls still open"
+    )
+
+    class Meta:
+        ordering = ("tenant", "-number")
+        constraints = (
+            models.UniqueConstraint(fields=("tenant", "number"), name="statement_number_unique"),
+            models.CheckConstraint(condition=Q(number__gte=1), name="statement_number_from_one"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.tenant} {self.code}"
+
+
+class StatementLine(models.Model):
+    """One line: a meter at a price, for a cost centre, a user, a key and a model."""
+
+    class Category(models.TextChoices):
+        USAGE = "usage", "usage"
+        CORRECTION = "correction", "correction"
+        CREDIT = "credit", "credit"
+        ADJUSTMENT = "adjustment", "adjustment"
+        ROUNDING = "rounding", "rounding"
+
+    statement = models.ForeignKey(Statement, on_delete=models.PROTECT, related_name="lines")
+    line_no = models.IntegerField()
+    category = models.CharField(max_length=10, choices=Category)
+    charge_class = models.CharField(max_length=10, blank=True, default="")
+    charge_month = models.CharField(
+        max_length=7, blank=True, default="", help_text="of a correction: the month it belongs to"
+    )
+    cost_center = models.TextField(blank=True, default="")
+    user_id = models.TextField(blank=True, default="")
+    key_id = models.BigIntegerField(null=True)
+    key_name = models.TextField(blank=True, default="")
+    provider = models.TextField(blank=True, default="")
+    model = models.TextField(blank=True, default="")
+    processing = models.TextField(blank=True, default="")
+    meter = models.TextField(blank=True, default="")
+    quantity = models.BigIntegerField(default=0)
+    unit = models.CharField(max_length=20, blank=True, default="")
+    per = models.IntegerField(default=1)
+    unit_price = UnitPriceField(null=True)
+    exact_usd = AmountField()
+    amount = AmountField(help_text="in the statement's currency, rounded half up once")
+    text = models.TextField(blank=True, default="", help_text="of a credit or adjustment: its reason")
+
+    class Meta:
+        ordering = ("statement", "line_no")
+        constraints = (
+            models.UniqueConstraint(fields=("statement", "line_no"), name="statement_line_unique"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.statement_id} {self.line_no}: {self.amount}"
+
+
+class StatementFile(models.Model):
+    """A file as it was handed out when the month was closed, byte for byte."""
+
+    statement = models.ForeignKey(Statement, on_delete=models.PROTECT, related_name="files")
+    format = models.CharField(max_length=20)
+    name = models.CharField(max_length=200)
+    content_type = models.CharField(max_length=100)
+    sha256 = models.CharField(max_length=64)
+    content = models.BinaryField()
+
+    class Meta:
+        ordering = ("statement", "format")
+        constraints = (
+            models.UniqueConstraint(fields=("statement", "format"), name="statement_file_unique"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ManualEntry(models.Model):
+    """Who wrote a credit or an adjustment into the ledger, and why. Its id is the ledger row's."""
+
+    class Kind(models.TextChoices):
+        CREDIT = "credit", "credit"
+        ADJUSTMENT = "adjustment", "adjustment"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="manual_entries")
+    period = models.ForeignKey(BillingPeriod, on_delete=models.PROTECT, related_name="+")
+    kind = models.CharField(max_length=10, choices=Kind)
+    amount_usd = AmountField(help_text="as the ledger has it: a credit is negative")
+    reason = models.TextField()
+    entered_at = models.DateTimeField(default=now, editable=False)
+    entered_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+
+    class Meta:
+        verbose_name_plural = "manual entries"
+        ordering = ("-entered_at",)
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.amount_usd.normalize():f} USD for {self.tenant}"
