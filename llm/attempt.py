@@ -106,9 +106,7 @@ def plan(call: Call, target: Target, number: int) -> Attempt:
         )
     facts, n = read_route_facts(call.body), call.facts.n
     has_output = target.model_kind == "chat"
-    limit = (
-        output_limit(target, facts=facts, policy=call.policy, input_tokens=input_tokens) if has_output else 0
-    )
+    limit = output_limit(target, facts=facts, policy=call.policy, input_tokens=input_tokens)
     return Attempt(
         id=UUID(bytes=uuid_utils.uuid7().bytes),
         number=number,

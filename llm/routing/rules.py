@@ -69,7 +69,9 @@ def route(
 
 def output_limit(target: Target, *, facts: RouteFacts, policy: Policy, input_tokens: int) -> int:
     """The `max_tokens` to send: what was asked for, else the tier's default bounded by the model and its
-    window."""
+    window; 0 for a model that writes nothing."""
+    if target.model_kind != "chat":
+        return 0
     if facts.max_output_tokens is not None:
         return facts.max_output_tokens
     default = policy.default_max_tokens.for_tier(target.tier)
