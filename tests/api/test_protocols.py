@@ -40,7 +40,7 @@ def test_messages_are_streamed(world: World, books: Books) -> None:
         model="claude-haiku-4-5", max_tokens=100, messages=turns(fresh_question()), stream=True
     ) as response:
         events = events_of("\n".join(response.iter_lines()))
-    assert [event["type"] for event in events][0] == "message_start"
+    assert events[0]["type"] == "message_start"
     assert events[-1]["type"] == "message_stop"
     assert events[-1]["purser"]["request_id"] == response.headers["x-request-id"]
     check_row(books, events[-1]["purser"], model="claude-haiku-4-5", endpoint="/v1/messages")
