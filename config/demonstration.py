@@ -57,7 +57,7 @@ class Demonstration:
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self.facts = facts
-        self.console = Console(width=max(150, Console().width))
+        self.console = Console(width=max(142, Console().width))
         self.questions = yaml.safe_load(QUESTIONS.read_text())
         self.openai = openai.OpenAI(
             base_url=f"{facts['base_url']}/v1", api_key=facts["api_key"], max_retries=0
@@ -279,8 +279,8 @@ class Demonstration:
         before, after = tokens["prompt_before_compression"], tokens["prompt_after_compression"]
         shown = f"{tokens['input']} + {tokens['output']}"
         if before and after and before > after:
-            shown += f" (prompt {before} -> {after})"
-        if purser["similarity"] is not None:
+            shown += f"\nprompt {before}\n-> {after}"
+        if purser["cache"] in ("exact", "semantic"):
             why = why or f"similarity {purser['similarity']:.3f}"
         return Row(
             what,
@@ -291,15 +291,15 @@ class Demonstration:
             shown,
             Decimal(purser["cost_usd"]),
             Decimal(purser["list_cost_usd"]),
-            f"{Decimal(remaining['remaining']).normalize():f} {remaining['unit']}" if remaining else "-",
+            f"{Decimal(remaining['remaining']).normalize():f}\n{remaining['unit']}" if remaining else "-",
         )
 
     def _table(self) -> Table:
         table = Table(title="What each call cost, and what it would have cost", show_lines=True)
-        for name in ("", "asked", "cache", "model", "why", "tokens in + out"):
-            table.add_column(name, overflow="fold", max_width=34)
+        for name, width in (("asked", 38), ("cache", 8), ("model", 16), ("why", 24), ("tokens", 12)):
+            table.add_column(name, overflow="fold", min_width=width, max_width=width)
         for name in ("cost USD", "list USD", "saved USD", "budget left"):
-            table.add_column(name, justify="right", overflow="fold")
+            table.add_column(name, justify="right", no_wrap=True)
         for row in self.rows:
             saved = (
                 None
@@ -308,8 +308,7 @@ class Demonstration:
             )
             money = [_money(row.cost_usd), _money(row.list_cost_usd), _money(saved)]
             table.add_row(
-                f"[bold]{row.what}[/bold]",
-                _short(row.asked),
+                f"[bold]{row.what}[/bold]\n{_short(row.asked)}",
                 row.cache,
                 row.model,
                 row.why,
@@ -328,7 +327,7 @@ class Demonstration:
         for name in ("", "calls", "from cache", "tokens", "list USD", "paid USD", "saved USD"):
             table.add_column(name, justify="left" if not name else "right")
         for section in report.sections:
-            if section.name not in ("user", "model"):
+            if section.name not in ("users", "models"):
                 continue
             table.add_row(f"[bold]{section.title}[/bold]")
             for group in section.groups:
