@@ -1,7 +1,7 @@
 """The way of a group to PostgreSQL, and what to do when it is blocked.
 
-Invariant: a statement that may have been committed is only repeated by callers for whom a repetition is
-harmless, and they are told that it is one.
+Invariant: a statement whose answer was lost may have been committed: what goes this way does no harm when it
+is repeated.
 """
 
 import asyncio
@@ -43,14 +43,14 @@ async def call(query: str, parameters: tuple[Any, ...]) -> Any:
     raise AssertionError("unreachable")
 
 
-async def twice(work: Callable[[bool], Awaitable[T]]) -> T:
-    """Do the work, and once more if the connection broke: `work(is_retry)`. Raises LedgerUnavailable."""
+async def twice(work: Callable[[], Awaitable[T]]) -> T:
+    """Do the work, and once more if the connection broke. Raises LedgerUnavailable."""
     try:
-        return await work(False)
+        return await work()
     except UNREACHABLE as first:
         log.warning("ledger_connection_lost", error=type(first).__name__)
     try:
-        return await work(True)
+        return await work()
     except UNREACHABLE as error:
         raise LedgerUnavailable from error
 

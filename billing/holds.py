@@ -33,7 +33,7 @@ ENSURE_WINDOWS = (
 )
 ADMIT = (
     "SELECT outcomes, windows::text FROM"
-    " billing_admit(%s::jsonb, %s::bigint[], %s::int[], %s::int[], %s::numeric[], %s::boolean)"
+    " billing_admit(%s::jsonb, %s::bigint[], %s::int[], %s::int[], %s::numeric[])"
 )
 MARK_SENT = "SELECT billing_mark_sent(%s::uuid[], %s::timestamptz)"
 BALANCES = "SELECT billing_balances(%s::bigint, %s::bigint[], %s::text[], %s::timestamptz[])::text"
@@ -80,9 +80,7 @@ async def admit(attempt: NewAttempt) -> list[Balance]:
 async def mark_sent(attempt_ids: Iterable[UUID], *, ttl_seconds: float) -> int:
     """Say that held attempts go out now, and by when they will have ended; how many did."""
     expires_at = datetime.now(UTC) + timedelta(seconds=ttl_seconds)
-    row = await connection.twice(
-        lambda is_retry: connection.call(MARK_SENT, (_array(attempt_ids), expires_at))
-    )
+    row = await connection.twice(lambda: connection.call(MARK_SENT, (_array(attempt_ids), expires_at)))
     return int(row[0])
 
 
@@ -111,7 +109,7 @@ async def balances_of(
         [window.subject for window in windows],
         [window.starts_at for window in windows],
     )
-    row = await connection.twice(lambda is_retry: connection.call(BALANCES, parameters))
+    row = await connection.twice(lambda: connection.call(BALANCES, parameters))
     found = {entry[0]: entry[1:] for entry in orjson.loads(row[0])}
     balances = []
     for window in windows:
@@ -184,14 +182,14 @@ def _array(items: Iterable[object]) -> str:
 
 async def _admit_group(attempts: list[NewAttempt]) -> list[list[Balance] | Exception]:
     try:
-        return await connection.twice(lambda is_retry: _admit_together(attempts, is_retry=is_retry))
+        return await connection.twice(lambda: _admit_together(attempts))
     except LedgerUnavailable:
         # The commit's answer may be what was lost: nothing of this goes out, so nothing of it may stay held.
         resources.background(_undo(attempts))
         raise
     except NoDataFound:
         _window_ids.clear()
-        return await connection.twice(lambda is_retry: _admit_together(attempts, is_retry=True))
+        return await connection.twice(lambda: _admit_together(attempts))
     except Exception as error:
         if len(attempts) == 1:
             return [error]
@@ -199,7 +197,7 @@ async def _admit_group(attempts: list[NewAttempt]) -> list[list[Balance] | Excep
         return [reply for attempt in attempts for reply in await _admit_group([attempt])]
 
 
-async def _admit_together(attempts: list[NewAttempt], *, is_retry: bool) -> list[list[Balance] | Exception]:
+async def _admit_together(attempts: list[NewAttempt]) -> list[list[Balance] | Exception]:
     ids = await window_ids_of(window for attempt in attempts for window in attempt.windows)
     ordered = sorted(set(ids.values()))
     position = {window_id: index for index, window_id in enumerate(ordered, 1)}
@@ -248,7 +246,6 @@ async def _admit_together(attempts: list[NewAttempt], *, is_retry: bool) -> list
             _array(hold_attempts),
             _array(hold_windows),
             _array(hold_amounts),
-            is_retry,
         ),
     )
     balances = read_balances(windows)

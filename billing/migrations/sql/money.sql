@@ -109,11 +109,11 @@ END $$;
 -- ---------------------------------------------------------------- admission
 -- Admits a group, in order, each as a whole: an attempt enters all its windows or none. p_windows is every window of the
 -- group once, ascending; attempt p_hold_attempts[i] (counted from 1) wants p_hold_amounts[i] of p_windows[p_hold_windows[i]],
--- the attempts ascending. p_is_retry: some may be in already, from a try whose answer was lost.
+-- the attempts ascending. Some may be in already, from a try whose answer was lost.
 -- outcomes: 0 admitted, -1 in already, k > 0 refused by p_windows[k], the one of those too small that is the fullest.
 CREATE FUNCTION billing_admit(
     p_attempts jsonb, p_windows bigint[], p_hold_attempts int[], p_hold_windows int[], p_hold_amounts numeric[],
-    p_is_retry boolean, OUT outcomes int[], OUT windows jsonb
+    OUT outcomes int[], OUT windows jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
@@ -131,11 +131,6 @@ DECLARE
     worst numeric;
 BEGIN
     outcomes := array_fill(0, ARRAY[size]);
-    IF p_is_retry THEN
-        SELECT array_agg(CASE WHEN a.id IS NULL THEN 0 ELSE -1 END ORDER BY n.position) INTO outcomes
-        FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position)
-        LEFT JOIN billing_attempt a ON a.id = (n.attempt ->> 'id')::uuid;
-    END IF;
     IF hold_count > 0 THEN
         PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (p_windows) ORDER BY id FOR UPDATE;
         -- a statement of its own: it sees what those committed for whom we waited
@@ -146,11 +141,13 @@ BEGIN
         END IF;
         -- the usual case: everybody fits, and one sum shows it
         SELECT array_agg(w.wanted ORDER BY w.hold_window) INTO wanted FROM (
-            SELECT h.hold_window, sum(h.amount) FILTER (WHERE outcomes[h.attempt] = 0) AS wanted
-            FROM unnest(p_hold_attempts, p_hold_windows, p_hold_amounts) AS h (attempt, hold_window, amount)
-            GROUP BY h.hold_window) w;
+            SELECT h.hold_window, sum(h.amount) AS wanted
+            FROM unnest(p_hold_windows, p_hold_amounts) AS h (hold_window, amount) GROUP BY h.hold_window) w;
         IF EXISTS (SELECT FROM unnest(limits, used, hards, wanted) AS w (most, used, is_hard, wanted)
                    WHERE w.is_hard AND w.used + w.wanted > w.most) THEN
+            SELECT array_agg(CASE WHEN a.id IS NULL THEN 0 ELSE -1 END ORDER BY n.position) INTO outcomes
+            FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position)
+            LEFT JOIN billing_attempt a ON a.id = (n.attempt ->> 'id')::uuid;
             FOR i IN 1..size LOOP
                 first_hold := hold;
                 worst := NULL;
