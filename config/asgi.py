@@ -1,4 +1,4 @@
-"""The ASGI application: `/v1` through the lean door, everything else through stock Django, in one process."""
+"""The ASGI application: `/v1` and the probes through lean doors, the site through stock Django, in one process."""
 
 import logging
 import os
@@ -10,12 +10,14 @@ from django.core.asgi import get_asgi_application
 
 site = get_asgi_application()
 
-import llm.urls  # noqa: E402, F401 the views, and the services they register for the lifespan
+import llm.urls  # noqa: E402 the views, and the services they register for the lifespan
 import llm.warmup  # noqa: E402, F401
 from config.gateway import GatewayHandler  # noqa: E402 the apps must be ready first
 from config.resources import resources  # noqa: E402
 
-gateway = GatewayHandler()
+gateway = GatewayHandler("llm.urls")
+probes = GatewayHandler("config.health")  # whoever asks may use any name for this host
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -24,6 +26,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await lifespan(receive, send)
     elif scope["path"].startswith("/v1/"):
         await gateway(scope, receive, send)
+    elif scope["path"] in PROBES:
+        await probes(scope, receive, send)
     else:
         await site(scope, receive, send)
 

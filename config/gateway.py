@@ -18,9 +18,11 @@ class Answered(Exception):
 
 
 class GatewayHandler(ASGIHandler):
-    """An ASGI application for async views that never touch the ORM."""
+    """An ASGI application for async views that never touch the ORM: those of one URL configuration."""
 
-    urlconf = "llm.urls"
+    def __init__(self, urlconf: str) -> None:
+        self.urlconf = urlconf
+        super().__init__()
 
     def load_middleware(self, is_async: bool = True) -> None:
         none: list[Any] = []

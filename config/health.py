@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import path
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -101,3 +102,6 @@ async def _redis() -> None:
 async def _embedder() -> None:
     if not await asyncio.to_thread((settings.MODEL_DIR / "minilm-l6-v2" / "int8.onnx").exists):
         raise NotReady("not built: run `make install`")
+
+
+urlpatterns = [path("healthz", healthz), path("readyz", readyz), path("metrics", metrics)]

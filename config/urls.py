@@ -3,16 +3,14 @@
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import path
+from django.urls import include, path
 
-from config import health, reference
+from config import reference
 
 urlpatterns = [
     path("", lambda request: redirect("admin:index")),
     path("admin/", admin.site.urls),
-    path("healthz", health.healthz),
-    path("readyz", health.readyz),
-    path("metrics", health.metrics),
+    path("", include("config.health")),
     path("openapi.json", reference.openapi),
     path("docs", reference.docs),
 ]

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -36,6 +37,12 @@ def test_it_works(stack: Stack) -> None:
     status, body = get(f"{stack.base_url}/readyz")
     assert (status, body["status"]) == (200, "ok")
     assert body["dependencies"] == dict.fromkeys(("postgresql", "migrations", "embedder", "redis"), "ok")
+
+
+def test_a_probe_may_use_any_name_for_the_host(stack: Stack) -> None:
+    request = urllib.request.Request(f"{stack.base_url}/healthz", headers={"host": "10.1.2.3"})
+    with LOCAL.open(request, timeout=10) as response:
+        assert response.status == 200
 
 
 def test_without_redis_it_is_degraded_and_ready(stack: Stack) -> None:

@@ -3,13 +3,13 @@
 Migrations, list prices, and on request the site's static files, a configuration file and the operator.
 """
 
-import os
 import time
 from typing import Any
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 
+from config import environment
 from config.demo_facts import ADMIN_USERNAME
 
 
@@ -30,7 +30,7 @@ class Command(BaseCommand):
         self._step("import_prices")
         if options["demo"]:
             self._step("apply", options["demo"])
-        if options["demo"] or os.environ.get("PURSER_ADMIN_PASSWORD"):
+        if options["demo"] or environment.text("PURSER_ADMIN_PASSWORD"):
             self._step("ensure_admin", ADMIN_USERNAME)
 
     def _step(self, command: str, *arguments: str, **options: Any) -> None:
