@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from billing.exact import EXACT, TWELVE_PLACES
 from billing.outcomes import ModelUnpriced, UnpricedMeter
 from billing.prices import Price, PriceBook, Rates, rates_of
 from billing.provider_reports import anthropic_amount_usd, openai_amount_usd
 from billing.rate_plans import RateRule, RuleKind, cost_of, unit_price_of
-from billing.rating import EXACT, TWELVE_PLACES, Rated, rate
+from billing.rating import Rated, rate
 from billing.savings import GATEWAY_CACHE, uncached
 from billing.statement_money import print_amounts
 
