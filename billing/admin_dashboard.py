@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 
 from billing.admin_budgets import used_percent, with_usage
 from billing.admin_figures import amount_of, bar, count, percent, usd, utc_today
@@ -34,6 +35,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     by_day = {row["day"]: row for row in _sums(days.values("day"))}
     month = days.filter(day__gte=today.replace(day=1))
     return context | {
+        "title": "Dashboard",
         "cards": _cards(by_day, today),
         "spend_chart": _spend_chart(by_day, today),
         "calls_chart": _calls_chart(by_day, today),
@@ -197,7 +199,7 @@ def _alerts(tenants: QuerySet[Any]) -> dict[str, Any]:
     rows = [
         [
             f"{event.fired_at:%d %b %H:%M}",
-            _link("billing_alertevent", event.pk, event.message),
+            _link("billing_alertevent", event.pk, Truncator(event.message).chars(80)),
             "acknowledged" if event.acknowledged_at else "open",
         ]
         for event in events[:ROWS_SHOWN]

@@ -15,16 +15,14 @@ CENT = Decimal("0.01")
 
 
 def usd(amount: Decimal | None) -> str:
-    """Return "$1,234.50", or for less than a dollar four significant digits: "$0.0001234"."""
+    """Return "$1,234.50", or for less than a dollar four significant digits: "$0.5000", "$0.0001234"."""
     if amount is None:
         return "–"
     sign, size = ("-" if amount < 0 else ""), abs(amount)
     if size == 0 or size >= 1:
         return f"{sign}${size.quantize(CENT, ROUND_HALF_EVEN):,}"
-    digits = 3 - size.adjusted()
-    text = f"{size.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_EVEN):f}".rstrip("0")
-    whole, _, fraction = text.partition(".")
-    return f"{sign}${whole}.{fraction.ljust(2, '0')}"
+    places = Decimal(1).scaleb(size.adjusted() - 3)
+    return f"{sign}${size.quantize(places, ROUND_HALF_EVEN):f}"
 
 
 def amount_of(unit: str, amount: Decimal | None) -> str:

@@ -134,13 +134,15 @@ class UsageRecordAdmin(ReadOnlyAdmin):
 
     @display(
         description="Source",
-        label={"provider": "success", "gateway_cache": "info", "estimated": "warning", "manual": "danger"},
+        label={"provider": "success", "gateway cache": "info", "estimated": "warning", "manual": "danger"},
     )
     def shown_source(self, record: UsageRecord) -> str:
-        return record.usage_source
+        return record.get_usage_source_display()
 
     @display(description="Tokens in / out")
     def tokens(self, record: UsageRecord) -> str:
+        if record.usage_source == UsageRecord.Source.GATEWAY_CACHE:
+            return f"saved {record.saved_input_tokens:,} / {record.saved_output_tokens:,}"
         tokens_in = record.input_tokens + record.cache_read_tokens + record.cache_write_tokens
         return f"{tokens_in:,} / {record.output_tokens:,}"
 

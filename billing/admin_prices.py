@@ -11,6 +11,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.safestring import SafeString
 from django.utils.timezone import now
 from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
@@ -22,7 +23,8 @@ from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSplitDateTimeWidget
 
-from billing.models import PriceRow
+from billing.admin_figures import json_block
+from billing.models import PriceProposal, PriceRow
 from billing.price_changes import set_price
 from tenants.admin_access import OperatorAdmin, finish, owned
 
@@ -161,3 +163,50 @@ class PriceRowAdmin(OperatorAdmin):
         return finish(
             request, reverse("admin:billing_pricerow_change", args=(changed.pk,)), f"Set: {changed}."
         )
+
+
+@admin.register(PriceProposal)
+class PriceProposalAdmin(OperatorAdmin):
+    """What an import of prices would change, waiting for a person."""
+
+    list_display = ("created_at", "source", "shown_status", "decided_by", "decided_at")
+    list_filter = (("status", ChoicesCheckboxFilter),)
+    list_select_related = ("decided_by",)
+    search_fields = ("source", "digest")
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    ("source", "status"),
+                    ("created_at", "digest"),
+                    ("decided_by", "decided_at"),
+                    "changes",
+                )
+            },
+        ),
+    )
+    readonly_fields = ("changes",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    @display(
+        description="Status",
+        label={"proposed": "warning", "approved": "info", "applied": "success", "rejected": "danger"},
+    )
+    def shown_status(self, proposal: PriceProposal) -> str:
+        return proposal.status
+
+    @display(description="Changes")
+    def changes(self, proposal: PriceProposal) -> SafeString:
+        return json_block(proposal.diff)

@@ -119,10 +119,14 @@ DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "purser@localhost")
 
 # ---------------------------------------------------------------- language, time, static files
 LANGUAGE_CODE = "en"
+FORMAT_MODULE_PATH = ["config.formats"]
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.text("STATIC_ROOT", str(PURSER_HOME / "static")))
+
+# ---------------------------------------------------------------- admin
+SIMPLE_HISTORY_REVERT_DISABLED = True  # going back is a change of its own, through the verb that made it
 
 # ---------------------------------------------------------------- API
 DATA_UPLOAD_MAX_MEMORY_SIZE = (

@@ -101,7 +101,9 @@ UNFOLD: dict[str, Any] = {
                 page("Budget windows", "date_range", "billing", "budgetwindow"),
                 page("Ledger", "receipt_long", "billing", "usagerecord"),
                 page("Days", "calendar_month", "billing", "usagedaily"),
-                page("Billing periods", "event_available", "billing", "billingperiod"),
+                page("Days to sum", "update", "billing", "rollupdirty"),
+                page("Billing periods", "event_available", "billing", "billingperiod")
+                | {"active": lambda request: request.path.endswith("/billingperiod/")},
                 page("Prices", "sell", "billing", "pricerow"),
                 page("Price proposals", "price_change", "billing", "priceproposal"),
             ),
@@ -116,12 +118,16 @@ UNFOLD: dict[str, Any] = {
                 page("Attempts", "output", "billing", "attempt"),
                 page("Feedback", "thumbs_up_down", "llm", "feedback"),
                 page("Batches", "stacks", "llm", "batch"),
+                page("Batch jobs", "conveyor_belt", "llm", "batchjob"),
+                page("Batch lines", "format_list_numbered", "llm", "batchitem"),
                 page("Files", "description", "llm", "storedfile"),
             ),
             group(
                 "Cache",
                 page("Entries", "cached", "caching", "cacheentry"),
-                page("Statistics", "query_stats", "caching", "cachestat"),
+                page("Scopes", "tune", "caching", "cachescope"),
+                page("Evidence", "fact_check", "caching", "cachelabel"),
+                page("Counts", "query_stats", "caching", "cachestat"),
             ),
             group(
                 "Alerts",
