@@ -1,0 +1,89 @@
+"""The image and the compose file, read as a person would: no engine is needed for that."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / "docker-compose.yml").read_text()))
+
+
+@pytest.fixture
+def deploy(tmp_path: Path) -> Path:
+    """A copy of deploy/ with freshly made secrets."""
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns("secrets"))
+    subprocess.run(["sh", "make-secrets"], cwd=tmp_path / "deploy", check=True, capture_output=True)
+    return tmp_path / "deploy"
+
+
+def test_it_works(compose: dict[str, Any]) -> None:
+    assert set(compose["services"]) == {"prepare", "web", "worker", "beat", "postgres", "redis"}
+
+
+def test_every_service_tells_its_health(compose: dict[str, Any]) -> None:
+    has_its_own = {
+        name for name, service in compose["services"].items() if service.get("healthcheck", {}).get("test")
+    }
+    assert has_its_own == {"worker", "beat", "postgres", "redis"}  # web has the image's, and prepare ends
+    assert "HEALTHCHECK" in (ROOT / "Dockerfile").read_text()
+
+
+def test_our_services_start_when_the_database_is_prepared(compose: dict[str, Any]) -> None:
+    for name in ("web", "worker", "beat"):
+        conditions = {
+            other: wait["condition"] for other, wait in compose["services"][name]["depends_on"].items()
+        }
+        assert conditions == {
+            "postgres": "service_healthy",
+            "redis": "service_healthy",
+            "prepare": "service_completed_successfully",
+        }
+
+
+def test_secrets_come_from_files_that_make_secrets_makes(compose: dict[str, Any], deploy: Path) -> None:
+    for name, secret in compose["secrets"].items():
+        assert secret == {"file": f"./deploy/secrets/{name}"}
+        assert (deploy / "secrets" / name).stat().st_size > 0
+    used = {name for service in compose["services"].values() for name in service.get("secrets", [])}
+    assert used == set(compose["secrets"])
+    for service in compose["services"].values():
+        for name, value in service.get("environment", {}).items():
+            is_secret = re.search("PASSWORD|SECRET|DATABASE_URL|REDIS_URL", name)
+            assert not is_secret or (name.endswith("_FILE") and value.startswith("/run/secrets/")), name
+
+
+def test_secrets_are_made_once_and_agree(deploy: Path) -> None:
+    secrets = deploy / "secrets"
+    before = {file.name: file.read_text() for file in secrets.iterdir()}
+    subprocess.run(["sh", "make-secrets"], cwd=deploy, check=True, capture_output=True)
+    assert {file.name: file.read_text() for file in secrets.iterdir()} == before
+    assert f":{before['postgres_password']}@postgres:" in before["database_url"]
+    redis_password = before["redis_conf"].splitlines()[0].removeprefix("requirepass ")
+    assert before["redis_url"] == f"redis://:{redis_password}@redis:6379/0"
+    assert secrets.stat().st_mode & 0o077 == 0
+
+
+def test_the_image_runs_as_an_ordinary_user() -> None:
+    stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
+    assert len(stages) == 2
+    assert re.findall(r"^USER (\S+)$", stages[-1], flags=re.MULTILINE) == ["purser"]
+    assert "--require-hashes" in stages[0]
+
+
+def test_the_compose_command_accepts_the_file() -> None:
+    """Where the docker client has compose; elsewhere the reading above must do."""
+    docker = shutil.which("docker")
+    if (
+        docker
+        and subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0
+    ):
+        subprocess.run([docker, "compose", "config", "--quiet"], cwd=ROOT, check=True)
