@@ -111,7 +111,9 @@ class Supervisor:
         ready_file = self.home / "worker.ready"
         ready_file.unlink(missing_ok=True)
         worker = self._start_program(
-            "worker", "-m", "celery", "-A", "config", "worker", "--concurrency", "2", "--loglevel", "INFO"
+            "worker",
+            *("-m", "celery", "-A", "config", "worker", "--concurrency", "2", "--loglevel", "INFO"),
+            *("--without-gossip", "--without-mingle"),  # there is no other worker to wait for
         )
         schedule = str(self.home / "beat-schedule")
         beat = self._start_program(

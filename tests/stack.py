@@ -120,6 +120,7 @@ class Stack:
             worker = self.start(
                 "worker",
                 *("-m", "celery", "-A", "config", "worker", "--concurrency", "1", "--loglevel", "INFO"),
+                *("--without-gossip", "--without-mingle"),
             )
             schedule = self.home / "beat-schedule"
             beat = self.start(
