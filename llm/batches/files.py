@@ -14,9 +14,8 @@ from llm.errors import InvalidRequest, NotFound
 from tenants.rls import tenant_connection
 
 MAX_FILE_BYTES: Final = 100 * 1024 * 1024
-MESSAGES_PURPOSE: Final = (
-    "message_batch"  # the lines of a batch that came without a file: not a file of its client
-)
+# the lines of a batch that came without a file: no file of its client
+MESSAGES_PURPOSE: Final = "message_batch"
 PURPOSES: Final = ("batch", "assistants", "fine-tune", "vision", "user_data", "evals")
 
 _COLUMNS: Final = "public_id, purpose, filename, bytes, created_at"
@@ -27,8 +26,8 @@ VALUES (%(public_id)s, %(tenant)s, %(key)s, %(purpose)s, %(filename)s, %(bytes)s
 RETURNING {_COLUMNS}
 """
 FIND: Final = f"""
-SELECT {_COLUMNS} FROM llm_storedfile WHERE tenant_id = %(tenant)s AND public_id = %(public_id)s AND
-deleted_at IS NULL
+SELECT {_COLUMNS} FROM llm_storedfile
+WHERE tenant_id = %(tenant)s AND public_id = %(public_id)s AND deleted_at IS NULL
 """
 CONTENT: Final = """
 SELECT filename, content FROM llm_storedfile
@@ -36,9 +35,11 @@ WHERE tenant_id = %(tenant)s AND public_id = %(public_id)s AND deleted_at IS NUL
 """
 LIST: Final = f"""
 SELECT {_COLUMNS} FROM llm_storedfile
-WHERE tenant_id = %(tenant)s AND deleted_at IS NULL AND purpose <> 'message_batch' AND (%(purpose)s = '' OR
-purpose = %(purpose)s) AND (%(after)s = '' OR id {{beyond}} (SELECT id FROM llm_storedfile WHERE tenant_id =
-%(tenant)s AND public_id = %(after)s)) ORDER BY id {{order}} LIMIT %(limit)s
+WHERE tenant_id = %(tenant)s AND deleted_at IS NULL AND purpose <> '{MESSAGES_PURPOSE}'
+  AND (%(purpose)s = '' OR purpose = %(purpose)s)
+  AND (%(after)s = '' OR id {{beyond}} (
+      SELECT id FROM llm_storedfile WHERE tenant_id = %(tenant)s AND public_id = %(after)s))
+ORDER BY id {{order}} LIMIT %(limit)s
 """
 # what a batch still has to read stays until it has read it; the nightly pruning erases it then
 DELETE: Final = """
@@ -56,9 +57,7 @@ def new_file_id() -> str:
 async def store_file(
     tenant_id: int, *, key_id: int, purpose: str, filename: str, content: bytes
 ) -> dict[str, Any]:
-    """Keep an uploaded file and return its object, or raise InvalidRequest for a purpose we do not know."""
-    if purpose not in (*PURPOSES, MESSAGES_PURPOSE):
-        raise InvalidRequest(f"'purpose' must be one of {', '.join(PURPOSES)}.", param="purpose")
+    """Keep a file and return its object, or raise InvalidRequest for a batch's file without a line."""
     if purpose == "batch" and not content.strip():
         raise InvalidRequest("The file is empty.", param="file")
     async with tenant_connection(tenant_id) as connection:

@@ -148,9 +148,8 @@ def _look(job: BatchJob, *, api: BatchApi, batch: Batch) -> None:
         )
 
 
-def _settle(job: BatchJob, results: Iterable[LineResult]) -> None:
-    """Bill the answered lines and give back the holds of the failed ones; lines settled before are left
-    alone."""
+def _settle(job: BatchJob, results: Iterable[LineResult]) -> bool:
+    """End the lines that are not ended yet; whether the ledger has confirmed all of them."""
     by_name = {result.name: result for result in results}
     items = list(job.items.filter(request_id__in=list(by_name), settled_at=None))
     return money.settle(job, [(item, by_name[str(item.request_id)]) for item in items])

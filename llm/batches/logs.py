@@ -6,6 +6,7 @@ Invariant: written when a line is settled, once; it holds no prompt and no answe
 from collections.abc import Sequence
 from decimal import Decimal
 
+from llm.batches.lines import wire_of
 from llm.models import Batch, BatchItem, RequestLog
 
 
@@ -25,7 +26,7 @@ def _row(batch: Batch, item: BatchItem) -> RequestLog:
         tenant_id=item.tenant_id,
         at=item.settled_at,
         key_id=batch.key_id,
-        user=batch.user,
+        user=_user(batch, item),
         feature=batch.feature,
         endpoint=batch.endpoint,
         model_asked=item.model,
@@ -52,7 +53,7 @@ def _receipt(batch: Batch, item: BatchItem) -> dict[str, object]:
         "line": item.line,
         "endpoint": batch.endpoint,
         "model_asked": item.model,
-        "user": batch.user,
+        "user": _user(batch, item),
         "feature": batch.feature,
         "tags": batch.tags,
         "status": item.status,
@@ -70,6 +71,10 @@ def _receipt(batch: Batch, item: BatchItem) -> dict[str, object]:
             "saved_usd": _usd(item.list_cost_usd - item.cost_usd),
         },
     }
+
+
+def _user(batch: Batch, item: BatchItem) -> str:
+    return batch.user or wire_of(batch.endpoint).facts(item.body).user[:200]
 
 
 def _usd(amount: Decimal) -> str:

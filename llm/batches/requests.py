@@ -42,15 +42,17 @@ _JOINS: Final = """
 """
 FIND: Final = f"""
 SELECT {_COLUMNS} FROM llm_batch AS batch {_JOINS}
-WHERE batch.tenant_id = %(tenant)s AND batch.public_id = %(public_id)s AND (batch.endpoint = '/v1/messages') =
-%(messages)s
+WHERE batch.tenant_id = %(tenant)s AND batch.public_id = %(public_id)s
+  AND (batch.endpoint = '/v1/messages') = %(messages)s
 """
 LIST: Final = f"""
 SELECT {_COLUMNS} FROM (
     SELECT * FROM llm_batch
-    WHERE tenant_id = %(tenant)s AND (endpoint = '/v1/messages') = %(messages)s AND (%(after)s = '' OR id
-    {{beyond}} (SELECT id FROM llm_batch WHERE tenant_id = %(tenant)s AND public_id = %(after)s)) ORDER BY id
-    {{order}} LIMIT %(limit)s ) AS batch {_JOINS} ORDER BY batch.id {{order}}
+    WHERE tenant_id = %(tenant)s AND (endpoint = '/v1/messages') = %(messages)s
+      AND (%(after)s = '' OR id {{beyond}} (
+          SELECT id FROM llm_batch WHERE tenant_id = %(tenant)s AND public_id = %(after)s))
+    ORDER BY id {{order}} LIMIT %(limit)s
+) AS batch {_JOINS} ORDER BY batch.id {{order}}
 """
 INPUT_FILE: Final = """
 SELECT id, purpose FROM llm_storedfile

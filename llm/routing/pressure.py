@@ -27,7 +27,7 @@ def press(
         return Pressed(tier)
     lowered, why = tier, ""
     for rule in sorted(rules, key=lambda rule: rule.at_percent):
-        if used_percent < rule.at_percent or (is_named and not getattr(rule, "applies_to_named", False)):
+        if used_percent < rule.at_percent or (is_named and not rule.applies_to_named):
             continue
         ceiling = rule.only or _below(rule.demote or "", tier=lowered)
         if ceiling and TIERS.index(ceiling) < TIERS.index(lowered):

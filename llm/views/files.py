@@ -35,6 +35,8 @@ class Files(AsyncAPIView):
     )
     async def post(self, request: HttpRequest) -> HttpResponse:
         filename, purpose, content = await asyncio.to_thread(_read_form, request)
+        if purpose not in files.PURPOSES:
+            raise InvalidRequest(f"'purpose' must be one of {', '.join(files.PURPOSES)}.", param="purpose")
         created = await files.store_file(
             self.principal.tenant_id,
             key_id=self.principal.key_id,

@@ -287,3 +287,10 @@ def test_a_decision_takes_little_time():
     for _ in range(50):
         decide(ask, offer=offer)
     print(f"{(time.process_time() - began) / 50 * 1000:.2f} ms a decision")  # shown with -s; never asserted
+
+
+def test_pressure_reaches_a_named_model_only_where_the_rule_says_so():
+    rules = [{"at_percent": 90, "demote": "complex", "applies_to_named": True}]
+    decision = decide(LOOK_UP, model="large", used_percent=92.0, policy={"pressure": rules})
+    assert (decision.model, decision.tier) == ("mini", "standard")
+    assert decision.tier_without_pressure == "complex"
