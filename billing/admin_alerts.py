@@ -19,7 +19,7 @@ from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminPasswordWidget
 
-from billing.admin_figures import usd
+from billing.admin_figures import plain, usd
 from billing.alert_webhook import AddressNotAllowed, check_url
 from billing.alerts import acknowledge, retry
 from billing.models import AlertChannel, AlertDelivery, AlertEvent, AlertRule
@@ -64,6 +64,12 @@ class AlertEventAdmin(ReadOnlyAdmin):
     list_select_related = ("tenant", "acknowledged_by")
     search_fields = ("message", "subject_key")
     inlines = (DeliveryInline,)
+    fieldsets = (
+        (None, {"fields": ("message", ("tenant", "state"), ("shown_value", "shown_threshold"))}),
+        ("What", {"fields": (("metric", "subject_key"), ("rule", "budget"), ("window_key", "fired_at"))}),
+        ("Who took care", {"fields": (("acknowledged_by", "acknowledged_at"),)}),
+    )
+    readonly_fields = ("state", "shown_value", "shown_threshold")
     actions = ("acknowledge_selected",)
     actions_detail = ("acknowledge",)
 
@@ -120,9 +126,9 @@ def _figure(metric: str, amount: Any) -> str:
         case "request_cost" | "day_spend":
             return usd(amount)
         case "budget_percent":
-            return f"{amount.normalize():f} %"
+            return f"{plain(amount)} %"
         case _:
-            return f"{amount.normalize():f}"
+            return plain(amount)
 
 
 @admin.register(AlertDelivery)
@@ -225,6 +231,11 @@ class AlertChannelAdmin(TenantScopedAdmin):
 
 class AlertRuleForm(forms.ModelForm[AlertRule]):
     """A rule tells only channels of its own tenant."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial["threshold"] = plain(self.instance.threshold)
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean() or {}

@@ -22,11 +22,10 @@ from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
-    UnfoldAdminSplitDateTimeWidget,
     UnfoldAdminTextInputWidget,
 )
 
-from billing.admin_figures import amount_of, bar
+from billing.admin_figures import MomentField, amount_of, bar, plain
 from billing.models import Budget, BudgetRaise, BudgetWindow
 from billing.raises import end_raise, raise_budget
 from tenants.admin_access import ReadOnlyAdmin, RecordedAdmin, finish, owned
@@ -46,7 +45,7 @@ class RaiseForm(BaseDialogForm):
         widget=UnfoldAdminDecimalFieldWidget(),
         help_text="In the budget's unit, on top of its limit.",
     )
-    ends_at = forms.SplitDateTimeField(label="Until (UTC)", widget=UnfoldAdminSplitDateTimeWidget())
+    ends_at = MomentField(label="Until (UTC)")
     reason = forms.CharField(max_length=500, widget=UnfoldAdminTextInputWidget())
 
     def clean_ends_at(self) -> Any:
@@ -58,6 +57,11 @@ class RaiseForm(BaseDialogForm):
 
 class BudgetForm(forms.ModelForm[Budget]):
     """A budget whose alert thresholds are shares in percent."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial["limit_amount"] = plain(self.instance.limit_amount)
 
     def clean_alert_at(self) -> list[int | float]:
         shares = self.cleaned_data["alert_at"] or []
@@ -137,7 +141,7 @@ class BudgetAdmin(RecordedAdmin):
     actions_detail = ("raise_until",)
     fieldsets = (
         (None, {"fields": (("tenant", "is_active"), ("scope", "value"))}),
-        ("Limit", {"fields": (("limit_amount", "unit", "period"), ("mode", "alert_at"))}),
+        ("Limit", {"fields": (("limit_amount", "unit"), ("period", "mode"), "alert_at")}),
         ("Now", {"fields": ("usage", "windows", "created_at")}),
     )
     add_fieldsets = fieldsets[:2]
@@ -231,7 +235,7 @@ class BudgetAdmin(RecordedAdmin):
         budget = owned(self, request, object_id)
         raised = raise_budget(budget, acting_user=request.user, **_answers(form))
         url = reverse("admin:billing_budget_change", args=(budget.pk,))
-        return finish(request, url, f"Raised: {raised} UTC.")
+        return finish(request, url, f"Raised: {raised}.")
 
 
 def used_percent(budget: Any) -> Decimal:

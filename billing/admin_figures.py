@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
+from django import forms
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 CENT = Decimal("0.01")
 
@@ -32,6 +34,11 @@ def amount_of(unit: str, amount: Decimal | None) -> str:
     return usd(amount) if unit == "usd" else f"{amount.normalize():,f}"
 
 
+def plain(amount: Decimal) -> str:
+    """Return an amount without the zeros that its column adds: "5", "0.02"."""
+    return f"{amount.normalize():f}"
+
+
 def count(number: int | None) -> str:
     """Return "1,234,567"."""
     return "–" if number is None else f"{number:,}"
@@ -47,6 +54,16 @@ def exact_usd(amount: Decimal | None) -> SafeString | str:
     return (
         "–" if amount is None else format_html('<span title="{} USD">{}</span>', f"{amount:f}", usd(amount))
     )
+
+
+class MomentField(forms.DateTimeField):
+    """A moment in UTC, picked with the browser's own calendar."""
+
+    def __init__(self, **options: Any) -> None:
+        widget = UnfoldAdminTextInputWidget(attrs={"type": "datetime-local"})
+        super().__init__(
+            **{"widget": widget, "input_formats": ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"], **options}
+        )
 
 
 def bar(used_percent: Decimal) -> SafeString:

@@ -11,6 +11,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 from unfold.contrib.filters.admin import (
@@ -21,9 +22,9 @@ from unfold.contrib.filters.admin import (
 )
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
-from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSplitDateTimeWidget
+from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
-from billing.admin_figures import json_block
+from billing.admin_figures import CENT, MomentField, json_block
 from billing.models import PriceProposal, PriceRow
 from billing.price_changes import set_price
 from tenants.admin_access import OperatorAdmin, finish, owned
@@ -40,12 +41,7 @@ class SetPriceForm(BaseDialogForm):
         widget=UnfoldAdminDecimalFieldWidget(),
         help_text="For as many units as the old price.",
     )
-    valid_from = forms.SplitDateTimeField(
-        required=False,
-        label="From (UTC)",
-        widget=UnfoldAdminSplitDateTimeWidget(),
-        help_text="Empty: from now on.",
-    )
+    valid_from = MomentField(required=False, label="From (UTC)", help_text="Empty: from now on.")
 
 
 class LiveFilter(admin.SimpleListFilter):
@@ -78,9 +74,16 @@ class PriceRowAdmin(OperatorAdmin):
     """Prices by meter and rate condition; live ones first."""
 
     list_display = (
-        "model", "provider", "meter", "price", "processing", "service_tier", "threshold", "book", "tenant",
-        "valid_from", "valid_to", "state",
-    )  # fmt: skip
+        "model",
+        "provider",
+        "meter",
+        "price",
+        "condition",
+        "whose",
+        "valid_from",
+        "valid_to",
+        "state",
+    )
     list_filter = (
         LiveFilter,
         ("book", ChoicesCheckboxFilter),
@@ -117,14 +120,23 @@ class PriceRowAdmin(OperatorAdmin):
         obj.source, obj.approved_by = "admin", request.user
         super().save_model(request, obj, form, change)
 
-    @display(description="Price", ordering="unit_price")
+    @display(description="USD", ordering="unit_price")
     def price(self, row: PriceRow) -> str:
         per = {1_000_000: "million", 1_000: "thousand", 1: "one"}.get(row.per, f"{row.per:,}")
-        return f"${row.unit_price.normalize():f} / {per}"
+        price = row.unit_price.normalize()
+        shown = price if price % CENT else row.unit_price.quantize(CENT)
+        return format_html('<span style="white-space:nowrap">{} / {}</span>', f"{shown:f}", per)
 
-    @display(description="From input")
-    def threshold(self, row: PriceRow) -> str:
-        return f"{row.above_input_tokens:,}" if row.above_input_tokens else "–"
+    @display(description="Condition", ordering="processing")
+    def condition(self, row: PriceRow) -> str:
+        usual = {"standard", "global"}
+        parts = [row.processing, *(part for part in (row.service_tier, row.region) if part not in usual)]
+        parts += [f"above {row.above_input_tokens:,} input tokens"] if row.above_input_tokens else []
+        return ", ".join(parts)
+
+    @display(description="Book", ordering="book")
+    def whose(self, row: PriceRow) -> str:
+        return f"contract of {row.tenant}" if row.tenant else row.book
 
     @display(
         description="State", label={"live": "success", "past": "", "future": "info", "superseded": "danger"}

@@ -11,14 +11,13 @@ from django.core.exceptions import ValidationError
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils.timezone import now
-from simple_history.admin import SimpleHistoryAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from billing.models import PriceRow
 from llm.models import LanguageModel, Provider
-from tenants.admin_access import OperatorAdmin
+from tenants.admin_access import HistoryPages, OperatorAdmin
 
 
 class ProviderForm(forms.ModelForm[Provider]):
@@ -58,8 +57,8 @@ def _positive_numbers(value: Any, names: tuple[str, ...], field: str) -> dict[st
     return value
 
 
-class RecordedOperatorAdmin(SimpleHistoryAdmin, OperatorAdmin):
-    """Pages of the product's own configuration, with the history of who changed what and when."""
+class RecordedOperatorAdmin(HistoryPages, OperatorAdmin):
+    """Pages of the product's own configuration, with their history."""
 
 
 @admin.register(Provider)

@@ -22,9 +22,14 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckb
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm, BaseDialogForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from tenants.admin_access import (
+    IndentedJSON,
     RecordedAdmin,
     TenantScopedAdmin,
     finish,
@@ -34,6 +39,7 @@ from tenants.admin_access import (
 from tenants.keys_admin import KeyRevoked, end_grace, issue_key, revoke_key, rotate_key
 from tenants.models import ApiKey, EndUser, Membership, Tenant
 from tenants.tenancy import TenantClosed, resume_tenant, suspend_tenant
+from tenants.validation import validate_policy
 
 COPY_IT_NOW = "Copy it now: it is stored as a hash only and cannot be shown again."
 
@@ -74,9 +80,25 @@ class MembershipInline(TabularInline):
     tab = True
 
 
+class TenantForm(forms.ModelForm[Tenant]):
+    """A tenant whose policy is written over several lines."""
+
+    policy = forms.JSONField(
+        required=False,
+        encoder=IndentedJSON,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 12, "class": "font-mono"}),
+        validators=[validate_policy],
+        help_text="Only what differs from the defaults.",
+    )
+
+    def clean_policy(self) -> dict[str, Any]:
+        return self.cleaned_data["policy"] or {}
+
+
 class TenantAdmin(RecordedAdmin):
     """Tenants: their policy and limits, and whether they are served."""
 
+    form = TenantForm
     tenant_path = "pk"
     list_display = ("slug", "name", "shown_status", "timezone", "live_keys", "created_at")
     list_filter = (("status", ChoicesCheckboxFilter),)
@@ -206,7 +228,7 @@ class ApiKeyAdmin(RecordedAdmin):
     fieldsets = (
         (None, {"fields": (("tenant", "name"), ("public_id", "state"))}),
         ("What it may do", {"fields": ("models", "ip_allow_list", "rate_limits")}),
-        ("Life", {"fields": (("expires_at", "revoked_at"), ("previous_expires_at", "created_at"))}),
+        ("Life", {"fields": ("expires_at", ("revoked_at", "previous_expires_at", "created_at"))}),
     )
     add_fieldsets = (
         (None, {"fields": (("tenant", "name"),)}),

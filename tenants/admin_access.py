@@ -5,16 +5,18 @@ and nothing without such a membership. Owners may change configuration, finance 
 belongs to no tenant is open to Django's own permissions alone.
 """
 
+import json
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import ForeignKey, Model, QuerySet
+from django.db.models import ForeignKey, JSONField, Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from simple_history.admin import SimpleHistoryAdmin
 from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from tenants.models import Membership, Tenant
 
@@ -31,6 +33,17 @@ def tenants_of(request: HttpRequest, *, roles: frozenset[str] = READING_ROLES) -
     return Tenant.objects.filter(pk__in=_tenant_ids(request, roles))
 
 
+class IndentedJSON(json.JSONEncoder):
+    """JSON as a person writes it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "indent": 2})
+
+
+# Most JSON columns hold a short list or a few names.
+SHORT_JSON = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}}
+
+
 class TenantScopedAdmin(ModelAdmin):
     """Pages of a table whose rows belong to a tenant; `tenant_path` is the look-up that leads there."""
 
@@ -40,6 +53,7 @@ class TenantScopedAdmin(ModelAdmin):
     list_filter_submit = True
     list_fullwidth = True
     show_full_result_count = False
+    formfield_overrides = SHORT_JSON
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows = super().get_queryset(request)
@@ -55,6 +69,12 @@ class TenantScopedAdmin(ModelAdmin):
         if isinstance(related, TenantScopedAdmin):
             kwargs.setdefault("queryset", related.get_queryset(request))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        related = self.admin_site._registry.get(db_field.related_model)
+        if isinstance(related, TenantScopedAdmin):
+            kwargs.setdefault("queryset", related.get_queryset(request))
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
@@ -94,16 +114,24 @@ class OperatorAdmin(ModelAdmin):
     list_filter_submit = True
     list_fullwidth = True
     show_full_result_count = False
+    formfield_overrides = SHORT_JSON
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whether this person may run actions on the rows."""
         return self.has_change_permission(request)
 
 
-class RecordedAdmin(SimpleHistoryAdmin, TenantScopedAdmin):
-    """Pages of a tenant's configuration, with the history of who changed what and when."""
+class HistoryPages(SimpleHistoryAdmin):
+    """The history of who changed what and when: to read. Going back would undo a revocation without saying so."""
 
-    history_list_display = ("history_change_reason",)
+    def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if request.method != "GET":
+            raise PermissionDenied
+        return super().history_form_view(request, *args, **kwargs)
+
+
+class RecordedAdmin(HistoryPages, TenantScopedAdmin):
+    """Pages of a tenant's configuration, with their history."""
 
 
 class ReadOnlyAdmin(TenantScopedAdmin):
