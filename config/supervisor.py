@@ -75,9 +75,10 @@ class Supervisor:
                     facts = self._start()
                     self._tell(f"ready after {time.monotonic() - started:.1f} s")
                     code = self._demonstrate(facts)
+                    self._show(facts)
                     if self.once:
                         return code
-                    self._serve(facts)
+                    self._serve()
                 finally:
                     self._stop()
         except Interrupted:
@@ -201,7 +202,8 @@ class Supervisor:
             self._tell(f"the demonstration FAILED; the logs are in {self.home / 'logs'}")
         return process.returncode
 
-    def _serve(self, facts: DemoFacts) -> None:
+    def _show(self, facts: DemoFacts) -> None:
+        """Where everything is and how to log in."""
         shown = json.loads(facts.as_json())
         print(
             f"\n  API    {shown['base_url']}/v1   key {shown['api_key']}"
@@ -210,6 +212,8 @@ class Supervisor:
             f"\n  Logs   {self.home / 'logs'}\n",
             flush=True,
         )
+
+    def _serve(self) -> None:
         self._tell("serving; Ctrl-C stops everything")
         while True:
             self._look_after_all()
