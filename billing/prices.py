@@ -5,8 +5,8 @@ its own name, never by a prefix; a meter is priced by a row of its own, and wher
 never zero.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -14,7 +14,9 @@ from typing import Any, Final
 from django.apps import apps
 from django.db.models import Count, Max, Q
 
+from billing.exact import EXACT, NINE_PLACES
 from billing.outcomes import ModelUnpriced, UnpricedMeter
+from billing.rate_plans import RateRule, RuleKind, unit_price_of
 
 STANDARD, ONLINE, GLOBAL = "standard", "online", "global"
 LIST, COST, CONTRACT = "list", "cost", "contract"
@@ -82,9 +84,10 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class PriceBook:
-    """All prices that concern one tenant: the lists, our costs, and its contract."""
+    """All prices that concern one tenant: the lists, our costs, its contract, and the rules of its rate plan."""
 
     rows: Mapping[tuple[str, str], tuple[Price, ...]]
+    rules: tuple[RateRule, ...] = ()  # by priority
     # (context) -> rates and until when no row begins or ends; filled as asked, never wrong, so not part of the value
     _seen: dict[tuple[str, str, str, str, str], tuple[datetime, datetime, Rates]] = field(
         default_factory=dict, compare=False, repr=False
@@ -113,8 +116,10 @@ class PriceBook:
             processing=processing,
             service_tier=service_tier,
             region=region,
+            rules=[rule for rule in self.rules if rule.holds(at)],
         )
-        edges = [edge for row in rows for edge in (row.valid_from, row.valid_to) if edge is not None]
+        spans: tuple[Price | RateRule, ...] = (*rows, *self.rules)
+        edges = [edge for span in spans for edge in (span.valid_from, span.valid_to) if edge is not None]
         since = max((edge for edge in edges if edge <= at), default=at)
         until = min((edge for edge in edges if edge > at), default=FOR_EVER)
         self._seen[key] = (since, until, rates)
@@ -129,8 +134,13 @@ def rates_of(
     processing: str = ONLINE,
     service_tier: str = STANDARD,
     region: str = GLOBAL,
+    rules: Sequence[RateRule] = (),
 ) -> Rates:
-    """The rates that live rows of one model make in a context; raises ModelUnpriced if none is of it."""
+    """The rates that live rows of one model make in a context; raises ModelUnpriced if none is of it.
+
+    A row of the tenant's contract prices its meter. Where there is none, the first of `rules` that names the
+    meter turns the list price into the tenant's; without one the tenant pays the list price.
+    """
     wanted = [row for row in rows if _fits(row, processing, service_tier, region)]
     if not any(row.processing == processing and row.book != COST for row in wanted):
         how = "" if processing == ONLINE else f" for {processing} processing"
@@ -149,8 +159,9 @@ def rates_of(
         if meter == SURCHARGE:
             multiplier = (contract or listed).unit_price
             continue
+        billed = contract or _by_rules(listed, rules, provider=provider, model=model, processing=processing)
         cost = best.get((meter, above, COST), listed)
-        meters.setdefault(meter, []).append(MeterPrice(above, listed, contract or listed, cost))
+        meters.setdefault(meter, []).append(MeterPrice(above, listed, billed, cost))
     return Rates(
         provider, model, {name: tuple(tiers) for name, tiers in meters.items()}, multiplier, processing
     )
@@ -170,7 +181,9 @@ def load_price_book(tenant_id: int) -> PriceBook:
         _lists[version] = rows
     rows = _lists[version]
     own = _read(price_rows.filter(tenant_id=tenant_id, superseded_at=None))
-    return PriceBook(rows | {key: rows.get(key, ()) + prices for key, prices in own.items()} if own else rows)
+    if own:
+        rows = rows | {key: rows.get(key, ()) + prices for key, prices in own.items()}
+    return PriceBook(rows, _read_rules(tenant_id))
 
 
 def _read(rows: Any) -> dict[tuple[str, str], tuple[Price, ...]]:
@@ -182,6 +195,34 @@ def _read(rows: Any) -> dict[tuple[str, str], tuple[Price, ...]]:
     for provider, model, *price in rows.order_by().values_list(*fields):
         found.setdefault((provider, model), []).append(Price(*price))
     return {key: tuple(prices) for key, prices in found.items()}
+
+
+def _read_rules(tenant_id: int) -> tuple[RateRule, ...]:
+    """All rules of a tenant, those that have ended too: what was rated under them can be rated again."""
+    rules = apps.get_model("billing", "RateRule").objects.filter(tenant_id=tenant_id)
+    fields = ("kind", "value", "meter", "provider", "model", "processing", "valid_from", "valid_to")
+    return tuple(
+        RateRule(RuleKind(kind), value or Decimal(0), *rest)
+        for kind, value, *rest in rules.order_by("priority", "valid_from").values_list(*fields)
+    )
+
+
+def _by_rules(
+    listed: Price, rules: Sequence[RateRule], *, provider: str, model: str, processing: str
+) -> Price:
+    """The tenant's price, to the nine places a ledger line keeps, so that a line can be checked by its own price."""
+    exact = unit_price_of(
+        listed.unit_price,
+        rules,
+        meter=listed.meter,
+        provider=provider,
+        model=model,
+        processing=processing,
+    )
+    unit_price = EXACT.quantize(exact, NINE_PLACES)
+    return (
+        listed if unit_price == listed.unit_price else replace(listed, unit_price=unit_price, book=CONTRACT)
+    )
 
 
 def _fits(row: Price, processing: str, service_tier: str, region: str) -> bool:

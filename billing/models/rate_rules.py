@@ -31,7 +31,10 @@ class RateRule(models.Model):
     )
     provider = models.CharField(max_length=64, blank=True, default="", help_text="empty: every one")
     model = models.CharField(
-        max_length=128, blank=True, default="", help_text="a name or a pattern such as gpt-4*; empty: every one"
+        max_length=128,
+        blank=True,
+        default="",
+        help_text="a name or a pattern such as gpt-4*; empty: every one",
     )
     meter = models.CharField(max_length=64, blank=True, default="", help_text="empty: every one")
     processing = models.CharField(max_length=10, blank=True, default="", help_text="empty: every one")
@@ -56,7 +59,9 @@ class RateRule(models.Model):
                 | (~Q(kind="pass_through") & Q(value__isnull=False)),
                 name="rate_rule_value_where_needed",
             ),
-            models.CheckConstraint(condition=Q(value__isnull=True) | Q(value__gte=0), name="rate_rule_not_negative"),
+            models.CheckConstraint(
+                condition=Q(value__isnull=True) | Q(value__gte=0), name="rate_rule_not_negative"
+            ),
             # More than all of it would be a price below zero.
             models.CheckConstraint(
                 condition=~Q(kind="discount_pct") | Q(value__lte=100), name="rate_rule_discount_at_most_all"

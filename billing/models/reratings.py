@@ -31,7 +31,9 @@ class Rerating(models.Model):
     status = models.CharField(max_length=8, choices=Status, default=Status.PROPOSED)
     digest = models.CharField(max_length=64, help_text="sha256 over the differences")
     record_count = models.IntegerField()
-    skipped_count = models.IntegerField(default=0, help_text="rows that the books cannot rate: lumps, no price")
+    skipped_count = models.IntegerField(
+        default=0, help_text="rows that the books cannot rate: lumps, no price"
+    )
     list_delta = AmountField()
     provider_delta = AmountField()
     contracted_delta = AmountField()
@@ -49,7 +51,9 @@ class Rerating(models.Model):
         ordering = ("-proposed_at",)
 
     def __str__(self) -> str:
-        return f"{self.reason}: {self.record_count} rows, {self.billed_delta.normalize():f} USD ({self.status})"
+        return (
+            f"{self.reason}: {self.record_count} rows, {self.billed_delta.normalize():f} USD ({self.status})"
+        )
 
 
 class ReratingRow(models.Model):
@@ -65,7 +69,9 @@ class ReratingRow(models.Model):
     provider_delta = AmountField()
     contracted_delta = AmountField()
     billed_delta = AmountField()
-    lines = models.JSONField(help_text="the lines of the correction: the old taken back, the new put in their place")
+    lines = models.JSONField(
+        help_text="the lines of the correction: the old taken back, the new put in their place"
+    )
     saving = models.JSONField(default=dict)
     correction_id = models.UUIDField(help_text="the ledger row that books the difference, once approved")
 

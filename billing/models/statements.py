@@ -109,9 +109,7 @@ class StatementFile(models.Model):
 
     class Meta:
         ordering = ("statement", "format")
-        constraints = (
-            models.UniqueConstraint(fields=("statement", "format"), name="statement_file_unique"),
-        )
+        constraints = (models.UniqueConstraint(fields=("statement", "format"), name="statement_file_unique"),)
 
     def __str__(self) -> str:
         return self.name
