@@ -10,6 +10,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -21,12 +22,15 @@ from unfold.contrib.filters.admin import (
     RangeDateTimeFilter,
 )
 from unfold.decorators import action, display
+from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
-from billing.admin_figures import CENT, MomentField, json_block
+from billing.admin_figures import CENT, MomentField, json_block, plain
 from billing.models import PriceProposal, PriceRow
-from billing.price_changes import set_price
+from billing.price_changes import rival_of, set_price
+from billing.price_import import approve_proposal, changes_of, reject_proposal
+from billing.price_list import ListPrice
 from tenants.admin_access import OperatorAdmin, finish, owned
 
 
@@ -69,10 +73,21 @@ class LiveFilter(admin.SimpleListFilter):
             yield {"selected": chosen == value, "query_string": query, "display": title}
 
 
+class PriceRowForm(forms.ModelForm[PriceRow]):
+    """A price that does not contradict one that counts at the same time."""
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean() or {}
+        if not self.errors and (rival := rival_of(PriceRow(**cleaned))):
+            raise ValidationError(f"{rival} counts in that time; set its price instead.")
+        return cleaned
+
+
 @admin.register(PriceRow)
 class PriceRowAdmin(OperatorAdmin):
     """Prices by meter and rate condition; live ones first."""
 
+    form = PriceRowForm
     list_display = (
         "model",
         "provider",
@@ -181,24 +196,19 @@ class PriceRowAdmin(OperatorAdmin):
 class PriceProposalAdmin(OperatorAdmin):
     """What an import of prices would change, waiting for a person."""
 
-    list_display = ("created_at", "source", "shown_status", "decided_by", "decided_at")
+    list_display = ("created_at", "source", "shown_status", "summary", "decided_by", "decided_at")
     list_filter = (("status", ChoicesCheckboxFilter),)
     list_select_related = ("decided_by",)
     search_fields = ("source", "digest")
     fieldsets = (
         (
             None,
-            {
-                "fields": (
-                    ("source", "status"),
-                    ("created_at", "digest"),
-                    ("decided_by", "decided_at"),
-                    "changes",
-                )
-            },
+            {"fields": (("source", "shown_status"), ("created_at", "digest"), ("decided_by", "decided_at"))},
         ),
+        ("Changes", {"fields": ("changes",)}),
     )
-    readonly_fields = ("changes",)
+    readonly_fields = ("shown_status", "changes")
+    actions_detail = ("approve", "reject")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -210,7 +220,7 @@ class PriceProposalAdmin(OperatorAdmin):
         return False
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_superuser)
+        return bool(request.user.has_perm("billing.change_priceproposal"))
 
     @display(
         description="Status",
@@ -219,6 +229,68 @@ class PriceProposalAdmin(OperatorAdmin):
     def shown_status(self, proposal: PriceProposal) -> str:
         return proposal.status
 
+    @display(description="Says")
+    def summary(self, proposal: PriceProposal) -> str:
+        if "changes" in proposal.diff:
+            return f"{len(proposal.diff['changes'])} rates would change"
+        return f"{len(proposal.diff.get('models', ()))} new models"
+
     @display(description="Changes")
-    def changes(self, proposal: PriceProposal) -> SafeString:
-        return json_block(proposal.diff)
+    def changes(self, proposal: PriceProposal) -> SafeString | str:
+        changes = changes_of(proposal)
+        if not changes:
+            return json_block(proposal.diff)
+        rows = [
+            [
+                f"{change.price.provider}/{change.price.model}",
+                change.price.meter,
+                change.price.processing,
+                _rate(change.old),
+                _rate(change.new),
+            ]
+            for change in changes
+        ]
+        headers = ["Model", "Meter", "Processing", "Now, USD", "Then, USD"]
+        return render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
+
+    @action(
+        permissions=["operate"],
+        description="Approve",
+        icon="check_circle",
+        dialog={
+            "title": "Have these rates count from now on?",
+            "description": "What was billed before stays as it is.",
+            "form_class": BaseDialogForm,
+            "form_submit_text": "Approve",
+        },
+    )
+    def approve(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
+        return self._decide(request, object_id, approve_proposal, "The rates count from now on.")
+
+    @action(
+        permissions=["operate"],
+        description="Reject",
+        icon="cancel",
+        variant=ActionVariant.DANGER,
+        dialog={
+            "title": "Keep our rates?",
+            "description": "The same changes are not proposed again.",
+            "form_class": BaseDialogForm,
+            "form_submit_text": "Reject",
+        },
+    )
+    def reject(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
+        return self._decide(request, object_id, reject_proposal, "Our rates stay.")
+
+    def _decide(self, request: HttpRequest, object_id: int, verb: Any, message: str) -> HttpResponse:
+        proposal = owned(self, request, object_id)
+        url = reverse("admin:billing_priceproposal_change", args=(proposal.pk,))
+        try:
+            verb(proposal, acting_user=request.user)
+        except ValidationError as error:
+            return finish(request, url, " ".join(error.messages), level=messages.ERROR)
+        return finish(request, url, message)
+
+
+def _rate(price: ListPrice | None) -> str:
+    return "none" if price is None else f"{plain(price.unit_price)} per {price.per:,}"

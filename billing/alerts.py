@@ -95,7 +95,7 @@ def queue_deliveries(*, at: datetime) -> int:
     """Insert a delivery for each channel of each new event, and return how many. A second run adds none."""
     with connection.cursor() as cursor:
         cursor.execute(QUEUE, {"at": at, "fresh_since": at - FRESH})
-        return cursor.rowcount
+        return int(cursor.rowcount)
 
 
 def claim_due(*, at: datetime) -> list[AlertDelivery]:
@@ -211,7 +211,7 @@ def _record(outcome: Outcome, *, at: datetime) -> None:
 def _pause(attempts: int) -> timedelta:
     """Exponential, with jitter, so that many deliveries to one dead receiver do not come back together."""
     pause = min(FIRST_RETRY * 2 ** (attempts - 1), LONGEST_RETRY)
-    return pause * random.uniform(0.5, 1.0)
+    return timedelta(seconds=pause.total_seconds() * random.uniform(0.5, 1.0))
 
 
 def _plain(amount: Decimal) -> str:

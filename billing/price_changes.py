@@ -7,9 +7,10 @@ the new one from then on, so that every past day still rates as it did.
 from datetime import datetime
 from decimal import Decimal
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 from django.utils.timezone import now
 
 from billing.models import PriceRow
@@ -21,7 +22,7 @@ def set_price(
     *,
     unit_price: Decimal,
     valid_from: datetime | None = None,
-    acting_user: AbstractBaseUser | None = None,
+    acting_user: User | None = None,
 ) -> PriceRow:
     """Have a meter cost `unit_price` per `row.per` from `valid_from` (now) on, and return the new row.
 
@@ -44,6 +45,18 @@ def set_price(
         source_digest="",
         approved_by=acting_user,
     )
+
+
+def rival_of(row: PriceRow) -> PriceRow | None:
+    """Return the live row that prices the same meter in the same context at some moment of `row`'s time."""
+    identity = ("book", "tenant_id", "provider", "model", "meter", "service_tier", "processing", "region")
+    same = PriceRow.objects.filter(
+        **{name: getattr(row, name) for name in identity},
+        above_input_tokens=row.above_input_tokens,
+        superseded_at=None,
+    ).exclude(pk=row.pk)
+    same = same.filter(Q(valid_to=None) | Q(valid_to__gt=row.valid_from))
+    return (same if row.valid_to is None else same.filter(valid_from__lt=row.valid_to)).first()
 
 
 def _copy(row: PriceRow, **changes: object) -> PriceRow:

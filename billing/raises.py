@@ -7,7 +7,7 @@ and admission counts a raise from the moment it is committed until its end.
 from datetime import datetime
 from decimal import Decimal
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.utils.timezone import now
 
@@ -20,7 +20,7 @@ def raise_budget(
     extra_amount: Decimal,
     ends_at: datetime,
     reason: str,
-    acting_user: AbstractBaseUser | None = None,
+    acting_user: User | None = None,
 ) -> BudgetRaise:
     """Add to the budget's limit from now until `ends_at`; raises ValidationError for an end that has passed."""
     starts_at = now()

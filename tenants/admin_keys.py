@@ -1,0 +1,218 @@
+"""Pages of API keys.
+
+Invariant: a key changes through the verbs of `keys_admin`; its secret is shown in the answer that made it and
+nowhere else, its hash never.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.timezone import now
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.forms import BaseDialogForm
+from unfold.widgets import (
+    UnfoldAdminIntegerFieldWidget,
+)
+
+from tenants.admin_access import (
+    RecordedAdmin,
+    finish,
+    owned,
+    show_secret_once,
+)
+from tenants.admin_tenants import ReasonForm
+from tenants.keys_admin import KeyRevoked, end_grace, issue_key, revoke_key, rotate_key
+from tenants.models import ApiKey
+
+COPY_IT_NOW = "Copy it now: it is stored as a hash only and cannot be shown again."
+
+
+class RotateForm(BaseDialogForm):
+    """Asks how long the former secret stays good."""
+
+    grace_hours = forms.IntegerField(
+        min_value=0,
+        max_value=24 * 90,
+        initial=24,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="For so long both secrets are good.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["grace_hours"].label = "Grace, hours"
+
+
+class ApiKeyForm(forms.ModelForm[ApiKey]):
+    """A key's name is unique among the live keys of its tenant, which the form alone cannot see."""
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean() or {}
+        tenant, name = cleaned.get("tenant") or self.instance.tenant_id, cleaned.get("name")
+        if tenant and name and self.instance.revoked_at is None:
+            namesakes = ApiKey.objects.filter(tenant=tenant, name=name, revoked_at=None).exclude(
+                pk=self.instance.pk
+            )
+            if namesakes.exists():
+                raise ValidationError({"name": f"A live key of this tenant is already called {name!r}."})
+        return cleaned
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(RecordedAdmin):
+    """Keys: issued with the secret shown once, rotated, revoked. Hashes are never shown."""
+
+    form = ApiKeyForm
+    list_display = ("name", "public_id", "tenant", "state", "model_globs", "expires_at", "created_at")
+    list_filter = (("tenant", AutocompleteSelectFilter), ("revoked_at", admin.EmptyFieldListFilter))
+    list_select_related = ("tenant",)
+    search_fields = ("name", "public_id")
+    autocomplete_fields = ("tenant",)
+    readonly_fields = ("public_id", "state", "revoked_at", "previous_expires_at", "created_at")
+    actions = ("revoke_selected",)
+    actions_detail = ("rotate", "end_former_secret", "revoke")
+    fieldsets = (
+        (None, {"fields": (("tenant", "name"), ("public_id", "state"))}),
+        ("What it may do", {"fields": ("models", "ip_allow_list", "rate_limits")}),
+        ("Life", {"fields": ("expires_at", ("revoked_at", "previous_expires_at", "created_at"))}),
+    )
+    add_fieldsets = (
+        (None, {"fields": (("tenant", "name"),)}),
+        ("What it may do", {"fields": ("models", "ip_allow_list", "rate_limits", "expires_at")}),
+    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
+        return (*self.readonly_fields, "tenant") if obj else self.readonly_fields
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # a key is revoked, never deleted: the ledger names it
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        is_revoked = isinstance(obj, ApiKey) and obj.revoked_at is not None
+        return not is_revoked and super().has_change_permission(request, obj)
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        issued, secret = issue_key(
+            obj.tenant,
+            name=obj.name,
+            models=obj.models,
+            ip_allow_list=obj.ip_allow_list,
+            rate_limits=obj.rate_limits,
+            expires_at=obj.expires_at,
+            acting_user=request.user,
+        )
+        obj.pk, obj.public_id = issued.pk, issued.public_id
+        obj._state.adding = False
+        request._issued_secret = secret  # type: ignore[attr-defined]  # read by response_add, then gone
+
+    def response_add(
+        self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        return show_secret_once(
+            request,
+            title=f"Key {obj.name} of {obj.tenant} is issued",
+            secret=request._issued_secret,  # type: ignore[attr-defined]
+            advice=COPY_IT_NOW,
+            url=self._url(obj),
+        )
+
+    @display(
+        description="State",
+        label={"live": "success", "expired": "warning", "rotating": "info", "revoked": "danger"},
+    )
+    def state(self, key: ApiKey) -> str:
+        if key.revoked_at is not None:
+            return "revoked"
+        if key.expires_at is not None and key.expires_at <= now():
+            return "expired"
+        return (
+            "rotating" if key.previous_expires_at is not None and key.previous_expires_at > now() else "live"
+        )
+
+    @display(description="Models")
+    def model_globs(self, key: ApiKey) -> str:
+        return ", ".join(key.models) or "none"
+
+    @admin.action(description="Revoke the selected keys", permissions=["operate"])
+    def revoke_selected(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        keys = [key for key in queryset if self.has_operate_permission(request, key)]
+        revoked = sum(revoke_key(key, acting_user=request.user) for key in keys)
+        self.message_user(request, f"{revoked} keys revoked.")
+
+    @action(
+        permissions=["operate"],
+        description="Revoke",
+        icon="key_off",
+        variant=ActionVariant.DANGER,
+        dialog={
+            "title": "Revoke this key for good?",
+            "description": "Every worker refuses it within a second. This cannot be undone.",
+            "form_class": ReasonForm,
+            "form_submit_text": "Revoke",
+        },
+    )
+    def revoke(self, request: HttpRequest, form: ReasonForm, object_id: int) -> HttpResponse:
+        key = owned(self, request, object_id)
+        revoke_key(key, reason=form.cleaned_data["reason"], acting_user=request.user)
+        return finish(request, self._url(key), f"Key {key} is revoked.")
+
+    @action(
+        permissions=["operate"],
+        description="Rotate",
+        icon="autorenew",
+        dialog={
+            "title": "Give this key a new secret?",
+            "description": "The former secret stays good until the grace is over.",
+            "form_class": RotateForm,
+            "form_submit_text": "Rotate",
+        },
+    )
+    def rotate(self, request: HttpRequest, form: RotateForm, object_id: int) -> HttpResponse:
+        key = owned(self, request, object_id)
+        grace = timedelta(hours=form.cleaned_data["grace_hours"])
+        try:
+            secret = rotate_key(key, grace=grace, acting_user=request.user)
+        except (KeyRevoked, ValueError) as error:
+            return finish(request, self._url(key), str(error), level=messages.ERROR)
+        return show_secret_once(
+            request,
+            title=f"New secret of {key.name}",
+            secret=secret,
+            advice=COPY_IT_NOW,
+            url=self._url(key),
+        )
+
+    @action(
+        permissions=["operate"],
+        description="End former secret",
+        icon="timer_off",
+        dialog={
+            "title": "End the former secret now?",
+            "description": "Clients that still use it are refused within a second.",
+            "form_class": BaseDialogForm,
+            "form_submit_text": "End it",
+        },
+    )
+    def end_former_secret(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
+        key = owned(self, request, object_id)
+        try:
+            ended = end_grace(key, acting_user=request.user)
+        except KeyRevoked as error:
+            return finish(request, self._url(key), str(error), level=messages.ERROR)
+        return finish(
+            request, self._url(key), "The former secret is ended." if ended else "No former secret was good."
+        )
+
+    def _url(self, key: ApiKey) -> str:
+        return reverse("admin:tenants_apikey_change", args=(key.pk,))

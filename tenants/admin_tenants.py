@@ -1,0 +1,189 @@
+"""Pages of tenants, their end users, and who may look after them.
+
+Invariant: a tenant is suspended and resumed through the verbs of `tenancy`, so every change has an author.
+"""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from unfold.admin import TabularInline
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.forms import BaseDialogForm
+from unfold.widgets import (
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from tenants.admin_access import (
+    IndentedJSON,
+    RecordedAdmin,
+    TenantScopedAdmin,
+    finish,
+    owned,
+)
+from tenants.models import EndUser, Membership, Tenant
+from tenants.tenancy import TenantClosed, resume_tenant, suspend_tenant
+from tenants.validation import validate_policy
+
+
+class ReasonForm(BaseDialogForm):
+    """Asks why, for the history."""
+
+    reason = forms.CharField(
+        max_length=100,
+        required=False,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="Stands in the history.",
+    )
+
+
+class MembershipInline(TabularInline):
+    """Who looks after the tenant."""
+
+    model = Membership
+    extra = 0
+    autocomplete_fields = ("user",)
+    tab = True
+
+
+class TenantForm(forms.ModelForm[Tenant]):
+    """A tenant whose policy is written over several lines."""
+
+    policy = forms.JSONField(
+        required=False,
+        encoder=IndentedJSON,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 12, "class": "font-mono"}),
+        validators=[validate_policy],
+        help_text="Only what differs from the defaults.",
+    )
+
+    def clean_policy(self) -> dict[str, Any]:
+        return self.cleaned_data["policy"] or {}
+
+
+class TenantAdmin(RecordedAdmin):
+    """Tenants: their policy and limits, and whether they are served."""
+
+    form = TenantForm
+    tenant_path = "pk"
+    list_display = ("slug", "name", "shown_status", "timezone", "live_keys", "created_at")
+    list_filter = (("status", ChoicesCheckboxFilter),)
+    search_fields = ("slug", "name")
+    readonly_fields = ("status", "created_at")
+    inlines = (MembershipInline,)
+    actions_detail = ("suspend", "resume")
+    fieldsets = (
+        (None, {"fields": (("slug", "name"), ("timezone", "status"), "created_at")}),
+        ("Policy", {"fields": ("policy", "rate_limits")}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
+        live = Count("keys", filter=Q(keys__revoked_at=None))
+        return super().get_queryset(request).annotate(live_key_count=live)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
+        # The slug stands in exports and configuration files: it does not change once given.
+        return (*self.readonly_fields, "slug") if obj else self.readonly_fields
+
+    def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> tuple[Any, ...]:
+        # Only a superuser says who may look after a tenant.
+        return self.inlines if request.user.is_superuser else ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Tenant | None = None) -> bool:
+        return False  # a tenant is closed, never deleted: its ledger stays
+
+    @display(
+        description="Status",
+        ordering="status",
+        label={"active": "success", "suspended": "warning", "closed": "danger"},
+    )
+    def shown_status(self, tenant: Tenant) -> str:
+        return tenant.status
+
+    @display(description="Live keys", ordering="live_key_count")
+    def live_keys(self, tenant: Tenant) -> int:
+        return tenant.live_key_count  # type: ignore[attr-defined]
+
+    @action(
+        permissions=["operate"],
+        description="Suspend",
+        icon="pause_circle",
+        variant=ActionVariant.DANGER,
+        dialog={
+            "title": "Suspend this tenant?",
+            "description": "Its requests are refused within a second. Calls under way finish.",
+            "form_class": ReasonForm,
+            "form_submit_text": "Suspend",
+        },
+    )
+    def suspend(self, request: HttpRequest, form: ReasonForm, object_id: int) -> HttpResponse:
+        tenant = owned(self, request, object_id)
+        changed = suspend_tenant(tenant, acting_user=request.user, reason=form.cleaned_data["reason"])
+        return finish(
+            request, self._url(tenant), f"{tenant} is suspended." if changed else f"{tenant} was suspended."
+        )
+
+    @action(
+        permissions=["operate"],
+        description="Resume",
+        icon="play_circle",
+        dialog={
+            "title": "Resume this tenant?",
+            "description": "Its requests are served again within a second.",
+            "form_class": ReasonForm,
+            "form_submit_text": "Resume",
+        },
+    )
+    def resume(self, request: HttpRequest, form: ReasonForm, object_id: int) -> HttpResponse:
+        tenant = owned(self, request, object_id)
+        try:
+            resume_tenant(tenant, acting_user=request.user, reason=form.cleaned_data["reason"])
+        except TenantClosed as error:
+            return finish(request, self._url(tenant), f"{error}: it stays closed.", level=messages.ERROR)
+        return finish(request, self._url(tenant), f"{tenant} is active.")
+
+    def _url(self, tenant: Tenant) -> str:
+        return reverse("admin:tenants_tenant_change", args=(tenant.pk,))
+
+
+admin.site.register(Tenant, TenantAdmin)
+
+
+@admin.register(EndUser)
+class EndUserAdmin(RecordedAdmin):
+    """The people and services of a tenant, as budgets and reports know them."""
+
+    list_display = ("external_id", "display_name", "tenant", "cost_center", "is_active")
+    list_filter = (("tenant", AutocompleteSelectFilter), "is_active")
+    list_select_related = ("tenant",)
+    search_fields = ("external_id", "display_name", "cost_center")
+    autocomplete_fields = ("tenant",)
+
+
+@admin.register(Membership)
+class MembershipAdmin(TenantScopedAdmin):
+    """Who may look after which tenant. Only superusers change it: it is what all access hangs on."""
+
+    list_display = ("user", "tenant", "role")
+    list_filter = (("tenant", AutocompleteSelectFilter), ("role", ChoicesCheckboxFilter))
+    list_select_related = ("user", "tenant")
+    search_fields = ("user__username", "user__email", "tenant__slug")
+    autocomplete_fields = ("user", "tenant")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
