@@ -141,7 +141,7 @@ def test_a_temporary_raise_counts_at_once(world: World, make_tenant: Callable[..
         reason="end of quarter",
         acting_user=None,
     )
-    status, answer = eventually(
+    _, answer = eventually(
         lambda: world.request("POST", "/v1/chat/completions", body, member=member),
         until=lambda answer: answer[0] == 200,
     )

@@ -31,7 +31,7 @@ def refused(world: World, method: str, path: str, body: Any = None) -> bool:
 def test_it_works(world: World, books: Books) -> None:
     request_id = ask(world.openai()).headers["x-request-id"]
     path = f"/v1/requests/{request_id}"
-    status, receipt = eventually(lambda: world.get(path), until=lambda answer: answer[0] == 200)
+    _, receipt = eventually(lambda: world.get(path), until=lambda answer: answer[0] == 200)
     assert receipt["request_id"] == request_id
     assert refused(world, "GET", path)
 
