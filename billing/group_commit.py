@@ -8,17 +8,21 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+import structlog
+
 from config import resources
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
+log = structlog.get_logger(__name__)
 
 
 class GroupCommit(Generic[Request, Reply]):
     """Gathers requests and executes them in groups of at most `max_size`, one group at a time per process.
 
     `execute` gets the requests in order of arrival and returns as many replies; a reply that is an exception is
-    raised for its own request alone.
+    raised for its own request alone. What raises one of `apart_on` as a group is executed one by one, so that a
+    request at fault does not fail the others.
     """
 
     def __init__(
@@ -26,9 +30,11 @@ class GroupCommit(Generic[Request, Reply]):
         execute: Callable[[list[Request]], Awaitable[list[Reply | Exception]]],
         *,
         max_size: int = 512,
+        apart_on: tuple[type[Exception], ...] = (),
     ) -> None:
         self._execute = execute
         self._max_size = max_size
+        self._apart_on = apart_on
         self._waiting: list[tuple[Request, asyncio.Future[Reply]]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: asyncio.Task[None] | None = None
@@ -57,16 +63,23 @@ class GroupCommit(Generic[Request, Reply]):
         try:
             replies = await self._execute([request for request, _ in group])
         except BaseException as error:
+            if len(group) > 1 and isinstance(error, self._apart_on):
+                for one in group:
+                    await self._run_group([one])
+                return
             for _, future in group:
                 if not future.done():
                     future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+                elif isinstance(error, Exception):  # nobody waits for it any more, but somebody must know
+                    log.error("group_failed", error=type(error).__name__, detail=str(error)[:500])
             if not isinstance(error, Exception):
                 raise
             return
         for (_, future), reply in zip(group, replies, strict=True):
             if future.done():  # its caller is gone
-                continue
-            if isinstance(reply, Exception):
+                if isinstance(reply, Exception):
+                    log.error("request_failed", error=type(reply).__name__, detail=str(reply)[:500])
+            elif isinstance(reply, Exception):
                 future.set_exception(reply)
             else:
                 future.set_result(reply)

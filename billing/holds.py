@@ -12,12 +12,14 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import psycopg
 import structlog
 from psycopg.errors import NoDataFound
 
 from billing import connection
 from billing.balances import Balance, tightest
 from billing.budgets import BudgetFacts, Dimensions, WindowKey, windows_for
+from billing.connection import array_literal
 from billing.group_commit import GroupCommit
 from billing.outcomes import BudgetExceeded, LedgerUnavailable
 from config import resources
@@ -80,7 +82,7 @@ async def admit(attempt: NewAttempt) -> list[Balance]:
 async def mark_sent(attempt_ids: Iterable[UUID], *, ttl_seconds: float) -> int:
     """Say that held attempts go out now, and by when they will have ended; how many did."""
     expires_at = datetime.now(UTC) + timedelta(seconds=ttl_seconds)
-    row = await connection.twice(lambda: connection.call(MARK_SENT, (_array(attempt_ids), expires_at)))
+    row = await connection.twice(lambda: connection.call(MARK_SENT, (array_literal(attempt_ids), expires_at)))
     return int(row[0])
 
 
@@ -175,11 +177,6 @@ async def window_ids_of(windows: Iterable[WindowKey]) -> dict[tuple[int, str, da
     return {key: _window_ids[key] for key in keys if key in _window_ids}
 
 
-def _array(items: Iterable[object]) -> str:
-    """A PostgreSQL array literal of numbers or ids: a third of the time that adapting a list takes."""
-    return "{" + ",".join(map(str, items)) + "}"
-
-
 async def _admit_group(attempts: list[NewAttempt]) -> list[list[Balance] | Exception]:
     try:
         return await connection.twice(lambda: _admit_together(attempts))
@@ -190,11 +187,6 @@ async def _admit_group(attempts: list[NewAttempt]) -> list[list[Balance] | Excep
     except NoDataFound:
         _window_ids.clear()
         return await connection.twice(lambda: _admit_together(attempts))
-    except Exception as error:
-        if len(attempts) == 1:
-            return [error]
-        # One of them is at fault; the others must not pay for it.
-        return [reply for attempt in attempts for reply in await _admit_group([attempt])]
 
 
 async def _admit_together(attempts: list[NewAttempt]) -> list[list[Balance] | Exception]:
@@ -231,8 +223,8 @@ async def _admit_together(attempts: list[NewAttempt]) -> list[list[Balance] | Ex
                 "occurred_at": attempt.occurred_at,
                 "hold_usd": str(attempt.hold_usd),
                 "hold_tokens": attempt.hold_tokens,
-                "window_ids": _array(window_ids),
-                "hold_amounts": _array(amounts),
+                "window_ids": array_literal(window_ids),
+                "hold_amounts": array_literal(amounts),
                 "state": "sent" if attempt.is_sent else "held",
                 "expires_at": now + timedelta(seconds=attempt.ttl_seconds),
                 "dims": attempt.dims,
@@ -242,10 +234,10 @@ async def _admit_together(attempts: list[NewAttempt]) -> list[list[Balance] | Ex
         ADMIT,
         (
             orjson.dumps(rows).decode(),
-            _array(ordered),
-            _array(hold_attempts),
-            _array(hold_windows),
-            _array(hold_amounts),
+            array_literal(ordered),
+            array_literal(hold_attempts),
+            array_literal(hold_windows),
+            array_literal(hold_amounts),
         ),
     )
     balances = read_balances(windows)
@@ -273,4 +265,4 @@ def _amount(attempt: NewAttempt, unit: str) -> Decimal | int:
 
 
 _window_ids: dict[tuple[int, str, datetime], int] = {}
-_group: GroupCommit[NewAttempt, list[Balance]] = GroupCommit(_admit_group)
+_group: GroupCommit[NewAttempt, list[Balance]] = GroupCommit(_admit_group, apart_on=(psycopg.Error,))

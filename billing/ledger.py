@@ -6,29 +6,31 @@ client is gone and PostgreSQL is away for a while. If a worker dies meanwhile th
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
+import psycopg
 import structlog
 import uuid_utils
 
 from billing import connection
 from billing.balances import Balance
 from billing.budgets import WindowKey
+from billing.connection import array_literal
 from billing.group_commit import GroupCommit
 from billing.holds import ATTEMPT_SECONDS, read_balances, window_ids_of
 from billing.rating import Rated
-from config import resources
 
 __all__ = ["CacheHit", "Settlement", "progress", "record_hit", "settle", "settle_parameters", "void"]
 
 # How long an answer waits for its settlement to be confirmed. It goes on without us after that.
 PATIENCE_SECONDS = 2.0
+UNKNOWN = 0  # what the functions below say of an attempt that was never admitted
 
 SETTLE = (
     "SELECT outcomes, attempt_windows::text, windows::text FROM"
@@ -39,6 +41,7 @@ RECORD_HITS = "SELECT billing_record_hits(%s::jsonb, %s::bigint[])::text"
 PROGRESS = "SELECT billing_progress(%s::uuid[], %s::text[], %s::timestamptz)"
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +104,17 @@ class _Progress:
 async def settle(settlement: Settlement) -> list[Balance]:
     """Write an attempt's row into the ledger and give its hold back; the balances after, or none if that takes too
     long to know. Idempotent by attempt; the usage of an attempt that had been estimated becomes a correction."""
-    return await _patiently(_settlements.submit(settlement))
+    return await _patiently(_settlements, settlement)
 
 
 async def void(attempt_id: UUID, *, reason: str) -> list[Balance]:
     """Give the hold of an attempt back that owes nothing; the balances after, as in `settle`. Idempotent."""
-    return await _patiently(_voids.submit(_Void(attempt_id, reason)))
+    return await _patiently(_voids, _Void(attempt_id, reason))
 
 
 async def record_hit(hit: CacheHit) -> list[Balance]:
     """Write the row of an answer from our caches: cost 0, and the saving; the balances of its windows. Idempotent."""
-    return await _patiently(_hits.submit(hit))
+    return await _patiently(_hits, hit)
 
 
 async def progress(attempt_id: UUID, facts: Mapping[str, Any]) -> None:
@@ -156,10 +159,10 @@ def settle_parameters(settlements: Sequence[Settlement]) -> tuple[Any, ...]:
         "captured" if settlement.usage_source == "provider" else "estimated" for settlement in settlements
     )
     return (
-        _array(settlement.attempt_id for settlement in settlements),
-        _array(states),
-        _array(settlement.rated.cost_usd for settlement in settlements),
-        _array(tokens),
+        array_literal(settlement.attempt_id for settlement in settlements),
+        array_literal(states),
+        array_literal(settlement.rated.cost_usd for settlement in settlements),
+        array_literal(tokens),
         _json(records),
         _json(lines),
     )
@@ -202,7 +205,7 @@ async def _settle_group(settlements: list[Settlement]) -> list[list[Balance] | E
 
 async def _void_group(voids: list[_Void]) -> list[list[Balance] | Exception]:
     first = {void.attempt_id: void.reason for void in reversed(voids)}
-    return await _end_group(VOID, (_array(first), list(first.values())), voids, list(first))
+    return await _end_group(VOID, (array_literal(first), list(first.values())), voids, list(first))
 
 
 async def _end_group(
@@ -214,7 +217,7 @@ async def _end_group(
     balances = read_balances(windows)
     window_ids = dict(zip(ids, orjson.loads(attempt_windows), strict=True))
     for attempt_id, outcome in zip(ids, outcomes, strict=True):
-        if outcome == "unknown":
+        if outcome == UNKNOWN:
             log.error("attempt_unknown", attempt=str(attempt_id))
     return [
         [balances[window_id] for window_id in window_ids[request.attempt_id] if window_id in balances]
@@ -226,7 +229,7 @@ async def _record_hit_group(hits: list[CacheHit]) -> list[list[Balance] | Except
     async def record() -> list[list[Balance] | Exception]:
         ids = await window_ids_of(window for hit in hits for window in hit.windows)
         row = await connection.call(
-            RECORD_HITS, (_json([_hit(hit) for hit in hits]), _array(sorted(ids.values())))
+            RECORD_HITS, (_json([_hit(hit) for hit in hits]), array_literal(sorted(ids.values())))
         )
         balances = read_balances(row[0])
         keys = [
@@ -265,34 +268,25 @@ def _hit(hit: CacheHit) -> dict[str, Any]:
 async def _note_group(notes: list[_Progress]) -> list[Exception | None]:
     last = {note.attempt_id: note.facts for note in notes}
     expires_at = datetime.now(UTC) + timedelta(seconds=ATTEMPT_SECONDS)
-    await connection.call(PROGRESS, (_array(last), [_json(facts) for facts in last.values()], expires_at))
+    await connection.call(
+        PROGRESS, (array_literal(last), [_json(facts) for facts in last.values()], expires_at)
+    )
     return [None] * len(notes)
 
 
-async def _patiently(work: Coroutine[Any, Any, list[Balance]]) -> list[Balance]:
-    """Wait for the work a while; it is done all the same, also when the caller is cancelled."""
-    task = resources.background(work)
-    done, _ = await asyncio.wait({task}, timeout=PATIENCE_SECONDS)
-    if done:
-        return task.result()
-    task.add_done_callback(_log_failure)
-    return []
-
-
-def _log_failure(task: "asyncio.Task[Any]") -> None:
-    if not task.cancelled() and (error := task.exception()):
-        log.error("ledger_write_failed", error=type(error).__name__, detail=str(error))
+async def _patiently(group: GroupCommit[T, list[Balance]], request: T) -> list[Balance]:
+    """Wait for the group a while. The request is executed all the same, also when the caller is cancelled."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await group.submit(request)
+    except TimeoutError:
+        return []
 
 
 def _deadline() -> Callable[[], bool]:
     """True once the attempts' time is up: from then on the reaper ends them."""
     ends = time.monotonic() + ATTEMPT_SECONDS
     return lambda: time.monotonic() > ends
-
-
-def _array(items: Iterable[object]) -> str:
-    """A PostgreSQL array literal of numbers, ids or plain words."""
-    return "{" + ",".join(map(str, items)) + "}"
 
 
 def _json(value: Any) -> str:
@@ -305,7 +299,7 @@ def _as_text(value: object) -> str:
     raise TypeError(f"no JSON for {type(value).__name__}")
 
 
-_settlements: GroupCommit[Settlement, list[Balance]] = GroupCommit(_settle_group)
-_voids: GroupCommit[_Void, list[Balance]] = GroupCommit(_void_group)
-_hits: GroupCommit[CacheHit, list[Balance]] = GroupCommit(_record_hit_group)
+_settlements: GroupCommit[Settlement, list[Balance]] = GroupCommit(_settle_group, apart_on=(psycopg.Error,))
+_voids: GroupCommit[_Void, list[Balance]] = GroupCommit(_void_group, apart_on=(psycopg.Error,))
+_hits: GroupCommit[CacheHit, list[Balance]] = GroupCommit(_record_hit_group, apart_on=(psycopg.Error,))
 _notes: GroupCommit[_Progress, None] = GroupCommit(_note_group)

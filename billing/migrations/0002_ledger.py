@@ -24,9 +24,9 @@ PARTS = (
     "billing_describe_windows(bigint[])",
     "billing_period_at(bigint, timestamptz)",
     "billing_open_period_after(bigint, timestamptz)",
-    "billing_correct_estimates(uuid[], text[], bigint[], numeric[], jsonb, jsonb)",
+    "billing_correct_estimates(uuid[], int[], bigint[], numeric[], bigint[], jsonb, jsonb)",
     "billing_alert_budgets(bigint[], numeric[])",
-    "billing_alert_requests(uuid[], text[], numeric[], jsonb)",
+    "billing_alert_requests(uuid[], int[], bigint[], numeric[], jsonb)",
     "billing_ensure_partition(date)",
     "billing_guard_partition(text, text)",
 )

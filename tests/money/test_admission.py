@@ -18,7 +18,7 @@ from billing.models import Attempt, Budget, BudgetWindow
 from billing.outcomes import LedgerUnavailable
 from billing.raises import raise_budget
 from config import resources
-from tests.billing.conftest import Account, of_scope
+from tests.billing.conftest import Account, in_thread, of_scope
 
 MakeAccount = Callable[..., Account]
 
@@ -30,25 +30,25 @@ async def outcomes(attempts: list[Any]) -> list[Any]:
 
 
 async def window(account: Account, **which: Any) -> BudgetWindow:
-    return await asyncio.to_thread(BudgetWindow.objects.get, tenant_id=account.tenant_id, **which)
+    return await in_thread(BudgetWindow.objects.get, tenant_id=account.tenant_id, **which)
 
 
 async def test_it_works(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1}, {"unit": "tokens", "limit": 1000})
+    account = await in_thread(make_account, {"limit": 1}, {"unit": "tokens", "limit": 1000})
     attempt = account.attempt(usd="0.25", tokens=300)
     balances = await admit(attempt)
     assert {balance.unit: balance.remaining for balance in balances} == {
         "usd": Decimal("0.75"),
         "tokens": Decimal(700),
     }
-    row = await asyncio.to_thread(Attempt.objects.get, pk=attempt.id)
+    row = await in_thread(Attempt.objects.get, pk=attempt.id)
     assert (row.state, row.hold_usd, len(row.window_ids)) == ("sent", Decimal("0.25"), 2)
 
 
 async def test_200_concurrent_calls_on_a_budget_that_fits_k_admit_exactly_k(
     make_account: MakeAccount,
 ) -> None:
-    account = await asyncio.to_thread(
+    account = await in_thread(
         make_account,
         {"limit": "0.37"},
         {"scope": "user", "unit": "tokens", "limit": 100_000},
@@ -64,13 +64,13 @@ async def test_200_concurrent_calls_on_a_budget_that_fits_k_admit_exactly_k(
 
 
 async def test_a_budget_that_has_room_never_refuses(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 2}, {"scope": "user", "limit": 2})
+    account = await in_thread(make_account, {"limit": 2}, {"scope": "user", "limit": 2})
     replies = await outcomes([account.attempt(usd="0.01") for _ in range(200)])
     assert not [reply for reply in replies if isinstance(reply, Exception)]
 
 
 async def test_who_fits_goes_in_even_if_one_before_did_not(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
+    account = await in_thread(make_account, {"limit": 1})
     small, big, last = await outcomes([account.attempt(usd=usd) for usd in ("0.5", "0.6", "0.5")])
     assert isinstance(big, BudgetExceeded)
     assert isinstance(small, list)
@@ -78,7 +78,7 @@ async def test_who_fits_goes_in_even_if_one_before_did_not(make_account: MakeAcc
 
 
 async def test_every_budget_that_applies_counts_and_the_fullest_is_named(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(
+    account = await in_thread(
         make_account,
         {"limit": 100},
         {"scope": "user", "value": "alice", "limit": 1},
@@ -96,13 +96,13 @@ async def test_every_budget_that_applies_counts_and_the_fullest_is_named(make_ac
 
 
 async def test_a_soft_budget_is_counted_and_refuses_nothing(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1, "mode": "soft"})
+    account = await in_thread(make_account, {"limit": 1, "mode": "soft"})
     balances = [await admit(account.attempt(usd="0.8")) for _ in range(2)]
     assert balances[-1][0].remaining == Decimal("-0.6")
 
 
 async def test_the_same_attempt_is_held_once(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
+    account = await in_thread(make_account, {"limit": 1})
     attempt = account.attempt(usd="0.6")
     await outcomes([attempt, attempt])
     await admit(attempt)
@@ -111,30 +111,26 @@ async def test_the_same_attempt_is_held_once(make_account: MakeAccount) -> None:
 
 async def test_a_limit_counts_the_moment_it_is_changed(make_account: MakeAccount) -> None:
     """The snapshot that the caller holds is old; the gate reads the limit itself."""
-    account = await asyncio.to_thread(make_account, {"limit": 10})
+    account = await in_thread(make_account, {"limit": 10})
     await admit(account.attempt(usd="1"))
-    await asyncio.to_thread(
-        Budget.objects.filter(tenant_id=account.tenant_id).update, limit_amount=Decimal(1)
-    )
+    await in_thread(Budget.objects.filter(tenant_id=account.tenant_id).update, limit_amount=Decimal(1))
     with pytest.raises(BudgetExceeded):
         await admit(account.attempt(usd="0.01"))
-    await asyncio.to_thread(Budget.objects.filter(tenant_id=account.tenant_id).update, is_active=False)
+    await in_thread(Budget.objects.filter(tenant_id=account.tenant_id).update, is_active=False)
     await admit(account.attempt(usd="0.01"))
 
 
 async def test_a_raise_counts_until_its_end(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
-    budget = await asyncio.to_thread(Budget.objects.get, tenant_id=account.tenant_id)
+    account = await in_thread(make_account, {"limit": 1})
+    budget = await in_thread(Budget.objects.get, tenant_id=account.tenant_id)
     with pytest.raises(BudgetExceeded):
         await admit(account.attempt(usd="1.5"))
     ends_at = datetime.now(UTC) + timedelta(hours=1)
-    raised = await asyncio.to_thread(
-        raise_budget, budget, extra_amount=Decimal(1), ends_at=ends_at, reason="launch"
-    )
+    raised = await in_thread(raise_budget, budget, extra_amount=Decimal(1), ends_at=ends_at, reason="launch")
     (balance,) = await admit(account.attempt(usd="1.5"))
     assert balance.limit == 2
     past = datetime.now(UTC) - timedelta(seconds=1)
-    await asyncio.to_thread(
+    await in_thread(
         type(raised).objects.filter(pk=raised.pk).update, starts_at=past - timedelta(hours=1), ends_at=past
     )
     with pytest.raises(BudgetExceeded):
@@ -142,7 +138,7 @@ async def test_a_raise_counts_until_its_end(make_account: MakeAccount) -> None:
 
 
 async def test_yesterdays_figure_never_reaches_into_today(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1}, {"period": "month", "limit": 10})
+    account = await in_thread(make_account, {"limit": 1}, {"period": "month", "limit": 10})
     yesterday = datetime.now(UTC) - timedelta(days=1)
     await admit(account.attempt(usd="1", at=yesterday))
     (day, _) = await admit(account.attempt(usd="1"))
@@ -152,7 +148,7 @@ async def test_yesterdays_figure_never_reaches_into_today(make_account: MakeAcco
 async def test_balances_are_those_of_the_gate_and_of_windows_that_are_not_there_yet(
     make_account: MakeAccount,
 ) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 4}, {"scope": "user", "limit": 2})
+    account = await in_thread(make_account, {"limit": 4}, {"scope": "user", "limit": 2})
     await admit(account.attempt(usd="1"))
 
     async def ask(user: str) -> list[holds.Balance]:
@@ -171,7 +167,7 @@ async def test_balances_are_those_of_the_gate_and_of_windows_that_are_not_there_
 
 
 async def test_another_tenants_budget_has_no_balance(make_account: MakeAccount) -> None:
-    account, other = await asyncio.to_thread(lambda: (make_account({"limit": 1}), make_account({"limit": 1})))
+    account, other = await in_thread(lambda: (make_account({"limit": 1}), make_account({"limit": 1})))
     balances = await balances_of(
         other.tenant_id, budgets=account.budgets, timezone="UTC", at=datetime.now(UTC)
     )
@@ -179,7 +175,7 @@ async def test_another_tenants_budget_has_no_balance(make_account: MakeAccount) 
 
 
 async def test_one_bad_call_does_not_fail_its_group(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
+    account = await in_thread(make_account, {"limit": 1})
     good, bad, also_good = await outcomes(
         [account.attempt(usd="0.1"), account.attempt(usd="-1"), account.attempt(usd="0.1")]
     )
@@ -190,14 +186,14 @@ async def test_one_bad_call_does_not_fail_its_group(make_account: MakeAccount) -
 
 
 async def test_a_budget_deleted_since_the_snapshot_limits_nothing(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
-    await asyncio.to_thread(Budget.objects.filter(tenant_id=account.tenant_id).delete)
+    account = await in_thread(make_account, {"limit": 1})
+    await in_thread(Budget.objects.filter(tenant_id=account.tenant_id).delete)
     assert await admit(account.attempt(usd="5")) == []
 
 
 async def test_an_observer_never_sees_more_than_the_limit(make_account: MakeAccount) -> None:
     """Three stacked budgets, calls that hold, settle and void at once, and somebody who looks all the time."""
-    account = await asyncio.to_thread(
+    account = await in_thread(
         make_account,
         {"limit": "0.10"},
         {"scope": "user", "unit": "tokens", "limit": 900},
@@ -217,7 +213,7 @@ async def test_an_observer_never_sees_more_than_the_limit(make_account: MakeAcco
 
     async def observe() -> None:
         while not is_over.is_set():
-            seen.extend(await asyncio.to_thread(look))
+            seen.extend(await in_thread(look))
 
     async def call(number: int) -> None:
         for _ in range(8):
@@ -237,14 +233,14 @@ async def test_an_observer_never_sees_more_than_the_limit(make_account: MakeAcco
     await observer
     assert seen
     assert not [row for row in seen if row[1] > row[2]]
-    windows = await asyncio.to_thread(lambda: list(BudgetWindow.objects.filter(tenant_id=account.tenant_id)))
+    windows = await in_thread(lambda: list(BudgetWindow.objects.filter(tenant_id=account.tenant_id)))
     assert {window.held for window in windows} == {0}
 
 
 async def test_without_postgresql_nothing_is_admitted_and_a_lost_answer_is_undone(
     make_account: MakeAccount,
 ) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
+    account = await in_thread(make_account, {"limit": 1})
     await admit(account.attempt(usd="0.1"))
     attempt = account.attempt(usd="0.2")
     pool = resources.db
@@ -259,7 +255,7 @@ async def test_without_postgresql_nothing_is_admitted_and_a_lost_answer_is_undon
 
 
 async def test_connections_that_break_under_load_lose_and_double_nothing(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1000})
+    account = await in_thread(make_account, {"limit": 1000})
     is_over = asyncio.Event()
 
     def kill() -> None:
@@ -271,7 +267,7 @@ async def test_connections_that_break_under_load_lose_and_double_nothing(make_ac
 
     async def saboteur() -> None:
         while not is_over.is_set():
-            await asyncio.to_thread(kill)
+            await in_thread(kill)
             await asyncio.sleep(0.05)
 
     admitted = []
@@ -292,7 +288,7 @@ async def test_connections_that_break_under_load_lose_and_double_nothing(make_ac
     await enemy
     while resources._running:
         await asyncio.wait(set(resources._running))
-    states = await asyncio.to_thread(
+    states = await in_thread(
         lambda: dict(Attempt.objects.filter(tenant_id=account.tenant_id).values_list("id", "state"))
     )
     assert {states[attempt_id] for attempt_id in admitted} == {"captured"}
@@ -302,16 +298,16 @@ async def test_connections_that_break_under_load_lose_and_double_nothing(make_ac
 
 
 async def test_the_hold_of_a_deleted_tenant_of_budgets_is_none(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account)
-    assert await asyncio.to_thread(load_budgets, account.tenant_id) == ()
+    account = await in_thread(make_account)
+    assert await in_thread(load_budgets, account.tenant_id) == ()
     assert await admit(account.attempt()) == []
 
 
 async def test_a_line_of_a_batch_waits_until_it_is_sent(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
+    account = await in_thread(make_account, {"limit": 1})
     attempt = account.attempt(usd="0.5", is_sent=False, ttl_seconds=86_400)
     await admit(attempt)
-    assert (await asyncio.to_thread(Attempt.objects.get, pk=attempt.id)).state == "held"
+    assert (await in_thread(Attempt.objects.get, pk=attempt.id)).state == "held"
     assert await holds.mark_sent([attempt.id], ttl_seconds=86_400) == 1
     assert await holds.mark_sent([attempt.id], ttl_seconds=86_400) == 0
-    assert (await asyncio.to_thread(Attempt.objects.get, pk=attempt.id)).state == "sent"
+    assert (await in_thread(Attempt.objects.get, pk=attempt.id)).state == "sent"

@@ -15,7 +15,7 @@ from billing.ledger import progress, record_hit, settle, void
 from billing.models import AlertEvent, AlertRule, Attempt, BudgetWindow, RollupDirty, UsageLine, UsageRecord
 from billing.rating import Rated
 from config import resources
-from tests.billing.conftest import Account, new_id
+from tests.billing.conftest import Account, in_thread, new_id
 
 MakeAccount = Callable[..., Account]
 
@@ -23,26 +23,26 @@ pytestmark = pytest.mark.usefixtures("loop_resources")
 
 
 async def rows(account: Account, model: Any = UsageRecord, **which: Any) -> list[Any]:
-    return await asyncio.to_thread(lambda: list(model.objects.filter(tenant_id=account.tenant_id, **which)))
+    return await in_thread(lambda: list(model.objects.filter(tenant_id=account.tenant_id, **which)))
 
 
 async def window(account: Account, **which: Any) -> BudgetWindow:
-    return await asyncio.to_thread(BudgetWindow.objects.get, tenant_id=account.tenant_id, **which)
+    return await in_thread(BudgetWindow.objects.get, tenant_id=account.tenant_id, **which)
 
 
 async def state(attempt_id: Any) -> str:
-    return (await asyncio.to_thread(Attempt.objects.get, pk=attempt_id)).state
+    return (await in_thread(Attempt.objects.get, pk=attempt_id)).state
 
 
 async def total(account: Account, model: Any = UsageRecord) -> Decimal:
-    found = await asyncio.to_thread(
+    found = await in_thread(
         model.objects.filter(tenant_id=account.tenant_id).aggregate, total=Sum("billed_cost")
     )
     return found["total"]
 
 
 async def test_it_works(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1}, {"unit": "tokens", "limit": 5000})
+    account = await in_thread(make_account, {"limit": 1}, {"unit": "tokens", "limit": 5000})
     attempt = account.attempt(
         usd="0.01",
         tokens=2000,
@@ -86,7 +86,7 @@ async def test_it_works(make_account: MakeAccount) -> None:
 
 
 async def test_an_attempt_is_settled_once_whatever_is_repeated(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
+    account = await in_thread(make_account, {"limit": 1})
     attempts = [account.attempt(usd="0.01") for _ in range(20)]
     await asyncio.gather(*(admit(attempt) for attempt in attempts))
     thrice = [account.settlement(attempt.id) for attempt in attempts] * 3
@@ -100,7 +100,7 @@ async def test_an_attempt_is_settled_once_whatever_is_repeated(make_account: Mak
 
 
 async def test_a_caller_that_is_cancelled_is_billed_all_the_same(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
+    account = await in_thread(make_account, {"limit": 1})
     attempt = account.attempt()
     await admit(attempt)
     caller = asyncio.create_task(settle(account.settlement(attempt.id)))
@@ -114,7 +114,7 @@ async def test_a_caller_that_is_cancelled_is_billed_all_the_same(make_account: M
 
 
 async def test_a_void_gives_the_hold_back(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
+    account = await in_thread(make_account, {"limit": 1})
     attempt = account.attempt(usd="1")
     await admit(attempt)
     (balance,) = await void(attempt.id, reason="provider_rejected")
@@ -124,7 +124,7 @@ async def test_a_void_gives_the_hold_back(make_account: MakeAccount) -> None:
 
 
 async def test_what_came_out_dearer_than_its_hold_is_an_overrun(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
+    account = await in_thread(make_account, {"limit": 1})
     attempt = account.attempt(usd="0.001")
     await admit(attempt)
     await settle(account.settlement(attempt.id))
@@ -133,7 +133,7 @@ async def test_what_came_out_dearer_than_its_hold_is_an_overrun(make_account: Ma
 
 
 async def test_usage_that_comes_after_an_estimate_is_a_correction(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1}, {"unit": "tokens", "limit": 10_000})
+    account = await in_thread(make_account, {"limit": 1}, {"unit": "tokens", "limit": 10_000})
     attempt = account.attempt(usd="0.05", tokens=4000)
     await admit(attempt)
     guess = account.settlement(
@@ -156,7 +156,7 @@ async def test_usage_that_comes_after_an_estimate_is_a_correction(make_account: 
 
 
 async def test_usage_of_a_voided_attempt_is_written_down_all_the_same(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
+    account = await in_thread(make_account, {"limit": 1})
     attempt = account.attempt()
     await admit(attempt)
     await void(attempt.id, reason="thought it failed")
@@ -166,13 +166,13 @@ async def test_usage_of_a_voided_attempt_is_written_down_all_the_same(make_accou
 
 
 async def test_an_unknown_attempt_settles_nothing(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
+    account = await in_thread(make_account, {"limit": 1})
     assert await settle(account.settlement(new_id())) == []
     assert await rows(account) == []
 
 
 async def test_a_hit_costs_nothing_and_says_what_it_saved(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
+    account = await in_thread(make_account, {"limit": 1})
     hit = account.hit()
     await record_hit(hit)
     (balance,) = await record_hit(hit)
@@ -188,18 +188,18 @@ async def test_a_hit_costs_nothing_and_says_what_it_saved(make_account: MakeAcco
 
 
 async def test_progress_keeps_an_attempt_alive(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account)
+    account = await in_thread(make_account)
     attempt = account.attempt(ttl_seconds=1)
     await admit(attempt)
     await progress(attempt.id, {"input_tokens": 10, "output_tokens": 5})
     await progress(attempt.id, {"input_tokens": 10, "output_tokens": 50})
-    row = await asyncio.to_thread(Attempt.objects.get, pk=attempt.id)
+    row = await in_thread(Attempt.objects.get, pk=attempt.id)
     assert row.progress == {"input_tokens": 10, "output_tokens": 50}
     assert row.expires_at > datetime.now(UTC) + timedelta(minutes=10)
 
 
 async def test_a_threshold_of_a_budget_is_told_once(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": "0.010", "alert_at": [50, 80, 100]})
+    account = await in_thread(make_account, {"limit": "0.010", "alert_at": [50, 80, 100]})
     for _ in range(5):
         attempt = account.attempt(usd="0.002")
         await admit(attempt)
@@ -214,8 +214,8 @@ async def test_a_threshold_of_a_budget_is_told_once(make_account: MakeAccount) -
 async def test_a_rule_for_all_budgets_takes_the_place_of_the_same_threshold(
     make_account: MakeAccount,
 ) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": "0.002", "alert_at": [80]})
-    rule = await asyncio.to_thread(
+    account = await in_thread(make_account, {"limit": "0.002", "alert_at": [80]})
+    rule = await in_thread(
         AlertRule.objects.create, tenant_id=account.tenant_id, metric="budget_percent", threshold=80
     )
     attempt = account.attempt(usd="0.002")
@@ -229,9 +229,9 @@ async def test_a_rule_for_all_budgets_takes_the_place_of_the_same_threshold(
 async def test_a_dear_request_is_told(
     make_account: MakeAccount, threshold: str | None, expected: int
 ) -> None:
-    account = await asyncio.to_thread(make_account)
+    account = await in_thread(make_account)
     if threshold:
-        await asyncio.to_thread(
+        await in_thread(
             AlertRule.objects.create,
             tenant_id=account.tenant_id,
             metric="request_cost",
@@ -246,7 +246,7 @@ async def test_a_dear_request_is_told(
 
 
 async def test_usage_without_a_price_is_billed_at_its_hold_and_told(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
+    account = await in_thread(make_account, {"limit": 1})
     attempt = account.attempt(usd="0.25")
     await admit(attempt)
     await settle(
@@ -259,7 +259,7 @@ async def test_usage_without_a_price_is_billed_at_its_hold_and_told(make_account
 
 
 async def test_tenants_of_one_group_are_kept_apart(make_account: MakeAccount) -> None:
-    one, two = await asyncio.to_thread(lambda: (make_account({"limit": 1}), make_account({"limit": 1})))
+    one, two = await in_thread(lambda: (make_account({"limit": 1}), make_account({"limit": 1})))
     attempts = [(account, account.attempt()) for account in (one, two) for _ in range(5)]
     await asyncio.gather(*(admit(attempt) for _, attempt in attempts))
     await asyncio.gather(*(settle(account.settlement(attempt.id)) for account, attempt in attempts))
@@ -268,7 +268,7 @@ async def test_tenants_of_one_group_are_kept_apart(make_account: MakeAccount) ->
 
 
 async def test_one_settlement_at_fault_does_not_fail_the_others(make_account: MakeAccount) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
+    account = await in_thread(make_account, {"limit": 1})
     attempts = [account.attempt() for _ in range(3)]
     await asyncio.gather(*(admit(attempt) for attempt in attempts))
     settlements = [account.settlement(attempt.id) for attempt in attempts]
@@ -281,7 +281,7 @@ async def test_one_settlement_at_fault_does_not_fail_the_others(make_account: Ma
 async def test_settlements_wait_for_postgresql_to_come_back(
     make_account: MakeAccount, monkeypatch: Any
 ) -> None:
-    account = await asyncio.to_thread(make_account, {"limit": 1})
+    account = await in_thread(make_account, {"limit": 1})
     attempt = account.attempt()
     await admit(attempt)
     monkeypatch.setattr(ledger, "PATIENCE_SECONDS", 0.05)

@@ -48,6 +48,8 @@ CREATE TABLE billing_usagerecord (
     saving jsonb NOT NULL DEFAULT '{}',
     price_status text NOT NULL DEFAULT 'priced' CHECK (price_status IN ('priced', 'unpriced')),
     PRIMARY KEY (id, occurred_at),
+    -- one usage row per attempt: it has the attempt's id, and its moment
+    CONSTRAINT usagerecord_of_attempt CHECK (kind <> 'usage' OR attempt_id IS NULL OR id = attempt_id),
     -- a correction says what it corrects, and nothing else does
     CONSTRAINT usagerecord_correction_of CHECK ((kind = 'correction') = (corrects_id IS NOT NULL)),
     -- a cache hit bought nothing: its tokens stand in saved_*, or reports would count them twice
@@ -55,8 +57,9 @@ CREATE TABLE billing_usagerecord (
         usage_source <> 'gateway_cache'
         OR (provider_cost = 0 AND input_tokens = 0 AND cache_read_tokens = 0 AND cache_write_tokens = 0 AND output_tokens = 0))
 ) PARTITION BY RANGE (occurred_at);
--- one usage row per attempt: occurred_at is copied from the attempt, so the partition key cannot part two duplicates
-CREATE UNIQUE INDEX usagerecord_once ON billing_usagerecord (attempt_id, kind, seq, occurred_at);
+-- each correction once; occurred_at is copied, so the partition key cannot part two duplicates
+CREATE UNIQUE INDEX usagerecord_once ON billing_usagerecord (attempt_id, kind, seq, occurred_at)
+    WHERE kind <> 'usage' AND attempt_id IS NOT NULL;
 CREATE INDEX usagerecord_tenant_time ON billing_usagerecord (tenant_id, occurred_at);
 CREATE INDEX usagerecord_period ON billing_usagerecord (period_id);
 CREATE INDEX usagerecord_recorded ON billing_usagerecord USING brin (recorded_at);
@@ -77,7 +80,6 @@ CREATE TABLE billing_usageline (
     billed_cost numeric(28,12) NOT NULL,
     PRIMARY KEY (record_id, line_no, occurred_at)
 ) PARTITION BY RANGE (occurred_at);
-CREATE INDEX usageline_tenant_time ON billing_usageline (tenant_id, occurred_at);
 
 -- Append-only, also for those who own the tables.
 CREATE FUNCTION billing_refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$

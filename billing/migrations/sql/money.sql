@@ -207,26 +207,28 @@ END $$;
 -- Settles a group; idempotent by attempt. Attempt p_ids[i] ended as p_states[i] (captured or estimated) for p_usd[i] and
 -- p_tokens[i]; p_records[i] says the rest of its ledger row, and p_lines holds the lines of all. Who, what and when are
 -- copied from the attempt. No attempt stands in p_ids twice.
--- outcomes: settled | corrected (it had been estimated, now its usage is known) | known (it had ended) | unknown.
+-- outcomes: 0 unknown, 1 it had ended, 2 settled, 3 corrected (it had been estimated, now its usage is known).
 CREATE FUNCTION billing_settle(
     p_ids uuid[], p_states text[], p_usd numeric[], p_tokens bigint[], p_records jsonb, p_lines jsonb,
-    OUT outcomes text[], OUT attempt_windows jsonb, OUT windows jsonb
+    OUT outcomes int[], OUT attempt_windows jsonb, OUT windows jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
-    seen text[];
+    tenants bigint[];
+    moments timestamptz[];
+    are_holding boolean[];
     periods bigint[];
-    corrections uuid[];
     window_ids bigint[];
     before numeric[];
 BEGIN
     PERFORM 1 FROM billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
-    SELECT array_agg(a.state ORDER BY s.position),
+    SELECT array_agg(a.tenant_id ORDER BY s.position), array_agg(a.occurred_at ORDER BY s.position),
+           array_agg(a.state IN ('held', 'sent') ORDER BY s.position),
            jsonb_agg(coalesce(to_jsonb(a.window_ids), '[]') ORDER BY s.position),
-           array_agg(CASE WHEN a.state IN ('held', 'sent', 'voided') THEN 'settled'
-                          WHEN a.state = 'estimated' AND s.state = 'captured' THEN 'corrected'
-                          WHEN a.id IS NULL THEN 'unknown' ELSE 'known' END ORDER BY s.position)
-    INTO seen, attempt_windows, outcomes
+           array_agg(CASE WHEN a.state IN ('held', 'sent', 'voided') THEN 2
+                          WHEN a.state = 'estimated' AND s.state = 'captured' THEN 3
+                          WHEN a.id IS NULL THEN 0 ELSE 1 END ORDER BY s.position)
+    INTO tenants, moments, are_holding, attempt_windows, outcomes
     FROM unnest(p_ids, p_states) WITH ORDINALITY AS s (id, state, position)
     LEFT JOIN billing_attempt a ON a.id = s.id;
 
@@ -235,36 +237,28 @@ BEGIN
     PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (window_ids) ORDER BY id FOR UPDATE;
     SELECT array_agg(w.spent ORDER BY w.id) INTO before FROM billing_budgetwindow w WHERE w.id = ANY (window_ids);
 
-    -- what each window gets back and pays; of an estimate, the difference
+    -- what each window gets back, and what it pays
     UPDATE billing_budgetwindow w
-    SET held = w.held - m.held, spent = w.spent + m.spent, overrun = w.overrun + m.overrun
+    SET held = w.held - m.held,
+        spent = w.spent + CASE w.unit WHEN 'usd' THEN m.usd WHEN 'tokens' THEN m.tokens ELSE m.requests END,
+        overrun = w.overrun + CASE w.unit WHEN 'usd' THEN m.usd_over WHEN 'tokens' THEN m.tokens_over ELSE 0 END
     FROM (
-        SELECT h.id, sum(CASE WHEN seen[s.position] IN ('held', 'sent') THEN h.amount ELSE 0 END) AS held,
-               sum(u.actual) AS spent, sum(greatest(u.actual - h.amount, 0)) FILTER (WHERE old.usd IS NULL) AS overrun
+        SELECT h.id, sum(CASE WHEN are_holding[s.position] THEN h.amount ELSE 0 END) AS held,
+               sum(s.usd) AS usd, sum(greatest(s.usd - h.amount, 0)) AS usd_over,
+               sum(s.tokens) AS tokens, sum(greatest(s.tokens - h.amount, 0)) AS tokens_over, count(*) AS requests
         FROM unnest(p_ids, p_usd, p_tokens) WITH ORDINALITY AS s (id, usd, tokens, position)
         JOIN billing_attempt a ON a.id = s.id
-        LEFT JOIN LATERAL (
-            SELECT sum(r.billed_cost) AS usd,
-                   sum(r.input_tokens + r.cache_read_tokens + r.cache_write_tokens + r.output_tokens) AS tokens
-            FROM billing_usagerecord r
-            WHERE outcomes[s.position] = 'corrected' AND r.attempt_id = a.id AND r.occurred_at = a.occurred_at) old ON true
         CROSS JOIN LATERAL unnest(a.window_ids, a.hold_amounts) AS h (id, amount)
-        JOIN billing_budgetwindow hw ON hw.id = h.id
-        CROSS JOIN LATERAL (SELECT CASE hw.unit
-            WHEN 'usd' THEN s.usd - coalesce(old.usd, 0)
-            WHEN 'tokens' THEN s.tokens - coalesce(old.tokens, 0)
-            ELSE CASE WHEN old.usd IS NULL THEN 1 ELSE 0 END END AS actual) u
-        WHERE outcomes[s.position] IN ('settled', 'corrected')
+        WHERE outcomes[s.position] = 2
         GROUP BY h.id) m
     WHERE w.id = m.id;
 
     -- the period of each, made where it is not there; of a closed one, the open one that takes its corrections
-    SELECT array_agg(CASE WHEN outcomes[s.position] IN ('settled', 'corrected') THEN
+    SELECT array_agg(CASE WHEN outcomes[s.position] >= 2 THEN
                          coalesce((SELECT p.id FROM billing_billingperiod p
-                                   WHERE p.tenant_id = a.tenant_id AND p.starts_at <= a.occurred_at AND p.ends_at > a.occurred_at),
-                                  billing_period_at(a.tenant_id, a.occurred_at)) END ORDER BY s.position)
-    INTO periods
-    FROM unnest(p_ids) WITH ORDINALITY AS s (id, position) LEFT JOIN billing_attempt a ON a.id = s.id;
+                                   WHERE p.tenant_id = s.tenant_id AND p.starts_at <= s.moment AND p.ends_at > s.moment),
+                                  billing_period_at(s.tenant_id, s.moment)) END ORDER BY s.position)
+    INTO periods FROM unnest(tenants, moments) WITH ORDINALITY AS s (tenant_id, moment, position);
     PERFORM 1 FROM billing_billingperiod WHERE id = ANY (periods) ORDER BY id FOR SHARE;
     IF EXISTS (SELECT FROM billing_billingperiod WHERE id = ANY (periods) AND status <> 'open') THEN
         SELECT array_agg(CASE WHEN p.status = 'open' OR p.id IS NULL THEN p.id
@@ -285,7 +279,8 @@ BEGIN
            a.request_id, a.user_id, a.key_id, a.feature, coalesce(a.dims ->> 'project', ''),
            coalesce(a.dims ->> 'cost_center', ''), coalesce(a.dims -> 'tags', '{}'), coalesce(a.dims ->> 'endpoint', ''),
            a.provider, a.model, coalesce(a.dims ->> 'model_asked', ''), coalesce(a.dims ->> 'tier', ''),
-           coalesce(a.dims ->> 'cache_state', ''), s.service_tier, coalesce(s.processing, a.processing), s.region, s.upstream_id, s.raw_usage,
+           coalesce(a.dims ->> 'cache_state', ''), s.service_tier, coalesce(s.processing, a.processing), s.region,
+           s.upstream_id, s.raw_usage,
            s.input_tokens, s.cache_read_tokens, s.cache_write_tokens, s.output_tokens, s.reasoning_tokens,
            s.list_cost, s.provider_cost, s.contracted_cost, s.usd, s.saving, s.price_status
     FROM ROWS FROM (unnest(p_ids, p_usd), jsonb_to_recordset(p_records) AS (
@@ -298,54 +293,59 @@ BEGIN
               contracted_cost, saving, price_status, position)
     JOIN billing_attempt a ON a.id = s.id
     JOIN billing_billingperiod p ON p.id = periods[s.position]
-    WHERE outcomes[s.position] = 'settled';
+    WHERE outcomes[s.position] = 2;
 
     INSERT INTO billing_usageline (
         record_id, line_no, occurred_at, tenant_id, meter, quantity, per, price_id, unit_price,
         list_cost, provider_cost, contracted_cost, billed_cost)
-    SELECT a.id, l.line_no, a.occurred_at, a.tenant_id, l.meter, l.quantity, l.per, l.price_id, l.unit_price,
+    SELECT p_ids[l.n], l.line_no, moments[l.n], tenants[l.n], l.meter, l.quantity, l.per, l.price_id, l.unit_price,
            l.list_cost, l.provider_cost, l.contracted_cost, l.billed_cost
     FROM jsonb_to_recordset(p_lines) AS l (
         n int, line_no smallint, meter text, quantity bigint, per integer, price_id bigint, unit_price numeric,
         list_cost numeric, provider_cost numeric, contracted_cost numeric, billed_cost numeric)
-    JOIN billing_attempt a ON a.id = p_ids[l.n]
-    WHERE outcomes[l.n] = 'settled';
+    WHERE outcomes[l.n] = 2;
 
-    IF 'corrected' = ANY (outcomes) THEN
-        PERFORM billing_correct_estimates(p_ids, outcomes, periods, p_usd, p_records, p_lines);
+    IF 3 = ANY (outcomes) THEN
+        PERFORM billing_correct_estimates(p_ids, outcomes, periods, p_usd, p_tokens, p_records, p_lines);
     END IF;
 
     UPDATE billing_attempt a SET state = s.state, settled_at = now()
     FROM unnest(p_ids, p_states) WITH ORDINALITY AS s (id, state, position)
-    WHERE a.id = s.id AND outcomes[s.position] IN ('settled', 'corrected');
+    WHERE a.id = s.id AND outcomes[s.position] >= 2;
 
     INSERT INTO billing_rollupdirty (tenant_id, day)
-    SELECT DISTINCT a.tenant_id, (a.occurred_at AT TIME ZONE 'UTC')::date
-    FROM unnest(p_ids) WITH ORDINALITY AS s (id, position) JOIN billing_attempt a ON a.id = s.id
-    WHERE outcomes[s.position] IN ('settled', 'corrected');
+    SELECT DISTINCT s.tenant_id, (s.moment AT TIME ZONE 'UTC')::date
+    FROM unnest(tenants, moments, outcomes) AS s (tenant_id, moment, outcome) WHERE s.outcome >= 2;
 
     PERFORM billing_alert_budgets(window_ids, before);
-    PERFORM billing_alert_requests(p_ids, outcomes, p_usd, p_records);
+    PERFORM billing_alert_requests(p_ids, outcomes, tenants, p_usd, p_records);
     windows := billing_describe_windows(window_ids);
 END $$;
 
 -- The difference between an estimate and the usage that came later: a row of its own, with the estimate's lines taken
 -- back and the true ones put in their place.
 CREATE FUNCTION billing_correct_estimates(
-    p_ids uuid[], p_outcomes text[], p_periods bigint[], p_usd numeric[], p_records jsonb, p_lines jsonb
+    p_ids uuid[], p_outcomes int[], p_periods bigint[], p_usd numeric[], p_tokens bigint[], p_records jsonb, p_lines jsonb
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
 DECLARE
-    n int;
+    entry int;
     fresh jsonb;
     attempt billing_attempt;
     estimate billing_usagerecord;
     correction_id uuid;
 BEGIN
-    FOREACH n IN ARRAY array_positions(p_outcomes, 'corrected') LOOP
-        fresh := p_records -> (n - 1);
-        SELECT * INTO STRICT attempt FROM billing_attempt WHERE id = p_ids[n];
+    FOREACH entry IN ARRAY array_positions(p_outcomes, 3) LOOP
+        fresh := p_records -> (entry - 1);
+        SELECT * INTO STRICT attempt FROM billing_attempt WHERE id = p_ids[entry];
         SELECT * INTO STRICT estimate FROM billing_usagerecord WHERE id = attempt.id AND occurred_at = attempt.occurred_at;
         correction_id := gen_random_uuid();
+        UPDATE billing_budgetwindow w
+        SET spent = w.spent + CASE w.unit
+            WHEN 'usd' THEN p_usd[entry] - estimate.billed_cost
+            WHEN 'tokens' THEN p_tokens[entry] - estimate.input_tokens - estimate.cache_read_tokens
+                               - estimate.cache_write_tokens - estimate.output_tokens
+            ELSE 0 END
+        WHERE w.id = ANY (attempt.window_ids);
         INSERT INTO billing_usagerecord (
             id, occurred_at, tenant_id, period_id, attempt_id, seq, kind, usage_source, charge_class, corrects_id, reason,
             request_id, user_id, key_id, feature, project, cost_center, tags, endpoint, provider, model, model_asked, tier,
@@ -359,13 +359,13 @@ BEGIN
                f.input_tokens - e.input_tokens, f.cache_read_tokens - e.cache_read_tokens,
                f.cache_write_tokens - e.cache_write_tokens, f.output_tokens - e.output_tokens,
                f.reasoning_tokens - e.reasoning_tokens, f.list_cost - e.list_cost, f.provider_cost - e.provider_cost,
-               f.contracted_cost - e.contracted_cost, p_usd[n] - e.billed_cost,
+               f.contracted_cost - e.contracted_cost, p_usd[entry] - e.billed_cost,
                (SELECT coalesce(jsonb_object_agg(coalesce(new.key, old.key),
                         (coalesce(new.value, '0')::numeric - coalesce(old.value, '0')::numeric)::text), '{}')
                 FROM jsonb_each_text(f.saving) new FULL JOIN jsonb_each_text(e.saving) old ON old.key = new.key),
                f.price_status
         FROM (SELECT estimate.*) e, jsonb_populate_record(NULL::billing_usagerecord, fresh) f, billing_billingperiod p
-        WHERE p.id = p_periods[n];
+        WHERE p.id = p_periods[entry];
 
         INSERT INTO billing_usageline (
             record_id, line_no, occurred_at, tenant_id, meter, quantity, per, price_id, unit_price,
@@ -383,21 +383,20 @@ BEGIN
             FROM jsonb_to_recordset(p_lines) AS l (
                 n int, line_no smallint, meter text, quantity bigint, per integer, price_id bigint, unit_price numeric,
                 list_cost numeric, provider_cost numeric, contracted_cost numeric, billed_cost numeric)
-            WHERE l.n = billing_correct_estimates.n) both_lines;
+            WHERE l.n = entry) both_lines;
     END LOOP;
 END $$;
 
--- Gives the holds of a group back. outcomes: voided | known | unknown.
+-- Gives the holds of a group back. outcomes: 0 unknown, 1 it had ended, 2 voided.
 CREATE FUNCTION billing_void(
-    p_ids uuid[], p_reasons text[], OUT outcomes text[], OUT attempt_windows jsonb, OUT windows jsonb
+    p_ids uuid[], p_reasons text[], OUT outcomes int[], OUT attempt_windows jsonb, OUT windows jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     window_ids bigint[];
 BEGIN
     PERFORM 1 FROM billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
-    SELECT array_agg(CASE WHEN a.state IN ('held', 'sent') THEN 'voided'
-                          WHEN a.id IS NULL THEN 'unknown' ELSE 'known' END ORDER BY s.position),
+    SELECT array_agg(CASE WHEN a.state IN ('held', 'sent') THEN 2 WHEN a.id IS NULL THEN 0 ELSE 1 END ORDER BY s.position),
            jsonb_agg(coalesce(to_jsonb(a.window_ids), '[]') ORDER BY s.position)
     INTO outcomes, attempt_windows
     FROM unnest(p_ids) WITH ORDINALITY AS s (id, position) LEFT JOIN billing_attempt a ON a.id = s.id;
@@ -410,11 +409,11 @@ BEGIN
         FROM unnest(p_ids) WITH ORDINALITY AS s (id, position)
         JOIN billing_attempt a ON a.id = s.id
         CROSS JOIN LATERAL unnest(a.window_ids, a.hold_amounts) AS h (id, amount)
-        WHERE outcomes[s.position] = 'voided' GROUP BY h.id) m
+        WHERE outcomes[s.position] = 2 GROUP BY h.id) m
     WHERE w.id = m.id;
     UPDATE billing_attempt a SET state = 'voided', settled_at = now(), void_reason = s.reason
     FROM unnest(p_ids, p_reasons) WITH ORDINALITY AS s (id, reason, position)
-    WHERE a.id = s.id AND outcomes[s.position] = 'voided';
+    WHERE a.id = s.id AND outcomes[s.position] = 2;
     windows := billing_describe_windows(window_ids);
 END $$;
 
@@ -484,24 +483,40 @@ END $$;
 -- Budgets whose spent share has passed a threshold: of the budget itself, or of a tenant's rule for all its budgets. Once
 -- for a window and a limit: a raised limit makes it news again.
 CREATE FUNCTION billing_alert_budgets(p_windows bigint[], p_before numeric[]) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
-    INSERT INTO billing_alertevent (
-        tenant_id, rule_id, budget_id, metric, subject_key, window_key, value, threshold, message, fired_at)
-    SELECT w.tenant_id, t.rule_id, b.id, 'budget_percent',
-           concat_ws(':', b.id, w.subject, trim_scale(s.limit_amount)),
-           CASE b.period WHEN 'total' THEN 'total' ELSE to_char(w.starts_at AT TIME ZONE tenant.timezone, 'YYYY-MM-DD') END,
-           trunc(w.spent * 100 / s.limit_amount, 2), t.threshold,
-           format('The %s budget%s of %s %s %s is used to %s %%: %s %s spent', replace(b.scope, '_', ' '),
-                  CASE WHEN w.subject = '' THEN '' ELSE format(' (%s)', w.subject) END, trim_scale(s.limit_amount), u.name,
-                  CASE b.period WHEN 'total' THEN 'in total' ELSE 'per ' || b.period END,
-                  trunc(w.spent * 100 / s.limit_amount, 1), trim_scale(round(w.spent, 6)), u.name),
-           clock_timestamp()
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    hot bigint[];
+BEGIN
+    SELECT array_agg(s.window_id) INTO hot
     FROM unnest(p_windows, p_before) AS changed (id, before)
     JOIN billing_window_states(p_windows) s ON s.window_id = changed.id AND s.spent > changed.before AND s.limit_amount > 0
     JOIN billing_budgetwindow w ON w.id = changed.id
     JOIN billing_budget b ON b.id = w.budget_id
+    WHERE s.spent * 100 >= s.limit_amount * least(
+        (SELECT min(percent::numeric) FROM jsonb_array_elements_text(b.alert_at) AS percent),
+        (SELECT min(r.threshold) FROM billing_alertrule r
+         WHERE r.tenant_id = w.tenant_id AND r.metric = 'budget_percent' AND r.is_active));
+    IF hot IS NULL THEN
+        RETURN;
+    END IF;
+    INSERT INTO billing_alertevent (
+        tenant_id, rule_id, budget_id, metric, subject_key, window_key, value, threshold, message, fired_at)
+    SELECT w.tenant_id, t.rule_id, b.id, 'budget_percent', k.subject_key, k.window_key,
+           trunc(s.spent * 100 / s.limit_amount, 2), t.threshold,
+           format('The %s budget%s of %s %s %s is used to %s %%: %s %s spent', replace(b.scope, '_', ' '),
+                  CASE WHEN w.subject = '' THEN '' ELSE format(' (%s)', w.subject) END, trim_scale(s.limit_amount), k.unit,
+                  CASE b.period WHEN 'total' THEN 'in total' ELSE 'per ' || b.period END,
+                  trunc(s.spent * 100 / s.limit_amount, 1), trim_scale(round(s.spent, 6)), k.unit),
+           clock_timestamp()
+    FROM billing_window_states(hot) s
+    JOIN billing_budgetwindow w ON w.id = s.window_id
+    JOIN billing_budget b ON b.id = w.budget_id
     JOIN tenants_tenant tenant ON tenant.id = w.tenant_id
-    CROSS JOIN LATERAL (SELECT CASE b.unit WHEN 'usd' THEN 'USD' ELSE b.unit END AS name) u
+    CROSS JOIN LATERAL (
+        SELECT concat_ws(':', b.id, w.subject, trim_scale(s.limit_amount)) AS subject_key,
+               CASE b.period WHEN 'total' THEN 'total'
+                             ELSE to_char(w.starts_at AT TIME ZONE tenant.timezone, 'YYYY-MM-DD') END AS window_key,
+               CASE b.unit WHEN 'usd' THEN 'USD' ELSE b.unit END AS unit) k
     CROSS JOIN LATERAL (
         SELECT r.threshold, r.id AS rule_id FROM billing_alertrule r
         WHERE r.tenant_id = w.tenant_id AND r.metric = 'budget_percent' AND r.is_active
@@ -514,35 +529,40 @@ LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqsc
       AND NOT EXISTS (
         SELECT FROM billing_alertevent e
         WHERE e.tenant_id = w.tenant_id AND e.metric = 'budget_percent' AND e.threshold = t.threshold
-          AND e.subject_key = concat_ws(':', b.id, w.subject, trim_scale(s.limit_amount))
-          AND e.window_key = CASE b.period WHEN 'total' THEN 'total'
-                             ELSE to_char(w.starts_at AT TIME ZONE tenant.timezone, 'YYYY-MM-DD') END)
+          AND e.subject_key = k.subject_key AND e.window_key = k.window_key)
     ORDER BY 1, 5, 8
-    ON CONFLICT DO NOTHING
-$$;
+    ON CONFLICT DO NOTHING;
+END $$;
 
 -- Requests that cost more than their tenant wants to be told of (0.50 USD where no rule says otherwise), and those whose
 -- usage has no price and was billed at its hold.
-CREATE FUNCTION billing_alert_requests(p_ids uuid[], p_outcomes text[], p_usd numeric[], p_records jsonb) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION billing_alert_requests(
+    p_ids uuid[], p_outcomes int[], p_tenants bigint[], p_usd numeric[], p_records jsonb
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    dear numeric;
 BEGIN
-    INSERT INTO billing_alertevent (tenant_id, rule_id, metric, subject_key, window_key, value, threshold, message, fired_at)
-    SELECT a.tenant_id, t.rule_id, 'request_cost', a.request_id, '', s.usd, t.threshold,
-           format('One request to %s cost %s USD (user %s, feature %s, request %s)', a.model, trim_scale(s.usd),
-                  coalesce(nullif(a.user_id, ''), 'not named'), coalesce(nullif(a.feature, ''), 'not named'), a.request_id),
-           clock_timestamp()
-    FROM unnest(p_ids, p_outcomes, p_usd) AS s (id, outcome, usd)
-    JOIN billing_attempt a ON a.id = s.id
-    CROSS JOIN LATERAL (
-        SELECT r.threshold, r.id AS rule_id FROM billing_alertrule r
-        WHERE r.tenant_id = a.tenant_id AND r.metric = 'request_cost' AND r.is_active
-        UNION ALL
-        SELECT 0.50, NULL WHERE NOT EXISTS (
-            SELECT FROM billing_alertrule r WHERE r.tenant_id = a.tenant_id AND r.metric = 'request_cost')) t
-    WHERE s.outcome IN ('settled', 'corrected') AND s.usd > t.threshold
-    ORDER BY 1, 4, 7
-    ON CONFLICT DO NOTHING;
+    SELECT least(0.50, min(threshold)) INTO dear FROM billing_alertrule
+    WHERE tenant_id = ANY (p_tenants) AND metric = 'request_cost' AND is_active;
+    IF (SELECT max(usd) FROM unnest(p_usd) AS usd) > dear THEN
+        INSERT INTO billing_alertevent (tenant_id, rule_id, metric, subject_key, window_key, value, threshold, message, fired_at)
+        SELECT a.tenant_id, t.rule_id, 'request_cost', a.request_id, '', s.usd, t.threshold,
+               format('One request to %s cost %s USD (user %s, feature %s, request %s)', a.model, trim_scale(s.usd),
+                      coalesce(nullif(a.user_id, ''), 'not named'), coalesce(nullif(a.feature, ''), 'not named'), a.request_id),
+               clock_timestamp()
+        FROM unnest(p_ids, p_outcomes, p_usd) AS s (id, outcome, usd)
+        JOIN billing_attempt a ON a.id = s.id
+        CROSS JOIN LATERAL (
+            SELECT r.threshold, r.id AS rule_id FROM billing_alertrule r
+            WHERE r.tenant_id = a.tenant_id AND r.metric = 'request_cost' AND r.is_active
+            UNION ALL
+            SELECT 0.50, NULL WHERE NOT EXISTS (
+                SELECT FROM billing_alertrule r WHERE r.tenant_id = a.tenant_id AND r.metric = 'request_cost')) t
+        WHERE s.outcome >= 2 AND s.usd > t.threshold
+        ORDER BY 1, 4, 7
+        ON CONFLICT DO NOTHING;
+    END IF;
 
     IF p_records @> '[{"price_status": "unpriced"}]' THEN
         INSERT INTO billing_alertevent (tenant_id, rule_id, metric, subject_key, window_key, value, threshold, message, fired_at)
@@ -557,7 +577,7 @@ BEGIN
         LEFT JOIN LATERAL (
             SELECT id FROM billing_alertrule WHERE tenant_id = a.tenant_id AND metric = 'unpriced_usage' AND is_active
             LIMIT 1) r ON true
-        WHERE s.outcome = 'settled' AND p_records -> (s.position - 1)::int ->> 'price_status' = 'unpriced'
+        WHERE s.outcome = 2 AND p_records -> (s.position - 1)::int ->> 'price_status' = 'unpriced'
         ORDER BY a.tenant_id, a.provider, a.model, day.label, a.id
         ON CONFLICT DO NOTHING;
     END IF;
