@@ -36,8 +36,8 @@ MAX_DAYS = 366
 USAGE = """
 SELECT {group} AS "group", count(*) AS requests,
        count(*) FILTER (WHERE usage_source = 'gateway_cache') AS cache_hits,
-       coalesce(sum(input_tokens), 0) AS input_tokens, coalesce(sum(cache_read_tokens), 0) AS cache_read_tokens,
-       coalesce(sum(cache_write_tokens), 0) AS cache_write_tokens, coalesce(sum(output_tokens), 0) AS output_tokens,
+       sum(input_tokens)::bigint AS input_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens,
+       sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(output_tokens)::bigint AS output_tokens,
        coalesce(sum(billed_cost), 0) AS cost_usd, coalesce(sum(list_cost), 0) AS list_cost_usd
 FROM billing_usagerecord
 WHERE tenant_id = %(tenant)s

@@ -329,10 +329,10 @@ class UsageRow(BaseModel):
     group: str | None
     requests: int
     cache_hits: int
-    input_tokens: int | str
-    cache_read_tokens: int | str
-    cache_write_tokens: int | str
-    output_tokens: int | str
+    input_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
     cost_usd: str
     list_cost_usd: str
 
