@@ -131,3 +131,16 @@ def test_the_ledger_is_complete_though_nobody_asks_for_the_batch(desk_for):
     desk = desk_for(budgets=[BUDGET])
     desk.order(questions(2))
     wait_for(lambda: UsageRecord.objects.filter(tenant_id=desk.member.id).count() == 2, seconds=60)
+
+
+def test_a_job_whose_worker_died_before_it_asked_the_provider_is_submitted_once(desk_for):
+    desk = desk_for(budgets=[BUDGET])
+    desk.world.fault(match={"path": "/v1/files"}, fault="status:401", times=2)
+    order = desk.order(questions())
+    jobs = BatchJob.objects.filter(batch__public_id=order.id)
+    wait_for(lambda: jobs.filter(failures__gt=0).exists())
+    # as if the worker had died right after it wrote down what it was about to do, a minute ago
+    jobs.update(state="submitting", submitting_at=timezone.now() - timedelta(minutes=1), next_look_at=None)
+    assert desk.wait(order.id).status == "completed"
+    assert len(batch_calls(desk)) == 1
+    assert records_of(desk).count() == len(billed_upstream(desk)) == 3
