@@ -48,7 +48,7 @@ def advance(batch: Batch) -> bool:
     return bool(
         Batch.objects.filter(
             pk=batch.pk, status__in=[Batch.Status.IN_PROGRESS, Batch.Status.CANCELLING]
-        ).update(status=Batch.Status.FINALIZING, finalizing_at=now)
+        ).update(status=Batch.Status.FINALIZING, finalizing_at=timezone.now())
     )
 
 

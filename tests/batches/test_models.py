@@ -38,9 +38,9 @@ def batch() -> Batch:
 
 
 def item(batch: Batch, **facts) -> BatchItem:
-    known = {"line": 1, "custom_id": "a", "attempt_id": uuid4(), "request_id": uuid4()}
+    known = {"line": 1, "custom_id": "a", "attempt_id": uuid4(), "request_id": uuid4(), "body": {}}
     return BatchItem.objects.create(
-        batch=batch, tenant=batch.tenant, model="m", provider="p", body={}, **{**known, **facts}
+        batch=batch, tenant=batch.tenant, model="m", provider="p", **{**known, **facts}
     )
 
 
