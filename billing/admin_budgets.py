@@ -149,6 +149,9 @@ class BudgetAdmin(RecordedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
         return with_usage(super().get_queryset(request))
 
+    def get_inlines(self, request: HttpRequest, obj: Budget | None) -> tuple[Any, ...]:
+        return self.inlines if obj else ()
+
     def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> tuple[str, ...]:
         # What a budget counts is its identity, which its windows are tied to; another count is another budget.
         return (

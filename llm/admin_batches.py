@@ -76,12 +76,11 @@ class BatchAdmin(ReadOnlyAdmin):
         ("status", ChoicesCheckboxFilter),
         ("created_at", RangeDateTimeFilter),
     )
-    list_select_related = ("tenant",)
     search_fields = ("public_id", "user")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Batch]:
         files = ("input_file", "output_file", "error_file")
-        rows = super().get_queryset(request).select_related(*files)
+        rows = super().get_queryset(request).select_related("tenant", *files)
         return rows.defer(*(f"{name}__content" for name in files))
 
     @display(description="Status", ordering="status", label=STATUS_LABELS)

@@ -117,7 +117,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
 class FeedbackAdmin(ReadOnlyAdmin):
     """Verdicts of callers on answers."""
 
-    list_display = ("at", "tenant", "shown_rating", "model", "cache_state", "reason")
+    list_display = ("at", "tenant", "shown_rating", "answered_by", "cache_state", "reason")
     list_filter = (("tenant", AutocompleteSelectFilter), "rating", ("at", RangeDateTimeFilter))
     list_select_related = ("tenant", "request")
     search_fields = ("reason", "request__request_id__exact")
@@ -126,8 +126,8 @@ class FeedbackAdmin(ReadOnlyAdmin):
     def shown_rating(self, feedback: Feedback) -> str:
         return "good" if feedback.rating > 0 else "bad"
 
-    @display(description="Model")
-    def model(self, feedback: Feedback) -> str:
+    @display(description="Answered by")
+    def answered_by(self, feedback: Feedback) -> str:
         return feedback.request.model
 
     @display(description="Cache")

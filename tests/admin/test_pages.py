@@ -1,0 +1,143 @@
+"""Every page of every table opens, with a number of queries that does not grow with the rows."""
+
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.db import connection, models
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from billing.models import UsageLine
+from tests.admin.conftest import HOOK_SECRET, PROVIDER_KEY, Office, fill
+
+OURS = ("tenants", "billing", "caching", "llm")
+PAGES = [model for model in admin.site._registry if model._meta.app_label in (*OURS, "auth")]
+# Session, user and content type come on top of what a page asks for itself.
+LIST_QUERIES, FORM_QUERIES, DASHBOARD_QUERIES, REPORT_QUERIES = 12, 18, 16, 14
+
+
+def url_of(model: type[models.Model], page: str, *arguments: Any) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}", args=arguments)
+
+
+def query_count(client: Any, url: str) -> int:
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        response = client.get(url)
+    assert response.status_code == 200, (url, response.status_code)
+    return len(queries)
+
+
+def label(model: type[models.Model]) -> str:
+    return model._meta.label_lower
+
+
+def test_it_works(office: Office) -> None:
+    client = office.client(office.olga)
+    assert query_count(client, reverse("admin:index")) <= DASHBOARD_QUERIES
+    page = client.get(reverse("admin:index")).content.decode()
+    assert "Spent today" in page
+    assert "One request cost 2 USD" in page
+
+
+def test_every_table_has_a_page() -> None:
+    """But the history tables, which stand in their objects' pages, and the lines, which stand in their record's."""
+    without = {
+        model
+        for app in OURS
+        for model in apps.get_app_config(app).get_models()
+        if not model.__name__.startswith("Historical")
+    } - set(admin.site._registry)
+    later = {
+        "RateRule",
+        "Rerating",
+        "ReratingRow",
+        "Statement",
+        "StatementLine",
+        "StatementFile",
+        "ManualEntry",
+    }
+    assert {model for model in without if model.__name__ not in later} == {UsageLine}
+
+
+@pytest.mark.parametrize("model", PAGES, ids=label)
+def test_the_list_opens_with_bounded_queries(model: type[models.Model], office: Office) -> None:
+    client = office.client(office.olga)
+    one = query_count(client, url_of(model, "changelist"))
+    for _ in range(4):
+        fill(office, office.acme)
+    several = query_count(client, url_of(model, "changelist"))
+    assert several <= one, "the list asks again for each row"
+    assert one <= LIST_QUERIES
+
+
+@pytest.mark.parametrize("model", PAGES, ids=label)
+def test_the_list_can_be_searched(model: type[models.Model], office: Office) -> None:
+    response = office.client(office.olga).get(
+        url_of(model, "changelist"), {"q": "0197a3a0-0000-7000-8000-000000000001"}
+    )
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("model", PAGES, ids=label)
+def test_the_form_opens_with_bounded_queries(model: type[models.Model], office: Office) -> None:
+    client = office.client(office.olga)
+    row = office.rows.get(model)
+    if row is not None:
+        assert query_count(client, url_of(model, "change", row.pk)) <= FORM_QUERIES
+        assert client.get(url_of(model, "history", row.pk)).status_code == 200
+    model_admin = admin.site._registry[model]
+    request = client.get(reverse("admin:index")).wsgi_request
+    if model_admin.has_add_permission(request):
+        assert query_count(client, url_of(model, "add")) <= FORM_QUERIES
+    else:
+        assert client.get(url_of(model, "add")).status_code == 403
+
+
+@pytest.mark.parametrize("model", PAGES, ids=label)
+def test_no_page_shows_a_secret(model: type[models.Model], office: Office) -> None:
+    client = office.client(office.olga)
+    urls = [url_of(model, "changelist")]
+    if row := office.rows.get(model):
+        urls += [url_of(model, "change", row.pk), url_of(model, "history", row.pk)]
+    for url in urls:
+        page = client.get(url).content.decode()
+        for secret in (PROVIDER_KEY, HOOK_SECRET, "a prompt nobody may read"):
+            assert secret not in page, url
+
+
+READ_ONLY = (
+    "usagerecord", "attempt", "usagedaily", "budgetwindow", "billingperiod", "rollupdirty", "alertevent", "alertdelivery",
+    "requestlog", "feedback", "batch", "batchjob", "batchitem", "storedfile", "cachescope", "cachelabel", "cachestat",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READ_ONLY)
+def test_what_the_product_writes_is_read_only(name: str, office: Office) -> None:
+    model = next(model for model in PAGES if model._meta.model_name == name)
+    client, row = office.client(office.olga), office.rows[model]
+    assert client.post(url_of(model, "add"), {}).status_code == 403
+    assert client.post(url_of(model, "change", row.pk), {}).status_code == 403
+    assert client.post(url_of(model, "delete", row.pk), {"post": "yes"}).status_code == 403
+    assert model.objects.filter(pk=row.pk).exists()
+
+
+def test_the_report_page_opens_with_bounded_queries(office: Office) -> None:
+    client = office.client(office.olga)
+    url = reverse("admin:billing_reports") + "?tenant=acme"
+    assert query_count(client, url) <= REPORT_QUERIES
+    assert "From list price to what is paid" in client.get(url).content.decode()
+
+
+def test_the_search_finds_a_page(office: Office) -> None:
+    response = office.client(office.olga).get(reverse("admin:search"), {"s": "budget"})
+    assert "Budgets" in response.content.decode()
+
+
+def test_nobody_enters_without_logging_in(db: None, client: Any) -> None:
+    for model in PAGES:
+        assert client.get(url_of(model, "changelist")).status_code == 302
+    assert client.get(reverse("admin:billing_reports")).status_code == 302
