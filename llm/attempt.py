@@ -22,6 +22,7 @@ from llm.routing.facts import read_route_facts
 from llm.routing.rules import output_limit
 from llm.token_counts import count_input
 from llm.wire import Exchange, prepare
+from llm.wire.cache_marks import with_cache_marks
 
 LEAST_OUTPUT_TOKENS = 64  # a shorter answer than this is of no use: refuse instead
 # the provider's framing may differ from ours by a few tokens; a hold that is short by one is no upper bound
@@ -66,7 +67,7 @@ class Attempt:
         )
 
     def within(self, call: Call, balance: Balance) -> "Attempt | None":
-        """The same call with as much output as a budget still affords; None if the client set the limit, or too little is left."""
+        """The same call with as much output as a budget still affords; None if the client set the limit or little is left."""
         if not self.is_limit_ours:
             return None
         limit = affordable_output_tokens(
@@ -98,7 +99,7 @@ class Attempt:
 def plan(call: Call, target: Target, number: int) -> Attempt:
     """Plan a call to a target. Raises ModelUnpriced, Untranslatable, ContextLengthExceeded."""
     rates = call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)
-    input_tokens = count_input(call.wire, call.body, target.model) + FRAMING_MARGIN_TOKENS
+    input_tokens = count_input(call.wire, call.body, target.tokenizer) + FRAMING_MARGIN_TOKENS
     if input_tokens > target.context_window:
         raise ContextLengthExceeded(
             f"The request has about {input_tokens} tokens; '{target.model}' takes {target.context_window}.",
@@ -121,6 +122,12 @@ def plan(call: Call, target: Target, number: int) -> Attempt:
 
 
 def _exchange(call: Call, target: Target, limit: int | None) -> Exchange:
-    return prepare(
+    exchange = prepare(
         call.wire, call.body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=limit
     )
+    if exchange.upstream.api != "anthropic.messages" or not call.policy.cache.provider_marks:
+        return exchange
+    marked = with_cache_marks(
+        exchange.body, count=lambda body: count_input(exchange.upstream, body, target.upstream)
+    )
+    return replace(exchange, body=marked)

@@ -4,6 +4,7 @@ Invariant: a cache in trouble is a miss; a hit costs nothing, is told in the led
 served across a tenant, a scope or a changed prompt. Only complete answers are remembered.
 """
 
+import re
 from dataclasses import dataclass
 
 from billing import ledger
@@ -65,7 +66,6 @@ async def find_similar(call: Call) -> Hit | None:
             has_images=facts.has_images,
             has_audio=facts.has_audio,
         ),
-        extra_patterns=call.policy.cache.bypass_patterns,
         refresh=call.headers.cache == "refresh",
     )
     call.lookup = found
@@ -132,6 +132,11 @@ def _why_not(call: Call) -> str:
     """Why no cache may answer or remember this call; empty when they may."""
     if call.headers.cache == "off":
         return "header"
+    if any(
+        re.search(pattern, call.facts.last_user_text, re.IGNORECASE)
+        for pattern in call.policy.cache.bypass_patterns
+    ):
+        return "tenant_pattern"
     try:
         circle_of(call.policy.cache.share, user=call.user, key_id=call.principal.key_id)
     except NotComparable as reason:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from billing.balances import Balance
 from billing.holds import balances_of
+from billing.outcomes import plain
 from llm.errors import InvalidRequest, NotFound
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
@@ -197,11 +198,11 @@ def describe_balance(balance: Balance) -> dict[str, Any]:
         "unit": balance.unit,
         "period": balance.period,
         "mode": balance.mode,
-        "limit": balance.limit,
-        "spent": balance.spent,
-        "held": balance.held,
-        "remaining": balance.remaining,
-        "used_percent": balance.used_percent,
+        "limit": plain(balance.limit),
+        "spent": plain(balance.spent),
+        "held": plain(balance.held),
+        "remaining": plain(balance.remaining),
+        "used_percent": plain(balance.used_percent),
         "resets_at": balance.resets_at,
     }
 
