@@ -38,6 +38,13 @@ class Target:
     timeouts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     created_at: int = 0
 
+    @property
+    def tokenizer(self) -> str:
+        """The name to count tokens by. Ours may be anything, and so may an account's prefix before Claude's."""
+        if self.kind != "anthropic":
+            return self.upstream
+        return self.upstream[self.upstream.find("claude") :] if "claude" in self.upstream else "claude"
+
 
 @dataclass(frozen=True, slots=True)
 class Catalog:

@@ -50,12 +50,12 @@ def compress(call: Call) -> None:
     is_wanted = call.policy.compression.enabled if call.headers.compress is None else call.headers.compress
     if not is_wanted or not call.wire.is_chat:
         return
-    model = call.route.model if call.route else call.facts.model
+    tokenizer = call.route.target.tokenizer if call.route else call.facts.model
     compressed = compression.compress(
         call.body,
         protocol=call.wire.api,
         policy=call.policy.compression,
-        count=lambda body: count_input(call.wire, body, model),
+        count=lambda body: count_input(call.wire, body, tokenizer),
     )
     call.tokens_before_compression = compressed.tokens_before
     call.tokens_after_compression = compressed.tokens_after
@@ -94,9 +94,10 @@ def _market(call: Call) -> Market:
     counts: dict[str, int] = {}
 
     def count(model: str) -> int:
-        if model not in counts:
-            counts[model] = count_input(call.wire, call.body, model)
-        return counts[model]
+        tokenizer = call.snapshot.catalog.find(model).tokenizer
+        if tokenizer not in counts:
+            counts[tokenizer] = count_input(call.wire, call.body, tokenizer)
+        return counts[tokenizer]
 
     def cost_of(target: Target, input_tokens: int, output_tokens: int) -> Decimal:
         rates = call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)

@@ -144,7 +144,7 @@ def _meters(
 
     Of an answer that broke off, what the provider said of the input is taken, and the output is counted.
     """
-    counted = {"output": count_text(produced, attempt.target.model) if produced else 0}
+    counted = {"output": count_text(produced, attempt.target.tokenizer) if produced else 0}
     told: dict[str, int] = {}
     if usage:
         try:

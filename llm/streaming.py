@@ -117,7 +117,7 @@ class _Flow:
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
             text = self.relay.meter.text()
-            output_tokens += count_text(text[counted_characters:], self.attempt.target.model)
+            output_tokens += count_text(text[counted_characters:], self.attempt.target.tokenizer)
             counted_characters = len(text)
             await ledger.progress(
                 self.attempt.id, {"input_tokens": self.attempt.input_tokens, "output_tokens": output_tokens}

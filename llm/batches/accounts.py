@@ -76,5 +76,5 @@ def line_limit(item: BatchItem, endpoint: str, *, target: Target, policy: Policy
         target,
         facts=read_route_facts(item.body),
         policy=policy,
-        input_tokens=count_input(wire_of(endpoint), item.body, target.model),
+        input_tokens=count_input(wire_of(endpoint), item.body, target.tokenizer),
     )

@@ -103,8 +103,8 @@ def _meters(
             log.warning("invalid_usage", request_id=str(item.request_id), reason=str(error))
     produced = upstream.answer_text(reply)
     counted = {
-        "input": count_input(exchange.client, item.body, target.model),
-        "output": count_text(produced, target.model) if produced else 0,
+        "input": count_input(exchange.client, item.body, target.tokenizer),
+        "output": count_text(produced, target.tokenizer) if produced else 0,
     }
     return {name: quantity for name, quantity in counted.items() if quantity}, "estimated"
 

@@ -114,7 +114,7 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
     facts = wire.facts(item.body)
     at = batch.created_at
     rates = snapshot.prices.rates(target.provider, target.model, at=at, processing="batch")
-    input_tokens = count_input(wire, item.body, target.model) + FRAMING_MARGIN_TOKENS
+    input_tokens = count_input(wire, item.body, target.tokenizer) + FRAMING_MARGIN_TOKENS
     is_chat = target.model_kind == "chat"
     limit = line_limit(item, batch.endpoint, target=target, policy=snapshot.policy) if is_chat else 0
     exchange = prepare(

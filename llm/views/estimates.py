@@ -89,7 +89,7 @@ class Estimate(AsyncAPIView):
         input_tokens = output_tokens = 0
         bound = expected = Decimal(0)
         for body, wire in zip(calls, wires, strict=True):
-            counted = count_input(wire, body, target.model)
+            counted = count_input(wire, body, target.tokenizer)
             facts = read_route_facts(body)
             limit = output_limit(target, facts=facts, policy=self.snapshot.policy, input_tokens=counted)
             likely = min(limit, round(means.get(target.model, limit * UNKNOWN_OUTPUT_SHARE)))
@@ -137,8 +137,9 @@ class CountTokens(AsyncAPIView):
         body = self.read_json(request)
         wire = format_for("anthropic.messages")
         facts = wire.facts({"max_tokens": 1, **body})
-        self.principal.require_model(self.snapshot.catalog.find(facts.model).model)
-        return json_response({"input_tokens": count_input(wire, body, facts.model)})
+        target = self.snapshot.catalog.find(facts.model)
+        self.principal.require_model(target.model)
+        return json_response({"input_tokens": count_input(wire, body, target.tokenizer)})
 
 
 def _read(body: Any) -> tuple[list[Body], int]:
