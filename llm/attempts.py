@@ -102,13 +102,12 @@ async def _give_up(call: Call, attempt: Attempt, failure: ProviderFailure) -> No
     metrics.ATTEMPTS.labels(attempt.target.provider, failure.code).inc()
     if failure.upstream_status == 429 and failure.retry_after:
         await limiter.pause(attempt.target, seconds=failure.retry_after)
-    call.receipt.attempts.append(
-        {
-            "attempt": attempt.number,
-            "model": attempt.target.model,
-            "provider": attempt.target.provider,
-            **failure.to_receipt(),
-        }
+    call.receipt.note_attempt(
+        attempt.number,
+        attempt_id=str(attempt.id),
+        model=attempt.target.model,
+        provider=attempt.target.provider,
+        **failure.to_receipt(),
     )
     if failure.may_be_billed:
         await settling.estimate(call, attempt, reason=failure.code)

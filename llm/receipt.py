@@ -23,6 +23,14 @@ class Receipt:
         """Write down what a step did. Facts must be JSON, or Decimal and datetime."""
         self.steps.append({"step": step, "outcome": outcome, "at_ms": self.elapsed_ms(), **facts})
 
+    def note_attempt(self, number: int, **facts: Any) -> None:
+        """Write down how an attempt went; what is learnt later of the same attempt joins its entry."""
+        for entry in self.attempts:
+            if entry["attempt"] == number:
+                entry |= facts
+                return
+        self.attempts.append({"attempt": number, **facts})
+
     def elapsed_ms(self) -> float:
         return round((time.perf_counter() - self.started) * 1000, 2)
 

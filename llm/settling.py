@@ -95,6 +95,8 @@ async def _settle(
 ) -> Outcome:
     meters, source = _meters(attempt, usage, context, produced, is_whole=is_whole)
     rated = _rate(attempt, meters)
+    if source == "estimated":
+        reason = reason or "no usage told"
     waterfall = savings_of(call, attempt, meters, rated)
     settlement = Settlement(
         attempt_id=attempt.id,
@@ -120,19 +122,17 @@ async def _settle(
         saving=waterfall.steps,
         meters=meters,
     )
-    call.receipt.attempts.append(
-        {
-            "attempt": attempt.number,
-            "attempt_id": str(attempt.id),
-            "model": attempt.target.model,
-            "provider": attempt.target.provider,
-            "usage_source": source,
-            "reason": reason or None,
-            "meters": meters,
-            "lines": [line.to_receipt() for line in rated.lines],
-            "cost_usd": f"{rated.cost_usd:f}",
-            "upstream_id": upstream_id,
-        }
+    call.receipt.note_attempt(
+        attempt.number,
+        attempt_id=str(attempt.id),
+        model=attempt.target.model,
+        provider=attempt.target.provider,
+        usage_source=source,
+        reason=reason or None,
+        meters=meters,
+        lines=[line.to_receipt() for line in rated.lines],
+        cost_usd=f"{rated.cost_usd:f}",
+        upstream_id=upstream_id,
     )
     return outcome
 
