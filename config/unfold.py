@@ -44,7 +44,15 @@ def is_operator(request: HttpRequest) -> bool:
     return bool(request.user.is_superuser)
 
 
+# A purse, in the page itself: no file to serve for it.
+FAVICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'%3E"
+    "%3Crect width='24' height='24' rx='5' fill='%230d9488'/%3E"
+    "%3Cpath d='M5 8h14v9H5zM14 11.5h5v2h-5z' fill='none' stroke='white' stroke-width='1.6'/%3E%3C/svg%3E"
+)
+
 UNFOLD: dict[str, Any] = {
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": FAVICON}],
     "SITE_TITLE": "Purser",
     "SITE_HEADER": "Purser",
     "SITE_SUBHEADER": "The gateway that keeps the books",

@@ -1,0 +1,122 @@
+"""An operator's morning in a real browser: log in, look, raise a budget, take the month away."""
+
+import csv
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from billing.models import BudgetRaise
+from billing.reports import month_report
+from billing.rollups import rebuild_dirty
+from tenants.models import Tenant
+from tests.world import World
+
+CHROMIUM = os.environ.get("CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"),
+]
+
+
+@pytest.fixture
+def operator(committed: None) -> Iterator[tuple[str, str]]:
+    """A superuser of this test's own."""
+    name, password = f"olga-{secrets.token_hex(4)}", secrets.token_hex(8)
+    User.objects.create_superuser(name, password=password)
+    yield name, password
+    User.objects.filter(username=name).update(is_active=False)
+
+
+@pytest.fixture
+def acme(world: World, make_tenant: Any) -> Tenant:
+    """A tenant with a budget and a few calls in its ledger."""
+    member = make_tenant(
+        "browsed", budgets=[{"scope": "tenant", "unit": "usd", "period": "month", "limit": "5"}]
+    )
+    client = world.openai(member)
+    for question in ("How do I top up my card?", "Where is my money?", "How do I top up my card?"):
+        client.chat.completions.create(
+            model="gpt-4o-mini", messages=[{"role": "user", "content": question}], max_tokens=20, user="alice"
+        )
+    while rebuild_dirty():
+        pass
+    return Tenant.objects.get(pk=member.id)
+
+
+def test_it_works(world: World, acme: Tenant, operator: tuple[str, str], tmp_path: Path) -> None:
+    budget, month = acme.budgets.get(), f"{month_of(acme)}"
+    problems = morning(world.stack.base_url, operator, acme, budget.pk, tmp_path)
+    assert problems == []
+
+    raised = BudgetRaise.objects.get(budget=budget)
+    assert (raised.extra_amount, raised.reason, raised.approved_by.username) == (
+        Decimal("2.5"),
+        "Black Friday",
+        operator[0],
+    )
+
+    report = month_report(acme, month=month)
+    with (tmp_path / f"{acme.slug}-{month}.csv").open(newline="") as file:
+        assert (
+            sum(Decimal(row["billed_cost_usd"]) for row in csv.DictReader(file))
+            == report.totals.billed_cost_usd
+        )
+    assert (tmp_path / f"{acme.slug}-{month}.xlsx").read_bytes()[:2] == b"PK"
+
+
+def month_of(tenant: Tenant) -> str:
+    return tenant.billing_periods.get().label
+
+
+def morning(
+    base_url: str, operator: tuple[str, str], acme: Tenant, budget_id: int, downloads: Path
+) -> list[str]:
+    """Drive the browser; return what its console complained about. No ORM in here: Playwright owns the loop."""
+    from playwright.sync_api import expect, sync_playwright
+
+    problems: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(15_000)
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+
+        page.goto(f"{base_url}/admin/")
+        page.fill("[name=username]", operator[0])
+        page.fill("[name=password]", operator[1])
+        page.click("button[type=submit]")
+        expect(page.get_by_role("heading", name="Dashboard")).to_be_visible()
+        expect(page.get_by_text("Spent this month")).to_be_visible()
+        expect(page.locator("canvas.chart").first).to_be_visible()
+
+        page.locator("#nav-sidebar a[href='/admin/billing/budget/']").click()
+        page.fill("[name=q]", acme.slug)
+        page.keyboard.press("Enter")
+        page.wait_for_url("**q=*")
+        expect(page.get_by_text("1 budget", exact=True)).to_be_visible()
+        page.goto(f"{base_url}/admin/billing/budget/{budget_id}/change/")
+        page.get_by_text("Raise until").click()
+        page.fill("[name=extra_amount]", "2.5")
+        page.fill("[name=ends_at]", "2099-01-01T10:00")
+        page.fill("[name=reason]", "Black Friday")
+        page.locator("#dialog button[type=submit]").click()
+        expect(page.get_by_text("Raised: +2.5 until 2099-01-01 10:00 UTC.")).to_be_visible()
+
+        page.goto(f"{base_url}/admin/billing/billingperiod/reports/?tenant={acme.slug}")
+        expect(page.get_by_text("From list price to what is paid")).to_be_visible()
+        for name in ("CSV, every detail", "Excel workbook"):
+            with page.expect_download() as waiting:
+                page.get_by_role("button", name=name).click()
+            waiting.value.save_as(downloads / waiting.value.suggested_filename)
+        browser.close()
+    return [problem for problem in problems if "favicon" not in problem]
