@@ -322,63 +322,76 @@ BEGIN
     windows := billing_describe_windows(window_ids);
 END $$;
 
--- The difference between an estimate and the usage that came later: a row of its own, with the estimate's lines taken
--- back and the true ones put in their place.
+-- The difference between what is booked of an attempt (its estimate, and what re-rating made of it) and the usage that came
+-- later: a row of its own, with the booked lines taken back and the true ones put in their place.
 CREATE FUNCTION billing_correct_estimates(
     p_ids uuid[], p_outcomes int[], p_periods bigint[], p_usd numeric[], p_tokens bigint[], p_records jsonb, p_lines jsonb
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     entry int;
-    fresh jsonb;
     attempt billing_attempt;
-    estimate billing_usagerecord;
+    booked record;
     correction_id uuid;
 BEGIN
     FOREACH entry IN ARRAY array_positions(p_outcomes, 3) LOOP
-        fresh := p_records -> (entry - 1);
-        SELECT * INTO STRICT attempt FROM billing_attempt WHERE id = p_ids[entry];
-        SELECT * INTO STRICT estimate FROM billing_usagerecord WHERE id = attempt.id AND occurred_at = attempt.occurred_at;
         correction_id := gen_random_uuid();
+        SELECT * INTO STRICT attempt FROM billing_attempt WHERE id = p_ids[entry];
+        SELECT sum(input_tokens) AS input, sum(cache_read_tokens) AS cache_read, sum(cache_write_tokens) AS cache_write,
+               sum(output_tokens) AS output, sum(reasoning_tokens) AS reasoning, sum(list_cost) AS list,
+               sum(provider_cost) AS provider, sum(contracted_cost) AS contracted, sum(billed_cost) AS billed,
+               coalesce(max(seq) FILTER (WHERE kind = 'correction'), 0) + 1 AS next_seq
+        INTO booked FROM billing_usagerecord WHERE attempt_id = attempt.id AND occurred_at = attempt.occurred_at;
+
         UPDATE billing_budgetwindow w
         SET spent = w.spent + CASE w.unit
-            WHEN 'usd' THEN p_usd[entry] - estimate.billed_cost
-            WHEN 'tokens' THEN p_tokens[entry] - estimate.input_tokens - estimate.cache_read_tokens
-                               - estimate.cache_write_tokens - estimate.output_tokens
+            WHEN 'usd' THEN p_usd[entry] - booked.billed
+            WHEN 'tokens' THEN p_tokens[entry] - booked.input - booked.cache_read - booked.cache_write - booked.output
             ELSE 0 END
         WHERE w.id = ANY (attempt.window_ids);
+
         INSERT INTO billing_usagerecord (
             id, occurred_at, tenant_id, period_id, attempt_id, seq, kind, usage_source, charge_class, corrects_id, reason,
             request_id, user_id, key_id, feature, project, cost_center, tags, endpoint, provider, model, model_asked, tier,
             cache_state, service_tier, processing, region, upstream_id, raw_usage,
             input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
             list_cost, provider_cost, contracted_cost, billed_cost, saving, price_status)
-        SELECT correction_id, e.occurred_at, e.tenant_id, p.id, e.attempt_id, 1, 'correction', f.usage_source,
+        SELECT correction_id, e.occurred_at, e.tenant_id, p.id, e.attempt_id, booked.next_seq, 'correction', f.usage_source,
                CASE WHEN p.starts_at > e.occurred_at THEN 'Correction' ELSE '' END, e.id, 'usage that came after an estimate',
                e.request_id, e.user_id, e.key_id, e.feature, e.project, e.cost_center, e.tags, e.endpoint, e.provider, e.model,
-               e.model_asked, e.tier, e.cache_state, f.service_tier, coalesce(f.processing, e.processing), f.region, f.upstream_id, f.raw_usage,
-               f.input_tokens - e.input_tokens, f.cache_read_tokens - e.cache_read_tokens,
-               f.cache_write_tokens - e.cache_write_tokens, f.output_tokens - e.output_tokens,
-               f.reasoning_tokens - e.reasoning_tokens, f.list_cost - e.list_cost, f.provider_cost - e.provider_cost,
-               f.contracted_cost - e.contracted_cost, p_usd[entry] - e.billed_cost,
-               (SELECT coalesce(jsonb_object_agg(coalesce(new.key, old.key),
-                        (coalesce(new.value, '0')::numeric - coalesce(old.value, '0')::numeric)::text), '{}')
-                FROM jsonb_each_text(f.saving) new FULL JOIN jsonb_each_text(e.saving) old ON old.key = new.key),
+               e.model_asked, e.tier, e.cache_state, f.service_tier, coalesce(f.processing, e.processing), f.region,
+               f.upstream_id, f.raw_usage, f.input_tokens - booked.input, f.cache_read_tokens - booked.cache_read,
+               f.cache_write_tokens - booked.cache_write, f.output_tokens - booked.output,
+               f.reasoning_tokens - booked.reasoning, f.list_cost - booked.list, f.provider_cost - booked.provider,
+               f.contracted_cost - booked.contracted, p_usd[entry] - booked.billed,
+               (SELECT coalesce(jsonb_object_agg(steps.key, steps.amount::text), '{}') FROM (
+                    SELECT step.key, sum(step.amount) AS amount FROM (
+                        SELECT key, value::numeric AS amount FROM jsonb_each_text(f.saving)
+                        UNION ALL
+                        SELECT s.key, -s.value::numeric FROM billing_usagerecord r, jsonb_each_text(r.saving) s
+                        WHERE r.attempt_id = attempt.id AND r.occurred_at = attempt.occurred_at) step
+                    GROUP BY step.key) steps),
                f.price_status
-        FROM (SELECT estimate.*) e, jsonb_populate_record(NULL::billing_usagerecord, fresh) f, billing_billingperiod p
-        WHERE p.id = p_periods[entry];
+        FROM billing_usagerecord e, jsonb_populate_record(NULL::billing_usagerecord, p_records -> (entry - 1)) f,
+             billing_billingperiod p
+        WHERE e.id = attempt.id AND e.occurred_at = attempt.occurred_at AND p.id = p_periods[entry];
 
         INSERT INTO billing_usageline (
             record_id, line_no, occurred_at, tenant_id, meter, quantity, per, price_id, unit_price,
             list_cost, provider_cost, contracted_cost, billed_cost)
-        SELECT correction_id, row_number() OVER (ORDER BY both_lines.step, both_lines.line_no), attempt.occurred_at,
-               attempt.tenant_id, meter, quantity, per, price_id, unit_price,
-               list_cost, provider_cost, contracted_cost, billed_cost
+        SELECT correction_id, row_number() OVER (ORDER BY step, meter, price_id), attempt.occurred_at, attempt.tenant_id,
+               meter, quantity, per, price_id, unit_price, list_cost, provider_cost, contracted_cost, billed_cost
         FROM (
-            SELECT 0 AS step, line_no, meter, -quantity AS quantity, per, price_id, unit_price, -list_cost AS list_cost,
-                   -provider_cost AS provider_cost, -contracted_cost AS contracted_cost, -billed_cost AS billed_cost
-            FROM billing_usageline WHERE record_id = estimate.id AND occurred_at = estimate.occurred_at
+            SELECT 0 AS step, l.meter, -sum(l.quantity) AS quantity, l.per, l.price_id, l.unit_price,
+                   -sum(l.list_cost) AS list_cost, -sum(l.provider_cost) AS provider_cost,
+                   -sum(l.contracted_cost) AS contracted_cost, -sum(l.billed_cost) AS billed_cost
+            FROM billing_usagerecord r
+            JOIN billing_usageline l ON l.record_id = r.id AND l.occurred_at = r.occurred_at
+            WHERE r.attempt_id = attempt.id AND r.occurred_at = attempt.occurred_at AND r.id <> correction_id
+            GROUP BY l.meter, l.per, l.price_id, l.unit_price
+            HAVING sum(l.quantity) <> 0 OR sum(l.list_cost) <> 0 OR sum(l.provider_cost) <> 0
+                OR sum(l.contracted_cost) <> 0 OR sum(l.billed_cost) <> 0
             UNION ALL
-            SELECT 1, l.line_no, l.meter, l.quantity, l.per, l.price_id, l.unit_price, l.list_cost, l.provider_cost,
+            SELECT 1, l.meter, l.quantity, l.per, l.price_id, l.unit_price, l.list_cost, l.provider_cost,
                    l.contracted_cost, l.billed_cost
             FROM jsonb_to_recordset(p_lines) AS l (
                 n int, line_no smallint, meter text, quantity bigint, per integer, price_id bigint, unit_price numeric,

@@ -1,0 +1,72 @@
+"""Groups: what waits goes together, and who fails, fails alone."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from billing.group_commit import GroupCommit
+
+
+async def test_it_works() -> None:
+    groups: list[list[int]] = []
+
+    async def execute(numbers: list[int]) -> list[Any]:
+        groups.append(numbers)
+        await asyncio.sleep(0)
+        return [number * 2 for number in numbers]
+
+    group: GroupCommit[int, int] = GroupCommit(execute, max_size=8)
+    assert await asyncio.gather(*(group.submit(number) for number in range(20))) == [n * 2 for n in range(20)]
+    assert [number for numbers in groups for number in numbers] == list(range(20))
+    assert max(map(len, groups)) <= 8
+    assert len(groups) <= 4
+
+
+async def test_a_reply_that_is_an_exception_is_for_its_own_request() -> None:
+    async def execute(numbers: list[int]) -> list[Any]:
+        return [ValueError(number) if number == 1 else number for number in numbers]
+
+    group: GroupCommit[int, int] = GroupCommit(execute)
+    replies = await asyncio.gather(*(group.submit(number) for number in range(3)), return_exceptions=True)
+    assert [type(reply) for reply in replies] == [int, ValueError, int]
+
+
+async def test_what_a_group_raises_reaches_everybody_in_it() -> None:
+    async def execute(numbers: list[int]) -> list[Any]:
+        raise RuntimeError("no")
+
+    group: GroupCommit[int, int] = GroupCommit(execute)
+    replies = await asyncio.gather(*(group.submit(number) for number in range(3)), return_exceptions=True)
+    assert {type(reply) for reply in replies} == {RuntimeError}
+    with pytest.raises(RuntimeError):
+        await group.submit(4)
+
+
+async def test_a_request_at_fault_does_not_fail_its_group() -> None:
+    async def execute(numbers: list[int]) -> list[Any]:
+        if 1 in numbers:
+            raise ValueError("one is not a number here")
+        return list(numbers)
+
+    group: GroupCommit[int, int] = GroupCommit(execute, apart_on=(ValueError,))
+    replies = await asyncio.gather(*(group.submit(number) for number in range(4)), return_exceptions=True)
+    assert [type(reply) for reply in replies] == [int, ValueError, int, int]
+
+
+async def test_a_caller_that_is_cancelled_leaves_its_request_to_be_executed() -> None:
+    executed: list[int] = []
+    may_go_on = asyncio.Event()
+
+    async def execute(numbers: list[int]) -> list[Any]:
+        await may_go_on.wait()
+        executed.extend(numbers)
+        return list(numbers)
+
+    group: GroupCommit[int, int] = GroupCommit(execute)
+    gone, stays = asyncio.create_task(group.submit(1)), asyncio.create_task(group.submit(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    may_go_on.set()
+    assert await stays == 2
+    assert executed == [1, 2]
