@@ -121,6 +121,7 @@ class Report:
     waterfall: tuple[WaterfallStep, ...]
     sections: tuple[Section, ...]
     detail: tuple[DetailLine, ...]
+    statement_code: str = ""  # of a closed month
 
 
 # name, title, dimensions, the columns of SECTION_ROWS that label a group

@@ -121,7 +121,7 @@ def _priced(line: DetailLine) -> dict[str, str]:
 
 def statement_number(report: Report) -> str:
     """Return the number of the statement that the month's charges stand on."""
-    return f"ST-{report.month}-{report.tenant_slug}"
+    return report.statement_code or f"ST-{report.month}-{report.tenant_slug}"
 
 
 def _unit_price(cost: Decimal, line: DetailLine, *, is_hit: bool) -> Decimal:

@@ -1,0 +1,212 @@
+"""Closing a month: open -> closing -> closed, with a statement that is the ledger's sum.
+
+Invariant: a closed month has exactly one statement, whose digest is chained to the one before; nothing enters
+the month any more, and nothing of the statement changes (all held by triggers). `closing` is committed first:
+taking it waits for rows on their way in, and whoever comes later books into the next open month as a correction.
+"""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import structlog
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import connection, transaction
+from django.utils.timezone import now
+
+from billing import ledger_digest, statement_files
+from billing.models import Attempt, BillingPeriod, Statement, StatementFile, StatementLine
+from billing.statement_lines import Line, UnbalancedStatement, lines_of, printed, values_of
+from tenants.models import Tenant
+from tenants.policy import parse_policy
+
+OPEN_STATES = (Attempt.State.HELD, Attempt.State.SENT)
+Status = BillingPeriod.Status
+log = structlog.get_logger(__name__)
+
+
+class CannotClose(Exception):
+    """Why a month may not be closed now."""
+
+
+def close_period(
+    period: BillingPeriod,
+    *,
+    acting_user: AbstractBaseUser | None = None,
+    forced_reason: str = "",
+    grace: timedelta | None = None,
+) -> Statement:
+    """Close a month and return its statement; one that is closed already returns the one it has.
+
+    Raises CannotClose for a month that has not ended, that follows one still open, that ended less than `grace`
+    (the tenant's policy: 48 hours) ago, or with calls still open; `forced_reason` overrides the last two. What
+    goes wrong after that leaves the month `closing`: close it again, or `reopen_period`.
+    """
+    _begin(period, forced_reason=forced_reason, grace=grace)
+    statement = _issue(period, acting_user=acting_user, forced_reason=forced_reason)
+    log.info("month_closed", tenant=period.tenant_id, month=period.label, statement=statement.code)
+    return statement
+
+
+@transaction.atomic
+def reopen_period(period: BillingPeriod) -> BillingPeriod:
+    """Take a month out of `closing`, as long as it has no statement. Raises CannotClose."""
+    locked = _locked(period)
+    if locked.status == Status.CLOSED:
+        raise CannotClose(f"{locked.label} is closed for good")
+    locked.status = Status.OPEN
+    locked.save(update_fields=["status"])
+    return locked
+
+
+def period_at(tenant: Tenant, *, at: datetime) -> BillingPeriod:
+    """The tenant's period that contains a moment, made if it is not there."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT billing_period_at(%s, %s)", (tenant.pk, at))
+        return BillingPeriod.objects.get(pk=cursor.fetchone()[0])
+
+
+def open_periods(at: datetime | None = None) -> int:
+    """Make the running month of every tenant that has none yet, so that a first call need not; how many tenants."""
+    moment = at or now()
+    tenants = Tenant.objects.exclude(status=Tenant.Status.CLOSED).exclude(
+        billing_periods__starts_at__lte=moment, billing_periods__ends_at__gt=moment
+    )
+    return sum(bool(period_at(tenant, at=moment)) for tenant in tenants)
+
+
+def close_due(at: datetime | None = None) -> list[Statement]:
+    """Close what is due of the tenants whose policy says `closing.auto`, oldest month first."""
+    moment = at or now()
+    statements = []
+    due = BillingPeriod.objects.exclude(status=Status.CLOSED).filter(ends_at__lte=moment)
+    for period in due.select_related("tenant").order_by("tenant", "starts_at"):
+        policy = parse_policy(period.tenant.policy).closing
+        if not policy.auto or moment < period.ends_at + timedelta(hours=policy.grace_hours):
+            continue
+        try:
+            statements.append(close_period(period))
+        except (CannotClose, UnbalancedStatement) as error:
+            log.error("month_not_closed", tenant=period.tenant_id, month=period.label, reason=str(error))
+    return statements
+
+
+@transaction.atomic
+def _begin(period: BillingPeriod, *, forced_reason: str, grace: timedelta | None) -> None:
+    locked = _locked(period)
+    if locked.status != Status.OPEN:
+        return
+    moment = now()
+    if moment < locked.ends_at:
+        raise CannotClose(f"{locked.label} runs until {locked.ends_at:%Y-%m-%d %H:%M} UTC")
+    earlier = BillingPeriod.objects.filter(tenant_id=locked.tenant_id, starts_at__lt=locked.starts_at)
+    if waiting := earlier.exclude(status=Status.CLOSED).order_by("starts_at").first():
+        raise CannotClose(f"{waiting.label} comes first: it is still {waiting.status}")
+    if not forced_reason:
+        wait = (
+            timedelta(hours=parse_policy(locked.tenant.policy).closing.grace_hours)
+            if grace is None
+            else grace
+        )
+        if moment < locked.ends_at + wait:
+            raise CannotClose(
+                f"late usage of {locked.label} is waited for until {locked.ends_at + wait:%Y-%m-%d %H:%M} UTC"
+            )
+        if open_calls := open_attempts(locked):
+            raise CannotClose(f"{open_calls} calls of {locked.label} are not settled yet")
+    locked.status = Status.CLOSING
+    locked.save(update_fields=["status"])
+
+
+def open_attempts(period: BillingPeriod) -> int:
+    """How many calls of a month have not ended yet."""
+    return Attempt.objects.filter(
+        tenant_id=period.tenant_id,
+        state__in=OPEN_STATES,
+        occurred_at__gte=period.starts_at,
+        occurred_at__lt=period.ends_at,
+    ).count()
+
+
+@transaction.atomic
+def _issue(period: BillingPeriod, *, acting_user: AbstractBaseUser | None, forced_reason: str) -> Statement:
+    locked = _locked(period)
+    tenant = locked.tenant
+    if locked.status == Status.CLOSED:
+        return Statement.objects.get(period=locked)
+    if locked.status == Status.OPEN:
+        raise CannotClose(f"{locked.label} was opened again")
+    issued_at = now()
+    previous = Statement.objects.filter(tenant=tenant).order_by("-number").first()
+    number = previous.number + 1 if previous else 1
+    code = f"ST-{locked.label}-{number:04d}"
+    unprinted, record_count = lines_of(locked, timezone=tenant.timezone)
+    lines, rounding, total = printed(unprinted)
+    files = statement_files.build(tenant, locked, lines, code=code, issued_at=issued_at)
+    statement = Statement(
+        tenant=tenant,
+        period=locked,
+        number=number,
+        code=code,
+        timezone=tenant.timezone,
+        record_count=record_count,
+        exact_usd=sum((line.exact_usd for line in lines), start=Decimal(0)),
+        rounding=rounding,
+        total=total,
+        previous_digest=previous.digest if previous else "",
+        day_digests=ledger_digest.day_digests(tenant.pk, locked.pk),
+        content_digest=ledger_digest.content_digest(
+            map(values_of, lines), {file.format: file.sha256 for file in files}
+        ),
+        issued_at=issued_at,
+        issued_by=acting_user,
+        forced_reason=forced_reason,
+    )
+    statement.digest = digest_of(statement)
+    statement.save(force_insert=True)
+    StatementLine.objects.bulk_create(_rows(statement, lines), batch_size=2000)
+    for file in files:
+        file.statement = statement
+    StatementFile.objects.bulk_create(files)
+    locked.status, locked.closed_at, locked.digest = Status.CLOSED, issued_at, statement.digest
+    locked.save(update_fields=["status", "closed_at", "digest"])
+    period.refresh_from_db()
+    return statement
+
+
+def digest_of(statement: Statement) -> str:
+    """The digest of a statement's facts, chained to the one before."""
+    period = statement.period
+    facts = {
+        "tenant": statement.tenant_id,
+        "month": period.label,
+        "starts_at": int(period.starts_at.timestamp()),
+        "ends_at": int(period.ends_at.timestamp()),
+        "timezone": statement.timezone,
+        "number": statement.number,
+        "code": statement.code,
+        "currency": statement.currency,
+        "fx_rate": f"{statement.fx_rate:.12f}",
+        "rows": statement.record_count,
+        "exact_usd": f"{statement.exact_usd:.12f}",
+        "rounding": f"{statement.rounding:.12f}",
+        "total": f"{statement.total:.12f}",
+        "days": statement.day_digests,
+        "content": statement.content_digest,
+        "issued_at": int(statement.issued_at.timestamp() * 1_000_000),
+        "forced_reason": statement.forced_reason,
+    }
+    return ledger_digest.chained(statement.previous_digest, facts)
+
+
+def _rows(statement: Statement, lines: list[Line]) -> list[StatementLine]:
+    names = Line.__dataclass_fields__
+    return [
+        StatementLine(statement=statement, line_no=number, **{name: getattr(line, name) for name in names})
+        for number, line in enumerate(lines, 1)
+    ]
+
+
+def _locked(period: BillingPeriod) -> BillingPeriod:
+    """The period, locked, and its tenant's numbering with it; waits for rows that are on their way in."""
+    Tenant.objects.select_for_update(no_key=True).get(pk=period.tenant_id)
+    return BillingPeriod.objects.select_for_update(of=("self",)).select_related("tenant").get(pk=period.pk)

@@ -1,0 +1,64 @@
+"""The files of a closed month: built once, stored, and handed out byte for byte ever after.
+
+Invariant: a stored file is never built again. Whoever asks for a closed month gets these bytes, whatever the
+code, the prices or the users' names have become since.
+"""
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import astuple, fields, replace
+from datetime import datetime
+
+from billing.exports import FORMATS, export, file_name
+from billing.exports.cells import cell
+from billing.models import BillingPeriod, StatementFile
+from billing.reports import month_report
+from billing.statement_lines import Line
+from tenants.models import Tenant
+
+STATEMENT_FORMAT = "statement"
+COLUMNS = tuple(field.name for field in fields(Line))
+
+
+def build(
+    tenant: Tenant, period: BillingPeriod, lines: Sequence[Line], *, code: str, issued_at: datetime
+) -> list[StatementFile]:
+    """The files of a month that is being closed, not stored yet: its statement, and the report in every format."""
+    report = replace(
+        month_report(tenant, month=period.label),
+        period_status="closed",
+        made_at=issued_at,
+        statement_code=code,
+    )
+    files = [
+        _file(
+            STATEMENT_FORMAT,
+            f"{tenant.slug}-{code}.csv",
+            "text/csv; charset=utf-8",
+            statement_csv(lines, code=code),
+        )
+    ]
+    for name, kind in FORMATS.items():
+        buffer = io.BytesIO()
+        export(report, name, buffer)
+        files.append(_file(name, file_name(report, name), kind.content_type, buffer.getvalue()))
+    return files
+
+
+def statement_csv(lines: Sequence[Line], *, code: str) -> bytes:
+    """A statement's lines as RFC 4180 CSV; the column `amount` adds up to its total."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(("statement", "line_no", *COLUMNS))
+    for number, line in enumerate(lines, 1):
+        writer.writerow((code, number, *map(cell, astuple(line))))
+    return out.getvalue().encode()
+
+
+def _file(format_name: str, name: str, content_type: str, content: bytes) -> StatementFile:
+    sha256 = hashlib.sha256(content).hexdigest()
+    return StatementFile(
+        format=format_name, name=name, content_type=content_type, sha256=sha256, content=content
+    )

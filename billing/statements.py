@@ -1,0 +1,131 @@
+"""Reading closed months: the chain verified, and the month as it looks with later corrections added back.
+
+Invariant: reads only. A statement is believed because its digest is recomputed, not because it is stored; a
+restated month is a view beside the original, which stays as it was issued.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.db import transaction
+
+from billing import ledger_digest
+from billing.closing import digest_of
+from billing.models import BillingPeriod, Statement, StatementLine
+from billing.statement_lines import OF_TIME, Line, UnbalancedStatement, lines_of, values_of
+from tenants.models import Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """The first thing that does not fit."""
+
+    code: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Restatement:
+    """A closed month by when things happened, beside what was issued. All in exact USD.
+
+    `restated_usd` = `issued_usd` - `carried_usd` (corrections of earlier months that stood on this statement)
+    + `later_usd` (what was booked for this month since).
+    """
+
+    statement: Statement
+    issued_usd: Decimal
+    carried_usd: Decimal
+    later_usd: Decimal
+    restated_usd: Decimal
+    lines: tuple[Line, ...]
+
+
+@transaction.atomic
+def first_break(tenant: Tenant) -> Break | None:
+    """Recompute a tenant's chain from the ledger and the stored bytes; what does not fit first, None if all does."""
+    previous = ""
+    statements = Statement.objects.filter(tenant=tenant).select_related("period", "tenant")
+    for number, statement in enumerate(statements.order_by("number"), 1):
+        if what := _problem(statement, number=number, previous=previous):
+            return Break(statement.code, what)
+        previous = statement.digest
+    closed = BillingPeriod.objects.filter(tenant=tenant, status=BillingPeriod.Status.CLOSED, statement=None)
+    if lost := closed.order_by("starts_at").first():
+        return Break(lost.label, "is closed without a statement")
+    return None
+
+
+@transaction.atomic
+def restate(statement: Statement) -> Restatement:
+    """The month of a statement with what was booked for it since. Raises UnbalancedStatement."""
+    period = statement.period
+    lines, _ = lines_of(period, timezone=statement.timezone, rows=OF_TIME)
+    issued, _ = lines_of(period, timezone=statement.timezone)
+    restated = _sum(lines)
+    carried = _sum(line for line in issued if line.charge_class)
+    later = restated - (statement.exact_usd - carried)
+    return Restatement(statement, statement.exact_usd, carried, later, restated, tuple(lines))
+
+
+def stored_lines(statement: Statement) -> list[Line]:
+    """The lines of a statement as they were issued."""
+    names = Line.__dataclass_fields__
+    rows = StatementLine.objects.filter(statement=statement).order_by("line_no")
+    return [Line(**{name: getattr(row, name) for name in names}) for row in rows]
+
+
+def _problem(statement: Statement, *, number: int, previous: str) -> str:
+    if statement.number != number:
+        return f"its number is {statement.number}, and {number} is missing"
+    if statement.previous_digest != previous:
+        return "it does not follow from the statement before it"
+    if what := _changed_day(statement) or _changed_lines(statement) or _changed_file(statement):
+        return what
+    if digest_of(statement) != statement.digest:
+        return "its own facts do not make its digest"
+    if (statement.period.status, statement.period.digest) != (BillingPeriod.Status.CLOSED, statement.digest):
+        return "its month is not closed with its digest"
+    return ""
+
+
+def _changed_day(statement: Statement) -> str:
+    found = ledger_digest.day_digests(statement.tenant_id, statement.period_id)
+    for day in sorted(found.keys() | statement.day_digests.keys()):
+        then, today = statement.day_digests.get(day), found.get(day)
+        if then != today:
+            rows = [side["rows"] if side else 0 for side in (then, today)]
+            counted = f"{rows[0]} rows then, {rows[1]} now" if rows[0] != rows[1] else f"{rows[0]} rows"
+            return f"the ledger of {day} is not what it was when the month was closed ({counted})"
+    return ""
+
+
+def _changed_lines(statement: Statement) -> str:
+    lines = stored_lines(statement)
+    files = dict(statement.files.values_list("format", "sha256"))
+    if ledger_digest.content_digest(map(values_of, lines), files) != statement.content_digest:
+        return "its lines, or the digests of its files, are not those that were issued"
+    if sum((line.amount for line in lines), start=Decimal(0)) != statement.total:
+        return "its printed lines do not make its total"
+    try:
+        ledger, count = lines_of(statement.period, timezone=statement.timezone)
+    except UnbalancedStatement as error:
+        return str(error)
+    if (_sum(ledger), count) != (statement.exact_usd, statement.record_count):
+        return f"the ledger makes {_sum(ledger)} USD in {count} rows"
+    return ""
+
+
+def _changed_file(statement: Statement) -> str:
+    for file in statement.files.order_by("format"):
+        if hashlib.sha256(bytes(file.content)).hexdigest() != file.sha256:
+            return f"the bytes of {file.name} are not those that were issued"
+    return ""
+
+
+def _sum(lines: Iterable[Line]) -> Decimal:
+    return sum((line.exact_usd for line in lines), start=Decimal(0))
