@@ -69,6 +69,7 @@ class CachePolicy:
     threshold: float = Field(default=0.95, gt=0, le=1)
     share: Share = "tenant"
     max_temperature: float = Field(default=1.0, ge=0, le=2)  # above it somebody asked for variety
+    provider_marks: bool = True  # mark long stable prefixes for Anthropic's own cache
     bypass_patterns: tuple[Pattern, ...] = ()  # regular expressions of questions that memory must not answer
 
 
@@ -125,6 +126,14 @@ class DefaultMaxTokens:
         return self.complex if tier == "complex" else self.standard
 
 
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class ClosingPolicy:
+    """Whether months are closed by the schedule (else by an operator), and how long late usage is waited for."""
+
+    auto: bool = False
+    grace_hours: int = Field(default=48, ge=0, le=2_160)
+
+
 _DEFAULT_PRESSURE = (
     PressureRule(at_percent=90, demote="complex"),
     PressureRule(at_percent=95, only="simple"),
@@ -141,6 +150,7 @@ class Policy:
     pressure: tuple[PressureRule, ...] = _DEFAULT_PRESSURE
     features_off_at: Mapping[str, Percent] = field(default_factory=dict)
     default_max_tokens: DefaultMaxTokens = field(default_factory=DefaultMaxTokens)
+    closing: ClosingPolicy = field(default_factory=ClosingPolicy)
     user_rate_limits: RateLimits = field(default_factory=RateLimits)  # of each end user by itself
     log_prompts: bool = False
 
