@@ -31,6 +31,7 @@ app.conf.update(
         "deliver-alerts": {"task": "billing.tasks.deliver_alerts", "schedule": timedelta(seconds=5)},
         "rebuild-rollups": {"task": "billing.tasks.rebuild_rollups", "schedule": timedelta(seconds=60)},
         "import-prices": {"task": "billing.tasks.import_prices", "schedule": crontab(hour="3", minute="17")},
+        "close-months": {"task": "billing.tasks.close_months", "schedule": crontab(hour="5", minute="23")},
         "ensure-partitions": {
             "task": "billing.tasks.ensure_partitions",
             "schedule": crontab(hour="2", minute="5"),
@@ -39,6 +40,10 @@ app.conf.update(
         "advance-batches": {
             "task": "llm.tasks.advance_batches",
             "schedule": timedelta(seconds=settings.BATCH_POLL_SECONDS),
+        },
+        "prune-idempotent-calls": {
+            "task": "llm.tasks.prune_idempotent_calls",
+            "schedule": timedelta(hours=1),
         },
         "prune-logs": {"task": "llm.tasks.prune_logs", "schedule": crontab(hour="4", minute="11")},
     },

@@ -23,6 +23,11 @@ async def answered(call: Call, outcome: Outcome) -> None:
     await _end(call, outcome=outcome, status=200, error_code="")
 
 
+async def replayed(call: Call) -> None:
+    """End a call that got the answer of an earlier one: it cost nothing and bought nothing."""
+    await _end(call, outcome=None, status=200, error_code="")
+
+
 async def refused(call: Call, error: ClientError) -> None:
     """End a call that got one of our outcomes instead of an answer."""
     call.receipt.note("refused", error.code, status=error.status, message=error.message)

@@ -39,6 +39,12 @@ class FeatureSwitchedOff(ClientError):
     status, code, type = 429, "budget_exceeded", "rate_limit_error"
 
 
+class StillInProgress(ClientError):
+    """Another call with the same idempotency key is being answered, for longer than anybody waits."""
+
+    status, code, type = 504, "provider_timeout", "api_error"
+
+
 class InternalError(ClientError):
     status, code, type = 500, "internal_error", "api_error"
 

@@ -25,3 +25,6 @@ COST = Counter(
 )
 SAVED = Counter("purser_saved_usd_total", "List cost less cost in USD (for graphs)", ["model"])
 ATTEMPTS = Counter("purser_attempts_total", "Calls to providers", ["provider", "outcome"])
+REPLAYS = Counter(
+    "purser_idempotent_replays_total", "Calls answered by an earlier call's answer", ["endpoint"]
+)

@@ -9,7 +9,7 @@ holds are settled, its slot is free, and one row of the request log says what wa
 import asyncio
 
 from config import resources
-from llm import attempts, cached, choosing, ending
+from llm import attempts, cached, choosing, ending, idempotency
 from llm.answers import Answer, StreamedAnswer
 from llm.call import Call
 from tenants import limits
@@ -19,9 +19,16 @@ from tenants.outcomes import ClientError
 async def answer(call: Call) -> Answer | StreamedAnswer:
     """Answer a call of an identified caller, or raise the ClientError that tells why not.
 
-    The work goes on when the client hangs up: what a provider was asked for is billed, and remembered.
+    The work goes on when the client hangs up: what a provider was asked for is billed, and remembered. With an
+    idempotency key it is done once, and whoever asks again gets the same.
     """
-    work = resources.background(_answer(call))
+    if call.headers.idempotency_key:
+        claim = await _claim(call)
+        if not isinstance(claim, idempotency.Claim):
+            return claim
+        work = resources.background(claim.keep(_answer(call)))
+    else:
+        work = resources.background(_answer(call))
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
@@ -45,6 +52,17 @@ async def _answer(call: Call) -> Answer | StreamedAnswer:
     except Exception:
         await ending.failed(call)
         raise
+
+
+async def _claim(call: Call) -> idempotency.Claim | Answer | StreamedAnswer:
+    try:
+        found = await idempotency.claim(call)
+    except ClientError as error:
+        await ending.refused(call, error)
+        raise
+    if not isinstance(found, idempotency.Claim):
+        await ending.replayed(call)
+    return found
 
 
 def _abandon(work: "asyncio.Task[Answer | StreamedAnswer]") -> None:

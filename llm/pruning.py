@@ -1,4 +1,4 @@
-"""Forgets what has been kept long enough: logs of requests, and the texts of finished batches.
+"""Forgets what has been kept long enough: logs of requests, answers to idempotency keys, texts of finished batches.
 
 Invariant: only copies and texts go; the ledger keeps every figure. A file is erased only when no batch needs
 it.
@@ -7,14 +7,15 @@ it.
 from datetime import timedelta
 from typing import Final
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from llm.batches.driver import UNFINISHED
-from llm.models import Batch, BatchItem, RequestLog, StoredFile
+from llm.models import Batch, BatchItem, IdempotentCall, RequestLog, StoredFile
 
 LOG_AGE: Final = timedelta(days=90)
 BATCH_AGE: Final = timedelta(days=30)
+IDEMPOTENCY_AGE: Final = timedelta(hours=24)
 CHUNK: Final = 5_000
 
 
@@ -32,6 +33,18 @@ def prune() -> dict[str, int]:
         .exclude(body={})
         .update(body={}, response=None),
     }
+
+
+def prune_idempotent_calls() -> int:
+    """Delete the answers that were kept for a day; work in progress stays. How many."""
+    now = timezone.now()
+    old = IdempotentCall.objects.filter(
+        Q(state=IdempotentCall.State.DONE) | Q(leased_until__lt=now), created_at__lt=now - IDEMPOTENCY_AGE
+    )
+    total = 0
+    while pks := list(old.values_list("pk", flat=True)[:CHUNK]):
+        total += old.filter(pk__in=pks).delete()[0]
+    return total
 
 
 def _delete_logs(*, before: object) -> int:

@@ -31,3 +31,11 @@ def prune_logs() -> None:
     from llm.pruning import prune
 
     prune()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def prune_idempotent_calls() -> None:
+    """Delete the answers kept for idempotency keys that are over."""
+    from llm.pruning import prune_idempotent_calls
+
+    prune_idempotent_calls()

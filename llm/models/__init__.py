@@ -2,6 +2,7 @@
 
 from llm.models.batches import Batch, BatchItem, BatchJob, StoredFile
 from llm.models.catalog import LanguageModel, Provider
+from llm.models.idempotency import IdempotentCall
 from llm.models.requests import Feedback, RequestLog
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "BatchItem",
     "BatchJob",
     "Feedback",
+    "IdempotentCall",
     "LanguageModel",
     "Provider",
     "RequestLog",

@@ -57,7 +57,11 @@ CALL: Final = (
     _header("x-purser-compress", "Overrules the tenant's policy.", "on", "off"),
     _header("x-purser-urgency", "Taken, without an effect so far.", "now", "deferred"),
     _header("x-purser-prompt-version", "Another version never meets an answer to a former one."),
-    _header("idempotency-key", "Taken, without an effect so far."),
+    _header(
+        "idempotency-key",
+        "For 24 hours the same key, sent again with the same body to the same endpoint, gets the same answer and is "
+        "not charged again.",
+    ),
 )
 _ANSWERED: Final = {
     "x-purser-cost-usd": "What the call cost, in USD. Not on a stream: its last event says it.",
@@ -67,6 +71,7 @@ _ANSWERED: Final = {
     "x-purser-model": "The model that answered.",
     "x-purser-route": "The tier, or `named`, and the reason.",
     "x-purser-budget-remaining": "What is left of the tightest budget, where one applies.",
+    "x-purser-idempotent-replay": "`true` on an answer that was given to the same `idempotency-key` before.",
     "server-timing": "Our share and the provider's, in milliseconds.",
 }
 
