@@ -224,7 +224,9 @@ class Demonstration:
             json.loads(line) for line in self.openai.files.content(batch.output_file_id).text.splitlines()
         ]
         pursers = [result["response"]["body"]["purser"] for result in results]
-        cost, listed = (sum((Decimal(p[name]) for p in pursers), Decimal(0)) for name in ("cost_usd", "list_cost_usd"))
+        cost, listed = (
+            sum((Decimal(p[name]) for p in pursers), Decimal(0)) for name in ("cost_usd", "list_cost_usd")
+        )
         tokens = sum(p["tokens"]["input"] + p["tokens"]["output"] for p in pursers)
         if cost * 2 != listed:
             raise DemonstrationFailed(f"a batch of {listed} USD at list price cost {cost} USD, not half")
