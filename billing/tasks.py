@@ -5,7 +5,7 @@ Invariant: each task calls one function, takes no arguments and may run twice at
 
 from celery import shared_task
 
-from billing import alerts, partitions, price_import, reaper, rollups
+from billing import alerts, closing, partitions, price_import, reaper, rollups
 
 
 @shared_task  # type: ignore[untyped-decorator]
@@ -18,6 +18,13 @@ def reap_holds() -> None:
 def ensure_partitions() -> None:
     """Make the ledger's partitions ahead."""
     partitions.ensure_partitions()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def close_months() -> None:
+    """Open the running month of every tenant, and close what is due where the policy says so."""
+    closing.open_periods()
+    closing.close_due()
 
 
 @shared_task  # type: ignore[untyped-decorator]

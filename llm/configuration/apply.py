@@ -12,7 +12,7 @@ from django.db import transaction
 from llm.configuration.catalog import apply_model, apply_provider, check_fallbacks
 from llm.configuration.changes import Changes
 from llm.configuration.document import read_document
-from llm.configuration.money import apply_alerts, apply_budget, apply_channel
+from llm.configuration.money import apply_alerts, apply_budget, apply_channel, apply_rate_rule
 from llm.configuration.prices import apply_prices
 from llm.configuration.spec import Spec, TenantSpec, read_spec
 from llm.configuration.tenancy import apply_key, apply_tenant, apply_user
@@ -69,6 +69,8 @@ def _apply_tenant(spec: TenantSpec, *, index: int, writer: Writer) -> None:
         apply_key(key, tenant=tenant, path=(*path, "keys", position), writer=writer)
     for position, budget in enumerate(spec.budgets):
         apply_budget(budget, tenant=tenant, path=(*path, "budgets", position), writer=writer)
+    for position, rule in enumerate(spec.rate_rules):
+        apply_rate_rule(rule, tenant=tenant, path=(*path, "rate_rules", position), writer=writer)
     for position, channel in enumerate(spec.channels):
         apply_channel(channel, tenant=tenant, path=(*path, "channels", position), writer=writer)
     apply_alerts(spec.alerts, tenant=tenant, path=(*path, "alerts"), writer=writer)

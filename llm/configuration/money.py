@@ -1,4 +1,4 @@
-"""Applying budgets, alert channels and alert rules.
+"""Applying budgets, rate rules, alert channels and alert rules.
 
 Invariant: a budget is known by what it limits (scope, value, unit, period), a channel by its name, so a new
 limit or address changes the row that is there. What the file does not name stays as it is.
@@ -7,10 +7,13 @@ limit or address changes the row that is there. What the file does not name stay
 from decimal import Decimal
 from typing import Any
 
+from django.utils.timezone import now
+
 from billing.models import AlertChannel, AlertRule, Budget
+from billing.rate_rules import rule_at, set_rule
 from llm.configuration.changes import FieldChange, shown
 from llm.configuration.document import Path
-from llm.configuration.spec import AlertSpec, BudgetSpec, ChannelSpec
+from llm.configuration.spec import AlertSpec, BudgetSpec, ChannelSpec, RateRuleSpec
 from llm.configuration.writer import Writer
 from tenants.models import Tenant
 
@@ -36,6 +39,24 @@ def apply_budget(spec: BudgetSpec, *, tenant: Tenant, path: Path, writer: Writer
         path=path,
         words={"limit_amount": "limit", "is_active": "active"},
     )
+
+
+def apply_rate_rule(spec: RateRuleSpec, *, tenant: Tenant, path: Path, writer: Writer) -> None:
+    """Have a rule count at its priority from now on, in place of another one that stands there."""
+    values = {name: getattr(spec, name) for name in RateRuleSpec.model_fields if name != "priority"}
+    name = f"{tenant.slug}/{spec.priority}"
+    current = rule_at(tenant, priority=spec.priority, at=now())
+    changed = tuple(
+        FieldChange(field, shown(getattr(current, field, None)), shown(value))
+        for field, value in values.items()
+        if current is not None and getattr(current, field) != value
+    )
+    if current is not None and not changed:
+        writer.changes.add("rate rule", name, "unchanged")
+        return
+    with writer.refusals(path):
+        set_rule(tenant, priority=spec.priority, acting_user=writer.acting_user, **values)
+    writer.changes.add("rate rule", name, "created" if current is None else "updated", changed)
 
 
 def apply_channel(spec: ChannelSpec, *, tenant: Tenant, path: Path, writer: Writer) -> None:

@@ -224,6 +224,26 @@ class AlertSpec(Block):
     active: bool = True
 
 
+class RateRuleSpec(Block):
+    """What the tenant pays for what the list says. The lowest priority that fits counts, and no other."""
+
+    priority: Annotated[int, Field(ge=0, le=2_000_000_000)]
+    kind: Literal["pass_through", "markup_pct", "discount_pct", "fixed_unit_price"]
+    value: Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=9)] | None = None
+    provider: Annotated[str, Field(max_length=64)] = ""
+    model: Annotated[str, Field(max_length=128)] = ""
+    meter: Annotated[str, Field(pattern=METER, max_length=64)] | Literal[""] = ""
+    processing: Literal["online", "batch", "flex", "priority", ""] = ""
+
+    @model_validator(mode="after")
+    def _has_its_value(self) -> "RateRuleSpec":
+        if (self.kind == "pass_through") != (self.value is None):
+            raise ValueError("every kind but pass_through needs a value")
+        if self.kind == "discount_pct" and self.value is not None and self.value > 100:
+            raise ValueError("a discount is at most 100 percent")
+        return self
+
+
 class TenantSpec(Block):
     """A tenant with everything it owns."""
 
@@ -237,6 +257,7 @@ class TenantSpec(Block):
     rate_limits: LimitsSpec = LimitsSpec()
     alerts: list[AlertSpec] = []
     channels: list[ChannelSpec] = []
+    rate_rules: list[RateRuleSpec] = []
 
 
 class Spec(Block):
@@ -309,6 +330,7 @@ def _refuse_doubles(spec: Spec, document: Document) -> None:
             ((*here, "budgets"), [budget.identity() for budget in tenant.budgets]),
             ((*here, "channels"), [channel.name for channel in tenant.channels]),
             ((*here, "alerts"), [(alert.metric, alert.threshold) for alert in tenant.alerts]),
+            ((*here, "rate_rules"), [f"priority {rule.priority}" for rule in tenant.rate_rules]),
         ]
     for path, identities in lists:
         for position, identity in enumerate(identities):

@@ -1,0 +1,40 @@
+"""`manage.py close_month`: close a tenant's month; the same function as the admin's and the schedule's."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from billing.closing import CannotClose, close_period
+from billing.models import BillingPeriod
+from billing.statement_lines import UnbalancedStatement
+
+
+class Command(BaseCommand):
+    help = "Close a month for good: its statement is the ledger's sum, and later rows go into the next month."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--tenant", required=True, help="slug of the tenant")
+        parser.add_argument("--month", required=True, help="YYYY-MM, in the tenant's time zone")
+        parser.add_argument(
+            "--grace-hours",
+            type=int,
+            help="wait for late usage this long after the month's end; default: policy",
+        )
+        parser.add_argument(
+            "--force", default="", metavar="REASON", help="close before that time, or with calls still open"
+        )
+
+    def handle(self, *, tenant: str, month: str, grace_hours: int | None, force: str, **options: Any) -> None:
+        period = BillingPeriod.objects.filter(tenant__slug=tenant, label=month).first()
+        if period is None:
+            raise CommandError(f"{tenant!r} has no month {month!r} with usage")
+        grace = None if grace_hours is None else timedelta(hours=grace_hours)
+        try:
+            statement = close_period(period, forced_reason=force, grace=grace)
+        except (CannotClose, UnbalancedStatement) as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(
+            f"{statement.code}: {statement.total:f} {statement.currency} ({statement.exact_usd:f} USD exactly,"
+            f" {statement.record_count} rows), sha256 {statement.digest}"
+        )
