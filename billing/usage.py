@@ -192,6 +192,7 @@ def _nested(event: Usage, name: str) -> Any:
 
 _READERS: dict[str, Callable[[Usage, Usage], Meters]] = {
     "openai.chat": _read_openai,
+    "openai.completions": _read_openai,
     "openai.responses": _read_openai,
     "openai.embeddings": _read_openai,
     "openai.realtime": _read_openai,
