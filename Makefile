@@ -24,12 +24,11 @@ run: install ## start the product, drive its demonstration, serve until Ctrl-C (
 test: install-dev ## the whole suite on real servers (ARGS="tests/billing -k ledger" for a part)
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-lint: install-dev ## formatter, linter, types, import contract, migrations
+lint: install-dev ## formatter, linter, types, import contract
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy config tenants billing caching llm
 	$(BIN)/lint-imports
-	$(BIN)/python manage.py makemigrations --check --dry-run
 
 format: install-dev ## let the tools put right what they can
 	$(BIN)/ruff format .
