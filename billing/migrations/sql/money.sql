@@ -1,13 +1,18 @@
 -- Money moves here and nowhere else: each function is one call and one transaction for a whole group of requests.
 -- They run as the owner, because purser_app may not write a table of money, and a group holds calls of several tenants;
 -- every row names its own. Locks are taken in one order (attempts by id, windows by id, periods by id), so that groups
--- cannot deadlock. The planner is told to use indexes: its plans are kept from the day the tables were empty.
+-- cannot deadlock. Plans are made once and kept, because planning takes longer than running; they may be from the day the
+-- tables were empty, so the planner is told to use indexes.
 
 -- ---------------------------------------------------------------- windows and periods
 -- The state of windows as it is now. The limit is read here, with the raises that count at this moment, never copied.
 CREATE FUNCTION billing_window_states(p_windows bigint[])
 RETURNS TABLE (window_id bigint, limit_amount numeric, spent numeric, held numeric, is_hard boolean)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     SELECT w.id, b.limit_amount + coalesce(r.extra, 0), w.spent, w.held, b.mode = 'hard' AND b.is_active
     FROM billing_budgetwindow w
     JOIN billing_budget b ON b.id = w.budget_id
@@ -15,24 +20,29 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET enabl
         SELECT sum(extra_amount) AS extra FROM billing_budgetraise
         WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true
     WHERE w.id = ANY (p_windows)
-    ORDER BY w.id
-$$;
+    ORDER BY w.id;
+END $$;
 
 -- The same in words, for people and headers. Amounts are text: JSON numbers are not exact.
 CREATE FUNCTION billing_describe_windows(p_windows bigint[]) RETURNS jsonb
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
-    SELECT coalesce(jsonb_agg(jsonb_build_array(
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+BEGIN
+    RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(
         s.window_id, b.id, b.scope, w.subject, b.unit, b.period, b.mode,
         s.limit_amount::text, s.spent::text, s.held::text, w.ends_at)), '[]')
     FROM billing_window_states(p_windows) s
     JOIN billing_budgetwindow w ON w.id = s.window_id
-    JOIN billing_budget b ON b.id = w.budget_id
-$$;
+    JOIN billing_budget b ON b.id = w.budget_id);
+END $$;
 
 -- The balances of windows that may not be there yet, of one tenant.
 CREATE FUNCTION billing_balances(p_tenant bigint, p_budgets bigint[], p_subjects text[], p_starts timestamptz[])
-RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
-    SELECT coalesce(jsonb_agg(jsonb_build_array(
+RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+BEGIN
+    RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(
         b.id, (b.limit_amount + coalesce(r.extra, 0))::text, coalesce(w.spent, 0)::text, coalesce(w.held, 0)::text, b.mode)
         ORDER BY asked.position), '[]')
     FROM unnest(p_budgets, p_subjects, p_starts) WITH ORDINALITY AS asked (budget_id, subject, starts_at, position)
@@ -41,13 +51,14 @@ RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_
         ON w.budget_id = b.id AND w.subject = asked.subject AND w.starts_at = asked.starts_at
     LEFT JOIN LATERAL (
         SELECT sum(extra_amount) AS extra FROM billing_budgetraise
-        WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true
-$$;
+        WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true);
+END $$;
 
 -- Makes the windows that are not there; returns the ids in the order asked, NULL where there is no such budget.
 CREATE FUNCTION billing_ensure_windows(
     p_budgets bigint[], p_subjects text[], p_starts timestamptz[], p_ends timestamptz[]
-) RETURNS bigint[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+) RETURNS bigint[] LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
     INSERT INTO billing_budgetwindow (budget_id, tenant_id, subject, starts_at, ends_at, unit, held, spent, overrun)
     SELECT b.id, b.tenant_id, u.subject, u.starts_at, u.ends_at, b.unit, 0, 0, 0
@@ -115,7 +126,8 @@ CREATE FUNCTION billing_admit(
     p_attempts jsonb, p_windows bigint[], p_hold_attempts int[], p_hold_windows int[], p_hold_amounts numeric[],
     OUT outcomes int[], OUT windows jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     size int := jsonb_array_length(p_attempts);
     hold_count int := cardinality(p_hold_attempts);
@@ -212,7 +224,8 @@ CREATE FUNCTION billing_settle(
     p_ids uuid[], p_states text[], p_usd numeric[], p_tokens bigint[], p_records jsonb, p_lines jsonb,
     OUT outcomes int[], OUT attempt_windows jsonb, OUT windows jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     tenants bigint[];
     moments timestamptz[];
@@ -326,7 +339,8 @@ END $$;
 -- later: a row of its own, with the booked lines taken back and the true ones put in their place.
 CREATE FUNCTION billing_correct_estimates(
     p_ids uuid[], p_outcomes int[], p_periods bigint[], p_usd numeric[], p_tokens bigint[], p_records jsonb, p_lines jsonb
-) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     entry int;
     attempt billing_attempt;
@@ -404,7 +418,8 @@ END $$;
 CREATE FUNCTION billing_void(
     p_ids uuid[], p_reasons text[], OUT outcomes int[], OUT attempt_windows jsonb, OUT windows jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     window_ids bigint[];
 BEGIN
@@ -433,7 +448,8 @@ END $$;
 -- Rows of answers from our caches: no attempt, no hold; what they saved. Idempotent by id.
 CREATE FUNCTION billing_record_hits(p_records jsonb, p_windows bigint[]) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     periods bigint[];
 BEGIN
@@ -471,7 +487,8 @@ END $$;
 -- them. Not worth waiting for the disk: a lost step costs an estimate a second of precision.
 CREATE FUNCTION billing_progress(p_ids uuid[], p_progress text[], p_expires timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     PERFORM 1 FROM billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
@@ -481,7 +498,8 @@ END $$;
 
 -- Held attempts (batch lines) go out now. Returns how many did.
 CREATE FUNCTION billing_mark_sent(p_ids uuid[], p_expires timestamptz) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     sent integer;
 BEGIN
@@ -496,7 +514,8 @@ END $$;
 -- Budgets whose spent share has passed a threshold: of the budget itself, or of a tenant's rule for all its budgets. Once
 -- for a window and a limit: a raised limit makes it news again.
 CREATE FUNCTION billing_alert_budgets(p_windows bigint[], p_before numeric[]) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     hot bigint[];
 BEGIN
@@ -552,7 +571,8 @@ END $$;
 CREATE FUNCTION billing_alert_requests(
     p_ids uuid[], p_outcomes int[], p_tenants bigint[], p_usd numeric[], p_records jsonb
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     dear numeric;
 BEGIN
