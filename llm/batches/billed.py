@@ -94,14 +94,11 @@ def _meters(
 ) -> tuple[dict[str, int], str]:
     upstream = exchange.upstream
     if usage := upstream.usage(reply):
-        api = (
-            "openai.chat" if upstream.api == "openai.completions" else upstream.api
-        )  # one usage block for both
         try:
-            return meters_from_usage(api, usage, context=upstream.usage_context(reply)), "provider"
+            return meters_from_usage(upstream.api, usage, context=upstream.usage_context(reply)), "provider"
         except InvalidUsage as error:
             log.warning("invalid_usage", request_id=str(item.request_id), reason=str(error))
-    produced = upstream.answer_text(reply)
+    produced = upstream.produced_text(reply)
     counted = {
         "input": count_input(exchange.client, item.body, target.tokenizer),
         "output": count_text(produced, target.tokenizer) if produced else 0,
