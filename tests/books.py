@@ -42,38 +42,47 @@ class Books:
     """The tables as an auditor reads them, and the sandbox's log of calls."""
 
     stack: Stack
+    database: str = "default"
 
     def rows(self, tenant_id: int, **where: Any) -> list[Any]:
         """The tenant's ledger rows, oldest first."""
         from billing.models import UsageRecord
 
         return list(
-            UsageRecord.objects.filter(tenant_id=tenant_id, **where).order_by("occurred_at", "recorded_at")
+            UsageRecord.objects.using(self.database)
+            .filter(tenant_id=tenant_id, **where)
+            .order_by("occurred_at", "recorded_at")
         )
 
     def row(self, request_id: str | UUID) -> Any:
         """The only ledger row of a request."""
         from billing.models import UsageRecord
 
-        return UsageRecord.objects.get(request_id=request_id)
+        return UsageRecord.objects.using(self.database).get(request_id=request_id)
 
     def meters(self, row: Any) -> dict[str, int]:
         """The quantities of a ledger row's lines."""
         from billing.models import UsageLine
 
-        return dict(UsageLine.objects.filter(record_id=row.id).values_list("meter", "quantity"))
+        return dict(
+            UsageLine.objects.using(self.database).filter(record_id=row.id).values_list("meter", "quantity")
+        )
 
     def attempts(self, tenant_id: int) -> list[Any]:
         """The tenant's attempts in the order they were made."""
         from billing.models import Attempt
 
-        return list(Attempt.objects.filter(tenant_id=tenant_id).order_by("occurred_at", "attempt_no"))
+        return list(
+            Attempt.objects.using(self.database)
+            .filter(tenant_id=tenant_id)
+            .order_by("occurred_at", "attempt_no")
+        )
 
     def windows(self, tenant_id: int) -> list[Any]:
         """The budget windows of the tenant."""
         from billing.models import BudgetWindow
 
-        return list(BudgetWindow.objects.filter(tenant_id=tenant_id).order_by("pk"))
+        return list(BudgetWindow.objects.using(self.database).filter(tenant_id=tenant_id).order_by("pk"))
 
     def settled(self, tenant_id: int, *, count: int | None = None) -> list[Any]:
         """The tenant's attempts once none is open any more, and there are as many as asked for."""
@@ -89,7 +98,9 @@ class Books:
         """The row of the request log, which is written in the background."""
         from llm.models import RequestLog
 
-        return eventually(lambda: RequestLog.objects.filter(request_id=request_id).first())
+        return eventually(
+            lambda: RequestLog.objects.using(self.database).filter(request_id=request_id).first()
+        )
 
     def calls(self, **where: Any) -> list[dict[str, Any]]:
         """What the sandbox was called with, oldest first."""

@@ -259,54 +259,50 @@ def make_tenant(stack: Stack, committed: None) -> Callable[..., Member]:
     return make
 
 
+def declare_deployment(
+    sandbox_url: str,
+    *,
+    kind: str = "openai",
+    base_url: str = "",
+    timeouts: dict[str, float] | None = None,
+    limits: dict[str, int] | None = None,
+    **model: Any,
+) -> tuple[Deployment, dict[str, Any]]:
+    """A model outside the tiers, at an account whose calls the sandbox's log tells apart; and its configuration."""
+    token = secrets.token_hex(4)
+    deployment = Deployment(f"model-{token}", f"account-{token}", f"sk-sandbox-{token}")
+    is_openai = kind == "openai"
+    provider = {
+        "name": deployment.provider,
+        "kind": kind,
+        "base_url": base_url or sandbox_url + ("/v1" if is_openai else ""),
+        "api_key": deployment.account_key,
+        "timeouts": timeouts or {},
+        "limits": limits or {},
+    }
+    prices = {"input": "1", "cache_read": "0.1", "output": "4"} | (
+        {} if is_openai else {"cache_write_5m": "1.25"}
+    )
+    declared = {
+        "name": deployment.model,
+        "provider": deployment.provider,
+        "upstream": "gpt-4o-mini" if is_openai else "claude-haiku-4-5",
+        "context_window": 128000,
+        "max_output_tokens": 16384,
+        "capabilities": ["tools", "vision", "json_schema"],
+        "prices": [{"meter": meter, "usd_per_million": price} for meter, price in prices.items()],
+    }
+    return deployment, {"providers": [provider], "models": [declared | model]}
+
+
 @pytest.fixture
 def make_deployment(stack: Stack, committed: None) -> Callable[..., Deployment]:
-    """Declare a model outside the tiers, at an account whose calls the sandbox's log tells apart."""
+    """Declare a deployment as an operator would."""
 
-    def make(
-        kind: str = "openai",
-        *,
-        upstream: str = "",
-        timeouts: dict[str, float] | None = None,
-        limits: dict[str, int] | None = None,
-        base_url: str = "",
-        **model: Any,
-    ) -> Deployment:
+    def make(kind: str = "openai", **declared: Any) -> Deployment:
         from llm.configuration import apply_configuration
 
-        token = secrets.token_hex(4)
-        deployment = Deployment(f"model-{token}", f"account-{token}", f"sk-sandbox-{token}")
-        is_openai = kind == "openai"
-        cache_write = [] if is_openai else [{"meter": "cache_write_5m", "usd_per_million": "1.25"}]
-        document = {
-            "providers": [
-                {
-                    "name": deployment.provider,
-                    "kind": kind,
-                    "base_url": base_url or stack.sandbox_url + ("/v1" if is_openai else ""),
-                    "api_key": deployment.account_key,
-                    "timeouts": timeouts or {},
-                    "limits": limits or {},
-                }
-            ],
-            "models": [
-                {
-                    "name": deployment.model,
-                    "provider": deployment.provider,
-                    "upstream": upstream or ("gpt-4o-mini" if is_openai else "claude-haiku-4-5"),
-                    "context_window": 128000,
-                    "max_output_tokens": 16384,
-                    "capabilities": ["tools", "vision", "json_schema"],
-                    "prices": [
-                        {"meter": "input", "usd_per_million": "1"},
-                        {"meter": "cache_read", "usd_per_million": "0.1"},
-                        {"meter": "output", "usd_per_million": "4"},
-                        *cache_write,
-                    ],
-                    **model,
-                }
-            ],
-        }
+        deployment, document = declare_deployment(stack.sandbox_url, kind=kind, **declared)
         apply_configuration(json.dumps(document), source="deployment.yaml", environ={}, dry_run=False)
         return deployment
 

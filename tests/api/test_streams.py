@@ -101,7 +101,7 @@ def test_a_plain_call_whose_client_hangs_up_is_billed_and_remembered(
     (attempt,) = books.settled(member.id)
     assert attempt.state == "captured"
     books.check_invoice(member.id, books.calls(key=deployment.account_key))
-    status, answer = eventually(
+    status, _ = eventually(
         lambda: world.request("POST", "/v1/chat/completions", body, member=member),
         until=lambda answer: answer[1]["purser"]["cache"] == "exact",
     )
