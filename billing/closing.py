@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 import structlog
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils.timezone import now
 
@@ -31,7 +31,7 @@ class CannotClose(Exception):
 def close_period(
     period: BillingPeriod,
     *,
-    acting_user: AbstractBaseUser | None = None,
+    acting_user: User | None = None,
     forced_reason: str = "",
     grace: timedelta | None = None,
 ) -> Statement:
@@ -128,8 +128,10 @@ def open_attempts(period: BillingPeriod) -> int:
 
 
 @transaction.atomic
-def _issue(period: BillingPeriod, *, acting_user: AbstractBaseUser | None, forced_reason: str) -> Statement:
+def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: str) -> Statement:
     locked = _locked(period)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL work_mem = '64MB'")  # a month is sorted more than once
     tenant = locked.tenant
     if locked.status == Status.CLOSED:
         return Statement.objects.get(period=locked)

@@ -7,7 +7,7 @@ is never touched. A credit or adjustment moves what the tenant pays, not what we
 from decimal import Decimal
 from uuid import UUID, uuid4
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
@@ -22,7 +22,7 @@ def credit(
     *,
     amount_usd: Decimal,
     reason: str,
-    acting_user: AbstractBaseUser | None = None,
+    acting_user: User | None = None,
     user_id: str = "",
     cost_center: str = "",
     entry_id: UUID | None = None,
@@ -50,7 +50,7 @@ def adjust(
     *,
     amount_usd: Decimal,
     reason: str,
-    acting_user: AbstractBaseUser | None = None,
+    acting_user: User | None = None,
     user_id: str = "",
     cost_center: str = "",
     entry_id: UUID | None = None,
@@ -77,7 +77,7 @@ def _book(
     kind: str,
     amount_usd: Decimal,
     reason: str,
-    acting_user: AbstractBaseUser | None,
+    acting_user: User | None,
     user_id: str,
     cost_center: str,
     entry_id: UUID | None,

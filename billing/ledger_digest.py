@@ -8,6 +8,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from django.db import connection
@@ -15,34 +17,48 @@ from django.db import connection
 VERSION = "purser-ledger-1"
 FETCH = 5000
 
-# One text for a row. jsonb prints numbers and text alike everywhere, numeric with its twelve places; times as
-# microseconds, because their text depends on the session. Ordered by what cannot change.
-CANONICAL_ROWS = """
-SELECT (r.occurred_at AT TIME ZONE 'UTC')::date::text,
-       ((to_jsonb(r) - 'occurred_at' - 'recorded_at') || jsonb_build_object(
-           'occurred_at', (extract(epoch FROM r.occurred_at) * 1000000)::bigint,
-           'recorded_at', (extract(epoch FROM r.recorded_at) * 1000000)::bigint,
-           'lines', (SELECT jsonb_agg(to_jsonb(l) - 'occurred_at' - 'record_id' ORDER BY l.line_no)
-                     FROM billing_usageline l
-                     WHERE l.record_id = r.id AND l.occurred_at = r.occurred_at)))::text
+# Texts that depend on the session are told how to look, and the columns are named: one that is added to the table
+# later is no part of what was closed before.
+AS_TEXT = "SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO, YMD'"
+RECORDS = """
+SELECT (r.occurred_at AT TIME ZONE 'UTC')::date::text, ROW(
+    r.id, r.occurred_at, r.recorded_at, r.tenant_id, r.period_id, r.attempt_id, r.seq, r.kind, r.usage_source, r.charge_class,
+    r.corrects_id, r.reason, r.request_id, r.user_id, r.key_id, r.feature, r.project, r.cost_center, r.tags, r.endpoint,
+    r.provider, r.model, r.model_asked, r.tier, r.cache_state, r.service_tier, r.processing, r.region, r.upstream_id,
+    r.raw_usage, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens, r.output_tokens, r.reasoning_tokens,
+    r.saved_input_tokens, r.saved_output_tokens, r.list_cost, r.provider_cost, r.contracted_cost, r.billed_cost, r.saving,
+    r.price_status)::text
 FROM billing_usagerecord r
 WHERE r.tenant_id = %s AND r.period_id = %s
 ORDER BY r.occurred_at, r.id
 """
+LINES = """
+SELECT (l.occurred_at AT TIME ZONE 'UTC')::date::text, ROW(
+    l.record_id, l.line_no, l.occurred_at, l.tenant_id, l.meter, l.quantity, l.per, l.price_id, l.unit_price, l.list_cost,
+    l.provider_cost, l.contracted_cost, l.billed_cost)::text
+FROM billing_usagerecord r JOIN billing_usageline l ON l.record_id = r.id AND l.occurred_at = r.occurred_at
+WHERE r.tenant_id = %s AND r.period_id = %s
+ORDER BY l.occurred_at, l.record_id, l.line_no
+"""
 
 
 def day_digests(tenant_id: int, period_id: int) -> dict[str, dict[str, Any]]:
-    """Per UTC day of the period's rows: their sha256 and count. Streams; needs a transaction."""
+    """Per UTC day of the period's rows: the sha256 of their records, then of their lines, and how many records.
+
+    Streams two queries; needs a transaction.
+    """
     days: dict[str, tuple[Any, int]] = {}
-    with connection.chunked_cursor() as cursor:
-        cursor.itersize = FETCH
-        cursor.execute(CANONICAL_ROWS, (tenant_id, period_id))
-        while rows := cursor.fetchmany(FETCH):
-            for day, text in rows:
-                digest, count = days.get(day) or (hashlib.sha256(), 0)
-                digest.update(text.encode())
-                digest.update(b"\n")
-                days[day] = digest, count + 1
+    with connection.cursor() as cursor:
+        cursor.execute(AS_TEXT)
+    for query, counts in ((RECORDS, 1), (LINES, 0)):
+        with connection.chunked_cursor() as cursor:
+            cursor.execute(query, (tenant_id, period_id))
+            while rows := cursor.fetchmany(FETCH):
+                for day, found in groupby(rows, key=itemgetter(0)):
+                    texts = [text for _, text in found]
+                    digest, count = days.get(day) or (hashlib.sha256(), 0)
+                    digest.update(("\n".join(texts) + "\n").encode())
+                    days[day] = digest, count + counts * len(texts)
     return {
         day: {"sha256": digest.hexdigest(), "rows": count} for day, (digest, count) in sorted(days.items())
     }

@@ -7,7 +7,7 @@ again. A new rule counts from now on unless an operator says otherwise.
 from datetime import datetime
 from decimal import Decimal
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.timezone import now
@@ -28,7 +28,7 @@ def set_rule(
     meter: str = "",
     processing: str = "",
     valid_from: datetime | None = None,
-    acting_user: AbstractBaseUser | None = None,
+    acting_user: User | None = None,
 ) -> RateRule:
     """Have a rule count at a priority from `valid_from` (now) on, in place of the one that stands there.
 
@@ -51,7 +51,7 @@ def set_rule(
             raise ValidationError({"priority": "another rule of this priority begins at the same moment"})
         _end(current, at=at, acting_user=acting_user)
     rule = RateRule(tenant=tenant, priority=priority, valid_from=at, created_by=acting_user, **wanted)
-    rule._history_user = acting_user
+    rule._history_user = acting_user  # type: ignore[attr-defined]  # django-simple-history reads it
     rule.full_clean()
     rule.save(force_insert=True)
     return rule
@@ -59,7 +59,7 @@ def set_rule(
 
 @transaction.atomic
 def end_rule(
-    rule: RateRule, *, at: datetime | None = None, acting_user: AbstractBaseUser | None = None
+    rule: RateRule, *, at: datetime | None = None, acting_user: User | None = None
 ) -> bool:
     """Have a rule count no more from `at` (now) on. False if it has ended by then."""
     ends_at = at or now()
@@ -78,7 +78,7 @@ def rule_at(tenant: Tenant, *, priority: int, at: datetime) -> RateRule | None:
     return rules.exclude(valid_to__lte=at).first()
 
 
-def _end(rule: RateRule, *, at: datetime, acting_user: AbstractBaseUser | None) -> None:
+def _end(rule: RateRule, *, at: datetime, acting_user: User | None) -> None:
     rule.valid_to = at
-    rule._history_user = acting_user
+    rule._history_user = acting_user  # type: ignore[attr-defined]  # django-simple-history reads it
     rule.save(update_fields=["valid_to"])

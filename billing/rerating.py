@@ -12,7 +12,7 @@ from decimal import Decimal
 from uuid import uuid4
 
 import structlog
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils.timezone import now
@@ -45,7 +45,7 @@ def propose_rerating(
     provider: str = "",
     model: str = "",
     tenant: Tenant | None = None,
-    acting_user: AbstractBaseUser | None = None,
+    acting_user: User | None = None,
 ) -> Rerating:
     """List the calls of a span that the books rate differently now, and by how much.
 
@@ -89,7 +89,7 @@ def propose_rerating(
     return proposal
 
 
-def propose_for_price(row: PriceRow, *, acting_user: AbstractBaseUser | None = None) -> Rerating:
+def propose_for_price(row: PriceRow, *, acting_user: User | None = None) -> Rerating:
     """Propose what a price row changes of the usage it is valid for. Raises NothingToRerate."""
     moment = now()
     return propose_rerating(
@@ -104,7 +104,7 @@ def propose_for_price(row: PriceRow, *, acting_user: AbstractBaseUser | None = N
 
 
 @transaction.atomic
-def approve_rerating(rerating: Rerating, *, acting_user: AbstractBaseUser | None = None) -> int:
+def approve_rerating(rerating: Rerating, *, acting_user: User | None = None) -> int:
     """Book the differences of a proposal and return how many rows; 0 if they are booked already.
 
     Raises StaleProposal if they are not what they were any more, and ValidationError for a rejected one.
@@ -133,7 +133,7 @@ def approve_rerating(rerating: Rerating, *, acting_user: AbstractBaseUser | None
 
 
 @transaction.atomic
-def reject_rerating(rerating: Rerating, *, acting_user: AbstractBaseUser | None = None) -> bool:
+def reject_rerating(rerating: Rerating, *, acting_user: User | None = None) -> bool:
     """Leave the usage as it was booked. False if the proposal was decided before."""
     locked = Rerating.objects.select_for_update().get(pk=rerating.pk)
     if locked.status != Status.PROPOSED:
@@ -169,6 +169,6 @@ def _row(proposal: Rerating, found: Difference) -> ReratingRow:
     )
 
 
-def _decide(rerating: Rerating, status: str, acting_user: AbstractBaseUser | None) -> None:
+def _decide(rerating: Rerating, status: str, acting_user: User | None) -> None:
     rerating.status, rerating.decided_by, rerating.decided_at = status, acting_user, now()
     rerating.save(update_fields=["status", "decided_by", "decided_at"])

@@ -25,6 +25,11 @@ LUMP = "hold"
 # Recalculated from the books; the others depend on what only the call itself knew.
 RECALCULATED = (NEGOTIATED, BATCH, PROVIDER_CACHE)
 
+FACTS = (
+    *("id", "occurred_at", "tenant_id", "provider", "model", "processing", "service_tier", "region"),
+    *("price_status", "usage_source"),
+)
+
 # Every bought call of a tenant in a span, with the net of all that was booked for it.
 BOOKED = """
 SELECT r.id, r.occurred_at, r.tenant_id, r.provider, r.model, r.processing, r.service_tier, r.region,
@@ -131,14 +136,14 @@ def booked(tenant_id: int, *, which: str, **arguments: Any) -> Iterator[Booked]:
         while rows := cursor.fetchmany(FETCH):
             for *facts, raw_usage, listed, provider, contracted, billed, saving, lines in rows:
                 yield Booked(
-                    *facts,
-                    json.loads(raw_usage) if raw_usage else None,
-                    listed,
-                    provider,
-                    contracted,
-                    billed,
-                    {name: Decimal(amount) for name, amount in json.loads(saving).items()},
-                    tuple(json.loads(lines)),
+                    **dict(zip(FACTS, facts, strict=True)),
+                    raw_usage=json.loads(raw_usage) if raw_usage else None,
+                    list_cost=listed,
+                    provider_cost=provider,
+                    contracted_cost=contracted,
+                    billed_cost=billed,
+                    saving={name: Decimal(amount) for name, amount in json.loads(saving).items()},
+                    lines=tuple(json.loads(lines)),
                 )
 
 

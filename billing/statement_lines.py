@@ -4,7 +4,7 @@ Invariant: the lines' exact USD are the ledger's sum to the last digit; each pri
 once, and what the printed lines lack of the rounded total is a line of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -14,8 +14,10 @@ from django.db import connection
 from billing.models import BillingPeriod
 from billing.prices import is_token_meter
 from billing.statement_money import print_amounts
+from tenants.models import ApiKey
 
 CACHE_HIT = "gateway_cache_hit"
+CATEGORIES = ("usage", "correction", "credit", "adjustment")
 
 
 class UnbalancedStatement(Exception):
@@ -50,61 +52,65 @@ class Line:
 OF_PERIOD = "r.tenant_id = %(tenant)s AND r.period_id = %(period)s"
 OF_TIME = "r.tenant_id = %(tenant)s AND r.occurred_at >= %(starts_at)s AND r.occurred_at < %(ends_at)s"
 
-# The meters of each row, and what no meter explains: a credit, an adjustment, a hit of our cache.
-LINES = """
-WITH record AS (
-    SELECT r.*, CASE WHEN r.charge_class = '' THEN ''
-                ELSE to_char(r.occurred_at AT TIME ZONE %(timezone)s, 'YYYY-MM') END AS charge_month
-    FROM billing_usagerecord r WHERE {rows}
-), line AS (
-    SELECT l.record_id, l.meter, l.quantity, l.per, l.unit_price, l.billed_cost
-    FROM record JOIN billing_usageline l ON l.record_id = record.id AND l.occurred_at = record.occurred_at
-), piece AS (
-    SELECT record_id, meter, quantity, per, unit_price, billed_cost FROM line
-    UNION ALL
-    SELECT record.id, CASE WHEN record.usage_source = 'gateway_cache' THEN 'gateway_cache_hit' ELSE '' END, 1, 1, NULL,
-           record.billed_cost - coalesce(metered.billed_cost, 0)
-    FROM record
-    LEFT JOIN (SELECT record_id, sum(billed_cost) AS billed_cost FROM line GROUP BY record_id) metered
-        ON metered.record_id = record.id
-    WHERE metered.record_id IS NULL OR record.billed_cost <> metered.billed_cost
-)
-SELECT record.kind AS category, record.charge_class, record.charge_month, record.cost_center, record.user_id,
-       record.key_id, coalesce(key.name, '') AS key_name, record.provider, record.model,
-       CASE WHEN record.kind IN ('credit', 'adjustment') THEN '' ELSE record.processing END AS processing, piece.meter,
-       sum(piece.quantity)::bigint AS quantity, piece.per, piece.unit_price, sum(piece.billed_cost) AS exact_usd,
-       CASE WHEN record.kind IN ('credit', 'adjustment') THEN record.reason ELSE '' END AS text
-FROM piece JOIN record ON record.id = piece.record_id
-LEFT JOIN tenants_apikey AS key ON key.tenant_id = %(tenant)s AND key.id = record.key_id
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, piece.meter, piece.per, piece.unit_price, 16
-ORDER BY CASE record.kind WHEN 'usage' THEN 0 WHEN 'correction' THEN 1 WHEN 'credit' THEN 2 ELSE 3 END,
-         2, 3, 4, 5, key_name, record.key_id, 8, 9, 10, piece.meter, piece.unit_price, piece.per, 16
+# Who, which and why: what a line of a statement is cut by, besides its meter and its price.
+DIMENSIONS = """
+r.kind, r.charge_class,
+CASE WHEN r.charge_class = '' THEN '' ELSE to_char(r.occurred_at AT TIME ZONE %(timezone)s, 'YYYY-MM') END,
+r.cost_center, r.user_id, r.key_id, r.provider, r.model,
+CASE WHEN r.kind IN ('credit', 'adjustment') THEN '' ELSE r.processing END,
+CASE WHEN r.kind IN ('credit', 'adjustment') THEN r.reason ELSE '' END,
+r.usage_source = 'gateway_cache'"""
+RECORDS = f"""
+SELECT {DIMENSIONS}, count(*), sum(r.billed_cost)
+FROM billing_usagerecord r WHERE {{rows}}
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+"""
+METERS = f"""
+SELECT {DIMENSIONS}, l.meter, l.per, l.unit_price, sum(l.quantity)::bigint, sum(l.billed_cost)
+FROM billing_usagerecord r JOIN billing_usageline l ON l.record_id = r.id AND l.occurred_at = r.occurred_at
+WHERE {{rows}}
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, l.meter, l.per, l.unit_price
 """
 TOTAL = "SELECT count(*), coalesce(sum(r.billed_cost), 0) FROM billing_usagerecord r WHERE {rows}"
 
 
 def lines_of(period: BillingPeriod, *, timezone: str, rows: str = OF_PERIOD) -> tuple[list[Line], int]:
-    """The unprinted lines of a month and how many ledger rows they sum; two queries.
+    """The unprinted lines of a month and how many ledger rows they sum; four queries.
 
-    Raises UnbalancedStatement unless they make the ledger's sum.
+    What no meter explains stands on a line without one: a credit, an adjustment, the hits of our cache. Raises
+    UnbalancedStatement unless the lines make the ledger's sum.
     """
-    arguments = {
+    arguments: dict[str, Any] = {
         "tenant": period.tenant_id,
         "period": period.pk,
         "starts_at": period.starts_at,
         "ends_at": period.ends_at,
         "timezone": timezone,
     }
+    key_names = dict(ApiKey.objects.filter(tenant_id=period.tenant_id).values_list("pk", "name"))
+    unexplained: dict[tuple[Any, ...], tuple[int, Decimal]] = {}
+    lines = []
     with connection.cursor() as cursor:
-        cursor.execute(LINES.format(rows=rows), arguments)
-        names = [column.name for column in cursor.description]
-        lines = [_line(dict(zip(names, row, strict=True))) for row in cursor.fetchall()]
+        cursor.execute(RECORDS.format(rows=rows), arguments)
+        for *dimensions, count, billed in cursor.fetchall():
+            unexplained[tuple(dimensions)] = count, billed
+        cursor.execute(METERS.format(rows=rows), arguments)
+        for *dimensions, meter, per, unit_price, quantity, billed in cursor.fetchall():
+            count, left = unexplained[tuple(dimensions)]
+            unexplained[tuple(dimensions)] = count, left - billed
+            unit = "tokens" if is_token_meter(meter) else "units"
+            lines.append(_line(dimensions, key_names, meter, quantity, unit, per, unit_price, billed))
+        for dimensions, (count, left) in unexplained.items():
+            is_hit, is_manual = dimensions[-1], dimensions[0] in ("credit", "adjustment")
+            if is_hit or is_manual or left:
+                meter, unit = (CACHE_HIT, "hits") if is_hit else ("", "")
+                lines.append(_line(dimensions, key_names, meter, count, unit, 1, None, left))
         cursor.execute(TOTAL.format(rows=rows), arguments)
-        count, total = cursor.fetchone()
+        row_count, total = cursor.fetchone()
     made = sum((line.exact_usd for line in lines), start=Decimal(0))
     if made != total:
         raise UnbalancedStatement(f"{period}: the lines make {made} USD, the ledger says {total}")
-    return lines, count
+    return sorted(lines, key=_place), row_count
 
 
 def printed(
@@ -133,9 +139,30 @@ def values_of(line: Line) -> tuple[object, ...]:
     return astuple(line)
 
 
-def _line(row: dict[str, Any]) -> Line:
-    meter = row["meter"]
-    unit = (
-        "" if not meter else "hits" if meter == CACHE_HIT else "tokens" if is_token_meter(meter) else "units"
-    )
-    return Line(**row, unit=unit)
+def _line(
+    dimensions: Sequence[Any],
+    key_names: Mapping[int, str],
+    meter: str,
+    quantity: int,
+    unit: str,
+    per: int,
+    unit_price: Decimal | None,
+    exact_usd: Decimal,
+) -> Line:
+    category, charge_class, charge_month, cost_center, user_id, key_id, *which, text, _ = dimensions
+    provider, model, processing = which
+    return Line(
+        category=category, charge_class=charge_class, charge_month=charge_month, cost_center=cost_center,
+        user_id=user_id, key_id=key_id, key_name=key_names.get(key_id, ""), provider=provider, model=model,
+        processing=processing, meter=meter, quantity=quantity, unit=unit, per=per, unit_price=unit_price,
+        exact_usd=exact_usd, text=text,
+    )  # fmt: skip
+
+
+def _place(line: Line) -> tuple[object, ...]:
+    """Where a line stands: usage first, then what corrects it, then by who and which."""
+    return (
+        CATEGORIES.index(line.category), line.charge_month, line.cost_center, line.user_id, line.key_name,
+        line.key_id or 0, line.provider, line.model, line.processing, line.meter, line.unit_price or 0, line.per,
+        line.charge_class, line.text,
+    )  # fmt: skip
