@@ -2,11 +2,13 @@
 
 Invariant: reading the provider and writing to the client are apart, joined by a bounded queue: a slow reader costs
 bounded memory and slows the provider down; a reader that is gone leaves the stream to be read on for a while, so that it
-is billed by the provider's own figures. However a stream ends, its attempt is settled once.
+is billed by the provider's own figures. A stream that outgrows its hold is extended or cut. However a stream ends, its
+attempt is settled once.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from billing import ledger
 from config import resources
@@ -14,13 +16,13 @@ from llm import cached, ending, metrics, settling
 from llm.answers import Outcome, StreamedAnswer, answer_headers, purser_block
 from llm.attempt import Attempt
 from llm.call import Call
+from llm.overrun import HoldWatch, OutputCount
 from llm.providers import client
 from llm.providers.client import ProviderStream
 from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.outcomes import StreamBroken
 from llm.streams.relay import Relay
-from llm.tokens import count_text
 
 QUEUED_CHUNKS = 32
 DRAIN_SECONDS = 5.0  # how long a stream is read on when its client is gone
@@ -46,6 +48,8 @@ class _Flow:
     def __init__(self, call: Call, attempt: Attempt, slot: ProviderSlot, stream: ProviderStream) -> None:
         self.call, self.attempt, self.slot, self.stream = call, attempt, slot, stream
         self.relay = Relay(attempt.exchange, wants_usage=call.facts.wants_usage)
+        self.output = OutputCount(attempt.target.tokenizer)
+        self.watch = HoldWatch(call, attempt, self.output) if call.balances else None
         self.queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUED_CHUNKS)
         self.is_abandoned = False
         self.reader = resources.background(self._read())
@@ -72,16 +76,27 @@ class _Flow:
         keeper = resources.background(self._keep_progress())
         try:
             with self.call.receipt.provider_time():
-                async for chunk in self.relay.run(self.stream):
-                    await self._put(chunk)
+                is_cut = await self._pass_on()
         except StreamBroken as broken:
             await self._end_broken(broken)
         else:
-            await self._end_whole()
+            await (self._end_cut() if is_cut else self._end_whole())
         finally:
             keeper.cancel()
             resources.background(limiter.release(self.slot))
             await self._put(None)
+
+    async def _pass_on(self) -> bool:
+        """Take the stream to its end, or until its hold is used up and no more can be held: then it is cut here."""
+        async with aclosing(self.relay.run(self.stream)) as chunks:
+            async for chunk in chunks:
+                if chunk:
+                    await self._put(chunk)
+                if self.watch and await self.watch.has_outgrown(
+                    self.relay.meter, bytes_read=self.relay.bytes_read
+                ):
+                    return True
+        return False
 
     async def _end_whole(self) -> None:
         call, attempt = self.call, self.attempt
@@ -92,6 +107,26 @@ class _Flow:
         if answer := settling.to_remember(call, attempt, self.relay.answer(), outcome):
             resources.background(cached.remember(call, answer))
         await ending.answered(call, outcome)
+
+    async def _end_cut(self) -> None:
+        """End the client's stream as if the model had reached its limit, and bill what came."""
+        call = self.call
+        metrics.ATTEMPTS.labels(self.attempt.target.provider, "cut").inc()
+        call.receipt.note("stream", "cut", reason="budget", output_tokens=self.output.tokens)
+        outcome = await settling.capture_stream(
+            call,
+            self.attempt,
+            self.relay.meter,
+            upstream_id=self.stream.request_id,
+            reason="cut: the hold was used up",
+        )
+        ending_bytes = self.relay.cut_short(
+            input_tokens=outcome.input_tokens,
+            output_tokens=outcome.output_tokens,
+            block={**purser_block(call, outcome), "cut": "budget"},
+        )
+        await self._put(ending_bytes)
+        await ending.broken(call, outcome, error_code="budget_exceeded")
 
     async def _end_broken(self, broken: StreamBroken) -> None:
         """Tell the client with a proper event, and bill what came."""
@@ -113,12 +148,9 @@ class _Flow:
 
     async def _keep_progress(self) -> None:
         """Note every second how far the stream has come, so that a crash is billed from what was produced."""
-        counted_characters = output_tokens = 0
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
-            text = self.relay.meter.text()
-            output_tokens += count_text(text[counted_characters:], self.attempt.target.tokenizer)
-            counted_characters = len(text)
+            output_tokens = self.output.look(self.relay.meter)
             await ledger.progress(
                 self.attempt.id, {"input_tokens": self.attempt.input_tokens, "output_tokens": output_tokens}
             )

@@ -50,6 +50,7 @@ CL100K_PREFIXES = (
     "davinci-002",
     "babbage-002",
 )
+OPENAI_MODELS = re.compile(r"(ft:)?(gpt-|chatgpt-|o\d|text-embedding-|davinci-|babbage-)")
 CLAUDE_VERSION = re.compile(r"claude-[a-z]+-(\d+)(?:[-.](\d{1,2}))?(?!\d)")
 CLAUDE_PERCENT, NEW_CLAUDE_PERCENT = 120, 160  # of o200k_base; the tokenizer changed with Claude 4.7
 
@@ -72,6 +73,11 @@ def billed_tokens(vocabulary_tokens: int, model: str) -> int:
     if model.startswith("claude"):
         return -(-vocabulary_tokens * _claude_percent(model) // 100)
     return vocabulary_tokens
+
+
+def has_exact_vocabulary(model: str) -> bool:
+    """Whether the model's own vocabulary is known, so that its tokens are counted and not estimated."""
+    return OPENAI_MODELS.match(model) is not None
 
 
 def count_chat(body: Mapping[str, Any], model: str) -> int:

@@ -134,6 +134,14 @@ class ClosingPolicy:
     grace_hours: int = Field(default=48, ge=0, le=2_160)
 
 
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class BudgetPolicy:
+    """What becomes of a stream that produces more than was held for it: it is cut, or extended as far as every hard
+    budget affords it, and cut then."""
+
+    stream_overrun: Literal["cut", "extend"] = "extend"
+
+
 _DEFAULT_PRESSURE = (
     PressureRule(at_percent=90, demote="complex"),
     PressureRule(at_percent=95, only="simple"),
@@ -150,6 +158,7 @@ class Policy:
     pressure: tuple[PressureRule, ...] = _DEFAULT_PRESSURE
     features_off_at: Mapping[str, Percent] = field(default_factory=dict)
     default_max_tokens: DefaultMaxTokens = field(default_factory=DefaultMaxTokens)
+    budgets: BudgetPolicy = field(default_factory=BudgetPolicy)
     closing: ClosingPolicy = field(default_factory=ClosingPolicy)
     user_rate_limits: RateLimits = field(default_factory=RateLimits)  # of each end user by itself
     log_prompts: bool = False

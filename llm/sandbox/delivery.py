@@ -100,7 +100,7 @@ class HttpExchange(Exchange):
             if self.fault is not None and self.fault.name == "slow_first_byte":
                 await asyncio.sleep(self.fault.delay_seconds(SLOW_MS))
             break_at = self._break_at()
-            drip_seconds = self.fault.delay_seconds(DRIP_MS) if self.fault and self.has_fault("drip") else 0.0
+            drip_seconds = self._drip_seconds()
             pace = self.sandbox.settings.tokens_per_second
             started = time.perf_counter()
             chunks = 0
@@ -200,6 +200,12 @@ class HttpExchange(Exchange):
         if self.fault is None or self.fault.name not in BREAKING:
             return -1
         return AFTER_CHUNKS if self.fault.after_chunks is None else self.fault.after_chunks
+
+    def _drip_seconds(self) -> float:
+        """How long to wait after each event; 0 for the ordered pace."""
+        if self.fault is not None and self.has_fault("ignore_max_tokens"):
+            return self.fault.delay_seconds(0.0)
+        return self.fault.delay_seconds(DRIP_MS) if self.fault and self.has_fault("drip") else 0.0
 
     async def _faulty_answer(self, content: bytes, fault: Fault) -> web.StreamResponse:
         if fault.name == "disconnect":

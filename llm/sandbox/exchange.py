@@ -20,6 +20,8 @@ from llm.sandbox.state import Sandbox
 from llm.sandbox.usage import Usage
 
 OPENAI, ANTHROPIC = "openai", "anthropic"
+LIMIT_FIELDS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
+NO_LIMIT = 1_000_000
 
 Event = tuple[bytes, int]  # what goes over the wire, and how many output tokens it carries
 Bill = Callable[[int, bool], None]  # told the tokens produced, and whether that was all
@@ -91,6 +93,10 @@ class Exchange:
         }
         self.fault = self.sandbox.faults.take(facts, self.raw)
         call.fault = self.fault.name if self.fault else ""
+        if self.has_fault("ignore_max_tokens"):
+            self.body = {
+                name: NO_LIMIT if name in LIMIT_FIELDS else value for name, value in self.body.items()
+            }
 
     def has_fault(self, name: str) -> bool:
         """Whether this call was ordered to go wrong in this way."""

@@ -20,6 +20,7 @@ IN_ANSWER = frozenset(
         "slow",
         "slow_first_byte",
         "drip",
+        "ignore_max_tokens",
         "error_event",
         "missing_usage",
         "expire",

@@ -4,7 +4,7 @@ Invariant: events that need no change leave byte for byte as they came, in their
 until it can carry the `purser` object.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import orjson
 
@@ -26,17 +26,19 @@ class Relay:
         self._translator = exchange.translation.stream() if exchange.translation else None
         self._tail = exchange.client.tail(wants_usage=wants_usage)
         self._done = False
+        self.bytes_read = 0
 
-    async def run(self, stream: ProviderStream) -> AsyncIterator[bytes]:
-        """Yield what the client gets, but for the last event; raise StreamBroken if it has no proper end.
+    async def run(self, stream: ProviderStream) -> AsyncGenerator[bytes, None]:
+        """Yield what the client gets, but for the last event, after each read, be it nothing; raise StreamBroken if it
+        has no proper end.
 
         Whoever stops early closes this generator, and with it the connection to the provider.
         """
         try:
             while not self._done and (chunk := await stream.read()):
+                self.bytes_read += len(chunk)
                 forwarded, broken = self.feed(chunk)
-                if forwarded:
-                    yield forwarded
+                yield forwarded
                 if broken:
                     raise broken
             if forwarded := self._end():
@@ -61,6 +63,18 @@ class Relay:
     def close(self, block: Body) -> bytes:
         """The last event, with our facts in it."""
         return self._tail.close(block)
+
+    def cut_short(self, *, input_tokens: int, output_tokens: int, block: Body) -> bytes:
+        """End the stream here, properly, as if the model had reached its limit."""
+        told = b""
+        for payload in self.meter.cut_short(input_tokens=input_tokens, output_tokens=output_tokens):
+            if self._translator:
+                told += self._translated(self._translator.feed(payload))
+            else:
+                told += self._tail.feed(self._exchange.client.encode_event(payload), payload)
+        if self._translator:
+            told += self._translated(self._translator.end())
+        return told + self._tail.close(block)
 
     def answer(self) -> Body:
         """The whole answer in the client's protocol, as it is remembered."""

@@ -54,6 +54,10 @@ class PurserBlock(BaseModel):
     list_cost_usd: str = Field(description=f"What the call would have cost without Purser. {USD}")
     saved_usd: str = Field(description=USD)
     budget_remaining: BudgetRemaining | None
+    cut: Literal["budget"] | None = Field(
+        default=None,
+        description="Of a stream that was ended because its hold was used up and no budget had more.",
+    )
 
 
 # ---------------------------------------------------------------- OpenAI: completions

@@ -25,6 +25,7 @@ class MessagesMeter:
         self.has_ended = False
         self._message: Body = {}
         self._blocks: dict[int, _Block] = {}
+        self._open_blocks: set[int] = set()
 
     def feed(self, payload: Body) -> None:
         kind = payload.get("type")
@@ -34,7 +35,10 @@ class MessagesMeter:
             if block is None:
                 block = self._blocks[payload["index"]] = _Block({"type": "text", "text": ""})
             block.feed(payload["delta"])
+        elif kind == "content_block_stop":
+            self._open_blocks.discard(payload["index"])
         elif kind == "content_block_start":
+            self._open_blocks.add(payload["index"])
             self._blocks[payload["index"]] = _Block(payload["content_block"])
             self.has_output = self.has_output or payload["content_block"].get("type") not in (
                 "text",
@@ -58,6 +62,18 @@ class MessagesMeter:
     def response(self) -> Body:
         content = [self._blocks[index].to_json() for index in sorted(self._blocks)]
         return {**self._message, "content": content, "usage": self.usage or {}}
+
+    def cut_short(self, *, input_tokens: int, output_tokens: int) -> list[Body]:
+        usage = {"input_tokens": input_tokens, **(self.usage or {}), "output_tokens": output_tokens}
+        return [
+            *({"type": "content_block_stop", "index": index} for index in sorted(self._open_blocks)),
+            {
+                "type": "message_delta",
+                "delta": {"stop_reason": "max_tokens", "stop_sequence": None},
+                "usage": usage,
+            },
+            {"type": "message_stop"},
+        ]
 
     def _overwrite_usage(self, usage: dict[str, Any] | None) -> None:
         if usage:

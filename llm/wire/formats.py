@@ -55,6 +55,10 @@ class StreamMeter(Protocol):
         """The answer as the provider would have sent it whole."""
         ...
 
+    def cut_short(self, *, input_tokens: int, output_tokens: int) -> list[Body]:
+        """The events that would end the stream here, for its length, with this usage."""
+        ...
+
 
 class Tail(Protocol):
     """The client's end of a stream: passes events on, keeps back the last one until our facts are known."""

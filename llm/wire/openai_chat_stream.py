@@ -64,6 +64,15 @@ class ChatMeter:
         whole: Body = {"object": "chat.completion", **self._envelope, "choices": choices}
         return {**whole, "usage": self.usage} if self.usage is not None else whole
 
+    def cut_short(self, *, input_tokens: int, output_tokens: int) -> list[Body]:
+        open_choices = [index for index, choice in self._choices.items() if not choice.finish_reason]
+        envelope: Body = {"object": "chat.completion.chunk", **self._envelope}
+        ends = [{"index": index, "delta": {}, "finish_reason": "length"} for index in open_choices or [0]]
+        usage = cut_usage(input_tokens, output_tokens)
+        return [{**envelope, "choices": [end]} for end in ends] + [
+            {**envelope, "choices": [], "usage": usage}
+        ]
+
 
 class _Choice:
     """One answer of a stream, put together."""
@@ -168,6 +177,15 @@ def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]
         chunks.append({**envelope, "choices": [], "usage": response.get("usage")})
     yield from (encode(chunk) for chunk in chunks[:-1])
     yield encode({**chunks[-1], "purser": block}) + DONE
+
+
+def cut_usage(input_tokens: int, output_tokens: int) -> Body:
+    """The usage block of a stream that was cut short."""
+    return {
+        "prompt_tokens": input_tokens,
+        "completion_tokens": output_tokens,
+        "total_tokens": input_tokens + output_tokens,
+    }
 
 
 def billed_texts(value: Any) -> Iterator[str]:

@@ -21,7 +21,7 @@ from llm.wire.openai_chat import (
     with_purser,
     with_usage_in_stream,
 )
-from llm.wire.openai_chat_stream import ChatTail
+from llm.wire.openai_chat_stream import ChatTail, cut_usage
 
 __all__ = [
     "encode_event",
@@ -149,3 +149,14 @@ class CompletionMeter:
         ]
         whole: Body = {"object": "text_completion", **self._envelope, "choices": choices}
         return {**whole, "usage": self.usage} if self.usage is not None else whole
+
+    def cut_short(self, *, input_tokens: int, output_tokens: int) -> list[Body]:
+        envelope: Body = {"object": "text_completion", **self._envelope}
+        ends = [
+            {"index": index, "text": "", "logprobs": None, "finish_reason": "length"}
+            for index in sorted(self._texts.keys() - self._ends.keys()) or [0]
+        ]
+        usage = cut_usage(input_tokens, output_tokens)
+        return [{**envelope, "choices": [end]} for end in ends] + [
+            {**envelope, "choices": [], "usage": usage}
+        ]

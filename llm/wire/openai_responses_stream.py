@@ -24,17 +24,27 @@ class ResponsesMeter:
         self._response: Body = {}
         self._items: dict[int, Body] = {}
         self._pieces: list[str] = []
+        self._open_texts: dict[int, list[str]] = {}  # by the place of an item that is not done yet
+        self._sequence_number = -1
 
     def feed(self, payload: Body) -> None:
         kind = payload.get("type", "")
+        self._sequence_number = payload.get("sequence_number", self._sequence_number)
         if kind.endswith(".delta"):
             delta = payload.get("delta")
             if isinstance(delta, str) and "audio" not in kind:
                 self._pieces.append(delta)
+                if payload.get("output_index") in self._open_texts:
+                    self._open_texts[payload["output_index"]].append(delta)
             self.has_output = True
         elif kind in ("response.output_item.added", "response.output_item.done"):
             item = payload.get("item") or {}
-            self._items[payload.get("output_index", len(self._items))] = item
+            place = payload.get("output_index", len(self._items))
+            self._items[place] = item
+            if kind.endswith("added"):
+                self._open_texts[place] = []
+            else:
+                self._open_texts.pop(place, None)
             if kind.endswith("added") and isinstance(item.get("name"), str):
                 self._pieces.append(item["name"])
         elif isinstance(payload.get("response"), dict):
@@ -53,6 +63,31 @@ class ResponsesMeter:
             return self._response
         output = [self._items[index] for index in sorted(self._items)]
         return {**self._response, "status": "incomplete", "output": output}
+
+    def cut_short(self, *, input_tokens: int, output_tokens: int) -> list[Body]:
+        events: list[Body] = []
+        output = dict(self._items)
+        for place, pieces in sorted(self._open_texts.items()):
+            output[place] = _cut_item(output[place], "".join(pieces))
+            events += _item_ends(output[place], output_index=place)
+        response = {
+            **self._response,
+            "status": "incomplete",
+            "incomplete_details": {"reason": "max_output_tokens"},
+            "output": [output[place] for place in sorted(output)],
+            "usage": {
+                "input_tokens": input_tokens,
+                "input_tokens_details": {"cached_tokens": 0},
+                "output_tokens": output_tokens,
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": input_tokens + output_tokens,
+            },
+        }
+        events.append({"type": "response.incomplete", "response": response})
+        return [
+            {**event, "sequence_number": number}
+            for number, event in enumerate(events, self._sequence_number + 1)
+        ]
 
 
 class ResponsesTail:
@@ -151,3 +186,19 @@ def _part_events(part: Body, place: Body) -> Iterator[Body]:
         }
     yield {"type": f"{stem}.done", **place, name: text, **extra}
     yield {"type": "response.content_part.done", **place, "part": part}
+
+
+def _cut_item(item: Body, text: str) -> Body:
+    """An output item that breaks off after so much text."""
+    if item.get("type") == "message":
+        part = {"type": "output_text", "text": text, "annotations": []}
+        return {**item, "status": "incomplete", "content": [part] if text else []}
+    if item.get("type") == "function_call":
+        return {**item, "status": "incomplete", "arguments": text}
+    return {**item, "status": "incomplete"} if "status" in item else item
+
+
+def _item_ends(item: Body, *, output_index: int) -> list[Body]:
+    """The last events of an output item, without those that begin it or bring its text."""
+    told = [*item_events(item, output_index=output_index)]
+    return [event for event in told if event["type"].endswith(".done")]
