@@ -18,6 +18,7 @@ from billing.prices import Rates
 from llm.call import Call
 from llm.catalog import Target
 from llm.errors import ContextLengthExceeded
+from llm.processing import processing_of
 from llm.routing.facts import read_route_facts
 from llm.routing.rules import output_limit
 from llm.token_counts import count_input
@@ -59,6 +60,7 @@ class Attempt:
             feature=call.headers.feature,
             provider=self.target.provider,
             model=self.target.model,
+            processing=self.rates.processing,
             occurred_at=call.received_at,
             hold_usd=self.hold_usd,
             hold_tokens=self.hold_tokens,
@@ -98,7 +100,10 @@ class Attempt:
 
 def plan(call: Call, target: Target, number: int) -> Attempt:
     """Plan a call to a target. Raises ModelUnpriced, Untranslatable, ContextLengthExceeded."""
-    rates = call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)
+    processing = processing_of(call.facts.service_tier)
+    rates = call.snapshot.prices.rates(
+        target.provider, target.model, at=call.received_at, processing=processing
+    )
     input_tokens = count_input(call.wire, call.body, target.tokenizer) + FRAMING_MARGIN_TOKENS
     if input_tokens > target.context_window:
         raise ContextLengthExceeded(

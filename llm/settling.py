@@ -4,13 +4,14 @@ Invariant: the bill comes from the provider's usage; only where none arrived is 
 then the row says `estimated`. Every attempt is settled once, whoever still listens.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from billing import ledger
 from billing.ledger import Settlement
-from billing.outcomes import InvalidUsage, UnpricedMeter
+from billing.outcomes import InvalidUsage, ModelUnpriced, UnpricedMeter
 from billing.rating import Rated, input_tokens, meters_from_usage, output_tokens, rate
 from billing.usage import reasoning_tokens
 from caching.answers import CachedAnswer
@@ -18,6 +19,7 @@ from llm.answers import Outcome
 from llm.attempt import Attempt
 from llm.baseline import savings_of
 from llm.call import Call
+from llm.processing import processing_of
 from llm.tokens import count_text
 from llm.wire import Body, StreamMeter
 
@@ -93,6 +95,7 @@ async def _settle(
     is_whole: bool = True,
     reason: str = "",
 ) -> Outcome:
+    attempt = _as_served(call, attempt, str(context.get("service_tier") or ""))
     meters, source = _meters(attempt, usage, context, produced, is_whole=is_whole)
     rated = _rate(attempt, meters)
     if source == "estimated":
@@ -109,6 +112,7 @@ async def _settle(
         raw_usage=usage or None,
         upstream_id=upstream_id,
         reasoning_tokens=reasoning_tokens(usage),
+        processing=attempt.rates.processing,
     )
     call.balances = await ledger.settle(settlement) or call.balances
     outcome = Outcome(
@@ -135,6 +139,22 @@ async def _settle(
         upstream_id=upstream_id,
     )
     return outcome
+
+
+def _as_served(call: Call, attempt: Attempt, service_tier: str) -> Attempt:
+    """The attempt at the prices of the tier that the provider says it served; where that has none, of the one asked."""
+    processing = processing_of(service_tier)
+    if not service_tier or processing == attempt.rates.processing:
+        return attempt
+    target = attempt.target
+    try:
+        rates = call.snapshot.prices.rates(
+            target.provider, target.model, at=call.received_at, processing=processing
+        )
+    except ModelUnpriced:
+        log.error("served_tier_unpriced", attempt=str(attempt.id), model=target.model, tier=service_tier)
+        return attempt
+    return replace(attempt, rates=rates)
 
 
 def _meters(
