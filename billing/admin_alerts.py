@@ -63,6 +63,7 @@ class AlertEventAdmin(ReadOnlyAdmin):
     )
     list_select_related = ("tenant", "acknowledged_by")
     search_fields = ("message", "subject_key")
+    ordering = ("-fired_at",)
     inlines = (DeliveryInline,)
     fieldsets = (
         (None, {"fields": ("message", ("tenant", "state"), ("shown_value", "shown_threshold"))}),

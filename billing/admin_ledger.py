@@ -5,7 +5,8 @@ Invariant: nothing here can add, change or delete a row; the database refuses it
 
 from typing import Any
 
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -21,12 +22,14 @@ from unfold.contrib.filters.admin import (
 )
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from billing.admin_figures import count, exact_usd, json_block, usd
 from billing.admin_reports import reports_page
+from billing.closing import CannotClose, close_period
 from billing.models import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
 from billing.rollups import rebuild_dirty
-from tenants.admin_access import ReadOnlyAdmin, finish
+from tenants.admin_access import READING_ROLES, ReadOnlyAdmin, finish, owned
 from tenants.models import ApiKey
 
 
@@ -258,6 +261,17 @@ class UsageDailyAdmin(ReadOnlyAdmin):
         return exact_usd(day.billed_cost)
 
 
+class ClosingForm(BaseDialogForm):
+    """Why a month is closed before its time, if it is."""
+
+    forced_reason = forms.CharField(
+        required=False,
+        widget=UnfoldAdminTextInputWidget(),
+        label="Reason, if before its time",
+        help_text="Needed while its grace is not over, or calls are still open.",
+    )
+
+
 @admin.register(BillingPeriod)
 class BillingPeriodAdmin(ReadOnlyAdmin):
     """Months; each leads to its report."""
@@ -266,8 +280,11 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
     list_filter = (("tenant", AutocompleteSelectFilter), ("status", ChoicesCheckboxFilter))
     list_select_related = ("tenant",)
     search_fields = ("label", "tenant__slug")
-    actions_detail = ("open_report",)
+    actions_detail = ("open_report", "close_month")
     custom_urls = (("reports/", "billing_reports", reports_page),)
+
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._is_allowed(request, obj, READING_ROLES)  # finance closes the month
 
     @display(description="Status", label={"open": "success", "closing": "warning", "closed": "info"})
     def shown_status(self, period: BillingPeriod) -> str:
@@ -280,6 +297,30 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
             raise Http404
         return redirect(
             f"{reverse('admin:billing_reports')}?tenant={period.tenant.slug}&month={period.label}"
+        )
+
+    @action(
+        permissions=["operate"],
+        description="Close…",
+        icon="lock",
+        dialog={
+            "title": "Close this month for good?",
+            "description": "Its statement is made from the ledger; what comes later is a correction in the open month.",
+            "form_class": ClosingForm,
+            "form_submit_text": "Close",
+        },
+    )
+    def close_month(self, request: HttpRequest, form: ClosingForm, object_id: int) -> HttpResponse:
+        period = owned(self, request, object_id)
+        url = reverse("admin:billing_billingperiod_change", args=(period.pk,))
+        try:
+            statement = close_period(
+                period, acting_user=request.user, forced_reason=form.cleaned_data["forced_reason"]
+            )
+        except CannotClose as error:
+            return finish(request, url, str(error), level=messages.ERROR)
+        return finish(
+            request, reverse("admin:billing_statement_change", args=(statement.pk,)), f"{statement}."
         )
 
 

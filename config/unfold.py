@@ -112,7 +112,11 @@ UNFOLD: dict[str, Any] = {
                 page("Days to sum", "update", "billing", "rollupdirty"),
                 page("Billing periods", "event_available", "billing", "billingperiod")
                 | {"active": lambda request: request.path.endswith("/billingperiod/")},
+                page("Statements", "request_quote", "billing", "statement"),
+                page("Entries by hand", "edit_note", "billing", "manualentry"),
                 page("Prices", "sell", "billing", "pricerow"),
+                page("Rate rules", "percent", "billing", "raterule"),
+                page("Re-ratings", "currency_exchange", "billing", "rerating"),
                 page("Price proposals", "price_change", "billing", "priceproposal"),
             ),
             group(

@@ -69,6 +69,7 @@ class ProviderAdmin(RecordedOperatorAdmin):
     list_display = ("name", "kind", "base_url", "model_count", "key_state", "is_active")
     list_filter = (("kind", ChoicesCheckboxFilter), "is_active")
     search_fields = ("name", "base_url")
+    ordering = ("name",)
     fieldsets = (
         (None, {"fields": (("name", "kind"), ("base_url", "is_active"), "new_api_key")}),
         ("Limits", {"fields": ("limits", "timeouts")}),

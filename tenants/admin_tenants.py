@@ -75,6 +75,7 @@ class TenantAdmin(RecordedAdmin):
     list_display = ("slug", "name", "shown_status", "timezone", "live_keys", "created_at")
     list_filter = (("status", ChoicesCheckboxFilter),)
     search_fields = ("slug", "name")
+    ordering = ("slug",)
     readonly_fields = ("status", "created_at")
     inlines = (MembershipInline,)
     actions_detail = ("suspend", "resume")

@@ -6,7 +6,7 @@ Invariant: all of it is rolled back after the test.
 
 import os
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -17,6 +17,8 @@ from django.db import models
 from django.test import Client
 from django.utils.timezone import now
 
+from billing.closing import close_period
+from billing.corrections import credit
 from billing.models import (
     AlertChannel,
     AlertDelivery,
@@ -27,13 +29,18 @@ from billing.models import (
     Budget,
     BudgetRaise,
     BudgetWindow,
+    ManualEntry,
     PriceProposal,
     PriceRow,
+    RateRule,
+    Rerating,
     RollupDirty,
+    Statement,
     UsageDaily,
     UsageLine,
     UsageRecord,
 )
+from billing.rate_rules import set_rule
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheStat
 from llm.models import Batch, BatchItem, BatchJob, Feedback, LanguageModel, Provider, RequestLog, StoredFile
 from tenants.keys_admin import issue_key
@@ -58,6 +65,16 @@ class Office:
         client = Client()
         client.force_login(user)
         return client
+
+    def row(self, model: type[models.Model]) -> Any:
+        """The row of a table. A month is closed only for who asks: its statement takes a while."""
+        if model is Statement and Statement not in self.rows:
+            starts_at, ends_at = datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 2, 1, tzinfo=UTC)
+            month = BillingPeriod.objects.create(
+                tenant=self.acme, label="2020-01", starts_at=starts_at, ends_at=ends_at
+            )
+            self.rows[Statement] = close_period(month)
+        return self.rows.get(model)
 
     def add(self, row: models.Model) -> Any:
         row.save(force_insert=True)
@@ -213,7 +230,7 @@ def _money(office: Office, tenant: Tenant, key: ApiKey) -> None:
     )
     window.starts_at, window.ends_at = at - timedelta(hours=1), at + timedelta(hours=1)
     add(window)
-    period = BillingPeriod.objects.filter(tenant=tenant).first() or add(
+    period = BillingPeriod.objects.filter(tenant=tenant, status="open").first() or add(
         BillingPeriod(
             tenant=tenant,
             label=f"{at:%Y-%m}",
@@ -283,6 +300,7 @@ def _money(office: Office, tenant: Tenant, key: ApiKey) -> None:
         )
     )
     add(PriceProposal(source="genai-prices", digest=uuid4().hex * 2, diff={"models": ["openai/gpt-9"]}))
+    _closing(office, tenant)
     channel = add(
         AlertChannel(
             tenant=tenant,
@@ -308,3 +326,23 @@ def _money(office: Office, tenant: Tenant, key: ApiKey) -> None:
         )
     )
     add(AlertDelivery(event=event, channel=channel))
+
+
+def _closing(office: Office, tenant: Tenant) -> None:
+    at = now()
+    entry = credit(tenant, amount_usd=Decimal("0.25"), reason="goodwill")
+    rule = set_rule(tenant, priority=RateRule.objects.count() + 1, kind="discount_pct", value=Decimal(5))
+    office.rows.setdefault(ManualEntry, entry)
+    office.rows.setdefault(RateRule, rule)
+    zeros = dict.fromkeys(("list_delta", "provider_delta", "contracted_delta", "billed_delta"), 0)
+    office.add(
+        Rerating(
+            tenant=tenant,
+            starts_at=at,
+            ends_at=at,
+            reason="a late price",
+            digest="d",
+            record_count=0,
+            **zeros,
+        )
+    )

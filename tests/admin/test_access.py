@@ -27,7 +27,7 @@ def test_it_works(office: Office) -> None:
 
 @pytest.mark.parametrize("model", SCOPED, ids=label)
 def test_an_outsider_sees_no_row(model: type[Any], office: Office) -> None:
-    client, row = office.client(office.charlie), office.rows[model]
+    client, row = office.client(office.charlie), office.row(model)
     response = client.get(url_of(model, "changelist"))
     assert response.status_code == 200
     shown = [row.pk for row in response.context["cl"].result_list]
@@ -40,7 +40,7 @@ def test_an_outsider_sees_no_row(model: type[Any], office: Office) -> None:
 
 @pytest.mark.parametrize("model", SCOPED, ids=label)
 def test_finance_reads_and_changes_nothing(model: type[Any], office: Office) -> None:
-    client, row = office.client(office.fay), office.rows[model]
+    client, row = office.client(office.fay), office.row(model)
     assert client.get(url_of(model, "changelist")).status_code == 200
     assert client.get(url_of(model, "change", row.pk)).status_code == 200
     assert client.get(url_of(model, "add")).status_code == 403
@@ -59,7 +59,7 @@ def test_staff_without_a_membership_sees_nothing(model: type[Any], office: Offic
     newcomer = User.objects.create(username="dora", is_staff=True)
     client = office.client(newcomer)
     assert client.get(url_of(model, "changelist")).status_code == 403
-    assert client.get(url_of(model, "change", office.rows[model].pk)).status_code in (302, 403)
+    assert client.get(url_of(model, "change", office.row(model).pk)).status_code in (302, 403)
 
 
 def test_a_mere_member_sees_nothing(office: Office) -> None:
@@ -102,7 +102,7 @@ def test_the_choice_of_tenants_is_ones_own(office: Office) -> None:
     ],
 )
 def test_actions_are_for_owners(model: type[Any], action: str, office: Office) -> None:
-    url = reverse(f"admin:{action}", args=(office.rows[model].pk,))
+    url = reverse(f"admin:{action}", args=(office.row(model).pk,))
     answers = {
         "_form_submitted": "on", "reason": "x", "grace_hours": 1, "extra_amount": 1, "ends_at": "2099-01-01T00:00"
     }  # fmt: skip

@@ -17,12 +17,18 @@ from billing.models import (
     AlertDelivery,
     AlertEvent,
     AlertRule,
+    BillingPeriod,
     Budget,
     BudgetRaise,
+    ManualEntry,
     PriceProposal,
     PriceRow,
+    RateRule,
+    Rerating,
     RollupDirty,
+    Statement,
     UsageDaily,
+    UsageRecord,
 )
 from billing.reports import month_report
 from caching.models import CacheEntry
@@ -93,7 +99,7 @@ def test_a_key_is_issued_and_its_secret_shown_once(office: Office, olga: Client)
 
 
 def test_a_key_is_rotated_with_a_grace(office: Office, olga: Client) -> None:
-    key = office.rows[ApiKey]
+    key = office.row(ApiKey)
     before = bytes(key.secret_hash)
     response = press(olga, "tenants_apikey_rotate", key.pk, grace_hours=2)
     key.refresh_from_db()
@@ -106,7 +112,7 @@ def test_a_key_is_rotated_with_a_grace(office: Office, olga: Client) -> None:
 
 
 def test_a_key_is_revoked_for_good(office: Office, olga: Client) -> None:
-    key = office.rows[ApiKey]
+    key = office.row(ApiKey)
     press(olga, "tenants_apikey_revoke", key.pk, reason="leaked")
     key.refresh_from_db()
     assert key.revoked_at is not None
@@ -122,14 +128,14 @@ def test_a_key_is_revoked_for_good(office: Office, olga: Client) -> None:
 
 
 def test_keys_are_revoked_together(office: Office, olga: Client) -> None:
-    key = office.rows[ApiKey]
+    key = office.row(ApiKey)
     olga.post(url_of(ApiKey, "changelist"), {"action": "revoke_selected", "_selected_action": [key.pk]})
     key.refresh_from_db()
     assert key.revoked_at is not None
 
 
 def test_a_budget_is_raised_until(office: Office, olga: Client) -> None:
-    budget = office.rows[Budget]
+    budget = office.row(Budget)
     until = (now() + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M")
     press(
         olga,
@@ -160,12 +166,12 @@ def test_a_raise_needs_an_amount_an_end_and_a_reason(
     answers: dict[str, str], office: Office, olga: Client
 ) -> None:
     before = BudgetRaise.objects.count()
-    assert press(olga, "billing_budget_raise_until", office.rows[Budget].pk, **answers).status_code == 200
+    assert press(olga, "billing_budget_raise_until", office.row(Budget).pk, **answers).status_code == 200
     assert BudgetRaise.objects.count() == before
 
 
 def test_a_budgets_limit_has_a_history(office: Office, olga: Client) -> None:
-    budget = office.rows[Budget]
+    budget = office.row(Budget)
     fields = {"limit_amount": "9", "mode": "soft", "alert_at": "[50, 100]", "is_active": "on"}
     inline = {"raises-TOTAL_FORMS": 0, "raises-INITIAL_FORMS": 0}
     assert olga.post(url_of(Budget, "change", budget.pk), {**fields, **inline}).status_code == 302
@@ -192,7 +198,7 @@ def test_a_wrong_policy_names_the_field(office: Office, olga: Client) -> None:
 
 
 def test_a_price_is_set_and_the_past_stays_known(office: Office, olga: Client) -> None:
-    row = office.rows[PriceRow]
+    row = office.row(PriceRow)
     press(olga, "billing_pricerow_change_price", row.pk, unit_price="3.25")
     row.refresh_from_db()
     assert row.superseded_at is not None
@@ -225,7 +231,7 @@ def test_a_proposal_is_decided(office: Office, olga: Client) -> None:
 
 
 def test_an_alert_is_acknowledged(office: Office, olga: Client) -> None:
-    event = office.rows[AlertEvent]
+    event = office.row(AlertEvent)
     press(olga, "billing_alertevent_acknowledge", event.pk)
     event.refresh_from_db()
     assert event.acknowledged_by == office.olga
@@ -238,7 +244,7 @@ def test_an_alert_is_acknowledged(office: Office, olga: Client) -> None:
 
 
 def test_a_dead_delivery_is_tried_again(office: Office, olga: Client) -> None:
-    delivery = office.rows[AlertDelivery]
+    delivery = office.row(AlertDelivery)
     AlertDelivery.objects.filter(pk=delivery.pk).update(status="dead", attempts=8)
     press(olga, "billing_alertdelivery_try_again", delivery.pk)
     delivery.refresh_from_db()
@@ -246,7 +252,7 @@ def test_a_dead_delivery_is_tried_again(office: Office, olga: Client) -> None:
 
 
 def test_secrets_are_written_and_kept(office: Office, olga: Client) -> None:
-    channel, provider = office.rows[AlertChannel], office.rows[Provider]
+    channel, provider = office.row(AlertChannel), office.row(Provider)
     fields = {
         "tenant": office.acme.pk,
         "name": "ops",
@@ -294,7 +300,7 @@ def test_a_rule_tells_no_strangers(office: Office, olga: Client) -> None:
 
 
 def test_fallbacks_are_models(office: Office, olga: Client) -> None:
-    model = office.rows[LanguageModel]
+    model = office.row(LanguageModel)
     fields = {
         "name": model.name, "provider": model.provider_id, "upstream": "x", "kind": "chat", "tier": "simple",
         "context_window": 1000, "max_output_tokens": 100, "capabilities": '["tools"]', "fallbacks": '["no-such"]',
@@ -350,3 +356,60 @@ def test_the_month_is_downloaded_as_the_command_writes_it(office: Office, olga: 
 )
 def test_a_report_that_is_none_is_not_found(query: dict[str, str], office: Office, olga: Client) -> None:
     assert olga.get(reverse("admin:billing_reports"), query).status_code == 404
+
+
+def test_finance_closes_a_month_and_takes_its_files(office: Office) -> None:
+    starts_at, ends_at = now() - timedelta(days=900), now() - timedelta(days=870)
+    month = BillingPeriod.objects.create(
+        tenant=office.acme, label="2019-01", starts_at=starts_at, ends_at=ends_at
+    )
+    fay = office.client(office.fay)
+    press(fay, "billing_billingperiod_close_month", month.pk)
+    statement = Statement.objects.get(period=month)
+    assert statement.issued_by == office.fay
+    assert fay.get(url_of(Statement, "change", statement.pk)).status_code == 200
+    for file in statement.files.all():
+        url = reverse("admin:billing_statement_file", args=(file.pk,))
+        assert fay.get(url).content == bytes(file.content)
+        assert office.client(office.charlie).get(url).status_code == 404
+    # the month that runs is not closed
+    running = office.row(BillingPeriod)
+    press(fay, "billing_billingperiod_close_month", running.pk)
+    running.refresh_from_db()
+    assert running.status == "open"
+
+
+def test_a_credit_is_entered_once(office: Office, olga: Client) -> None:
+    fields = {"tenant": office.acme.pk, "kind": "credit", "amount_usd": "1.5", "reason": "an outage"}
+    assert olga.post(url_of(ManualEntry, "add"), fields).status_code == 302
+    entry = ManualEntry.objects.get(reason="an outage")
+    assert (entry.amount_usd, entry.entered_by) == (Decimal("-1.5"), office.olga)
+    assert UsageRecord.objects.get(pk=entry.pk).billed_cost == Decimal("-1.5")
+    assert "above 0" in olga.post(url_of(ManualEntry, "add"), {**fields, "amount_usd": "-1"}).content.decode()
+    assert office.client(office.alice).get(url_of(ManualEntry, "add")).status_code == 403
+
+
+def test_a_rate_rule_is_set_and_ended(office: Office, olga: Client) -> None:
+    fields = {
+        "tenant": office.acme.pk,
+        "priority": 900,
+        "kind": "discount_pct",
+        "value": "10",
+        "model": "gpt-4*",
+    }
+    assert olga.post(url_of(RateRule, "add"), fields).status_code == 302
+    rule = RateRule.objects.get(priority=900)
+    assert rule.created_by == office.olga
+    press(olga, "billing_raterule_end_now", rule.pk)
+    rule.refresh_from_db()
+    assert rule.valid_to is not None
+
+
+def test_a_rerating_is_decided(office: Office, olga: Client) -> None:
+    rerating = office.row(Rerating)
+    press(olga, "billing_rerating_reject", rerating.pk)
+    rerating.refresh_from_db()
+    assert (rerating.status, rerating.decided_by) == ("rejected", office.olga)
+    press(olga, "billing_rerating_approve", rerating.pk)  # too late, and says so
+    rerating.refresh_from_db()
+    assert rerating.status == "rejected"

@@ -1,0 +1,283 @@
+"""Pages of what finance closes on: statements and their files, entries by hand, rate rules, re-ratings.
+
+Invariant: statements, entries and rules are written once, through their verbs; nothing here edits them.
+"""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter, RangeDateTimeFilter
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.forms import BaseDialogForm
+
+from billing.admin_figures import count, exact_usd, plain
+from billing.corrections import adjust, credit
+from billing.models import ManualEntry, RateRule, Rerating, Statement, StatementFile
+from billing.rate_rules import end_rule, set_rule
+from billing.rerating import StaleProposal, approve_rerating, reject_rerating
+from tenants.admin_access import HistoryPages, ReadOnlyAdmin, TenantScopedAdmin, finish, owned
+
+ROWS_SHOWN = 50
+
+
+def statement_file(request: HttpRequest, model_admin: Any, file_id: int) -> HttpResponse:
+    """Send a file of a statement, byte for byte as it was handed out."""
+    file = StatementFile.objects.select_related("statement").filter(pk=file_id).first()
+    if file is None or model_admin.get_object(request, str(file.statement_id)) is None:
+        raise Http404
+    response = HttpResponse(bytes(file.content), content_type=file.content_type)
+    response["Content-Disposition"] = f'attachment; filename="{file.name}"'
+    return response
+
+
+@admin.register(Statement)
+class StatementAdmin(ReadOnlyAdmin):
+    """The bills of closed months, with their files and digests."""
+
+    list_display = ("code", "tenant", "period_label", "shown_total", "record_count", "issued_at", "issued_by")
+    list_filter = (("tenant", AutocompleteSelectFilter), ("issued_at", RangeDateTimeFilter))
+    list_select_related = ("tenant", "period", "issued_by")
+    search_fields = ("code", "tenant__slug", "digest")
+    custom_urls = (("file/<int:file_id>/", "billing_statement_file", statement_file),)
+    fieldsets = (
+        (None, {"fields": (("code", "tenant"), ("period", "number"), ("issued_at", "issued_by"), "files")}),
+        (
+            "Money",
+            {"fields": (("total", "currency"), ("exact_usd", "rounding"), ("fx_rate", "record_count"))},
+        ),
+        ("Lines", {"fields": ("lines",)}),
+        ("Proof", {"fields": ("digest", "previous_digest", "content_digest", "forced_reason")}),
+    )
+    readonly_fields = ("files", "lines")
+
+    @display(description="Month", ordering="period__label")
+    def period_label(self, statement: Statement) -> str:
+        return statement.period.label
+
+    @display(description="Total", ordering="total")
+    def shown_total(self, statement: Statement) -> str:
+        return f"{statement.total:,.2f} {statement.currency}"
+
+    @display(description="Files")
+    def files(self, statement: Statement) -> SafeString:
+        files = statement.files.defer("content").order_by("format")
+        links = ((reverse("admin:billing_statement_file", args=(file.pk,)), file.name) for file in files)
+        return format_html_join(" · ", '<a href="{}" class="text-link">{}</a>', links)
+
+    @display(description="Lines")
+    def lines(self, statement: Statement) -> SafeString:
+        rows = [
+            [line.line_no, line.category, line.cost_center or "–", line.user_id or "–", line.model or line.text or "–",
+             line.meter or "–", count(line.quantity), plain(line.amount)]
+            for line in statement.lines.order_by("line_no")[:ROWS_SHOWN]
+        ]  # fmt: skip
+        headers = ["No", "Category", "Cost centre", "User", "Model", "Meter", "Quantity", "Amount"]
+        more = format_html("<p>The first {} lines; all of them stand in the files.</p>", ROWS_SHOWN)
+        table = render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
+        return table + more if len(rows) == ROWS_SHOWN else table
+
+
+@admin.register(ManualEntry)
+class ManualEntryAdmin(TenantScopedAdmin):
+    """Credits and adjustments: entered once, with a reason, into the open month."""
+
+    list_display = ("entered_at", "tenant", "kind", "amount", "reason", "period", "entered_by")
+    list_filter = (("tenant", AutocompleteSelectFilter), ("kind", ChoicesCheckboxFilter))
+    list_select_related = ("tenant", "period__tenant", "entered_by")
+    search_fields = ("reason", "tenant__slug")
+    autocomplete_fields = ("tenant",)
+    fieldsets = (
+        (None, {"fields": (("tenant", "kind"), "amount_usd", "reason")}),
+        ("Booked", {"fields": (("period", "entered_at", "entered_by"),)}),
+    )
+    add_fieldsets = ((None, {"fields": (("tenant", "kind"), "amount_usd", "reason")}),)
+    readonly_fields = ("period", "entered_at", "entered_by")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)  # nobody gives themselves a credit
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: ManualEntry, form: Any, change: bool) -> None:
+        book = credit if obj.kind == ManualEntry.Kind.CREDIT else adjust
+        booked = book(obj.tenant, amount_usd=obj.amount_usd, reason=obj.reason, acting_user=request.user)
+        obj.pk, obj._state.adding = booked.pk, False
+
+    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        return super().get_form(request, obj, **kwargs) if obj else ManualEntryForm
+
+    @display(description="USD", ordering="amount_usd")
+    def amount(self, entry: ManualEntry) -> str:
+        return exact_usd(entry.amount_usd)
+
+
+class ManualEntryForm(forms.ModelForm[ManualEntry]):
+    """What the verbs would refuse, said beside the field."""
+
+    class Meta:
+        model = ManualEntry
+        fields = ("tenant", "kind", "amount_usd", "reason")
+
+    def clean_amount_usd(self) -> Any:
+        amount = self.cleaned_data["amount_usd"]
+        if amount == 0 or (self.data.get("kind") == ManualEntry.Kind.CREDIT and amount < 0):
+            raise ValidationError("A credit is what is given back, above 0; an adjustment is not 0.")
+        return amount
+
+
+@admin.register(RateRule)
+class RateRuleAdmin(HistoryPages, TenantScopedAdmin):
+    """What tenants pay for what the list says: the first rule that fits counts."""
+
+    list_display = ("tenant", "priority", "kind", "worth", "fits", "valid_from", "valid_to", "created_by")
+    list_filter = (("tenant", AutocompleteSelectFilter), ("kind", ChoicesCheckboxFilter))
+    list_select_related = ("tenant", "created_by")
+    search_fields = ("tenant__slug", "model", "provider")
+    autocomplete_fields = ("tenant",)
+    actions_detail = ("end_now",)
+    fieldsets = (
+        (None, {"fields": (("tenant", "priority"), ("kind", "value"))}),
+        ("Of what", {"fields": (("provider", "model"), ("meter", "processing"))}),
+        ("When", {"fields": (("valid_from", "valid_to"), "created_by")}),
+    )
+    add_fieldsets = fieldsets[:2]
+    readonly_fields = ("valid_to", "created_by")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)  # nobody sets what they pay
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def save_model(self, request: HttpRequest, obj: RateRule, form: Any, change: bool) -> None:
+        names = ("priority", "kind", "value", "provider", "model", "meter", "processing")
+        rule = set_rule(obj.tenant, acting_user=request.user, **{name: getattr(obj, name) for name in names})
+        obj.pk, obj._state.adding = rule.pk, False
+
+    @display(description="Value", ordering="value")
+    def worth(self, rule: RateRule) -> str:
+        return "–" if rule.value is None else plain(rule.value)
+
+    @display(description="Of")
+    def fits(self, rule: RateRule) -> str:
+        return "/".join(part or "*" for part in (rule.provider, rule.model, rule.meter, rule.processing))
+
+    @action(
+        permissions=["operate"],
+        description="End now",
+        icon="stop_circle",
+        variant=ActionVariant.DANGER,
+        dialog={
+            "title": "Have this rule count no more?",
+            "description": "What was billed under it stays as it is.",
+            "form_class": BaseDialogForm,
+            "form_submit_text": "End it",
+        },
+    )
+    def end_now(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
+        rule = owned(self, request, object_id)
+        url = reverse("admin:billing_raterule_change", args=(rule.pk,))
+        try:
+            ended = end_rule(rule, acting_user=request.user)
+        except ValidationError as error:
+            return finish(request, url, " ".join(error.messages), level=messages.ERROR)
+        return finish(request, url, "The rule is ended." if ended else "The rule had ended.")
+
+
+@admin.register(Rerating)
+class ReratingAdmin(ReadOnlyAdmin):
+    """Past usage under a corrected price, waiting for a person."""
+
+    list_display = (
+        "proposed_at",
+        "reason",
+        "tenant",
+        "model",
+        "record_count",
+        "delta",
+        "shown_status",
+        "decided_by",
+    )
+    list_filter = (("tenant", AutocompleteSelectFilter), ("status", ChoicesCheckboxFilter))
+    list_select_related = ("tenant", "decided_by")
+    search_fields = ("reason", "model", "provider")
+    actions_detail = ("approve", "reject")
+    readonly_fields = ("rows",)
+
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    @display(description="Billed, difference", ordering="billed_delta")
+    def delta(self, rerating: Rerating) -> str:
+        return exact_usd(rerating.billed_delta)
+
+    @display(description="Status", label={"proposed": "warning", "applied": "success", "rejected": "danger"})
+    def shown_status(self, rerating: Rerating) -> str:
+        return rerating.status
+
+    @display(description="Rows")
+    def rows(self, rerating: Rerating) -> SafeString:
+        rows = [
+            [f"{row.occurred_at:%Y-%m-%d %H:%M}", f"{row.provider}/{row.model}", plain(row.billed_delta)]
+            for row in rerating.rows.order_by("occurred_at")[:ROWS_SHOWN]
+        ]
+        headers = ["When", "Model", "Billed, difference in USD"]
+        return render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
+
+    @action(
+        permissions=["operate"],
+        description="Approve",
+        icon="check_circle",
+        dialog={
+            "title": "Book these differences?",
+            "description": "As corrections in the open month; no closed file changes.",
+            "form_class": BaseDialogForm,
+            "form_submit_text": "Approve",
+        },
+    )
+    def approve(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
+        rerating = owned(self, request, object_id)
+        url = reverse("admin:billing_rerating_change", args=(rerating.pk,))
+        try:
+            booked = approve_rerating(rerating, acting_user=request.user)
+        except ValidationError as error:
+            return finish(request, url, " ".join(error.messages), level=messages.ERROR)
+        except StaleProposal as error:
+            return finish(request, url, str(error), level=messages.ERROR)
+        return finish(request, url, f"{booked} corrections booked.")
+
+    @action(
+        permissions=["operate"],
+        description="Reject",
+        icon="cancel",
+        variant=ActionVariant.DANGER,
+        dialog={
+            "title": "Leave the usage as it was booked?",
+            "description": "The proposal stays here, with your name.",
+            "form_class": BaseDialogForm,
+            "form_submit_text": "Reject",
+        },
+    )
+    def reject(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
+        rerating = owned(self, request, object_id)
+        url = reverse("admin:billing_rerating_change", args=(rerating.pk,))
+        done = reject_rerating(rerating, acting_user=request.user)
+        return finish(request, url, "Rejected." if done else "It was decided before.")
