@@ -57,19 +57,18 @@ def test_every_table_has_a_page() -> None:
 def test_the_list_opens_with_bounded_queries(model: type[models.Model], office: Office) -> None:
     client = office.client(office.olga)
     one = query_count(client, url_of(model, "changelist"))
-    for _ in range(4):
+    for _ in range(2):
         fill(office, office.acme)
     several = query_count(client, url_of(model, "changelist"))
     assert several <= one, "the list asks again for each row"
     assert one <= LIST_QUERIES
 
 
-@pytest.mark.parametrize("model", PAGES, ids=label)
-def test_the_list_can_be_searched(model: type[models.Model], office: Office) -> None:
-    response = office.client(office.olga).get(
-        url_of(model, "changelist"), {"q": "0197a3a0-0000-7000-8000-000000000001"}
-    )
-    assert response.status_code == 200
+def test_the_lists_can_be_searched(office: Office) -> None:
+    client = office.client(office.olga)
+    for model in PAGES:
+        query = {"q": "0197a3a0-0000-7000-8000-000000000001"}
+        assert client.get(url_of(model, "changelist"), query).status_code == 200, model
 
 
 @pytest.mark.parametrize("model", PAGES, ids=label)
@@ -87,16 +86,16 @@ def test_the_form_opens_with_bounded_queries(model: type[models.Model], office: 
         assert client.get(url_of(model, "add")).status_code == 403
 
 
-@pytest.mark.parametrize("model", PAGES, ids=label)
-def test_no_page_shows_a_secret(model: type[models.Model], office: Office) -> None:
+def test_no_page_shows_a_secret(office: Office) -> None:
     client = office.client(office.olga)
-    urls = [url_of(model, "changelist")]
-    if row := office.row(model):
-        urls += [url_of(model, "change", row.pk), url_of(model, "history", row.pk)]
-    for url in urls:
-        page = client.get(url).content.decode()
-        for secret in (PROVIDER_KEY, HOOK_SECRET, "a prompt nobody may read"):
-            assert secret not in page, url
+    for model in PAGES:
+        urls = [url_of(model, "changelist")]
+        if row := office.row(model):
+            urls += [url_of(model, "change", row.pk), url_of(model, "history", row.pk)]
+        for url in urls:
+            page = client.get(url).content.decode()
+            for secret in (PROVIDER_KEY, HOOK_SECRET, "a prompt nobody may read"):
+                assert secret not in page, url
 
 
 READ_ONLY = (
@@ -105,14 +104,14 @@ READ_ONLY = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", READ_ONLY)
-def test_what_the_product_writes_is_read_only(name: str, office: Office) -> None:
-    model = next(model for model in PAGES if model._meta.model_name == name)
-    client, row = office.client(office.olga), office.row(model)
-    assert client.post(url_of(model, "add"), {}).status_code == 403
-    assert client.post(url_of(model, "change", row.pk), {}).status_code == 403
-    assert client.post(url_of(model, "delete", row.pk), {"post": "yes"}).status_code == 403
-    assert model.objects.filter(pk=row.pk).exists()
+def test_what_the_product_writes_is_read_only(office: Office) -> None:
+    client = office.client(office.olga)
+    for model in (model for model in PAGES if model._meta.model_name in READ_ONLY):
+        row = office.row(model)
+        assert client.post(url_of(model, "add"), {}).status_code == 403, model
+        assert client.post(url_of(model, "change", row.pk), {}).status_code == 403, model
+        assert client.post(url_of(model, "delete", row.pk), {"post": "yes"}).status_code == 403, model
+        assert model.objects.filter(pk=row.pk).exists(), model
 
 
 def test_the_report_page_opens_with_bounded_queries(office: Office) -> None:
