@@ -12,15 +12,19 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import psycopg
 import structlog
 import uuid_utils
 from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from psycopg_pool import PoolClosed, PoolTimeout
 from rest_framework import exceptions
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from billing.outcomes import LedgerUnavailable
 from llm.errors import (
     InternalError,
     InvalidRequest,
@@ -34,6 +38,11 @@ from llm.snapshot import TenantSnapshot
 from tenants.auth import credentials_of, identify
 from tenants.outcomes import ClientError
 from tenants.principal import Principal
+
+DATABASE_AWAY = (
+    *(psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed),
+    *(OperationalError, InterfaceError),
+)
 
 log = structlog.get_logger(__name__)
 
@@ -136,6 +145,9 @@ def as_outcome(error: Exception) -> ClientError:
         outcome = InvalidRequest(str(error.detail))
         outcome.status = error.status_code
         return outcome
+    if isinstance(error, DATABASE_AWAY):
+        log.warning("database_away", error=type(error).__name__)
+        return LedgerUnavailable("The database is not available at the moment; try again.")
     log.error("unforeseen_error", exc_info=error)
     return InternalError("Something went wrong on our side. The request id finds it in our logs.")
 
