@@ -178,6 +178,15 @@ async def window_ids_of(windows: Iterable[WindowKey]) -> dict[tuple[int, str, da
 
 
 async def _admit_group(attempts: list[NewAttempt]) -> list[list[Balance] | Exception]:
+    # Twice in one group: the first one counts, as it would in two.
+    first = {attempt.id: attempt for attempt in reversed(attempts)}
+    if len(first) < len(attempts):
+        replies = dict(zip(first, await _admit_distinct(list(first.values())), strict=True))
+        return [replies[attempt.id] for attempt in attempts]
+    return await _admit_distinct(attempts)
+
+
+async def _admit_distinct(attempts: list[NewAttempt]) -> list[list[Balance] | Exception]:
     try:
         return await connection.twice(lambda: _admit_together(attempts))
     except LedgerUnavailable:
