@@ -9,6 +9,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -19,6 +20,7 @@ from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 
 from billing.admin_figures import count, exact_usd, plain
+from billing.admin_restated import ProposeForm, propose, restated_page
 from billing.corrections import adjust, credit
 from billing.models import ManualEntry, RateRule, Rerating, Statement, StatementFile
 from billing.rate_rules import end_rule, set_rule
@@ -46,7 +48,11 @@ class StatementAdmin(ReadOnlyAdmin):
     list_filter = (("tenant", AutocompleteSelectFilter), ("issued_at", RangeDateTimeFilter))
     list_select_related = ("tenant", "period", "issued_by")
     search_fields = ("code", "tenant__slug", "digest")
-    custom_urls = (("file/<int:file_id>/", "billing_statement_file", statement_file),)
+    custom_urls = (
+        ("file/<int:file_id>/", "billing_statement_file", statement_file),
+        ("<int:statement_id>/restated/", "billing_statement_restated", restated_page),
+    )
+    actions_detail = ("open_restated",)
     fieldsets = (
         (None, {"fields": (("code", "tenant"), ("period", "number"), ("issued_at", "issued_by"), "files")}),
         (
@@ -57,6 +63,10 @@ class StatementAdmin(ReadOnlyAdmin):
         ("Proof", {"fields": ("digest", "previous_digest", "content_digest", "forced_reason")}),
     )
     readonly_fields = ("files", "lines")
+
+    @action(description="Restated", icon="history")
+    def open_restated(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        return redirect("admin:billing_statement_restated", statement_id=object_id)
 
     @display(description="Month", ordering="period__label")
     def period_label(self, statement: Statement) -> str:
@@ -219,6 +229,7 @@ class ReratingAdmin(ReadOnlyAdmin):
     list_filter = (("tenant", AutocompleteSelectFilter), ("status", ChoicesCheckboxFilter))
     list_select_related = ("tenant", "decided_by")
     search_fields = ("reason", "model", "provider")
+    actions_list = ("propose_rerating",)
     actions_detail = ("approve", "reject")
     readonly_fields = ("rows",)
 
@@ -241,6 +252,20 @@ class ReratingAdmin(ReadOnlyAdmin):
         ]
         headers = ["When", "Model", "Billed, difference in USD"]
         return render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
+
+    @action(
+        permissions=["operate"],
+        description="Propose…",
+        icon="price_change",
+        dialog={
+            "title": "Rate past usage again?",
+            "description": "Lists what the books make of it now; nothing is booked before it is approved.",
+            "form_class": ProposeForm,
+            "form_submit_text": "Propose",
+        },
+    )
+    def propose_rerating(self, request: HttpRequest, form: ProposeForm) -> HttpResponse:
+        return propose(request, form)
 
     @action(
         permissions=["operate"],

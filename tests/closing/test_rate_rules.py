@@ -168,5 +168,5 @@ tenants:
     apply_configuration(text.replace('"12"', '"15"'), source="rules.yaml", environ={})
     live = RateRule.objects.filter(tenant=shop.tenant, valid_to=None).order_by("priority")
     assert [(rule.priority, rule.value) for rule in live] == [(10, Decimal("8.80")), (20, Decimal(15))]
-    with pytest.raises(ConfigurationError, match="rules.yaml:6"):
+    with pytest.raises(ConfigurationError, match=r"rules\.yaml:6"):
         apply_configuration(text.replace('value: "12"', ""), source="rules.yaml", environ={})

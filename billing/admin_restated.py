@@ -1,0 +1,91 @@
+"""The page of a closed month as it looks with what was booked for it since; and proposing a re-rating.
+
+Invariant: reads only, and beside the original: the statement's own page and files are what was issued.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from billing.admin_figures import count, exact_usd
+from billing.models import PriceRow
+from billing.rerating import NothingToRerate, propose_for_price
+from billing.statement_files import statement_csv
+from billing.statements import restate
+from tenants.admin_access import finish
+
+ROWS_SHOWN = 200
+
+
+def restated_page(request: HttpRequest, model_admin: Any, statement_id: int) -> HttpResponse:
+    """Show a statement restated by when things happened, or with `format=csv` send its lines."""
+    statement = model_admin.get_object(request, str(statement_id))
+    if statement is None:
+        raise Http404
+    view = restate(statement)
+    if request.GET.get("format") == "csv":
+        at = datetime.now(UTC)
+        response = HttpResponse(
+            statement_csv(view.lines, code=f"{statement.code} restated {at:%Y-%m-%d}"),
+            content_type="text/csv; charset=utf-8",
+        )
+        name = f"{statement.tenant.slug}-{statement.code}-restated-{at:%Y%m%d}.csv"
+        response["Content-Disposition"] = f'attachment; filename="{name}"'
+        response["Cache-Control"] = "no-store"
+        return response
+    steps = (
+        ("As issued", view.issued_usd),
+        ("Corrections of earlier months on it", -view.carried_usd),
+        ("Booked for this month since", view.later_usd),
+        ("Restated", view.restated_usd),
+    )
+    rows = [
+        [line.category, line.cost_center or "–", line.user_id or "–", line.model or line.text or "–", line.meter or "–",
+         count(line.quantity), exact_usd(line.exact_usd)]
+        for line in view.lines[:ROWS_SHOWN]
+    ]  # fmt: skip
+    context = {
+        **admin.site.each_context(request),
+        "title": f"{statement.code} restated",
+        "statement": statement,
+        "steps": {"headers": ["", "USD"], "rows": [[name, exact_usd(amount)] for name, amount in steps]},
+        "lines": {
+            "headers": ["Category", "Cost centre", "User", "Model", "Meter", "Quantity", "USD"],
+            "rows": rows,
+        },
+        "hidden": len(view.lines) - len(rows),
+    }
+    return TemplateResponse(request, "admin/restated.html", context)
+
+
+class ProposeForm(BaseDialogForm):
+    """The price row that corrects the past."""
+
+    price = forms.ModelChoiceField(
+        PriceRow.objects.filter(superseded_at=None),
+        widget=UnfoldAdminTextInputWidget(),
+        label="Id of the corrected price",
+        help_text="Usage that it is valid for is rated again; nothing is booked before somebody approves.",
+    )
+
+
+def propose(request: HttpRequest, form: ProposeForm) -> HttpResponse:
+    """Propose the re-rating of a price's usage, and lead to the proposal."""
+    try:
+        proposal = propose_for_price(form.cleaned_data["price"], acting_user=request.user)
+    except NothingToRerate as error:
+        return finish(request, reverse("admin:billing_rerating_changelist"), str(error), level=messages.INFO)
+    except ValidationError as error:
+        text = " ".join(error.messages)
+        return finish(request, reverse("admin:billing_rerating_changelist"), text, level=messages.ERROR)
+    return finish(
+        request, reverse("admin:billing_rerating_change", args=(proposal.pk,)), f"Proposed: {proposal}."
+    )
