@@ -76,7 +76,7 @@ def _count(call: Call, outcome: Outcome | None, status: int, error_code: str) ->
         metrics.TOKENS.labels(model, "input").inc(outcome.input_tokens)
         metrics.TOKENS.labels(model, "output").inc(outcome.output_tokens)
         metrics.COST.labels(model).inc(float(outcome.cost_usd))
-        metrics.SAVED.labels(model).inc(float(outcome.list_cost_usd - outcome.cost_usd))
+        metrics.LIST_COST.labels(model).inc(float(outcome.list_cost_usd))
 
 
 def _row(call: Call, outcome: Outcome | None, status: int, error_code: str) -> dict[str, Any]:

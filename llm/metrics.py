@@ -23,7 +23,10 @@ COST = Counter(
     "Cost of calls in USD (a figure for graphs: the ledger has the exact one)",
     ["model"],
 )
-SAVED = Counter("purser_saved_usd_total", "List cost less cost in USD (for graphs)", ["model"])
+# a counter only rises, and a call may save less than nothing: what was saved is this less the cost
+LIST_COST = Counter(
+    "purser_list_cost_usd_total", "Cost at list price, without us, in USD (for graphs)", ["model"]
+)
 ATTEMPTS = Counter("purser_attempts_total", "Calls to providers", ["provider", "outcome"])
 REPLAYS = Counter(
     "purser_idempotent_replays_total", "Calls answered by an earlier call's answer", ["endpoint"]
