@@ -58,9 +58,7 @@ def set_rule(
 
 
 @transaction.atomic
-def end_rule(
-    rule: RateRule, *, at: datetime | None = None, acting_user: User | None = None
-) -> bool:
+def end_rule(rule: RateRule, *, at: datetime | None = None, acting_user: User | None = None) -> bool:
     """Have a rule count no more from `at` (now) on. False if it has ended by then."""
     ends_at = at or now()
     current = RateRule.objects.select_for_update().get(pk=rule.pk)

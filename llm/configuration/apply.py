@@ -6,7 +6,7 @@ Objects the file does not name stay. Every worker hears of the change when it co
 
 from collections.abc import Mapping
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 
 from llm.configuration.catalog import apply_model, apply_provider, check_fallbacks
@@ -28,7 +28,7 @@ def apply_configuration(
     source: str,
     environ: Mapping[str, str],
     dry_run: bool = False,
-    acting_user: AbstractBaseUser | None = None,
+    acting_user: User | None = None,
 ) -> Changes:
     """Create or update what the YAML text declares, and say what changed.
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.utils import DatabaseError
@@ -27,7 +27,7 @@ class Writer:
 
     document: Document
     changes: Changes
-    acting_user: AbstractBaseUser | None
+    acting_user: User | None
 
     @property
     def reason(self) -> str:
