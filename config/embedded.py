@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from config.processes import privileges, spawn
+from config.processes import is_gone, privileges, spawn
 
 START_TIMEOUT_SECONDS = 30
 STOP_TIMEOUT_SECONDS = 20
@@ -176,10 +176,10 @@ def _end_leftover(pid_file: Path, *, mark: str, folder: Path | None = None) -> N
     deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGINT)
-        while time.monotonic() < deadline and Path(f"/proc/{pid}").exists():
+        while not is_gone(pid):
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
-        if Path(f"/proc/{pid}").exists():
-            os.kill(pid, signal.SIGKILL)
 
 
 def _wait_until(server: Server, answers: Callable[[], bool], *, log: Path) -> None:

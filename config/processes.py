@@ -110,5 +110,13 @@ def end_group(group: int) -> None:
         return
 
 
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended; one that its parent has not waited for yet has, too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def _anyone_may_pass_to(path: Path) -> bool:
     return all(folder.stat().st_mode & 0o001 for shown in (path, path.resolve()) for folder in shown.parents)

@@ -95,7 +95,7 @@ DATABASES = {
         "PORT": _database.port or "",
         "CONN_MAX_AGE": 0,  # under ASGI a kept connection would leak with its thread
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"pool": {"min_size": 0, "max_size": 8, "timeout": 5, "max_idle": 60}},
+        "OPTIONS": {"pool": {"min_size": 0, "max_size": 8, "timeout": 10, "max_idle": 60}},
     }
 }
 POOL_MAX_SIZE = env.number("POOL_MAX_SIZE", 16)  # of the gateway's own pool, per worker
