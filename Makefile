@@ -12,7 +12,7 @@ TIED := $(shell command -v setpriv >/dev/null && echo setpriv --pdeathsig TERM)
 LOCK := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header
 
-.PHONY: help install install-dev run test lint format bench lock clean
+.PHONY: help install install-dev run test lint format chaos bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -33,6 +33,10 @@ lint: install-dev ## formatter, linter, types, import contract
 format: install-dev ## let the tools put right what they can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+chaos: install-dev ## KILLS=500 of web workers under load, then of everything, within CHAOS_SECONDS; prints what the books say
+	@KILLS=$(or $(KILLS),500) CHAOS_SECONDS=$(or $(CHAOS_SECONDS),1800) \
+	$(BIN)/python -m pytest tests/chaos/test_many_kills.py --capture=no $(ARGS)
 
 bench: install-dev ## all benchmarks, one after the other; results in benchmarks/results
 	@set -e; for file in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename "$$file" .py); done
