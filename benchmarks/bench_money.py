@@ -52,6 +52,7 @@ class Row:
 
 
 def main() -> None:
+    machine = results_file.machine()
     with own_postgres() as url:
         rows = uvloop.run(_measure_all(url))
     figures = [
@@ -59,7 +60,9 @@ def main() -> None:
         for row in rows
         for key in [_reference_key(row)]
     ]
-    path = results_file.write("money", {"seconds_per_row": SECONDS, "fsync": True, "rows": figures})
+    path = results_file.write(
+        "money", {"machine": machine, "seconds_per_row": SECONDS, "fsync": True, "rows": figures}
+    )
     print(f"books exact after every row; written to {path.relative_to(path.parents[2])}")
 
 

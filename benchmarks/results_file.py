@@ -15,10 +15,10 @@ FOLDER = Path(__file__).resolve().parent / "results"
 
 
 def write(name: str, figures: dict[str, Any]) -> Path:
-    """Write `results/<name>.json`: the figures, the moment and the machine."""
+    """Write `results/<name>.json`: the moment, and the figures, among them the `machine` as it was before."""
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.json"
-    path.write_text(json.dumps({"at": _now(), "machine": machine(), **figures}, indent=1) + "\n")
+    path.write_text(json.dumps({"at": _now(), **figures}, indent=1) + "\n")
     return path
 
 
