@@ -7,11 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import Count, DecimalField, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -27,6 +27,7 @@ from unfold.widgets import (
 
 from billing.admin_figures import MomentField, amount_of, bar, plain
 from billing.models import Budget, BudgetRaise, BudgetWindow
+from billing.raise_requests import request_raise
 from billing.raises import end_raise, raise_budget
 from tenants.admin_access import ReadOnlyAdmin, RecordedAdmin, finish, owned
 
@@ -138,7 +139,7 @@ class BudgetAdmin(RecordedAdmin):
     autocomplete_fields = ("tenant",)
     readonly_fields = ("usage", "windows", "created_at")
     inlines = (RaiseInline,)
-    actions_detail = ("raise_until",)
+    actions_detail = ("raise_until", "ask_for_raise")
     fieldsets = (
         (None, {"fields": (("tenant", "is_active"), ("scope", "value"))}),
         ("Limit", {"fields": (("limit_amount", "unit"), ("period", "mode"), "alert_at")}),
@@ -239,6 +240,28 @@ class BudgetAdmin(RecordedAdmin):
         raised = raise_budget(budget, acting_user=request.user, **_answers(form))
         url = reverse("admin:billing_budget_change", args=(budget.pk,))
         return finish(request, url, f"Raised: {raised}.")
+
+    @action(
+        permissions=["view"],
+        description="Ask for a raise…",
+        icon="front_hand",
+        dialog={
+            "title": "Ask for more room in this budget",
+            "description": "Whoever decides on this tenant's budgets sees it, and the alert channels are told.",
+            "form_class": RaiseForm,
+            "form_submit_text": "Ask",
+        },
+    )
+    def ask_for_raise(self, request: HttpRequest, form: RaiseForm, object_id: int) -> HttpResponse:
+        budget = self.get_object(request, str(object_id))
+        if budget is None:
+            raise Http404
+        url = reverse("admin:billing_budget_change", args=(budget.pk,))
+        try:
+            asked = request_raise(budget, acting_user=request.user, **_answers(form))
+        except ValidationError as error:
+            return finish(request, url, " ".join(error.messages), level=messages.ERROR)
+        return finish(request, reverse("admin:billing_raiserequest_change", args=(asked.pk,)), "Asked.")
 
 
 def used_percent(budget: Any) -> Decimal:

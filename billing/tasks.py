@@ -5,7 +5,16 @@ Invariant: each task calls one function, takes no arguments and may run twice at
 
 from celery import shared_task
 
-from billing import alerts, closing, partitions, price_import, reaper, rollups
+from billing import (
+    alerts,
+    closing,
+    estimate_accuracy,
+    partitions,
+    price_import,
+    raise_requests,
+    reaper,
+    rollups,
+)
 
 
 @shared_task  # type: ignore[untyped-decorator]
@@ -43,3 +52,15 @@ def deliver_alerts() -> None:
 def rebuild_rollups() -> None:
     """Sum up the days that changed."""
     rollups.rebuild_dirty()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def learn_estimates() -> None:
+    """Learn from what calls came to how far their estimates were off."""
+    estimate_accuracy.learn()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def expire_raise_requests() -> None:
+    """End requests for a raise that nobody decided on in time."""
+    raise_requests.expire_requests()

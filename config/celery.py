@@ -36,6 +36,11 @@ app.conf.update(
             "task": "billing.tasks.ensure_partitions",
             "schedule": crontab(hour="2", minute="5"),
         },
+        "learn-estimates": {"task": "billing.tasks.learn_estimates", "schedule": timedelta(hours=1)},
+        "expire-raise-requests": {
+            "task": "billing.tasks.expire_raise_requests",
+            "schedule": timedelta(minutes=10),
+        },
         "evict-cache": {"task": "caching.tasks.evict", "schedule": timedelta(minutes=10)},
         "advance-batches": {
             "task": "llm.tasks.advance_batches",

@@ -106,6 +106,7 @@ UNFOLD: dict[str, Any] = {
                 "Money",
                 page("Budgets", "savings", "billing", "budget"),
                 page("Raises", "trending_up", "billing", "budgetraise"),
+                page("Raise requests", "front_hand", "billing", "raiserequest"),
                 page("Budget windows", "date_range", "billing", "budgetwindow"),
                 page("Ledger", "receipt_long", "billing", "usagerecord"),
                 page("Days", "calendar_month", "billing", "usagedaily"),
@@ -118,6 +119,7 @@ UNFOLD: dict[str, Any] = {
                 page("Rate rules", "percent", "billing", "raterule"),
                 page("Re-ratings", "currency_exchange", "billing", "rerating"),
                 page("Price proposals", "price_change", "billing", "priceproposal"),
+                page("Estimates", "straighten", "billing", "estimateaccuracy"),
             ),
             group(
                 "Models",

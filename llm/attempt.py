@@ -18,6 +18,7 @@ from billing.prices import Rates
 from llm.call import Call
 from llm.catalog import Target
 from llm.errors import ContextLengthExceeded
+from llm.estimating import InputEstimate, estimate_input
 from llm.processing import processing_of
 from llm.routing.facts import read_route_facts
 from llm.routing.rules import output_limit
@@ -26,8 +27,6 @@ from llm.wire import Exchange, prepare
 from llm.wire.cache_marks import with_cache_marks
 
 LEAST_OUTPUT_TOKENS = 64  # a shorter answer than this is of no use: refuse instead
-# the provider's framing may differ from ours by a few tokens; a hold that is short by one is no upper bound
-FRAMING_MARGIN_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +38,15 @@ class Attempt:
     target: Target
     exchange: Exchange
     rates: Rates
-    input_tokens: int
+    estimate: InputEstimate
     max_output_tokens: int
     is_limit_ours: bool
     hold_usd: Decimal
+
+    @property
+    def input_tokens(self) -> int:
+        """The most input tokens it may have."""
+        return self.estimate.most_tokens
 
     @property
     def hold_tokens(self) -> int:
@@ -65,7 +69,7 @@ class Attempt:
             hold_usd=self.hold_usd,
             hold_tokens=self.hold_tokens,
             windows=call.windows(model=self.target.model, provider=self.target.provider),
-            dims=call.ledger_dims(),
+            dims=call.ledger_dims() | self.estimate.to_dims(),
         )
 
     def within(self, call: Call, balance: Balance) -> "Attempt | None":
@@ -92,6 +96,7 @@ class Attempt:
             "model": self.target.model,
             "provider": self.target.provider,
             "input_tokens_estimate": self.input_tokens,
+            "input_tokens_counted": self.estimate.counted_tokens,
             "max_output_tokens": self.max_output_tokens,
             "hold_usd": f"{self.hold_usd:f}",
             "hold_tokens": self.hold_tokens,
@@ -104,7 +109,8 @@ def plan(call: Call, target: Target, number: int) -> Attempt:
     rates = call.snapshot.prices.rates(
         target.provider, target.model, at=call.received_at, processing=processing
     )
-    input_tokens = count_input(call.wire, call.body, target.tokenizer) + FRAMING_MARGIN_TOKENS
+    estimate = estimate_input(call.wire, call.body, call.facts, target=target, snapshot=call.snapshot)
+    input_tokens = estimate.most_tokens
     if input_tokens > target.context_window:
         raise ContextLengthExceeded(
             f"The request has about {input_tokens} tokens; '{target.model}' takes {target.context_window}.",
@@ -119,7 +125,7 @@ def plan(call: Call, target: Target, number: int) -> Attempt:
         target=target,
         exchange=_exchange(call, target, limit if has_output else None),
         rates=rates,
-        input_tokens=input_tokens,
+        estimate=estimate,
         max_output_tokens=limit * n,
         is_limit_ours=has_output and call.facts.max_output_tokens is None,
         hold_usd=hold_for(rates, input_tokens=input_tokens, max_output_tokens=limit, n=n),

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import cast
 
 from billing.budgets import load_budgets
+from billing.estimate_book import load_estimate_book
 from billing.prices import load_price_book
 from llm.catalog import Catalog, Kind, ModelKind, Target
 from llm.snapshot import TenantSnapshot
@@ -46,12 +47,13 @@ def load_catalog() -> Catalog:
 
 
 def load_snapshot(tenant_id: int) -> TenantSnapshot:
-    """Build one tenant's snapshot. Four queries or so; called in a thread."""
+    """Build one tenant's snapshot. Five queries or so; called in a thread."""
     return TenantSnapshot(
         tenant=load_tenant_facts(tenant_id),
         budgets=load_budgets(tenant_id),
         catalog=load_catalog(),
         prices=load_price_book(tenant_id),
+        estimates=load_estimate_book(),
     )
 
 

@@ -3,9 +3,10 @@
 Invariant: a snapshot is never edited, only replaced; a request keeps the one it started with to its end.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from billing.budgets import BudgetFacts
+from billing.estimate_book import EstimateBook
 from billing.prices import PriceBook
 from llm.catalog import Catalog
 from tenants.policy import Policy
@@ -14,12 +15,13 @@ from tenants.snapshot import TenantFacts
 
 @dataclass(frozen=True, slots=True)
 class TenantSnapshot:
-    """A tenant with its policy and budgets, and the catalog and prices that it shares with the others."""
+    """A tenant with its policy, budgets and prices, and the catalog and the lessons about estimates that all share."""
 
     tenant: TenantFacts
     budgets: tuple[BudgetFacts, ...]
     catalog: Catalog
     prices: PriceBook
+    estimates: EstimateBook = field(default_factory=EstimateBook)
 
     @property
     def policy(self) -> Policy:

@@ -4,7 +4,16 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from llm.errors import InternalError, NotFound, envelope
-from llm.views import accounts, batches, completions, estimates, files, message_batches, models
+from llm.views import (
+    accounts,
+    batches,
+    completions,
+    estimates,
+    files,
+    message_batches,
+    models,
+    raise_requests,
+)
 
 urlpatterns = [
     path("v1/chat/completions", completions.ChatCompletions.as_view()),
@@ -28,6 +37,8 @@ urlpatterns = [
     path("v1/estimate", estimates.Estimate.as_view()),
     path("v1/usage", accounts.Usage.as_view()),
     path("v1/budgets", accounts.Budgets.as_view()),
+    path("v1/budgets/raise-requests", raise_requests.RaiseRequests.as_view()),
+    path("v1/budgets/raise-requests/<uuid:asked_id>", raise_requests.OneRaiseRequest.as_view()),
     path("v1/requests/<uuid:request_id>", accounts.RequestReceipt.as_view()),
     path("v1/feedback", accounts.GiveFeedback.as_view()),
 ]

@@ -2,8 +2,10 @@
 
 from billing.models.alerts import AlertChannel, AlertDelivery, AlertEvent, AlertRule
 from billing.models.budgets import Budget, BudgetRaise, BudgetWindow
+from billing.models.estimates import EstimateAccuracy
 from billing.models.ledger import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
 from billing.models.prices import PriceProposal, PriceRow
+from billing.models.raise_requests import RaiseRequest
 from billing.models.rate_rules import RateRule
 from billing.models.reratings import Rerating, ReratingRow
 from billing.models.statements import ManualEntry, Statement, StatementFile, StatementLine
@@ -18,9 +20,11 @@ __all__ = [
     "Budget",
     "BudgetRaise",
     "BudgetWindow",
+    "EstimateAccuracy",
     "ManualEntry",
     "PriceProposal",
     "PriceRow",
+    "RaiseRequest",
     "RateRule",
     "Rerating",
     "ReratingRow",

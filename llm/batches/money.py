@@ -26,16 +26,15 @@ from llm.batches.lines import wire_of
 from llm.batches.logs import log_lines
 from llm.batches.upstream import LineResult
 from llm.catalog import Target
+from llm.estimating import estimate_input
 from llm.loading import load_snapshot
 from llm.models import Batch, BatchItem, BatchJob
 from llm.snapshot import TenantSnapshot
-from llm.token_counts import count_input
 from llm.wire import prepare
 
 T = TypeVar("T")
 
 HOLD_OUTLIVES_BATCH: Final = timedelta(hours=48)  # by then every job was given up
-FRAMING_MARGIN_TOKENS: Final = 16
 
 
 def hold(batch: Batch, items: Sequence[BatchItem], *, snapshot: TenantSnapshot) -> None:
@@ -114,7 +113,8 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
     facts = wire.facts(item.body)
     at = batch.created_at
     rates = snapshot.prices.rates(target.provider, target.model, at=at, processing="batch")
-    input_tokens = count_input(wire, item.body, target.tokenizer) + FRAMING_MARGIN_TOKENS
+    estimate = estimate_input(wire, item.body, facts, target=target, snapshot=snapshot)
+    input_tokens = estimate.most_tokens
     is_chat = target.model_kind == "chat"
     limit = line_limit(item, batch.endpoint, target=target, policy=snapshot.policy) if is_chat else 0
     exchange = prepare(
@@ -166,7 +166,8 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
             "tags": dict(batch.tags),
             "tier": target.tier,
             "cache_state": "bypass",
-        },
+        }
+        | estimate.to_dims(),
     )
 
 

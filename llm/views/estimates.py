@@ -13,6 +13,7 @@ from billing.outcomes import ModelUnpriced
 from llm.answers import usd
 from llm.catalog import Target
 from llm.errors import InvalidRequest
+from llm.estimating import estimate_input
 from llm.routing.facts import AUTO, read_route_facts
 from llm.routing.rules import output_limit
 from llm.token_counts import count_input
@@ -86,16 +87,26 @@ class Estimate(AsyncAPIView):
             rates = self.snapshot.prices.rates(target.provider, target.model, at=self.received_at)
         except ModelUnpriced:
             return None
+        basis = "a quarter of max_tokens"
         input_tokens = output_tokens = 0
         bound = expected = Decimal(0)
         for body, wire in zip(calls, wires, strict=True):
-            counted = count_input(wire, body, target.tokenizer)
             facts = read_route_facts(body)
-            limit = output_limit(target, facts=facts, policy=self.snapshot.policy, input_tokens=counted)
-            likely = min(limit, round(means.get(target.model, limit * UNKNOWN_OUTPUT_SHARE)))
+            estimate = estimate_input(
+                wire, body, wire.facts({"model": AUTO, **body}), target=target, snapshot=self.snapshot
+            )
+            counted, most = estimate.counted_tokens, estimate.most_tokens
+            limit = output_limit(target, facts=facts, policy=self.snapshot.policy, input_tokens=most)
+            usual = self.snapshot.estimates.usual_output_tokens(
+                provider=target.provider, model=target.model, shape=estimate.shape
+            )
+            unknown, basis = (
+                (usual, "half of the model's answers") if usual else (limit * UNKNOWN_OUTPUT_SHARE, basis)
+            )
+            likely = min(limit, round(means.get(target.model, unknown)))
             input_tokens += counted
             output_tokens += likely * facts.answers
-            bound += hold_for(rates, input_tokens=counted, max_output_tokens=limit, n=facts.answers)
+            bound += hold_for(rates, input_tokens=most, max_output_tokens=limit, n=facts.answers)
             expected += expected_cost(rates, input_tokens=counted, output_tokens=likely * facts.answers)
         scale = Decimal(volume) / len(calls)
         return {
@@ -104,7 +115,7 @@ class Estimate(AsyncAPIView):
             "tier": target.tier or None,
             "input_tokens": input_tokens,
             "expected_output_tokens": output_tokens,
-            "output_basis": "your last 30 days" if target.model in means else "a quarter of max_tokens",
+            "output_basis": "your last 30 days" if target.model in means else basis,
             "upper_bound_usd": usd(bound),
             "expected_cost_usd": usd(expected),
             "upper_bound_usd_at_volume": usd(bound * scale),

@@ -377,6 +377,46 @@ class BudgetList(BaseModel):
     data: list[BudgetState]
 
 
+class RaiseWish(BaseModel):
+    """Which budget, how much more of it, until when, and why. `value` is empty for a budget of each user, key, ..."""
+
+    scope: Literal["tenant", "user", "key", "feature", "project", "cost_center", "model", "provider"]
+    value: str = Field(default="", max_length=200)
+    unit: Unit
+    period: Period
+    amount: str = Field(description="In the budget's unit, on top of its limit; exact, as text.")
+    until: datetime
+    reason: str = Field(min_length=1, max_length=300)
+
+
+class RaiseAsker(BaseModel):
+    key: str | None
+    user: str | None
+
+
+class RaiseRequestAnswer(BaseModel):
+    id: UUID
+    object: Literal["budget.raise_request"]
+    state: Literal["pending", "approved", "refused", "expired"]
+    scope: str
+    value: str
+    unit: Unit
+    period: Period
+    amount: str
+    until: datetime
+    reason: str
+    requested_by: RaiseAsker
+    created_at: datetime
+    expires_at: datetime = Field(description="Undecided until then, it is over.")
+    decided_at: datetime | None
+    decision_reason: str | None
+
+
+class RaiseRequestList(BaseModel):
+    object: Literal["list"]
+    data: list[RaiseRequestAnswer]
+
+
 class ReceiptAnswer(Open):
     """Everything that was done to one request, in order, with figures and reasons; no prompt and no answer."""
 

@@ -29,9 +29,11 @@ from billing.models import (
     Budget,
     BudgetRaise,
     BudgetWindow,
+    EstimateAccuracy,
     ManualEntry,
     PriceProposal,
     PriceRow,
+    RaiseRequest,
     RateRule,
     Rerating,
     RollupDirty,
@@ -225,6 +227,32 @@ def _money(office: Office, tenant: Tenant, key: ApiKey) -> None:
         )
     )
     add(BudgetRaise(budget=budget, extra_amount=1, ends_at=at + timedelta(days=1), reason="launch"))
+    add(
+        RaiseRequest(
+            tenant=tenant,
+            budget=budget,
+            extra_amount=2,
+            ends_at=at + timedelta(days=2),
+            expires_at=at + timedelta(days=2),
+            reason="month's end",
+            requested_by=office.fay,
+        )
+    )
+    add(
+        EstimateAccuracy(
+            provider="openai",
+            model=uuid4().hex[:8],
+            shape="text",
+            samples=1,
+            learned_from=0,
+            input_factor=1,
+            hold_usd=2,
+            billed_usd=1,
+            short=0,
+            output_p50=1,
+            output_p95=2,
+        )
+    )
     window = BudgetWindow(
         budget=budget, tenant=tenant, subject="bob", unit="usd", spent=4, held=Decimal("0.5")
     )

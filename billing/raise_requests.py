@@ -1,0 +1,125 @@
+"""Asking for more of a budget, and deciding on it.
+
+Invariant: a request changes nothing by itself; what an approval grants is a raise like any other, which the gate counts
+from the moment it is committed. Each request is told to the tenant's alert channels, and decided once.
+"""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils.timezone import now
+
+from billing.models import AlertEvent, Budget, BudgetRaise, RaiseRequest
+from billing.outcomes import plain
+from billing.raises import raise_budget
+
+METRIC = "raise_requested"
+OPEN_FOR = timedelta(days=7)
+MOST_PENDING = 20  # of one budget: more would be noise
+
+State = RaiseRequest.State
+
+
+@transaction.atomic
+def request_raise(
+    budget: Budget,
+    *,
+    extra_amount: Decimal,
+    ends_at: datetime,
+    reason: str,
+    key_id: int | None = None,
+    end_user: str = "",
+    acting_user: User | None = None,
+) -> RaiseRequest:
+    """Ask for so much more until `ends_at`, and tell the tenant's channels. Raises ValidationError."""
+    at = now()
+    if ends_at <= at:
+        raise ValidationError({"ends_at": "must be in the future"})
+    Budget.objects.select_for_update().get(pk=budget.pk)  # so that the count below stays true
+    pending = RaiseRequest.objects.filter(budget=budget, state=State.PENDING, expires_at__gt=at)
+    if pending.count() >= MOST_PENDING:
+        raise ValidationError(f"{MOST_PENDING} requests for this budget wait for a decision already")
+    asked = RaiseRequest(
+        tenant_id=budget.tenant_id,
+        budget=budget,
+        extra_amount=extra_amount,
+        ends_at=ends_at,
+        reason=reason,
+        key_id=key_id,
+        end_user=end_user,
+        requested_by=acting_user,
+        expires_at=min(ends_at, at + OPEN_FOR),
+    )
+    asked.full_clean()
+    asked.save()
+    AlertEvent.objects.create(
+        tenant_id=budget.tenant_id,
+        budget=budget,
+        metric=METRIC,
+        subject_key=str(asked.pk),
+        value=extra_amount,
+        threshold=0,
+        message=f"A raise of the {budget} by {plain(extra_amount)} {budget.get_unit_display()} until "
+        f"{ends_at:%Y-%m-%d %H:%M} UTC was asked for by {asked.asker}: {reason}",
+    )
+    return asked
+
+
+@transaction.atomic
+def approve_raise(asked: RaiseRequest, *, acting_user: User, reason: str = "") -> BudgetRaise:
+    """Grant what was asked for, from now on. Raises ValidationError if it was decided or has expired."""
+    asked = _undecided(asked)
+    if not asked.budget.is_active:
+        raise ValidationError("the budget is not in use any more")
+    granted = raise_budget(
+        asked.budget,
+        extra_amount=asked.extra_amount,
+        ends_at=asked.ends_at,
+        reason=asked.reason,
+        acting_user=acting_user,
+    )
+    _decide(asked, State.APPROVED, acting_user=acting_user, reason=reason, granted=granted)
+    return granted
+
+
+@transaction.atomic
+def refuse_raise(asked: RaiseRequest, *, acting_user: User, reason: str) -> RaiseRequest:
+    """Refuse it and say why. Raises ValidationError if it was decided or has expired."""
+    if not reason.strip():
+        raise ValidationError({"reason": "a refusal says why"})
+    asked = _undecided(asked)
+    _decide(asked, State.REFUSED, acting_user=acting_user, reason=reason)
+    return asked
+
+
+def expire_requests(at: datetime | None = None) -> int:
+    """End the requests nobody has decided on in time; how many."""
+    late = RaiseRequest.objects.filter(state=State.PENDING, expires_at__lte=at or now())
+    return late.update(state=State.EXPIRED)
+
+
+def _undecided(asked: RaiseRequest) -> RaiseRequest:
+    """The request, locked until the decision is committed."""
+    asked = RaiseRequest.objects.select_for_update(of=("self",)).select_related("budget").get(pk=asked.pk)
+    if asked.state != State.PENDING:
+        raise ValidationError(f"the request is {asked.get_state_display()} already")
+    if asked.expires_at <= now():
+        raise ValidationError("the request has expired")
+    return asked
+
+
+def _decide(
+    asked: RaiseRequest,
+    state: str,
+    *,
+    acting_user: User,
+    reason: str,
+    granted: BudgetRaise | None = None,
+) -> None:
+    asked.state, asked.decided_at, asked.decision_reason = state, now(), reason
+    asked.decided_by, asked.granted = acting_user, granted
+    asked.full_clean()
+    asked.save()

@@ -1,0 +1,56 @@
+"""How long a prompt is held to be: counted here, and corrected by what past counts came to.
+
+Invariant: pure. The figure leans upwards; a prompt is compared with prompts of its own shape only, because images and
+tools are counted by other rules than text.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from llm.catalog import Target
+from llm.snapshot import TenantSnapshot
+from llm.token_counts import count_input
+from llm.wire import Body, RequestFacts, WireFormat
+from llm.wire.fields import has_part
+
+FILE_PARTS: Final = frozenset({"file", "input_file", "document", "container_upload", "input_audio"})
+
+
+@dataclass(frozen=True, slots=True)
+class InputEstimate:
+    """A prompt's tokens as counted, and the most they may be."""
+
+    counted_tokens: int
+    most_tokens: int
+    shape: str
+
+    def to_dims(self) -> dict[str, Any]:
+        """What the ledger keeps of it, so that it can be compared with what came."""
+        return {"counted_input_tokens": self.counted_tokens, "shape": self.shape}
+
+
+def estimate_input(
+    wire: WireFormat, body: Body, facts: RequestFacts, *, target: Target, snapshot: TenantSnapshot
+) -> InputEstimate:
+    """Count a prompt for a model, and bound it."""
+    counted = count_input(wire, body, target.tokenizer)
+    shape = shape_of(body, facts)
+    most = snapshot.estimates.most_input_tokens(
+        counted, provider=target.provider, model=target.model, shape=shape
+    )
+    return InputEstimate(counted, most, shape)
+
+
+def shape_of(body: Mapping[str, Any], facts: RequestFacts) -> str:
+    """`media` with anything that is not text, `tools` with tools or a schema, else `text`."""
+    if facts.has_images or facts.has_audio or any(has_part(part, FILE_PARTS) for part in _contents(body)):
+        return "media"
+    return "tools" if facts.has_tools or facts.wants_json else "text"
+
+
+def _contents(body: Mapping[str, Any]) -> Iterator[Any]:
+    for name in ("messages", "input"):
+        turns = body.get(name)
+        if isinstance(turns, list):
+            yield from (turn.get("content") for turn in turns if isinstance(turn, dict))
