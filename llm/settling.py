@@ -56,8 +56,11 @@ async def capture_stream(
 
 
 async def estimate(call: Call, attempt: Attempt, *, reason: str) -> Outcome:
-    """Settle an attempt that failed after it may have reached the provider: the input is owed, no output came."""
-    return await _settle(call, attempt, usage={}, context={}, produced="", upstream_id="", reason=reason)
+    """Settle an attempt whose answer was lost on its way: the provider may bill all that was held, so that is booked."""
+    bound = {"input": attempt.input_tokens, "output": attempt.max_output_tokens}
+    return await _settle(
+        call, attempt, usage={}, context={}, produced="", upstream_id="", reason=reason, bound=bound
+    )
 
 
 def to_remember(call: Call, attempt: Attempt, answer: Body, outcome: Outcome) -> CachedAnswer | None:
@@ -94,9 +97,13 @@ async def _settle(
     upstream_id: str,
     is_whole: bool = True,
     reason: str = "",
+    bound: dict[str, int] | None = None,
 ) -> Outcome:
     attempt = _as_served(call, attempt, str(context.get("service_tier") or ""))
-    meters, source = _meters(attempt, usage, context, produced, is_whole=is_whole)
+    if bound is None:
+        meters, source = _meters(attempt, usage, context, produced, is_whole=is_whole)
+    else:
+        meters, source = {name: quantity for name, quantity in bound.items() if quantity}, "estimated"
     rated = _rate(attempt, meters)
     if source == "estimated":
         reason = reason or "no usage told"
