@@ -14,6 +14,7 @@ from billing import (
     raise_requests,
     reaper,
     rollups,
+    spend_watch,
 )
 
 
@@ -46,6 +47,12 @@ def import_prices() -> None:
 def deliver_alerts() -> None:
     """Send what is due."""
     alerts.deliver_due()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def watch_spend() -> None:
+    """Write the events of days and hours that cost too much."""
+    spend_watch.watch()
 
 
 @shared_task  # type: ignore[untyped-decorator]
