@@ -99,6 +99,7 @@ ROUTES: tuple[tuple[str, str, Handler, str | None, bool], ...] = (
         False,
     ),
     ("GET", "/v1/organizations/cost_report", costs.anthropic_costs, ANTHROPIC, False),
+    ("GET", "/v1/organizations/usage_report/messages", costs.anthropic_usage, ANTHROPIC, False),
 )
 
 
