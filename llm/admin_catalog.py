@@ -30,13 +30,26 @@ class ProviderForm(forms.ModelForm[Provider]):
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
         help_text="Stored encrypted. Empty keeps the one that is stored.",
     )
+    new_admin_api_key = forms.CharField(
+        required=False,
+        strip=True,
+        label="New admin key",
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text="Reads the account's cost reports. Stored encrypted; empty keeps the one that is stored.",
+    )
 
     class Meta:
         model = Provider
-        fields = ("name", "kind", "base_url", "limits", "timeouts", "is_active")
+        fields = ("name", "kind", "base_url", "limits", "timeouts", "report_scope", "is_active")
 
     def clean_limits(self) -> dict[str, int]:
         return _positive_numbers(self.cleaned_data["limits"], ("rpm", "tpm", "concurrency"), "limits")
+
+    def clean_report_scope(self) -> dict[str, list[str]]:
+        scope = self.cleaned_data["report_scope"] or {}
+        if not isinstance(scope, dict) or not scope.keys() <= {"projects", "api_keys"}:
+            raise ValidationError("report_scope must be an object with some of projects, api_keys")
+        return {name: _names(value, f"report_scope.{name}") for name, value in scope.items()}
 
     def clean_timeouts(self) -> dict[str, int]:
         return _positive_numbers(
@@ -73,6 +86,7 @@ class ProviderAdmin(RecordedOperatorAdmin):
     fieldsets = (
         (None, {"fields": (("name", "kind"), ("base_url", "is_active"), "new_api_key")}),
         ("Limits", {"fields": ("limits", "timeouts")}),
+        ("Cost reports", {"fields": ("new_admin_api_key", "report_scope")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
@@ -81,6 +95,8 @@ class ProviderAdmin(RecordedOperatorAdmin):
     def save_model(self, request: HttpRequest, obj: Provider, form: Any, change: bool) -> None:
         if form.cleaned_data["new_api_key"]:
             obj.api_key = form.cleaned_data["new_api_key"]
+        if form.cleaned_data["new_admin_api_key"]:
+            obj.admin_api_key = form.cleaned_data["new_admin_api_key"]
         super().save_model(request, obj, form, change)
 
     @display(description="Models", ordering="model_total")

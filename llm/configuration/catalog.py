@@ -20,6 +20,8 @@ def apply_provider(spec: ProviderSpec, *, path: Path, writer: Writer) -> None:
         "api_key": spec.api_key,
         "limits": spec.limits.as_json(),
         "timeouts": spec.timeouts.as_json(),
+        "admin_api_key": spec.admin_api_key,
+        "report_scope": spec.report_scope.as_json(),
         "is_active": spec.active,
     }
     writer.write(
@@ -29,7 +31,7 @@ def apply_provider(spec: ProviderSpec, *, path: Path, writer: Writer) -> None:
         kind="provider",
         name=spec.name,
         path=path,
-        secrets=("api_key",),
+        secrets=("api_key", "admin_api_key"),
         checked=("base_url",),  # Django's check of an URL knows no host without a dot, such as a container's
         words={"is_active": "active"},
     )

@@ -79,6 +79,16 @@ class TimeoutsSpec(Block):
         return {name: value for name, value in self if value is not None}
 
 
+class ReportScopeSpec(Block):
+    """What of an organization's costs is an account's, by the provider's ids; nothing named is everything."""
+
+    projects: list[Name] = []
+    api_keys: list[Name] = []
+
+    def as_json(self) -> dict[str, list[str]]:
+        return {name: list(value) for name, value in self if value}
+
+
 class ProviderSpec(Block):
     """An account at a server that speaks one of the two wire protocols."""
 
@@ -88,6 +98,8 @@ class ProviderSpec(Block):
     api_key: str = Field(default="", repr=False)
     limits: LimitsSpec = LimitsSpec()
     timeouts: TimeoutsSpec = TimeoutsSpec()
+    admin_api_key: str = Field(default="", repr=False)
+    report_scope: ReportScopeSpec = ReportScopeSpec()
     active: bool = True
 
     @field_validator("base_url")
@@ -300,7 +312,7 @@ def plain(value: Any) -> Any:
 def _sentence(finding: Any, *, path: Path) -> str:
     if finding["type"] == "string_pattern_mismatch":
         return FORMS[finding["ctx"]["pattern"]]
-    return sentence_about(finding, show_value=not {"secret", "api_key"} & set(path))
+    return sentence_about(finding, show_value=not {"secret", "api_key", "admin_api_key"} & set(path))
 
 
 def _path_of(finding: Any, document: Document) -> Path:

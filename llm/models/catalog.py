@@ -32,9 +32,17 @@ class Provider(models.Model):
         blank=True,
         help_text="connect, first_byte, idle and total, in seconds; what is absent has a default.",
     )
+    admin_api_key = EncryptedTextField(
+        blank=True, default="", help_text="Reads the account's cost reports; the providers want another key for them."
+    )
+    report_scope = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="What of the organization's costs is this account's: projects (or workspaces) and api_keys, by id.",
+    )
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
-    history = HistoricalRecords(excluded_fields=["api_key"])
+    history = HistoricalRecords(excluded_fields=["api_key", "admin_api_key"])
 
     class Meta:
         ordering = ["name"]
