@@ -7,6 +7,7 @@ from billing.models.ledger import Attempt, BillingPeriod, RollupDirty, UsageDail
 from billing.models.prices import PriceProposal, PriceRow
 from billing.models.raise_requests import RaiseRequest
 from billing.models.rate_rules import RateRule
+from billing.models.reconciliation import CostComparison, CostReport, CostReportLine
 from billing.models.reratings import Rerating, ReratingRow
 from billing.models.statements import ManualEntry, Statement, StatementFile, StatementLine
 
@@ -20,6 +21,9 @@ __all__ = [
     "Budget",
     "BudgetRaise",
     "BudgetWindow",
+    "CostComparison",
+    "CostReport",
+    "CostReportLine",
     "EstimateAccuracy",
     "ManualEntry",
     "PriceProposal",

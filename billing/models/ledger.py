@@ -125,6 +125,7 @@ class UsageRecord(models.Model):
         ESTIMATED = "estimated", "estimated"
         GATEWAY_CACHE = "gateway_cache", "gateway cache"
         MANUAL = "manual", "manual"
+        PROVIDER_INVOICE = "provider_invoice", "provider's invoice"
 
     id = models.UUIDField(primary_key=True)
     occurred_at = models.DateTimeField()

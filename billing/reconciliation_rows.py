@@ -1,0 +1,218 @@
+"""Reads both sides of a comparison: the live lines of the reports, and the ledger of an account.
+
+Invariant: reads only, over all tenants, by the account's name. Our side is the provider cost of usage, corrections
+and adjustments from the provider's invoice, on the UTC day the call began; a quantity counts once, on the row that
+bought it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+
+from billing.difference_kinds import Attempts, Cell, Evidence, Key, ModelDay, Side
+from billing.line_items import ModelNames, known_meter
+from billing.models import CostReport, CostReportLine
+
+ROW = "r.provider = %(provider)s AND r.occurred_at >= %(starts_at)s AND r.occurred_at < %(ends_at)s"
+
+# What a call bought, and what was booked of the provider's invoice later on; the answers of our caches bought nothing.
+OURS = f"""
+SELECT (r.occurred_at AT TIME ZONE 'UTC')::date, r.model, l.meter, sum(l.quantity), sum(l.provider_cost)
+FROM billing_usagerecord r JOIN billing_usageline l ON l.record_id = r.id AND l.occurred_at = r.occurred_at
+WHERE {ROW} AND r.kind IN ('usage', 'correction') AND r.usage_source <> 'gateway_cache'
+GROUP BY 1, 2, 3
+UNION ALL
+SELECT (r.occurred_at AT TIME ZONE 'UTC')::date, r.model, r.tags ->> 'meter',
+       sum((r.tags ->> 'quantity')::numeric), sum(r.provider_cost)
+FROM billing_usagerecord r
+WHERE {ROW} AND r.kind = 'adjustment' AND r.usage_source = 'provider_invoice'
+GROUP BY 1, 2, 3
+"""
+
+# The calls whose usage the provider did not tell: void, still open, or counted by us; holds bound what they cost.
+ATTEMPTS = """
+SELECT (a.occurred_at AT TIME ZONE 'UTC')::date, a.model,
+       count(*) FILTER (WHERE a.state <> 'estimated'),
+       coalesce(sum(a.hold_usd) FILTER (WHERE a.state <> 'estimated'), 0),
+       count(*) FILTER (WHERE a.state = 'estimated'),
+       coalesce(sum(a.hold_usd) FILTER (WHERE a.state = 'estimated'), 0)
+FROM billing_attempt a
+WHERE a.provider = %(provider)s AND a.occurred_at >= %(starts_at)s AND a.occurred_at < %(ends_at)s
+  AND a.state <> 'captured'
+GROUP BY 1, 2
+"""
+
+# Calls that ended on a later UTC day than they began: the provider counts the end, we the beginning.
+CROSSINGS = f"""
+SELECT (r.occurred_at AT TIME ZONE 'UTC')::date, (a.settled_at AT TIME ZONE 'UTC')::date, r.model, l.meter,
+       sum(l.quantity), sum(l.provider_cost)
+FROM billing_usagerecord r
+JOIN billing_attempt a ON a.id = r.attempt_id
+JOIN billing_usageline l ON l.record_id = r.id AND l.occurred_at = r.occurred_at
+WHERE {ROW} AND r.kind IN ('usage', 'correction')
+  AND (a.settled_at AT TIME ZONE 'UTC')::date > (r.occurred_at AT TIME ZONE 'UTC')::date
+GROUP BY 1, 2, 3, 4
+"""
+
+# Every price of the account's models that ever stood in our books, per unit.
+PRICES = """
+SELECT DISTINCT p.model, p.meter, p.unit_price / p.per FROM billing_pricerow p
+WHERE p.provider = %(provider)s AND p.book IN ('list', 'cost')
+"""
+
+# Who called an account, and which models: what was refused or free counts too.
+CALLERS = """
+SELECT DISTINCT a.tenant_id, a.model FROM billing_attempt a
+WHERE a.provider = %(provider)s AND a.occurred_at >= %(starts_at)s AND a.occurred_at < %(ends_at)s
+"""
+LATELY = timedelta(days=30)
+
+
+def covered_days(provider: str, *, first: date, last: date) -> set[date]:
+    """The days of a span that a report of the account tells of, with costs or without."""
+    spans = CostReport.objects.filter(
+        provider=provider, first_day__lte=last, last_day__gte=first
+    ).values_list("first_day", "last_day")
+    return {
+        starts + timedelta(days=n)
+        for starts, ends in spans
+        for n in range((ends - starts).days + 1)
+        if first <= starts + timedelta(days=n) <= last
+    }
+
+
+def model_names(provider: str) -> ModelNames:
+    """The account's models as its last report knew them."""
+    last = CostReport.objects.filter(provider=provider).order_by("-fetched_at", "-pk").first()
+    return ModelNames(last.model_names if last else {})
+
+
+def read_cells(provider: str, *, days: Iterable[date]) -> dict[Key, Cell]:
+    """Both sides of each day, model and meter."""
+    days = sorted(days)
+    if not days:
+        return {}
+    names = model_names(provider)
+    theirs = _theirs(provider, days)
+    ours = _ours(provider, days, names)
+    ours = _fold_tools(ours, theirs)
+    meters: dict[ModelDay, set[str]] = defaultdict(set)
+    for day, model, meter in (*ours, *theirs):
+        meters[day, model].add(meter)
+    cells: dict[Key, Cell] = {}
+    for side, found in (("ours", ours), ("theirs", theirs)):
+        for (day, model, meter), figures in found.items():
+            key = day, model, known_meter(meter, meters[day, model])
+            cell = cells.get(key, Cell())
+            cells[key] = (
+                Cell(_add(cell.ours, figures), cell.theirs)
+                if side == "ours"
+                else Cell(cell.ours, _add(cell.theirs, figures))
+            )
+    return _with_told_zeros(cells)
+
+
+def read_evidence(provider: str, *, days: Iterable[date]) -> Evidence:
+    """What besides the figures helps to name a difference on these days."""
+    days = sorted(days)
+    if not days:
+        return Evidence()
+    names, span = model_names(provider), _span(provider, days[0], days[-1])
+    attempts: dict[ModelDay, Attempts] = {}
+    for day, model, *counts in _rows(ATTEMPTS, span):
+        key = day, names.of_ours(model)
+        known = attempts.get(key, Attempts())
+        attempts[key] = Attempts(
+            known.unbooked + counts[0],
+            known.unbooked_usd + counts[1],
+            known.estimated + counts[2],
+            known.estimated_usd + counts[3],
+        )
+    crossings: dict[Key, Side] = {}
+    earlier = _span(provider, days[0] - timedelta(days=2), days[-1])  # a batch may take a day
+    for began, ended, model, meter, quantity, usd in _rows(CROSSINGS, earlier):
+        for day, sign in ((began, -1), (ended, 1)):
+            cell = day, names.of_ours(model), meter
+            crossings[cell] = _add(crossings.get(cell, Side()), Side(sign * usd, sign * quantity))
+    prices: dict[tuple[str, str], set[Decimal]] = defaultdict(set)
+    for model, meter, price in _rows(PRICES, span):
+        prices[names.of_ours(model), meter].add(price)
+    frozen = {key: frozenset(found) for key, found in prices.items()}
+    return Evidence(attempts, crossings, frozen)
+
+
+def callers_of(provider: str, day: date) -> set[tuple[int, str]]:
+    """The tenants that called an account on a day, each with the models it called, as they are compared."""
+    names = model_names(provider)
+    return {
+        (tenant_id, names.of_ours(model)) for tenant_id, model in _rows(CALLERS, _span(provider, day, day))
+    }
+
+
+def lately_callers_of(provider: str, day: date) -> set[int]:
+    """The tenants that called an account in the month before a day's end."""
+    return {tenant_id for tenant_id, _ in _rows(CALLERS, _span(provider, day - LATELY, day))}
+
+
+def _theirs(provider: str, days: list[date]) -> dict[Key, Side]:
+    found: dict[Key, Side] = {}
+    lines = CostReportLine.objects.filter(provider=provider, day__in=days, superseded_at=None)
+    for line in lines.values_list("day", "model", "meter", "line_item", "quantity", "amount_usd"):
+        day, model, meter, line_item, quantity, usd = line
+        if not model and not meter:
+            meter = line_item[:64]  # a cost that says neither is compared under its own words
+        found[day, model, meter] = _add(found.get((day, model, meter), Side()), Side(usd, quantity))
+    return found
+
+
+def _ours(provider: str, days: list[date], names: ModelNames) -> dict[Key, Side]:
+    found: dict[Key, Side] = {}
+    for day, model, meter, quantity, usd in _rows(OURS, _span(provider, days[0], days[-1])):
+        if day in days:
+            key = day, names.of_ours(model), meter or ""
+            found[key] = _add(found.get(key, Side()), Side(usd, quantity))
+    return {key: side for key, side in found.items() if not side.is_nothing}
+
+
+def _fold_tools(ours: Mapping[Key, Side], theirs: Mapping[Key, Side]) -> dict[Key, Side]:
+    """A provider that bills a tool without naming the model: ours is summed over the models too."""
+    without_model = {(day, meter) for day, model, meter in theirs if not model and meter}
+    folded: dict[Key, Side] = {}
+    for (day, model, meter), side in ours.items():
+        key = (day, "", meter) if (day, meter) in without_model else (day, model, meter)
+        folded[key] = _add(folded.get(key, Side()), side)
+    return folded
+
+
+def _with_told_zeros(cells: dict[Key, Cell]) -> dict[Key, Cell]:
+    """Where a report tells a model's quantities, a meter that it leaves out has none."""
+    telling = {key[:2] for key, cell in cells.items() if cell.theirs.quantity is not None}
+    return {
+        key: Cell(cell.ours, Side(cell.theirs.usd, Decimal(0)))
+        if cell.theirs.is_nothing and key[:2] in telling
+        else cell
+        for key, cell in cells.items()
+    }
+
+
+def _add(one: Side, other: Side) -> Side:
+    known = [side.quantity for side in (one, other) if side.quantity is not None]
+    return Side(one.usd + other.usd, sum(known, start=Decimal(0)) if known else None)
+
+
+def _span(provider: str, first: date, last: date) -> dict[str, Any]:
+    return {
+        "provider": provider,
+        "starts_at": datetime.combine(first, time(), UTC),
+        "ends_at": datetime.combine(last + timedelta(days=1), time(), UTC),
+    }
+
+
+def _rows(query: str, arguments: dict[str, Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, arguments)
+        return list(cursor.fetchall())
