@@ -115,6 +115,8 @@ UNFOLD: dict[str, Any] = {
                 | {"active": lambda request: request.path.endswith("/billingperiod/")},
                 page("Statements", "request_quote", "billing", "statement"),
                 page("Entries by hand", "edit_note", "billing", "manualentry"),
+                page("Reconciliation", "balance", "billing", "costcomparison"),
+                page("Cost reports", "receipt", "billing", "costreport"),
                 page("Prices", "sell", "billing", "pricerow"),
                 page("Rate rules", "percent", "billing", "raterule"),
                 page("Re-ratings", "currency_exchange", "billing", "rerating"),

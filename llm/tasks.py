@@ -39,3 +39,11 @@ def prune_idempotent_calls() -> None:
     from llm.pruning import prune_idempotent_calls
 
     prune_idempotent_calls()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def reconcile_costs() -> None:
+    """Pull the last days' bill of every provider account and compare it with the ledger."""
+    from llm.reconciling import pull_due
+
+    pull_due()

@@ -1,0 +1,260 @@
+"""Pages of reconciliation: the providers' reports, and how they compare with the ledger.
+
+Invariant: for operators only, because an account serves all tenants. Nothing here changes the ledger but the booking
+of a confirmed difference; what people decide is kept with who and why.
+"""
+
+from typing import Any, cast
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter, FieldTextFilter, RangeDateFilter
+from unfold.decorators import action, display
+from unfold.forms import BaseDialogForm
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
+
+from billing.admin_figures import exact_usd
+from billing.models import CostComparison, CostReport
+from billing.reconciliation import StaleComparison, book_adjustment, decide, tenants_of_comparison
+from llm.reconciliation_page import reconciliation_page
+from tenants.admin_access import HistoryPages, OperatorAdmin, finish, owned
+from tenants.models import Tenant
+
+LINES_SHOWN = 500
+Status = CostComparison.Status
+KIND_COLOURS = {
+    "match": "success",
+    "rounding": "success",
+    "day boundary": "info",
+    "quantity": "warning",
+    "price": "warning",
+    "missing here": "danger",
+    "missing there": "danger",
+    "bypass": "danger",
+}
+
+
+class WrittenByReports(OperatorAdmin):
+    """Pages of what reports and comparisons write: to read, and to act on."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+@admin.register(CostReport)
+class CostReportAdmin(WrittenByReports):
+    """What the providers said, fetch by fetch, with the lines of each."""
+
+    list_display = (
+        "fetched_at", "provider", "source", "first_day", "last_day", "line_count", "shown_total", "fetched_by"
+    )  # fmt: skip
+    list_filter = (("provider", FieldTextFilter), ("source", ChoicesCheckboxFilter))
+    list_select_related = ("fetched_by",)
+    search_fields = ("provider", "file_name", "digest")
+    fields = (
+        ("provider", "kind"),
+        ("first_day", "last_day"),
+        ("source", "file_name"),
+        ("fetched_at", "fetched_by"),
+        "digest",
+        "shown_total",
+        "shown_lines",
+    )
+    readonly_fields = ("shown_total", "shown_lines")
+
+    @display(description="Billed")
+    def shown_total(self, report: CostReport) -> SafeString | str:
+        return exact_usd(report.total_usd)
+
+    @display(description="Lines")
+    def shown_lines(self, report: CostReport) -> str:
+        rows = [
+            [
+                str(line.day),
+                line.line_item or "–",
+                line.project or "–",
+                line.model or "–",
+                line.meter or "–",
+                "–" if line.quantity is None else f"{line.quantity.normalize():,f}",
+                exact_usd(line.amount_usd),
+                "live" if line.superseded_at is None else "superseded",
+            ]
+            for line in report.lines.all()[:LINES_SHOWN]
+        ]
+        headers = ["Day", "Line item", "Project", "Model", "Meter", "Quantity", "USD", "State"]
+        table = {"headers": headers, "rows": rows}
+        return render_to_string("admin/table.html", {"table": table}) if rows else "–"
+
+
+class DecisionForm(BaseDialogForm):
+    """Why a difference is what it is."""
+
+    status = forms.ChoiceField(
+        choices=Status.choices, widget=UnfoldAdminSelectWidget(), initial=Status.EXPLAINED
+    )
+    reason = forms.CharField(max_length=500, widget=UnfoldAdminTextInputWidget())
+
+
+class AdjustmentForm(BaseDialogForm):
+    """Whose books a difference goes into."""
+
+    tenant = forms.ModelChoiceField(
+        queryset=Tenant.objects.all(),
+        widget=UnfoldAdminSelectWidget(),
+        help_text="Whose calls caused it; its rows are shown below the comparison.",
+    )
+    is_charged = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
+        label="Charge it to the tenant",
+        help_text="Otherwise only our own cost changes.",
+    )
+    reason = forms.CharField(max_length=300, widget=UnfoldAdminTextInputWidget())
+
+
+@admin.register(CostComparison)
+class CostComparisonAdmin(HistoryPages, WrittenByReports):
+    """Each day, model and meter of an account: theirs beside ours. The list is the page of reconciliation."""
+
+    list_display = (
+        "day", "provider", "model", "meter", "shown_kind", "shown_theirs", "shown_ours", "shown_difference",
+        "is_within_tolerance", "shown_status",
+    )  # fmt: skip
+    list_filter = (
+        ("day", RangeDateFilter),
+        ("provider", FieldTextFilter),
+        ("kind", ChoicesCheckboxFilter),
+        ("status", ChoicesCheckboxFilter),
+        "is_within_tolerance",
+    )
+    search_fields = ("provider", "model", "meter", "reason")
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    ("provider", "day"),
+                    ("model", "meter"),
+                    ("shown_kind", "detail"),
+                    ("their_quantity", "our_quantity"),
+                    ("shown_theirs", "shown_ours"),
+                    ("shown_difference", "is_within_tolerance"),
+                )
+            },
+        ),
+        (
+            "Decision",
+            {
+                "fields": (
+                    ("shown_status", "reason"),
+                    ("decided_by", "decided_at"),
+                    ("adjusted_usd", "adjustment_id"),
+                    "shown_tenants",
+                )
+            },
+        ),
+    )
+    readonly_fields = (
+        "shown_kind", "shown_theirs", "shown_ours", "shown_difference", "shown_status", "shown_tenants"
+    )  # fmt: skip
+    actions_list = ("open_page",)
+    actions_detail = ("decide_row", "book", "open_records")
+    custom_urls = (("reconciliation/", "billing_reconciliation", reconciliation_page),)
+
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_active and request.user.has_perm("billing.change_costcomparison"))
+
+    @display(description="Kind", label=KIND_COLOURS)
+    def shown_kind(self, row: CostComparison) -> str:
+        return row.get_kind_display()
+
+    @display(description="Theirs", ordering="their_usd")
+    def shown_theirs(self, row: CostComparison) -> SafeString | str:
+        return exact_usd(row.their_usd)
+
+    @display(description="Ours", ordering="our_usd")
+    def shown_ours(self, row: CostComparison) -> SafeString | str:
+        return exact_usd(row.our_usd)
+
+    @display(description="Difference", ordering="difference_usd")
+    def shown_difference(self, row: CostComparison) -> SafeString | str:
+        return exact_usd(row.difference_usd)
+
+    @display(description="Status", label={"open": "danger", "explained": "info", "resolved": "success"})
+    def shown_status(self, row: CostComparison) -> str:
+        return row.status
+
+    @display(description="Tenants concerned")
+    def shown_tenants(self, row: CostComparison) -> str:
+        return ", ".join(str(tenant) for tenant in tenants_of_comparison(row)) or "none"
+
+    @action(description="Reconcile", icon="balance", permissions=["operate"])
+    def open_page(self, request: HttpRequest) -> HttpResponse:
+        return redirect("admin:billing_reconciliation")
+
+    @action(description="Our records", icon="receipt_long", permissions=["operate"])
+    def open_records(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        row = owned(self, request, object_id)
+        return redirect(
+            f"{reverse('admin:billing_reconciliation')}?provider={row.provider}&first={row.day}&last={row.day}"
+            f"&row={row.pk}"
+        )
+
+    @action(
+        permissions=["operate"],
+        description="Decide…",
+        icon="rule",
+        dialog={
+            "title": "What explains this difference?",
+            "description": "The decision stands until the figures change.",
+            "form_class": DecisionForm,
+            "form_submit_text": "Keep",
+        },
+    )
+    def decide_row(self, request: HttpRequest, form: DecisionForm, object_id: int) -> HttpResponse:
+        row = owned(self, request, object_id)
+        url = reverse("admin:billing_costcomparison_change", args=(row.pk,))
+        try:
+            decide(row, acting_user=cast(User, request.user), **form.cleaned_data)
+        except ValidationError as error:
+            return finish(request, url, " ".join(error.messages), level=messages.ERROR)
+        return finish(request, url, "Kept.")
+
+    @action(
+        permissions=["operate"],
+        description="Book the difference…",
+        icon="edit_note",
+        dialog={
+            "title": "Book what the provider billed?",
+            "description": "One row of the ledger; nothing that was booked is changed.",
+            "form_class": AdjustmentForm,
+            "form_submit_text": "Book",
+        },
+    )
+    def book(self, request: HttpRequest, form: AdjustmentForm, object_id: int) -> HttpResponse:
+        row = owned(self, request, object_id)
+        url = reverse("admin:billing_costcomparison_change", args=(row.pk,))
+        try:
+            book_adjustment(row, acting_user=cast(User, request.user), **form.cleaned_data)
+        except (ValidationError, StaleComparison) as error:
+            text = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
+            return finish(request, url, text, level=messages.ERROR)
+        return finish(request, url, "Booked.")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CostComparison]:
+        rows: QuerySet[CostComparison] = super().get_queryset(request)
+        return rows.select_related("decided_by")
