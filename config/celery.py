@@ -29,6 +29,7 @@ app.conf.update(
     beat_schedule={
         "reap-holds": {"task": "billing.tasks.reap_holds", "schedule": timedelta(seconds=30)},
         "deliver-alerts": {"task": "billing.tasks.deliver_alerts", "schedule": timedelta(seconds=5)},
+        "watch-spend": {"task": "billing.tasks.watch_spend", "schedule": timedelta(seconds=60)},
         "rebuild-rollups": {"task": "billing.tasks.rebuild_rollups", "schedule": timedelta(seconds=60)},
         "import-prices": {"task": "billing.tasks.import_prices", "schedule": crontab(hour="3", minute="17")},
         "close-months": {"task": "billing.tasks.close_months", "schedule": crontab(hour="5", minute="23")},
@@ -50,6 +51,7 @@ app.conf.update(
             "task": "llm.tasks.prune_idempotent_calls",
             "schedule": timedelta(hours=1),
         },
+        "reconcile-costs": {"task": "llm.tasks.reconcile_costs", "schedule": crontab(hour="6", minute="41")},
         "prune-logs": {"task": "llm.tasks.prune_logs", "schedule": crontab(hour="4", minute="11")},
     },
 )
