@@ -97,12 +97,13 @@ class Site:
 
     def kill_postgres(self) -> None:
         """SIGKILL PostgreSQL with all its backends, and start it again on what it had committed."""
+        self.postgres.process.send_signal(signal.SIGSTOP)  # it starts no other backend while we count them
         backends = _children(self.postgres.process.pid)
-        self.postgres.process.kill()
-        for pid in backends:
+        for pid in [*backends, self.postgres.process.pid]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.postgres.process.wait()
+        eventually(lambda: not any(_is_running(pid) for pid in backends))
         self.postgres = embedded.start_postgres(self.home)
         self.destroyed["PostgreSQL killed"] += 1
 
@@ -305,6 +306,14 @@ def _children(pid: int) -> list[int]:
         tasks = Path(f"/proc/{pid}/task").glob("*/children")
         return [int(child) for task in tasks for child in task.read_text().split()]
     return []
+
+
+def _is_running(pid: int) -> bool:
+    """Not gone, and not a zombie either."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _age_seconds(pid: int) -> float:

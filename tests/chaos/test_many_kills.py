@@ -39,7 +39,7 @@ def test_it_works(running: Site) -> None:
         load.wait_for_answers(50)
         while running.destroyed["web worker killed"] < KILLS and time.monotonic() < until:
             running.kill_a_worker(chance)
-            load.wait_for_answers(3)  # a site that lies still is no proof
+            load.wait_for_answers(8)  # a site that lies still is no proof
             time.sleep(chance.uniform(0, 0.5))
         load.wait_for_answers(20)
     found = check(running, load)
