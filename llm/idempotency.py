@@ -38,6 +38,7 @@ LARGEST_CONTENT_BYTES = 8 * 1024 * 1024
 OF_THE_MOMENT = ("server-timing", "retry-after", "x-ratelimit-", "anthropic-ratelimit-")
 
 # Free are: a key nobody has used, one that has been forgotten by now, and one whose worker is gone and owes nothing.
+# Its commit does not wait for the disk: the attempt's does, and what was committed before is on the disk then, too.
 CLAIM = """
 INSERT INTO llm_idempotentcall AS known (
     tenant_id, key_id, endpoint, key, digest, request_id, state, created_at, leased_until, is_stream, headers)
@@ -51,7 +52,7 @@ WHERE (known.state = 'done' OR known.leased_until < now()) AND known.created_at 
         SELECT FROM billing_attempt AS attempt
         WHERE attempt.tenant_id = known.tenant_id AND attempt.request_id = known.request_id
           AND attempt.state <> 'voided')
-RETURNING id
+RETURNING id, set_config('synchronous_commit', 'off', true)
 """
 LOOK = """
 SELECT request_id, digest, state, leased_until < now() AS is_lost, is_stream, headers, content, error
