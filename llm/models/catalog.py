@@ -33,7 +33,9 @@ class Provider(models.Model):
         help_text="connect, first_byte, idle and total, in seconds; what is absent has a default.",
     )
     admin_api_key = EncryptedTextField(
-        blank=True, default="", help_text="Reads the account's cost reports; the providers want another key for them."
+        blank=True,
+        default="",
+        help_text="Reads the account's cost reports; the providers want another key for them.",
     )
     report_scope = models.JSONField(
         default=dict,
