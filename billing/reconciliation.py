@@ -29,7 +29,6 @@ from billing.reconciliation_alerts import tell_of_open_days
 from billing.reconciliation_rows import (
     callers_of,
     covered_days,
-    lately_callers_of,
     read_cells,
     read_evidence,
 )
@@ -168,12 +167,10 @@ def decide(
 
 
 def tenants_of_comparison(row: CostComparison) -> list[Tenant]:
-    """Whom a difference may concern: who called its model that day, or else its account that day, or else lately."""
+    """Whom a difference may concern: who called its model that day, or else its account."""
     callers = callers_of(row.provider, row.day)
     ids = {tenant_id for tenant_id, model in callers if model == row.model} or {each for each, _ in callers}
-    return list(
-        Tenant.objects.filter(pk__in=ids or lately_callers_of(row.provider, row.day)).order_by("slug")
-    )
+    return list(Tenant.objects.filter(pk__in=ids).order_by("slug"))
 
 
 @transaction.atomic

@@ -229,7 +229,12 @@ class CostComparisonAdmin(HistoryPages, WrittenByReports):
         row = owned(self, request, object_id)
         url = reverse("admin:billing_costcomparison_change", args=(row.pk,))
         try:
-            decide(row, acting_user=cast(User, request.user), **form.cleaned_data)
+            decide(
+                row,
+                status=form.cleaned_data["status"],
+                reason=form.cleaned_data["reason"],
+                acting_user=cast(User, request.user),
+            )
         except ValidationError as error:
             return finish(request, url, " ".join(error.messages), level=messages.ERROR)
         return finish(request, url, "Kept.")
@@ -249,7 +254,13 @@ class CostComparisonAdmin(HistoryPages, WrittenByReports):
         row = owned(self, request, object_id)
         url = reverse("admin:billing_costcomparison_change", args=(row.pk,))
         try:
-            book_adjustment(row, acting_user=cast(User, request.user), **form.cleaned_data)
+            book_adjustment(
+                row,
+                tenant=form.cleaned_data["tenant"],
+                reason=form.cleaned_data["reason"],
+                is_charged=form.cleaned_data["is_charged"],
+                acting_user=cast(User, request.user),
+            )
         except (ValidationError, StaleComparison) as error:
             text = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
             return finish(request, url, text, level=messages.ERROR)
