@@ -29,6 +29,9 @@ from billing.models import (
     Budget,
     BudgetRaise,
     BudgetWindow,
+    CostComparison,
+    CostReport,
+    CostReportLine,
     EstimateAccuracy,
     ManualEntry,
     PriceProposal,
@@ -329,6 +332,7 @@ def _money(office: Office, tenant: Tenant, key: ApiKey) -> None:
     )
     add(PriceProposal(source="genai-prices", digest=uuid4().hex * 2, diff={"models": ["openai/gpt-9"]}))
     _closing(office, tenant)
+    _reconciliation(office)
     channel = add(
         AlertChannel(
             tenant=tenant,
@@ -372,5 +376,37 @@ def _closing(office: Office, tenant: Tenant) -> None:
             digest="d",
             record_count=0,
             **zeros,
+        )
+    )
+
+
+def _reconciliation(office: Office) -> None:
+    day = now().date()
+    report = office.add(
+        CostReport(
+            provider="openai",
+            kind="openai",
+            source="upload",
+            first_day=day,
+            last_day=day,
+            line_count=1,
+            total_usd=Decimal("0.5"),
+            digest="d" * 64,
+        )
+    )
+    CostReportLine.objects.create(
+        report=report, provider="openai", day=day, line_item=f"gpt-4o {uuid4().hex}, input", model="gpt-4o",
+        meter="input", amount_usd=Decimal("0.5"),
+    )  # fmt: skip
+    office.add(
+        CostComparison(
+            provider="openai",
+            day=day,
+            model="gpt-4o",
+            meter=uuid4().hex[:20],
+            kind="bypass",
+            is_within_tolerance=False,
+            their_usd=Decimal("0.5"),
+            difference_usd=Decimal("0.5"),
         )
     )

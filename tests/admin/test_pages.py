@@ -43,7 +43,14 @@ def test_it_works(office: Office) -> None:
 
 
 # Shown in the page of what they belong to, or (the last) of nobody's business but the product's.
-WITHOUT_A_PAGE = {"usageline", "statementline", "statementfile", "reratingrow", "idempotentcall"}
+WITHOUT_A_PAGE = {
+    "usageline",
+    "costreportline",
+    "statementline",
+    "statementfile",
+    "reratingrow",
+    "idempotentcall",
+}
 
 
 def test_every_table_has_a_page() -> None:
@@ -100,6 +107,7 @@ def test_no_page_shows_a_secret(office: Office) -> None:
 
 READ_ONLY = (
     "usagerecord", "attempt", "usagedaily", "budgetwindow", "billingperiod", "rollupdirty", "alertevent", "alertdelivery",
+    "costreport", "costcomparison",
     "requestlog", "feedback", "batch", "batchjob", "batchitem", "storedfile", "cachescope", "cachelabel", "cachestat",
 )  # fmt: skip
 
