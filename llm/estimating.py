@@ -11,7 +11,7 @@ from typing import Any, Final
 from llm.catalog import Target
 from llm.snapshot import TenantSnapshot
 from llm.token_counts import count_input
-from llm.wire import Body, RequestFacts, WireFormat
+from llm.wire import Body, RequestFacts, Untranslatable, WireFormat, prepare
 from llm.wire.fields import has_part
 
 FILE_PARTS: Final = frozenset({"file", "input_file", "document", "container_upload", "input_audio"})
@@ -34,7 +34,7 @@ def estimate_input(
     wire: WireFormat, body: Body, facts: RequestFacts, *, target: Target, snapshot: TenantSnapshot
 ) -> InputEstimate:
     """Count a prompt for a model, and bound it."""
-    counted = count_input(wire, body, target.tokenizer)
+    counted = count_input(*_as_sent(wire, body, target), target.tokenizer)
     shape = shape_of(body, facts)
     most = snapshot.estimates.most_input_tokens(
         counted, provider=target.provider, model=target.model, shape=shape
@@ -47,6 +47,17 @@ def shape_of(body: Mapping[str, Any], facts: RequestFacts) -> str:
     if facts.has_images or facts.has_audio or any(has_part(part, FILE_PARTS) for part in _contents(body)):
         return "media"
     return "tools" if facts.has_tools or facts.wants_json else "text"
+
+
+def _as_sent(wire: WireFormat, body: Body, target: Target) -> tuple[WireFormat, Body]:
+    """What goes out: the provider counts tools and turns by its own protocol's rules, not by the client's."""
+    try:
+        exchange = prepare(
+            wire, body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=None
+        )
+    except Untranslatable:  # so it never goes out
+        return wire, body
+    return exchange.upstream, exchange.body
 
 
 def _contents(body: Mapping[str, Any]) -> Iterator[Any]:
