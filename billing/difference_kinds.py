@@ -89,6 +89,7 @@ class Evidence:
     # by our clock: what ended on the day and began before it, less what began on it and ended after it
     crossings: Mapping[Key, Side] = field(default_factory=dict)
     prices: Mapping[tuple[str, str], frozenset[Decimal]] = field(default_factory=dict)  # USD per unit
+    days: frozenset[date] = frozenset()  # that reports tell of
 
 
 def name_differences(cells: Mapping[Key, Cell], evidence: Evidence) -> dict[Key, Verdict]:
@@ -180,10 +181,13 @@ def _boundary(key: Key, cells: Mapping[Key, Cell], evidence: Evidence) -> str:
     cell, (day, model, meter) = cells[key], key
     if cell.is_equal:
         return ""
-    crossing = evidence.crossings.get(key)
-    if crossing and not crossing.is_nothing and _equals(cell, crossing):
-        return "calls that began before midnight UTC and ended after it"
     before, after = cells.get((day - DAY, model, meter)), cells.get((day + DAY, model, meter))
+    crossing = evidence.crossings.get(key, Side())
+    # if the next day's report is here, what left this day must be in it
+    came_in = crossing.usd >= 0 or day + DAY not in evidence.days
+    came_in = came_in or (after is not None and after.usd + crossing.usd >= -DUST_USD)
+    if not crossing.is_nothing and came_in and _equals(cell, crossing):
+        return "calls that began before midnight UTC and ended after it"
     for around in ((before,), (after,), (before, after)):
         group = [cell, *(each for each in around if each is not None and not each.is_equal)]
         if len(group) == len(around) + 1 and _nets_to_zero(group):

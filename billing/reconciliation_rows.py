@@ -46,7 +46,8 @@ WHERE a.provider = %(provider)s AND a.occurred_at >= %(starts_at)s AND a.occurre
 GROUP BY 1, 2
 """
 
-# Calls that ended on a later UTC day than they began: the provider counts the end, we the beginning.
+# Calls that ended on the UTC day after they began: the provider counts the end, we the beginning. Only those whose usage
+# the provider told; when the reaper ended a call says nothing of when the provider did.
 CROSSINGS = f"""
 SELECT (r.occurred_at AT TIME ZONE 'UTC')::date, (a.settled_at AT TIME ZONE 'UTC')::date, r.model, l.meter,
        sum(l.quantity), sum(l.provider_cost)
@@ -54,7 +55,7 @@ FROM billing_usagerecord r
 JOIN billing_attempt a ON a.id = r.attempt_id
 JOIN billing_usageline l ON l.record_id = r.id AND l.occurred_at = r.occurred_at
 WHERE {ROW} AND r.kind IN ('usage', 'correction')
-  AND (a.settled_at AT TIME ZONE 'UTC')::date > (r.occurred_at AT TIME ZONE 'UTC')::date
+  AND a.state = 'captured' AND (a.settled_at AT TIME ZONE 'UTC')::date = (r.occurred_at AT TIME ZONE 'UTC')::date + 1
 GROUP BY 1, 2, 3, 4
 """
 
@@ -133,7 +134,7 @@ def read_evidence(provider: str, *, days: Iterable[date]) -> Evidence:
             known.estimated_usd + counts[3],
         )
     crossings: dict[Key, Side] = {}
-    earlier = _span(provider, days[0] - timedelta(days=2), days[-1])  # a batch may take a day
+    earlier = _span(provider, days[0] - timedelta(days=1), days[-1])
     for began, ended, model, meter, quantity, usd in _rows(CROSSINGS, earlier):
         for day, sign in ((began, -1), (ended, 1)):
             cell = day, names.of_ours(model), meter
@@ -142,7 +143,7 @@ def read_evidence(provider: str, *, days: Iterable[date]) -> Evidence:
     for model, meter, price in _rows(PRICES, span):
         prices[names.of_ours(model), meter].add(price)
     frozen = {key: frozenset(found) for key, found in prices.items()}
-    return Evidence(attempts, crossings, frozen)
+    return Evidence(attempts, crossings, frozen, frozenset(days))
 
 
 def callers_of(provider: str, day: date) -> set[tuple[int, str]]:

@@ -200,7 +200,12 @@ class CostComparisonAdmin(HistoryPages, WrittenByReports):
 
     @display(description="Tenants concerned")
     def shown_tenants(self, row: CostComparison) -> str:
-        return ", ".join(str(tenant) for tenant in tenants_of_comparison(row)) or "none"
+        # the form asks for each field several times, and this one looks it up
+        names = row.__dict__.get("tenant_names")
+        if names is None:
+            names = ", ".join(str(tenant) for tenant in tenants_of_comparison(row)) or "none"
+            row.__dict__["tenant_names"] = names
+        return str(names)
 
     @action(description="Reconcile", icon="balance", permissions=["operate"])
     def open_page(self, request: HttpRequest) -> HttpResponse:

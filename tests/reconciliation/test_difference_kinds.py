@@ -102,6 +102,19 @@ def test_what_crossed_midnight_by_our_clock_is_the_boundary_without_the_next_rep
     assert kinds({"input": (side("1", 1000), side("0.7", 700))}, crossed) == {"input": ("quantity", False)}
 
 
+def test_what_left_a_day_and_came_nowhere_is_no_boundary() -> None:
+    crossings = {(DAY, "gpt", "input"): side("-1", -1000), (NEXT, "gpt", "input"): side("1", 1000)}
+    lost = Evidence(crossings=crossings, days=frozenset({DAY, NEXT}))
+    cells = {
+        (DAY, "gpt", "input"): (side("1", 1000), Side()),
+        (NEXT, "gpt", "input"): (side("3", 3000), side("3", 3000)),
+    }
+    assert kinds(cells, lost)[DAY, "gpt", "input"] == ("missing_there", False)
+    cells[NEXT, "gpt", "input"] = side("3", 3000), side("6", 6000)
+    assert kinds(cells, lost)[DAY, "gpt", "input"] == ("boundary", True)
+    assert kinds(cells, lost)[NEXT, "gpt", "input"] == ("bypass", False)
+
+
 def test_a_near_miss_is_no_boundary() -> None:
     cells = {
         (DAY, "gpt", "input"): (side("1", 1000), side("0.8", 800)),
