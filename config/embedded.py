@@ -67,6 +67,7 @@ def start_postgres(home: Path) -> Server:
     home = _folder(home)
     data, password_file, log = home / "postgres", home / "postgres.password", home / "logs" / "postgres.log"
     _end_leftover(data / "postmaster.pid", mark=f"-D {data} ")
+    _await_orphans(data / "postmaster.pid")
     if not (data / "PG_VERSION").exists():
         _create_cluster(data, password_file)
     port = _kept_port(home / "postgres.port")
@@ -180,6 +181,23 @@ def _end_leftover(pid_file: Path, *, mark: str, folder: Path | None = None) -> N
             if time.monotonic() > deadline:
                 os.kill(pid, signal.SIGKILL)
             time.sleep(0.05)
+
+
+def _await_orphans(pid_file: Path) -> None:
+    """Wait for the backends of a killed server: it starts again only when none holds its shared memory any more."""
+    try:
+        segment = pid_file.read_text().splitlines()[6].split()[1]
+    except (OSError, IndexError):
+        return
+    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            rows = [line.split() for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
+        except OSError:
+            return
+        if not any(row[1] == segment and row[6] != "0" for row in rows):
+            return
+        time.sleep(0.05)
 
 
 def _wait_until(server: Server, answers: Callable[[], bool], *, log: Path) -> None:
