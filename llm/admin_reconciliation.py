@@ -24,7 +24,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, 
 from billing.admin_figures import exact_usd
 from billing.models import CostComparison, CostReport
 from billing.reconciliation import StaleComparison, book_adjustment, decide, tenants_of_comparison
-from llm.reconciliation_page import reconciliation_page
+from llm.reconciliation_page import plain_quantity, reconciliation_page
 from tenants.admin_access import HistoryPages, OperatorAdmin, finish, owned
 from tenants.models import Tenant
 
@@ -89,7 +89,7 @@ class CostReportAdmin(WrittenByReports):
                 line.project or "–",
                 line.model or "–",
                 line.meter or "–",
-                "–" if line.quantity is None else f"{line.quantity.normalize():,f}",
+                plain_quantity(line.quantity),
                 exact_usd(line.amount_usd),
                 "live" if line.superseded_at is None else "superseded",
             ]
@@ -150,7 +150,7 @@ class CostComparisonAdmin(HistoryPages, WrittenByReports):
                     ("provider", "day"),
                     ("model", "meter"),
                     ("shown_kind", "detail"),
-                    ("their_quantity", "our_quantity"),
+                    ("their_tokens", "our_tokens"),
                     ("shown_theirs", "shown_ours"),
                     ("shown_difference", "is_within_tolerance"),
                 )
@@ -169,7 +169,8 @@ class CostComparisonAdmin(HistoryPages, WrittenByReports):
         ),
     )
     readonly_fields = (
-        "shown_kind", "shown_theirs", "shown_ours", "shown_difference", "shown_status", "shown_tenants"
+        "their_tokens", "our_tokens", "shown_kind", "shown_theirs", "shown_ours", "shown_difference", "shown_status",
+        "shown_tenants",
     )  # fmt: skip
     actions_list = ("open_page",)
     actions_detail = ("decide_row", "book", "open_records")
@@ -181,6 +182,14 @@ class CostComparisonAdmin(HistoryPages, WrittenByReports):
     @display(description="Kind", label=KIND_COLOURS)
     def shown_kind(self, row: CostComparison) -> str:
         return row.get_kind_display()
+
+    @display(description="Their quantity")
+    def their_tokens(self, row: CostComparison) -> str:
+        return plain_quantity(row.their_quantity)
+
+    @display(description="Our quantity")
+    def our_tokens(self, row: CostComparison) -> str:
+        return plain_quantity(row.our_quantity)
 
     @display(description="Theirs", ordering="their_usd")
     def shown_theirs(self, row: CostComparison) -> SafeString | str:

@@ -59,6 +59,11 @@ def reconciliation_page(request: HttpRequest, model_admin: Any) -> HttpResponse:
     return _page(request, _chosen(request))
 
 
+def plain_quantity(quantity: Decimal | None) -> str:
+    """Return "1,234"; a dash where the report tells none."""
+    return "–" if quantity is None else f"{quantity.normalize():,f}"
+
+
 def _reconcile(request: HttpRequest) -> HttpResponse:
     form = Choice(request.POST)
     if not form.is_valid():
@@ -166,8 +171,8 @@ def _differences(rows: list[CostComparison]) -> dict[str, Any] | None:
             row.model or "–",
             row.meter or "–",
             format_html('<span title="{}">{}</span>', row.detail, row.get_kind_display()),
-            _quantity(row.their_quantity),
-            _quantity(row.our_quantity),
+            plain_quantity(row.their_quantity),
+            plain_quantity(row.our_quantity),
             exact_usd(row.their_usd),
             exact_usd(row.our_usd),
             exact_usd(row.difference_usd),
@@ -244,10 +249,6 @@ def _record(record: UsageRecord) -> list[Any]:
             reverse("admin:billing_usagerecord_change", args=(record.pk,)),
         ),
     ]
-
-
-def _quantity(quantity: Decimal | None) -> str:
-    return "–" if quantity is None else f"{quantity.normalize():,f}"
 
 
 def _tell(request: HttpRequest, form: Choice) -> None:
