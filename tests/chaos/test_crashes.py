@@ -207,7 +207,11 @@ def test_postgresql_may_die(world: World, tmp_path: Path) -> None:
                 os.killpg(postgres.process.pid, signal.SIGKILL)
                 postgres.process.wait()
                 # long enough for what the workers know of the tenant to run out, too
-                eventually(lambda: load.statuses()[503], until=lambda count: count >= 3 * CLIENTS)
+                eventually(
+                    lambda: load.statuses()[503],
+                    until=lambda count: count >= 3 * CLIENTS,
+                    patience_seconds=90,
+                )
                 postgres = embedded.start_postgres(tmp_path)
                 until_answered(load, 60)
             assert set(load.statuses()) <= {200, 503}
