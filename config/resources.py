@@ -63,7 +63,7 @@ async def resources() -> AsyncIterator[None]:
             configure=as_app_role,
             min_size=2,
             max_size=settings.POOL_MAX_SIZE,
-            timeout=2,
+            timeout=5,
             open=False,
         ) as db,
     ):

@@ -18,7 +18,7 @@ api = "openai.chat"
 path = "/chat/completions"
 is_chat = True
 
-_SYSTEM_ROLES = frozenset({"system", "developer"})
+_SYSTEM_ROLES = ("system", "developer")  # a tuple: a role that is no text at all must not raise
 _IMAGE_PARTS = frozenset({"image_url"})
 _AUDIO_PARTS = frozenset({"input_audio"})
 # models that take only `max_completion_tokens`; the older name is all that many compatible servers know
