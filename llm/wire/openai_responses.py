@@ -19,7 +19,7 @@ api = "openai.responses"
 path = "/responses"
 is_chat = True
 
-_SYSTEM_ROLES = frozenset({"system", "developer"})
+_SYSTEM_ROLES = ("system", "developer")  # a tuple: a role that is no text at all must not raise
 _IMAGE_PARTS = frozenset({"input_image"})
 _AUDIO_PARTS = frozenset({"input_audio"})
 _BILLED_PER_CALL = frozenset(
