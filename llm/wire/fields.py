@@ -86,7 +86,7 @@ def has_part(content: Any, types: frozenset[str]) -> bool:
     if not isinstance(content, list):
         return False
     return any(
-        isinstance(part, dict) and (part.get("type") in types or has_part(part.get("content"), types))
+        isinstance(part, dict) and (str(part.get("type")) in types or has_part(part.get("content"), types))
         for part in content
     )
 
