@@ -13,15 +13,16 @@ import aiohttp
 from django.conf import settings
 from django.db import connections
 from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from config.pool import Pool
+
 T = TypeVar("T")
 
 http: aiohttp.ClientSession
-db: AsyncConnectionPool[AsyncConnection[Any]]
+db: Pool
 redis: Redis
 
 DRAIN_SECONDS = 30
@@ -58,7 +59,7 @@ async def resources() -> AsyncIterator[None]:
         parameters.pop(name, None)
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=True) as http,
-        AsyncConnectionPool(
+        Pool(
             kwargs={**parameters, "autocommit": True},
             configure=as_app_role,
             min_size=2,
