@@ -36,6 +36,9 @@ class PurgeForm(BaseDialogForm):
     model = forms.CharField(
         required=False, widget=UnfoldAdminTextInputWidget(), help_text="Empty: of any model."
     )
+    prompt_version = forms.CharField(
+        required=False, widget=UnfoldAdminTextInputWidget(), help_text="Empty: of any version."
+    )
     containing = forms.CharField(
         required=False,
         widget=UnfoldAdminTextInputWidget(),
@@ -76,7 +79,10 @@ class CacheEntryAdmin(ReadOnlyAdmin):
     fieldsets = (
         (None, {"fields": ("question", ("tenant", "circle"), ("endpoint", "route"), ("model", "provider"))}),
         ("Use", {"fields": (("hits", "list_cost_usd"), ("created_at", "last_hit_at"), "expires_at")}),
-        ("Traces", {"fields": (("embedder", "prompt_version"), ("request_id", "key_id"), "usage")}),
+        (
+            "Traces",
+            {"fields": (("embedder", "prompt_version"), ("request_id", "key_id"), "confirmed_by", "usage")},
+        ),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CacheEntry]:
@@ -114,6 +120,7 @@ class CacheEntryAdmin(ReadOnlyAdmin):
         removed = purge(
             chosen["tenant"].pk,
             model=chosen["model"] or None,
+            prompt_version=chosen["prompt_version"] or None,
             containing=chosen["containing"] or None,
             older_than=None if hours is None else timedelta(hours=hours),
         )

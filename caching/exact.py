@@ -101,6 +101,17 @@ async def put(key: ExactKey, answer: CachedAnswer, *, ttl_seconds: int) -> bool:
     return True
 
 
+async def forget(tenant_id: int, name: str) -> None:
+    """Remove one entry of the tenant. Never raises: a Redis that is away has forgotten it anyway."""
+    if not name.startswith(_tenant_prefix(tenant_id)):
+        return
+    try:
+        await _circuit.call(lambda: _delete(name), budget_seconds=WRITE_BUDGET_SECONDS)
+    except Unavailable:
+        return
+    EVICTED.labels("complaint_exact").inc()
+
+
 async def purge(tenant_id: int, *, route: str | None = None) -> int:
     """Forget a tenant's entries, or those of one asked model. Scans: for operators, not for requests."""
     pattern = tenant_pattern(tenant_id) if route is None else _prefix(tenant_id, route) + "*"
@@ -145,6 +156,10 @@ async def _read(key: str) -> bytes | None:
 
 async def _write(key: str, packed: bytes, ttl_seconds: int) -> None:
     await resources.redis.set(key, packed, ex=ttl_seconds)
+
+
+async def _delete(key: str) -> None:
+    await resources.redis.unlink(key)
 
 
 def _tenant_prefix(tenant_id: int) -> str:

@@ -5,6 +5,7 @@ Django is told of `id`, which is unique as well), and row-level security stands 
 writes SQL, in `semantic` and `evidence`; the ORM is for the admin, the tasks and the tests.
 """
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from pgvector.django import HalfVectorField
 
@@ -32,6 +33,13 @@ class CacheEntry(models.Model):
     usage = models.JSONField(default=dict, blank=True)
     list_cost_usd = models.DecimalField("list cost, USD", max_digits=28, decimal_places=12, default=0)
     key_id = models.BigIntegerField("stored by key", null=True, blank=True)
+    confirmed_by = ArrayField(
+        models.BigIntegerField(),
+        default=list,
+        blank=True,
+        verbose_name="confirmed by keys",
+        help_text="other keys that a provider gave the same answer",
+    )
     request_id = models.CharField("stored by request", max_length=64, blank=True, default="")
     hits = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()

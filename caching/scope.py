@@ -69,7 +69,7 @@ class Scope:
         return self.origin.tenant_id
 
 
-def circle_of(share: Share, *, user: str, key_id: int) -> str:
+def circle_of(share: Share, *, user: str, key_id: int, team: str = "") -> str:
     """With whom a request may share answers under the tenant's policy; raises NotComparable if that is
     nobody.
     """
@@ -77,6 +77,10 @@ def circle_of(share: Share, *, user: str, key_id: int) -> str:
         return "tenant"
     if share == "key":
         return f"key:{key_id}"
+    if share == "team":
+        if not team:
+            raise NotComparable("unknown_team")
+        return f"team:{team}"
     if not user:
         raise NotComparable("unknown_user")
     return f"user:{user}"

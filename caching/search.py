@@ -27,7 +27,7 @@ _LIMIT_TIME = "SELECT set_config('statement_timeout', %(milliseconds)s, true)"
 # Exact: every vector of the scope is compared. The vectors are of length 1, so the inner product is the
 # cosine.
 _NEAREST = """
-SELECT id, tenant_id, scope_digest, question, -(vector <#> %(vector)s::halfvec) AS similarity
+SELECT id, tenant_id, scope_digest, question, -(vector <#> %(vector)s::halfvec) AS similarity, key_id, confirmed_by
 FROM caching_entry
 WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s AND expires_at > now()
 ORDER BY vector <#> %(vector)s::halfvec
@@ -50,11 +50,19 @@ class EntryGone(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """One entry near the question, nearest first."""
+    """One entry near the question, nearest first. `keys` got the answer from a provider, its author before the others."""
 
     entry_id: int
     question: str
     similarity: float
+    keys: tuple[int, ...] = ()
+
+    def is_open_to(self, key_id: int | None, *, confirm_keys: int) -> bool:
+        """Whether a key may be served: it is one of those that vouch for the answer, or there are enough of them.
+
+        One key alone could have planted an answer beside everybody's questions. What no key stored is an operator's.
+        """
+        return not self.keys or key_id in self.keys or len(self.keys) >= confirm_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,10 @@ async def nearest(
         found = await connection.execute(_NEAREST, parameters)
         learnt = await connection.execute(_THRESHOLD, parameters)
     rows = [row for row in await found.fetchall() if _belongs(row[1], row[2], scope)]
-    neighbours = [Neighbour(row[0], row[3], max(-1.0, min(1.0, row[4]))) for row in rows]
+    neighbours = [
+        Neighbour(row[0], row[3], max(-1.0, min(1.0, row[4])), () if row[5] is None else (row[5], *row[6]))
+        for row in rows
+    ]
     known = await learnt.fetchone()
     return neighbours, Learnt(*known) if known else Learnt()
 

@@ -8,6 +8,8 @@ trouble is a miss: no function here raises, and none holds a request longer than
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -76,6 +78,7 @@ async def look_up(
     policy: CachePolicy,
     traits: Traits,
     extra_patterns: Sequence[str] = (),
+    key_id: int | None = None,
     refresh: bool = False,
     embedder: BatchingEmbedder | None = None,
 ) -> Lookup:
@@ -83,7 +86,7 @@ async def look_up(
 
     With `refresh` nothing is served, and the caller's fresh answer takes the place of what was found.
     """
-    found = await _look_up(body, origin, policy, traits, extra_patterns, refresh, embedder)
+    found = await _look_up(body, origin, policy, traits, extra_patterns, key_id, refresh, embedder)
     scope_digest = found.scope.digest if found.scope and found.best else b""
     stats.record(
         origin.tenant_id,
@@ -132,9 +135,11 @@ async def remember(
     return True
 
 
-async def observe(lookup: Lookup, fresh_answer: str, *, policy: CachePolicy) -> None:
+async def observe(
+    lookup: Lookup, fresh_answer: str, *, policy: CachePolicy, key_id: int | None = None
+) -> None:
     """Learn from a look-up that was answered upstream although it had a candidate: would that one have
-    served?
+    served? If it would, the key that asked vouches for it from now on.
 
     Call it beside the request, with the text of the fresh answer.
     """
@@ -153,16 +158,19 @@ async def observe(lookup: Lookup, fresh_answer: str, *, policy: CachePolicy) -> 
             else (await embedder.embed_one(fresh_answer), await embedder.embed_one(cached))
         )
         judgement = judge_answers(fresh_answer, cached, vectors=vectors)
+        if not judgement.is_wrong and key_id is not None:
+            await storing.confirm(lookup.scope.tenant_id, lookup.best.entry_id, key_id=key_id)
     except _FAILURES as error:
         _note_failure("observe", error)
         return
-    await label(lookup, is_wrong=judgement.is_wrong, verdict=judgement.rule, policy=policy)
+    if policy.semantic != "static":
+        await label(lookup, is_wrong=judgement.is_wrong, verdict=judgement.rule, policy=policy)
 
 
 def can_teach(lookup: Lookup, *, policy: CachePolicy) -> bool:
-    """Whether a fresh answer to this look-up's question would make a label."""
+    """Whether a fresh answer to this look-up's question would make a label, or confirm an entry."""
     return (
-        policy.semantic in ("bounded", "dry_run")
+        (policy.semantic in ("bounded", "dry_run") or lookup.reason == "unconfirmed")
         and not lookup.is_hit
         and lookup.scope is not None
         and lookup.best is not None
@@ -203,6 +211,7 @@ async def _look_up(
     policy: CachePolicy,
     traits: Traits,
     extra_patterns: Sequence[str],
+    key_id: int | None,
     refresh: bool,
     embedder: BatchingEmbedder | None,
 ) -> Lookup:
@@ -226,7 +235,7 @@ async def _look_up(
         return Lookup(outcome="miss", reason="scope_too_slow", scope=scope, vector=vector)
     try:
         with SEARCH.time():
-            return await _database.call(lambda: _search(scope, vector, policy, refresh))
+            return await _database.call(lambda: _search(scope, vector, policy, key_id, refresh))
     except Unavailable as unavailable:
         is_scope_slow = isinstance(unavailable.__cause__, QueryCanceled)
         if is_scope_slow:
@@ -242,17 +251,29 @@ async def _embed(embedder: BatchingEmbedder, text: str) -> Vector:
         return await _arithmetic.call(lambda: embedder.embed_one(text))
 
 
-async def _search(scope: Scope, vector: Vector, policy: CachePolicy, refresh: bool) -> Lookup:
+async def _search(
+    scope: Scope, vector: Vector, policy: CachePolicy, key_id: int | None, refresh: bool
+) -> Lookup:
     """One transaction: the neighbours, the verdict, and the answer if it is a hit."""
     async with tenant_connection(scope.tenant_id) as connection:
         neighbours, learnt = await search.nearest(connection, scope, vector)
-        found = decide(
+        verdict = partial(
+            decide,
             scope,
-            neighbours,
             policy=policy,
             learnt=learnt.threshold_for(policy.max_error_rate),
             refresh=refresh,
         )
+        needed = policy.confirm_keys if policy.share in ("team", "tenant") else 1
+        own = [near for near in neighbours if near.is_open_to(key_id, confirm_keys=needed)]
+        found = verdict(own)
+        if found.outcome == "miss" and len(own) < len(neighbours):
+            # What is not this key's yet is not served, but what the provider says now may confirm it.
+            other = verdict(neighbours)
+            is_only_unconfirmed = other.outcome in ("hit", "would_hit")
+            found = replace(other, label_weight=1.0)
+            if is_only_unconfirmed:
+                found = replace(found, outcome="miss", reason="unconfirmed")
         answer = None
         if found.outcome == "hit" and found.entry_id is not None:
             try:

@@ -1,6 +1,7 @@
 """Writes entries of the semantic cache, and keeps a tenant's number of them within its cap.
 
-Invariant: one entry per question of a scope; a later answer takes the earlier one's place, hits and all.
+Invariant: one entry per question of a scope; a later answer takes the earlier one's place, hits and all. It keeps
+the keys that vouch for the entry only if it came to one of them: what another key got is that key's alone.
 """
 
 from collections import Counter
@@ -19,18 +20,28 @@ from tenants.policy import CachePolicy
 from tenants.rls import tenant_connection
 
 _STORE = """
-INSERT INTO caching_entry (
+INSERT INTO caching_entry AS e (
     tenant_id, scope_digest, question_digest, embedder, vector, question, answer, circle, endpoint, route,
-    model, provider, prompt_version, usage, list_cost_usd, key_id, request_id, hits, created_at, last_hit_at,
-    expires_at)
+    model, provider, prompt_version, usage, list_cost_usd, key_id, confirmed_by, request_id, hits, created_at,
+    last_hit_at, expires_at)
 VALUES (
     %(tenant)s, %(scope)s, %(question_digest)s, %(embedder)s, %(vector)s::halfvec, %(question)s, %(answer)s,
     %(circle)s, %(endpoint)s, %(route)s, %(model)s, %(provider)s, %(prompt_version)s, %(usage)s::jsonb,
-    %(list_cost_usd)s, %(key_id)s, %(request_id)s, 0, %(now)s, %(now)s, %(expires_at)s)
+    %(list_cost_usd)s, %(key_id)s, '{}', %(request_id)s, 0, %(now)s, %(now)s, %(expires_at)s)
 ON CONFLICT (tenant_id, scope_digest, question_digest) DO UPDATE
 SET answer = excluded.answer, model = excluded.model, provider = excluded.provider, usage = excluded.usage,
-    list_cost_usd = excluded.list_cost_usd, key_id = excluded.key_id, request_id = excluded.request_id,
+    list_cost_usd = excluded.list_cost_usd, request_id = excluded.request_id,
+    key_id = CASE WHEN excluded.key_id = ANY (e.key_id || e.confirmed_by) THEN e.key_id ELSE excluded.key_id END,
+    confirmed_by = CASE WHEN excluded.key_id = ANY (e.key_id || e.confirmed_by) THEN e.confirmed_by ELSE '{}' END,
     created_at = excluded.created_at, last_hit_at = excluded.last_hit_at, expires_at = excluded.expires_at
+"""
+
+# More keys than this are no better proof.
+_MOST_CONFIRMATIONS = 100
+_CONFIRM = """
+UPDATE caching_entry SET confirmed_by = confirmed_by || %(key_id)s::bigint
+WHERE tenant_id = %(tenant)s AND id = %(id)s AND key_id <> %(key_id)s AND NOT %(key_id)s = ANY (confirmed_by)
+  AND cardinality(confirmed_by) < %(most)s
 """
 
 # The count reads the index alone; rows are touched only as far as there are too many.
@@ -59,6 +70,13 @@ async def store(
     row = _row(scope, vector, answer, packed, policy, key_id)
     async with tenant_connection(scope.tenant_id) as connection:
         await connection.execute(_STORE, row)
+
+
+async def confirm(tenant_id: int, entry_id: int, *, key_id: int) -> None:
+    """Note that a provider gave another key the same answer. Idempotent."""
+    parameters = {"tenant": tenant_id, "id": entry_id, "key_id": key_id, "most": _MOST_CONFIRMATIONS}
+    async with tenant_connection(tenant_id) as connection:
+        await connection.execute(_CONFIRM, parameters)
 
 
 async def delete(tenant_id: int, entry_id: int) -> bool:

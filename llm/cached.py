@@ -6,6 +6,7 @@ served across a tenant, a scope or a changed prompt. Only complete answers are r
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from billing import ledger
 from billing.ledger import CacheHit
@@ -40,10 +41,10 @@ async def find_exact(call: Call) -> Hit | None:
     call.exact_key = exact.key(call.body, origin=_origin(call))
     call.cache_state = "miss"
     if call.headers.cache == "refresh":
-        call.receipt.note("exact_cache", "refresh")
+        call.receipt.note("exact_cache", "refresh", key=call.exact_key.name)
         return None
     answer = await exact.get(call.exact_key)
-    call.receipt.note("exact_cache", "hit" if answer else "miss")
+    call.receipt.note("exact_cache", "hit" if answer else "miss", key=call.exact_key.name)
     return Hit(answer, "exact") if answer else None
 
 
@@ -66,6 +67,7 @@ async def find_similar(call: Call) -> Hit | None:
             has_images=facts.has_images,
             has_audio=facts.has_audio,
         ),
+        key_id=call.principal.key_id,
         refresh=call.headers.cache == "refresh",
     )
     call.lookup = found
@@ -84,6 +86,7 @@ async def serve(call: Call, hit: Hit) -> Answer | StreamedAnswer:
     call.cache_state = hit.state
     if hit.state == "exact":
         call.similarity = 1.0
+    call.receipt.note("served", hit.state, **_why(call, hit))
     value = hit_value.of(call, hit.answer)
     call.balances = await ledger.record_hit(
         CacheHit(
@@ -118,13 +121,26 @@ async def serve(call: Call, hit: Hit) -> Answer | StreamedAnswer:
     return Answer(stored_bytes(call.wire, hit.answer.body, block), headers)
 
 
+def _why(call: Call, hit: Hit) -> dict[str, Any]:
+    """Why this was a hit: whose answer it is, how old, and what let it pass."""
+    found = call.lookup if hit.state == "semantic" else None
+    return {
+        "answer_of_request": hit.answer.request_id,
+        "answered_at": hit.answer.stored_at,
+        "model": hit.answer.model,
+        "similarity": call.similarity,
+        "entry_id": found.entry_id if found else None,
+        "threshold": found.threshold if found else None,
+    }
+
+
 async def remember(call: Call, answer: CachedAnswer) -> None:
     """Keep a complete answer for both caches, and learn from it what the semantic cache would have said."""
     policy = call.policy.cache
     if call.exact_key is not None:
         await exact.put(call.exact_key, answer, ttl_seconds=policy.ttl_seconds)
     if call.lookup is not None:
-        await semantic.observe(call.lookup, answer.text, policy=policy)
+        await semantic.observe(call.lookup, answer.text, policy=policy, key_id=call.principal.key_id)
         await semantic.remember(call.lookup, answer, policy=policy, key_id=call.principal.key_id)
 
 
@@ -138,7 +154,7 @@ def _why_not(call: Call) -> str:
     ):
         return "tenant_pattern"
     try:
-        circle_of(call.policy.cache.share, user=call.user, key_id=call.principal.key_id)
+        _circle(call)
     except NotComparable as reason:
         return str(reason)
     return ""
@@ -147,11 +163,18 @@ def _why_not(call: Call) -> str:
 def _origin(call: Call) -> Origin:
     return Origin(
         tenant_id=call.principal.tenant_id,
-        circle=circle_of(call.policy.cache.share, user=call.user, key_id=call.principal.key_id),
+        circle=_circle(call),
         endpoint=call.endpoint,
         route="/".join((call.facts.model, call.headers.tier, _wanted_compression(call))),
         prompt_version=call.headers.prompt_version,
         epoch=epoch_of(call.policy),
+    )
+
+
+def _circle(call: Call) -> str:
+    """With whom the call shares answers; a user's team is the cost centre. Raises NotComparable."""
+    return circle_of(
+        call.policy.cache.share, user=call.user, key_id=call.principal.key_id, team=call.cost_center
     )
 
 

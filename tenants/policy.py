@@ -18,7 +18,7 @@ from tenants.wording import sentence_about
 
 Tier = Literal["simple", "standard", "complex"]
 SemanticMode = Literal["off", "dry_run", "static", "bounded"]
-Share = Literal["user", "key", "tenant"]
+Share = Literal["user", "key", "team", "tenant"]
 
 
 def _compiles(text: str) -> str:
@@ -68,6 +68,9 @@ class CachePolicy:
     max_error_rate: float = Field(default=0.02, gt=0, lt=1)
     threshold: float = Field(default=0.95, gt=0, le=1)
     share: Share = "tenant"
+    confirm_keys: int = Field(
+        default=2, ge=1, le=100
+    )  # distinct keys that must have got an answer before others do
     max_temperature: float = Field(default=1.0, ge=0, le=2)  # above it somebody asked for variety
     provider_marks: bool = True  # mark long stable prefixes for Anthropic's own cache
     bypass_patterns: tuple[Pattern, ...] = ()  # regular expressions of questions that memory must not answer

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from billing.balances import Balance
 from billing.holds import balances_of
 from billing.outcomes import plain
+from caching.feedback import Complaint, complain
 from llm.errors import InvalidRequest, NotFound
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
@@ -184,9 +185,19 @@ class GiveFeedback(AsyncAPIView):
             raise InvalidRequest("This request was rated before.", param="request_id") from None
         if cursor.rowcount == 0:
             raise NotFound(f"There is no request '{rating.request_id}'.", param="request_id")
+        if rating.rating < 0:
+            await self._complain(rating.request_id)
         return json_response(
             {"object": "feedback", "request_id": rating.request_id, "rating": rating.rating}, status=201
         )
+
+    async def _complain(self, request_id: UUID) -> None:
+        """An answer that somebody found wrong is not given to the next one."""
+        tenant_id = self.principal.tenant_id
+        async with tenant_connection(tenant_id) as connection:
+            row = await (await connection.execute(RECEIPT, (tenant_id, request_id))).fetchone()
+        if row is not None:
+            await complain(tenant_id, Complaint.of(row[0]))
 
 
 def describe_balance(balance: Balance) -> dict[str, Any]:

@@ -26,8 +26,15 @@ ARRIVED = "My card has not arrived, what do I do?"
 STILL = "My card still has not arrived. What should I do?"
 
 
-async def look(body: dict[str, Any], origin: Origin, policy: CachePolicy = STATIC, **traits: Any) -> Lookup:
-    return await semantic.look_up(body, origin=origin, policy=policy, traits=Traits(**traits))
+async def look(
+    body: dict[str, Any],
+    origin: Origin,
+    policy: CachePolicy = STATIC,
+    *,
+    key_id: int | None = None,
+    **traits: Any,
+) -> Lookup:
+    return await semantic.look_up(body, origin=origin, policy=policy, traits=Traits(**traits), key_id=key_id)
 
 
 async def store(body: dict[str, Any], origin: Origin, text: str = "Wait.", **policy: Any) -> Lookup:
@@ -41,7 +48,7 @@ async def test_it_works(origin: Origin) -> None:
     assert (first.outcome, first.reason) == ("miss", "empty")
     assert await semantic.remember(first, answer(), policy=STATIC, key_id=7)
 
-    second = await look(ask(STILL), origin)
+    second = await look(ask(STILL), origin, key_id=7)
     assert second.is_hit
     assert second.similarity is not None
     assert 0.85 < second.similarity < 1
