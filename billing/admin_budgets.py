@@ -63,6 +63,11 @@ class BudgetForm(forms.ModelForm[Budget]):
         super().__init__(*args, **kwargs)
         if self.instance.pk:
             self.initial["limit_amount"] = plain(self.instance.limit_amount)
+        if "shards" in self.fields:
+            self.fields["shards"].required = False  # left empty: as it is
+
+    def clean_shards(self) -> int:
+        return self.cleaned_data["shards"] or self.instance.shards
 
     def clean_alert_at(self) -> list[int | float]:
         shares = self.cleaned_data["alert_at"] or []
@@ -81,7 +86,10 @@ def with_usage(budgets: QuerySet[Budget]) -> QuerySet[Budget]:
     current = BudgetWindow.objects.filter(budget=OuterRef("pk"), starts_at__lte=at).filter(
         Q(ends_at=None) | Q(ends_at__gt=at)
     )
-    fullest = current.order_by("-spent", "-held")
+    # a window may be in shards: their sum is what counts
+    whole = current.order_by().values("subject", "starts_at")
+    whole = whole.annotate(all_spent=Sum("spent"), all_held=Sum("held"))
+    fullest = whole.order_by("-all_spent", "-all_held", "subject")
     raises = BudgetRaise.objects.filter(budget=OuterRef("pk"), starts_at__lte=at, ends_at__gt=at).order_by()
     zero = Value(Decimal(0), output_field=AMOUNT)
     return budgets.annotate(
@@ -93,10 +101,16 @@ def with_usage(budgets: QuerySet[Budget]) -> QuerySet[Budget]:
             zero,
         ),
         top_subject=Subquery(fullest.values("subject")[:1]),
-        top_spent=Coalesce(Subquery(fullest.values("spent")[:1], output_field=AMOUNT), zero),
-        top_held=Coalesce(Subquery(fullest.values("held")[:1], output_field=AMOUNT), zero),
+        top_spent=Coalesce(Subquery(fullest.values("all_spent")[:1], output_field=AMOUNT), zero),
+        top_held=Coalesce(Subquery(fullest.values("all_held")[:1], output_field=AMOUNT), zero),
         window_count=Coalesce(
-            Subquery(current.order_by().values("budget").annotate(total=Count("pk")).values("total")),
+            Subquery(
+                current.filter(shard=0)
+                .order_by()
+                .values("budget")
+                .annotate(total=Count("pk"))
+                .values("total")
+            ),
             Value(0),
         ),
     )
@@ -142,7 +156,7 @@ class BudgetAdmin(RecordedAdmin):
     actions_detail = ("raise_until", "ask_for_raise")
     fieldsets = (
         (None, {"fields": (("tenant", "is_active"), ("scope", "value"))}),
-        ("Limit", {"fields": (("limit_amount", "unit"), ("period", "mode"), "alert_at")}),
+        ("Limit", {"fields": (("limit_amount", "unit"), ("period", "mode"), ("alert_at", "shards"))}),
         ("Now", {"fields": ("usage", "windows", "created_at")}),
     )
     add_fieldsets = fieldsets[:2]
@@ -202,18 +216,21 @@ class BudgetAdmin(RecordedAdmin):
         current = (
             BudgetWindow.objects.filter(budget=budget, starts_at__lte=at)
             .filter(Q(ends_at=None) | Q(ends_at__gt=at))
-            .order_by("-spent", "-held")[:WINDOWS_SHOWN]
+            .order_by()
+            .values("subject", "starts_at", "ends_at")
+            .annotate(all_spent=Sum("spent"), all_held=Sum("held"), all_overrun=Sum("overrun"))
+            .order_by("-all_spent", "-all_held", "subject")[:WINDOWS_SHOWN]
         )
         limit = budget.limit_amount + budget.raised
         rows = [
             [
-                window.subject or "–",
-                f"{window.starts_at:%Y-%m-%d %H:%M}",
-                f"{window.ends_at:%Y-%m-%d %H:%M}" if window.ends_at else "–",
-                amount_of(budget.unit, window.spent),
-                amount_of(budget.unit, window.held),
-                amount_of(budget.unit, limit - window.spent - window.held),
-                amount_of(budget.unit, window.overrun),
+                window["subject"] or "–",
+                f"{window['starts_at']:%Y-%m-%d %H:%M}",
+                f"{window['ends_at']:%Y-%m-%d %H:%M}" if window["ends_at"] else "–",
+                amount_of(budget.unit, window["all_spent"]),
+                amount_of(budget.unit, window["all_held"]),
+                amount_of(budget.unit, limit - window["all_spent"] - window["all_held"]),
+                amount_of(budget.unit, window["all_overrun"]),
             ]
             for window in current
         ]
@@ -329,6 +346,7 @@ class BudgetWindowAdmin(ReadOnlyAdmin):
         "subject",
         "starts_at",
         "ends_at",
+        "shard",
         "shown_spent",
         "shown_held",
         "shown_overrun",

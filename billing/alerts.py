@@ -82,6 +82,7 @@ def deliver_due(*, at: datetime | None = None) -> int:
     other. Sends at most BATCH deliveries; call it again while it returns that many.
     """
     at = at or now()
+    notice_shards()
     queue_deliveries(at=at)
     claimed = claim_due(at=at)
     outcomes = [*asyncio.run(_post_all([d for d in claimed if d.channel.kind == "webhook"], at=at))]
@@ -89,6 +90,12 @@ def deliver_due(*, at: datetime | None = None) -> int:
     for outcome in outcomes:
         _record(outcome, at=at)
     return sum(not outcome.error for outcome in outcomes)
+
+
+def notice_shards() -> None:
+    """Write the events of budgets whose shards passed a threshold together, none of them seeing the others."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT billing_alert_shards()")
 
 
 def queue_deliveries(*, at: datetime) -> int:

@@ -25,6 +25,7 @@ def set_budget(
     value: str = "",
     mode: str = Budget.Mode.HARD,
     alert_at: Sequence[int] = (80, 100),
+    shards: int = 1,
     acting_user: User | None = None,
 ) -> Budget:
     """Limit something, or change its limit; one history row if anything changes. Raises ValidationError."""
@@ -34,6 +35,7 @@ def set_budget(
         "limit_amount": limit_amount,
         "mode": mode,
         "alert_at": [*alert_at],
+        "shards": shards,
         "is_active": True,
     }
     if budget is None:

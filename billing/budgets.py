@@ -32,6 +32,7 @@ class BudgetFacts:
     mode: str
     alert_at: tuple[Decimal, ...]
     label: str
+    shards: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ def load_budgets(tenant_id: int) -> tuple[BudgetFacts, ...]:
             mode=row.mode,
             alert_at=tuple(sorted(Decimal(str(share)) for share in row.alert_at)),
             label=str(row),
+            shards=row.shards,
         )
         for row in budgets.order_by("pk")
     )

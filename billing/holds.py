@@ -4,6 +4,7 @@ Invariant: a call goes out only after its hold has been committed in every windo
 decision is PostgreSQL's alone, under the windows' locks. Nothing here remembers a balance.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from uuid import UUID
 import orjson
 import psycopg
 import structlog
-from psycopg.errors import NoDataFound
+from psycopg.errors import NoDataFound, ObjectNotInPrerequisiteState
 
 from billing import connection
 from billing.balances import Balance, tightest
@@ -31,12 +32,13 @@ ATTEMPT_SECONDS = 900
 KNOWN_WINDOWS = 200_000
 
 ENSURE_WINDOWS = (
-    "SELECT billing_ensure_windows(%s::bigint[], %s::text[], %s::timestamptz[], %s::timestamptz[])"
+    "SELECT billing_ensure_windows(%s::bigint[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s)"
 )
 ADMIT = (
     "SELECT outcomes, windows::text FROM"
     " billing_admit(%s::jsonb, %s::bigint[], %s::int[], %s::int[], %s::numeric[])"
 )
+ADMIT_IN_SHARDS = ADMIT.replace("billing_admit", "billing_admit_in_shards")
 MARK_SENT = "SELECT billing_mark_sent(%s::uuid[], %s::timestamptz)"
 BALANCES = "SELECT billing_balances(%s::bigint, %s::bigint[], %s::text[], %s::timestamptz[])::text"
 
@@ -156,9 +158,12 @@ def read_balances(text: str) -> dict[int, Balance]:
 
 
 async def window_ids_of(windows: Iterable[WindowKey]) -> dict[tuple[int, str, datetime], int]:
-    """The ids of windows, made where they are not there yet. Known ones cost a dictionary look-up."""
+    """The ids of windows, made where they are not there yet. Known ones cost a dictionary look-up.
+
+    Of a window in shards it is the one this process uses, so that the processes do not wait for each other.
+    """
     keys = {(window.budget.id, window.subject, window.starts_at): window for window in windows}
-    missing = [window for key, window in keys.items() if key not in _window_ids]
+    missing = [window for key, window in keys.items() if (*key, window.budget.shards) not in _window_ids]
     if missing:
         row = await connection.call(
             ENSURE_WINDOWS,
@@ -167,14 +172,17 @@ async def window_ids_of(windows: Iterable[WindowKey]) -> dict[tuple[int, str, da
                 [window.subject for window in missing],
                 [window.starts_at for window in missing],
                 [window.ends_at for window in missing],
+                os.getpid(),
             ),
         )
         if len(_window_ids) > KNOWN_WINDOWS:
             _window_ids.clear()
         for window, window_id in zip(missing, row[0], strict=True):
             if window_id is not None:  # else its budget was deleted since the snapshot was built
-                _window_ids[window.budget.id, window.subject, window.starts_at] = window_id
-    return {key: _window_ids[key] for key in keys if key in _window_ids}
+                budget = window.budget
+                _window_ids[budget.id, window.subject, window.starts_at, budget.shards] = window_id
+    known = {key: _window_ids.get((*key, window.budget.shards)) for key, window in keys.items()}
+    return {key: window_id for key, window_id in known.items() if window_id is not None}
 
 
 async def _admit_group(attempts: list[NewAttempt]) -> list[list[Balance] | Exception]:
@@ -239,16 +247,18 @@ async def _admit_together(attempts: list[NewAttempt]) -> list[list[Balance] | Ex
                 "dims": attempt.dims,
             }
         )
-    outcomes, windows = await connection.call(
-        ADMIT,
-        (
-            orjson.dumps(rows).decode(),
-            array_literal(ordered),
-            array_literal(hold_attempts),
-            array_literal(hold_windows),
-            array_literal(hold_amounts),
-        ),
+    parameters = (
+        orjson.dumps(rows).decode(),
+        array_literal(ordered),
+        array_literal(hold_attempts),
+        array_literal(hold_windows),
+        array_literal(hold_amounts),
     )
+    in_shards = any(window.budget.shards > 1 for attempt in attempts for window in attempt.windows)
+    try:
+        outcomes, windows = await connection.call(ADMIT_IN_SHARDS if in_shards else ADMIT, parameters)
+    except ObjectNotInPrerequisiteState:  # its budget was split since the snapshot was built
+        outcomes, windows = await connection.call(ADMIT_IN_SHARDS, parameters)
     balances = read_balances(windows)
     replies: list[list[Balance] | Exception] = []
     for attempt, outcome, window_ids in zip(attempts, outcomes, windows_of, strict=True):
@@ -273,5 +283,5 @@ def _amount(attempt: NewAttempt, unit: str) -> Decimal | int:
     return attempt.hold_tokens if unit == "tokens" else 1
 
 
-_window_ids: dict[tuple[int, str, datetime], int] = {}
+_window_ids: dict[tuple[int, str, datetime, int], int] = {}
 _group: GroupCommit[NewAttempt, list[Balance]] = GroupCommit(_admit_group, apart_on=(psycopg.Error,))

@@ -1,7 +1,8 @@
 """What may be spent, and what has been.
 
 Invariant: `BudgetWindow` is the only counter that admits a call. Its figures change only in the functions
-of the ledger, under its row lock; a hard limit is never passed by spent + held.
+of the ledger, under its row lock; a hard limit is never passed by spent + held. A window of a budget with
+shards is several rows, whose allowances sum up to the limit: it is their sum that counts, and is shown.
 """
 
 from django.conf import settings
@@ -12,6 +13,9 @@ from simple_history.models import HistoricalRecords
 
 from billing.models.fields import AmountField
 from tenants.models import Tenant
+
+# More than a machine's workers only splits the room.
+MAX_SHARDS = 64
 
 
 def default_alerts() -> list[int]:
@@ -55,6 +59,11 @@ class Budget(models.Model):
     limit_amount = AmountField()
     mode = models.CharField(max_length=4, choices=Mode, default=Mode.HARD)
     alert_at = models.JSONField(default=default_alerts, blank=True, help_text="percent, e.g. [50, 80, 100]")
+    shards = models.PositiveSmallIntegerField(
+        default=1,
+        db_default=1,
+        help_text="rows per window: more than 1 lets that many workers admit at once; for budgets that all calls hit",
+    )
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=now, editable=False)
 
@@ -72,6 +81,9 @@ class Budget(models.Model):
             models.CheckConstraint(condition=Q(limit_amount__gte=0), name="budget_limit_not_negative"),
             models.CheckConstraint(
                 condition=~Q(scope="tenant") | Q(value=""), name="budget_tenant_has_no_value"
+            ),
+            models.CheckConstraint(
+                condition=Q(shards__gte=1, shards__lte=MAX_SHARDS), name="budget_shards_in_range"
             ),
         )
 
@@ -118,13 +130,20 @@ class BudgetRaise(models.Model):
 
 
 class BudgetWindow(models.Model):
-    """One day, week, month or lifetime of a budget for one subject, and what was held and spent in it."""
+    """One day, week, month or lifetime of a budget for one subject, and what was held and spent in it.
+
+    Or one of its shards: `allowance` is its part of the limit, `allowance_of` the limit that was parted. A row that is
+    the whole window has none.
+    """
 
     budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="windows")
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
     subject = models.CharField(max_length=200, blank=True, default="")
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField(null=True, blank=True)
+    shard = models.PositiveSmallIntegerField(default=0, db_default=0)
+    allowance = AmountField(null=True, blank=True)
+    allowance_of = AmountField(null=True, blank=True)
     unit = models.CharField(max_length=8, choices=Budget.Unit)
     held = AmountField(default=0)
     spent = AmountField(default=0)
@@ -132,10 +151,21 @@ class BudgetWindow(models.Model):
 
     class Meta:
         ordering = ("-starts_at", "budget", "subject")
-        indexes = (models.Index(fields=("tenant", "-starts_at"), name="window_of_tenant"),)
+        indexes = (
+            models.Index(fields=("tenant", "-starts_at"), name="window_of_tenant"),
+            models.Index(
+                fields=("ends_at",), condition=Q(shard=0, allowance__isnull=False), name="window_in_shards"
+            ),
+        )
         constraints = (
             # One counter for one subject and span: two would admit twice the limit.
-            models.UniqueConstraint(fields=("budget", "subject", "starts_at"), name="window_unique"),
+            models.UniqueConstraint(
+                fields=("budget", "subject", "starts_at", "shard"), name="window_shard_unique"
+            ),
+            # A shard that knew no allowance would admit up to the whole limit.
+            models.CheckConstraint(
+                condition=Q(shard=0) | Q(allowance__isnull=False), name="window_shard_has_allowance"
+            ),
             # A hold is given back once; twice would make room that is not there.
             models.CheckConstraint(condition=Q(held__gte=0), name="window_held_not_negative"),
         )

@@ -27,6 +27,7 @@ def apply_budget(spec: BudgetSpec, *, tenant: Tenant, path: Path, writer: Writer
         "limit_amount": spec.limit,
         "mode": spec.mode,
         "alert_at": [_number(share) for share in spec.alert_at],
+        "shards": spec.shards,
         "is_active": spec.active,
     }
     of = f"{spec.scope} {spec.value}".strip()

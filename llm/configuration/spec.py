@@ -192,6 +192,7 @@ class BudgetSpec(Block):
     limit: Annotated[Decimal, Field(ge=0, max_digits=28, decimal_places=12)]
     mode: Literal["hard", "soft"] = "hard"
     alert_at: list[Annotated[int | Decimal, Field(gt=0, le=1000)]] = [80, 100]
+    shards: Annotated[int, Field(ge=1, le=64)] = 1
     active: bool = True
 
     def identity(self) -> tuple[str, str, str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from tests.billing.conftest import Account
 
@@ -24,8 +25,8 @@ LOOK_EVERY_SECONDS = 0.003
 ROOT = Path(__file__).resolve().parents[2]
 
 LOOK = """
-SELECT b.tenant_id, w.spent + w.held, b.limit_amount FROM billing_budgetwindow w
-JOIN billing_budget b ON b.id = w.budget_id WHERE b.tenant_id = ANY (%s)
+SELECT b.tenant_id, sum(w.spent + w.held), b.limit_amount FROM billing_budgetwindow w
+JOIN billing_budget b ON b.id = w.budget_id WHERE b.tenant_id = ANY (%s) GROUP BY b.id, w.subject, w.starts_at
 """
 WINDOWS = """
 SELECT unit, sum(held), sum(spent), sum(overrun) FROM billing_budgetwindow WHERE tenant_id = %s GROUP BY budget_id, unit
@@ -37,20 +38,26 @@ FROM billing_usagerecord WHERE tenant_id = %s
 STATES = "SELECT state, count(*) FROM billing_attempt WHERE tenant_id = %s GROUP BY state"
 
 
+@pytest.mark.parametrize("shards", [1, 4])
 def test_an_outside_observer_never_sees_more_than_a_limit_and_room_is_never_refused(
-    make_account: Callable[..., Account], tests_database_url: str
+    make_account: Callable[..., Account], tests_database_url: str, shards: int
 ) -> None:
     # the room of this one ends in the middle of the test
     narrow = make_account(
-        {"limit": COST_USD * CALLS / 2},
-        {"scope": "user", "unit": "usd", "period": "month", "limit": COST_USD * CALLS / 5},
+        {"limit": COST_USD * CALLS / 2, "shards": shards},
+        {"scope": "user", "unit": "usd", "period": "month", "limit": COST_USD * CALLS / 5, "shards": shards},
         {"unit": "tokens", "period": "total", "limit": TOKENS * CALLS * 2 // 5},
     )
     # and this one has room to the last cent for all calls, if nothing is ever held or counted twice
     roomy = make_account(
-        {"limit": COST_USD * CALLS + HOLD_USD * CALLERS},
+        {"limit": COST_USD * CALLS + HOLD_USD * CALLERS, "shards": shards},
         {"scope": "user", "unit": "usd", "period": "month", "limit": COST_USD * CALLS + HOLD_USD * CALLERS},
-        {"unit": "tokens", "period": "total", "limit": TOKENS * CALLS + HOLD_TOKENS * CALLERS},
+        {
+            "unit": "tokens",
+            "period": "total",
+            "limit": TOKENS * CALLS + HOLD_TOKENS * CALLERS,
+            "shards": shards,
+        },
     )
     with psycopg.connect(tests_database_url, autocommit=True) as watch:
         fullest, looks, counts = _observe(watch, [narrow, roomy], tests_database_url)
