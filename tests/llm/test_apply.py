@@ -66,7 +66,7 @@ tenants:
     keys:
       - {name: ci, secret: ${ACME_KEY}, models: ["*"], expires: 2027-12-31}
     budgets:
-      - {scope: tenant, unit: usd, period: month, limit: "1000", mode: hard, alert_at: [50, 80, 100]}
+      - {scope: tenant, unit: usd, period: month, limit: "1000", mode: hard, alert_at: [50, 80, 100], shards: 4}
       - {scope: user, unit: tokens, period: day, limit: 100000, mode: hard}
       - {scope: user, value: alice, unit: tokens, period: month, limit: 2000000, mode: hard}
     rate_limits: {rpm: 600, tpm: 400000, concurrency: 50}
@@ -129,7 +129,8 @@ def test_it_works() -> None:
     assert keys.matches("acme-secret-of-the-file", bytes(key.secret_hash))
     assert key.expires_at == datetime(2027, 12, 31, 23, tzinfo=UTC)  # the day's end in Berlin
     assert acme.budgets.count() == 3
-    assert acme.budgets.get(scope="tenant").alert_at == [50, 80, 100]
+    of_tenant = acme.budgets.get(scope="tenant")
+    assert (of_tenant.alert_at, of_tenant.shards) == ([50, 80, 100], 4)
     channel = AlertChannel.objects.get(tenant=acme)
     assert (channel.target, channel.secret) == ("https://hooks.example/purser", "hook-secret-of-the-file")
     rule = acme.alert_rules.get()

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from billing import holds
+from billing.admin_budgets import with_usage
 from billing.alerts import notice_shards
 from billing.budgets import load_budgets
 from billing.extensions import Extension, extend
@@ -284,3 +285,12 @@ async def test_what_is_settled_in_turns_alerts_once(make_account: MakeAccount) -
         await settle(account.settlement(attempt.id))
         found.append(await in_thread(AlertEvent.objects.filter(tenant_id=account.tenant_id).count))
     assert found == [0, 1, 1, 2]
+
+
+async def test_the_admin_shows_the_whole_window(make_account: MakeAccount) -> None:
+    account = await in_thread(make_account, {"limit": 1, "shards": 2})
+    for shard, usd in enumerate(("0.1", "0.2")):
+        await work_in(account, shard)
+        await admit(account.attempt(usd=usd))
+    shown = await in_thread(with_usage(Budget.objects.filter(tenant_id=account.tenant_id)).get)
+    assert (shown.top_held, shown.window_count) == (Decimal("0.3"), 1)
