@@ -35,6 +35,7 @@ LEDGER = """
 SELECT count(*), count(DISTINCT attempt_id), sum(billed_cost), sum(input_tokens + output_tokens)
 FROM billing_usagerecord WHERE tenant_id = %s
 """
+DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 STATES = "SELECT state, count(*) FROM billing_attempt WHERE tenant_id = %s GROUP BY state"
 
 
@@ -60,8 +61,10 @@ def test_an_outside_observer_never_sees_more_than_a_limit_and_room_is_never_refu
         },
     )
     with psycopg.connect(tests_database_url, autocommit=True) as watch:
+        deadlocks = watch.execute(DEADLOCKS).fetchone()
         fullest, looks, counts = _observe(watch, [narrow, roomy], tests_database_url)
 
+        assert watch.execute(DEADLOCKS).fetchone() == deadlocks
         assert looks > 100
         assert fullest[narrow.tenant_id] <= 1
         assert fullest[roomy.tenant_id] <= 1
