@@ -14,6 +14,8 @@ Meters = dict[str, int]
 
 # Items of a Responses answer that carry a fee of their own, which no usage block mentions.
 FEE_ITEMS = {"web_search_call": "web_search", "file_search_call": "file_search"}
+# Anthropic's tools that cost their tokens and nothing else. What it counts besides has a price or is unpriced, never free.
+FREE_REQUESTS = frozenset({"web_fetch_requests", "tool_search_requests"})
 # Iterations of other kinds (compaction, an advisor) are billed too, but are not part of Anthropic's totals.
 COUNTED_ITERATIONS = (None, "message")
 ANTHROPIC_TOTALS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
@@ -27,7 +29,7 @@ def meters_from_usage(api: str, usage: Usage | None, *, context: Usage | None = 
     """
     if not isinstance(usage, Mapping) or not usage:
         raise InvalidUsage("there is no usage block")
-    read = _READERS.get(api)
+    read = _READERS.get(api.partition(".")[0])
     if read is None:
         raise InvalidUsage(f"unknown API {api!r}")
     context = context or {}
@@ -87,11 +89,17 @@ def _read_openai(usage: Usage, context: Usage) -> Meters:
 
     cached, written = _count(heard, "cached_tokens"), _count(heard, "cache_write_tokens")
     audio, image = _count(heard, "audio_tokens"), _count(heard, "image_tokens")
+    if _count(heard, "text_tokens") + audio + image > total_in:
+        raise InvalidUsage(f"the parts of the input are more than its {total_in} tokens")
     joint = heard.get("cached_tokens_details")
     if cached and (audio or image) and not isinstance(joint, Mapping):
         raise InvalidUsage("cached tokens and other modalities overlap, and their joint count is not told")
     joint = joint if isinstance(joint, Mapping) else {}
     cached_audio, cached_image = _count(joint, "audio_tokens"), _count(joint, "image_tokens")
+    if heard.get("cached_tokens") is None:
+        cached = _count(joint, "text_tokens") + cached_audio + cached_image
+    if _count(joint, "text_tokens") + cached_audio + cached_image > cached:
+        raise InvalidUsage(f"the cached parts are more than the {cached} tokens read from the cache")
     cached_text = cached - cached_audio - cached_image
     audio, image = audio - cached_audio, image - cached_image
     text = total_in - cached - written - audio - image
@@ -100,7 +108,10 @@ def _read_openai(usage: Usage, context: Usage) -> Meters:
 
     spoken, drawn = _count(said, "audio_tokens"), _count(said, "image_tokens")
     predicted = _count(said, "accepted_prediction_tokens") + _count(said, "rejected_prediction_tokens")
-    if max(spoken + drawn, predicted, _count(said, "reasoning_tokens")) > total_out:
+    if (
+        max(_count(said, "text_tokens") + spoken + drawn, predicted, _count(said, "reasoning_tokens"))
+        > total_out
+    ):
         raise InvalidUsage(f"the parts of the output are more than its {total_out} tokens")
     return {
         "input": text,
@@ -123,6 +134,8 @@ def _read_anthropic(usage: Usage, context: Usage) -> Meters:
     if not isinstance(iterations, Sequence) or not iterations:
         meters = _anthropic_tokens(usage)
     else:
+        if not all(isinstance(iteration, Mapping) for iteration in iterations):
+            raise InvalidUsage("the iterations are no usage blocks")
         meters = {}
         for iteration in iterations:
             model = iteration.get("model")
@@ -132,7 +145,9 @@ def _read_anthropic(usage: Usage, context: Usage) -> Meters:
         _check_iterations(usage, iterations)
     tools = usage.get("server_tool_use")
     if isinstance(tools, Mapping):
-        meters["web_search"] = _count(tools, "web_search_requests")
+        for name in tools:
+            if name.endswith("_requests") and name not in FREE_REQUESTS:
+                meters[name.removesuffix("_requests")] = _count(tools, name)
     return meters
 
 
@@ -191,10 +206,6 @@ def _nested(event: Usage, name: str) -> Any:
 
 
 _READERS: dict[str, Callable[[Usage, Usage], Meters]] = {
-    "openai.chat": _read_openai,
-    "openai.completions": _read_openai,
-    "openai.responses": _read_openai,
-    "openai.embeddings": _read_openai,
-    "openai.realtime": _read_openai,
-    "anthropic.messages": _read_anthropic,
+    "openai": _read_openai,  # chat, completions, responses, embeddings, realtime: one shape, two sets of names
+    "anthropic": _read_anthropic,
 }
