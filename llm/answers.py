@@ -96,7 +96,7 @@ def answer_headers(call: Call, outcome: Outcome | None) -> dict[str, str]:
     if balance := call.tightest_balance():
         headers["x-purser-budget-remaining"] = f"{balance.remaining:f} {balance.unit}; {balance.describe()}"
     if call.slot:
-        headers |= call.slot.headers("anthropic" if call.wire.api == "anthropic.messages" else "openai")
+        headers |= call.slot.headers(call.header_style)
     if outcome:
         headers["x-purser-model"] = outcome.model
         headers["x-purser-cost-usd"] = usd(outcome.cost_usd)

@@ -18,7 +18,7 @@ from llm.receipt import Receipt
 from llm.routing.decision import Route
 from llm.snapshot import TenantSnapshot
 from llm.wire import RequestFacts, WireFormat
-from tenants.limits import Slot
+from tenants.limits import HeaderStyle, Slot
 from tenants.policy import Policy
 from tenants.principal import Principal
 
@@ -65,6 +65,11 @@ class Call:
     def rough_tokens(self) -> int:
         """A first guess for the rate limit, set right when the call ends: four bytes a token."""
         return self.body_bytes // 4 + (self.facts.max_output_tokens or 0)
+
+    @property
+    def header_style(self) -> HeaderStyle:
+        """Whose rate-limit headers the caller's SDK knows."""
+        return "anthropic" if self.wire.api == "anthropic.messages" else "openai"
 
     @property
     def cost_center(self) -> str:

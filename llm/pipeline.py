@@ -39,7 +39,9 @@ async def answer(call: Call) -> Answer | StreamedAnswer:
 async def _answer(call: Call) -> Answer | StreamedAnswer:
     try:
         choosing.check_model(call)
-        call.slot = await limits.acquire(call.principal, user=call.user, tokens=call.rough_tokens)
+        call.slot = await limits.acquire(
+            call.principal, user=call.user, tokens=call.rough_tokens, style=call.header_style
+        )
         hit = await cached.find_exact(call) or await cached.find_similar(call)
         if hit is not None:
             return await cached.serve(call, hit)

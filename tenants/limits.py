@@ -25,7 +25,6 @@ from tenants.policy import RateLimits
 from tenants.principal import Principal
 from tenants.rate_windows import (
     SLOT_SECONDS,
-    WINDOW_SECONDS,
     Counted,
     ProcessWindows,
     RedisWindows,
@@ -42,6 +41,7 @@ _UNITS = {
     "concurrency": "calls at one time",
 }
 
+HeaderStyle = Literal["openai", "anthropic"]
 Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
@@ -63,13 +63,13 @@ class Slot:
     id: str
     scopes: tuple[Scope, ...]
     tokens: int
-    window: int
+    slice: int
     is_shared: bool
     requests_left: Allowance | None = None
     tokens_left: Allowance | None = None
     is_released: bool = field(default=False, compare=False)
 
-    def headers(self, style: Literal["openai", "anthropic"] = "openai") -> dict[str, str]:
+    def headers(self, style: HeaderStyle = "openai") -> dict[str, str]:
         """The rate-limit headers of the API that was called; empty when nothing is limited."""
         return rate_limit_headers(self.requests_left, self.tokens_left, style=style)
 
@@ -85,23 +85,25 @@ class Limiter:
         self._probe: asyncio.Task[None] | None = None  # kept, because the loop holds tasks only weakly
         self._open: dict[str, Slot] = {}
 
-    async def acquire(self, principal: Principal, *, tokens: int, user: str = "") -> Slot:
-        """Count a call of `tokens` (an estimate; see `true_up`) or raise RateLimitExceeded.
+    async def acquire(
+        self, principal: Principal, *, tokens: int, user: str = "", style: HeaderStyle = "openai"
+    ) -> Slot:
+        """Count a call of `tokens` (an estimate; see `true_up`) or raise RateLimitExceeded with headers of that style.
 
         No I/O when nothing is limited; otherwise one round trip.
         """
         scopes = scopes_of(principal, user=user)
         slot_id = uuid_utils.uuid7().hex
         if not scopes:
-            return Slot(id=slot_id, scopes=(), tokens=tokens, window=0, is_shared=False)
+            return Slot(id=slot_id, scopes=(), tokens=tokens, slice=0, is_shared=False)
         outcome, is_shared = await self._count(scopes, slot_id=slot_id, tokens=tokens)
         if isinstance(outcome, Refused):
-            raise refusal(outcome, scopes[outcome.index], tokens=tokens)
+            raise refusal(outcome, scopes[outcome.index], tokens=tokens, style=style)
         slot = Slot(
             id=slot_id,
             scopes=scopes,
             tokens=tokens,
-            window=outcome.window,
+            slice=outcome.slice,
             is_shared=is_shared,
             requests_left=_scarcest(scopes, outcome, "requests"),
             tokens_left=_scarcest(scopes, outcome, "tokens"),
@@ -133,12 +135,10 @@ class Limiter:
         more, slot.tokens = tokens - slot.tokens, tokens
         if slot.is_shared:
             await self._try(
-                lambda shared: shared.settle(
-                    slot.scopes, window=slot.window, more_tokens=more, slot_id=slot_id
-                )
+                lambda shared: shared.settle(slot.scopes, slice=slot.slice, more_tokens=more, slot_id=slot_id)
             )
         else:
-            self._local.settle(slot.scopes, window=slot.window, more_tokens=more, slot_id=slot_id)
+            self._local.settle(slot.scopes, slice=slot.slice, more_tokens=more, slot_id=slot_id)
 
     async def keep_slots(self) -> None:
         """Renew the slots of calls that go on, until cancelled: slots of a process that died run out."""
@@ -228,7 +228,7 @@ def scopes_of(principal: Principal, *, user: str) -> tuple[Scope, ...]:
     return tuple(scope for scope in candidates if scope.limits)
 
 
-def refusal(refused: Refused, scope: Scope, *, tokens: int) -> RateLimitExceeded:
+def refusal(refused: Refused, scope: Scope, *, tokens: int, style: HeaderStyle) -> RateLimitExceeded:
     """The error for a refused call: which limit, whose, and until when."""
     limits = {
         "requests": scope.limits.rpm,
@@ -248,12 +248,12 @@ def refusal(refused: Refused, scope: Scope, *, tokens: int) -> RateLimitExceeded
     return RateLimitExceeded(
         f"{whose}; {math.ceil(refused.used):,} are used. Try again in {retry_after_seconds} s.",
         retry_after_seconds=retry_after_seconds,
-        headers=rate_limit_headers(requests, spent, style="openai"),
+        headers=rate_limit_headers(requests, spent, style=style),
     )
 
 
 def rate_limit_headers(
-    requests: Allowance | None, tokens: Allowance | None, *, style: Literal["openai", "anthropic"]
+    requests: Allowance | None, tokens: Allowance | None, *, style: HeaderStyle
 ) -> dict[str, str]:
     """The headers either API's SDKs know."""
     headers: dict[str, str] = {}
@@ -280,7 +280,5 @@ def _scarcest(
         limit = scope.limits.rpm if meter == "requests" else scope.limits.tpm
         used = usage.requests if meter == "requests" else usage.tokens
         if limit is not None:
-            # All of it is back when this minute and the share of it in the next one have gone by.
-            reset_seconds = 2 * WINDOW_SECONDS - counted.elapsed_seconds
-            allowances.append(Allowance(limit, max(0, int(limit - used)), reset_seconds))
+            allowances.append(Allowance(limit, max(0, int(limit - used)), counted.reset_seconds))
     return min(allowances, key=lambda allowance: allowance.remaining / allowance.limit, default=None)

@@ -1,21 +1,24 @@
 """Rate windows and concurrency slots: the counting behind `limits.py`, in Redis and in one process.
 
-Invariant: `acquire` counts a call in every scope (tenant, key, user) or in none. A minute slides: the
-minute before counts with the share of it that still lies within the last sixty seconds. Both
-implementations compute the same thing, in Lua with the clock of Redis and in Python with the process's own.
+Invariant: `acquire` counts a call in every scope (tenant, key, user) or in none. The minute slides in slices of five
+seconds: the twelve youngest count whole, the one before them with the share of it that still lies within the last sixty
+seconds, so that no call is refused for what was used more than 65 seconds ago. Both implementations compute the same
+thing, in Lua with the clock of Redis and in Python with the process's own.
 """
 
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from redis.asyncio import Redis
 
 from tenants.policy import RateLimits
 
-WINDOW_SECONDS = 60
-SLOT_SECONDS = 60  # a slot nobody renews for this long belonged to a process that is gone
+SLICE_SECONDS: Final = 5
+SLICES: Final = 60 // SLICE_SECONDS + 1  # the last of them partly
+SLOT_SECONDS: Final = 60  # a slot nobody renews for this long belonged to a process that is gone
+_ROUNDING: Final = 1e-6  # a wait that was told must be enough
 
 Meter = Literal["requests", "tokens", "concurrency"]
 
@@ -41,10 +44,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The call is counted in every scope; `window` is the minute it was counted in."""
+    """The call is counted in every scope, in the slice of that number; it has slid out in `reset_seconds`."""
 
-    window: int
-    elapsed_seconds: float
+    slice: int
+    reset_seconds: float
     usages: tuple[Usage, ...]
 
 
@@ -59,85 +62,110 @@ class Refused:
     used: float
 
 
-# KEYS: for each scope its window hash and its slot set. ARGV: slot id, tokens, slot seconds, then for each
-# scope rpm, tpm, concurrency (-1: no limit). The hash holds the present minute's number (w), its requests and
-# tokens (r, t) and those of the minute before (pr, pt). First every scope is checked, then every one counted.
-ACQUIRE = """
+# What a scope used, as JSON: the number of its youngest slice, and requests and tokens of each slice, youngest first.
+_COUNTS = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-local window = math.floor(now / 60)
-local elapsed = now - window * 60
-local share = 1 - elapsed / 60
+local slice = math.floor(now / 5)
+local share = 1 - (now - slice * 5) / 5
+
+local function counts(key)
+    local stored = redis.call('GET', key)
+    local old = stored and cjson.decode(stored) or {at = slice, r = {}, t = {}}
+    local gone = math.max(0, slice - old.at)
+    local r, t = {}, {}
+    for age = 1, 13 do
+        r[age], t[age] = old.r[age - gone] or 0, old.t[age - gone] or 0
+    end
+    return {at = slice, r = r, t = t}
+end
+
+local function keep(key, used) redis.call('SET', key, cjson.encode(used), 'EX', 70) end
+"""
+
+# KEYS: for each scope its counts and its slot set. ARGV: slot id, tokens, slot seconds, then for each scope rpm, tpm,
+# concurrency (-1: no limit). First every scope is checked, then every one counted.
+ACQUIRE = (
+    _COUNTS
+    + """
 local slot, tokens, slot_seconds = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local scopes = #KEYS / 2
 local seen = {}
 
-local function wait(before, current, limit, amount)
-    if amount > limit then return -1 end
-    local room = limit - amount
-    if current <= room then return 60 * (share - (room - current) / before) end
-    return (60 - elapsed) + 60 * (1 - room / current)
+local function sum(slices)
+    local total = share * slices[13]
+    for age = 1, 12 do total = total + slices[age] end
+    return total
+end
+
+local function wait(slices, need)
+    if need <= share * slices[13] + 0.000001 and slices[13] > 0 then return 5 * need / slices[13] end
+    need = need - share * slices[13]
+    for age = 12, 1, -1 do
+        local before = 5 * (share + 12 - age)
+        if need <= slices[age] + 0.000001 and slices[age] > 0 then return before + 5 * need / slices[age] end
+        need = need - slices[age]
+    end
+    return 5 * (share + 12)
+end
+
+local function refused(i, meter, slices, amount, limit)
+    local used = sum(slices)
+    if limit < 0 or used + amount <= limit + 0.000001 then return nil end
+    local seconds = amount > limit and -1 or wait(slices, used + amount - limit)
+    return {0, i, meter, tostring(seconds), tostring(used)}
 end
 
 for i = 1, scopes do
-    local hash, slots = KEYS[2 * i - 1], KEYS[2 * i]
+    local used, slots = counts(KEYS[2 * i - 1]), KEYS[2 * i]
     local rpm, tpm, most = tonumber(ARGV[3 * i + 1]), tonumber(ARGV[3 * i + 2]), tonumber(ARGV[3 * i + 3])
-    local old = redis.call('HMGET', hash, 'w', 'r', 't', 'pr', 'pt')
-    local at = tonumber(old[1]) or -1
-    local r, t, pr, pt = 0, 0, 0, 0
-    if at == window then
-        r, t, pr, pt = tonumber(old[2]), tonumber(old[3]), tonumber(old[4]), tonumber(old[5])
-    elseif at == window - 1 then
-        pr, pt = tonumber(old[2]), tonumber(old[3])
-    end
     local busy = 0
     if most >= 0 then
         redis.call('ZREMRANGEBYSCORE', slots, '-inf', now)
         busy = redis.call('ZCARD', slots)
         if busy >= most then return {0, i, 3, '1', tostring(busy)} end
     end
-    if rpm >= 0 and pr * share + r + 1 > rpm then
-        return {0, i, 1, tostring(wait(pr, r, rpm, 1)), tostring(pr * share + r)}
-    end
-    if tpm >= 0 and pt * share + t + tokens > tpm then
-        return {0, i, 2, tostring(wait(pt, t, tpm, tokens)), tostring(pt * share + t)}
-    end
-    seen[i] = {r + 1, t + tokens, pr, pt, busy}
+    local refusal = refused(i, 1, used.r, 1, rpm) or refused(i, 2, used.t, tokens, tpm)
+    if refusal then return refusal end
+    used.r[1], used.t[1] = used.r[1] + 1, used.t[1] + tokens
+    seen[i] = {used, busy}
 end
 
-local reply = {1, window, tostring(elapsed)}
+local reply = {1, slice, tostring(5 * (share + 12))}
 for i = 1, scopes do
-    local hash, slots, s = KEYS[2 * i - 1], KEYS[2 * i], seen[i]
-    redis.call('HSET', hash, 'w', window, 'r', s[1], 't', s[2], 'pr', s[3], 'pt', s[4])
-    redis.call('EXPIRE', hash, 125)
+    local used, busy = seen[i][1], seen[i][2]
+    keep(KEYS[2 * i - 1], used)
     if tonumber(ARGV[3 * i + 3]) >= 0 then
-        redis.call('ZADD', slots, now + slot_seconds, slot)
-        redis.call('EXPIRE', slots, slot_seconds + 5)
+        redis.call('ZADD', KEYS[2 * i], now + slot_seconds, slot)
+        redis.call('EXPIRE', KEYS[2 * i], slot_seconds + 5)
     end
-    reply[#reply + 1] = tostring(s[3] * share + s[1])
-    reply[#reply + 1] = tostring(s[4] * share + s[2])
-    reply[#reply + 1] = s[5] + 1
+    reply[#reply + 1] = tostring(sum(used.r))
+    reply[#reply + 1] = tostring(sum(used.t))
+    reply[#reply + 1] = busy + 1
 end
 return reply
 """
+)
 
-# KEYS: for each scope its window hash and its slot set. ARGV: the slot to free ('' for none), the minute the
-# call was counted in, and the tokens to add or (below 0) give back.
-SETTLE = """
+# KEYS: for each scope its counts and its slot set. ARGV: the slot to free ('' for none), the slice the call was
+# counted in, and the tokens to add (now) or, below 0, to give back (where they were counted).
+SETTLE = (
+    _COUNTS
+    + """
 local slot, counted_in, more = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 for i = 1, #KEYS, 2 do
     if slot ~= '' then redis.call('ZREM', KEYS[i + 1], slot) end
-    if more ~= 0 then
-        local old = redis.call('HMGET', KEYS[i], 'w', 't', 'pt')
-        local at = tonumber(old[1])
-        if at and (more > 0 or at == counted_in) then
-            redis.call('HSET', KEYS[i], 't', math.max(0, tonumber(old[2]) + more))
-        elseif at == counted_in + 1 then
-            redis.call('HSET', KEYS[i], 'pt', math.max(0, tonumber(old[3]) + more))
+    if more ~= 0 and redis.call('EXISTS', KEYS[i]) == 1 then
+        local used = counts(KEYS[i])
+        local age = more > 0 and 1 or math.max(0, slice - counted_in) + 1
+        if age <= 13 then
+            used.t[age] = math.max(0, used.t[age] + more)
+            keep(KEYS[i], used)
         end
     end
 end
 """
+)
 
 # KEYS: slot sets. ARGV: slot seconds, then how many slots of each set follow, then the slots.
 RENEW = """
@@ -164,7 +192,7 @@ class RedisWindows:
         self._renew = redis.register_script(RENEW)
 
     async def acquire(self, scopes: tuple[Scope, ...], *, slot_id: str, tokens: int) -> Counted | Refused:
-        names = [name for scope in scopes for name in (_window_key(scope), _slots_key(scope))]
+        names = [name for scope in scopes for name in (counts_key(scope), slots_key(scope))]
         limits = [
             -1 if limit is None else limit
             for scope in scopes
@@ -178,13 +206,13 @@ class RedisWindows:
             Usage(float(reply[at]), float(reply[at + 1]), int(reply[at + 2]))
             for at in range(3, len(reply), 3)
         )
-        return Counted(window=int(reply[1]), elapsed_seconds=float(reply[2]), usages=usages)
+        return Counted(slice=int(reply[1]), reset_seconds=float(reply[2]), usages=usages)
 
     async def settle(
-        self, scopes: tuple[Scope, ...], *, window: int, more_tokens: int, slot_id: str = ""
+        self, scopes: tuple[Scope, ...], *, slice: int, more_tokens: int, slot_id: str = ""
     ) -> None:
-        names = [name for scope in scopes for name in (_window_key(scope), _slots_key(scope))]
-        await self._settle(keys=names, args=[slot_id, window, more_tokens])
+        names = [name for scope in scopes for name in (counts_key(scope), slots_key(scope))]
+        await self._settle(keys=names, args=[slot_id, slice, more_tokens])
 
     async def renew(self, slots: dict[str, list[str]]) -> None:
         """Keep slots alive, given by `slots_key`. All keys of one call belong to one tenant."""
@@ -195,19 +223,19 @@ class RedisWindows:
 
 @dataclass(slots=True)
 class _Local:
-    window: int = -1
-    requests: int = 0
-    tokens: int = 0
-    requests_before: int = 0
-    tokens_before: int = 0
+    """What a scope used, as Redis has it: youngest slice first."""
+
+    slice: int = 0
+    requests: list[int] = field(default_factory=lambda: [0] * SLICES)
+    tokens: list[int] = field(default_factory=lambda: [0] * SLICES)
     slot_ids: set[str] = field(default_factory=set)
 
-    def turn_to(self, window: int) -> None:
-        if window == self.window:
-            return
-        follows = window == self.window + 1
-        self.requests_before, self.tokens_before = (self.requests, self.tokens) if follows else (0, 0)
-        self.window, self.requests, self.tokens = window, 0, 0
+    def turn_to(self, slice: int) -> None:
+        gone = min(max(0, slice - self.slice), SLICES)
+        if gone:
+            self.requests = [0] * gone + self.requests[: SLICES - gone]
+            self.tokens = [0] * gone + self.tokens[: SLICES - gone]
+        self.slice = max(slice, self.slice)
 
 
 class ProcessWindows:
@@ -218,42 +246,34 @@ class ProcessWindows:
         self._scopes: OrderedDict[str, _Local] = OrderedDict()
 
     def acquire(self, scopes: tuple[Scope, ...], *, slot_id: str, tokens: int) -> Counted | Refused:
-        now = time.time()
-        window = int(now // WINDOW_SECONDS)
-        elapsed = now - window * WINDOW_SECONDS
-        share = 1 - elapsed / WINDOW_SECONDS
+        slice, share = _clock()
         locals_: list[_Local] = []
         for index, scope in enumerate(scopes):
             local = self._local(scope)
-            local.turn_to(window)
+            local.turn_to(slice)
             if refusal := _refusal(local, scope.limits, index=index, share=share, tokens=tokens):
                 return refusal
             locals_.append(local)
         usages = []
         for scope, local in zip(scopes, locals_, strict=True):
-            local.requests += 1
-            local.tokens += tokens
+            local.requests[0] += 1
+            local.tokens[0] += tokens
             if scope.limits.concurrency is not None:
                 local.slot_ids.add(slot_id)
-            usages.append(
-                Usage(
-                    local.requests_before * share + local.requests,
-                    local.tokens_before * share + local.tokens,
-                    len(local.slot_ids),
-                )
-            )
-        return Counted(window=window, elapsed_seconds=elapsed, usages=tuple(usages))
+            usages.append(Usage(_sum(local.requests, share), _sum(local.tokens, share), len(local.slot_ids)))
+        reset_seconds = SLICE_SECONDS * (share + SLICES - 1)
+        return Counted(slice=slice, reset_seconds=reset_seconds, usages=tuple(usages))
 
-    def settle(self, scopes: tuple[Scope, ...], *, window: int, more_tokens: int, slot_id: str = "") -> None:
+    def settle(self, scopes: tuple[Scope, ...], *, slice: int, more_tokens: int, slot_id: str = "") -> None:
         for scope in scopes:
             local = self._scopes.get(scope.key)
             if local is None:
                 continue
             local.slot_ids.discard(slot_id)
-            if more_tokens > 0 or local.window == window:
-                local.tokens = max(0, local.tokens + more_tokens)
-            elif local.window == window + 1:
-                local.tokens_before = max(0, local.tokens_before + more_tokens)
+            local.turn_to(_clock()[0])
+            age = 0 if more_tokens > 0 else max(0, local.slice - slice)
+            if age < SLICES:
+                local.tokens[age] = max(0, local.tokens[age] + more_tokens)
 
     def _local(self, scope: Scope) -> _Local:
         local = self._scopes.get(scope.key)
@@ -268,35 +288,50 @@ class ProcessWindows:
 
 def slots_key(scope: Scope) -> str:
     """The name of the scope's slot set in Redis."""
-    return _slots_key(scope)
+    return f"purser:slots:{scope.key}"
+
+
+def counts_key(scope: Scope) -> str:
+    """The name of the scope's counts in Redis."""
+    return f"purser:rates:{scope.key}"
+
+
+def _clock() -> tuple[int, float]:
+    """The present slice, and how much of the oldest one still counts."""
+    return _slice_at(time.time())
+
+
+def _slice_at(seconds: float) -> tuple[int, float]:
+    slices = seconds / SLICE_SECONDS
+    return int(slices), 1 - slices % 1
 
 
 def _refusal(local: _Local, limits: RateLimits, *, index: int, share: float, tokens: int) -> Refused | None:
     if limits.concurrency is not None and len(local.slot_ids) >= limits.concurrency:
         return Refused(index, "concurrency", 1.0, len(local.slot_ids))
-    measured: tuple[tuple[Meter, int | None, int, int, int], ...] = (
-        ("requests", limits.rpm, local.requests_before, local.requests, 1),
-        ("tokens", limits.tpm, local.tokens_before, local.tokens, tokens),
+    measured: tuple[tuple[Meter, int | None, list[int], int], ...] = (
+        ("requests", limits.rpm, local.requests, 1),
+        ("tokens", limits.tpm, local.tokens, tokens),
     )
-    for meter, limit, before, current, amount in measured:
-        if limit is not None and before * share + current + amount > limit:
-            wait = _wait(before, current, limit=limit, amount=amount, share=share)
-            return Refused(index, meter, wait, before * share + current)
+    for meter, limit, slices, amount in measured:
+        used = _sum(slices, share)
+        if limit is not None and used + amount > limit + _ROUNDING:
+            wait = _wait(slices, used + amount - limit, share=share) if amount <= limit else -1.0
+            return Refused(index, meter, wait, used)
     return None
 
 
-def _wait(before: int, current: int, *, limit: int, amount: int, share: float) -> float:
-    if amount > limit:
-        return -1.0
-    room = limit - amount
-    if current <= room:  # enough once more of the minute before has slid out
-        return WINDOW_SECONDS * (share - (room - current) / before)
-    return WINDOW_SECONDS * share + WINDOW_SECONDS * (1 - room / current)
+def _sum(slices: list[int], share: float) -> float:
+    return sum(slices[:-1]) + share * slices[-1]
 
 
-def _window_key(scope: Scope) -> str:
-    return f"purser:rate:{scope.key}"
-
-
-def _slots_key(scope: Scope) -> str:
-    return f"purser:slots:{scope.key}"
+def _wait(slices: list[int], need: float, *, share: float) -> float:
+    """Seconds until that much has slid out of the minute."""
+    if slices[-1] and need <= share * slices[-1] + _ROUNDING:
+        return SLICE_SECONDS * need / slices[-1]
+    need -= share * slices[-1]
+    for slid, used in enumerate(reversed(slices[:-1])):
+        if used and need <= used + _ROUNDING:
+            return SLICE_SECONDS * (share + slid + need / used)
+        need -= used
+    return SLICE_SECONDS * (share + SLICES - 1)

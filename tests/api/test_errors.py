@@ -203,7 +203,12 @@ def test_a_rate_that_is_exceeded(world: World, make_tenant: Callable[..., Member
     message = check(errors, 429, "rate_limit_exceeded")
     assert "requests per minute" in message
     for error in errors:
-        assert 0 < int(error.response.headers["retry-after"]) <= 120  # the window slides
+        assert 0 < int(error.response.headers["retry-after"]) <= 65  # the minute slides by five seconds
+    styles = [
+        {name.partition("ratelimit")[0] for name in error.response.headers if "ratelimit-" in name}
+        for error in errors
+    ]
+    assert styles == [{"anthropic-" if isinstance(error, anthropic.APIError) else "x-"} for error in errors]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 """Rates and concurrency: counted in every scope or in none, shared by all processes, local without Redis."""
 
 import asyncio
+import json
 import secrets
-import time
+from typing import Any
+from unittest import mock
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from config import resources
@@ -13,7 +17,7 @@ from tenants.limits import Limiter
 from tenants.outcomes import RateLimitExceeded
 from tenants.policy import RateLimits
 from tenants.principal import Principal
-from tenants.rate_windows import ProcessWindows, RedisWindows, Refused, Scope
+from tenants.rate_windows import Counted, ProcessWindows, RedisWindows, Refused, Scope
 
 pytestmark = pytest.mark.usefixtures("loop_resources")
 
@@ -69,7 +73,7 @@ async def test_it_works() -> None:
         await limiter.acquire(principal, tokens=100)
     assert "The limit of tenant acme is 2 requests per minute" in caught.value.message
     assert caught.value.retry_after_seconds is not None
-    assert 1 <= caught.value.retry_after_seconds <= 120
+    assert 1 <= caught.value.retry_after_seconds <= 65
     assert caught.value.headers["x-ratelimit-remaining-requests"] == "0"
     await limiter.release(slot)
 
@@ -190,33 +194,67 @@ async def test_flushing_redis_never_fails_a_call() -> None:
     limiter, principal = Limiter(), caller(tenant=RateLimits(rpm=50, tpm=500, concurrency=5))
     slot = await limiter.acquire(principal, tokens=10)
     for scope in slot.scopes:
-        await resources.redis.delete(rate_windows.slots_key(scope), f"purser:rate:{scope.key}")
+        await resources.redis.delete(rate_windows.slots_key(scope), rate_windows.counts_key(scope))
     await limiter.renew_slots()
     await limiter.true_up(slot, tokens=5)
     await limiter.release(slot)
     assert await admitted([limiter], principal, calls=10) == 5
 
 
-@pytest.mark.parametrize("limited", [RateLimits(rpm=3), RateLimits(tpm=30)], ids=["rpm", "tpm"])
-async def test_the_minute_slides_the_same_in_redis_and_in_the_process(
-    limited: RateLimits, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("style", ["openai", "anthropic"])
+async def test_a_refusal_has_the_headers_of_the_api_that_was_called(style: limits.HeaderStyle) -> None:
+    limiter, principal = Limiter(), caller(tenant=RateLimits(rpm=1))
+    await limiter.acquire(principal, tokens=1)
+    with pytest.raises(RateLimitExceeded) as caught:
+        await limiter.acquire(principal, tokens=1, style=style)
+    prefix = {"openai": "x-ratelimit-", "anthropic": "anthropic-ratelimit-"}[style]
+    assert {name for name in caught.value.headers if "ratelimit" in name} == {
+        *(
+            {f"{prefix}{what}-requests" for what in ("limit", "remaining", "reset")}
+            if style == "openai"
+            else ()
+        ),
+        *(
+            {f"{prefix}requests-{what}" for what in ("limit", "remaining", "reset")}
+            if style == "anthropic"
+            else ()
+        ),
+    }
+
+
+SLICED = st.lists(st.integers(0, 4), min_size=rate_windows.SLICES, max_size=rate_windows.SLICES)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(used=SLICED, rpm=st.integers(1, 12), is_tokens=st.booleans())
+async def test_a_wait_that_is_told_is_enough_and_the_same_in_redis_and_in_the_process(
+    used: list[int], rpm: int, is_tokens: bool
 ) -> None:
+    limited = RateLimits(tpm=rpm * 10) if is_tokens else RateLimits(rpm=rpm)
     scope = Scope("tenant", "tenant acme", f"{{{next(_ids)}}}", limited)
-    seconds, _ = await resources.redis.time()
-    window = seconds // 60 - 1
-    await resources.redis.hset(
-        f"purser:rate:{scope.key}", mapping={"w": window, "r": 3, "t": 30, "pr": 0, "pt": 0}
-    )
+    seconds, micros = await resources.redis.time()
+    now = seconds + micros / 1e6
+    at = int(now // rate_windows.SLICE_SECONDS)
+    stored = {"at": at, "r": used, "t": [10 * count for count in used]}
+    await resources.redis.set(rate_windows.counts_key(scope), json.dumps(stored))
     shared = await RedisWindows(resources.redis).acquire((scope,), slot_id="a", tokens=10)
     local = ProcessWindows()
     before = local._local(scope)
-    before.window, before.requests, before.tokens = window, 3, 30
-    answer = local.acquire((scope,), slot_id="a", tokens=10)
+    before.slice, before.requests, before.tokens = at, list(used), [10 * count for count in used]
+    with _clock_at(now):
+        answer = local.acquire((scope,), slot_id="a", tokens=10)
+    assume(type(shared) is type(answer))  # Redis looked at its clock a moment later
     if isinstance(shared, Refused) and isinstance(answer, Refused):
         assert answer.meter == shared.meter
         assert answer.wait_seconds == pytest.approx(shared.wait_seconds, abs=1)
-        again = time.time() + answer.wait_seconds + 0.001
-        monkeypatch.setattr(rate_windows.time, "time", lambda: again)
-        assert not isinstance(local.acquire((scope,), slot_id="a", tokens=10), Refused)
-    else:
-        assert type(shared) is type(answer)
+        assert 0 < answer.wait_seconds <= 65
+        for wait, is_enough in ((answer.wait_seconds - 0.01, False), (answer.wait_seconds + 0.001, True)):
+            with _clock_at(now + wait):
+                again = local.acquire((scope,), slot_id="b", tokens=10)
+            assert is_enough is not isinstance(again, Refused)
+    elif isinstance(shared, Counted) and isinstance(answer, Counted):
+        assert answer.usages[0].requests == pytest.approx(shared.usages[0].requests, abs=0.5)
+
+
+def _clock_at(seconds: float) -> Any:
+    return mock.patch.object(rate_windows, "_clock", return_value=rate_windows._slice_at(seconds))
