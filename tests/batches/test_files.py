@@ -76,3 +76,10 @@ def test_a_form_that_is_wrong_names_its_field(world: World, form, field):
 def test_a_body_that_is_no_form_is_refused(world: World):
     status, body = world.request("POST", "/v1/files", {"purpose": "batch"})
     assert (status, body["error"]["param"]) == (400, "file")
+
+
+def test_a_page_of_nothing_is_no_error(world: World):
+    client = world.openai()
+    client.files.create(file=("a", b"a"), purpose="batch")
+    for empty in (client.files.list(limit=0), client.files.list(purpose="no such purpose")):
+        assert empty.data == []
