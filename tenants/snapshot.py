@@ -19,6 +19,7 @@ from typing import Generic, TypeVar
 from django.db import close_old_connections
 from django.db.models import Q
 
+from config import resources
 from tenants.config_feed import EVERYTHING, ConfigFeed, config_feed
 from tenants.models import ApiKey, EndUser, Tenant
 from tenants.policy import Policy, RateLimits, parse_policy, parse_rate_limits
@@ -172,6 +173,8 @@ class SnapshotCache(Generic[T]):
         task = asyncio.current_task()
         began_at = time.monotonic()
         try:
+            async with resources.db.connection():
+                pass  # it tells at once that PostgreSQL is away; the ORM's pool would be waited for
             value = await asyncio.get_running_loop().run_in_executor(
                 _builders, self._build_in_thread, tenant_id
             )
