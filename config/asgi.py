@@ -6,17 +6,28 @@ from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 site = get_asgi_application()
 
 import llm.urls  # noqa: E402 the views, and the services they register for the lifespan
 import llm.warmup  # noqa: E402, F401
-from config.gateway import GatewayHandler  # noqa: E402 the apps must be ready first
+from config import web  # noqa: E402
+from config.gate import Gate  # noqa: E402 the apps must be ready first
+from config.gateway import GatewayHandler  # noqa: E402
 from config.resources import resources  # noqa: E402
 
-gateway = GatewayHandler("llm.urls")
+gateway = GatewayHandler(
+    "llm.urls",
+    gate=Gate(
+        most_inside=settings.MAX_CALLS_IN_FLIGHT,
+        most_waiting=settings.MAX_CALLS_WAITING,
+        longest_wait_seconds=settings.MAX_WAIT_SECONDS,
+    ),
+)
 probes = GatewayHandler("config.health")  # whoever asks may use any name for this host
+web.allow_open_files()
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 

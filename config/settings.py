@@ -101,6 +101,13 @@ DATABASES = {
 POOL_MAX_SIZE = env.number("POOL_MAX_SIZE", 16)  # of the gateway's own pool, per worker
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# ---------------------------------------------------------------- load, per worker
+MAX_CALLS_IN_FLIGHT = env.number("MAX_CALLS_IN_FLIGHT", 2048)  # of /v1, open streams included
+MAX_CALLS_WAITING = env.number(
+    "MAX_CALLS_WAITING", 1024
+)  # in line behind them; more are turned away with a 503
+MAX_WAIT_SECONDS = env.number("MAX_WAIT_SECONDS", 10)  # in that line
+
 # ---------------------------------------------------------------- Redis and Celery
 REDIS_URL = env.text("REDIS_URL") or env.embedded_url(PURSER_HOME, "redis") or "redis://127.0.0.1:1/0"
 BATCH_POLL_SECONDS = env.number("BATCH_POLL_SECONDS", 5)

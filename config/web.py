@@ -4,23 +4,31 @@ Invariant: one worker per core, an event loop each; the site's static files come
 """
 
 import os
+import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-# Granian counts connections, streams that stay open and idle ones included.
+from django.conf import settings
+
 BACKLOG = 8192
-BACKPRESSURE = 4096
+IDLE_CONNECTIONS = 4096  # of each worker, beside those with a call: probes and the site find room among them
 DRAIN_SECONDS = 15
 
 
 def granian(
     *, host: str, port: int, workers: int, static_root: Path, drain_seconds: int = DRAIN_SECONDS
 ) -> list[str]:
-    """The server's command line. `drain_seconds`: how long a stop waits for calls that are under way."""
+    """The server's command line. `drain_seconds`: how long a stop waits for calls that are under way.
+
+    Granian's own bound counts connections, idle ones included, and lets the others wait unheard: it stands above ours,
+    which answers.
+    """
+    most_connections = settings.MAX_CALLS_IN_FLIGHT + settings.MAX_CALLS_WAITING + IDLE_CONNECTIONS
     return [
         *(sys.executable, "-m", "granian", "--interface", "asgi", "--host", host, "--port", str(port)),
         *("--workers", str(workers), "--respawn-failed-workers", "--respawn-interval", "0.5"),
-        *("--loop", "uvloop", "--no-ws", "--backlog", str(BACKLOG), "--backpressure", str(BACKPRESSURE)),
+        *("--loop", "uvloop", "--no-ws", "--backlog", str(BACKLOG), "--backpressure", str(most_connections)),
         *("--workers-kill-timeout", str(drain_seconds), "--log-level", "warning"),
         *("--static-path-route", "/static", "--static-path-mount", str(static_root)),
         "config.asgi:application",
@@ -38,3 +46,10 @@ def clean_metrics(folder: Path) -> dict[str, str]:
     for stale in folder.glob("*.db"):
         stale.unlink()
     return {"PROMETHEUS_MULTIPROC_DIR": str(folder)}
+
+
+def allow_open_files() -> None:
+    """Let this process open as many files as it may: a stream is two, and the usual limit is a thousand."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -39,6 +39,12 @@ class FeatureSwitchedOff(ClientError):
     status, code, type = 429, "budget_exceeded", "rate_limit_error"
 
 
+class GatewayBusy(ClientError):
+    """More calls than this gateway takes at one time: nothing was begun, and the line says when to come back."""
+
+    status, code, type = 503, "service_unavailable", "api_error"
+
+
 class StillInProgress(ClientError):
     """Another call with the same idempotency key is being answered, for longer than anybody waits."""
 

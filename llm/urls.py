@@ -14,6 +14,7 @@ from llm.views import (
     models,
     raise_requests,
 )
+from llm.views.base import turned_away
 
 urlpatterns = [
     path("v1/chat/completions", completions.ChatCompletions.as_view()),
@@ -42,6 +43,8 @@ urlpatterns = [
     path("v1/requests/<uuid:request_id>", accounts.RequestReceipt.as_view()),
     path("v1/feedback", accounts.GiveFeedback.as_view()),
 ]
+
+handler503 = turned_away
 
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:

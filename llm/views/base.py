@@ -25,7 +25,9 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from billing.outcomes import LedgerUnavailable
+from config.gate import TurnedAway
 from llm.errors import (
+    GatewayBusy,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
@@ -64,7 +66,7 @@ class AsyncAPIView(APIView):
 
     async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
         self.args, self.kwargs = args, kwargs
-        self.request_id = UUID(bytes=uuid_utils.uuid7().bytes)
+        self.request_id = new_request_id()
         self.received_at = datetime.now(UTC)
         structlog.contextvars.bind_contextvars(request_id=str(self.request_id))
         self.headers = self.default_response_headers
@@ -86,12 +88,7 @@ class AsyncAPIView(APIView):
 
     def refuse(self, request: HttpRequest, error: ClientError) -> HttpResponse:
         """Render an outcome in the envelope of the API that was called."""
-        return HttpResponse(
-            envelope(error, path=request.path, request_id=self.request_id),
-            status=error.status,
-            content_type="application/json",
-            headers=error_headers(error, request_id=self.request_id),
-        )
+        return error_response(error, path=request.path, request_id=self.request_id)
 
     def read_json(self, request: HttpRequest, *, allow_list: bool = False) -> Any:
         """Decode the body once, or raise InvalidRequest / RequestTooLarge. An object, or a list where that is allowed."""
@@ -123,6 +120,31 @@ class AsyncAPIView(APIView):
             raise MethodNotAllowed(f"{request.method} is not a method of {request.path}.")
         response: HttpResponseBase | Awaitable[HttpResponseBase] = handler(request, *args, **kwargs)
         return await response if isawaitable(response) else response
+
+
+async def turned_away(request: HttpRequest, reason: TurnedAway) -> HttpResponse:
+    """What the gate's `handler503` says to a call that found no room: early, and when to come back."""
+    seconds = reason.retry_after_seconds
+    error = GatewayBusy(
+        f"The gateway has {reason.inside:,} calls under way and {reason.waiting:,} in line; try again in {seconds} s.",
+        retry_after_seconds=seconds,
+    )
+    return error_response(error, path=request.path, request_id=new_request_id())
+
+
+def new_request_id() -> UUID:
+    """An id that sorts by time."""
+    return UUID(bytes=uuid_utils.uuid7().bytes)
+
+
+def error_response(error: ClientError, *, path: str, request_id: UUID) -> HttpResponse:
+    """An outcome in the envelope of the API that `path` belongs to."""
+    return HttpResponse(
+        envelope(error, path=path, request_id=request_id),
+        status=error.status,
+        content_type="application/json",
+        headers=error_headers(error, request_id=request_id),
+    )
 
 
 async def identify_caller(request: HttpRequest) -> tuple[Principal, TenantSnapshot]:

@@ -28,7 +28,7 @@ ERRORS: Final[Mapping[int, str]] = {
     "`rate_limit_exceeded`: the limit and its owner are named, with `retry-after`.",
     500: "`internal_error`; the request id finds it in the gateway's logs.",
     502: "`provider_error`: the provider's own message, without secrets.",
-    503: "`provider_unavailable`; `service_unavailable` while the ledger cannot be reached.",
+    503: "`provider_unavailable`; `service_unavailable` while the ledger cannot be reached or the gateway is full.",
     504: "`provider_timeout`.",
 }
 OF_EVERY_CALL: Final = (401, 403, 500, 503)
