@@ -11,13 +11,17 @@ from django.core.exceptions import ValidationError
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils.timezone import now
+from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from billing.models import PriceRow
-from llm.models import LanguageModel, Provider
+from llm.configuration.prices import price_as_the_model
+from llm.models import Deployment, LanguageModel, Provider
 from tenants.admin_access import HistoryPages, OperatorAdmin
+
+TIMEOUTS = ("connect", "first_byte", "idle", "total")
 
 
 class ProviderForm(forms.ModelForm[Provider]):
@@ -52,9 +56,7 @@ class ProviderForm(forms.ModelForm[Provider]):
         return {name: _names(value, f"report_scope.{name}") for name, value in scope.items()}
 
     def clean_timeouts(self) -> dict[str, int]:
-        return _positive_numbers(
-            self.cleaned_data["timeouts"], ("connect", "first_byte", "idle", "total"), "timeouts"
-        )
+        return _positive_numbers(self.cleaned_data["timeouts"], TIMEOUTS, "timeouts")
 
 
 def _positive_numbers(value: Any, names: tuple[str, ...], field: str) -> dict[str, Any]:
@@ -114,6 +116,9 @@ class LanguageModelForm(forms.ModelForm[LanguageModel]):
     def clean_capabilities(self) -> list[str]:
         return _names(self.cleaned_data["capabilities"], "capabilities")
 
+    def clean_timeouts(self) -> dict[str, int]:
+        return _positive_numbers(self.cleaned_data["timeouts"], TIMEOUTS, "timeouts")
+
     def clean_fallbacks(self) -> list[str]:
         names = _names(self.cleaned_data["fallbacks"], "fallbacks")
         known = set(LanguageModel.objects.filter(name__in=names).values_list("name", flat=True))
@@ -129,6 +134,24 @@ def _names(value: Any, field: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
         raise ValidationError(f'{field} must be a list of names, such as ["tools", "vision"]')
     return value
+
+
+class DeploymentForm(forms.ModelForm[Deployment]):
+    """A further account whose timeouts are what they should be."""
+
+    def clean_timeouts(self) -> dict[str, int]:
+        return _positive_numbers(self.cleaned_data["timeouts"], TIMEOUTS, "timeouts")
+
+
+class DeploymentInline(TabularInline):
+    """The further accounts of a model. One that has no price for it yet is priced as the model's own."""
+
+    model = Deployment
+    form = DeploymentForm
+    fields = ("provider", "upstream", "weight", "timeouts", "is_active")
+    autocomplete_fields = ("provider",)
+    extra = 0
+    tab = True
 
 
 @admin.register(LanguageModel)
@@ -148,8 +171,10 @@ class LanguageModelAdmin(RecordedOperatorAdmin):
     list_select_related = ("provider",)
     search_fields = ("name", "upstream", "provider__name")
     autocomplete_fields = ("provider",)
+    inlines = (DeploymentInline,)
     fieldsets = (
         (None, {"fields": (("name", "is_active"), ("provider", "upstream"), ("kind", "tier"))}),
+        ("Calls", {"fields": (("weight", "timeouts"),)}),
         (
             "What it can do",
             {"fields": (("context_window", "max_output_tokens"), "capabilities", "fallbacks")},
@@ -162,6 +187,11 @@ class LanguageModelAdmin(RecordedOperatorAdmin):
             .get_queryset(request)
             .annotate(input_usd=_list_price("input"), output_usd=_list_price("output"))
         )
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        for deployment in form.instance.deployments.select_related("provider", "model__provider"):
+            price_as_the_model(deployment)
 
     @display(
         description="Tier",

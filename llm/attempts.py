@@ -4,69 +4,88 @@ Invariant: each try is an attempt of its own: held and committed as sent before 
 the ledger whatever happens to it: captured, estimated where the provider may bill it, voided where it cannot.
 """
 
-import asyncio
 from itertools import count
+from typing import Final
 
 from billing import holds, ledger
-from billing.outcomes import BudgetExceeded
+from billing.outcomes import BudgetExceeded, ModelUnpriced
 from config import resources
 from llm import cached, ending, metrics, settling, streaming
 from llm.answers import Answer, StreamedAnswer, answer_headers, purser_block
 from llm.attempt import Attempt, plan
 from llm.call import Call
 from llm.catalog import Target
+from llm.errors import ContextLengthExceeded
+from llm.hops import Accounts, Hop
 from llm.providers import client
 from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter
-from llm.providers.outcomes import ProviderFailure, ProviderRejected, ProviderUnavailable
-from llm.providers.retries import retry_delay, should_retry
+from llm.providers.outcomes import ProviderFailure, ProviderRejected
 from llm.wire import Untranslatable
+from tenants.outcomes import ClientError
+
+FIRST_CHOICE: Final = "first choice"
+# what a deployment is passed over for, once another one has failed
+CANNOT_BE_ASKED: Final = (BudgetExceeded, ModelUnpriced, Untranslatable, ContextLengthExceeded)
 
 
 async def first_success(call: Call, targets: list[Target]) -> Answer | StreamedAnswer:
-    """Try the targets in order, each as often as is worth it; raise the last failure if none answers."""
+    """Try the targets in order, at each of their accounts and as often as is worth it; raise the last failure if none
+    answers, the first refusal if none could be asked."""
     numbers = count(1)
     failure: ProviderFailure | None = None
+    refusal: ClientError | None = None
     for target in targets:
-        for tries in count(1):
+        accounts = Accounts.of(
+            call, target, why=f"fallback after {failure.reason}" if failure else FIRST_CHOICE
+        )
+        while hop := await accounts.next():
             try:
-                return await _attempt(call, target, next(numbers))
-            except (BudgetExceeded, Untranslatable):
-                if failure is None:
-                    raise
-                break  # a fallback that cannot be afforded or asked is no fallback; the provider's failure is told
+                return await _attempt(call, hop, next(numbers))
+            except CANNOT_BE_ASKED as error:
+                refusal = refusal or error
+                reason = f"{error.code}: {error.message}"
+                if is_of_one_account(error):
+                    accounts.drop(hop.target, reason=reason)
+                else:
+                    accounts.drop_all(reason=reason)
+            except ProviderRejected:
+                raise  # the request itself is wrong: no other account or model will like it better
             except ProviderFailure as error:
-                failure = error
-                if not should_retry(tries, error):
-                    break
-                await asyncio.sleep(retry_delay(tries, retry_after=error.retry_after))
-        if isinstance(failure, ProviderRejected):
-            break  # the request itself is wrong: no other model will like it better
-    assert failure is not None
+                accounts.failed(hop, error)
+        failure = accounts.failure or failure
+        if failure is None and refusal is not None:
+            raise refusal  # the client's own choice cannot be asked: nothing failed that a fallback would stand in for
+    if failure is None:
+        assert refusal is not None
+        raise refusal
     raise failure
 
 
-async def _attempt(call: Call, target: Target, number: int) -> Answer | StreamedAnswer:
-    """One try: wait for the account's turn, hold, call, settle. A wait comes first, so that no hold ages in it."""
-    if not health.is_well(target):
-        raise ProviderUnavailable(f"{target.provider} is not well at the moment.", sent=False)
-    slot = await limiter.acquire(target, tokens=call.rough_tokens)
+def is_of_one_account(refusal: ClientError) -> bool:
+    """Whether the same model may do at another account: only this one has no price, or no budget left."""
+    if isinstance(refusal, BudgetExceeded):
+        return refusal.balance.scope == "provider"
+    return isinstance(refusal, ModelUnpriced | Untranslatable)
+
+
+async def _attempt(call: Call, hop: Hop, number: int) -> Answer | StreamedAnswer:
+    """One try at an account whose turn has come: hold, call, settle."""
     try:
-        attempt = await _hold(call, target, number)
+        attempt = await _hold(call, hop, number)
         try:
-            with health.watch(target):
-                return await _deliver(call, attempt, slot)
+            return await _deliver(call, attempt, hop.slot)
         except ProviderFailure as failure:
             await _give_up(call, attempt, failure)
             raise
     except BaseException:
-        resources.background(limiter.release(slot))
+        resources.background(limiter.release(hop.slot))
         raise
 
 
-async def _hold(call: Call, target: Target, number: int) -> Attempt:
+async def _hold(call: Call, hop: Hop, number: int) -> Attempt:
     """Hold the upper bound of the call against every budget that applies; committed as sent."""
-    attempt = plan(call, target, number)
+    attempt = plan(call, hop.target, number)
     try:
         call.balances = await holds.admit(attempt.reservation(call))
     except BudgetExceeded as refusal:
@@ -76,13 +95,16 @@ async def _hold(call: Call, target: Target, number: int) -> Attempt:
         attempt = smaller
         call.balances = await holds.admit(attempt.reservation(call))
     call.receipt.note("hold", "held", attempt=number, **attempt.to_receipt())
+    call.receipt.note_attempt(number, why=hop.why)
     return attempt
 
 
 async def _deliver(call: Call, attempt: Attempt, slot: ProviderSlot) -> Answer | StreamedAnswer:
     if call.facts.stream:
-        return await streaming.begin(call, attempt, slot)
-    with call.receipt.provider_time():
+        with health.watch(attempt.target, streamed=True):
+            stream = await streaming.open_first(call, attempt)
+        return streaming.begin(call, attempt, slot, stream)
+    with health.watch(attempt.target), call.receipt.provider_time():
         reply = await client.call(
             attempt.target, attempt.exchange.payload(), path=attempt.exchange.path, headers=call.passed_on
         )

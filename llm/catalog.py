@@ -36,6 +36,7 @@ class Target:
     fallbacks: tuple[str, ...] = ()
     limits: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     timeouts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    weight: float = 1.0
     created_at: int = 0
 
     @property
@@ -48,9 +49,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All active models by name."""
+    """All active models by name: each at its first account, and all accounts of those that have several."""
 
     targets: Mapping[str, Target]
+    accounts: Mapping[str, tuple[Target, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def find(self, model: str) -> Target:
         """Return the target of a model's name, or raise ModelNotFound."""
@@ -58,6 +60,10 @@ class Catalog:
             return self.targets[model]
         except KeyError:
             raise ModelNotFound(f"The model '{model}' does not exist here.", param="model") from None
+
+    def accounts_of(self, target: Target) -> tuple[Target, ...]:
+        """The same model at every account that serves it, the first account first."""
+        return self.accounts.get(target.model, (target,))
 
     def in_tier(self, tier: str) -> Iterator[Target]:
         """Yield the chat models that routing may choose for a tier."""

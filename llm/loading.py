@@ -4,8 +4,11 @@ Invariant: runs in a thread beside the event loop, once per tenant and change; t
 built once for all tenants and shared.
 """
 
+from collections.abc import Iterator
 from types import MappingProxyType
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
+
+from django.db.models import Prefetch
 
 from billing.budgets import load_budgets
 from billing.estimate_book import load_estimate_book
@@ -14,35 +17,61 @@ from llm.catalog import Catalog, Kind, ModelKind, Target
 from llm.snapshot import TenantSnapshot
 from tenants.snapshot import SnapshotCache, load_tenant_facts
 
+if TYPE_CHECKING:
+    from llm.models import LanguageModel, Provider
+
 
 def load_catalog() -> Catalog:
-    """Every active model of every active provider."""
-    from llm.models import LanguageModel
+    """Every active model at its active accounts; where a model's own account is not active, its next one is its first."""
+    from llm.models import Deployment, LanguageModel
 
-    rows = LanguageModel.objects.filter(is_active=True, provider__is_active=True).select_related("provider")
+    further = Deployment.objects.filter(is_active=True, provider__is_active=True).select_related("provider")
+    rows = (
+        LanguageModel.objects.filter(is_active=True)
+        .select_related("provider")
+        .prefetch_related(Prefetch("deployments", queryset=further.order_by("provider__name")))
+    )
+    accounts = {row.name: tuple(_accounts(row)) for row in rows}
     return Catalog(
-        MappingProxyType(
-            {
-                row.name: Target(
-                    model=row.name,
-                    provider=row.provider.name,
-                    kind=cast(Kind, row.provider.kind),
-                    base_url=row.provider.base_url.rstrip("/"),
-                    api_key=row.provider.api_key,
-                    upstream=row.upstream,
-                    model_kind=cast(ModelKind, row.kind),
-                    tier=row.tier,
-                    context_window=row.context_window,
-                    max_output_tokens=row.max_output_tokens,
-                    capabilities=frozenset(row.capabilities),
-                    fallbacks=tuple(row.fallbacks),
-                    limits=MappingProxyType(dict(row.provider.limits)),
-                    timeouts=MappingProxyType(dict(row.provider.timeouts)),
-                    created_at=int(row.created_at.timestamp()),
-                )
-                for row in rows
-            }
+        MappingProxyType({name: targets[0] for name, targets in accounts.items() if targets}),
+        MappingProxyType({name: targets for name, targets in accounts.items() if len(targets) > 1}),
+    )
+
+
+def _accounts(row: "LanguageModel") -> Iterator[Target]:
+    """The model at each of its accounts, its own first."""
+    if row.provider.is_active:
+        yield _target(row, row.provider, upstream=row.upstream, weight=row.weight, timeouts=row.timeouts)
+    for further in row.deployments.all():
+        yield _target(
+            row,
+            further.provider,
+            upstream=further.upstream or row.upstream,
+            weight=further.weight,
+            timeouts=row.timeouts | further.timeouts,
         )
+
+
+def _target(
+    row: "LanguageModel", account: "Provider", *, upstream: str, weight: float, timeouts: dict[str, Any]
+) -> Target:
+    return Target(
+        model=row.name,
+        provider=account.name,
+        kind=cast(Kind, account.kind),
+        base_url=account.base_url.rstrip("/"),
+        api_key=account.api_key,
+        upstream=upstream,
+        model_kind=cast(ModelKind, row.kind),
+        tier=row.tier,
+        context_window=row.context_window,
+        max_output_tokens=row.max_output_tokens,
+        capabilities=frozenset(row.capabilities),
+        fallbacks=tuple(row.fallbacks),
+        limits=MappingProxyType(dict(account.limits)),
+        timeouts=MappingProxyType({**account.timeouts, **timeouts}),
+        weight=weight,
+        created_at=int(row.created_at.timestamp()),
     )
 
 

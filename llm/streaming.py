@@ -29,12 +29,16 @@ DRAIN_SECONDS = 5.0  # how long a stream is read on when its client is gone
 PROGRESS_SECONDS = 1.0
 
 
-async def begin(call: Call, attempt: Attempt, slot: ProviderSlot) -> StreamedAnswer:
+async def open_first(call: Call, attempt: Attempt) -> ProviderStream:
     """Open the provider's stream; raises a ProviderFailure before the first byte, never after."""
     with call.receipt.provider_time():
-        stream = await client.open_stream(
+        return await client.open_stream(
             attempt.target, attempt.exchange.payload(), path=attempt.exchange.path, headers=call.passed_on
         )
+
+
+def begin(call: Call, attempt: Attempt, slot: ProviderSlot, stream: ProviderStream) -> StreamedAnswer:
+    """The answer of a stream whose first byte is here."""
     call.ttft_ms = round(call.receipt.elapsed_ms())
     metrics.ATTEMPTS.labels(attempt.target.provider, "answered").inc()
     metrics.FIRST_TOKEN.labels(attempt.target.model).observe(call.ttft_ms / 1000)

@@ -28,15 +28,17 @@ def batch_api(provider: str) -> BatchApi:
 
 
 def target_of(job: BatchJob) -> Target:
-    """The model a job goes to, active or not."""
-    model = LanguageModel.objects.select_related("provider").get(name=job.model, provider__name=job.provider)
+    """The model and the account a job goes to, active or not."""
+    model = LanguageModel.objects.get(name=job.model)
+    account = Provider.objects.get(name=job.provider)
+    further = model.deployments.filter(provider=account).first()
     return Target(
         model=model.name,
-        provider=model.provider.name,
-        kind=cast(Literal["openai", "anthropic"], model.provider.kind),
-        base_url=model.provider.base_url,
-        api_key=model.provider.api_key,
-        upstream=model.upstream,
+        provider=account.name,
+        kind=cast(Literal["openai", "anthropic"], account.kind),
+        base_url=account.base_url,
+        api_key=account.api_key,
+        upstream=(further.upstream if further else "") or model.upstream,
         model_kind=cast(Literal["chat", "embedding"], model.kind),
         tier=model.tier,
         context_window=model.context_window,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from llm.configuration.catalog import apply_model, apply_provider, check_fallbacks
+from llm.configuration.catalog import apply_deployment, apply_model, apply_provider, check_fallbacks
 from llm.configuration.changes import Changes
 from llm.configuration.document import read_document
 from llm.configuration.money import apply_alerts, apply_budget, apply_channel, apply_rate_rule
@@ -57,7 +57,11 @@ def _apply_catalog(spec: Spec, *, writer: Writer) -> None:
     ]
     for index, (model, row) in enumerate(zip(spec.models, rows, strict=True)):
         check_fallbacks(model, path=("models", index), writer=writer)
-        apply_prices(model, row=row, path=("models", index, "prices"), writer=writer)
+        for position, deployment in enumerate(model.deployments):
+            apply_deployment(
+                deployment, model=row, path=("models", index, "deployments", position), writer=writer
+            )
+        apply_prices(model, row=row, path=("models", index), writer=writer)
 
 
 def _apply_tenant(spec: TenantSpec, *, index: int, writer: Writer) -> None:

@@ -6,9 +6,9 @@ Invariant: a model's provider and fallbacks exist once the file is applied, in t
 from typing import Any
 
 from llm.configuration.document import Path
-from llm.configuration.spec import ModelSpec, ProviderSpec
+from llm.configuration.spec import DeploymentSpec, ModelSpec, ProviderSpec
 from llm.configuration.writer import Writer
-from llm.models import LanguageModel, Provider
+from llm.models import Deployment, LanguageModel, Provider
 
 
 def apply_provider(spec: ProviderSpec, *, path: Path, writer: Writer) -> None:
@@ -52,6 +52,8 @@ def apply_model(spec: ModelSpec, *, path: Path, writer: Writer) -> LanguageModel
         "max_output_tokens": spec.max_output_tokens,
         "capabilities": spec.capabilities,
         "fallbacks": spec.fallbacks,
+        "weight": spec.weight,
+        "timeouts": spec.timeouts.as_json(),
         "is_active": spec.active,
     }
     return writer.write(
@@ -60,6 +62,29 @@ def apply_model(spec: ModelSpec, *, path: Path, writer: Writer) -> LanguageModel
         written=spec.written(),
         kind="model",
         name=spec.name,
+        path=path,
+        words={"is_active": "active"},
+    )
+
+
+def apply_deployment(spec: DeploymentSpec, *, model: LanguageModel, path: Path, writer: Writer) -> Deployment:
+    """Create or update a further account of a model; its prices are for later, as the model's."""
+    provider = Provider.objects.filter(name=spec.provider).first()
+    if provider is None:
+        raise writer.document.error((*path, "provider"), f"there is no provider {spec.provider!r}")
+    row = Deployment.objects.filter(model=model, provider=provider).first()
+    values: dict[str, Any] = {
+        "upstream": spec.upstream or "",
+        "weight": spec.weight,
+        "timeouts": spec.timeouts.as_json(),
+        "is_active": spec.active,
+    }
+    return writer.write(
+        row or Deployment(model=model, provider=provider),
+        values,
+        written=spec.written(),
+        kind="deployment",
+        name=f"{spec.provider}/{model.name}",
         path=path,
         words={"is_active": "active"},
     )

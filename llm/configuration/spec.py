@@ -41,6 +41,7 @@ Secret = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8, m
 Slug = Annotated[str, Field(pattern=SLUG, max_length=63)]
 Url = Annotated[str, Field(pattern=URL, max_length=300)]
 Count = Annotated[int, Field(ge=1, le=9_000_000_000_000_000)]
+Weight = Annotated[float, Field(ge=0, le=1_000_000)]
 Tier = Literal["simple", "standard", "complex"]
 
 
@@ -129,6 +130,17 @@ Prices = Annotated[
 ]
 
 
+class DeploymentSpec(Block):
+    """A further account that serves a model. Without prices it is billed at the model's."""
+
+    provider: Name
+    upstream: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    weight: Weight = 1.0
+    timeouts: TimeoutsSpec = TimeoutsSpec()
+    prices: Prices | None = None
+    active: bool = True
+
+
 class ModelSpec(Block):
     """A model clients may ask for by name."""
 
@@ -142,6 +154,9 @@ class ModelSpec(Block):
     capabilities: list[Name] = []
     fallbacks: list[Name] = []
     prices: Prices | None = None
+    weight: Weight = 1.0
+    timeouts: TimeoutsSpec = TimeoutsSpec()
+    deployments: list[DeploymentSpec] = []
     active: bool = True
 
 

@@ -1,7 +1,7 @@
 """What the gateway knows: providers and their models, the log of requests, feedback, files and batches."""
 
 from llm.models.batches import Batch, BatchItem, BatchJob, StoredFile
-from llm.models.catalog import LanguageModel, Provider
+from llm.models.catalog import Deployment, LanguageModel, Provider
 from llm.models.idempotency import IdempotentCall
 from llm.models.requests import Feedback, RequestLog
 
@@ -9,6 +9,7 @@ __all__ = [
     "Batch",
     "BatchItem",
     "BatchJob",
+    "Deployment",
     "Feedback",
     "IdempotentCall",
     "LanguageModel",

@@ -1,12 +1,23 @@
 """Providers and the models they serve: what an operator declares, and the pipeline may call.
 
-Invariant: a model's name is what clients ask for and is unique; what the provider calls it is `upstream`.
+Invariant: a model's name is what clients ask for and is unique; what the provider calls it is `upstream`. A model has
+one account of its own, and any number of further ones that serve it as well: its deployments.
 """
 
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from simple_history.models import HistoricalRecords
 
 from tenants.secrets import EncryptedTextField
+
+
+def _weight_field() -> "models.FloatField[float, float]":
+    return models.FloatField(
+        default=1.0,
+        validators=[MinValueValidator(0), MaxValueValidator(1_000_000)],
+        help_text="The account's share of the calls, beside the model's other accounts; 0: only when those fail.",
+    )
 
 
 class Provider(models.Model):
@@ -84,6 +95,12 @@ class LanguageModel(models.Model):
     fallbacks = models.JSONField(
         default=list, blank=True, help_text="Names of models to try when this one's provider fails."
     )
+    weight = _weight_field()
+    timeouts = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="As the provider's, and before them: connect, first_byte, idle, total.",
+    )
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
     history = HistoricalRecords()
@@ -94,3 +111,38 @@ class LanguageModel(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Deployment(models.Model):
+    """A further account that serves a model: calls are shared out by weight and health. It has prices of its own."""
+
+    model = models.ForeignKey(LanguageModel, on_delete=models.CASCADE, related_name="deployments")
+    provider = models.ForeignKey(Provider, on_delete=models.PROTECT, related_name="deployments")
+    upstream = models.CharField(
+        max_length=128,
+        blank=True,
+        default="",
+        help_text="What this provider calls it; empty: as the model says.",
+    )
+    weight = _weight_field()
+    timeouts = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Before the model's and the provider's: connect, first_byte, idle, total.",
+    )
+    is_active = models.BooleanField(default=True)
+    history = HistoricalRecords()
+
+    class Meta:
+        ordering = ["model", "provider"]
+        constraints = [
+            # an account twice would be judged, limited and priced as one all the same
+            models.UniqueConstraint(fields=["model", "provider"], name="deployment_once_per_account"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} at {self.provider}"
+
+    def clean(self) -> None:
+        if self.model_id and self.provider_id and self.model.provider_id == self.provider_id:
+            raise ValidationError({"provider": "is the model's own account already"})

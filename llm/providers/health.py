@@ -1,20 +1,25 @@
-"""Which deployments are well, as far as this process knows.
+"""Which deployments are well, and how well, as far as this process knows.
 
-Invariant: a deployment is one model at one provider account; what it is judged by are its own failures, never
-a request's faults and never a rate limit.
+Invariant: a deployment is one model at one provider account; what stops it are its own failures, never a request's
+faults and never a rate limit, which only make its share of the calls smaller.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from llm.catalog import Target
+from llm.providers.balancing import Candidate
 from llm.providers.breaker import Breaker, BreakerPolicy, State
 from llm.providers.outcomes import ProviderFailure, ProviderRejected, ProviderUnavailable
+from llm.providers.standing import Standing
 
 Deployment = tuple[str, str]
 
 _LIMITED = 429
+RESTING: Final = "keeps failing, given a rest"
 
 
 class Health:
@@ -26,36 +31,65 @@ class Health:
         self._policy = policy or BreakerPolicy()
         self._clock = clock
         self._breakers: dict[Deployment, Breaker] = {}
+        self._standings: dict[Deployment, Standing] = {}
 
     def is_well(self, target: Target) -> bool:
         """Whether a call may go there now: for choosing among deployments."""
         return self._of(target).permits(self._clock())
 
-    @contextmanager
-    def watch(self, target: Target) -> Iterator[None]:
-        """Judge the call inside; raise ProviderUnavailable at once when the deployment is not to be asked."""
-        now = self._clock()
-        breaker = self._of(target)
+    def require_well(self, target: Target) -> None:
+        """Raise ProviderUnavailable when the deployment is not to be asked."""
+        now, breaker = self._clock(), self._of(target)
         if not breaker.permits(now):
             raise ProviderUnavailable(
                 f"{target.provider} keeps failing for '{target.model}' and is given a rest.",
                 retry_after=max(0.0, breaker.until - now),
                 sent=False,
             )
-        self._set(target, breaker.begun(now, self._policy))
+
+    def candidates(self, targets: Iterable[Target], *, streamed: bool) -> list[Candidate]:
+        """The deployments of one model with what each is worth now: slower and failing ones less, resting ones nothing."""
+        now = self._clock()
+        standings = [(target, self._standing(target)) for target in targets]
+        seconds = [standing.seconds(streamed=streamed) for _, standing in standings]
+        best = min((one for one in seconds if one is not None), default=None)
+        found = []
+        for target, standing in standings:
+            worth = standing.worth(now, best_seconds=best, streamed=streamed)
+            why = "" if worth == 1.0 else "slower or failing" if worth else "its provider asked for a pause"
+            if not self.is_well(target):
+                worth, why = 0.0, RESTING
+            found.append(Candidate(target, worth, why))
+        return found
+
+    @contextmanager
+    def watch(self, target: Target, *, streamed: bool = False) -> Iterator[None]:
+        """Judge the call inside; raise ProviderUnavailable at once when the deployment is not to be asked."""
+        self.require_well(target)
+        began = self._clock()
+        self._set(target, self._of(target).begun(began, self._policy))
         try:
             yield
         except ProviderFailure as failure:
             self._judge(target, failure)
             raise
-        except BaseException:
-            self._set(target, self._of(target).abandoned(self._clock()))
+        except BaseException as error:
+            now = self._clock()
+            self._set(target, self._of(target).abandoned(now))
+            if isinstance(
+                error, asyncio.CancelledError
+            ):  # another account was faster: this one took at least so long
+                self._note(target, self._standing(target).took(now - began, streamed=streamed))
             raise
+        now = self._clock()
         self._set(target, self._of(target).succeeded())
+        self._note(target, self._standing(target).answered(now, seconds=now - began, streamed=streamed))
 
     def failed(self, target: Target) -> None:
         """A call that `watch` took for answered failed later: its stream broke."""
-        self._set(target, self._of(target).failed(self._clock(), self._policy))
+        now = self._clock()
+        self._set(target, self._of(target).failed(now, self._policy))
+        self._note(target, self._standing(target).failed(now))
 
     def states(self) -> dict[Deployment, State]:
         """The deployments that are not simply well."""
@@ -65,12 +99,20 @@ class Health:
         if isinstance(failure, ProviderRejected):
             self._set(target, self._of(target).succeeded())
         elif failure.upstream_status == _LIMITED:
-            self._set(target, self._of(target).abandoned(self._clock()))
+            now = self._clock()
+            self._set(target, self._of(target).abandoned(now))
+            self._note(target, self._standing(target).failed(now).avoided(now + (failure.retry_after or 0.0)))
         else:
             self.failed(target)
 
     def _of(self, target: Target) -> Breaker:
         return self._breakers.get((target.provider, target.model), Breaker())
+
+    def _standing(self, target: Target) -> Standing:
+        return self._standings.get((target.provider, target.model)) or Standing()
+
+    def _note(self, target: Target, standing: Standing) -> None:
+        self._standings[target.provider, target.model] = standing
 
     def _set(self, target: Target, breaker: Breaker) -> None:
         deployment = (target.provider, target.model)

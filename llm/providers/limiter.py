@@ -48,6 +48,18 @@ class ProviderLimiter:
         self._away_until = 0.0
         self._queues: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._freed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._last_waits: dict[str, float] = {}
+
+    async def try_acquire(self, target: Target, *, tokens: int) -> ProviderSlot | float:
+        """A call's turn if it has come, without waiting; else about how many seconds it would wait."""
+        slot = _slot_for(target, tokens)
+        if not slot.limits:
+            return slot
+        if self._queues[slot.account].locked():  # others wait already, and are not overtaken
+            return self._last_waits.get(slot.account, POLL_SECONDS)
+        async with self._queues[slot.account]:
+            wait = await self._take(slot)
+        return max(POLL_SECONDS, wait) if wait else slot
 
     async def acquire(
         self, target: Target, *, tokens: int, patience_seconds: float = PATIENCE_SECONDS
@@ -56,15 +68,15 @@ class ProviderLimiter:
 
         No I/O when the account has no limits. `tokens` is an estimate; `release` corrects it.
         """
-        limits = Limits.of(target.limits)
-        slot = ProviderSlot(target.provider, limits, uuid4().hex, tokens, 0.0)
-        if not limits:
+        slot = _slot_for(target, tokens)
+        if not slot.limits:
             return slot
         began = time.monotonic()
         wait = 0.0
         try:
             async with asyncio.timeout(patience_seconds), self._queues[slot.account]:
                 while wait := await self._take(slot):
+                    self._last_waits[slot.account] = max(POLL_SECONDS, wait)
                     if wait > patience_seconds - (time.monotonic() - began):
                         raise TimeoutError
                     await self._until(slot.account, wait)
@@ -134,6 +146,10 @@ class ProviderLimiter:
     def _lose_redis(self, error: Exception) -> None:
         self._away_until = time.monotonic() + REDIS_AWAY_SECONDS
         log.warning("provider_limits_per_process", error=str(error) or type(error).__name__)
+
+
+def _slot_for(target: Target, tokens: int) -> ProviderSlot:
+    return ProviderSlot(target.provider, Limits.of(target.limits), uuid4().hex, tokens, 0.0)
 
 
 _keeper: tuple[object, RedisKeeper] | None = None

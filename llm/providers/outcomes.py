@@ -50,6 +50,11 @@ class ProviderFailure(ClientError):
         self.upstream_status = upstream_status
         self.upstream_request_id = upstream_request_id
 
+    @property
+    def reason(self) -> str:
+        """In a few words: its code, and the status that the provider gave it."""
+        return f"{self.code} ({self.upstream_status})" if self.upstream_status else self.code
+
     def to_receipt(self) -> dict[str, Any]:
         """What a receipt says about it."""
         return {

@@ -44,6 +44,7 @@ def test_it_works(office: Office) -> None:
 
 # Shown in the page of what they belong to, or (the last) of nobody's business but the product's.
 WITHOUT_A_PAGE = {
+    "deployment",
     "usageline",
     "costreportline",
     "statementline",

@@ -16,6 +16,7 @@ from django.utils.timezone import now
 
 from billing.models import AlertChannel, AlertRule, Budget, PriceRow
 from llm.configuration import Changes, ConfigurationError, apply_configuration
+from llm.loading import load_catalog
 from llm.models import LanguageModel, Provider
 from tenants import keys
 from tenants.keys_admin import revoke_key, rotate_key
@@ -459,6 +460,70 @@ def test_workers_are_told(committed: None) -> None:
         "tenants_enduser",
         "llm_provider",
         "llm_languagemodel",
+        "llm_deployment",
         "billing_pricerow",
         "billing_budget",
     }
+
+
+def test_further_accounts_of_a_model_have_its_prices_unless_they_have_their_own() -> None:
+    more = """\
+  - {name: second-of-file, kind: openai, base_url: "https://second.example/v1"}
+  - {name: third-of-file, kind: openai, base_url: "https://third.example/v1"}
+models:
+"""
+    deployments = """\
+    tier: standard
+    weight: 3
+    timeouts: {first_byte: 20}
+    deployments:
+      - {provider: second-of-file, weight: 0.5, timeouts: {idle: 5}}
+      - {provider: third-of-file, upstream: mini, prices: [{meter: input, usd_per_million: "7"}]}
+"""
+    text = FILE.replace("models:\n", more, 1).replace("    tier: standard\n", deployments, 1)
+    apply(text)
+    model = LanguageModel.objects.get(name="mini-of-file")
+    second, _ = model.deployments.order_by("provider__name")
+    assert (model.weight, model.timeouts, second.weight, second.timeouts) == (
+        3,
+        {"first_byte": 20},
+        0.5,
+        {"idle": 5},
+    )
+    prices = {
+        provider: set(
+            PriceRow.objects.filter(provider=provider, model="mini-of-file", superseded_at=None).values_list(
+                "meter", "processing", "unit_price"
+            )
+        )
+        for provider in ("openai-of-file", "second-of-file", "third-of-file")
+    }
+    assert prices["second-of-file"] == prices["openai-of-file"]
+    assert prices["third-of-file"] == {("input", "online", Decimal(7))}
+    assert apply(text).is_empty
+    accounts = load_catalog().accounts["mini-of-file"]
+    assert [(one.provider, one.upstream, one.weight) for one in accounts] == [
+        ("openai-of-file", "gpt-4o-mini", 3),
+        ("second-of-file", "gpt-4o-mini", 0.5),
+        ("third-of-file", "mini", 1),
+    ]
+    assert accounts[1].timeouts == {"first_byte": 20, "idle": 5}
+    Provider.objects.filter(name="openai-of-file").update(is_active=False)
+    assert load_catalog().find("mini-of-file").provider == "second-of-file"
+
+
+@pytest.mark.parametrize(
+    ("deployment", "told"),
+    [
+        ("{provider: absent}", "there is no provider 'absent'"),
+        ("{provider: openai-of-file}", "is the model's own account already"),
+        ("{provider: openai-of-file, weight: -1}", "weight"),
+    ],
+)
+def test_a_wrong_account_is_an_error_with_its_line(deployment: str, told: str) -> None:
+    text = FILE.replace(
+        "    tier: standard\n", f"    tier: standard\n    deployments:\n      - {deployment}\n", 1
+    )
+    with pytest.raises(ConfigurationError, match=told) as caught:
+        apply(text)
+    assert str(caught.value).startswith("purser.yaml:13")
