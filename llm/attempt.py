@@ -134,7 +134,12 @@ def plan(call: Call, target: Target, number: int) -> Attempt:
 
 def _exchange(call: Call, target: Target, limit: int | None) -> Exchange:
     exchange = prepare(
-        call.wire, call.body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=limit
+        call.wire,
+        call.body,
+        kind=target.kind,
+        upstream_model=target.upstream,
+        max_output_tokens=limit,
+        source=call.source,
     )
     if exchange.upstream.api != "anthropic.messages" or not call.policy.cache.provider_marks:
         return exchange

@@ -17,7 +17,7 @@ from llm.headers import CallHeaders
 from llm.receipt import Receipt
 from llm.routing.decision import Route
 from llm.snapshot import TenantSnapshot
-from llm.wire import RequestFacts, WireFormat
+from llm.wire import RequestFacts, Source, WireFormat
 from tenants.limits import HeaderStyle, Slot
 from tenants.policy import Policy
 from tenants.principal import Principal
@@ -31,8 +31,8 @@ class Call:
     received_at: datetime
     endpoint: str
     wire: WireFormat
+    source: Source
     body: dict[str, Any]
-    body_bytes: int
     facts: RequestFacts
     headers: CallHeaders
     passed_on: Mapping[str, str]
@@ -64,7 +64,7 @@ class Call:
     @property
     def rough_tokens(self) -> int:
         """A first guess for the rate limit, set right when the call ends: four bytes a token."""
-        return self.body_bytes // 4 + (self.facts.max_output_tokens or 0)
+        return len(self.source.raw) // 4 + (self.facts.max_output_tokens or 0)
 
     @property
     def header_style(self) -> HeaderStyle:

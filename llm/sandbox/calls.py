@@ -17,6 +17,7 @@ import orjson
 from llm.sandbox.usage import Usage
 
 DIGEST_CHARACTERS = 16
+KEPT_BODIES, KEPT_BODY_BYTES = 1_000, 16 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -49,6 +50,7 @@ class Call:
     usage: str = "null"  # as the API reports it, in JSON
     billed: dict[str, int] = field(default_factory=dict)  # tokens by class, disjoint
     seconds: float = 0.0
+    raw: bytes = field(default=b"", repr=False)  # the body, byte for byte, of the latest calls
 
     def bill(self, usage: Usage, reported: dict[str, Any]) -> None:
         """Put the call on the invoice."""
@@ -77,7 +79,7 @@ class Call:
         return True
 
 
-FIELDS = tuple(each.name for each in fields(Call))
+FIELDS = tuple(each.name for each in fields(Call) if each.name != "raw")
 
 
 class CallLog:
@@ -85,6 +87,8 @@ class CallLog:
 
     def __init__(self, *, capacity: int, path: Path | None = None) -> None:
         self._calls: deque[Call] = deque(maxlen=capacity)
+        self._with_body: deque[Call] = deque()
+        self._body_bytes = 0
         self._file = path.open("ab", buffering=0) if path else None
 
     def __iter__(self) -> Iterator[Call]:
@@ -96,6 +100,16 @@ class CallLog:
     def begin(self, call: Call) -> None:
         """Take the call into the log."""
         self._calls.append(call)
+        self._with_body.append(call)
+        self._body_bytes += len(call.raw)
+        while self._body_bytes > KEPT_BODY_BYTES or len(self._with_body) > KEPT_BODIES:
+            oldest = self._with_body.popleft()
+            self._body_bytes -= len(oldest.raw)
+            oldest.raw = b""
+
+    def body_of(self, call_id: str) -> bytes:
+        """The body of a call as it came; empty when it had none or is not kept any more."""
+        return next((call.raw for call in reversed(self._with_body) if call.id == call_id), b"")
 
     def finish(self, call: Call, *, status: int, outcome: str) -> None:
         """Close the call's entry; later ends of the same call change nothing."""

@@ -19,6 +19,7 @@ def routes() -> list[web.RouteDef]:
     """The control endpoints."""
     return [
         web.get("/control/calls", calls),
+        web.get("/control/calls/{call_id}/body", body),
         web.get("/control/faults", faults),
         web.post("/control/faults", order_faults),
         web.post("/control/reset", reset),
@@ -39,6 +40,12 @@ async def calls(request: web.Request) -> web.Response:
     except ValueError:
         return _json({"error": "`since` and `limit` are numbers"}, status=400)
     return _json({"calls": found, "count": len(found)})
+
+
+async def body(request: web.Request) -> web.Response:
+    """The body of one of the latest calls, byte for byte."""
+    raw = request.app[SANDBOX].calls.body_of(request.match_info["call_id"])
+    return web.Response(body=raw, content_type="application/octet-stream")
 
 
 async def faults(request: web.Request) -> web.Response:

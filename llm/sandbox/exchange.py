@@ -49,6 +49,7 @@ class Exchange:
             key=_digest_of(key),
             body_digest=hashlib.blake2b(raw, digest_size=12).hexdigest() if raw else "",
             request_id=self.request_id,
+            raw=raw,
         )
         sandbox.calls.begin(self.call)
 

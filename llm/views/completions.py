@@ -15,7 +15,7 @@ from llm.headers import parse_headers
 from llm.views import schemas
 from llm.views.base import AsyncAPIView
 from llm.views.documented import CALL, OF_A_COMPLETION, operation
-from llm.wire import format_for
+from llm.wire import Source, format_for
 from tenants.outcomes import ClientError
 
 # what chooses a provider's features is passed on to it; the provider client has the last word
@@ -35,8 +35,8 @@ class Completions(AsyncAPIView):
             received_at=self.received_at,
             endpoint=request.path,
             wire=wire,
+            source=Source(request.body, body),
             body=body,
-            body_bytes=len(request.body),
             facts=wire.facts(body),
             headers=parse_headers(request.headers),
             passed_on={name: value for name in PASSED_ON if (value := request.headers.get(name))},

@@ -3,6 +3,7 @@
 from llm.wire.exchange import WIRE_FORMATS, Exchange, format_for, prepare, stored_bytes
 from llm.wire.formats import Body, RequestFacts, StreamMeter, Tail, WireFormat
 from llm.wire.passed_on import passed_on_headers
+from llm.wire.splicing import Source
 from llm.wire.untranslatable import Untranslatable
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Body",
     "Exchange",
     "RequestFacts",
+    "Source",
     "StreamMeter",
     "Tail",
     "Untranslatable",

@@ -17,6 +17,7 @@ from llm.wire import (
     openai_responses,
 )
 from llm.wire.formats import Body, WireFormat
+from llm.wire.splicing import Source
 from llm.wire.translation import TRANSLATIONS, Translation
 from llm.wire.untranslatable import Untranslatable
 
@@ -55,14 +56,15 @@ class Exchange:
     upstream: WireFormat
     body: Body
     translation: Translation | None
+    source: Source | None = None  # what the client sent, where its protocol is the provider's
 
     @property
     def path(self) -> str:
         return self.upstream.path
 
     def payload(self) -> bytes:
-        """The request body as it is sent."""
-        return orjson.dumps(self.body)
+        """The request body as it is sent: the client's bytes, but for what had to be changed."""
+        return self.source.rewritten(self.body) if self.source else orjson.dumps(self.body)
 
     def answer(self, reply: Body) -> Body:
         """The provider's answer in the client's protocol; the same object where they agree."""
@@ -76,9 +78,18 @@ class Exchange:
 
 
 def prepare(
-    client: WireFormat, body: Body, *, kind: str, upstream_model: str, max_output_tokens: int | None
+    client: WireFormat,
+    body: Body,
+    *,
+    kind: str,
+    upstream_model: str,
+    max_output_tokens: int | None,
+    source: Source | None = None,
 ) -> Exchange:
-    """Make the provider's request of a client's, or raise Untranslatable naming what has no counterpart."""
+    """Make the provider's request of a client's, or raise Untranslatable naming what has no counterpart.
+
+    `source` is what `body` was made of; what is the same in both goes out byte for byte.
+    """
     api = _UPSTREAM[kind].get(client.api)
     if api is None:
         raise Untranslatable("model", target=f"a provider of kind {kind}, which has no {client.path}")
@@ -90,7 +101,8 @@ def prepare(
     body = upstream.with_model(body, upstream_model)
     if max_output_tokens is not None:
         body = upstream.with_max_tokens(body, max_output_tokens)
-    return Exchange(client, upstream, upstream.with_usage_in_stream(body), translation)
+    body = upstream.with_usage_in_stream(body)
+    return Exchange(client, upstream, body, translation, None if translation else source)
 
 
 def stored_bytes(client: WireFormat, answer: Body, block: Body) -> bytes:
