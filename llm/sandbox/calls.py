@@ -31,6 +31,8 @@ class Call:
     path: str
     key: str  # first characters of the SHA-256 of the API key
     body_digest: str
+    fields: tuple[str, ...] = ()  # the names in the body, in their order
+    betas: str = ""  # the header that asks for a provider's beta features
     model: str = ""
     stream: bool = False
     user: str = ""

@@ -53,6 +53,7 @@ class HttpExchange(Exchange):
         retries = headers.get("x-stainless-retry-count", "")
         self.call.retry_count = int(retries) if retries.isdigit() else 0
         self.call.idempotency_key = headers.get("idempotency-key", "")
+        self.call.betas = headers.get(f"{kind}-beta", "")
 
     @property
     def request(self) -> web.Request:

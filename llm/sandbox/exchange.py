@@ -73,6 +73,7 @@ class Exchange:
         self.body = body
         call = self.call
         metadata = body.get("metadata")
+        call.fields = tuple(body)
         call.model = body["model"] if isinstance(body.get("model"), str) else ""
         call.stream = body.get("stream") is True
         call.metadata = metadata if isinstance(metadata, dict) else {}
