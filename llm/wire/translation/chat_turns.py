@@ -60,9 +60,8 @@ def _tool_result(reader: Reader) -> Body:
 
 def _assistant(reader: Reader) -> list[Body]:
     thinking = reader.take("thinking_blocks") or []
-    reader.ignore(
-        "reasoning_content", "reasoning", "annotations"
-    )  # told to the client, never part of the prompt
+    # told to the client, or made of the answer by its SDK: never part of the prompt
+    reader.ignore("reasoning_content", "reasoning", "annotations", "parsed")
     blocks = [*thinking, *(_blocks(reader) if reader.has("content") else ())]
     if refusal := reader.take("refusal"):
         blocks.append({"type": "text", "text": refusal})
@@ -72,6 +71,7 @@ def _assistant(reader: Reader) -> list[Body]:
         if inner.take("type", "function") != "function":
             raise inner.refusal("type")
         function = inner.inside(inner.take("function"), "function")
+        function.ignore("parsed_arguments")
         arguments = _arguments(function.take("arguments") or "{}", at=f"messages.tool_calls.{index}")
         blocks.append(
             {"type": "tool_use", "id": inner.take("id"), "name": function.take("name"), "input": arguments}
