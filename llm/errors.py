@@ -15,6 +15,12 @@ class InvalidRequest(ClientError):
     status, code, type = 400, "invalid_request", "invalid_request_error"
 
 
+class ThreadUnsupported(InvalidRequest):
+    """Anthropic's own way to say that a call must bring its whole conversation: its SDK's tool runner then does."""
+
+    details = {"error_code": "thread_unsupported_request"}
+
+
 class ContextLengthExceeded(ClientError):
     status, code, type = 400, "context_length_exceeded", "invalid_request_error"
 
@@ -77,7 +83,14 @@ def openai_envelope(error: ClientError) -> dict[str, Any]:
 def anthropic_envelope(error: ClientError, *, request_id: UUID | None = None) -> dict[str, Any]:
     """The body of an error as the Anthropic API words it, with our stable code beside its type."""
     kind = _ANTHROPIC_TYPES.get(error.status, "api_error")
-    detail = {"type": kind, "message": error.message, "code": error.code, "param": error.param}
+    detail: dict[str, Any] = {
+        "type": kind,
+        "message": error.message,
+        "code": error.code,
+        "param": error.param,
+    }
+    if error.details:
+        detail["details"] = dict(error.details)
     return {"type": "error", "error": detail, "request_id": str(request_id) if request_id else None}
 
 

@@ -4,6 +4,9 @@ Invariant: one exception class per outcome, carrying its own status and code; on
 renders them in the envelope of the API that was called. Messages never hold a secret.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class ClientError(Exception):
     """An outcome the client sees. Subclasses live with the app that raises them."""
@@ -11,6 +14,7 @@ class ClientError(Exception):
     status: int = 400
     code: str = "invalid_request"
     type: str = "invalid_request_error"
+    details: Mapping[str, Any] = {}  # what Anthropic's clients read beside the type, where an outcome has it
 
     def __init__(
         self,

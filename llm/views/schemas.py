@@ -460,6 +460,7 @@ class AnthropicErrorDetail(BaseModel):
     message: str
     code: str
     param: str | None
+    details: dict[str, str] | None = None
 
 
 class AnthropicError(BaseModel):

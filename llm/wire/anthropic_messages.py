@@ -5,6 +5,7 @@ Invariant: pure; a body is never edited in place. `max_tokens` is required by th
 
 from typing import Any
 
+from llm.errors import ThreadUnsupported
 from llm.streams.sse import encode
 from llm.wire import fields
 from llm.wire.anthropic_messages_stream import MessagesMeter, MessagesTail, block_text, replay
@@ -22,6 +23,10 @@ _COMPLETE = frozenset({"end_turn", "stop_sequence"})
 
 def facts(body: Body) -> RequestFacts:
     """Read a messages request, or raise InvalidRequest naming the field that is wrong."""
+    if (
+        body.get("thread") is not None
+    ):  # what the provider keeps can neither be held for nor be a tenant's own
+        raise ThreadUnsupported("Send the whole conversation: threads are not kept here.", param="thread")
     messages = fields.objects(body, "messages", required=True)
     system = list(fields.part_texts(body.get("system")))
     texts = list(system)
