@@ -16,7 +16,6 @@ from llm.errors import InvalidRequest
 from llm.estimating import estimate_input
 from llm.routing.facts import AUTO, read_route_facts
 from llm.routing.rules import output_limit
-from llm.token_counts import count_input
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
 from llm.views.documented import OF_A_LOOK_UP, operation
@@ -150,7 +149,8 @@ class CountTokens(AsyncAPIView):
         facts = wire.facts({"max_tokens": 1, **body})
         target = self.snapshot.catalog.find(facts.model)
         self.principal.require_model(target.model)
-        return json_response({"input_tokens": count_input(wire, body, target.tokenizer)})
+        estimate = estimate_input(wire, body, facts, target=target, snapshot=self.snapshot)
+        return json_response({"input_tokens": estimate.counted_tokens})
 
 
 def _read(body: Any) -> tuple[list[Body], int]:
