@@ -79,6 +79,8 @@ class AsyncAPIView(APIView):
         except Exception as error:
             response = self.refuse(request, as_outcome(error))
         response.headers.setdefault("x-request-id", str(self.request_id))
+        if speaks_anthropic(request):
+            response.headers["request-id"] = response.headers["x-request-id"]
         return response
 
     async def initial_checks(self, request: HttpRequest) -> None:
@@ -152,6 +154,11 @@ async def identify_caller(request: HttpRequest) -> tuple[Principal, TenantSnapsh
     return await identify(
         credentials_of(request.headers), client_ip=client_ip_of(request), snapshots=snapshots
     )
+
+
+def speaks_anthropic(request: HttpRequest) -> bool:
+    """Whether the caller is an Anthropic client: by the path, or where both APIs share one, by its version header."""
+    return request.path.startswith("/v1/messages") or "anthropic-version" in request.headers
 
 
 def client_ip_of(request: HttpRequest) -> str:
