@@ -170,6 +170,17 @@ class World:
             **options,
         )
 
+    def async_anthropic(self, member: Member | None = None, **options: Any) -> Any:
+        import anthropic
+
+        return anthropic.AsyncAnthropic(
+            base_url=self.stack.base_url,
+            api_key=(member or self.acme).key,
+            max_retries=0,
+            timeout=60,
+            **options,
+        )
+
     def get(self, path: str, member: Member | None = None) -> tuple[int, Any]:
         """GET one of our own endpoints; the status and the decoded body."""
         return self.request("GET", path, member=member)
