@@ -27,7 +27,7 @@ def messages_answer(response: Body) -> Body:
     if reasoning := message.get("reasoning_content"):
         content.append({"type": "thinking", "thinking": reasoning, "signature": ""})
     if text := message.get("content") or message.get("refusal"):
-        content.append({"type": "text", "text": text, "citations": None})
+        content.append({"type": "text", "text": text})
     content += [_tool_use(call) for call in message.get("tool_calls") or ()]
     reason = STOP_REASONS.get(choice.get("finish_reason") or "", "end_turn")
     return {
