@@ -151,6 +151,31 @@ def test_a_responses_request_becomes_a_messages_request() -> None:
     assert asked["output_config"]["format"]["schema"] == {"type": "object"}
 
 
+def test_what_an_sdk_read_in_an_answer_may_come_back_with_it() -> None:
+    function = {"name": "f", "arguments": "{}", "parsed_arguments": {}}
+    answer = {
+        "role": "assistant",
+        "content": "{}",
+        "parsed": {"a": 1},
+        "tool_calls": [{"id": "1", "type": "function", "function": function}],
+    }
+    asked = to_anthropic(messages=[USER, answer])
+    assert asked["messages"][1]["content"] == [
+        {"type": "text", "text": "{}"},
+        {"type": "tool_use", "id": "1", "name": "f", "input": {}},
+    ]
+    call = {"type": "function_call", "call_id": "1", "parsed_arguments": {}, "name": "f", "arguments": "{}"}
+    text = {"type": "output_text", "text": "{}", "parsed": {"a": 1}}
+    items = [USER, {"type": "message", "role": "assistant", "content": [text]}, call]
+    assert response_to_anthropic(input=items)["messages"] == asked["messages"]
+
+
+def test_a_translated_text_has_no_empty_citations() -> None:
+    """The Vercel AI SDK takes a list or nothing, as Anthropic sends it."""
+    told = exchange(MESSAGES, "openai").answer({"choices": [{"message": {"content": "Hi"}}]})
+    assert told["content"] == [{"type": "text", "text": "Hi"}]
+
+
 def test_the_limit_of_the_pipeline_wins_and_is_always_there() -> None:
     assert to_anthropic(max_completion_tokens=5000)["max_tokens"] == 9
     assert response_to_anthropic()["max_tokens"] == 9

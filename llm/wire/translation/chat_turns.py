@@ -3,13 +3,16 @@
 Invariant: roles alternate: what the user and the tools said between two answers stands in one turn, in its order.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from llm.errors import InvalidRequest
 from llm.wire.formats import Body
 from llm.wire.translation.refusing import Reader
+
+# what OpenAI's SDKs add to an answer they parsed: another reading of what stands beside it
+SDK_READINGS: Final = ("parsed", "parsed_arguments")
 
 
 def system_and_turns(messages: list[Body], *, target: str) -> tuple[list[Body], list[Body]]:
@@ -61,7 +64,7 @@ def _tool_result(reader: Reader) -> Body:
 def _assistant(reader: Reader) -> list[Body]:
     thinking = reader.take("thinking_blocks") or []
     # told to the client, or made of the answer by its SDK: never part of the prompt
-    reader.ignore("reasoning_content", "reasoning", "annotations", "parsed")
+    reader.ignore("reasoning_content", "reasoning", "annotations", *SDK_READINGS)
     blocks = [*thinking, *(_blocks(reader) if reader.has("content") else ())]
     if refusal := reader.take("refusal"):
         blocks.append({"type": "text", "text": refusal})
@@ -71,7 +74,7 @@ def _assistant(reader: Reader) -> list[Body]:
         if inner.take("type", "function") != "function":
             raise inner.refusal("type")
         function = inner.inside(inner.take("function"), "function")
-        function.ignore("parsed_arguments")
+        function.ignore(*SDK_READINGS)
         arguments = _arguments(function.take("arguments") or "{}", at=f"messages.tool_calls.{index}")
         blocks.append(
             {"type": "tool_use", "id": inner.take("id"), "name": function.take("name"), "input": arguments}

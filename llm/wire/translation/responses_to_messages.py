@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from llm.wire.formats import Body
 from llm.wire.translation.chat_to_messages import TARGET, ChatToMessages
+from llm.wire.translation.chat_turns import SDK_READINGS
 from llm.wire.translation.contract import StreamTranslator
 from llm.wire.translation.refusing import Reader
 from llm.wire.translation.responses_answers import ResponsesAnswerStream, responses_answer
@@ -142,7 +143,7 @@ def _messages(reader: Reader, given: Any) -> list[Body]:
     for index, item in enumerate(given):
         inner = reader.inside(item, "input", index)
         kind = inner.take("type", "message")
-        inner.ignore("id", "status", "phase")
+        inner.ignore("id", "status", "phase", *SDK_READINGS)
         if kind == "message":
             messages.append(_message(inner))
         elif kind == "function_call":
@@ -192,7 +193,7 @@ def _parts(reader: Reader, parts: Any, name: str) -> list[Body]:
 def _part(part: Reader) -> Body:
     kind = part.take("type")
     if kind in ("input_text", "output_text", "text"):
-        part.ignore("annotations", "logprobs")
+        part.ignore("annotations", "logprobs", *SDK_READINGS)
         translated: Body = {"type": "text", "text": part.take("text", "")}
     elif kind == "refusal":
         translated = {"type": "refusal", "refusal": part.take("refusal", "")}
