@@ -3,6 +3,7 @@
 Invariant: every field read here is checked; a bad one is a 400 that names it.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,10 @@ from llm.sandbox.validation import number, strings, whole_number
 
 MOST_BREAKPOINTS = 4
 THINKING_TOKENS = 96
+# the protocol has no JSON mode: its models are told
+ASKS_FOR_JSON = re.compile(
+    r"\b(?:only|one|single)\b[^.]{0,30}\bJSON\b|\bJSON (?:only|and nothing else)\b", re.I
+)
 
 
 def message_prompt(body: dict[str, Any], model: str) -> Prompt:
@@ -34,17 +39,18 @@ def message_prompt(body: dict[str, Any], model: str) -> Prompt:
             images += image_count(content)
     tools = body.get("tools")
     schema = _output_schema(body)
+    system = text_of(body.get("system"))
     return Prompt(
         model=model,
         turns=tuple(turns),
-        system=text_of(body.get("system")),
+        system=system,
         tools=tuple(_tools(tools)),
         tool_choice=_tool_choice(body.get("tool_choice")),
         is_parallel=not (
             isinstance(body.get("tool_choice"), dict) and body["tool_choice"].get("disable_parallel_tool_use")
         ),
         schema=schema,
-        wants_json=schema is not None,
+        wants_json=schema is not None or bool(ASKS_FOR_JSON.search(system)),
         image_count=images,
         max_tokens=body["max_tokens"],
         stop=strings(body.get("stop_sequences"), "stop_sequences"),
