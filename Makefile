@@ -12,17 +12,22 @@ TIED := $(shell command -v setpriv >/dev/null && echo setpriv --pdeathsig TERM)
 LOCK := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header
 
-.PHONY: help install install-dev run test lint format chaos bench lock clean
+NPM_CLIENTS := tests/clients_node/node_modules
+
+.PHONY: help install install-dev npm-clients run test test-npm-clients lint format chaos bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -hE '^[a-z%-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z%-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 run: install ## start the product, drive its demonstration, serve until Ctrl-C (ONCE=1: end then; PORT, PURSER_HOME)
 	@exec $(TIED) $(BIN)/python manage.py run $(if $(filter-out 0,$(ONCE)),--once)
 
 test: install-dev ## the whole suite on real servers (ARGS="tests/billing -k ledger" for a part)
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+test-npm-clients: install-dev npm-clients ## the npm SDKs against the running product (needs Node.js 18 and npm)
+	@exec $(BIN)/python -m pytest tests/clients_node $(ARGS)
 
 lint: install-dev ## formatter, linter, types, import contract
 	$(BIN)/ruff format --check .
@@ -48,12 +53,14 @@ install: .venv/.installed $(PURSER_MODEL_DIR)/.built ## what the product needs, 
 
 install-dev: install .venv/.installed-dev ## and what its developers need
 
+npm-clients: $(NPM_CLIENTS)/.installed ## the npm SDKs that tests drive us with; without them those tests are skipped
+
 lock: install-dev ## write the hash-checked locks anew from the .in files
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 
 clean: ## remove what was installed and built here, and the default state folder
-	rm -rf .venv .models .purser .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .models .purser $(NPM_CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -74,6 +81,12 @@ $(BIN)/python:
 .venv/.installed-dev: requirements-dev.txt .venv/.installed
 	@echo "==> installing the developers' tools"
 	@$(PIP) --quiet -r requirements-dev.txt
+	@touch $@
+
+$(NPM_CLIENTS)/.installed: tests/clients_node/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is not here; on Debian and Ubuntu: apt install nodejs npm"; exit 1; }
+	@echo "==> installing the npm clients"
+	@cd tests/clients_node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(PURSER_MODEL_DIR)/.built: .venv/.installed caching/embedder_build.py caching/minilm_graph.py llm/token_ranks.py
