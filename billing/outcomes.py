@@ -28,6 +28,19 @@ class BudgetExceeded(ClientError):
             f"this call may need {plain(needed)} {balance.unit_name}.{reset}",
             retry_after_seconds=None if seconds is None else max(1, seconds),
             headers={"x-should-retry": "false"},
+            facts={
+                "budget": balance.describe(),
+                "scope": balance.scope,
+                "subject": balance.subject,
+                "unit": balance.unit,
+                "period": balance.period,
+                "limit": plain(balance.limit),
+                "spent": plain(balance.spent),
+                "held": plain(balance.held),
+                "asked": plain(needed),
+                "remaining": plain(balance.remaining),
+                "resets_at": balance.resets_at,
+            },
         )
         self.balance = balance
 

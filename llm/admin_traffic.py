@@ -3,7 +3,11 @@
 Invariant: to read only; no prompt and no answer stands in these tables.
 """
 
+from typing import Any
+
 from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
@@ -40,6 +44,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
     search_fields = ("request_id__exact",)
     search_help_text = "A request id, as in the x-request-id header"
     fieldsets = (
+        ("Why it was refused", {"fields": ("shown_refusal",)}),
         (
             "Who",
             {
@@ -75,7 +80,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         ),
         ("Receipt", {"fields": ("shown_receipt",)}),
     )
-    readonly_fields = ("shown_receipt",)
+    readonly_fields = ("shown_refusal", "shown_receipt")
 
     @display(description="Answered by")
     def answered_by(self, entry: RequestLog) -> str:
@@ -107,6 +112,19 @@ class RequestLogAdmin(ReadOnlyAdmin):
     @display(description="First token, ms", ordering="ttft_ms")
     def first_token(self, entry: RequestLog) -> str:
         return "–" if entry.ttft_ms is None else f"{entry.ttft_ms:,}"
+
+    def get_fieldsets(self, request: HttpRequest, obj: RequestLog | None = None) -> Any:
+        sections = super().get_fieldsets(request, obj)
+        return sections if obj and obj.receipt.get("refusal") else sections[1:]
+
+    @display(description="Refusal")
+    def shown_refusal(self, entry: RequestLog) -> SafeString:
+        facts = entry.receipt["refusal"].items()
+        rows = ((name.replace("_", " "), value) for name, value in facts if value not in (None, ""))
+        return format_html(
+            "<table>{}</table>",
+            format_html_join("", '<tr><th class="pr-4 text-left">{}</th><td>{}</td></tr>', rows),
+        )
 
     @display(description="Receipt")
     def shown_receipt(self, entry: RequestLog) -> SafeString:

@@ -50,6 +50,7 @@ class Call:
     exact_key: ExactKey | None = None
     lookup: Lookup | None = None
     ttft_ms: int | None = None
+    refusal: dict[str, Any] | None = None
     is_ended: bool = False
 
     @property

@@ -33,7 +33,8 @@ async def choose(call: Call) -> list[Target]:
         call.headers.feature, used_percent=used_percent
     ):
         raise FeatureSwitchedOff(
-            f"The feature '{call.headers.feature}' is switched off while its budget is used to {used_percent:.1f} %."
+            f"The feature '{call.headers.feature}' is switched off while its budget is used to {used_percent:.1f} %.",
+            facts={"feature": call.headers.feature, "used_percent": round(used_percent, 2)},
         )
     call.route = route(
         read_route_facts(call.body, declared_tier=call.headers.tier),

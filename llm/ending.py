@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from config import resources
-from llm import metrics, request_log
+from llm import metrics, refusals, request_log
 from llm.answers import Outcome, purser_block
 from llm.call import Call
 from tenants import limits
@@ -30,7 +30,8 @@ async def replayed(call: Call) -> None:
 
 async def refused(call: Call, error: ClientError) -> None:
     """End a call that got one of our outcomes instead of an answer."""
-    call.receipt.note("refused", error.code, status=error.status, message=error.message)
+    call.refusal = refusals.described(error)
+    call.receipt.note("refused", error.code, status=error.status, message=call.refusal["message"])
     await _end(call, outcome=None, status=error.status, error_code=error.code)
 
 
@@ -53,7 +54,8 @@ async def _end(call: Call, *, outcome: Outcome | None, status: int, error_code: 
         resources.background(limits.release(call.slot, tokens=tokens))
     _count(call, outcome, status, error_code)
     row = _row(call, outcome, status, error_code)
-    resources.background(request_log.write(row))
+    if outcome or call.receipt.attempts or status < 400 or refusals.may_log(call.principal.tenant_id):
+        resources.background(request_log.write(row))
     log.info(
         "call",
         request_id=str(call.request_id),
@@ -123,6 +125,7 @@ def _receipt(call: Call, outcome: Outcome | None, status: int, error_code: str) 
         "tags": dict(call.headers.tags),
         "status": status,
         "error_code": error_code or None,
+        "refusal": call.refusal,
         "is_stream": call.facts.stream,
         "ttft_ms": call.ttft_ms,
         "total_ms": call.receipt.elapsed_ms(),

@@ -31,3 +31,4 @@ ATTEMPTS = Counter("purser_attempts_total", "Calls to providers", ["provider", "
 REPLAYS = Counter(
     "purser_idempotent_replays_total", "Calls answered by an earlier call's answer", ["endpoint"]
 )
+UNLOGGED = Counter("purser_refusals_unlogged_total", "Refusals that left no row, because too many did")

@@ -15,7 +15,14 @@ from typing import Protocol, TypeVar
 from config import resources
 from tenants import keys
 from tenants.config_feed import ConfigFeed, config_feed
-from tenants.outcomes import ExpiredApiKey, InvalidApiKey, IpNotAllowed, RevokedApiKey, TenantSuspended
+from tenants.outcomes import (
+    ClientError,
+    ExpiredApiKey,
+    InvalidApiKey,
+    IpNotAllowed,
+    RevokedApiKey,
+    TenantSuspended,
+)
 from tenants.principal import Principal
 from tenants.snapshot import KeyFacts, SnapshotCache, TenantFacts, TenantNotFound
 
@@ -66,6 +73,10 @@ class KeyDirectory:
         _trim(self._known, self._max_known)
         return int(row[0])
 
+    def known(self, public_id: str) -> int | None:
+        """The tenant's id, where it was asked for before."""
+        return self._known.get(public_id)
+
     def forget(self, public_id: str) -> None:
         """Drop an id whose tenant does not know it any more."""
         self._known.pop(public_id, None)
@@ -115,7 +126,13 @@ async def identify(
     if key is None:
         directory.forget(public_id)
         raise invalid_key()
-    check_key(key, clear_key=clear_key, tenant=tenant, client_ip=client_ip, at=at or datetime.now(UTC))
+    try:
+        check_key(key, clear_key=clear_key, tenant=tenant, client_ip=client_ip, at=at or datetime.now(UTC))
+    except InvalidApiKey:
+        raise  # whoever it was does not know the secret
+    except ClientError as error:
+        error.tenant_id, error.key_id = tenant.id, key.id
+        raise
     principal = Principal(
         tenant_id=tenant.id,
         tenant_slug=tenant.slug,
@@ -130,22 +147,55 @@ async def identify(
     return principal, snapshot
 
 
+def recall(
+    clear_key: str,
+    *,
+    client_ip: str,
+    snapshots: SnapshotCache[Snapshot],
+    directory: KeyDirectory = directory,
+) -> tuple[int, int] | None:
+    """The ids of the tenant and the key, as far as this process knows them already: no I/O; None for everybody else."""
+    public_id = keys.public_id_of(clear_key) if 0 < len(clear_key) <= _LONGEST_KEY else ""
+    tenant_id = directory.known(public_id)
+    snapshot = None if tenant_id is None else snapshots.known(tenant_id)
+    key = snapshot.tenant.keys.get(public_id) if snapshot else None
+    if snapshot is None or key is None:
+        return None
+    try:
+        check_key(key, clear_key=clear_key, tenant=snapshot.tenant, client_ip=client_ip, at=datetime.now(UTC))
+    except ClientError:
+        return None
+    return snapshot.tenant.id, key.id
+
+
 def check_key(key: KeyFacts, *, clear_key: str, tenant: TenantFacts, client_ip: str, at: datetime) -> None:
     """Raise the outcome that keeps this key from being used here and now, if there is one. Pure."""
+    facts = {"key": key.name, "key_id": key.public_id}
     if not keys.matches(clear_key, key.secret_hash):
         if key.previous_secret_hash is None or not keys.matches(clear_key, key.previous_secret_hash):
             raise invalid_key()
         if key.previous_expires_at is None or at >= key.previous_expires_at:
-            raise ExpiredApiKey("This API key was rotated and its former secret has ended; use the new one.")
+            raise ExpiredApiKey(
+                "This API key was rotated and its former secret has ended; use the new one.",
+                facts={**facts, "expired_at": key.previous_expires_at},
+            )
     if key.revoked_at is not None:
-        raise RevokedApiKey(f"The API key '{key.name}' was revoked.")
+        raise RevokedApiKey(
+            f"The API key '{key.name}' was revoked.", facts={**facts, "revoked_at": key.revoked_at}
+        )
     if key.expires_at is not None and at >= key.expires_at:
-        raise ExpiredApiKey(f"The API key '{key.name}' expired on {key.expires_at:%Y-%m-%d %H:%M} UTC.")
+        raise ExpiredApiKey(
+            f"The API key '{key.name}' expired on {key.expires_at:%Y-%m-%d %H:%M} UTC.",
+            facts={**facts, "expired_at": key.expires_at},
+        )
     if tenant.status != "active":
-        raise TenantSuspended(f"The tenant '{tenant.slug}' is {tenant.status}.")
+        raise TenantSuspended(
+            f"The tenant '{tenant.slug}' is {tenant.status}.", facts={**facts, "tenant_status": tenant.status}
+        )
     if key.networks and not _is_inside(client_ip, key):
         raise IpNotAllowed(
-            f"The API key '{key.name}' may not be used from {client_ip or 'an unknown address'}."
+            f"The API key '{key.name}' may not be used from {client_ip or 'an unknown address'}.",
+            facts={**facts, "address": client_ip, "allowed": [str(network) for network in key.networks]},
         )
 
 

@@ -237,9 +237,18 @@ def refusal(refused: Refused, scope: Scope, *, tokens: int, style: HeaderStyle) 
     }
     limit = limits[refused.meter] or 0
     whose = f"The limit of {scope.name} is {limit:,} {_UNITS[refused.meter]}"
+    facts = {
+        "limit_of": scope.name,
+        "meter": refused.meter,
+        "limit": limit,
+        "used": round(refused.used, 2),
+        "asked": tokens if refused.meter == "tokens" else 1,
+    }
     if refused.wait_seconds < 0:
         return RateLimitExceeded(
-            f"{whose}; this call alone needs {tokens:,} tokens.", headers={"x-should-retry": "false"}
+            f"{whose}; this call alone needs {tokens:,} tokens.",
+            headers={"x-should-retry": "false"},
+            facts=facts,
         )
     retry_after_seconds = max(1, math.ceil(refused.wait_seconds))
     allowance = Allowance(limit, max(0, int(limit - refused.used)), refused.wait_seconds)
@@ -249,6 +258,7 @@ def refusal(refused: Refused, scope: Scope, *, tokens: int, style: HeaderStyle) 
         f"{whose}; {math.ceil(refused.used):,} are used. Try again in {retry_after_seconds} s.",
         retry_after_seconds=retry_after_seconds,
         headers=rate_limit_headers(requests, spent, style=style),
+        facts=facts,
     )
 
 

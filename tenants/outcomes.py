@@ -9,12 +9,18 @@ from typing import Any
 
 
 class ClientError(Exception):
-    """An outcome the client sees. Subclasses live with the app that raises them."""
+    """An outcome the client sees. Subclasses live with the app that raises them.
+
+    `facts` are for operators: the numbers it was decided by, in JSON's types, Decimal or datetime. `tenant_id` and
+    `key_id` are set where the caller proved who it is and was refused all the same.
+    """
 
     status: int = 400
     code: str = "invalid_request"
     type: str = "invalid_request_error"
     details: Mapping[str, Any] = {}  # what Anthropic's clients read beside the type, where an outcome has it
+    tenant_id: int | None = None
+    key_id: int | None = None
 
     def __init__(
         self,
@@ -23,12 +29,14 @@ class ClientError(Exception):
         param: str | None = None,
         retry_after_seconds: int | None = None,
         headers: dict[str, str] | None = None,
+        facts: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after_seconds = retry_after_seconds
         self.headers: dict[str, str] = dict(headers or {})
+        self.facts: dict[str, Any] = dict(facts or {})
         if retry_after_seconds is not None:
             self.headers.setdefault("retry-after", str(retry_after_seconds))
 

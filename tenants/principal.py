@@ -48,5 +48,7 @@ class Principal:
         """Raise ModelNotAllowed unless the key's allow-list names the model."""
         if not self.may_use(model):
             raise ModelNotAllowed(
-                f"The key '{self.key_name}' may not use the model '{model}'.", param="model"
+                f"The key '{self.key_name}' may not use the model '{model}'.",
+                param="model",
+                facts={"key": self.key_name, "model": model, "allowed": list(self.models.globs)},
             )

@@ -154,6 +154,11 @@ class SnapshotCache(Generic[T]):
         # Shielded: a caller that hangs up must not fail the others that wait for the same build.
         return await asyncio.shield(task)
 
+    def known(self, tenant_id: int) -> T | None:
+        """The tenant's value as it was last built, if it still stands; nothing is built."""
+        entry = self._entries.get(tenant_id)
+        return entry.value if entry else None
+
     def drop(self, payload: str) -> None:
         """Forget a tenant (its id as text), or everything (`*`), builds under way included."""
         if payload == EVERYTHING:

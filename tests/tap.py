@@ -72,7 +72,7 @@ class Tap:
         from_provider, to_provider = await asyncio.open_connection(*self._upstream, limit=1 << 20)
         requests = asyncio.create_task(_copy(from_gateway, to_provider))
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while True:
                     await self._pass_answer(from_provider, to_gateway)
         finally:

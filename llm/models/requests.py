@@ -9,12 +9,15 @@ from tenants.models import Tenant
 
 
 class RequestLog(models.Model):
-    """One request and what was done to it: the receipt of `GET /v1/requests/{id}`."""
+    """One request and what was done to it: the receipt of `GET /v1/requests/{id}`.
+
+    Without a tenant it is one that was refused before anybody knew whose it was.
+    """
 
     request_id = models.UUIDField(primary_key=True)
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+", null=True, blank=True)
     at = models.DateTimeField()
-    key_id = models.BigIntegerField()
+    key_id = models.BigIntegerField(null=True, blank=True)
     user = models.CharField(max_length=200, blank=True, default="")
     feature = models.CharField(max_length=200, blank=True, default="")
     endpoint = models.CharField(max_length=64)

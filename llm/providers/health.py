@@ -45,6 +45,7 @@ class Health:
                 f"{target.provider} keeps failing for '{target.model}' and is given a rest.",
                 retry_after=max(0.0, breaker.until - now),
                 sent=False,
+                facts={"provider": target.provider, "model": target.model, "breaker": "open"},
             )
 
     def candidates(self, targets: Iterable[Target], *, streamed: bool) -> list[Candidate]:

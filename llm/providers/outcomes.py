@@ -40,9 +40,10 @@ class ProviderFailure(ClientError):
         upstream_status: int | None = None,
         upstream_request_id: str = "",
         param: str | None = None,
+        facts: dict[str, Any] | None = None,
     ) -> None:
         seconds = None if retry_after is None else max(1, round(retry_after))
-        super().__init__(message, param=param, retry_after_seconds=seconds)
+        super().__init__(message, param=param, retry_after_seconds=seconds, facts=facts)
         self.retryable = retryable
         self.retry_after = retry_after
         self.sent = sent

@@ -25,19 +25,22 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from billing.outcomes import LedgerUnavailable
+from config import resources
 from config.gate import TurnedAway
+from llm import refusals
 from llm.errors import (
     GatewayBusy,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
+    NotFound,
     RequestTooLarge,
     envelope,
     error_headers,
 )
 from llm.loading import snapshots
 from llm.snapshot import TenantSnapshot
-from tenants.auth import credentials_of, identify
+from tenants.auth import credentials_of, identify, recall
 from tenants.outcomes import ClientError
 from tenants.principal import Principal
 
@@ -59,6 +62,7 @@ class AsyncAPIView(APIView):
     permission_classes: tuple[type, ...] = ()
     max_body_bytes = 20 * 1024 * 1024
 
+    is_logged = False  # whether somebody else sees to the request's row in the log
     principal: Principal
     snapshot: TenantSnapshot
     request_id: UUID
@@ -77,7 +81,10 @@ class AsyncAPIView(APIView):
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            response = self.refuse(request, as_outcome(error))
+            outcome = as_outcome(error)
+            if not self.is_logged:
+                self._leave_a_row(request, outcome)
+            response = self.refuse(request, outcome)
         response.headers.setdefault("x-request-id", str(self.request_id))
         if speaks_anthropic(request):
             response.headers["request-id"] = response.headers["x-request-id"]
@@ -91,6 +98,21 @@ class AsyncAPIView(APIView):
     def refuse(self, request: HttpRequest, error: ClientError) -> HttpResponse:
         """Render an outcome in the envelope of the API that was called."""
         return error_response(error, path=request.path, request_id=self.request_id)
+
+    def _leave_a_row(self, request: HttpRequest, error: ClientError) -> None:
+        """Refused before it became a call: the row of the log that says why. Nobody waits for it."""
+        if isinstance(error, NotFound | MethodNotAllowed):
+            return
+        principal: Principal | None = getattr(self, "principal", None)
+        work = refusals.log(
+            error,
+            request_id=self.request_id,
+            at=self.received_at,
+            endpoint=request.path,
+            tenant_id=principal.tenant_id if principal else error.tenant_id,
+            key_id=principal.key_id if principal else error.key_id,
+        )
+        resources.background(work)
 
     def read_json(self, request: HttpRequest, *, allow_list: bool = False) -> Any:
         """Decode the body once, or raise InvalidRequest / RequestTooLarge. An object, or a list where that is allowed."""
@@ -130,8 +152,21 @@ async def turned_away(request: HttpRequest, reason: TurnedAway) -> HttpResponse:
     error = GatewayBusy(
         f"The gateway has {reason.inside:,} calls under way and {reason.waiting:,} in line; try again in {seconds} s.",
         retry_after_seconds=seconds,
+        facts={"line": reason.reason, "inside": reason.inside, "waiting": reason.waiting},
     )
-    return error_response(error, path=request.path, request_id=new_request_id())
+    request_id = new_request_id()
+    caller = recall(credentials_of(request.headers), client_ip=client_ip_of(request), snapshots=snapshots)
+    tenant_id, key_id = caller or (None, None)
+    work = refusals.log(
+        error,
+        request_id=request_id,
+        at=datetime.now(UTC),
+        endpoint=request.path,
+        tenant_id=tenant_id,
+        key_id=key_id,
+    )
+    resources.background(work)
+    return error_response(error, path=request.path, request_id=request_id)
 
 
 def new_request_id() -> UUID:

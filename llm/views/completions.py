@@ -43,6 +43,7 @@ class Completions(AsyncAPIView):
             principal=self.principal,
             snapshot=self.snapshot,
         )
+        self.is_logged = True  # the pipeline sees to it from here
         try:
             answer = await pipeline.answer(call)
         except ClientError as error:

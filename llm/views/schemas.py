@@ -426,6 +426,9 @@ class ReceiptAnswer(Open):
     model_asked: str
     status: int
     error_code: str | None
+    refusal: dict[str, Any] | None = Field(
+        default=None, description="Why there is no answer: the code, and the numbers that decided it."
+    )
     steps: list[dict[str, Any]]
     attempts: list[dict[str, Any]]
     result: PurserBlock | None

@@ -210,6 +210,7 @@ def test_a_call_too_many_is_told_so_early_in_its_own_envelope(
     """The gate is full of calls that wait for their provider: the next hears 503 and when to come back, the site, the
     probes and the figures answer as ever, and everybody who was let in or waited gets the whole answer."""
     before = gauge(narrow, "purser_calls_turned_away_total")
+    refusals: list[str] = []
     with tapped(world.stack.sandbox_url) as tap, ExitStack() as stack:
         deployment = make_deployment(base_url=f"{tap.url}/v1")
         calls = fill(narrow, world.acme, deployment, stack)
@@ -223,7 +224,7 @@ def test_a_call_too_many_is_told_so_early_in_its_own_envelope(
             assert told["error"]["code"] == "service_unavailable"
             assert ("type" in told) == (path == "/v1/messages")
             assert 1 <= int(headers["retry-after"]) <= 60
-            assert headers["x-request-id"]
+            refusals.append(headers["x-request-id"])
             assert f"{INSIDE} calls under way and {WAITING} in line" in told["error"]["message"]
         for probe in ("/healthz", "/readyz", "/admin/login/"):
             with LOCAL.open(f"{narrow}{probe}", timeout=60) as response:
@@ -237,3 +238,9 @@ def test_a_call_too_many_is_told_so_early_in_its_own_envelope(
         books.settled(world.acme.id, count=INSIDE + WAITING)
     books.check_invoice(world.acme.id, books.ended_calls(count=INSIDE + WAITING, key=deployment.account_key))
     eventually(lambda: gauge(narrow, "purser_calls_in_flight"), until=lambda seen: seen == 0)
+    for request_id in refusals:
+        log = books.log(request_id)
+        assert (log.status, log.error_code) == (503, "service_unavailable")
+        assert log.tenant_id in (world.acme.id, None)  # as far as it was remembered: nobody is asked
+        facts = log.receipt["refusal"]
+        assert (facts["line"], facts["inside"], facts["waiting"]) == ("full", INSIDE, WAITING)

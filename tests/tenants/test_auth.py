@@ -10,7 +10,7 @@ import pytest
 from django.db import connections
 
 from tenants import outcomes
-from tenants.auth import KeyDirectory, credentials_of, identify
+from tenants.auth import KeyDirectory, credentials_of, identify, recall
 from tenants.config_feed import ConfigFeed
 from tenants.keys_admin import issue_key, revoke_key, rotate_key
 from tenants.models import ApiKey, EndUser, Tenant
@@ -283,6 +283,22 @@ async def test_the_feed_comes_back_and_forgets_everything(
     async with asyncio.timeout(5):
         while not worker.feed.is_listening:
             await asyncio.sleep(0.01)
+
+
+async def test_a_caller_is_recalled_without_asking_anybody(
+    workers: tuple[Worker, Worker], acme: Tenant, issued: tuple[ApiKey, str]
+) -> None:
+    """For the row of a call that found the house full: only who was identified before, with the right secret."""
+    (worker, _), (key, clear) = workers, issued
+
+    def recalled(secret: str) -> tuple[int, int] | None:
+        return recall(secret, client_ip="127.0.0.1", snapshots=worker.snapshots, directory=worker.directory)
+
+    assert recalled(clear) is None
+    await worker.identify(clear)
+    assert recalled(clear) == (acme.pk, key.pk)
+    assert recalled(clear[:-1] + ("a" if clear[-1] != "a" else "b")) is None
+    assert recalled("") is None
 
 
 async def test_credentials_stand_in_either_header() -> None:
