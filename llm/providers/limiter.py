@@ -86,6 +86,7 @@ class ProviderLimiter:
                 retryable=False,
                 retry_after=max(1.0, wait),
                 sent=False,
+                facts={"provider": target.provider, "account_limits": str(slot.limits)},
             ) from None
         slot.waited_seconds = time.monotonic() - began
         return slot
