@@ -59,9 +59,20 @@ class Outcome:
     meters: dict[str, int] = field(default_factory=dict)
 
 
+def costs_of(call: Call, outcome: Outcome | None) -> tuple[Decimal, Decimal]:
+    """What a call cost in all, and at list price: its answer, and every other attempt that was booked for it."""
+    others = [one for one in call.booked if one is not outcome]
+    everything = [*others, outcome] if outcome else others
+    return (
+        sum((one.cost_usd for one in everything), Decimal(0)),
+        sum((one.list_cost_usd for one in everything), Decimal(0)),
+    )
+
+
 def purser_block(call: Call, outcome: Outcome) -> dict[str, Any]:
     """The `purser` object of a body or of a stream's last event."""
     balance = call.tightest_balance()
+    cost_usd, list_cost_usd = costs_of(call, outcome)
     return {
         "request_id": str(call.request_id),
         "cache": call.cache_state,
@@ -75,9 +86,9 @@ def purser_block(call: Call, outcome: Outcome) -> dict[str, Any]:
             "prompt_before_compression": call.tokens_before_compression,
             "prompt_after_compression": call.tokens_after_compression,
         },
-        "cost_usd": usd(outcome.cost_usd),
-        "list_cost_usd": usd(outcome.list_cost_usd),
-        "saved_usd": usd(outcome.list_cost_usd - outcome.cost_usd),
+        "cost_usd": usd(cost_usd),
+        "list_cost_usd": usd(list_cost_usd),
+        "saved_usd": usd(list_cost_usd - cost_usd),
         "budget_remaining": describe_remaining(balance) if balance else None,
     }
 
@@ -99,8 +110,9 @@ def answer_headers(call: Call, outcome: Outcome | None) -> dict[str, str]:
         headers |= call.slot.headers(call.header_style)
     if outcome:
         headers["x-purser-model"] = outcome.model
-        headers["x-purser-cost-usd"] = usd(outcome.cost_usd)
-        headers["x-purser-list-cost-usd"] = usd(outcome.list_cost_usd)
+        cost_usd, list_cost_usd = costs_of(call, outcome)
+        headers["x-purser-cost-usd"] = usd(cost_usd)
+        headers["x-purser-list-cost-usd"] = usd(list_cost_usd)
     return headers
 
 

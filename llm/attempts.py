@@ -4,29 +4,25 @@ Invariant: each try is an attempt of its own: held and committed as sent before 
 the ledger whatever happens to it: captured, estimated where the provider may bill it, voided where it cannot.
 """
 
+from collections.abc import Iterator
 from itertools import count
 from typing import Final
 
-from billing import holds, ledger
 from billing.outcomes import BudgetExceeded, ModelUnpriced
 from config import resources
-from llm import cached, ending, metrics, settling, streaming
+from llm import cached, ending, hedging, settling, streaming
 from llm.answers import Answer, StreamedAnswer, answer_headers, purser_block
-from llm.attempt import Attempt, plan
 from llm.call import Call
 from llm.catalog import Target
-from llm.errors import ContextLengthExceeded
 from llm.hops import Accounts, Hop
-from llm.providers import client
-from llm.providers.health import health
-from llm.providers.limiter import ProviderSlot, limiter
+from llm.providers.client import ProviderReply, ProviderStream
+from llm.providers.limiter import limiter
 from llm.providers.outcomes import ProviderFailure, ProviderRejected
+from llm.sending import CANNOT_BE_ASKED, Underway, give_up, hold
 from llm.wire import Untranslatable
 from tenants.outcomes import ClientError
 
 FIRST_CHOICE: Final = "first choice"
-# what a deployment is passed over for, once another one has failed
-CANNOT_BE_ASKED: Final = (BudgetExceeded, ModelUnpriced, Untranslatable, ContextLengthExceeded)
 
 
 async def first_success(call: Call, targets: list[Target]) -> Answer | StreamedAnswer:
@@ -41,7 +37,7 @@ async def first_success(call: Call, targets: list[Target]) -> Answer | StreamedA
         )
         while hop := await accounts.next():
             try:
-                return await _attempt(call, hop, next(numbers))
+                return await _attempt(call, hop, numbers)
             except CANNOT_BE_ASKED as error:
                 refusal = refusal or error
                 reason = f"{error.code}: {error.message}"
@@ -69,69 +65,35 @@ def is_of_one_account(refusal: ClientError) -> bool:
     return isinstance(refusal, ModelUnpriced | Untranslatable)
 
 
-async def _attempt(call: Call, hop: Hop, number: int) -> Answer | StreamedAnswer:
+async def _attempt(call: Call, hop: Hop, numbers: Iterator[int]) -> Answer | StreamedAnswer:
     """One try at an account whose turn has come: hold, call, settle."""
+    place = hop.slot
     try:
-        attempt = await _hold(call, hop, number)
+        first = Underway(await hold(call, hop.target, number=next(numbers), why=hop.why), hop.slot)
         try:
-            return await _deliver(call, attempt, hop.slot)
+            with call.receipt.provider_time():
+                answering, reply = await hedging.first_byte(call, first, numbers)
         except ProviderFailure as failure:
-            await _give_up(call, attempt, failure)
+            await give_up(call, first.attempt, failure)
             raise
+        place = answering.slot
+        if isinstance(reply, ProviderStream):
+            return streaming.begin(call, answering.attempt, answering.slot, reply)
+        return await _deliver(call, answering, reply)
     except BaseException:
-        resources.background(limiter.release(hop.slot))
+        resources.background(limiter.release(place))
         raise
 
 
-async def _hold(call: Call, hop: Hop, number: int) -> Attempt:
-    """Hold the upper bound of the call against every budget that applies; committed as sent."""
-    attempt = plan(call, hop.target, number)
-    try:
-        call.balances = await holds.admit(attempt.reservation(call))
-    except BudgetExceeded as refusal:
-        smaller = attempt.within(call, refusal.balance)
-        if smaller is None:
-            raise
-        attempt = smaller
-        call.balances = await holds.admit(attempt.reservation(call))
-    call.receipt.note("hold", "held", attempt=number, **attempt.to_receipt())
-    call.receipt.note_attempt(number, why=hop.why)
-    return attempt
-
-
-async def _deliver(call: Call, attempt: Attempt, slot: ProviderSlot) -> Answer | StreamedAnswer:
-    if call.facts.stream:
-        with health.watch(attempt.target, streamed=True):
-            stream = await streaming.open_first(call, attempt)
-        return streaming.begin(call, attempt, slot, stream)
-    with health.watch(attempt.target), call.receipt.provider_time():
-        reply = await client.call(
-            attempt.target, attempt.exchange.payload(), path=attempt.exchange.path, headers=call.passed_on
-        )
-    metrics.ATTEMPTS.labels(attempt.target.provider, "answered").inc()
+async def _deliver(call: Call, answering: Underway, reply: ProviderReply) -> Answer:
+    """Settle a whole answer, and make the client's of it."""
+    attempt = answering.attempt
+    await call.settle_cancelled()
     outcome = await settling.capture(call, attempt, reply.body, upstream_id=reply.request_id)
-    resources.background(limiter.release(slot, tokens=outcome.input_tokens + outcome.output_tokens))
+    answering.free_place(tokens=outcome.input_tokens + outcome.output_tokens)
     body = attempt.exchange.answer_bytes(reply.body, reply.raw, purser_block(call, outcome))
     headers = answer_headers(call, outcome)
     if answer := settling.to_remember(call, attempt, attempt.exchange.answer(reply.body), outcome):
         resources.background(cached.remember(call, answer))
     await ending.answered(call, outcome)
     return Answer(body, headers)
-
-
-async def _give_up(call: Call, attempt: Attempt, failure: ProviderFailure) -> None:
-    """End a failed attempt in the ledger: nothing is owed if the provider cannot have worked on it."""
-    metrics.ATTEMPTS.labels(attempt.target.provider, failure.code).inc()
-    if failure.upstream_status == 429 and failure.retry_after:
-        await limiter.pause(attempt.target, seconds=failure.retry_after)
-    call.receipt.note_attempt(
-        attempt.number,
-        attempt_id=str(attempt.id),
-        model=attempt.target.model,
-        provider=attempt.target.provider,
-        **failure.to_receipt(),
-    )
-    if failure.may_be_billed:
-        await settling.estimate(call, attempt, reason=failure.code)
-    else:
-        call.balances = await ledger.void(attempt.id, reason=failure.code) or call.balances

@@ -3,10 +3,11 @@
 Invariant: one Call is one request; `body` is never edited in place, a step that changes it puts a new one.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from billing.balances import Balance, tightest
@@ -21,6 +22,9 @@ from llm.wire import RequestFacts, Source, WireFormat
 from tenants.limits import HeaderStyle, Slot
 from tenants.policy import Policy
 from tenants.principal import Principal
+
+if TYPE_CHECKING:
+    from llm.answers import Outcome
 
 
 @dataclass(slots=True)
@@ -51,6 +55,9 @@ class Call:
     lookup: Lookup | None = None
     ttft_ms: int | None = None
     refusal: dict[str, Any] | None = None
+    booked: "list[Outcome]" = field(default_factory=list)  # of each attempt, in the order they were settled
+    # attempts that another one was faster than, on their way to the ledger
+    cancelled: "list[asyncio.Task[None]]" = field(default_factory=list)
     is_ended: bool = False
 
     @property
@@ -103,6 +110,10 @@ class Call:
             "tier": self.route.tier if self.route else "",
             "cache_state": self.cache_state,
         }
+
+    async def settle_cancelled(self) -> None:
+        """Wait until the attempts that were called off are in the ledger."""
+        await asyncio.gather(*self.cancelled, return_exceptions=True)
 
     def tightest_balance(self) -> Balance | None:
         """The budget with the least room left, as of the last time the ledger was asked."""

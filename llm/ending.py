@@ -3,14 +3,13 @@
 Invariant: every call ends exactly once, however it ended; nothing here can fail an answer.
 """
 
-from decimal import Decimal
 from typing import Any
 
 import structlog
 
 from config import resources
 from llm import metrics, refusals, request_log
-from llm.answers import Outcome, purser_block
+from llm.answers import Outcome, costs_of, purser_block
 from llm.call import Call
 from tenants import limits
 from tenants.outcomes import ClientError
@@ -74,15 +73,16 @@ def _count(call: Call, outcome: Outcome | None, status: int, error_code: str) ->
     model = outcome.model if outcome else ""
     metrics.REQUESTS.labels(call.endpoint, model, call.cache_state, status, error_code).inc()
     metrics.OVERHEAD.labels(call.endpoint).observe(call.receipt.overhead_ms() / 1000)
-    if outcome:
-        metrics.TOKENS.labels(model, "input").inc(outcome.input_tokens)
-        metrics.TOKENS.labels(model, "output").inc(outcome.output_tokens)
-        metrics.COST.labels(model).inc(float(outcome.cost_usd))
-        metrics.LIST_COST.labels(model).inc(float(outcome.list_cost_usd))
+    for one in call.booked or ([outcome] if outcome else ()):
+        metrics.TOKENS.labels(one.model, "input").inc(one.input_tokens)
+        metrics.TOKENS.labels(one.model, "output").inc(one.output_tokens)
+        metrics.COST.labels(one.model).inc(float(one.cost_usd))
+        metrics.LIST_COST.labels(one.model).inc(float(one.list_cost_usd))
 
 
 def _row(call: Call, outcome: Outcome | None, status: int, error_code: str) -> dict[str, Any]:
     route = call.route
+    cost_usd, list_cost_usd = costs_of(call, outcome)
     return {
         "request_id": str(call.request_id),
         "tenant_id": call.principal.tenant_id,
@@ -104,8 +104,8 @@ def _row(call: Call, outcome: Outcome | None, status: int, error_code: str) -> d
         "input_tokens": outcome.input_tokens if outcome else 0,
         "output_tokens": outcome.output_tokens if outcome else 0,
         "tokens_before_compression": call.tokens_before_compression,
-        "cost_usd": outcome.cost_usd if outcome else Decimal(0),
-        "list_cost_usd": outcome.list_cost_usd if outcome else Decimal(0),
+        "cost_usd": cost_usd,
+        "list_cost_usd": list_cost_usd,
         "latency_ms": round(call.receipt.elapsed_ms()),
         "ttft_ms": call.ttft_ms,
         "receipt": _receipt(call, outcome, status, error_code),

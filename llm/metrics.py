@@ -28,6 +28,9 @@ LIST_COST = Counter(
     "purser_list_cost_usd_total", "Cost at list price, without us, in USD (for graphs)", ["model"]
 )
 ATTEMPTS = Counter("purser_attempts_total", "Calls to providers", ["provider", "outcome"])
+HEDGES = Counter(
+    "purser_hedges_total", "Calls whose first byte was late, by which attempt answered", ["answered_by"]
+)
 REPLAYS = Counter(
     "purser_idempotent_replays_total", "Calls answered by an earlier call's answer", ["endpoint"]
 )

@@ -133,6 +133,7 @@ async def _settle(
         saving=waterfall.steps,
         meters=meters,
     )
+    call.booked.append(outcome)
     call.receipt.note_attempt(
         attempt.number,
         attempt_id=str(attempt.id),

@@ -17,7 +17,6 @@ from llm.answers import Outcome, StreamedAnswer, answer_headers, purser_block
 from llm.attempt import Attempt
 from llm.call import Call
 from llm.overrun import HoldWatch, OutputCount
-from llm.providers import client
 from llm.providers.client import ProviderStream
 from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter
@@ -29,18 +28,9 @@ DRAIN_SECONDS = 5.0  # how long a stream is read on when its client is gone
 PROGRESS_SECONDS = 1.0
 
 
-async def open_first(call: Call, attempt: Attempt) -> ProviderStream:
-    """Open the provider's stream; raises a ProviderFailure before the first byte, never after."""
-    with call.receipt.provider_time():
-        return await client.open_stream(
-            attempt.target, attempt.exchange.payload(), path=attempt.exchange.path, headers=call.passed_on
-        )
-
-
 def begin(call: Call, attempt: Attempt, slot: ProviderSlot, stream: ProviderStream) -> StreamedAnswer:
     """The answer of a stream whose first byte is here."""
     call.ttft_ms = round(call.receipt.elapsed_ms())
-    metrics.ATTEMPTS.labels(attempt.target.provider, "answered").inc()
     metrics.FIRST_TOKEN.labels(attempt.target.model).observe(call.ttft_ms / 1000)
     headers = answer_headers(call, None) | {"x-purser-model": attempt.target.model}
     return StreamedAnswer(_Flow(call, attempt, slot, stream).tell(), headers)
@@ -82,8 +72,10 @@ class _Flow:
             with self.call.receipt.provider_time():
                 is_cut = await self._pass_on()
         except StreamBroken as broken:
+            await self.call.settle_cancelled()
             await self._end_broken(broken)
         else:
+            await self.call.settle_cancelled()
             await (self._end_cut() if is_cut else self._end_whole())
         finally:
             keeper.cancel()

@@ -145,6 +145,16 @@ class BudgetPolicy:
     stream_overrun: Literal["cut", "extend"] = "extend"
 
 
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class HedgingPolicy:
+    """When a provider's first byte is late, a second call goes out and the faster one answers; both are paid for. Off
+    without `after_ms`. At most `max_percent` of the tenant's calls get a second one."""
+
+    after_ms: int | None = Field(default=None, ge=1, le=600_000)
+    max_percent: float = Field(default=5, gt=0, le=50)
+    whole_answers: bool = False  # also for calls that do not stream, whose first byte is their last
+
+
 _DEFAULT_PRESSURE = (
     PressureRule(at_percent=90, demote="complex"),
     PressureRule(at_percent=95, only="simple"),
@@ -163,6 +173,7 @@ class Policy:
     default_max_tokens: DefaultMaxTokens = field(default_factory=DefaultMaxTokens)
     budgets: BudgetPolicy = field(default_factory=BudgetPolicy)
     closing: ClosingPolicy = field(default_factory=ClosingPolicy)
+    hedging: HedgingPolicy = field(default_factory=HedgingPolicy)
     user_rate_limits: RateLimits = field(default_factory=RateLimits)  # of each end user by itself
     log_prompts: bool = False
 

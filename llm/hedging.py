@@ -1,0 +1,143 @@
+"""A second call when the first byte is late: the faster one answers, the other is called off.
+
+Invariant: off unless the tenant's policy says so; both calls are attempts of their own with a hold each, and the one
+that is called off is booked with what the provider will bill for it. No more than the policy's share of calls has two.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from config import resources
+from llm import metrics, settling
+from llm.call import Call
+from llm.catalog import Target
+from llm.hops import order_of
+from llm.providers.client import ProviderReply, ProviderStream
+from llm.providers.health import health
+from llm.providers.limiter import ProviderSlot, limiter
+from llm.providers.outcomes import ProviderFailure
+from llm.sending import CANNOT_BE_ASKED, Reply, Underway, give_up, hold, send
+from llm.streams.relay import Relay
+
+MOST_SAVED_UP = 5.0
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How many second calls each tenant may still make in this process: a share of a call for each call."""
+
+    left: dict[int, float] = field(default_factory=dict)
+
+    def earn(self, tenant_id: int, *, percent: float) -> None:
+        """A call that might be hedged; the first one brings a whole second call."""
+        self.left[tenant_id] = min(MOST_SAVED_UP, self.left.get(tenant_id, 1.0) + percent / 100)
+
+    def spend(self, tenant_id: int) -> bool:
+        """Whether one more is allowed; then it is counted."""
+        if (left := self.left.get(tenant_id, 0.0)) < 1.0:
+            return False
+        self.left[tenant_id] = left - 1.0
+        return True
+
+
+allowance = Allowance()
+
+
+async def first_byte(call: Call, first: Underway, numbers: Iterator[int]) -> tuple[Underway, Reply]:
+    """Send the attempt, and where its first byte is late a second one. Returns whichever answers, or raises the first
+    one's ProviderFailure once neither does; the other one is ended then."""
+    policy = call.policy.hedging
+    if policy.after_ms is None or not (call.facts.stream or policy.whole_answers):
+        return first, await send(call, first.attempt)
+    allowance.earn(call.principal.tenant_id, percent=policy.max_percent)
+    racing = {asyncio.ensure_future(send(call, first.attempt)): first}
+    try:
+        await asyncio.wait(racing, timeout=policy.after_ms / 1000)
+        if not _any_done(racing) and (second := await _second(call, first.attempt.target, numbers)):
+            racing[asyncio.ensure_future(send(call, second.attempt))] = second
+        while not _answered(racing) and not all(task.done() for task in racing):
+            await asyncio.wait(
+                [task for task in racing if not task.done()], return_when=asyncio.FIRST_COMPLETED
+            )
+    except BaseException:
+        for task in racing:
+            task.cancel()
+        raise
+    winner = _answered(racing) or next(iter(racing))
+    for task, underway in racing.items():
+        if task is not winner:
+            call.cancelled.append(resources.background(_call_off(call, task, underway)))
+    if len(racing) > 1:
+        metrics.HEDGES.labels("first" if racing[winner] is first else "second").inc()
+    return racing[winner], winner.result()
+
+
+async def _second(call: Call, asked: Target, numbers: Iterator[int]) -> Underway | None:
+    """Hold a second call, at another account of the model if one is free, else at the same; None if it cannot be."""
+    policy = call.policy.hedging
+    if not allowance.spend(call.principal.tenant_id):
+        _note_not_sent(call, f"more than {policy.max_percent:g} % of the calls")
+        return None
+    slot, target = None, asked
+    others = [one.target for one in order_of(call, asked) if one.weight > 0 and one.target != asked]
+    for target in (*others, asked):
+        taken = await limiter.try_acquire(target, tokens=call.rough_tokens)
+        if isinstance(taken, ProviderSlot) and health.is_well(target):
+            slot = taken
+            break
+    if slot is None:
+        _note_not_sent(call, "no account is free")
+        return None
+    number, why = next(numbers), f"hedge: no first byte after {policy.after_ms} ms"
+    try:
+        return Underway(await hold(call, target, number=number, why=why), slot)
+    except CANNOT_BE_ASKED as refusal:
+        resources.background(limiter.release(slot))
+        _note_not_sent(call, f"{refusal.code}: {refusal.message}")
+        return None
+    except BaseException:
+        resources.background(limiter.release(slot))
+        raise
+
+
+async def _call_off(call: Call, task: "asyncio.Task[Reply]", underway: Underway) -> None:
+    """End the attempt that was not the first: cancelled, failed, or answered at the same moment."""
+    attempt = underway.attempt
+    task.cancel()
+    (reply,) = await asyncio.gather(task, return_exceptions=True)
+    underway.free_place()
+    if isinstance(reply, ProviderFailure):
+        await give_up(call, attempt, reply)
+        return
+    metrics.ATTEMPTS.labels(attempt.target.provider, "hedge_lost").inc()
+    if isinstance(reply, ProviderReply):
+        await settling.capture(call, attempt, reply.body, upstream_id=reply.request_id)
+    elif isinstance(reply, ProviderStream) or call.facts.stream:
+        # as of a client that hangs up: what came is counted, and before the first byte that is the input
+        relay = Relay(attempt.exchange, wants_usage=False)
+        if isinstance(reply, ProviderStream):
+            relay.feed(await reply.read())
+            reply.close()
+        upstream_id = reply.request_id if isinstance(reply, ProviderStream) else ""
+        await settling.capture_stream(
+            call, attempt, relay.meter, upstream_id=upstream_id, reason="hedge_lost"
+        )
+    else:  # a whole answer is made and billed to its end, whoever waits for it
+        await settling.estimate(call, attempt, reason="hedge_lost")
+
+
+def _note_not_sent(call: Call, reason: str) -> None:
+    metrics.HEDGES.labels("not_sent").inc()
+    call.receipt.note("hedge", "not sent", reason=reason)
+
+
+def _any_done(racing: "dict[asyncio.Task[Reply], Underway]") -> bool:
+    return any(task.done() for task in racing)
+
+
+def _answered(racing: "dict[asyncio.Task[Reply], Underway]") -> "asyncio.Task[Reply] | None":
+    """The first of them that has an answer."""
+    return next(
+        (task for task in racing if task.done() and not task.cancelled() and task.exception() is None), None
+    )
