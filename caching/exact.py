@@ -6,7 +6,7 @@ with it.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from caching.circuit import Circuit, Unavailable
 from caching.eligibility import MAX_TEMPERATURE
 from caching.metrics import EVICTED, STORED
 from caching.scope import Origin, request_digest
-from caching.stats import Outcome, record
+from caching.stats import record
 from config import resources
 
 # Longest that a request waits for a Redis that does not answer, three times at most before the circuit opens. One
@@ -80,10 +80,40 @@ def key(body: Mapping[str, Any], *, origin: Origin) -> ExactKey:
 
 async def get(key: ExactKey) -> CachedAnswer | None:
     """The answer kept under `key`; None when there is none, or when Redis cannot say. Never raises."""
-    answer, outcome = await _find(key.name)
-    hit_or_miss: Outcome = "miss" if answer is None else "hit"
-    record(key.tenant_id, cache="exact", outcome=hit_or_miss, reason=outcome)
+    answer, _ = await get_or(key, lambda: _read(key.name))
     return answer
+
+
+async def get_or(
+    key: ExactKey, read: Callable[[], Coroutine[Any, Any, bytes | bool]], *, is_counted: bool = True
+) -> tuple[CachedAnswer | None, bool]:
+    """The same by a command that says something else where no answer is; that, or true when Redis cannot say."""
+    answer, said, reason = await _find(key.name, read)
+    if is_counted:
+        record(key.tenant_id, cache="exact", outcome="miss" if answer is None else "hit", reason=reason)
+    return answer, said
+
+
+def record_shared(key: ExactKey) -> None:
+    """Count an answer that came from an equal request under way."""
+    record(key.tenant_id, cache="exact", outcome="hit", reason="in_flight")
+
+
+async def exists(name: str) -> bool:
+    """Whether a key is there; false when Redis cannot say. Never raises."""
+    try:
+        return bool(await _circuit.call(lambda: _exists(name), budget_seconds=WRITE_BUDGET_SECONDS))
+    except Unavailable:
+        return False
+
+
+async def write(work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+    """Do something in Redis beside the requests; whether it was done. Never raises."""
+    try:
+        await _circuit.call(work, budget_seconds=WRITE_BUDGET_SECONDS)
+    except Unavailable:
+        return False
+    return True
 
 
 async def put(key: ExactKey, answer: CachedAnswer, *, ttl_seconds: int) -> bool:
@@ -91,25 +121,16 @@ async def put(key: ExactKey, answer: CachedAnswer, *, ttl_seconds: int) -> bool:
     packed = _mark(key.name) + pack(answer)
     if len(packed) > MAX_STORED_BYTES:
         return False
-    try:
-        await _circuit.call(
-            lambda: _write(key.name, packed, ttl_seconds), budget_seconds=WRITE_BUDGET_SECONDS
-        )
-    except Unavailable:
-        return False
-    STORED.labels("exact").inc()
-    return True
+    is_kept = await write(lambda: _write(key.name, packed, ttl_seconds))
+    STORED.labels("exact").inc(is_kept)
+    return is_kept
 
 
 async def forget(tenant_id: int, name: str) -> None:
     """Remove one entry of the tenant. Never raises: a Redis that is away has forgotten it anyway."""
     if not name.startswith(_tenant_prefix(tenant_id)):
         return
-    try:
-        await _circuit.call(lambda: _delete(name), budget_seconds=WRITE_BUDGET_SECONDS)
-    except Unavailable:
-        return
-    EVICTED.labels("complaint_exact").inc()
+    EVICTED.labels("complaint_exact").inc(await write(lambda: _delete(name)))
 
 
 async def purge(tenant_id: int, *, route: str | None = None) -> int:
@@ -133,25 +154,31 @@ def tenant_pattern(tenant_id: int) -> str:
     return f"{_tenant_prefix(tenant_id)}*"
 
 
-async def _find(name: str) -> tuple[CachedAnswer | None, str]:
+async def _find(
+    name: str, read: Callable[[], Coroutine[Any, Any, bytes | bool]]
+) -> tuple[CachedAnswer | None, bool, str]:
     try:
-        stored = await _circuit.call(lambda: _read(name))
+        stored = await _circuit.call(read)
     except Unavailable:
-        return None, "unavailable"
-    if stored is None:
-        return None, ""
+        return None, True, "unavailable"
+    if isinstance(stored, bool):
+        return None, stored, ""
     if stored[:_DIGEST_BYTES] != _mark(name):
         log.error("exact cache answered with another entry")
-        return None, "foreign"
+        return None, True, "foreign"
     try:
-        return unpack(stored[_DIGEST_BYTES:]), ""
+        return unpack(stored[_DIGEST_BYTES:]), False, ""
     except UnreadableAnswer:
-        return None, "unreadable"
+        return None, True, "unreadable"
 
 
-async def _read(key: str) -> bytes | None:
+async def _read(key: str) -> bytes | bool:
     stored = await resources.redis.get(key)
-    return stored if isinstance(stored, bytes) else None
+    return stored if isinstance(stored, bytes) else True
+
+
+async def _exists(key: str) -> int:
+    return int(await resources.redis.exists(key))
 
 
 async def _write(key: str, packed: bytes, ttl_seconds: int) -> None:

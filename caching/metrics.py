@@ -7,6 +7,11 @@ FAILURES = Counter("purser_cache_failures_total", "Times a cache could not answe
 CIRCUIT_OPEN = Gauge(
     "purser_cache_circuit_open", "1 while a dependency is left out", ["dependency"], multiprocess_mode="max"
 )
+FLIGHTS = Counter(
+    "purser_cache_flights_total",
+    "Requests that led equal ones, shared an answer, or waited in vain",
+    ["outcome"],
+)
 STORED = Counter("purser_cache_stored_total", "Answers kept", ["cache"])
 EVICTED = Counter("purser_cache_evicted_total", "Entries removed", ["reason"])
 LABELS = Counter(

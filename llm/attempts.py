@@ -93,7 +93,8 @@ async def _deliver(call: Call, answering: Underway, reply: ProviderReply) -> Ans
     answering.free_place(tokens=outcome.input_tokens + outcome.output_tokens)
     body = attempt.exchange.answer_bytes(reply.body, reply.raw, purser_block(call, outcome))
     headers = answer_headers(call, outcome)
-    if answer := settling.to_remember(call, attempt, attempt.exchange.answer(reply.body), outcome):
-        resources.background(cached.remember(call, answer))
+    cached.remember_soon(
+        call, settling.to_remember(call, attempt, attempt.exchange.answer(reply.body), outcome)
+    )
     await ending.answered(call, outcome)
     return Answer(body, headers)

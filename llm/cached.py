@@ -10,10 +10,11 @@ from typing import Any
 
 from billing import ledger
 from billing.ledger import CacheHit
-from caching import exact, semantic
+from caching import exact, flights, semantic
 from caching.answers import CachedAnswer
 from caching.eligibility import Traits
 from caching.scope import NotComparable, Origin, circle_of, epoch_of
+from config import resources
 from llm import ending, hit_value
 from llm.answers import Answer, Outcome, StreamedAnswer, answer_headers, purser_block
 from llm.call import Call
@@ -29,7 +30,7 @@ class Hit:
 
 
 async def find_exact(call: Call) -> Hit | None:
-    """The answer to this very request, if it was given before."""
+    """The answer to this very request, if it was given before or is about to be: then it is waited for."""
     why_not = (
         _why_not(call)
         or ("" if call.policy.cache.exact else "policy")
@@ -43,9 +44,12 @@ async def find_exact(call: Call) -> Hit | None:
     if call.headers.cache == "refresh":
         call.receipt.note("exact_cache", "refresh", key=call.exact_key.name)
         return None
-    answer = await exact.get(call.exact_key)
-    call.receipt.note("exact_cache", "hit" if answer else "miss", key=call.exact_key.name)
-    return Hit(answer, "exact") if answer else None
+    found = await flights.find(call.exact_key, patience_seconds=call.policy.cache.single_flight_seconds)
+    if isinstance(found, flights.Flight):
+        call.flight = found
+    is_hit = isinstance(found, CachedAnswer)
+    call.receipt.note("exact_cache", "hit" if is_hit else "miss", key=call.exact_key.name)
+    return Hit(found, "exact") if isinstance(found, CachedAnswer) else None
 
 
 async def find_similar(call: Call) -> Hit | None:
@@ -134,11 +138,23 @@ def _why(call: Call, hit: Hit) -> dict[str, Any]:
     }
 
 
-async def remember(call: Call, answer: CachedAnswer) -> None:
+def remember_soon(call: Call, answer: CachedAnswer | None) -> None:
+    """Remember an answer beside the request; None is one that must not be."""
+    if answer is not None:
+        call.is_remembering = True
+        resources.background(_remember(call, answer))
+
+
+async def _remember(call: Call, answer: CachedAnswer) -> None:
     """Keep a complete answer for both caches, and learn from it what the semantic cache would have said."""
     policy = call.policy.cache
-    if call.exact_key is not None:
-        await exact.put(call.exact_key, answer, ttl_seconds=policy.ttl_seconds)
+    is_kept = False
+    try:
+        if call.exact_key is not None:
+            is_kept = await exact.put(call.exact_key, answer, ttl_seconds=policy.ttl_seconds)
+    finally:
+        if call.flight is not None:
+            await call.flight.land(answer, is_kept=is_kept)
     if call.lookup is not None:
         await semantic.observe(call.lookup, answer.text, policy=policy, key_id=call.principal.key_id)
         await semantic.remember(call.lookup, answer, policy=policy, key_id=call.principal.key_id)

@@ -13,6 +13,7 @@ from uuid import UUID
 from billing.balances import Balance, tightest
 from billing.budgets import Dimensions, WindowKey, windows_for
 from caching.exact import ExactKey
+from caching.flights import Flight
 from caching.semantic import Lookup
 from llm.headers import CallHeaders
 from llm.receipt import Receipt
@@ -53,6 +54,8 @@ class Call:
     slot: Slot | None = None
     exact_key: ExactKey | None = None
     lookup: Lookup | None = None
+    flight: Flight | None = None  # led for the equal requests that wait
+    is_remembering: bool = False
     ttft_ms: int | None = None
     refusal: dict[str, Any] | None = None
     booked: "list[Outcome]" = field(default_factory=list)  # of each attempt, in the order they were settled

@@ -48,6 +48,8 @@ async def _end(call: Call, *, outcome: Outcome | None, status: int, error_code: 
     if call.is_ended:
         return
     call.is_ended = True
+    if call.flight is not None and not call.is_remembering:
+        resources.background(call.flight.land(None))
     if call.slot is not None:
         tokens = outcome.input_tokens + outcome.output_tokens if outcome else 0
         resources.background(limits.release(call.slot, tokens=tokens))

@@ -100,8 +100,7 @@ class _Flow:
             call, attempt, self.relay.meter, upstream_id=self.stream.request_id
         )
         await self._put(self.relay.close(purser_block(call, outcome)))
-        if answer := settling.to_remember(call, attempt, self.relay.answer(), outcome):
-            resources.background(cached.remember(call, answer))
+        cached.remember_soon(call, settling.to_remember(call, attempt, self.relay.answer(), outcome))
         await ending.answered(call, outcome)
 
     async def _end_cut(self) -> None:

@@ -1,0 +1,199 @@
+"""Equal requests that come at the same time are sent once: one leads, the others wait for its answer.
+
+Invariant: whoever waits does so for a bounded time, and asks for itself when the leader has no answer to share, dies or
+takes too long. Redis away: requests of one process still share, those of several are each sent.
+
+Between processes the leader holds a lock that ends by itself a few seconds after its last sign of life; it tells of its
+landing on one channel, and only if somebody waits. Inside a process everybody waits for the same future.
+"""
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass, field
+
+import structlog
+from redis.exceptions import RedisError
+
+from caching import exact
+from caching.answers import CachedAnswer
+from caching.exact import ExactKey
+from caching.metrics import FLIGHTS
+from config import resources
+
+# A leader that says nothing for so long is dead.
+LOCK_SECONDS = 4.0
+RENEWAL_SECONDS = 1.0
+# The channel tells at once; this is for the message that was lost with a connection.
+POLL_SECONDS = 0.5
+_CHANNEL = "purser:landed"
+
+# The answer if there is one, 1 for whoever leads from now on, 0 for whoever has to wait.
+_READ_OR_LEAD = """
+local answer = redis.call('GET', KEYS[1])
+if answer then return answer end
+if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
+redis.call('SET', KEYS[3], 1, 'PX', ARGV[2])
+return 0
+"""
+_LAND = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return end
+redis.call('DEL', KEYS[1])
+if redis.call('DEL', KEYS[2]) == 1 then redis.call('PUBLISH', ARGV[2], ARGV[3]) end
+"""
+log = structlog.get_logger("purser.cache")
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """One request under way, for all that equal it. Whoever is given it leads, and must `land` it."""
+
+    key: ExactKey
+    token: str = field(default_factory=lambda: secrets.token_hex(8))
+    landed: "asyncio.Future[CachedAnswer | None]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    is_leader: bool = False
+    is_without_answer: bool = False
+
+    @property
+    def lock(self) -> str:
+        return f"{self.key.name}:flight"
+
+    @property
+    def waiting(self) -> str:
+        return f"{self.key.name}:waiting"
+
+    async def land(self, answer: CachedAnswer | None, *, is_kept: bool = False) -> None:
+        """End it. `is_kept`: the answer stands in Redis, for the other processes to read. Never raises; again is free."""
+        was_leader, self.is_leader = self.is_leader, False
+        self.end(answer)
+        if was_leader:
+            await exact.write(lambda: _tell(self, is_kept))
+
+    def end(self, answer: CachedAnswer | None) -> None:
+        """Wake those who wait in this process."""
+        if _flights.get(self.key.name) is self:
+            del _flights[self.key.name]
+        if not self.landed.done():
+            self.landed.set_result(answer)
+
+
+_flights: dict[str, Flight] = {}
+
+
+async def find(key: ExactKey, *, patience_seconds: float) -> CachedAnswer | Flight | None:
+    """The answer, kept or of an equal request that is under way; else a Flight that the caller leads.
+
+    None: an equal request ended without an answer to share, or took too long; ask without leading.
+    """
+    if patience_seconds <= 0:
+        return await exact.get(key)
+    ends = time.monotonic() + patience_seconds
+    flight = _flights.get(key.name)
+    if flight is not None and flight.landed.get_loop() is asyncio.get_running_loop():
+        await asyncio.wait({flight.landed}, timeout=patience_seconds)
+        answer = flight.landed.result() if flight.landed.done() else None
+        _count("shared" if answer else "in_vain", key, answer)
+        return answer
+    flight = _flights[key.name] = Flight(key)
+    try:
+        return await _find(flight, ends)
+    finally:
+        if not flight.is_leader:
+            flight.end(None)
+
+
+async def _find(flight: Flight, ends: float) -> CachedAnswer | Flight | None:
+    has_waited = False
+    while True:
+        answer, leads = await exact.get_or(
+            flight.key, lambda: _read_or_lead(flight), is_counted=not has_waited
+        )
+        if answer is not None:
+            flight.end(answer)
+            if has_waited:
+                _count("shared", flight.key, answer)
+            return answer
+        if leads:
+            flight.is_leader = True
+            _count("led", flight.key)
+            return flight
+        has_waited = True
+        if not await _hear(flight, ends):
+            _count("in_vain", flight.key)
+            return None
+
+
+async def _hear(flight: Flight, ends: float) -> bool:
+    """Wait for the other process's leader; whether it is worth while to look again."""
+    while (left := ends - time.monotonic()) > 0:
+        try:
+            async with asyncio.timeout(min(left, POLL_SECONDS)):
+                await flight.news.wait()
+            flight.news.clear()
+            return not flight.is_without_answer
+        except TimeoutError:
+            if not await exact.exists(flight.lock):
+                return True  # landed unheard, or dead: then somebody else leads
+    return False
+
+
+async def _read_or_lead(flight: Flight) -> bytes | bool:
+    keys = (flight.key.name, flight.lock, flight.waiting)
+    found = await resources.redis.eval(
+        _READ_OR_LEAD, len(keys), *keys, flight.token, str(int(LOCK_SECONDS * 1000))
+    )
+    return found if isinstance(found, bytes) else bool(found)
+
+
+async def _tell(flight: Flight, is_kept: bool) -> None:
+    message = f"{int(is_kept)}{flight.key.name}"
+    await resources.redis.eval(_LAND, 2, flight.lock, flight.waiting, flight.token, _CHANNEL, message)
+
+
+@resources.service
+async def hear_of_landings() -> None:
+    """Runs as long as the process serves."""
+    while True:
+        try:
+            async with resources.redis.pubsub() as channel:
+                await channel.subscribe(_CHANNEL)
+                while True:
+                    message = await channel.get_message(ignore_subscribe_messages=True, timeout=1.0)
+                    if message:
+                        _note_landing(message["data"])
+        except (RedisError, OSError) as error:
+            log.debug("landings are not heard of", kind=type(error).__name__)
+            await asyncio.sleep(1)
+
+
+@resources.service
+async def show_signs_of_life() -> None:
+    """Runs as long as the process serves: its leaders keep their locks."""
+    while True:
+        await asyncio.sleep(RENEWAL_SECONDS)
+        leading = [flight.lock for flight in _flights.values() if flight.is_leader]
+        if leading:
+            await exact.write(lambda names=leading: _renew(names))  # type: ignore[misc]
+
+
+async def _renew(locks: list[str]) -> None:
+    async with resources.redis.pipeline(transaction=False) as pipeline:
+        for lock in locks:
+            pipeline.pexpire(lock, int(LOCK_SECONDS * 1000))
+        await pipeline.execute()
+
+
+def _note_landing(message: bytes) -> None:
+    text = message.decode()
+    if (flight := _flights.get(text[1:])) is not None and not flight.is_leader:
+        flight.is_without_answer = text[0] == "0"
+        flight.news.set()
+
+
+def _count(outcome: str, key: ExactKey, answer: CachedAnswer | None = None) -> None:
+    FLIGHTS.labels(outcome).inc()
+    if outcome == "shared" and answer is not None:
+        exact.record_shared(key)
