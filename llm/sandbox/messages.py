@@ -114,7 +114,7 @@ def _content(exchange: Exchange, answer: Reply) -> list[dict[str, Any]]:
     if answer.reasoning:
         content.append({"type": "thinking", "thinking": answer.reasoning, "signature": _signature(answer)})
     if answer.text:
-        content.append({"type": "text", "text": answer.text})
+        content.append({"type": "text", "text": answer.text, "citations": []})
     for call in answer.tool_calls:
         content.append(
             {

@@ -355,15 +355,23 @@ def claude_answers(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         content.append({"type": "thinking", "thinking": draw(texts), "signature": "sig"})
     if draw(st.booleans()):
-        content.append({"type": "text", "text": draw(texts)})
+        content.append({"type": "text", "text": draw(texts), "citations": []})
     for index, (name, given_input) in enumerate(draw(st.lists(st.tuples(names, inputs), max_size=3))):
-        content.append({"type": "tool_use", "id": f"t{index}", "name": name, "input": given_input})
+        content.append(
+            {
+                "type": "tool_use",
+                "id": f"t{index}",
+                "name": name,
+                "input": given_input,
+                "caller": {"type": "direct"},
+            }
+        )
     return {
         "id": "msg_1",
         "type": "message",
         "role": "assistant",
         "model": "claude",
-        "content": content or [{"type": "text", "text": "x"}],
+        "content": content or [{"type": "text", "text": "x", "citations": []}],
         "stop_reason": draw(
             st.sampled_from(["end_turn", "max_tokens", "tool_use", "refusal", "stop_sequence"])
         ),

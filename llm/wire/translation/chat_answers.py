@@ -27,7 +27,7 @@ def messages_answer(response: Body) -> Body:
     if reasoning := message.get("reasoning_content"):
         content.append({"type": "thinking", "thinking": reasoning, "signature": ""})
     if text := message.get("content") or message.get("refusal"):
-        content.append({"type": "text", "text": text})
+        content.append({"type": "text", "text": text, "citations": []})
     content += [_tool_use(call) for call in message.get("tool_calls") or ()]
     reason = STOP_REASONS.get(choice.get("finish_reason") or "", "end_turn")
     return {
@@ -38,6 +38,8 @@ def messages_answer(response: Body) -> Body:
         "content": content,
         "stop_reason": "refusal" if message.get("refusal") else reason,
         "stop_sequence": None,
+        "stop_details": None,
+        "container": None,
         "usage": messages_usage(response.get("usage") or {}),
     }
 
@@ -51,9 +53,13 @@ def messages_usage(usage: Body) -> Body:
     return {
         "input_tokens": max(0, (usage.get("prompt_tokens") or 0) - read - written),
         "cache_creation_input_tokens": written,
+        "cache_creation": {"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": 0},
         "cache_read_input_tokens": read,
         "output_tokens": usage.get("completion_tokens") or 0,
         "output_tokens_details": {"thinking_tokens": reasoning},
+        "server_tool_use": None,
+        "service_tier": "standard",
+        "inference_geo": None,
     }
 
 
@@ -91,7 +97,12 @@ class MessagesAnswerStream:
             *self._close(),
             {
                 "type": "message_delta",
-                "delta": {"stop_reason": reason, "stop_sequence": None},
+                "delta": {
+                    "stop_reason": reason,
+                    "stop_sequence": None,
+                    "stop_details": None,
+                    "container": None,
+                },
                 "usage": usage,
             },
             {"type": "message_stop"},
@@ -112,7 +123,7 @@ class MessagesAnswerStream:
         return events
 
     def _text(self, text: str) -> list[Body]:
-        opened = self._switch("text", {"type": "text", "text": ""})
+        opened = self._switch("text", {"type": "text", "text": "", "citations": []})
         return [*opened, self._piece({"type": "text_delta", "text": text})]
 
     def _call(self, call: Body) -> list[Body]:
@@ -128,6 +139,7 @@ class MessagesAnswerStream:
                 "id": call.get("id"),
                 "name": function.get("name"),
                 "input": {},
+                "caller": {"type": "direct"},
             }
             events += self._switch(index, start)
         if arguments := function.get("arguments"):
@@ -161,6 +173,8 @@ def _message_start(payload: Body) -> Body:
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
+        "stop_details": None,
+        "container": None,
         "usage": messages_usage({}),
     }
     return {"type": "message_start", "message": message}
@@ -173,6 +187,7 @@ def _tool_use(call: Body) -> Body:
         "id": call.get("id"),
         "name": function.get("name"),
         "input": _input(function.get("arguments") or "{}"),
+        "caller": {"type": "direct"},
     }
 
 

@@ -39,13 +39,18 @@ def chat_answer(response: Body) -> Body:
         "finish_reason": FINISH_REASONS.get(response.get("stop_reason") or "", "stop"),
     }
     return {
-        "id": response.get("id", ""),
+        "id": chat_id(response),
         "object": "chat.completion",
         "created": int(time.time()),
         "model": response.get("model", ""),
         "choices": [choice],
         "usage": chat_usage(response.get("usage") or {}),
     }
+
+
+def chat_id(message: Body) -> str:
+    """A chat completion's id that tells which message it was."""
+    return f"chatcmpl-{message.get('id', '')}"
 
 
 def chat_usage(usage: Body) -> Body:
@@ -90,7 +95,7 @@ class ChatAnswerStream:
         if kind == "message_start":
             message = payload["message"]
             self._envelope = {
-                "id": message.get("id", ""),
+                "id": chat_id(message),
                 "object": "chat.completion.chunk",
                 "created": int(time.time()),
                 "model": message.get("model", ""),

@@ -222,6 +222,7 @@ def _response(request: Body, *, identity: str, model: str) -> Body:
     echoed = {
         name: default if request.get(name) is None else request[name] for name, default in _ECHOED.items()
     }
+    tools = [_described(tool) for tool in request.get("tools") or ()]
     return {
         "id": identity,
         "object": "response",
@@ -240,7 +241,16 @@ def _response(request: Body, *, identity: str, model: str) -> Body:
         "frequency_penalty": 0.0,
         "presence_penalty": 0.0,
         **echoed,
+        "tools": tools,
     }
+
+
+def _described(tool: Body) -> Body:
+    return (
+        {"description": None, "parameters": None, "strict": None, **tool}
+        if tool.get("type") == "function"
+        else tool
+    )
 
 
 def _ending(reason: str | None) -> Body:
