@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
+from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
@@ -118,4 +119,8 @@ async def _embedder() -> None:
         raise NotReady("not built: run `make install`")
 
 
-urlpatterns = [path("healthz", healthz), path("readyz", readyz), path("metrics", metrics)]
+urlpatterns = [
+    path("healthz", require_safe(healthz)),
+    path("readyz", require_safe(readyz)),
+    path("metrics", require_safe(metrics)),
+]

@@ -23,6 +23,7 @@ TAGS: Final = [
     {"name": "Models", "description": "What this key may ask for."},
     {"name": "Files and batches", "description": "Work that may wait, at the provider's price for batches."},
     {"name": "Figures", "description": "The tenant's own usage, budgets, receipts and estimates."},
+    {"name": "Health", "description": "For load balancers, operators and Prometheus; they need no key."},
 ]
 SECURITY: Final[dict[str, Any]] = {
     "bearer": {
@@ -37,10 +38,63 @@ SECURITY: Final[dict[str, Any]] = {
         "description": "The same key, as Anthropic's SDK sends it.",
     },
 }
+_STATES: Final = {
+    "type": "object",
+    "required": ["status", "dependencies"],
+    "properties": {
+        "status": {"enum": ["ok", "degraded", "unready"]},
+        "dependencies": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+}
+
+
+def _probe(name: str, summary: str, answers: dict[str, tuple[str, str, dict[str, Any]]]) -> dict[str, Any]:
+    """A path that only answers GET; by status its description, content type and schema."""
+    responses = {
+        status: {"description": description, "content": {content_type: {"schema": schema}}}
+        for status, (description, content_type, schema) in answers.items()
+    }
+    return {
+        "get": {
+            "operationId": name,
+            "summary": summary,
+            "tags": ["Health"],
+            "security": [],
+            "responses": responses | {"405": {"description": "Another method."}},
+        }
+    }
+
+
+HEALTH: Final = {
+    "/healthz": _probe(
+        "isAlive",
+        "This process answers",
+        {
+            "200": (
+                "It does.",
+                "application/json",
+                {"type": "object", "properties": {"status": {"const": "ok"}}},
+            )
+        },
+    ),
+    "/readyz": _probe(
+        "isReady",
+        "This process can serve calls; each dependency by name",
+        {
+            "200": ("It can. `degraded`: with less than it should have.", "application/json", _STATES),
+            "503": ("It cannot.", "application/json", _STATES),
+        },
+    ),
+    "/metrics": _probe(
+        "readMetrics",
+        "Figures for Prometheus",
+        {"200": ("In its text format.", "text/plain", {"type": "string"})},
+    ),
+}
 
 
 async def openapi(request: HttpRequest) -> HttpResponse:
-    """The OpenAPI 3.1 description of everything under /v1."""
+    """The OpenAPI 3.1 description of everything under /v1, and of the probes."""
     return HttpResponse(_schema(), content_type="application/json")
 
 
@@ -56,6 +110,7 @@ def _schema() -> bytes:
         schema = SchemaGenerator(urlconf="llm.urls").get_schema(request=None, public=True)
     schema["info"]["description"] = DESCRIPTION
     schema["tags"] = TAGS
+    schema["paths"] |= HEALTH
     schema["security"] = [{name: []} for name in SECURITY]
     schema.setdefault("components", {})["securitySchemes"] = SECURITY
     return orjson.dumps(schema)

@@ -5,7 +5,7 @@ with the request's id; nothing of ours (a traceback, a secret) reaches the clien
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from inspect import isawaitable
 from typing import Any
@@ -60,6 +60,7 @@ class AsyncAPIView(APIView):
 
     authentication_classes: tuple[type, ...] = ()
     permission_classes: tuple[type, ...] = ()
+    http_method_names: Sequence[str] = ("get", "post", "delete", "head")
     max_body_bytes = 20 * 1024 * 1024
 
     is_logged = False  # whether somebody else sees to the request's row in the log
@@ -141,7 +142,10 @@ class AsyncAPIView(APIView):
         method = (request.method or "").lower()
         handler = getattr(self, method, None) if method in self.http_method_names else None
         if handler is None:
-            raise MethodNotAllowed(f"{request.method} is not a method of {request.path}.")
+            allowed = ", ".join(name.upper() for name in self.http_method_names if hasattr(self, name))
+            raise MethodNotAllowed(
+                f"{request.method} is not a method of {request.path}.", headers={"allow": allowed}
+            )
         response: HttpResponseBase | Awaitable[HttpResponseBase] = handler(request, *args, **kwargs)
         return await response if isawaitable(response) else response
 

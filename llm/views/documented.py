@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
-from llm.views.schemas import AnthropicError, OpenAIError
+from llm.views.schemas import AnthropicError, OpenAIError, StreamEvent
 
 Documented = TypeVar("Documented")
 
@@ -101,7 +101,7 @@ def operation(
     responses: dict[Any, Any] = {(status, content_type): answer}
     if streams:
         responses[status, EVENTS] = OpenApiResponse(
-            str, description="With `stream: true`: server-sent events."
+            StreamEvent, description="With `stream: true`: server-sent events, each like this."
         )
     error = AnthropicError if is_anthropic else OpenAIError
     for code in sorted(set(errors)):

@@ -150,7 +150,7 @@ class RaiseRequests(AsyncAPIView):
 class OneRaiseRequest(RaiseRequests):
     """`GET /v1/budgets/raise-requests/{id}`: the state of one."""
 
-    http_method_names = ["get", "options"]
+    http_method_names = ("get",)
 
     @operation(
         "getRaiseRequest", "One request for a raise", tag="Figures", answers=schemas.RaiseRequestAnswer

@@ -60,6 +60,13 @@ class PurserBlock(BaseModel):
     )
 
 
+class StreamEvent(BaseModel):
+    """One event of a stream: `data` is JSON of the API's own, or `[DONE]`. The last JSON has the `purser` object."""
+
+    event: str | None = None
+    data: str
+
+
 # ---------------------------------------------------------------- OpenAI: completions
 class ChatRequest(Open):
     """A body of OpenAI's chat completions. `model` is a model's name, `auto`, or `auto:<tier>`."""

@@ -17,6 +17,7 @@ REFERENCE: dict[str, Any] = json.loads(_schema())
 OPERATIONS = [
     (method, path, operation)
     for path, item in REFERENCE["paths"].items()
+    if path.startswith("/v1/")
     for method, operation in item.items()
 ]
 QUESTION = {
