@@ -170,10 +170,10 @@ def test_what_an_sdk_read_in_an_answer_may_come_back_with_it() -> None:
     assert response_to_anthropic(input=items)["messages"] == asked["messages"]
 
 
-def test_a_translated_text_has_no_empty_citations() -> None:
-    """The Vercel AI SDK takes a list or nothing, as Anthropic sends it."""
+def test_a_translated_text_has_a_list_of_citations() -> None:
+    """Anthropic's specification requires the field, the Vercel AI SDK takes a list or nothing."""
     told = exchange(MESSAGES, "openai").answer({"choices": [{"message": {"content": "Hi"}}]})
-    assert told["content"] == [{"type": "text", "text": "Hi"}]
+    assert told["content"] == [{"type": "text", "text": "Hi", "citations": []}]
 
 
 def test_the_limit_of_the_pipeline_wins_and_is_always_there() -> None:
