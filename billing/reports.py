@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import repeat
+from operator import add, itemgetter, sub
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,7 +20,7 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from billing.models import BillingPeriod
-from billing.reports_sql import DETAIL, SAVINGS, SECTION_ROWS, TOTALS
+from billing.reports_sql import CUT, KEYS, METERS, PEOPLE, RECORDS, SAVINGS, TOTALS
 from tenants.models import Tenant
 
 
@@ -124,10 +126,10 @@ class Report:
     statement_code: str = ""  # of a closed month
 
 
-# name, title, dimensions, the columns of SECTION_ROWS that label a group
+# name, title, dimensions, the columns of a cut that label a group
 SECTIONS = (
     ("users", "By user", ("user", "name"), ("user_id", "user_name")),
-    ("keys", "By API key", ("api_key", "api_key_id"), ("key_name", "key_public_id")),
+    ("keys", "By API key", ("api_key", "api_key_id"), ("api_key", "api_key_id")),
     ("features", "By feature", ("feature",), ("feature",)),
     ("models", "By model", ("provider", "model"), ("provider", "model")),
     ("cost_centers", "By cost centre", ("cost_center",), ("cost_center",)),
@@ -149,11 +151,8 @@ def month_report(tenant: Tenant, *, month: str) -> Report:
         period = BillingPeriod.objects.filter(tenant=tenant, label=month).first()
         arguments = {"tenant": tenant.pk, "period": period.pk if period else 0, "timezone": tenant.timezone}
         totals = Measures(**_rows(TOTALS, arguments)[0])
-        sections = _sections(_rows(SECTION_ROWS, arguments))
+        cuts, meters = _named(_rows(RECORDS, arguments), arguments), _rows(METERS, arguments)
         waterfall = _waterfall(totals, {row["name"]: row["amount"] for row in _rows(SAVINGS, arguments)})
-        detail = tuple(
-            DetailLine(**{**row, "tags": json.loads(row["tags"])}) for row in _rows(DETAIL, arguments)
-        )
     report = Report(
         tenant_slug=tenant.slug,
         tenant_name=tenant.name,
@@ -165,8 +164,8 @@ def month_report(tenant: Tenant, *, month: str) -> Report:
         made_at=now(),
         totals=totals,
         waterfall=waterfall,
-        sections=sections,
-        detail=detail,
+        sections=_sections(cuts),
+        detail=_detail(cuts, meters),
     )
     check_balance(report)
     return report
@@ -204,22 +203,93 @@ def _require_equal(what: str, got: Decimal | int, expected: Decimal | int) -> No
         raise UnbalancedReport(f"{what}: the parts make {got}, the ledger says {expected}")
 
 
-def _sections(rows: list[dict[str, Any]]) -> tuple[Section, ...]:
-    """Sort the rows of all grouping sets into their sections, dearest group first, days in order."""
+def _named(cuts: list[dict[str, Any]], arguments: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cuts with the names of their keys and people; those that are gone have none."""
+    keys = {row["id"]: (row["name"], row["public_id"]) for row in _rows(KEYS, arguments)}
+    people = {row["external_id"]: row["display_name"] for row in _rows(PEOPLE, arguments)}
+    for cut in cuts:
+        cut["api_key"], cut["api_key_id"] = keys.get(cut["key_id"], ("", ""))
+        cut["user_name"] = people.get(cut["user_id"], "")
+    return cuts
+
+
+def _sections(cuts: list[dict[str, Any]]) -> tuple[Section, ...]:
+    """Sum the cuts into their sections, dearest group first, days in order."""
     measures = [field.name for field in fields(Measures)]
+    read = itemgetter(*measures)
     sections = []
     for name, title, dimensions, columns in SECTIONS:
+        sums: dict[tuple[str, ...], list[Any]] = {}
+        for cut in cuts:
+            labels = tuple(str(cut[column]) for column in columns)
+            sums[labels] = list(map(add, sums.get(labels) or repeat(0), read(cut)))
         groups = [
-            Group(
-                labels=tuple(row[column] for column in columns),
-                measures=Measures(**{measure: row[measure] for measure in measures}),
-            )
-            for row in rows
-            if row["section"] == name
+            Group(labels, Measures(**dict(zip(measures, values, strict=True))))
+            for labels, values in sums.items()
         ]
         by_cost = (lambda group: group.labels) if name == "days" else _dearest_first
         sections.append(Section(name, title, dimensions, tuple(sorted(groups, key=by_cost))))
     return tuple(sections)
+
+
+def _detail(cuts: list[dict[str, Any]], meters: list[dict[str, Any]]) -> tuple[DetailLine, ...]:
+    """The meters of each cut, and one `request` line that counts its calls and carries what no meter explains.
+
+    That is nothing on metered calls, and the whole amount of a credit. So the lines of a cut always make its costs.
+    """
+    costs = ("list_cost_usd", "contracted_cost_usd", "billed_cost_usd")
+    which = itemgetter(*CUT)
+    by_cut = {which(cut): cut for cut in cuts}
+    unexplained = {key: [cut[cost] for cost in costs] for key, cut in by_cut.items()}
+    lines = []
+    for row in meters:
+        key = which(row)
+        amounts = [row[cost] for cost in costs]
+        unexplained[key] = list(map(sub, unexplained[key], amounts))
+        lines.append(
+            _line(
+                by_cut[key],
+                row["meter"],
+                row["quantity"],
+                row["rows"],
+                row["per"],
+                row["unit_price"],
+                amounts,
+            )
+        )
+    for key, cut in by_cut.items():
+        meter = "request" if cut["kind"] == "usage" else cut["kind"]
+        lines.append(_line(cut, meter, cut["rows"], cut["rows"], 1, None, unexplained[key], cut["saved_usd"]))
+    return tuple(sorted(lines, key=_place))
+
+
+def _line(
+    cut: dict[str, Any],
+    meter: str,
+    quantity: int,
+    calls: int,
+    per: int,
+    unit_price: Decimal | None,
+    costs: list[Decimal],
+    saved: Decimal = Decimal(0),
+) -> DetailLine:
+    listed, contracted, billed = costs
+    return DetailLine(
+        day=cut["day"], user=cut["user_id"], api_key=cut["api_key"], api_key_id=cut["api_key_id"],
+        feature=cut["feature"], project=cut["project"], cost_center=cut["cost_center"], provider=cut["provider"],
+        model=cut["model"], service_tier=cut["service_tier"], processing=cut["processing"], region=cut["region"],
+        kind=cut["kind"], charge_class=cut["charge_class"] or "", usage_source=cut["usage_source"], meter=meter,
+        quantity=quantity, calls=calls, per=per, unit_price_usd=unit_price, list_cost_usd=listed,
+        contracted_cost_usd=contracted, billed_cost_usd=billed, saved_usd=saved, tags=json.loads(cut["tags"]),
+    )  # fmt: skip
+
+
+def _place(line: DetailLine) -> tuple[object, ...]:
+    return (
+        line.day, line.user, line.api_key, line.api_key_id, line.feature, line.provider, line.model, line.meter,
+        line.processing, line.unit_price_usd or 0, line.per, line.project, line.cost_center, line.kind, line.charge_class,
+        line.usage_source, line.service_tier, line.region, sorted(line.tags.items()),
+    )  # fmt: skip
 
 
 def _dearest_first(group: Group) -> tuple[Any, ...]:
