@@ -46,6 +46,7 @@ class _Flow:
         self.watch = HoldWatch(call, attempt, self.output) if call.balances else None
         self.queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUED_CHUNKS)
         self.is_abandoned = False
+        self.has_begun = asyncio.Event()
         self.reader = resources.background(self._read())
 
     async def tell(self) -> AsyncGenerator[bytes, None]:
@@ -86,6 +87,7 @@ class _Flow:
         """Take the stream to its end, or until its hold is used up and no more can be held: then it is cut here."""
         async with aclosing(self.relay.run(self.stream)) as chunks:
             async for chunk in chunks:
+                self.has_begun.set()
                 if chunk:
                     await self._put(chunk)
                 if self.watch and await self.watch.has_outgrown(
@@ -142,10 +144,12 @@ class _Flow:
             await self.queue.put(chunk)
 
     async def _keep_progress(self) -> None:
-        """Note every second how far the stream has come, so that a crash is billed from what was produced."""
+        """Note how far the stream has come, so that a crash is billed from what was produced: at its first byte, then
+        every second."""
+        await self.has_begun.wait()
         while True:
-            await asyncio.sleep(PROGRESS_SECONDS)
             output_tokens = self.output.look(self.relay.meter)
             await ledger.progress(
                 self.attempt.id, {"input_tokens": self.attempt.input_tokens, "output_tokens": output_tokens}
             )
+            await asyncio.sleep(PROGRESS_SECONDS)

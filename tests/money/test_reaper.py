@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from billing.holds import admit
 from billing.ledger import progress, settle
 from billing.models import Attempt, BillingPeriod, BudgetWindow, PriceRow, UsageRecord
 from billing.reaper import Reaped, reap
+from llm import streaming
 from tests.billing.conftest import Account, in_thread
 
 MakeAccount = Callable[..., Account]
@@ -145,3 +147,28 @@ async def test_reapers_and_settlements_at_once_end_each_attempt_once(make_accoun
     assert len([record for record in records if record.kind == "usage"]) == 60
     assert sum(record.billed_cost for record in records) == window.spent == Decimal("0.12")
     assert window.held == 0
+
+
+async def test_a_stream_notes_its_first_byte_at_once(
+    make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that dies right after it is billed by what was produced, not by the hold."""
+    monkeypatch.setattr(streaming, "PROGRESS_SECONDS", 3600)
+    account = await in_thread(make_account, {"limit": 1})
+    attempt = account.attempt()
+    await admit(attempt)
+    flow = SimpleNamespace(
+        attempt=SimpleNamespace(id=attempt.id, input_tokens=1000),
+        has_begun=asyncio.Event(),
+        relay=SimpleNamespace(meter=None),
+        output=SimpleNamespace(look=lambda _: 3),
+    )
+    keeper = asyncio.create_task(streaming._Flow._keep_progress(flow))
+    try:
+        flow.has_begun.set()
+        while (await in_thread(Attempt.objects.get, id=attempt.id)).progress is None:
+            await asyncio.sleep(0.05)
+    finally:
+        keeper.cancel()
+    row = await in_thread(Attempt.objects.get, id=attempt.id)
+    assert row.progress == {"input_tokens": 1000, "output_tokens": 3}
