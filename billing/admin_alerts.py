@@ -179,6 +179,8 @@ class AlertDeliveryAdmin(ReadOnlyAdmin):
 class AlertChannelForm(forms.ModelForm[AlertChannel]):
     """A channel whose target fits its kind; its secret can be set anew, and is never filled in."""
 
+    is_operator = False
+
     new_secret = forms.CharField(
         required=False,
         strip=True,
@@ -207,6 +209,13 @@ class AlertChannelForm(forms.ModelForm[AlertChannel]):
                 raise ValidationError({"new_secret": "A webhook needs a secret to be signed with."})
         return cleaned
 
+    def clean_tenant(self) -> Any:
+        """A channel without a tenant hears what concerns everybody: only an operator may make one."""
+        tenant = self.cleaned_data["tenant"]
+        if tenant is None and not self.is_operator:
+            raise ValidationError("A channel belongs to a tenant.")
+        return tenant
+
 
 @admin.register(AlertChannel)
 class AlertChannelAdmin(TenantScopedAdmin):
@@ -219,6 +228,11 @@ class AlertChannelAdmin(TenantScopedAdmin):
     search_fields = ("name", "target", "tenant__slug")
     autocomplete_fields = ("tenant",)
     fieldsets = ((None, {"fields": (("tenant", "name"), ("kind", "is_active"), "target", "new_secret")}),)
+
+    def get_form(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
+        form = super().get_form(request, *args, **options)
+        form.is_operator = request.user.is_superuser
+        return form
 
     def save_model(self, request: HttpRequest, obj: AlertChannel, form: Any, change: bool) -> None:
         if form.cleaned_data["new_secret"]:

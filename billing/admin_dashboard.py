@@ -40,7 +40,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "spend_chart": _spend_chart(by_day, today),
         "calls_chart": _calls_chart(by_day, today),
         "budgets_table": _budgets(tenants),
-        "alerts_table": _alerts(tenants),
+        "alerts_table": _alerts(tenants, is_operator=request.user.is_superuser),
         "tenants_table": _top(month, "tenant__slug", "Tenant"),
         "models_table": _top(month, "model", "Model"),
         "day_count": DAYS_SHOWN,
@@ -192,8 +192,9 @@ def _whose(budget: Any) -> str:
     )
 
 
-def _alerts(tenants: QuerySet[Any]) -> dict[str, Any]:
-    events = AlertEvent.objects.filter(tenant__in=tenants).order_by(
+def _alerts(tenants: QuerySet[Any], *, is_operator: bool) -> dict[str, Any]:
+    shown = Q(tenant__in=tenants) | Q(tenant=None) if is_operator else Q(tenant__in=tenants)
+    events = AlertEvent.objects.filter(shown).order_by(
         F("acknowledged_at").asc(nulls_first=True), "-fired_at"
     )
     rows = [

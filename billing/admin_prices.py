@@ -170,7 +170,8 @@ class PriceRowAdmin(OperatorAdmin):
         icon="price_change",
         dialog={
             "title": "Set another price",
-            "description": "This row is superseded; what counted until then stays known.",
+            "description": "This row is superseded; what counted until then stays known. If the price is backdated, the"
+            " re-rating of what was billed since is proposed within a minute.",
             "form_class": SetPriceForm,
             "form_submit_text": "Set price",
         },

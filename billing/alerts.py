@@ -23,7 +23,7 @@ from django.db import connection
 from django.template.loader import render_to_string
 from django.utils.timezone import now
 
-from billing import alert_webhook
+from billing import alert_webhook, operator_alerts
 from billing.models import AlertDelivery, AlertEvent
 
 MAX_ATTEMPTS = 8
@@ -37,13 +37,14 @@ BATCH = 100
 FRESH = timedelta(days=1)
 
 # An event of a rule goes to the rule's channels (and if it has none, stands in the admin only); an event
-# without a rule, such as a budget's share, goes to all channels of its tenant that were there when it happened.
+# without a rule, such as a budget's share, goes to all channels of its tenant that were there when it happened. The
+# operators' events and channels have no tenant.
 QUEUE = """
 INSERT INTO billing_alertdelivery (event_id, channel_id, status, attempts, next_try_at, last_error, created_at)
 SELECT event.id, channel.id, 'pending', 0, %(at)s, '', %(at)s
 FROM billing_alertevent AS event
 JOIN billing_alertchannel AS channel
-  ON channel.tenant_id = event.tenant_id AND channel.is_active AND channel.created_at <= event.fired_at
+  ON channel.tenant_id IS NOT DISTINCT FROM event.tenant_id AND channel.is_active AND channel.created_at <= event.fired_at
 WHERE event.fired_at > %(fresh_since)s
   AND (event.rule_id IS NULL OR EXISTS (
     SELECT FROM billing_alertrule_channels AS link
@@ -83,6 +84,7 @@ def deliver_due(*, at: datetime | None = None) -> int:
     """
     at = at or now()
     notice_shards()
+    operator_alerts.pass_on(at=at, since=at - FRESH)
     queue_deliveries(at=at)
     claimed = claim_due(at=at)
     outcomes = [*asyncio.run(_post_all([d for d in claimed if d.channel.kind == "webhook"], at=at))]
@@ -134,7 +136,7 @@ def event_body(event: AlertEvent) -> dict[str, Any]:
     return {
         "id": str(event.pk),
         "type": "alert",
-        "tenant": event.tenant.slug,
+        "tenant": event.tenant and event.tenant.slug,
         "metric": event.metric,
         "value": _plain(event.value),
         "threshold": _plain(event.threshold),
@@ -150,7 +152,7 @@ def event_body(event: AlertEvent) -> dict[str, Any]:
             "amount": _plain(budget.limit_amount),
             "mode": budget.mode,
         },
-        "window": {"key": event.window_key, "timezone": event.tenant.timezone},
+        "window": {"key": event.window_key, "timezone": event.tenant.timezone if event.tenant else "UTC"},
         "fired_at": event.fired_at.isoformat(timespec="seconds"),
     }
 
@@ -179,7 +181,7 @@ async def _post(session: aiohttp.ClientSession, delivery: AlertDelivery, *, at: 
 def _mail(delivery: AlertDelivery) -> Outcome:
     body = event_body(delivery.event)
     message = EmailMultiAlternatives(
-        subject=" ".join(f"[{body['tenant']}] {body['message']}".split())[:200],
+        subject=" ".join(f"[{body['tenant'] or 'operators'}] {body['message']}".split())[:200],
         body=render_to_string("email/alert.txt", body),
         to=[delivery.channel.target],
         headers={alert_webhook.EVENT_ID_HEADER: body["id"]},

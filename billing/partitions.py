@@ -4,8 +4,13 @@ Invariant: a row never waits for its partition. What lands in the default one al
 ran this for months, and is an error somebody must see.
 """
 
+from decimal import Decimal
+
 import structlog
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
+from django.utils.timezone import now
+
+from billing.operator_alerts import tell_operators
 
 MONTHS_AHEAD = 3
 
@@ -21,11 +26,25 @@ log = structlog.get_logger(__name__)
 
 def ensure_partitions(*, months_ahead: int = MONTHS_AHEAD) -> int:
     """Make this month's partitions and those of the months ahead; how many months were new."""
+    today = f"{now():%Y-%m-%d}"
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(CREATE, [months_ahead])
+            made = int(cursor.fetchone()[0])
+    except DatabaseError as error:
+        tell_operators(
+            "partitions", f"The ledger's partitions could not be made ahead: {error}", window=today
+        )
+        raise
     with connection.cursor() as cursor:
-        cursor.execute(CREATE, [months_ahead])
-        made = int(cursor.fetchone()[0])
         cursor.execute(STRAYS)
         strays = int(cursor.fetchone()[0])
     if strays:
         log.error("rows_in_default_partition", rows=strays)
+        tell_operators(
+            "partitions",
+            f"{strays} ledger rows have no month's partition of their own",
+            window=today,
+            value=Decimal(strays),
+        )
     return made

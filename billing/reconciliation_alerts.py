@@ -1,7 +1,8 @@
 """Telling people that a day's bill does not fit the books.
 
-Invariant: a tenant hears once of an account's day, and of the models it called itself; a bill that no call of
-anybody's explains is told to those who used the account lately. An event is written with the comparison it is about.
+Invariant: the operators hear of every account's day that differs, once. A tenant hears once of an account's day, and of
+the models it called itself; a bill that no call of anybody's explains is told to those who used the account lately. An
+event is written with the comparison it is about.
 """
 
 from collections import defaultdict
@@ -13,6 +14,7 @@ import structlog
 
 from billing.difference_kinds import LEAST_TOLERANCE_USD
 from billing.models import AlertEvent, CostComparison
+from billing.operator_alerts import tell_operators
 from billing.reconciliation_rows import callers_of, lately_callers_of
 
 METRIC = "reconciliation"
@@ -30,6 +32,15 @@ def tell_of_open_days(rows: Sequence[CostComparison]) -> None:
             "bill_differs", provider=provider, day=str(day), kinds=sorted({row.kind for row in found})
         )
         AlertEvent.objects.bulk_create(_events(provider, day, found), ignore_conflicts=True)
+        difference = _difference(found)
+        tell_operators(
+            METRIC,
+            _message(provider, day, found),
+            subject=provider,
+            window=str(day),
+            value=difference,
+            threshold=LEAST_TOLERANCE_USD,
+        )
 
 
 def _events(provider: str, day: date, rows: Sequence[CostComparison]) -> Iterator[AlertEvent]:
@@ -40,18 +51,24 @@ def _events(provider: str, day: date, rows: Sequence[CostComparison]) -> Iterato
         everybody = own or {each for each, _ in callers} or lately_callers_of(provider, day)
         for tenant_id in everybody:
             told[tenant_id].append(row)
-    if not told:
-        log.error("bill_differs_and_nobody_to_tell", provider=provider, day=str(day))
     for tenant_id, found in told.items():
-        difference = sum((row.difference_usd for row in found), start=Decimal(0))
-        models = ", ".join(sorted({row.model or "no model" for row in found}))
-        kinds = ", ".join(sorted({row.get_kind_display() for row in found}))
         yield AlertEvent(
             tenant_id=tenant_id,
             metric=METRIC,
             subject_key=provider,
             window_key=str(day),
-            value=round(difference, 12),
+            value=_difference(found),
             threshold=LEAST_TOLERANCE_USD,
-            message=f"The bill of {provider} for {day} differs from the ledger by {difference:.4f} USD: {models} ({kinds})",
+            message=_message(provider, day, found),
         )
+
+
+def _difference(rows: Sequence[CostComparison]) -> Decimal:
+    return round(sum((row.difference_usd for row in rows), start=Decimal(0)), 12)
+
+
+def _message(provider: str, day: date, rows: Sequence[CostComparison]) -> str:
+    models = ", ".join(sorted({row.model or "no model" for row in rows}))
+    kinds = ", ".join(sorted({row.get_kind_display() for row in rows}))
+    differs = f"The bill of {provider} for {day} differs from the ledger by {_difference(rows):.4f} USD"
+    return f"{differs}: {models} ({kinds})"

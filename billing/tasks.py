@@ -7,6 +7,7 @@ from celery import shared_task
 
 from billing import (
     alerts,
+    backdated_prices,
     closing,
     estimate_accuracy,
     partitions,
@@ -41,6 +42,12 @@ def close_months() -> None:
 def import_prices() -> None:
     """Import the list prices of the installed wheel; what changes a rate waits for a person."""
     price_import.import_list_prices()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def propose_reratings() -> None:
+    """Propose the re-rating of what backdated prices change."""
+    backdated_prices.propose_for_backdated()
 
 
 @shared_task  # type: ignore[untyped-decorator]

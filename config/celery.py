@@ -30,6 +30,7 @@ app.conf.update(
         "reap-holds": {"task": "billing.tasks.reap_holds", "schedule": timedelta(seconds=30)},
         "deliver-alerts": {"task": "billing.tasks.deliver_alerts", "schedule": timedelta(seconds=5)},
         "watch-spend": {"task": "billing.tasks.watch_spend", "schedule": timedelta(seconds=60)},
+        "propose-reratings": {"task": "billing.tasks.propose_reratings", "schedule": timedelta(seconds=60)},
         "rebuild-rollups": {"task": "billing.tasks.rebuild_rollups", "schedule": timedelta(seconds=60)},
         "import-prices": {"task": "billing.tasks.import_prices", "schedule": crontab(hour="3", minute="17")},
         "close-months": {"task": "billing.tasks.close_months", "schedule": crontab(hour="5", minute="23")},

@@ -8,7 +8,7 @@ from billing.models.prices import PriceProposal, PriceRow
 from billing.models.raise_requests import RaiseRequest
 from billing.models.rate_rules import RateRule
 from billing.models.reconciliation import CostComparison, CostReport, CostReportLine
-from billing.models.reratings import Rerating, ReratingRow
+from billing.models.reratings import PriceCheck, Rerating, ReratingRow
 from billing.models.statements import ManualEntry, Statement, StatementFile, StatementLine
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "CostReportLine",
     "EstimateAccuracy",
     "ManualEntry",
+    "PriceCheck",
     "PriceProposal",
     "PriceRow",
     "RaiseRequest",

@@ -17,13 +17,20 @@ from tenants.secrets import EncryptedTextField
 
 
 class AlertChannel(models.Model):
-    """A signed webhook or an e-mail address of a tenant."""
+    """A signed webhook or an e-mail address of a tenant, or of the operators."""
 
     class Kind(models.TextChoices):
         WEBHOOK = "webhook", "webhook"
         EMAIL = "email", "e-mail"
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="alert_channels")
+    tenant = models.ForeignKey(
+        Tenant,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="alert_channels",
+        help_text="empty: the operators",
+    )
     name = models.CharField(max_length=100)
     kind = models.CharField(max_length=10, choices=Kind)
     target = models.CharField(max_length=300, help_text="address of the webhook, or of the person")
@@ -33,7 +40,11 @@ class AlertChannel(models.Model):
 
     class Meta:
         ordering = ("tenant", "name")
-        constraints = (models.UniqueConstraint(fields=("tenant", "name"), name="channel_name_unique"),)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("tenant", "name"), name="channel_name_unique", nulls_distinct=False
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.name} ({self.kind})"
@@ -70,9 +81,11 @@ class AlertRule(models.Model):
 
 
 class AlertEvent(models.Model):
-    """Something people should know. Happens once per subject, window and threshold."""
+    """Something people should know. Happens once per subject, window and threshold. Without a tenant it is the operators'."""
 
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="alert_events")
+    tenant = models.ForeignKey(
+        Tenant, null=True, blank=True, on_delete=models.PROTECT, related_name="alert_events"
+    )
     rule = models.ForeignKey(
         AlertRule, null=True, blank=True, on_delete=models.SET_NULL, related_name="events"
     )
@@ -97,7 +110,9 @@ class AlertEvent(models.Model):
         constraints = (
             # People are told once: the second transaction that sees the same crossing inserts nothing.
             models.UniqueConstraint(
-                fields=("tenant", "metric", "subject_key", "window_key", "threshold"), name="alert_event_once"
+                fields=("tenant", "metric", "subject_key", "window_key", "threshold"),
+                name="alert_event_once",
+                nulls_distinct=False,
             ),
         )
 

@@ -9,6 +9,7 @@ from django.db import models
 from django.utils.timezone import now
 
 from billing.models.fields import AmountField
+from billing.models.prices import PriceRow
 from tenants.models import Tenant
 
 
@@ -54,6 +55,17 @@ class Rerating(models.Model):
         return (
             f"{self.reason}: {self.record_count} rows, {self.billed_delta.normalize():f} USD ({self.status})"
         )
+
+
+class PriceCheck(models.Model):
+    """That past usage was looked at for a backdated price, and what was proposed."""
+
+    price = models.OneToOneField(PriceRow, on_delete=models.PROTECT, primary_key=True, related_name="+")
+    rerating = models.ForeignKey(Rerating, null=True, on_delete=models.SET_NULL, related_name="+")
+    checked_at = models.DateTimeField(default=now, editable=False)
+
+    def __str__(self) -> str:
+        return f"{self.price} ({'proposed' if self.rerating_id else 'nothing'})"
 
 
 class ReratingRow(models.Model):

@@ -1,0 +1,84 @@
+"""Prices that turn out to have been others: the re-rating of what was billed under the old ones is proposed by itself.
+
+Invariant: each price row is looked at once. Nothing is booked here: a proposal waits for a person, and the operators are
+told. A row that says what was known before (the old rate kept until a moment) proposes nothing.
+"""
+
+from collections import defaultdict
+from datetime import datetime
+
+import structlog
+from django.db import transaction
+from django.utils.timezone import now
+
+from billing.models import PriceCheck, PriceRow, Rerating
+from billing.operator_alerts import tell_operators
+from billing.rerating import NothingToRerate, propose_rerating
+
+# A price that begins this much before it was written down is no price from now on.
+FIND = """
+SELECT p.* FROM billing_pricerow p
+WHERE p.superseded_at IS NULL AND p.valid_from < p.recorded_at - interval '1 second'
+  AND NOT EXISTS (SELECT FROM billing_pricecheck c WHERE c.price_id = p.id)
+  -- its model was priced before, or nothing of it can have been called
+  AND EXISTS (
+    SELECT FROM billing_pricerow o
+    WHERE o.provider = p.provider AND o.model = p.model AND o.recorded_at < p.recorded_at
+      AND (o.superseded_at <= p.recorded_at OR (o.source, o.source_digest) <> (p.source, p.source_digest)))
+  AND NOT EXISTS (
+    SELECT FROM billing_pricerow o
+    WHERE o.book = p.book AND o.tenant_id IS NOT DISTINCT FROM p.tenant_id AND o.provider = p.provider AND o.model = p.model
+      AND o.meter = p.meter AND o.service_tier = p.service_tier AND o.processing = p.processing AND o.region = p.region
+      AND o.above_input_tokens = p.above_input_tokens AND o.unit_price = p.unit_price AND o.per = p.per
+      AND o.recorded_at < p.recorded_at AND o.valid_from <= p.valid_from
+      AND coalesce(o.valid_to, 'infinity') >= coalesce(p.valid_to, 'infinity'))
+ORDER BY p.id
+"""
+
+log = structlog.get_logger(__name__)
+
+
+def propose_for_backdated(at: datetime | None = None) -> list[Rerating]:
+    """Propose what backdated prices change that nobody has looked at yet; the new proposals."""
+    moment = at or now()
+    models: dict[tuple[str, str, int | None], list[PriceRow]] = defaultdict(list)
+    for row in PriceRow.objects.raw(FIND):
+        models[row.provider, row.model, row.tenant_id].append(row)
+    proposals = []
+    for rows in models.values():
+        proposal = _propose(rows, at=moment)
+        if proposal is not None:
+            proposals.append(proposal)
+    return proposals
+
+
+@transaction.atomic
+def _propose(rows: list[PriceRow], *, at: datetime) -> Rerating | None:
+    """One proposal for all backdated rows of a model, from the first moment of any to the last of any."""
+    first = rows[0]
+    fresh = PriceCheck.objects.bulk_create([PriceCheck(price=row) for row in rows], ignore_conflicts=True)
+    starts_at = min(row.valid_from for row in rows)
+    ends_at = min(at, max(row.valid_to or at for row in rows))
+    if not fresh or ends_at <= starts_at:
+        return None
+    try:
+        proposal = propose_rerating(
+            starts_at=starts_at,
+            ends_at=ends_at,
+            reason=f"backdated price of {first.provider}/{first.model}",
+            provider=first.provider,
+            model=first.model,
+            tenant=first.tenant,
+        )
+    except NothingToRerate:
+        return None
+    PriceCheck.objects.filter(price__in=rows).update(rerating=proposal)
+    tell_operators(
+        "rerating_proposed",
+        f"A backdated price of {first.provider}/{first.model} changes {proposal.record_count} calls by "
+        f"{proposal.billed_delta:.6f} USD: approve or reject the re-rating",
+        subject=f"{first.provider}/{first.model}",
+        window=proposal.digest,
+        value=round(proposal.billed_delta, 12),
+    )
+    return proposal
