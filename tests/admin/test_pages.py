@@ -50,6 +50,7 @@ WITHOUT_A_PAGE = {
     "statementline",
     "statementfile",
     "reratingrow",
+    "pricecheck",
     "idempotentcall",
 }
 
