@@ -41,8 +41,8 @@ def test_fields_that_hold_texts_or_secrets_are_cut(field: str) -> None:
 @pytest.mark.parametrize(
     "secret",
     [
-        keys.mint().clear,
-        keys.mint("x0123456789abcdef").clear,
+        pytest.param(keys.mint().clear, id="a key of ours"),
+        pytest.param(keys.mint("x0123456789abcdef").clear, id="a key with a new secret"),
         "sk-ant-api03-abcdefghijklmnop",
         "Bearer abc.def.ghi",
         "postgresql://purser:hunter2@127.0.0.1/purser",
