@@ -14,7 +14,8 @@ from tests.chaos.audit import Audit, audit
 from tests.chaos.harness import Load, Site, site
 
 KILLS = int(os.environ.get("KILLS", "20"))
-# no more kills after this: a slow machine proves less, it does not fail
+ENOUGH = min(KILLS, 5)
+# no more kills than enough after this: a slow machine proves less, it does not fail
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "30"))
 
 
@@ -37,13 +38,15 @@ def test_it_works(running: Site) -> None:
     until = time.monotonic() + SECONDS
     with Load(running) as load:
         load.wait_for_answers(50)
-        while running.destroyed["web worker killed"] < KILLS and time.monotonic() < until:
+        while (kills := running.destroyed["web worker killed"]) < KILLS:
+            if kills >= ENOUGH and time.monotonic() > until:
+                break
             running.kill_a_worker(chance)
             load.wait_for_answers(8)  # a site that lies still is no proof
             time.sleep(chance.uniform(0, 0.5))
         load.wait_for_answers(20)
     found = check(running, load)
-    assert running.destroyed["web worker killed"] >= min(KILLS, 5)
+    assert running.destroyed["web worker killed"] >= ENOUGH
     assert found.by_figures > 50
     assert {told.status for told in load.told} <= {-1, 0, 200}
 
