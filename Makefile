@@ -24,7 +24,7 @@ run: install ## start the product, drive its demonstration, serve until Ctrl-C (
 	@exec $(TIED) $(BIN)/python manage.py run $(if $(filter-out 0,$(ONCE)),--once)
 
 test: install-dev ## the whole suite on real servers (ARGS="tests/billing -k ledger" for a part)
-	@exec $(BIN)/python -m pytest $(or $(ARGS),$(if $(DATABASE_URL)$(REDIS_URL),,-n 2 --dist loadfile))
+	@exec $(BIN)/python -m pytest $(or $(ARGS),$(if $(DATABASE_URL)$(REDIS_URL),,-n 2 --dist loadfile --no-loadscope-reorder))
 
 test-npm-clients: install-dev npm-clients ## the npm SDKs against the running product (needs Node.js 18 and npm)
 	@exec $(BIN)/python -m pytest tests/clients_node $(ARGS)
