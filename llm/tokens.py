@@ -178,13 +178,13 @@ def _count_chunks(encoding_name: str, text: str) -> int:
 
 
 def _chunks(text: str) -> Iterable[str]:
-    """Pieces of bounded length, cut where a word begins with its space: that changes no token."""
+    """Pieces of bounded length, cut behind a word where there is one: a word's token ends there in every vocabulary."""
     start = 0
     while len(text) - start > CHUNK_CHARACTERS:
-        end = start + CHUNK_CHARACTERS
-        cut = text.rfind(" ", start + CHUNK_CHARACTERS // 2, end - 1)
-        while cut > 0 and text[cut + 1].isspace():
-            cut = text.rfind(" ", start + CHUNK_CHARACTERS // 2, cut)
+        earliest, end = start + CHUNK_CHARACTERS // 2, start + CHUNK_CHARACTERS
+        cut = text.rfind(" ", earliest, end)
+        while cut > 0 and not text[cut - 1].isalnum():
+            cut = text.rfind(" ", earliest, cut)
         end = cut if cut > 0 else end
         yield text[start:end]
         start = end

@@ -21,7 +21,7 @@ def long_question() -> str:
 
 def never_ending(world: World, deployment: Deployment, *, times: int = 1) -> None:
     """Have the provider ignore the limit it is sent."""
-    world.fault(fault="ignore_max_tokens", match={"key": deployment.account_key}, times=times, delay_ms=1)
+    world.fault(fault="ignore_max_tokens", match={"key": deployment.account_key}, times=times, delay_ms=3)
 
 
 @pytest.fixture
