@@ -25,7 +25,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     is_worker = "PYTEST_XDIST_WORKER" in os.environ
     if getattr(options, "numprocesses", None) and not is_worker:  # it tests nothing itself
         if given := {"DATABASE_URL", "REDIS_URL"} & set(os.environ):
-            raise pytest.UsageError(f"several processes cannot share {' and '.join(sorted(given))}: run with -n 0")
+            raise pytest.UsageError(
+                f"several processes cannot share {' and '.join(sorted(given))}: run with -n 0"
+            )
         return
     home = Path(tempfile.mkdtemp(prefix="purser-test-"))
     servers: list[embedded.Server] = []
