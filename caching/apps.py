@@ -4,3 +4,6 @@ from django.apps import AppConfig
 class CachingConfig(AppConfig):
     name = "caching"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from caching import checks  # noqa: F401

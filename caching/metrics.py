@@ -17,6 +17,11 @@ EVICTED = Counter("purser_cache_evicted_total", "Entries removed", ["reason"])
 LABELS = Counter(
     "purser_cache_labels_total", "Judged pairs of a fresh and a cached answer", ["source", "verdict"]
 )
+INDEXED = Gauge(
+    "purser_cache_indexed_scopes",
+    "Scopes large enough for an index of their own",
+    multiprocess_mode="mostrecent",
+)
 EMBEDDING = Histogram(
     "purser_cache_embedding_seconds",
     "From asking for a text's vector to having it",

@@ -5,12 +5,13 @@ row-level security, and by a last look at the row itself.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
 import orjson
 import structlog
 from psycopg import AsyncConnection
 
+from caching import near_indexes
 from caching.answers import CachedAnswer, unpack
 from caching.embedder import Vector
 from caching.metrics import FAILURES
@@ -24,8 +25,8 @@ log = structlog.get_logger("purser.cache")
 
 _LIMIT_TIME = "SELECT set_config('statement_timeout', %(milliseconds)s, true)"
 
-# Exact: every vector of the scope is compared. The vectors are of length 1, so the inner product is the
-# cosine.
+# Exact: every vector of the scope is compared; `nearest_sql` makes the approximate one of it. The vectors are of length 1,
+# so the inner product is the cosine.
 _NEAREST = """
 SELECT id, tenant_id, scope_digest, question, -(vector <#> %(vector)s::halfvec) AS similarity, key_id, confirmed_by
 FROM caching_entry
@@ -82,17 +83,31 @@ async def nearest(
 ) -> tuple[list[Neighbour], Learnt]:
     """The scope's nearest entries and what was learnt about it, in one round trip."""
     parameters = _scope_parameters(scope) | {"vector": literal(vector), "limit": limit}
+    dimensions = near_indexes.dimensions_of(scope)
+    settings = near_indexes.SEARCH_SETTINGS if dimensions else _LIMIT_TIME
     async with connection.pipeline():
-        await connection.execute(_LIMIT_TIME, {"milliseconds": str(STATEMENT_TIMEOUT_MS)})
-        found = await connection.execute(_NEAREST, parameters)
+        await connection.execute(settings, {"milliseconds": str(STATEMENT_TIMEOUT_MS)})
+        # Planned anew each time where an index may be used: it is chosen by the scope's own values.
+        found = await connection.execute(
+            nearest_sql(dimensions), parameters, prepare=False if dimensions else None
+        )
         learnt = await connection.execute(_THRESHOLD, parameters)
     rows = [row for row in await found.fetchall() if _belongs(row[1], row[2], scope)]
     neighbours = [
         Neighbour(row[0], row[3], max(-1.0, min(1.0, row[4])), () if row[5] is None else (row[5], *row[6]))
         for row in rows
     ]
+    neighbours.sort(key=lambda near: -near.similarity)  # an index keeps the order only nearly
     known = await learnt.fetchone()
     return neighbours, Learnt(*known) if known else Learnt()
+
+
+def nearest_sql(dimensions: int | None) -> LiteralString:
+    """The search: by the scope's own approximate index where it has one for vectors of so many dimensions, else exact."""
+    if dimensions is None:
+        return _NEAREST
+    expression = f"(vector::halfvec({int(dimensions)})) <#> %(vector)s::halfvec({int(dimensions)})"
+    return _NEAREST.replace("vector <#> %(vector)s::halfvec", expression)  # type: ignore[return-value]
 
 
 async def answer_of(connection: AsyncConnection[Any], scope: Scope, entry_id: int) -> CachedAnswer:

@@ -2,6 +2,7 @@
 
 from celery import shared_task
 
+from caching import near_indexes
 from caching.eviction import evict as evict_entries
 
 
@@ -9,3 +10,9 @@ from caching.eviction import evict as evict_entries
 def evict() -> int:
     """Remove expired entries and those over their tenant's cap."""
     return evict_entries()
+
+
+@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
+def keep_indexes() -> None:
+    """Give the largest scopes an index of their own, and take it from those that shrank."""
+    near_indexes.keep_indexes()

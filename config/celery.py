@@ -44,6 +44,7 @@ app.conf.update(
             "schedule": timedelta(minutes=10),
         },
         "evict-cache": {"task": "caching.tasks.evict", "schedule": timedelta(minutes=10)},
+        "keep-cache-indexes": {"task": "caching.tasks.keep_indexes", "schedule": timedelta(minutes=30)},
         "advance-batches": {
             "task": "llm.tasks.advance_batches",
             "schedule": timedelta(seconds=settings.BATCH_POLL_SECONDS),
