@@ -11,10 +11,11 @@ from billing.holds import balances_of
 from llm import compression
 from llm.call import Call
 from llm.catalog import Target
-from llm.errors import FeatureSwitchedOff
+from llm.errors import FeatureSwitchedOff, InvalidRequest
 from llm.routing.facts import AUTO, read_route_facts
 from llm.routing.rules import Market, route
 from llm.token_counts import count_input
+from llm.wire import prepare
 
 
 def check_model(call: Call) -> None:
@@ -100,10 +101,29 @@ def _market(call: Call) -> Market:
             counts[tokenizer] = count_input(call.wire, call.body, tokenizer)
         return counts[tokenizer]
 
+    untranslatable: dict[str, str] = {}
+
+    def cannot_be_put_to(target: Target) -> str:
+        named = [in_protocol(account.kind) for account in call.snapshot.catalog.accounts_of(target)]
+        return "" if "" in named else named[0]
+
+    def in_protocol(kind: str) -> str:
+        if kind not in untranslatable:
+            untranslatable[kind] = ""
+            try:
+                prepare(call.wire, call.body, kind=kind, upstream_model="", max_output_tokens=None)
+            except InvalidRequest as error:
+                untranslatable[kind] = error.param or error.message
+        return untranslatable[kind]
+
     def cost_of(target: Target, input_tokens: int, output_tokens: int) -> Decimal:
         rates = call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)
         return expected_cost(rates, input_tokens=input_tokens, output_tokens=output_tokens)
 
     return Market(
-        catalog=call.snapshot.catalog, count=count, cost_of=cost_of, is_allowed=call.principal.may_use
+        catalog=call.snapshot.catalog,
+        count=count,
+        cost_of=cost_of,
+        is_allowed=call.principal.may_use,
+        cannot_be_put_to=cannot_be_put_to,
     )

@@ -35,18 +35,18 @@ def score_by_prior(facts: RouteFacts) -> Score:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """The models on offer to one request, and the three questions routing asks about each.
+    """The models on offer to one request, and the four questions routing asks about each.
 
     `count(model)` is the request's input tokens, `cost_of(target, input_tokens, output_tokens)` its price in
-    USD (raises ModelUnpriced), `is_allowed(model)` the key's allow-list; `kinds` the protocols the endpoint
-    can speak.
+    USD (raises ModelUnpriced), `is_allowed(model)` the key's allow-list; `cannot_be_put_to(target)` names what in
+    the request has no counterpart in the model's protocol, empty if all has.
     """
 
     catalog: Catalog
     count: Callable[[str], int]
     cost_of: Callable[[Target, int, int], Decimal]
     is_allowed: Callable[[str], bool]
-    kinds: frozenset[str] = frozenset({"openai", "anthropic"})
+    cannot_be_put_to: Callable[[Target], str] = lambda target: ""
 
 
 def route(
@@ -224,8 +224,8 @@ def _hard_constraint(facts: RouteFacts, target: Target, *, policy: Policy, marke
     """Why the model cannot serve the request; empty if it can."""
     if not market.is_allowed(target.model):
         return "not allowed to this key"
-    if target.kind not in market.kinds:
-        return f"the endpoint does not speak to {target.kind}"
+    if untranslatable := market.cannot_be_put_to(target):
+        return f"cannot be asked for '{untranslatable}'"
     missing = sorted(facts.needs - target.capabilities)
     if missing:
         return f"lacks {', '.join(missing)}"

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+import anthropic
 import openai
 import pytest
 
-from tests.api.conftest import ask, fresh_question, purser_of, turns
+from tests.api.conftest import ask, ask_claude, fresh_question, purser_of, turns
 from tests.books import Books
 from tests.world import Member, World
 
@@ -42,6 +43,30 @@ def test_a_tier_is_asked_for_by_name_or_by_header(world: World, tier: str, model
     for answer in (by_name, by_header):
         assert answer.headers["x-purser-route"] == f"{tier}; declared tier"
         assert answer.headers["x-purser-model"] == model
+
+
+def test_what_a_model_cannot_be_asked_for_chooses_another(world: World, books: Books) -> None:
+    """`top_k` is Anthropic's own: the cheaper models of OpenAI could only refuse it."""
+    answer = ask_claude(world.anthropic(), model="auto:standard", extra_body={"top_k": 5})
+    block = purser_of(answer)
+    assert block["model"] == "claude-haiku-4-5"
+    rejected = {one["model"]: one["rejected"] for one in block["route"]["considered"]}
+    assert rejected["gpt-4o-mini"] == "cannot be asked for 'top_k'"
+    assert rejected["claude-haiku-4-5"] == ""
+    assert books.row(block["request_id"]).model == "claude-haiku-4-5"
+
+
+def test_a_tier_without_a_model_that_can_be_asked_gives_way(world: World) -> None:
+    block = purser_of(ask_claude(world.anthropic(), model="auto:simple", extra_body={"top_k": 5}))
+    assert (block["model"], block["route"]["tier"]) == ("claude-haiku-4-5", "standard")
+    assert "cannot be asked for 'top_k'" in block["route"]["reason"]
+
+
+def test_what_no_model_can_be_asked_for_is_refused_by_name(world: World) -> None:
+    with pytest.raises(anthropic.BadRequestError) as caught:
+        ask_claude(world.anthropic(), model="auto", extra_body={"top_k": 5}, max_tokens=100_000)
+    assert "cannot be asked for 'top_k'" in str(caught.value)
+    assert "claude-haiku-4-5: answers with at most" in str(caught.value)
 
 
 def test_a_model_that_is_named_is_called(world: World) -> None:

@@ -59,7 +59,7 @@ def market(
     *targets: Target,
     tokens: int = 50,
     is_allowed: Callable[[str], bool] = lambda model: True,
-    kinds: frozenset[str] = frozenset({"openai", "anthropic"}),
+    cannot_be_put_to: Callable[[Target], str] = lambda target: "",
 ) -> Market:
     def cost_of(one: Target, input_tokens: int, output_tokens: int) -> Decimal:
         if one.model not in USD_PER_MILLION:
@@ -71,7 +71,7 @@ def market(
         count=lambda model: tokens,
         cost_of=cost_of,
         is_allowed=is_allowed,
-        kinds=kinds,
+        cannot_be_put_to=cannot_be_put_to,
     )
 
 
@@ -232,9 +232,11 @@ def test_a_model_without_a_price_is_never_chosen():
     assert decision.considered[0].rejected == "unpriced"
 
 
-def test_an_endpoint_that_speaks_one_protocol_gets_models_of_that_protocol():
-    offer = market(kinds=frozenset({"anthropic"}))
-    assert decide(LOOK_UP, offer=offer).model == "haiku"
+def test_a_model_that_cannot_be_asked_in_its_protocol_is_not_chosen():
+    offer = market(cannot_be_put_to=lambda target: "n" if target.kind == "openai" else "")
+    decision = decide(LOOK_UP, offer=offer)
+    assert decision.model == "haiku"
+    assert decision.considered[0].rejected == "cannot be asked for 'n'"
 
 
 @pytest.mark.parametrize(
@@ -244,7 +246,7 @@ def test_an_endpoint_that_speaks_one_protocol_gets_models_of_that_protocol():
         (market(target("unpriced", "simple")), ModelUnpriced),
         (market(is_allowed=lambda model: False), ModelNotAllowed),
         (market(tokens=200_000), ContextLengthExceeded),
-        (market(target("nano", "simple"), kinds=frozenset()), InvalidRequest),
+        (market(target("nano", "simple"), cannot_be_put_to=lambda target: "n"), InvalidRequest),
     ],
 )
 def test_a_request_no_model_can_serve_is_told_why(offer, outcome):
