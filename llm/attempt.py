@@ -18,7 +18,7 @@ from billing.prices import Rates
 from llm.call import Call
 from llm.catalog import Target
 from llm.errors import ContextLengthExceeded
-from llm.estimating import InputEstimate, estimate_input
+from llm.estimating import InputEstimate, estimate_exchange
 from llm.processing import processing_of
 from llm.routing.facts import read_route_facts
 from llm.routing.rules import output_limit
@@ -42,6 +42,7 @@ class Attempt:
     max_output_tokens: int
     is_limit_ours: bool
     hold_usd: Decimal
+    is_marked_by_us: bool = False  # for the provider's prompt cache
 
     @property
     def input_tokens(self) -> int:
@@ -83,7 +84,7 @@ class Attempt:
             return None
         return replace(
             self,
-            exchange=_exchange(call, self.target, limit),
+            exchange=self.exchange.limited(limit),
             max_output_tokens=limit * call.facts.n,
             hold_usd=hold_for(
                 self.rates, input_tokens=self.input_tokens, max_output_tokens=limit, n=call.facts.n
@@ -109,7 +110,16 @@ def plan(call: Call, target: Target, number: int) -> Attempt:
     rates = call.snapshot.prices.rates(
         target.provider, target.model, at=call.received_at, processing=processing
     )
-    estimate = estimate_input(call.wire, call.body, call.facts, target=target, snapshot=call.snapshot)
+    prepared = prepare(
+        call.wire,
+        call.body,
+        kind=target.kind,
+        upstream_model=target.upstream,
+        max_output_tokens=None,
+        source=call.source,
+    )
+    exchange = _marked(prepared, target) if call.policy.cache.provider_marks else prepared
+    estimate = estimate_exchange(exchange, call.body, call.facts, target=target, snapshot=call.snapshot)
     input_tokens = estimate.most_tokens
     if input_tokens > target.context_window:
         raise ContextLengthExceeded(
@@ -123,27 +133,21 @@ def plan(call: Call, target: Target, number: int) -> Attempt:
         id=UUID(bytes=uuid_utils.uuid7().bytes),
         number=number,
         target=target,
-        exchange=_exchange(call, target, limit if has_output else None),
+        exchange=exchange.limited(limit if has_output else None),
         rates=rates,
         estimate=estimate,
         max_output_tokens=limit * n,
         is_limit_ours=has_output and call.facts.max_output_tokens is None,
         hold_usd=hold_for(rates, input_tokens=input_tokens, max_output_tokens=limit, n=n),
+        is_marked_by_us=exchange is not prepared,
     )
 
 
-def _exchange(call: Call, target: Target, limit: int | None) -> Exchange:
-    exchange = prepare(
-        call.wire,
-        call.body,
-        kind=target.kind,
-        upstream_model=target.upstream,
-        max_output_tokens=limit,
-        source=call.source,
-    )
-    if exchange.upstream.api != "anthropic.messages" or not call.policy.cache.provider_marks:
+def _marked(exchange: Exchange, target: Target) -> Exchange:
+    """The exchange with marks for Anthropic's prompt cache where they pay; the same object where they do not."""
+    if exchange.upstream.api != "anthropic.messages":
         return exchange
-    marked = with_cache_marks(
-        exchange.body, count=lambda body: count_input(exchange.upstream, body, target.upstream)
+    body = with_cache_marks(
+        exchange.body, count=lambda part: count_input(exchange.upstream, part, target.tokenizer)
     )
-    return replace(exchange, body=marked)
+    return exchange if body is exchange.body else replace(exchange, body=body)

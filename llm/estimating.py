@@ -11,7 +11,7 @@ from typing import Any, Final
 from llm.catalog import Target
 from llm.snapshot import TenantSnapshot
 from llm.token_counts import count_input
-from llm.wire import Body, RequestFacts, Untranslatable, WireFormat, prepare
+from llm.wire import Body, Exchange, RequestFacts, Untranslatable, WireFormat, prepare
 from llm.wire.fields import has_part
 
 FILE_PARTS: Final = frozenset({"file", "input_file", "document", "container_upload", "input_audio"})
@@ -30,16 +30,18 @@ class InputEstimate:
         return {"counted_input_tokens": self.counted_tokens, "shape": self.shape}
 
 
+def estimate_exchange(
+    exchange: Exchange, body: Body, facts: RequestFacts, *, target: Target, snapshot: TenantSnapshot
+) -> InputEstimate:
+    """Count and bound the prompt of a request that is ready to go out; `body` is what the client sent."""
+    return _estimate(exchange.upstream, exchange.body, shape_of(body, facts), target, snapshot)
+
+
 def estimate_input(
     wire: WireFormat, body: Body, facts: RequestFacts, *, target: Target, snapshot: TenantSnapshot
 ) -> InputEstimate:
-    """Count a prompt for a model, and bound it."""
-    counted = count_input(*_as_sent(wire, body, target), target.tokenizer)
-    shape = shape_of(body, facts)
-    most = snapshot.estimates.most_input_tokens(
-        counted, provider=target.provider, model=target.model, shape=shape
-    )
-    return InputEstimate(counted, most, shape)
+    """Count a prompt for a model, and bound it, whether or not it could go out."""
+    return _estimate(*_as_sent(wire, body, target), shape_of(body, facts), target, snapshot)
 
 
 def shape_of(body: Mapping[str, Any], facts: RequestFacts) -> str:
@@ -49,8 +51,19 @@ def shape_of(body: Mapping[str, Any], facts: RequestFacts) -> str:
     return "tools" if facts.has_tools or facts.wants_json else "text"
 
 
+def _estimate(
+    wire: WireFormat, body: Body, shape: str, target: Target, snapshot: TenantSnapshot
+) -> InputEstimate:
+    """The provider counts tools and turns by its own protocol's rules: `wire` and `body` are as sent."""
+    counted = count_input(wire, body, target.tokenizer)
+    most = snapshot.estimates.most_input_tokens(
+        counted, provider=target.provider, model=target.model, shape=shape
+    )
+    return InputEstimate(counted, most, shape)
+
+
 def _as_sent(wire: WireFormat, body: Body, target: Target) -> tuple[WireFormat, Body]:
-    """What goes out: the provider counts tools and turns by its own protocol's rules, not by the client's."""
+    """What would go out; the client's own where nothing can."""
     try:
         exchange = prepare(
             wire, body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=None

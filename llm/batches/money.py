@@ -26,7 +26,7 @@ from llm.batches.lines import wire_of
 from llm.batches.logs import log_lines
 from llm.batches.upstream import LineResult
 from llm.catalog import Target
-from llm.estimating import estimate_input
+from llm.estimating import estimate_exchange
 from llm.loading import load_snapshot
 from llm.models import Batch, BatchItem, BatchJob
 from llm.snapshot import TenantSnapshot
@@ -113,13 +113,13 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
     facts = wire.facts(item.body)
     at = batch.created_at
     rates = snapshot.prices.rates(target.provider, target.model, at=at, processing="batch")
-    estimate = estimate_input(wire, item.body, facts, target=target, snapshot=snapshot)
+    exchange = prepare(
+        wire, item.body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=None
+    )
+    estimate = estimate_exchange(exchange, item.body, facts, target=target, snapshot=snapshot)
     input_tokens = estimate.most_tokens
     is_chat = target.model_kind == "chat"
     limit = line_limit(item, batch.endpoint, target=target, policy=snapshot.policy) if is_chat else 0
-    exchange = prepare(
-        wire, item.body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=limit or None
-    )
     writes_cache = b'"cache_control"' in exchange.payload()
     user = batch.user or facts.user
     known = snapshot.tenant.users.get(user)

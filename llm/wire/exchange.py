@@ -3,7 +3,7 @@
 Invariant: where both are the same, what we do not need to change passes unchanged, in both directions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, cast
 
 import orjson
@@ -62,6 +62,12 @@ class Exchange:
     def path(self) -> str:
         return self.upstream.path
 
+    def limited(self, max_output_tokens: int | None) -> "Exchange":
+        """The same exchange with this limit of output; itself where there is none to set."""
+        if max_output_tokens is None:
+            return self
+        return replace(self, body=self.upstream.with_max_tokens(self.body, max_output_tokens))
+
     def payload(self) -> bytes:
         """The request body as it is sent: the client's bytes, but for what had to be changed."""
         return self.source.rewritten(self.body) if self.source else orjson.dumps(self.body)
@@ -99,10 +105,9 @@ def prepare(
         translation = TRANSLATIONS[client.api, api](body)
         body = translation.request()
     body = upstream.with_model(body, upstream_model)
-    if max_output_tokens is not None:
-        body = upstream.with_max_tokens(body, max_output_tokens)
     body = upstream.with_usage_in_stream(body)
-    return Exchange(client, upstream, body, translation, None if translation else source)
+    exchange = Exchange(client, upstream, body, translation, None if translation else source)
+    return exchange.limited(max_output_tokens)
 
 
 def stored_bytes(client: WireFormat, answer: Body, block: Body) -> bytes:
