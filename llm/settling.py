@@ -13,6 +13,7 @@ from billing import ledger
 from billing.ledger import Settlement
 from billing.outcomes import InvalidUsage, ModelUnpriced, UnpricedMeter
 from billing.rating import Rated, input_tokens, meters_from_usage, output_tokens, rate
+from billing.savings import PROVIDER_CACHE
 from billing.usage import reasoning_tokens
 from caching.answers import CachedAnswer
 from llm.answers import Outcome
@@ -134,6 +135,7 @@ async def _settle(
         meters=meters,
     )
     call.booked.append(outcome)
+    _note_provider_cache(call, attempt, outcome)
     call.receipt.note_attempt(
         attempt.number,
         attempt_id=str(attempt.id),
@@ -147,6 +149,25 @@ async def _settle(
         upstream_id=upstream_id,
     )
     return outcome
+
+
+def _note_provider_cache(call: Call, attempt: Attempt, outcome: Outcome) -> None:
+    """What the provider's own prompt cache did, what it saved (to write costs extra), and who asked for it."""
+    read, written = (
+        sum(quantity for meter, quantity in outcome.meters.items() if meter.startswith(prefix))
+        for prefix in ("cache_read", "cache_write")
+    )
+    if not (read or written or attempt.is_marked_by_us):
+        return
+    call.receipt.note(
+        "provider_cache",
+        "read" if read else "written" if written else "unused",
+        attempt=attempt.number,
+        marked_by="us" if attempt.is_marked_by_us else "client or provider",
+        tokens_read=read,
+        tokens_written=written,
+        saved_usd=f"{outcome.saving.get(PROVIDER_CACHE, 0):f}",
+    )
 
 
 def _as_served(call: Call, attempt: Attempt, service_tier: str) -> Attempt:
