@@ -2,9 +2,12 @@
 //
 // Invariant: every call of a case is written to the file PURSER_RESULTS, with the request id that the server gave
 // it, so that pytest can look each of them up in the ledger.
+import { File } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import { appendFileSync } from 'node:fs';
 import test from 'node:test';
+
+globalThis.File ??= File; // Node 18 has it, but not where OpenAI's SDK looks for it
 
 export const serverURL = process.env.PURSER_URL;
 export const apiKey = process.env.PURSER_KEY;
