@@ -6,7 +6,8 @@ PURSER_MODEL_DIR ?= .models
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-input --no-deps --require-hashes
+INSTALL := -m pip install --disable-pip-version-check --no-input --no-deps --require-hashes
+PIP := $(BIN)/python $(INSTALL)
 # the product ends with make, even when make is killed
 TIED := $(shell command -v setpriv >/dev/null && echo setpriv --pdeathsig TERM)
 LOCK := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -23,7 +24,7 @@ help: ## this list
 run: install ## start the product, drive its demonstration, serve until Ctrl-C (ONCE=1: end then; PORT, PURSER_HOME)
 	@exec $(TIED) $(BIN)/python manage.py run $(if $(filter-out 0,$(ONCE)),--once)
 
-test: install-dev ## the whole suite on real servers (ARGS="tests/billing -k ledger" for a part)
+test: install-dev .venv/.installed-clients ## the whole suite on real servers (ARGS="tests/billing -k ledger" for a part)
 	@exec $(BIN)/python -m pytest $(or $(ARGS),$(if $(DATABASE_URL)$(REDIS_URL),,-n 2 --dist loadfile --no-loadscope-reorder))
 
 test-npm-clients: install-dev npm-clients ## the npm SDKs against the running product (needs Node.js 18 and npm)
@@ -58,6 +59,7 @@ npm-clients: $(NPM_CLIENTS)/.installed ## the npm SDKs that tests drive us with;
 lock: install-dev ## write the hash-checked locks anew from the .in files
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
+	$(LOCK) requirements-clients.in -o requirements-clients.txt
 
 clean: ## remove what was installed and built here, and the default state folder
 	rm -rf .venv .models .purser $(NPM_CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -81,6 +83,12 @@ $(BIN)/python:
 .venv/.installed-dev: requirements-dev.txt .venv/.installed
 	@echo "==> installing the developers' tools"
 	@$(PIP) --quiet -r requirements-dev.txt
+	@touch $@
+
+.venv/.installed-clients: requirements-clients.txt | $(BIN)/python
+	@echo "==> installing the clients that the tests drive, in an environment of their own"
+	@test -x .venv/clients/bin/python || $(BIN)/python -m venv .venv/clients
+	@.venv/clients/bin/python $(INSTALL) --quiet -r requirements-clients.txt
 	@touch $@
 
 $(NPM_CLIENTS)/.installed: tests/clients_node/package-lock.json

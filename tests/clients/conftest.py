@@ -3,20 +3,29 @@
 Invariant: a client is told the truth: the tokens that its SDK shows are those of the ledger and of the receipt.
 """
 
-from collections.abc import Callable
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
 from tests.books import Books, eventually
+from tests.clients.apps import weather
+from tests.stack import ROOT
 from tests.world import World
+
+# where `make test` puts the clients that cannot share the product's environment
+CLIENTS = Path(sys.prefix) / "clients" / "bin"
 
 GPT, CLAUDE = "gpt-4o-mini", "claude-haiku-4-5"
 MODELS = [GPT, CLAUDE]
 
-WEATHER = {"Paris": "18 degrees and sun", "Berlin": "12 degrees and rain"}
-ASKS_FOR_WEATHER = "What is the weather in Paris and what is the weather in Berlin?"
+WEATHER, ASKS_FOR_WEATHER = weather.WEATHER, weather.QUESTION
 
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQAYJ7xVAAAAAElFTkSuQmCC"  # a PNG
@@ -49,3 +58,64 @@ def check_books(world: World, books: Books) -> CheckBooks:
         return receipt
 
     return check
+
+
+@dataclass
+class Application:
+    """A running program of tests/clients/apps."""
+
+    popen: subprocess.Popen[str]
+    log: Path
+
+    def ask(self, scenario: str, world: World, **arguments: Any) -> Any:
+        """Have it play a scenario against the running server with acme's key; its answer."""
+        address = {"base_url": world.stack.base_url, "key": world.acme.key}
+        orders, answers = _pipes(self.popen)
+        orders.write(json.dumps({"scenario": scenario, "arguments": {**address, **arguments}}) + "\n")
+        orders.flush()
+        line = answers.readline()
+        answer = json.loads(line) if line else {"error": "it ended"}
+        assert "error" not in answer, f"{answer['error']}\n{self.log.read_text()[-3000:]}"
+        return answer["answer"]
+
+
+@pytest.fixture(scope="session")
+def langchain(home: Path) -> Iterator[Application]:
+    yield from _run("langchain_app", home)
+
+
+@pytest.fixture(scope="session")
+def llama_index(home: Path) -> Iterator[Application]:
+    yield from _run("llama_index_app", home)
+
+
+def _run(module: str, home: Path) -> Iterator[Application]:
+    """Start a program; it ends when its orders do."""
+    log = home / "logs" / f"{module}.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("w") as stderr:
+        popen = subprocess.Popen(
+            [CLIENTS / "python", "-m", f"tests.clients.apps.{module}"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    try:
+        yield Application(popen, log)
+    finally:
+        orders, answers = _pipes(popen)
+        orders.close()
+        try:
+            popen.wait(20)
+        except subprocess.TimeoutExpired:
+            popen.kill()
+            popen.wait()
+        answers.close()
+
+
+def _pipes(popen: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
+    assert popen.stdin
+    assert popen.stdout
+    return popen.stdin, popen.stdout
