@@ -12,6 +12,9 @@ FLIGHTS = Counter(
     "Requests that led equal ones, shared an answer, or waited in vain",
     ["outcome"],
 )
+CHECKS = Counter(
+    "purser_cache_checks_total", "Hits drawn to be asked upstream as well, and what became of it", ["outcome"]
+)
 STORED = Counter("purser_cache_stored_total", "Answers kept", ["cache"])
 EVICTED = Counter("purser_cache_evicted_total", "Entries removed", ["reason"])
 LABELS = Counter(

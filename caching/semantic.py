@@ -171,7 +171,7 @@ def can_teach(lookup: Lookup, *, policy: CachePolicy) -> bool:
     """Whether a fresh answer to this look-up's question would make a label, or confirm an entry."""
     return (
         (policy.semantic in ("bounded", "dry_run") or lookup.reason == "unconfirmed")
-        and not lookup.is_hit
+        and (not lookup.is_hit or lookup.label_weight > 1)
         and lookup.scope is not None
         and lookup.best is not None
         and not lookup.best.differences
@@ -267,6 +267,10 @@ async def _search(
         needed = policy.confirm_keys if policy.share in ("team", "tenant") else 1
         own = [near for near in neighbours if near.is_open_to(key_id, confirm_keys=needed)]
         found = verdict(own)
+        if found.reason == "checked":
+            found = replace(
+                found, outcome="hit"
+            )  # served all the same; whoever serves it asks upstream beside it
         if found.outcome == "miss" and len(own) < len(neighbours):
             # What is not this key's yet is not served, but what the provider says now may confirm it.
             other = verdict(neighbours)

@@ -4,10 +4,12 @@ Invariant: list cost less the signed savings is what was paid, to the last digit
 with model `auto` is compared with.
 """
 
+from decimal import Decimal
+
 from billing.outcomes import ModelUnpriced
 from billing.prices import Rates
 from billing.rating import Rated
-from billing.savings import Waterfall, waterfall
+from billing.savings import GATEWAY_CACHE, Waterfall, waterfall
 from llm.attempt import Attempt
 from llm.call import Call
 from llm.choosing import is_automatic
@@ -15,6 +17,8 @@ from llm.choosing import is_automatic
 
 def savings_of(call: Call, attempt: Attempt, meters: dict[str, int], rated: Rated) -> Waterfall:
     """The way from the list cost of a settled call to what was paid for it."""
+    if call.cache_state == "check":  # without us nobody would have asked: it is what the cache's savings cost
+        return Waterfall(Decimal(0), rated.cost_usd, {GATEWAY_CACHE: -rated.cost_usd})
     if rated.is_lump:
         return Waterfall(rated.cost_usd, rated.cost_usd, {})
     removed = (call.tokens_before_compression or 0) - (call.tokens_after_compression or 0)

@@ -9,7 +9,7 @@ holds are settled, its slot is free, and one row of the request log says what wa
 import asyncio
 
 from config import resources
-from llm import attempts, cached, choosing, ending, idempotency
+from llm import attempts, cached, choosing, ending, idempotency, shadow
 from llm.answers import Answer, StreamedAnswer
 from llm.call import Call
 from tenants import limits
@@ -44,7 +44,9 @@ async def _answer(call: Call) -> Answer | StreamedAnswer:
         )
         hit = await cached.find_exact(call) or await cached.find_similar(call)
         if hit is not None:
-            return await cached.serve(call, hit)
+            served = await cached.serve(call, hit)
+            shadow.check_soon(call)
+            return served
         targets = await choosing.choose(call)
         choosing.compress(call)
         return await attempts.first_success(call, targets)

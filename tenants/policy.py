@@ -73,6 +73,9 @@ class CachePolicy:
     )  # distinct keys that must have got an answer before others do
     max_temperature: float = Field(default=1.0, ge=0, le=2)  # above it somebody asked for variety
     provider_marks: bool = True  # mark long stable prefixes for Anthropic's own cache
+    check_usd_per_day: float = Field(
+        default=1.0, ge=0
+    )  # bounded mode: what asking hits upstream as well may cost
     single_flight_seconds: int = Field(
         default=30, ge=0, le=600
     )  # how long equal requests wait for the first of them

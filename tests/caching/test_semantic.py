@@ -259,7 +259,7 @@ async def test_a_bounded_scope_opens_on_evidence_and_closes_on_wrong_answers(
     assert (await look(ask(STILL), origin, BOUNDED)).reason == "closed"
 
 
-async def test_some_hits_of_a_bounded_scope_are_held_back_to_check_them(
+async def test_some_hits_of_a_bounded_scope_are_served_and_checked(
     origin: Origin, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store(ask(ARRIVED), origin)
@@ -268,7 +268,8 @@ async def test_some_hits_of_a_bounded_scope_are_held_back_to_check_them(
         await semantic.observe(closed, "Wait.", policy=BOUNDED)
     monkeypatch.setattr(decision.random, "random", lambda: 0.0)
     checked = await look(ask(STILL), origin, BOUNDED)
-    assert (checked.outcome, checked.reason) == ("miss", "checked")
+    assert (checked.outcome, checked.reason) == ("hit", "checked")
+    assert checked.answer is not None
     await semantic.observe(checked, "Wait.", policy=BOUNDED)
     label = await CacheLabel.objects.filter(tenant=tenant).alatest("id")
     assert (label.source, label.weight, label.is_wrong) == ("check", 1 / decision.CHECKED_SHARE, False)
