@@ -141,10 +141,12 @@ def _output(reader: Reader) -> tuple[Body, str]:
 
 def _tools(reader: Reader) -> Body:
     tools = reader.take("tools")
+    if not tools:
+        reader.allow("tool_choice", "auto", "none")
+        reader.ignore("parallel_tool_calls")
+        return {}
     choice = reader.take("tool_choice")
     parallel = reader.take("parallel_tool_calls")
-    if not tools:
-        return {}
     translated: Body = {"tools": [_tool(reader, index, tool) for index, tool in enumerate(tools)]}
     if choice is None and parallel is not False:
         return translated
@@ -194,5 +196,6 @@ def _refuse_rest(reader: Reader) -> None:
     reader.allow("verbosity", "medium")
     reader.allow("functions", [])
     reader.ignore("stream_options")  # usage always comes; who sees it is decided on the way back
+    reader.allow("prompt_cache_retention", "in_memory")
     reader.ignore("prompt_cache_key")  # names a cache's place; Anthropic finds prefixes by themselves
     reader.done()

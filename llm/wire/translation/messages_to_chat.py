@@ -54,9 +54,7 @@ class MessagesToChat:
                 raise reader.refusal("service_tier")
             translated["service_tier"] = _SERVICE_TIERS[tier]
         if (thinking := reader.take("thinking")) is not None:
-            reader.inside(thinking, "thinking").allow(
-                "type", "disabled", "adaptive"
-            )  # OpenAI's models decide too
+            _thinking(reader.inside(thinking, "thinking"))
         reader.allow("speed", "standard")
         reader.ignore("cache_control")
         reader.done()
@@ -67,6 +65,13 @@ class MessagesToChat:
 
     def stream(self) -> StreamTranslator:
         return MessagesAnswerStream()
+
+
+def _thinking(thinking: Reader) -> None:
+    """OpenAI's models decide by themselves how long to think, and show none of it."""
+    thinking.allow("type", "disabled", "adaptive")
+    thinking.allow("display", "omitted")
+    thinking.done()
 
 
 def _output(reader: Reader) -> Body:
@@ -91,9 +96,10 @@ def _output(reader: Reader) -> Body:
 
 def _tools(reader: Reader) -> Body:
     tools = reader.take("tools")
-    choice = reader.take("tool_choice")
     if not tools:
+        reader.allow("tool_choice", {"type": "auto"}, {"type": "none"})
         return {}
+    choice = reader.take("tool_choice")
     translated: Body = {"tools": [_tool(reader, index, tool) for index, tool in enumerate(tools)]}
     if choice is not None:
         inner = reader.inside(choice, "tool_choice")

@@ -21,6 +21,7 @@ _SAME: Final = (
     "parallel_tool_calls",
     "service_tier",
     "prompt_cache_key",
+    "prompt_cache_retention",
     "stream",
 )
 _ROLES: Final = frozenset({"user", "assistant", "system", "developer"})
@@ -119,6 +120,9 @@ def _tool(reader: Reader, index: int, tool: Any) -> Body:
     if inner.take("type") != "function":
         raise inner.refusal("type")
     function = inner.pass_on(("name", "description", "parameters", "strict"))
+    inner.allow("defer_loading", False)
+    inner.allow("async", False)
+    inner.allow("allowed_callers", ["direct"])
     inner.done()
     return {"type": "function", "function": function}
 
