@@ -90,6 +90,7 @@ def purser_block(call: Call, outcome: Outcome) -> dict[str, Any]:
         "list_cost_usd": usd(list_cost_usd),
         "saved_usd": usd(list_cost_usd - cost_usd),
         "budget_remaining": describe_remaining(balance) if balance else None,
+        **({"structured_output": call.structured} if call.structured else {}),
     }
 
 
@@ -108,6 +109,8 @@ def answer_headers(call: Call, outcome: Outcome | None) -> dict[str, str]:
         headers["x-purser-budget-remaining"] = f"{balance.remaining:f} {balance.unit}; {balance.describe()}"
     if call.slot:
         headers |= call.slot.headers(call.header_style)
+    if call.structured:
+        headers["x-purser-structured-output"] = call.structured
     if outcome:
         headers["x-purser-model"] = outcome.model
         cost_usd, list_cost_usd = costs_of(call, outcome)

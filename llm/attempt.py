@@ -23,7 +23,7 @@ from llm.processing import processing_of
 from llm.routing.facts import read_route_facts
 from llm.routing.rules import output_limit
 from llm.token_counts import count_input
-from llm.wire import Exchange, prepare
+from llm.wire import Body, Exchange, prepare
 from llm.wire.cache_marks import with_cache_marks
 
 LEAST_OUTPUT_TOKENS = 64  # a shorter answer than this is of no use: refuse instead
@@ -104,29 +104,31 @@ class Attempt:
         }
 
 
-def plan(call: Call, target: Target, number: int) -> Attempt:
-    """Plan a call to a target. Raises ModelUnpriced, Untranslatable, ContextLengthExceeded."""
+def plan(call: Call, target: Target, number: int, *, body: Body | None = None) -> Attempt:
+    """Plan a call to a target, of another body than the call's if one is given. Raises ModelUnpriced, Untranslatable,
+    ContextLengthExceeded."""
+    body = call.body if body is None else body
     processing = processing_of(call.facts.service_tier)
     rates = call.snapshot.prices.rates(
         target.provider, target.model, at=call.received_at, processing=processing
     )
     prepared = prepare(
         call.wire,
-        call.body,
+        body,
         kind=target.kind,
         upstream_model=target.upstream,
         max_output_tokens=None,
         source=call.source,
     )
     exchange = _marked(prepared, target) if call.policy.cache.provider_marks else prepared
-    estimate = estimate_exchange(exchange, call.body, call.facts, target=target, snapshot=call.snapshot)
+    estimate = estimate_exchange(exchange, body, call.facts, target=target, snapshot=call.snapshot)
     input_tokens = estimate.most_tokens
     if input_tokens > target.context_window:
         raise ContextLengthExceeded(
             f"The request has about {input_tokens} tokens; '{target.model}' takes {target.context_window}.",
             param="messages",
         )
-    facts, n = read_route_facts(call.body), call.facts.n
+    facts, n = read_route_facts(body), call.facts.n
     has_output = target.model_kind == "chat"
     limit = output_limit(target, facts=facts, policy=call.policy, input_tokens=input_tokens)
     return Attempt(

@@ -10,7 +10,7 @@ from typing import Final
 
 from billing.outcomes import BudgetExceeded, ModelUnpriced
 from config import resources
-from llm import cached, ending, hedging, settling, streaming
+from llm import cached, ending, hedging, repairing, settling, streaming
 from llm.answers import Answer, StreamedAnswer, answer_headers, purser_block
 from llm.call import Call
 from llm.catalog import Target
@@ -18,6 +18,7 @@ from llm.hops import Accounts, Hop
 from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.limiter import limiter
 from llm.providers.outcomes import ProviderFailure, ProviderRejected
+from llm.repairing import Settled
 from llm.sending import CANNOT_BE_ASKED, Underway, give_up, hold
 from llm.wire import Untranslatable
 from tenants.outcomes import ClientError
@@ -79,18 +80,19 @@ async def _attempt(call: Call, hop: Hop, numbers: Iterator[int]) -> Answer | Str
         place = answering.slot
         if isinstance(reply, ProviderStream):
             return streaming.begin(call, answering.attempt, answering.slot, reply)
-        return await _deliver(call, answering, reply)
+        return await _deliver(call, answering, reply, numbers)
     except BaseException:
         resources.background(limiter.release(place))
         raise
 
 
-async def _deliver(call: Call, answering: Underway, reply: ProviderReply) -> Answer:
-    """Settle a whole answer, and make the client's of it."""
-    attempt = answering.attempt
+async def _deliver(call: Call, answering: Underway, reply: ProviderReply, numbers: Iterator[int]) -> Answer:
+    """Settle a whole answer, have it repaired if it is not of the form asked for, and make the client's of it."""
     await call.settle_cancelled()
-    outcome = await settling.capture(call, attempt, reply.body, upstream_id=reply.request_id)
+    outcome = await settling.capture(call, answering.attempt, reply.body, upstream_id=reply.request_id)
     answering.free_place(tokens=outcome.input_tokens + outcome.output_tokens)
+    given = await repairing.honest(call, Settled(answering.attempt, reply, outcome), numbers)
+    attempt, reply, outcome = given.attempt, given.reply, given.outcome
     body = attempt.exchange.answer_bytes(reply.body, reply.raw, purser_block(call, outcome))
     headers = answer_headers(call, outcome)
     cached.remember_soon(

@@ -57,6 +57,7 @@ class Call:
     flight: Flight | None = None  # led for the equal requests that wait
     is_remembering: bool = False
     ttft_ms: int | None = None
+    structured: str = ""  # valid, repaired, invalid or unchecked, where a form was asked for
     refusal: dict[str, Any] | None = None
     booked: "list[Outcome]" = field(default_factory=list)  # of each attempt, in the order they were settled
     # attempts that another one was faster than, on their way to the ledger

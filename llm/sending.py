@@ -20,7 +20,7 @@ from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.outcomes import ProviderFailure
-from llm.wire import Untranslatable
+from llm.wire import Body, Untranslatable
 
 # what a deployment is passed over for, where another one may do
 CANNOT_BE_ASKED: Final = (BudgetExceeded, ModelUnpriced, Untranslatable, ContextLengthExceeded)
@@ -39,9 +39,9 @@ class Underway:
         resources.background(limiter.release(self.slot, tokens=tokens))
 
 
-async def hold(call: Call, target: Target, *, number: int, why: str) -> Attempt:
-    """Hold the upper bound of the call against every budget that applies; committed as sent."""
-    attempt = plan(call, target, number)
+async def hold(call: Call, target: Target, *, number: int, why: str, body: Body | None = None) -> Attempt:
+    """Hold the upper bound of the call, or of another body, against every budget that applies; committed as sent."""
+    attempt = plan(call, target, number, body=body)
     try:
         call.balances = await holds.admit(attempt.reservation(call))
     except BudgetExceeded as refusal:

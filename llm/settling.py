@@ -69,7 +69,8 @@ def to_remember(call: Call, attempt: Attempt, answer: Body, outcome: Outcome) ->
     if call.route and call.route.tier_without_pressure:
         return None  # a smaller model's answer, given under budget pressure: it must not outlive the pressure
     if (
-        call.headers.cache == "off"
+        call.structured == "invalid"
+        or call.headers.cache == "off"
         or not (call.exact_key or call.lookup)
         or not call.wire.is_complete(answer)
     ):

@@ -12,7 +12,7 @@ from contextlib import aclosing
 
 from billing import ledger
 from config import resources
-from llm import cached, ending, metrics, settling
+from llm import cached, ending, metrics, repairing, settling
 from llm.answers import Outcome, StreamedAnswer, answer_headers, purser_block
 from llm.attempt import Attempt
 from llm.call import Call
@@ -101,8 +101,10 @@ class _Flow:
         outcome = await settling.capture_stream(
             call, attempt, self.relay.meter, upstream_id=self.stream.request_id
         )
+        whole = self.relay.answer()
+        await repairing.judge(call, whole)
         await self._put(self.relay.close(purser_block(call, outcome)))
-        cached.remember_soon(call, settling.to_remember(call, attempt, self.relay.answer(), outcome))
+        cached.remember_soon(call, settling.to_remember(call, attempt, whole, outcome))
         await ending.answered(call, outcome)
 
     async def _end_cut(self) -> None:

@@ -180,6 +180,7 @@ class Policy:
     budgets: BudgetPolicy = field(default_factory=BudgetPolicy)
     closing: ClosingPolicy = field(default_factory=ClosingPolicy)
     hedging: HedgingPolicy = field(default_factory=HedgingPolicy)
+    structured_output: Literal["repair", "flag", "off"] = "repair"  # an answer that does not fit its schema
     user_rate_limits: RateLimits = field(default_factory=RateLimits)  # of each end user by itself
     log_prompts: bool = False
 

@@ -21,6 +21,13 @@ from llm.sandbox.usage import Usage
 
 OPENAI, ANTHROPIC = "openai", "anthropic"
 LIMIT_FIELDS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
+FORM_FIELDS = frozenset({"response_format", "output_format"})
+ARGUMENT_SCHEMAS = frozenset({"parameters", "input_schema"})
+OTHER_ARGUMENTS = {
+    "type": "object",
+    "properties": {"unexpected": {"type": "boolean"}},
+    "required": ["unexpected"],
+}
 NO_LIMIT = 1_000_000
 
 Event = tuple[bytes, int]  # what goes over the wire, and how many output tokens it carries
@@ -95,6 +102,8 @@ class Exchange:
         }
         self.fault = self.sandbox.faults.take(facts, self.raw)
         call.fault = self.fault.name if self.fault else ""
+        if self.has_fault("bad_schema"):
+            self.body = without_form(self.body)
         if self.has_fault("ignore_max_tokens"):
             self.body = {
                 name: NO_LIMIT if name in LIMIT_FIELDS else value for name, value in self.body.items()
@@ -119,6 +128,26 @@ class Exchange:
         reported = payload.get("usage")
         if usage is not None and isinstance(reported, dict):
             self.call.bill(usage, reported)
+
+
+def without_form(body: dict[str, Any]) -> dict[str, Any]:
+    """The body as a model reads it that does not keep to schemas: it answers in prose, and calls tools with arguments of
+    its own."""
+    kept = {name: value for name, value in body.items() if name not in FORM_FIELDS}
+    for name in ("text", "output_config"):
+        if isinstance(kept.get(name), dict):
+            kept[name] = {key: value for key, value in kept[name].items() if key != "format"}
+    if isinstance(kept.get("tools"), list):
+        kept["tools"] = [_with_other_arguments(tool) for tool in kept["tools"]]
+    return kept
+
+
+def _with_other_arguments(tool: Any) -> Any:
+    if not isinstance(tool, dict):
+        return tool
+    if isinstance(tool.get("function"), dict):
+        return {**tool, "function": _with_other_arguments(tool["function"])}
+    return {name: OTHER_ARGUMENTS if name in ARGUMENT_SCHEMAS else value for name, value in tool.items()}
 
 
 @functools.lru_cache(maxsize=10_000)

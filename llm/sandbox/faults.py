@@ -24,6 +24,7 @@ IN_ANSWER = frozenset(
         "error_event",
         "missing_usage",
         "expire",
+        "bad_schema",
     }
 )
 MATCHERS = frozenset({"model", "path", "key", "contains", "tag", "stream"})

@@ -67,6 +67,7 @@ _ANSWERED: Final = {
     "x-purser-cost-usd": "What the call cost, in USD. Not on a stream: its last event says it.",
     "x-purser-list-cost-usd": "What it would have cost without Purser, in USD. Not on a stream.",
     "x-purser-cache": "`miss`, `exact`, `semantic` or `bypass`.",
+    "x-purser-structured-output": "`valid`, `repaired`, `invalid` or `unchecked`, where the answer had to fit a JSON schema.",
     "x-purser-similarity": "Similarity of the nearest question in the semantic cache, where one was asked for.",
     "x-purser-model": "The model that answered.",
     "x-purser-route": "The tier, or `named`, and the reason.",

@@ -50,13 +50,16 @@ class PurserBlock(BaseModel):
     provider: str
     route: dict[str, Any] | None
     tokens: TokensUsed
-    cost_usd: str = Field(description=USD)
+    cost_usd: str = Field(description=f"Of all attempts that were made for the call. {USD}")
     list_cost_usd: str = Field(description=f"What the call would have cost without Purser. {USD}")
     saved_usd: str = Field(description=USD)
     budget_remaining: BudgetRemaining | None
     cut: Literal["budget"] | None = Field(
         default=None,
         description="Of a stream that was ended because its hold was used up and no budget had more.",
+    )
+    structured_output: Literal["valid", "repaired", "invalid", "unchecked"] | None = Field(
+        default=None, description="Whether the answer fits the JSON schema, or the tool, that was asked for."
     )
 
 

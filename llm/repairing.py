@@ -1,0 +1,109 @@
+"""Structured output kept honest: an answer that does not fit its schema is asked for once more, and never called valid.
+
+Invariant: at most one repair for each call, an attempt of its own with its own hold. Whatever comes of it, the client
+gets an answer, and is told which: `valid`, `repaired`, `invalid`, or `unchecked`. Streams are only told.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from config import resources
+from llm import metrics, settling
+from llm.answers import Outcome
+from llm.attempt import Attempt
+from llm.call import Call
+from llm.providers.client import ProviderReply
+from llm.providers.limiter import limiter
+from llm.providers.outcomes import ProviderFailure
+from llm.sending import Underway, give_up, hold, send
+from llm.structured import Unchecked, asked_of, found_in, problem_with, with_repair
+from llm.structured.check import Problem
+from llm.wire import Body
+from tenants.outcomes import ClientError
+
+WHY: Final = "repair: the answer did not match the schema"
+PATIENCE_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An answer that is in the ledger."""
+
+    attempt: Attempt
+    reply: ProviderReply
+    outcome: Outcome
+
+
+async def judge(call: Call, answer: Body) -> Problem | None:
+    """Check an answer against the form that the call asks for; what came of it stands in `call.structured` and in the
+    receipt."""
+    asked = None if call.policy.structured_output == "off" else asked_of(call.wire.api, call.body)
+    if asked is None:
+        return None
+    call.structured, problem, why = "valid", None, ""
+    try:
+        for found in found_in(call.wire.api, answer, asked):
+            if found.why_not:
+                call.structured, why = "unchecked", found.why_not
+            elif problem := await asyncio.to_thread(problem_with, found.text, asked.schema):
+                call.structured, why = "invalid", problem.place
+                break
+    except Unchecked as unchecked:
+        call.structured, why = "unchecked", str(unchecked)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        call.structured, why = "unchecked", f"the answer is not as its protocol says ({type(error).__name__})"
+    metrics.STRUCTURED.labels(call.structured).inc()
+    call.receipt.note("structured_output", call.structured, reason=why or None)
+    return problem
+
+
+async def honest(call: Call, settled: Settled, numbers: Iterator[int]) -> Settled:
+    """The answer to give: the one that came, or that of a repair where it does not fit."""
+    problem = await judge(call, settled.attempt.exchange.answer(settled.reply.body))
+    if problem is None or call.policy.structured_output != "repair" or call.facts.n > 1:
+        return settled
+    repaired = await _repair(call, settled, problem, numbers)
+    if repaired is None:
+        return settled
+    if await judge(call, repaired.attempt.exchange.answer(repaired.reply.body)) is None:
+        call.structured = "repaired"
+    return repaired
+
+
+async def _repair(call: Call, settled: Settled, problem: Problem, numbers: Iterator[int]) -> Settled | None:
+    """Ask the same deployment once more; None if that could not be done."""
+    target, api = settled.attempt.target, call.wire.api
+    asked = asked_of(api, call.body)
+    assert asked is not None
+    answer = settled.attempt.exchange.answer(settled.reply.body)
+    body = with_repair(api, call.body, answer, asked=asked, problem=problem)
+    try:
+        slot = await limiter.acquire(target, tokens=call.rough_tokens, patience_seconds=PATIENCE_SECONDS)
+    except ProviderFailure as failure:
+        _note_failed(call, failure)
+        return None
+    try:
+        attempt = await hold(call, target, number=next(numbers), why=WHY, body=body)
+        underway = Underway(attempt, slot)
+        try:
+            with call.receipt.provider_time():
+                reply = await send(call, attempt)
+        except ProviderFailure as failure:
+            await give_up(call, attempt, failure)
+            raise
+        assert isinstance(reply, ProviderReply)
+        outcome = await settling.capture(call, attempt, reply.body, upstream_id=reply.request_id)
+        underway.free_place(tokens=outcome.input_tokens + outcome.output_tokens)
+        return Settled(attempt, reply, outcome)
+    except ClientError as refusal:  # what came first is paid for: it is given all the same
+        _note_failed(call, refusal)
+        return None
+    finally:
+        resources.background(limiter.release(slot))
+
+
+def _note_failed(call: Call, refusal: ClientError) -> None:
+    reason = f"{refusal.code}: {refusal.message}"
+    call.receipt.note("structured_output", "not repaired", reason=reason)

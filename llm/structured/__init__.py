@@ -1,0 +1,7 @@
+"""Answers in a form that was asked for: what was asked, whether it came, and how to ask once more."""
+
+from llm.structured.asked import Asked, Found, asked_of, found_in
+from llm.structured.check import Unchecked, problem_with
+from llm.structured.repair import with_repair
+
+__all__ = ["Asked", "Found", "Unchecked", "asked_of", "found_in", "problem_with", "with_repair"]
