@@ -6,15 +6,14 @@ alone, and nothing is sent again while a batch that could be ours has not told i
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final, cast
 
 import anthropic
 
+from llm.batches.sdk_failures import told_as_upstream_errors
 from llm.batches.upstream import (
     ALREADY_OVER,
-    NEVER_LEFT,
     JobOrder,
     JobState,
     LineResult,
@@ -22,10 +21,8 @@ from llm.batches.upstream import (
     NotSubmittedError,
     UpstreamError,
 )
-from llm.providers.outcomes import without_secrets
 
 CLOCK_SKEW: Final = timedelta(minutes=5)
-_WORTH_ANOTHER_TRY: Final = frozenset({401, 403, 408, 409, 429})
 _STATUS_OF: Final = {"invalid_request_error": 400, "rate_limit_error": 429, "overloaded_error": 529}
 
 
@@ -43,7 +40,7 @@ class AnthropicBatches:
 
     def submit(self, order: JobOrder, *, file_id: str) -> str:
         requests = [{"custom_id": line.name, "params": line.body} for line in order.lines]
-        with self._failures():
+        with told_as_upstream_errors(api_key=self._api_key):
             batch = self._client.with_options(max_retries=0).messages.batches.create(
                 requests=cast(Any, requests), extra_headers={"Idempotency-Key": order.public_id}
             )
@@ -52,7 +49,7 @@ class AnthropicBatches:
     def find(self, order: JobOrder, *, is_taken: Callable[[str], bool]) -> str:
         earliest = order.submitting_at - CLOCK_SKEW
         names = {line.name for line in order.lines}
-        with self._failures():
+        with told_as_upstream_errors(api_key=self._api_key):
             for batch in self._client.messages.batches.list(limit=100):
                 if batch.created_at < earliest:
                     break
@@ -69,45 +66,22 @@ class AnthropicBatches:
         raise NotSubmittedError(order.public_id)
 
     def look(self, upstream_id: str) -> JobState:
-        with self._failures():
+        with told_as_upstream_errors(api_key=self._api_key):
             batch = self._client.messages.batches.retrieve(upstream_id)
         return JobState(batch.processing_status, batch.processing_status == "ended")
 
     def results(self, upstream_id: str) -> Iterator[LineResult]:
-        with self._failures():
+        with told_as_upstream_errors(api_key=self._api_key):
             for entry in self._client.messages.batches.results(upstream_id):
                 yield _result(entry.custom_id, entry.result.to_dict(mode="json"))
 
     def cancel(self, upstream_id: str) -> None:
         try:
-            with self._failures():
+            with told_as_upstream_errors(api_key=self._api_key):
                 self._client.messages.batches.cancel(upstream_id)
         except UpstreamError as failure:
             if failure.status not in ALREADY_OVER:
                 raise
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except anthropic.APIStatusError as error:
-            message = without_secrets(error.message, api_key=self._api_key)
-            is_final = error.status_code < 500 and error.status_code not in _WORTH_ANOTHER_TRY
-            raise UpstreamError(
-                message,
-                may_have_arrived=error.status_code >= 500,
-                is_final=is_final,
-                status=error.status_code,
-            ) from error
-        except anthropic.APIConnectionError as error:
-            never_left = type(error.__cause__).__name__ in NEVER_LEFT
-            raise UpstreamError(
-                f"No answer: {type(error).__name__}.", may_have_arrived=not never_left
-            ) from error
-        except anthropic.AnthropicError as error:
-            raise UpstreamError(
-                f"No usable answer: {type(error).__name__}.", may_have_arrived=True
-            ) from error
 
 
 def _result(name: str, result: dict[str, Any]) -> LineResult:

@@ -5,28 +5,25 @@ creation is lost.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final, cast
 
 import openai
 import orjson
 
+from llm.batches.sdk_failures import told_as_upstream_errors
 from llm.batches.upstream import (
     ALREADY_OVER,
-    NEVER_LEFT,
     JobOrder,
     JobState,
     LineResult,
     NotSubmittedError,
     UpstreamError,
 )
-from llm.providers.outcomes import without_secrets
 
 NAME_IN_METADATA: Final = "purser_job"
 CLOCK_SKEW: Final = timedelta(minutes=5)
 _OVER: Final = frozenset({"completed", "failed", "expired", "cancelled"})
-_WORTH_ANOTHER_TRY: Final = frozenset({401, 403, 408, 409, 429})
 
 
 class OpenAIBatches:
@@ -41,12 +38,12 @@ class OpenAIBatches:
             orjson.dumps({"custom_id": line.name, "method": "POST", "url": order.path, "body": line.body})
             for line in order.lines
         )
-        with self._failures():
+        with told_as_upstream_errors(api_key=self._api_key):
             created = self._client.files.create(file=(f"{order.public_id}.jsonl", content), purpose="batch")
         return created.id
 
     def submit(self, order: JobOrder, *, file_id: str) -> str:
-        with self._failures():
+        with told_as_upstream_errors(api_key=self._api_key):
             batch = self._client.with_options(max_retries=0).batches.create(
                 input_file_id=file_id,
                 endpoint=cast(Any, order.path),
@@ -58,7 +55,7 @@ class OpenAIBatches:
 
     def find(self, order: JobOrder, *, is_taken: Callable[[str], bool]) -> str:
         earliest = (order.submitting_at - CLOCK_SKEW).timestamp()
-        with self._failures():
+        with told_as_upstream_errors(api_key=self._api_key):
             for batch in self._client.batches.list(limit=100):
                 if (batch.metadata or {}).get(NAME_IN_METADATA) == order.public_id:
                     return batch.id
@@ -67,18 +64,18 @@ class OpenAIBatches:
         raise NotSubmittedError(order.public_id)
 
     def look(self, upstream_id: str) -> JobState:
-        with self._failures():
+        with told_as_upstream_errors(api_key=self._api_key):
             batch = self._client.batches.retrieve(upstream_id)
         problems = [problem.message or "" for problem in (batch.errors.data or [])] if batch.errors else []
         failure = "; ".join(filter(None, problems))[:500] or "The provider failed the batch."
         return JobState(batch.status, batch.status in _OVER, failure if batch.status == "failed" else "")
 
     def results(self, upstream_id: str) -> Iterator[LineResult]:
-        with self._failures():
+        with told_as_upstream_errors(api_key=self._api_key):
             batch = self._client.batches.retrieve(upstream_id)
         for file_id in (batch.output_file_id, batch.error_file_id):
             if file_id:
-                with self._failures():
+                with told_as_upstream_errors(api_key=self._api_key):
                     content = self._client.files.content(file_id).read()
                 for raw in content.split(b"\n"):
                     if raw.strip():
@@ -86,34 +83,11 @@ class OpenAIBatches:
 
     def cancel(self, upstream_id: str) -> None:
         try:
-            with self._failures():
+            with told_as_upstream_errors(api_key=self._api_key):
                 self._client.batches.cancel(upstream_id)
         except UpstreamError as failure:
             if failure.status not in ALREADY_OVER:
                 raise
-
-    @contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except openai.APIStatusError as error:
-            message = without_secrets(error.message, api_key=self._api_key)
-            is_final = error.status_code < 500 and error.status_code not in _WORTH_ANOTHER_TRY
-            raise UpstreamError(
-                message,
-                may_have_arrived=error.status_code >= 500,
-                is_final=is_final,
-                status=error.status_code,
-            ) from error
-        except openai.APIConnectionError as error:
-            never_left = type(error.__cause__).__name__ in NEVER_LEFT
-            raise UpstreamError(
-                f"No answer: {type(error).__name__}.", may_have_arrived=not never_left
-            ) from error
-        except openai.OpenAIError as error:
-            raise UpstreamError(
-                f"No usable answer: {type(error).__name__}.", may_have_arrived=True
-            ) from error
 
 
 def _result(line: dict[str, Any]) -> LineResult:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-# what either SDK's HTTP client calls a request of which no byte went out
-NEVER_LEFT: Final = frozenset({"ConnectError", "ConnectTimeout"})
 ALREADY_OVER: Final = frozenset({400, 404, 409})  # answers to a cancellation that comes too late
 
 
