@@ -19,15 +19,19 @@ BURST_SHARE: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Requests and tokens per minute, calls at a time; 0 is no limit."""
+    """Requests and tokens per minute, calls at a time; 0 is no limit. No call takes longer than `lease_seconds`."""
 
     rpm: int = 0
     tpm: int = 0
     concurrency: int = 0
+    lease_seconds: float = field(default=LEASE_SECONDS, repr=False)
 
     @classmethod
-    def of(cls, limits: Mapping[str, Any]) -> "Limits":
-        return cls(**{name: int(limits.get(name) or 0) for name in ("rpm", "tpm", "concurrency")})
+    def of(cls, limits: Mapping[str, Any], *, longest_call_seconds: float = 0.0) -> "Limits":
+        return cls(
+            **{name: int(limits.get(name) or 0) for name in ("rpm", "tpm", "concurrency")},
+            lease_seconds=max(LEASE_SECONDS, longest_call_seconds + MINUTE_SECONDS),
+        )
 
     def __bool__(self) -> bool:
         return bool(self.rpm or self.tpm or self.concurrency)
@@ -100,7 +104,7 @@ class ProcessKeeper:
             return UNKNOWN_WAIT
         kept.requests_paid_until = requests.spend(kept.requests_paid_until, cost=1, now=now)
         kept.tokens_paid_until = units.spend(kept.tokens_paid_until, cost=tokens, now=now)
-        kept.leases[lease] = now + LEASE_SECONDS
+        kept.leases[lease] = now + limits.lease_seconds
         return 0.0
 
     async def give_back(self, account: str, limits: Limits, *, lease: str, tokens: int) -> None:
@@ -165,7 +169,7 @@ class RedisKeeper:
     async def take(self, account: str, limits: Limits, *, lease: str, tokens: int) -> float:
         requests, units = Pace.of(limits.rpm), Pace.of(limits.tpm)
         paces = (requests.burst, requests.interval, units.burst, units.interval)
-        arguments: list[str | float] = [lease, tokens, LEASE_SECONDS, limits.concurrency, *paces]
+        arguments: list[str | float] = [lease, tokens, limits.lease_seconds, limits.concurrency, *paces]
         return float(await self._take(keys=_keys(account), args=arguments))
 
     async def give_back(self, account: str, limits: Limits, *, lease: str, tokens: int) -> None:

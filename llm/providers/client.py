@@ -35,7 +35,7 @@ FINISH_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """Seconds: to connect, to the first byte (a whole answer's only one), between two chunks, in all."""
+    """Seconds: to connect, to the first byte, between two chunks, in all."""
 
     connect: float = 5.0
     first_byte: float = 300.0  # a reasoning model thinks in silence
@@ -131,7 +131,7 @@ async def call(
                 target, body, path=path, headers=headers, timeouts=timeouts, streamed=False
             )
             async with response:
-                raw = await _read(response, LARGEST_REPLY_BYTES)
+                raw = await _read(response, LARGEST_REPLY_BYTES, timeouts=timeouts)
     request_id = request_id_of(response.headers)
     try:
         decoded = orjson.loads(raw)
@@ -209,29 +209,39 @@ async def _post(
         headers=headers_for(target, headers, streamed=streamed),
         allow_redirects=False,
         timeout=aiohttp.ClientTimeout(
-            sock_connect=timeouts.connect, sock_read=None if streamed else timeouts.first_byte
+            connect=timeouts.connect,  # with looking up the name
+            sock_connect=timeouts.connect,
+            sock_read=None if streamed else timeouts.first_byte,
         ),
     )
     if response.status != 200:
         async with response:
-            told = await _read(response, LARGEST_ERROR_BYTES)
+            told = await _read(response, LARGEST_ERROR_BYTES, timeouts=timeouts)
         raise failure_of(
             response.status, told, response.headers, provider=target.provider, api_key=target.api_key
         )
     return response
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    if (response.content_length or 0) <= limit and response.content_length is not None:
-        return await response.read()
+async def _read(response: aiohttp.ClientResponse, limit: int, *, timeouts: Timeouts) -> bytes:
+    """The whole body: its first byte may take as long as a first byte may, each further one as long as a pause may."""
     pieces = []
     size = 0
-    async for piece in response.content.iter_any():
+    patience = timeouts.first_byte
+    while piece := await _next_piece(response.content, patience):
         pieces.append(piece)
         size += len(piece)
+        patience = timeouts.idle
         if size > limit:
             raise ProviderError("The provider's answer is larger than the gateway takes.", may_be_billed=True)
     return b"".join(pieces)
+
+
+async def _next_piece(content: aiohttp.StreamReader, seconds: float) -> bytes:
+    if ready := content.read_nowait():  # what is here already needs no timer
+        return ready
+    async with asyncio.timeout(seconds):
+        return await content.readany()
 
 
 @asynccontextmanager

@@ -150,7 +150,8 @@ class ProviderLimiter:
 
 
 def _slot_for(target: Target, tokens: int) -> ProviderSlot:
-    return ProviderSlot(target.provider, Limits.of(target.limits), uuid4().hex, tokens, 0.0)
+    limits = Limits.of(target.limits, longest_call_seconds=float(target.timeouts.get("total") or 0))
+    return ProviderSlot(target.provider, limits, uuid4().hex, tokens, 0.0)
 
 
 _keeper: tuple[object, RedisKeeper] | None = None

@@ -1,6 +1,7 @@
 """Calls to a real sandbox provider: answers, streams, and everything that goes wrong."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -210,6 +211,24 @@ async def test_an_answer_that_drips_ends_with_its_total(sandbox: Any, http: Any)
     sandbox.order("drip", delay_ms=100)
     error = await failure(sandbox.target(), timeouts=Timeouts(total=0.5))
     assert isinstance(error, ProviderTimeout)
+
+
+async def test_a_whole_answer_that_stalls_is_a_timeout(sandbox: Any, http: Any) -> None:
+    sandbox.order("drip", delay_ms=3_000)
+    error = await failure(sandbox.target(), timeouts=Timeouts(first_byte=60, idle=0.2))
+    assert isinstance(error, ProviderTimeout)
+    assert (error.retryable, error.may_be_billed) == (True, True)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_handshake_that_never_ends_is_a_timeout_and_owes_nothing(
+    sandbox: Any, http: Any, stream: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = sandbox.target(base_url=f"https://127.0.0.1:{silent.getsockname()[1]}/v1")
+        error = await failure(target, stream=stream, timeouts=Timeouts(connect=0.3))
+    assert isinstance(error, ProviderTimeout)
+    assert (error.retryable, error.sent, error.may_be_billed) == (True, False, False)
 
 
 async def test_malformed_json_is_an_error_that_may_be_billed(sandbox: Any, http: Any) -> None:

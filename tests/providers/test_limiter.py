@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from llm.catalog import Target
 from llm.providers.allowance import Limits, ProcessKeeper, RedisKeeper
-from llm.providers.limiter import ProviderLimiter
+from llm.providers.limiter import ProviderLimiter, ProviderSlot
 from llm.providers.outcomes import ProviderUnavailable
 
 
@@ -169,3 +169,33 @@ def test_no_minute_lets_more_than_the_limit_through(rpm: int, asked: list[tuple[
         assert len(minute) <= rpm
         # a request larger than the burst of 100 may overdraw once, by what it is larger
         assert sum(minute) <= 1000 + max(0, max(minute) - 100)
+
+
+async def test_a_place_is_kept_for_as_long_as_a_call_may_take() -> None:
+    now = [0.0]
+    keeper = ProcessKeeper(clock=lambda: now[0])
+    limits = Limits.of({"concurrency": 1}, longest_call_seconds=3600)
+    assert await keeper.take("account", limits, lease="long", tokens=1) == 0.0
+    for now[0], is_free in ((3600.0, False), (3661.0, True)):
+        assert (await keeper.take("account", limits, lease="next", tokens=1) == 0.0) == is_free
+
+
+async def test_a_free_account_is_taken_without_waiting_and_a_full_one_says_how_long(
+    limiter: ProviderLimiter,
+) -> None:
+    account = target(rpm=6)  # one at once, then one in twelve seconds
+    assert isinstance(await limiter.try_acquire(account, tokens=1), ProviderSlot)
+    wait = await limiter.try_acquire(account, tokens=1)
+    assert isinstance(wait, float)
+    assert 0 < wait <= 12
+
+
+async def test_who_waits_already_is_not_overtaken(limiter: ProviderLimiter) -> None:
+    account = target(concurrency=1)
+    first = await limiter.acquire(account, tokens=1)
+    waiting = asyncio.create_task(limiter.acquire(account, tokens=1))
+    await asyncio.sleep(0.1)
+    assert isinstance(await limiter.try_acquire(account, tokens=1), float)
+    await limiter.release(first)
+    async with asyncio.timeout(60):
+        await limiter.release(await waiting)
