@@ -27,7 +27,7 @@ TRANSPORT_FIELDS = frozenset(
         "prompt_cache_retention",
     }
 )
-_TEXT_PARTS = frozenset({"text", "input_text"})
+_TEXT_PARTS = ("text", "input_text")  # a tuple: a type that is a list must not raise
 _BLANK = "\x00"  # no JSON text of a client contains it unescaped, and an empty text stays different from it
 
 

@@ -4,6 +4,7 @@ Invariant: a request is logged once; a log that cannot be written is counted and
 or fails an answer. Money does not depend on it.
 """
 
+import re
 from typing import Any
 
 import orjson
@@ -14,6 +15,8 @@ from config import resources
 
 log = structlog.get_logger(__name__)
 
+# behind an even number of backslashes: an escape, not a text about one
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 INSERT = "SELECT llm_log_requests(%s::jsonb)"
 
 
@@ -27,8 +30,13 @@ async def write(row: dict[str, Any]) -> None:
 
 async def _insert(rows: list[dict[str, Any]]) -> list[Exception | None]:
     async with resources.db.connection() as connection:
-        await connection.execute(INSERT, (orjson.dumps(rows, default=str).decode(),))
+        await connection.execute(INSERT, (_without_nul(orjson.dumps(rows, default=str).decode()),))
     return [None] * len(rows)
+
+
+def _without_nul(text: str) -> str:
+    """PostgreSQL keeps no NUL; one in a prompt that a receipt quotes must not cost a whole group its rows."""
+    return _NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text
 
 
 _group: GroupCommit[dict[str, Any], None] = GroupCommit(_insert)

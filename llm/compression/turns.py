@@ -9,8 +9,8 @@ from typing import Any, Final
 Turn = Mapping[str, Any]
 Rewrite = Callable[[str], str]
 
-INSTRUCTION_ROLES: Final = frozenset({"system", "developer"})
-_TEXT_PARTS: Final = frozenset({"text", "input_text", "output_text"})
+INSTRUCTION_ROLES: Final = ("system", "developer")  # tuples: a role that is no text at all must not raise
+_TEXT_PARTS: Final = ("text", "input_text", "output_text")
 
 
 def turns_field(body: Mapping[str, Any], *, protocol: str) -> str:

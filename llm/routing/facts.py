@@ -80,7 +80,7 @@ def _texts(content: Any) -> Iterator[str]:
         for part in content:
             if (
                 isinstance(part, dict)
-                and part.get("type") in {"text", "input_text"}
+                and part.get("type") in ("text", "input_text")  # a type that is a list must not raise
                 and isinstance(part.get("text"), str)
             ):
                 yield part["text"]
@@ -112,7 +112,7 @@ def _has_image(content: Any) -> bool:
         return False
     for part in content:
         if isinstance(part, dict):
-            if part.get("type") in {"image_url", "input_image", "image"}:
+            if part.get("type") in ("image_url", "input_image", "image"):
                 return True
             if part.get("type") == "tool_result" and _has_image(part.get("content")):
                 return True

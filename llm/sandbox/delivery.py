@@ -50,6 +50,8 @@ class HttpExchange(Exchange):
         self._request = request
         self._started = time.perf_counter()
         self._requests_this_minute = 0
+        self._has_begun = False
+        self._has_begun = False
         retries = headers.get("x-stainless-retry-count", "")
         self.call.retry_count = int(retries) if retries.isdigit() else 0
         self.call.idempotency_key = headers.get("idempotency-key", "")
@@ -71,7 +73,12 @@ class HttpExchange(Exchange):
             code = None if self.kind == ANTHROPIC else "invalid_api_key"
             raise ProviderError(401, "You didn't provide an API key.", code=code)
         self._requests_this_minute = self.sandbox.count_request(self.call.key)
-        return await handler(self)
+        try:
+            return await handler(self)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            if self._has_begun:
+                raise
+            raise ProviderError(400, "The body of the request makes no sense here.") from error
 
     async def answer(
         self, payload: dict[str, Any], *, usage: Usage | None = None, tokens: int = 0
@@ -96,6 +103,7 @@ class HttpExchange(Exchange):
         await self._fail_if_ordered()
         try:
             await self._wait(self._latency())
+            self._has_begun = True
             response = web.StreamResponse(headers=self.headers("text/event-stream; charset=utf-8"))
             await response.prepare(self.request)
             if self.fault is not None and self.fault.name == "slow_first_byte":

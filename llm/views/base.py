@@ -216,6 +216,8 @@ def as_outcome(error: Exception) -> ClientError:
     if isinstance(error, DATABASE_AWAY):
         log.warning("database_away", error=type(error).__name__)
         return LedgerUnavailable("The database is not available at the moment; try again.")
+    if isinstance(error, psycopg.DataError) and ("NUL" in str(error) or "\\u0000" in str(error)):
+        return InvalidRequest("A text in the request has a NUL character, which cannot be stored.")
     log.error("unforeseen_error", exc_info=error)
     return InternalError("Something went wrong on our side. The request id finds it in our logs.")
 

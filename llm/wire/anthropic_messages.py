@@ -50,7 +50,7 @@ def facts(body: Body) -> RequestFacts:
         has_images=any(fields.has_part(message.get("content"), _IMAGE_PARTS) for message in messages),
         wants_json=isinstance(output_config, dict) and bool(output_config.get("format")),
         system="\n".join(system),
-        user=fields.text(metadata, "user_id") if isinstance(metadata, dict) else "",
+        user=fields.user(metadata, "user_id") if isinstance(metadata, dict) else "",
         last_user_text=last_user_text,
         texts=tuple(texts),
         message_count=len(messages),

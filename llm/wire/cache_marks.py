@@ -11,7 +11,7 @@ from llm.wire.formats import Body
 
 LEAST_TOKENS: Final = 1024  # shorter prefixes are not cached by any model
 _MARK: Final = {"type": "ephemeral"}
-_UNMARKABLE: Final = frozenset({"thinking", "redacted_thinking"})
+_UNMARKABLE: Final = ("thinking", "redacted_thinking")
 
 
 def with_cache_marks(body: Body, *, count: Callable[[Body], int], least_tokens: int = LEAST_TOKENS) -> Body:
@@ -48,6 +48,8 @@ def _mark_prefix(body: Body) -> Body:
 def _mark_last(content: Any) -> Any:
     if isinstance(content, str):
         return [{"type": "text", "text": content, "cache_control": _MARK}] if content else content
-    if not isinstance(content, list) or not content or content[-1].get("type") in _UNMARKABLE:
+    if not isinstance(content, list) or not content or not isinstance(content[-1], dict):
+        return content
+    if content[-1].get("type") in _UNMARKABLE:
         return content
     return [*content[:-1], {**content[-1], "cache_control": _MARK}]

@@ -4,26 +4,30 @@ Invariant: only what the gateway itself relies on is checked; everything else is
 """
 
 from collections.abc import Iterator
-from typing import Any
+from hashlib import sha256
+from typing import Any, Final
 
 from llm.errors import InvalidRequest
+
+LARGEST: Final = 2**31 - 1
+LONGEST_USER: Final = 200
 
 
 def model_of(body: dict[str, Any]) -> str:
     """The model asked for, or InvalidRequest."""
     model = body.get("model")
-    if not isinstance(model, str) or not model:
+    if not isinstance(model, str) or not model or "\x00" in model:
         raise InvalidRequest("Field 'model' must name a model.", param="model")
     return model
 
 
 def positive_int(body: dict[str, Any], name: str) -> int | None:
-    """A whole number from 1, or None when absent; InvalidRequest for anything else."""
+    """A whole number from 1 that the ledger can multiply, or None when absent; InvalidRequest for anything else."""
     value = body.get(name)
     if value is None:
         return None
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidRequest(f"Field '{name}' must be a whole number from 1.", param=name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST:
+        raise InvalidRequest(f"Field '{name}' must be a whole number from 1 to {LARGEST}.", param=name)
     return value
 
 
@@ -64,6 +68,17 @@ def text(body: dict[str, Any], name: str) -> str:
     """A string, empty when absent or of another type."""
     value = body.get(name)
     return value if isinstance(value, str) else ""
+
+
+def user(body: dict[str, Any], *names: str) -> str:
+    """The end user that the first of these fields names: a longer id is cut, and told apart by a digest of all of it."""
+    named = next((body[name] for name in names if isinstance(body.get(name), str) and body[name]), "")
+    if "\x00" in named:
+        raise InvalidRequest(f"Field '{names[0]}' has a NUL character.", param=names[0])
+    if len(named) <= LONGEST_USER:
+        return str(named)
+    digest = sha256(named.encode()).hexdigest()
+    return f"{named[: LONGEST_USER - len(digest) - 1]}~{digest}"
 
 
 def part_texts(content: Any) -> Iterator[str]:

@@ -57,7 +57,7 @@ def facts(body: Body) -> RequestFacts:
         max_output_tokens=fields.positive_int(body, "max_tokens"),
         n=answers * prompts,
         temperature=fields.number(body, "temperature"),
-        user=fields.text(body, "user"),
+        user=fields.user(body, "user"),
         last_user_text=texts[-1] if texts else "",
         texts=texts,
         message_count=prompts,

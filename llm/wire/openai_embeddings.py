@@ -28,7 +28,7 @@ def facts(body: Body) -> RequestFacts:
     texts = tuple(fields.part_texts(given))
     return RequestFacts(
         model=fields.model_of(body),
-        user=fields.text(body, "user"),
+        user=fields.user(body, "user"),
         last_user_text=texts[-1] if texts else "",
         texts=texts,
         message_count=len(given) if isinstance(given, list) else 1,

@@ -55,7 +55,7 @@ def facts(body: Body) -> RequestFacts:
         wants_json=isinstance(text_format, dict)
         and text_format.get("type") in ("json_object", "json_schema"),
         system="\n".join(system),
-        user=fields.text(body, "user") or fields.text(body, "safety_identifier"),
+        user=fields.user(body, "user", "safety_identifier"),
         last_user_text=last_user_text,
         texts=tuple(texts),
         message_count=len(items),

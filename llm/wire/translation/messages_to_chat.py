@@ -99,6 +99,8 @@ def _tools(reader: Reader) -> Body:
     if not tools:
         reader.allow("tool_choice", {"type": "auto"}, {"type": "none"})
         return {}
+    if not isinstance(tools, list):
+        raise reader.refusal("tools")
     choice = reader.take("tool_choice")
     translated: Body = {"tools": [_tool(reader, index, tool) for index, tool in enumerate(tools)]}
     if choice is not None:
@@ -106,7 +108,7 @@ def _tools(reader: Reader) -> Body:
         kind = inner.take("type")
         if kind == "tool":
             translated["tool_choice"] = {"type": "function", "function": {"name": inner.take("name")}}
-        elif kind in _TOOL_CHOICES:
+        elif isinstance(kind, str) and kind in _TOOL_CHOICES:
             translated["tool_choice"] = _TOOL_CHOICES[kind]
         else:
             raise inner.refusal("type")

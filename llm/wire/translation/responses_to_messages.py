@@ -24,7 +24,7 @@ _SAME: Final = (
     "prompt_cache_retention",
     "stream",
 )
-_ROLES: Final = frozenset({"user", "assistant", "system", "developer"})
+_ROLES: Final = ("user", "assistant", "system", "developer")  # a tuple: a role that is no text must not raise
 
 
 class ResponsesToMessages:
