@@ -10,7 +10,8 @@ from django.urls import reverse
 from billing.models import Budget
 from tenants.admin_access import TenantScopedAdmin
 from tenants.models import ApiKey, Membership, Tenant
-from tests.admin.conftest import Office, fill
+from tests.admin.filling import fill
+from tests.admin.office import Office
 from tests.admin.test_pages import url_of
 
 SCOPED = [model for model, page in admin.site._registry.items() if isinstance(page, TenantScopedAdmin)]

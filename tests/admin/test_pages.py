@@ -9,7 +9,8 @@ from django.db import connection, models
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from tests.admin.conftest import HOOK_SECRET, PROVIDER_KEY, Office, fill
+from tests.admin.filling import HOOK_SECRET, PROVIDER_KEY, fill
+from tests.admin.office import Office
 
 OURS = ("tenants", "billing", "caching", "llm")
 PAGES = [model for model in admin.site._registry if model._meta.app_label in (*OURS, "auth")]

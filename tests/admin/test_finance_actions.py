@@ -1,0 +1,105 @@
+"""What finance does in the admin: reports, closed months, credits, rules, re-ratings."""
+
+import io
+from datetime import timedelta
+from decimal import Decimal
+
+import openpyxl
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils.timezone import now
+
+from billing.exports import export
+from billing.models import (
+    BillingPeriod,
+    ManualEntry,
+    RateRule,
+    Rerating,
+    Statement,
+    UsageRecord,
+)
+from billing.reports import month_report
+from tests.admin.office import Office
+from tests.admin.pressing import press
+from tests.admin.test_pages import url_of
+
+
+def test_the_month_is_downloaded_as_the_command_writes_it(office: Office, olga: Client) -> None:
+    month = f"{now():%Y-%m}"
+    for format_name in ("csv", "focus"):
+        response = olga.get(
+            reverse("admin:billing_reports"), {"tenant": "acme", "month": month, "format": format_name}
+        )
+        buffer = io.BytesIO()
+        export(month_report(office.acme, month=month), format_name, buffer)
+        assert response.content == buffer.getvalue()
+        assert f'filename="acme-{month}' in response["Content-Disposition"]
+    response = olga.get(
+        reverse("admin:billing_reports"), {"tenant": "acme", "month": month, "format": "xlsx"}
+    )
+    assert "Detail" in openpyxl.load_workbook(io.BytesIO(response.content)).sheetnames
+
+
+@pytest.mark.parametrize(
+    "query", [{"month": "2026-13"}, {"month": "x"}, {"tenant": "nobody"}, {"format": "pdf"}]
+)
+def test_a_report_that_is_none_is_not_found(query: dict[str, str], office: Office, olga: Client) -> None:
+    assert olga.get(reverse("admin:billing_reports"), query).status_code == 404
+
+
+def test_finance_closes_a_month_and_takes_its_files(office: Office) -> None:
+    starts_at, ends_at = now() - timedelta(days=900), now() - timedelta(days=870)
+    month = BillingPeriod.objects.create(
+        tenant=office.acme, label="2019-01", starts_at=starts_at, ends_at=ends_at
+    )
+    fay = office.client(office.fay)
+    press(fay, "billing_billingperiod_close_month", month.pk)
+    statement = Statement.objects.get(period=month)
+    assert statement.issued_by == office.fay
+    assert fay.get(url_of(Statement, "change", statement.pk)).status_code == 200
+    for file in statement.files.all():
+        url = reverse("admin:billing_statement_file", args=(file.pk,))
+        assert fay.get(url).content == bytes(file.content)
+        assert office.client(office.charlie).get(url).status_code == 404
+    # the month that runs is not closed
+    running = office.row(BillingPeriod)
+    press(fay, "billing_billingperiod_close_month", running.pk)
+    running.refresh_from_db()
+    assert running.status == "open"
+
+
+def test_a_credit_is_entered_once(office: Office, olga: Client) -> None:
+    fields = {"tenant": office.acme.pk, "kind": "credit", "amount_usd": "1.5", "reason": "an outage"}
+    assert olga.post(url_of(ManualEntry, "add"), fields).status_code == 302
+    entry = ManualEntry.objects.get(reason="an outage")
+    assert (entry.amount_usd, entry.entered_by) == (Decimal("-1.5"), office.olga)
+    assert UsageRecord.objects.get(pk=entry.pk).billed_cost == Decimal("-1.5")
+    assert "above 0" in olga.post(url_of(ManualEntry, "add"), {**fields, "amount_usd": "-1"}).content.decode()
+    assert office.client(office.alice).get(url_of(ManualEntry, "add")).status_code == 403
+
+
+def test_a_rate_rule_is_set_and_ended(office: Office, olga: Client) -> None:
+    fields = {
+        "tenant": office.acme.pk,
+        "priority": 900,
+        "kind": "discount_pct",
+        "value": "10",
+        "model": "gpt-4*",
+    }
+    assert olga.post(url_of(RateRule, "add"), fields).status_code == 302
+    rule = RateRule.objects.get(priority=900)
+    assert rule.created_by == office.olga
+    press(olga, "billing_raterule_end_now", rule.pk)
+    rule.refresh_from_db()
+    assert rule.valid_to is not None
+
+
+def test_a_rerating_is_decided(office: Office, olga: Client) -> None:
+    rerating = office.row(Rerating)
+    press(olga, "billing_rerating_reject", rerating.pk)
+    rerating.refresh_from_db()
+    assert (rerating.status, rerating.decided_by) == ("rejected", office.olga)
+    press(olga, "billing_rerating_approve", rerating.pk)  # too late, and says so
+    rerating.refresh_from_db()
+    assert rerating.status == "rejected"
