@@ -71,6 +71,7 @@ def key(body: Mapping[str, Any], *, origin: Origin) -> ExactKey:
         origin.route,
         origin.prompt_version,
         origin.epoch,
+        origin.features,
         request_digest(body),
     )
     joined = b"".join(b"%d:%s," % (len(part.encode()), part.encode()) for part in parts)

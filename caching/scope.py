@@ -40,7 +40,7 @@ class Origin:
     """Where a request comes from and goes to, as far as its answer depends on it. Same for both caches.
 
     `route` is what was asked for (a model's name or `auto...`) with whatever else steers the choice of the
-    model.
+    model; `features` are the provider's versions and beta features that the caller's headers ask for.
     """
 
     tenant_id: int
@@ -49,6 +49,7 @@ class Origin:
     route: str
     prompt_version: str = ""
     epoch: str = ""
+    features: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +115,7 @@ def _digest(origin: Origin, embedder: str, request: str) -> bytes:
         origin.route,
         origin.prompt_version,
         origin.epoch,
+        origin.features,
         embedder,
         request,
     )

@@ -164,6 +164,8 @@ def _why_not(call: Call) -> str:
     """Why no cache may answer or remember this call; empty when they may."""
     if call.headers.cache == "off":
         return "header"
+    if call.facts.is_continued:
+        return "continued"  # what the provider keeps may have changed since
     if any(
         re.search(pattern, call.facts.last_user_text, re.IGNORECASE)
         for pattern in call.policy.cache.bypass_patterns
@@ -184,6 +186,7 @@ def _origin(call: Call) -> Origin:
         route="/".join((call.facts.model, call.headers.tier, _wanted_compression(call))),
         prompt_version=call.headers.prompt_version,
         epoch=epoch_of(call.policy),
+        features="\n".join(f"{name}: {value}" for name, value in sorted(call.passed_on.items())),
     )
 
 
