@@ -17,6 +17,8 @@ api = "anthropic.messages"
 path = "/v1/messages"
 is_chat = True
 
+FAST = "fast"  # a speed of its own, at several times the price: billed as a tier
+
 _IMAGE_PARTS = frozenset({"image"})
 _COMPLETE = frozenset({"end_turn", "stop_sequence"})
 
@@ -54,7 +56,7 @@ def facts(body: Body) -> RequestFacts:
         last_user_text=last_user_text,
         texts=tuple(texts),
         message_count=len(messages),
-        service_tier=fields.text(body, "service_tier"),
+        service_tier=FAST if body.get("speed") == FAST else fields.text(body, "service_tier"),
     )
 
 
@@ -75,7 +77,8 @@ def usage(response: Body) -> dict[str, Any]:
 
 
 def usage_context(response: Body) -> dict[str, Any]:
-    tier = usage(response).get("service_tier")
+    told = usage(response)
+    tier = FAST if told.get("speed") == FAST else told.get("service_tier")
     return {"service_tier": tier} if isinstance(tier, str) else {}
 
 
