@@ -27,6 +27,7 @@ def system_and_turns(messages: list[Body], *, target: str) -> tuple[list[Body], 
         elif role == "user":
             _append(turns, "user", _blocks(reader))
         elif role == "tool":
+            reader.ignore("name")  # the call's id names the tool
             _append(turns, "user", [_tool_result(reader)])
         elif role == "assistant":
             _append(turns, "assistant", _assistant(reader))
