@@ -47,7 +47,7 @@ class Attempt:
     @property
     def input_tokens(self) -> int:
         """The most input tokens it may have."""
-        return self.estimate.most_tokens
+        return self.estimate.most_tokens + self.estimate.kept_tokens
 
     @property
     def hold_tokens(self) -> int:
@@ -140,7 +140,9 @@ def plan(call: Call, target: Target, number: int, *, body: Body | None = None) -
         estimate=estimate,
         max_output_tokens=limit * n,
         is_limit_ours=has_output and call.facts.max_output_tokens is None,
-        hold_usd=hold_for(rates, input_tokens=input_tokens, max_output_tokens=limit, n=n),
+        hold_usd=hold_for(
+            rates, input_tokens=input_tokens + estimate.kept_tokens, max_output_tokens=limit, n=n
+        ),
         is_marked_by_us=exchange is not prepared,
     )
 

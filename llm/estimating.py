@@ -5,7 +5,7 @@ tools are counted by other rules than text.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from llm.catalog import Target
@@ -19,14 +19,17 @@ FILE_PARTS: Final = frozenset({"file", "input_file", "document", "container_uplo
 
 @dataclass(frozen=True, slots=True)
 class InputEstimate:
-    """A prompt's tokens as counted, and the most they may be."""
+    """A prompt's tokens as counted, the most they may be, and the most that the provider may add of what it keeps."""
 
     counted_tokens: int
     most_tokens: int
     shape: str
+    kept_tokens: int = 0
 
     def to_dims(self) -> dict[str, Any]:
-        """What the ledger keeps of it, so that it can be compared with what came."""
+        """What the ledger keeps of it, so that it can be compared with what came; nothing where we saw but a part."""
+        if self.kept_tokens:
+            return {"shape": self.shape}
         return {"counted_input_tokens": self.counted_tokens, "shape": self.shape}
 
 
@@ -34,7 +37,10 @@ def estimate_exchange(
     exchange: Exchange, body: Body, facts: RequestFacts, *, target: Target, snapshot: TenantSnapshot
 ) -> InputEstimate:
     """Count and bound the prompt of a request that is ready to go out; `body` is what the client sent."""
-    return _estimate(exchange.upstream, exchange.body, shape_of(body, facts), target, snapshot)
+    estimate = _estimate(exchange.upstream, exchange.body, shape_of(body, facts), target, snapshot)
+    if not facts.is_continued:
+        return estimate
+    return replace(estimate, kept_tokens=max(0, target.context_window - estimate.most_tokens))
 
 
 def estimate_input(

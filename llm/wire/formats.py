@@ -31,6 +31,9 @@ class RequestFacts:
     texts: tuple[str, ...] = ()
     message_count: int = 0
     service_tier: str = ""
+    is_continued: bool = (
+        False  # the provider adds to the prompt what it keeps: of earlier turns, of a template
+    )
 
 
 class StreamMeter(Protocol):

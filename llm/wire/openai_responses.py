@@ -22,6 +22,7 @@ is_chat = True
 _SYSTEM_ROLES = ("system", "developer")  # a tuple: a role that is no text at all must not raise
 _IMAGE_PARTS = frozenset({"input_image"})
 _AUDIO_PARTS = frozenset({"input_audio"})
+_KEPT_BY_THE_PROVIDER = ("previous_response_id", "conversation", "prompt")
 _BILLED_PER_CALL = frozenset(
     {"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"}
 )
@@ -29,6 +30,8 @@ _BILLED_PER_CALL = frozenset(
 
 def facts(body: Body) -> RequestFacts:
     """Read a responses request, or raise InvalidRequest naming the field that is wrong."""
+    if fields.flag(body, "background"):
+        raise InvalidRequest("There are no background responses here: stream this one.", param="background")
     items = _input_items(body)
     system = [body["instructions"]] if isinstance(body.get("instructions"), str) else []
     texts: list[str] = list(system)
@@ -60,6 +63,7 @@ def facts(body: Body) -> RequestFacts:
         texts=tuple(texts),
         message_count=len(items),
         service_tier=fields.text(body, "service_tier"),
+        is_continued=any(body.get(name) for name in _KEPT_BY_THE_PROVIDER),
     )
 
 
@@ -143,7 +147,7 @@ def _input_items(body: Body) -> list[dict[str, Any]]:
     given = body.get("input")
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
-    if given is None and (body.get("prompt") or body.get("previous_response_id") or body.get("conversation")):
+    if given is None and any(body.get(name) for name in _KEPT_BY_THE_PROVIDER):
         return []
     if not isinstance(given, list):
         raise InvalidRequest("Field 'input' must be a text or a list of items.", param="input")
