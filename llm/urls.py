@@ -26,6 +26,7 @@ urlpatterns = [
     path("v1/messages/batches/<str:batch_id>/cancel", message_batches.CancelMessageBatch.as_view()),
     path("v1/messages/count_tokens", estimates.CountTokens.as_view()),
     path("v1/responses", completions.Responses.as_view()),
+    path("v1/responses/input_tokens", estimates.CountInputTokens.as_view()),
     path("v1/embeddings", completions.Embeddings.as_view()),
     path("v1/models", models.Models.as_view()),
     path("v1/models/<path:model>", models.Model.as_view()),

@@ -127,8 +127,25 @@ class Estimate(AsyncAPIView):
             return {model: mean for model, mean in await cursor.fetchall() if mean}
 
 
-class CountTokens(AsyncAPIView):
-    """`POST /v1/messages/count_tokens`: our own count, which leans upwards; calls no provider."""
+class _Count(AsyncAPIView):
+    """The tokens of a prompt as its model's provider would count them: our own count, which leans upwards."""
+
+    api = ""
+
+    async def count(self, request: HttpRequest) -> int:
+        body = self.read_json(request)
+        wire = format_for(self.api)
+        facts = wire.facts(body)
+        target = self.snapshot.catalog.find(facts.model)
+        self.principal.require_model(target.model)
+        estimate = estimate_input(wire, body, facts, target=target, snapshot=self.snapshot)
+        return estimate.counted_tokens
+
+
+class CountTokens(_Count):
+    """`POST /v1/messages/count_tokens`, as Anthropic's."""
+
+    api = "anthropic.messages"
 
     @operation(
         "countTokens",
@@ -144,13 +161,25 @@ class CountTokens(AsyncAPIView):
         is_anthropic=True,
     )
     async def post(self, request: HttpRequest) -> HttpResponse:
-        body = self.read_json(request)
-        wire = format_for("anthropic.messages")
-        facts = wire.facts({"max_tokens": 1, **body})
-        target = self.snapshot.catalog.find(facts.model)
-        self.principal.require_model(target.model)
-        estimate = estimate_input(wire, body, facts, target=target, snapshot=self.snapshot)
-        return json_response({"input_tokens": estimate.counted_tokens})
+        return json_response({"input_tokens": await self.count(request)})
+
+
+class CountInputTokens(_Count):
+    """`POST /v1/responses/input_tokens`, as OpenAI's."""
+
+    api = "openai.responses"
+
+    @operation(
+        "countInputTokens",
+        "The tokens of a response's input, counted here",
+        tag="Figures",
+        takes=schemas.ResponsesRequest,
+        answers=schemas.CountInputTokensAnswer,
+        example={"model": "gpt-4o-mini", "input": "How do I activate my new card?"},
+        errors=(*OF_A_LOOK_UP, 413),
+    )
+    async def post(self, request: HttpRequest) -> HttpResponse:
+        return json_response({"object": "response.input_tokens", "input_tokens": await self.count(request)})
 
 
 def _read(body: Any) -> tuple[list[Body], int]:

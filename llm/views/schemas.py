@@ -187,6 +187,11 @@ class CountTokensAnswer(BaseModel):
     input_tokens: int
 
 
+class CountInputTokensAnswer(BaseModel):
+    object: Literal["response.input_tokens"]
+    input_tokens: int
+
+
 # ---------------------------------------------------------------- models
 class ModelObject(Open):
     """A model; in Anthropic's shape for a client that sends `anthropic-version`."""
