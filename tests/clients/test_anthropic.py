@@ -204,9 +204,29 @@ def test_a_thread_is_refused_as_anthropic_does(world: World, books: Books) -> No
     """A thread that must be one fails; a tool runner (above) goes on with the whole conversation."""
     thread = world.anthropic().beta.messages.thread(model=CLAUDE, **SHORT)
     with pytest.raises(ThreadUnsupportedRequestError) as refused:
-        thread.send(fresh_question())
+        thread.send({"role": "user", "content": fresh_question()})
     assert refused.value.body["error"]["param"] == "thread"
     assert books.attempts(world.acme.id) == []
+
+
+def test_fast_answers_have_a_price_of_their_own(world: World, books: Books, make_deployment) -> None:
+    deployment = make_deployment("anthropic")
+    with pytest.raises(anthropic.PaymentRequiredError):
+        world.anthropic().messages.create(
+            model=deployment.model, **SHORT, messages=turns(fresh_question()), speed="fast"
+        )
+    assert books.calls(key=deployment.account_key) == []
+
+
+def test_other_betas_get_another_answer(world: World, books: Books) -> None:
+    """What a provider is asked to do by headers is a part of the request, for the caches too."""
+    client = world.anthropic()
+    asking: dict[str, Any] = {"model": CLAUDE, **SHORT, "messages": turns(fresh_question())}
+    told = [
+        client.beta.messages.create(**asking, betas=betas).purser["cache"]
+        for betas in (["shiny-2030-01-01"], [], ["shiny-2030-01-01"], [])
+    ]
+    assert told == ["miss", "miss", "exact", "exact"]
 
 
 @pytest.mark.parametrize("model", MODELS)

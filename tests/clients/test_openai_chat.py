@@ -162,7 +162,8 @@ def test_a_loop_of_tools_ends_with_an_answer(
         for call in message.tool_calls:
             city = call.function.parsed_arguments.city
             asked.append(city)
-            messages.append({"role": "tool", "tool_call_id": call.id, "content": WEATHER[city]})
+            result = {"role": "tool", "tool_call_id": call.id, "content": WEATHER[city]}
+            messages.append({**result, "name": call.function.name})  # as OpenAI's first examples had it
     assert sorted(asked) == sorted(WEATHER)
     assert all(weather in message.content for weather in WEATHER.values())
     assert len(books.rows(world.acme.id)) == len(completions) == 2

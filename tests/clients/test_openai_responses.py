@@ -10,7 +10,7 @@ import pytest
 
 from tests.api.conftest import fresh_question
 from tests.books import Books
-from tests.clients.conftest import ASKS_FOR_WEATHER, CLAUDE, MODELS, PIXEL, WEATHER, CheckBooks
+from tests.clients.conftest import ASKS_FOR_WEATHER, CLAUDE, GPT, MODELS, PIXEL, WEATHER, CheckBooks
 from tests.world import World
 
 RESPONSES = "/v1/responses"
@@ -147,6 +147,42 @@ def test_an_answer_that_is_cut_off_is_incomplete(world: World, model: str) -> No
     assert response.incomplete_details.reason == "max_output_tokens"
 
 
+def test_a_conversation_that_the_provider_keeps_is_held_for_whole(
+    world: World, books: Books, make_deployment
+) -> None:
+    """What is sent is short, what is billed is not: the hold covers it, no estimate learns of it, no cache answers."""
+    deployment = make_deployment()
+    client = world.openai()
+    first = client.responses.create(model=deployment.model, input="My name is Ada. " * 2000)
+    asking = {"model": deployment.model, "input": "What is my name?", "previous_response_id": first.id}
+    second, third = (client.responses.create(**asking) for _ in range(2))
+    assert second.usage.input_tokens > first.usage.input_tokens > 5000
+    assert second.id != third.id
+    _, attempt, _ = books.settled(world.acme.id, count=3)
+    row = books.row(second._request_id)
+    assert attempt.hold_usd >= row.billed_cost
+    assert attempt.hold_tokens >= row.input_tokens + row.output_tokens
+    assert "counted_input_tokens" not in attempt.dims
+
+
+def test_no_response_is_made_in_the_background(world: World) -> None:
+    """Nobody could fetch it here, and nobody would bill it."""
+    with pytest.raises(openai.BadRequestError) as refused:
+        world.openai().responses.create(model=GPT, input=fresh_question(), background=True)
+    assert refused.value.param == "background"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_tokens_are_counted(world: World, books: Books, model: str) -> None:
+    client = world.openai()
+    asking: dict[str, Any] = {"model": model, "instructions": "Be brief.", "input": fresh_question()}
+    counted = client.responses.input_tokens.count(**asking)
+    assert counted.object == "response.input_tokens"
+    assert books.attempts(world.acme.id) == []
+    billed = client.responses.create(**asking).usage.input_tokens
+    assert billed <= counted.input_tokens <= 2 * billed
+
+
 def test_unknown_fields_reach_the_provider(world: World, books: Books, make_deployment) -> None:
     deployment = make_deployment()
     world.openai().responses.create(
@@ -157,7 +193,7 @@ def test_unknown_fields_reach_the_provider(world: World, books: Books, make_depl
 
 
 def test_what_claude_has_no_counterpart_for_is_refused_by_name(world: World) -> None:
-    for name, value in {"background": True, "previous_response_id": "resp_1", "store": True}.items():
+    for name, value in {"truncation": "auto", "previous_response_id": "resp_1", "store": True}.items():
         with pytest.raises(openai.BadRequestError) as refused:
             world.openai().responses.create(model=CLAUDE, input=fresh_question(), **{name: value})
         assert refused.value.param == name
