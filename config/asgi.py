@@ -13,19 +13,18 @@ site = get_asgi_application()
 
 import llm.urls  # noqa: E402 the views, and the services they register for the lifespan
 import llm.warmup  # noqa: E402, F401
-from config import web  # noqa: E402
+from config import draining, web  # noqa: E402
 from config.gate import Gate  # noqa: E402 the apps must be ready first
 from config.gateway import GatewayHandler  # noqa: E402
 from config.resources import resources  # noqa: E402
 
-gateway = GatewayHandler(
-    "llm.urls",
-    gate=Gate(
-        most_inside=settings.MAX_CALLS_IN_FLIGHT,
-        most_waiting=settings.MAX_CALLS_WAITING,
-        longest_wait_seconds=settings.MAX_WAIT_SECONDS,
-    ),
+gate = Gate(
+    most_inside=settings.MAX_CALLS_IN_FLIGHT,
+    most_waiting=settings.MAX_CALLS_WAITING,
+    longest_wait_seconds=settings.MAX_WAIT_SECONDS,
 )
+gateway = GatewayHandler("llm.urls", gate=gate)
+draining.at_once(gate.shut)
 probes = GatewayHandler("config.health")  # whoever asks may use any name for this host
 web.allow_open_files()
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -49,6 +48,7 @@ async def lifespan(receive: Any, send: Any) -> None:
     try:
         async with resources():
             is_open = True
+            draining.listen()
             await send({"type": "lifespan.startup.complete"})
             await receive()
     except Exception as error:

@@ -77,9 +77,18 @@ class Gate:
         self._inside = 0
         self._line: deque[asyncio.Future[None]] = deque()
         self._drain = drain or Drain()
+        self._is_shut = False
+
+    def shut(self) -> None:
+        """Let nobody in any more, and send away who waits."""
+        self._is_shut = True
+        for turn in self._line:
+            turn.cancel()
 
     async def enter(self) -> None:
         """Go in, after waiting in line where there is one; raises TurnedAway."""
+        if self._is_shut:
+            raise self._turned_away("stopping")
         if self._inside < self._most_inside:
             self._inside += 1
             IN_FLIGHT.set(self._inside)
@@ -115,6 +124,8 @@ class Gate:
         except asyncio.CancelledError:
             if self._has_taken(turn):
                 self.leave()
+            if self._is_shut and turn.cancelled() and not _current_task_is_cancelled():
+                raise self._turned_away("stopping") from None
             raise
 
     def _has_taken(self, turn: "asyncio.Future[None]") -> bool:
@@ -134,9 +145,16 @@ class Gate:
     def _turned_away(self, reason: str) -> TurnedAway:
         TURNED_AWAY.labels(reason).inc()
         seconds = math.ceil(self._seconds_to_pass()) or LONGEST_RETRY_SECONDS
+        if self._is_shut:
+            seconds = 1  # another process takes over
         return TurnedAway(
             reason,
             retry_after_seconds=min(seconds, LONGEST_RETRY_SECONDS),
             inside=self._inside,
             waiting=len(self._line),
         )
+
+
+def _current_task_is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from config import resources
+from config import draining, resources
 
 DEADLINE_SECONDS = 2.0
 # read as the owner: the role of the gateway may not see Django's own tables
@@ -44,6 +44,8 @@ async def readyz(request: HttpRequest) -> HttpResponse:
     states = dict(zip(checks, answers, strict=True))
     is_ready = states["postgresql"] == states["migrations"] == "ok"
     is_whole = all(state == "ok" for state in states.values())
+    if draining.is_stopping:
+        return JsonResponse({"status": "stopping", "dependencies": states}, status=503)
     status = "ok" if is_whole else "degraded" if is_ready else "unready"
     return JsonResponse({"status": status, "dependencies": states}, status=200 if is_ready else 503)
 

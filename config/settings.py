@@ -107,6 +107,7 @@ MAX_CALLS_WAITING = env.number(
     "MAX_CALLS_WAITING", 1024
 )  # in line behind them; more are turned away with a 503
 MAX_WAIT_SECONDS = env.number("MAX_WAIT_SECONDS", 10)  # in that line
+DRAIN_SECONDS = env.number("DRAIN_SECONDS", 15)  # how long a stop waits for open calls before it ends them
 
 # ---------------------------------------------------------------- Redis and Celery
 REDIS_URL = env.text("REDIS_URL") or env.embedded_url(PURSER_HOME, "redis") or "redis://127.0.0.1:1/0"

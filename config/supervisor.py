@@ -19,6 +19,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from django.conf import settings
+
 from config import embedded, web
 from config.demo_facts import DemoFacts, kept_secrets, publish
 from config.embedded import EmbeddedServerFailed, Server
@@ -26,7 +28,7 @@ from config.processes import POLL_SECONDS, Child, MissingTool, end_group, spawn
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_SECONDS = 90
-GRACE_SECONDS = 20
+GRACE_SECONDS = settings.DRAIN_SECONDS + web.SETTLE_SECONDS + 5
 LONGEST_BACKOFF_SECONDS = 30
 STEADY_SECONDS = 60  # after so long a part counts as healthy, and its backoff starts anew
 LOOPBACK = "127.0.0.1,localhost"

@@ -13,23 +13,24 @@ from django.conf import settings
 
 BACKLOG = 8192
 IDLE_CONNECTIONS = 4096  # of each worker, beside those with a call: probes and the site find room among them
-DRAIN_SECONDS = 15
+SETTLE_SECONDS = 5  # after the time for open calls is over: to end and settle them
 
 
 def granian(
-    *, host: str, port: int, workers: int, static_root: Path, drain_seconds: int = DRAIN_SECONDS
+    *, host: str, port: int, workers: int, static_root: Path, drain_seconds: int | None = None
 ) -> list[str]:
-    """The server's command line. `drain_seconds`: how long a stop waits for calls that are under way.
+    """The server's command line. `drain_seconds`: the workers' DRAIN_SECONDS, where it is not ours.
 
     Granian's own bound counts connections, idle ones included, and lets the others wait unheard: it stands above ours,
     which answers.
     """
     most_connections = settings.MAX_CALLS_IN_FLIGHT + settings.MAX_CALLS_WAITING + IDLE_CONNECTIONS
+    drain_seconds = settings.DRAIN_SECONDS if drain_seconds is None else drain_seconds
     return [
         *(sys.executable, "-m", "granian", "--interface", "asgi", "--host", host, "--port", str(port)),
         *("--workers", str(workers), "--respawn-failed-workers", "--respawn-interval", "0.5"),
         *("--loop", "uvloop", "--no-ws", "--backlog", str(BACKLOG), "--backpressure", str(most_connections)),
-        *("--workers-kill-timeout", str(drain_seconds), "--log-level", "warning"),
+        *("--workers-kill-timeout", str(drain_seconds + SETTLE_SECONDS), "--log-level", "warning"),
         *("--static-path-route", "/static", "--static-path-mount", str(static_root)),
         "config.asgi:application",
     ]

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from billing import ledger
-from config import resources
+from config import draining, resources
 from llm import cached, ending, metrics, repairing, settling
 from llm.answers import Outcome, StreamedAnswer, answer_headers, purser_block
 from llm.attempt import Attempt
@@ -20,10 +20,12 @@ from llm.overrun import HoldWatch, OutputCount
 from llm.providers.client import ProviderStream
 from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter
-from llm.providers.outcomes import StreamBroken
+from llm.providers.outcomes import GatewayStopped, StreamBroken
+from llm.streams.outbox import Outbox
 from llm.streams.relay import Relay
 
-QUEUED_CHUNKS = 32
+QUEUED_BYTES = 64 * 1024
+READER_SECONDS = 300.0  # a client that takes nothing for so long counts as gone
 DRAIN_SECONDS = 5.0  # how long a stream is read on when its client is gone
 PROGRESS_SECONDS = 1.0
 
@@ -44,30 +46,37 @@ class _Flow:
         self.relay = Relay(attempt.exchange, wants_usage=call.facts.wants_usage)
         self.output = OutputCount(attempt.target.tokenizer)
         self.watch = HoldWatch(call, attempt, self.output) if call.balances else None
-        self.queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUED_CHUNKS)
+        self.outbox = Outbox(most_bytes=QUEUED_BYTES)
         self.is_abandoned = False
         self.has_begun = asyncio.Event()
+        self.is_cut_off = False
         self.reader = resources.background(self._read())
 
     async def tell(self) -> AsyncGenerator[bytes, None]:
         """Yield what the client gets. Closing it early leaves the reader to end the stream by itself."""
         try:
-            while (chunk := await self.queue.get()) is not None:
+            while (chunk := await self.outbox.get()) is not None:
                 yield chunk
         finally:
             self._abandon()
+
+    def cut_off(self) -> None:
+        """The gateway stops: end the stream now, with what came."""
+        self.is_cut_off = True
+        self.outbox.let_pass()
+        self.stream.close()
 
     def _abandon(self) -> None:
         """Let the reader go on alone, for a bounded time."""
         if self.is_abandoned or self.reader.done():
             return
         self.is_abandoned = True
-        while not self.queue.empty():
-            self.queue.get_nowait()
+        self.outbox.drop()
         asyncio.get_running_loop().call_later(DRAIN_SECONDS, self.stream.close)
 
     async def _read(self) -> None:
         """Read the provider to its end and settle. Runs as a task of its own; nothing of the client's cancels it."""
+        _open.add(self)
         keeper = resources.background(self._keep_progress())
         try:
             with self.call.receipt.provider_time():
@@ -79,6 +88,7 @@ class _Flow:
             await self.call.settle_cancelled()
             await (self._end_cut() if is_cut else self._end_whole())
         finally:
+            _open.discard(self)
             keeper.cancel()
             resources.background(limiter.release(self.slot))
             await self._put(None)
@@ -130,8 +140,10 @@ class _Flow:
     async def _end_broken(self, broken: StreamBroken) -> None:
         """Tell the client with a proper event, and bill what came."""
         call = self.call
+        if self.is_cut_off and not self.is_abandoned:
+            broken = GatewayStopped("The gateway is being restarted and could not wait for the stream's end.")
         reason = "client_gone" if self.is_abandoned else broken.code
-        if not self.is_abandoned:
+        if not (self.is_abandoned or self.is_cut_off):
             health.failed(self.attempt.target)
         metrics.ATTEMPTS.labels(self.attempt.target.provider, reason).inc()
         outcome: Outcome = await settling.capture_stream(
@@ -142,8 +154,13 @@ class _Flow:
         await ending.broken(call, outcome, error_code=reason)
 
     async def _put(self, chunk: bytes | None) -> None:
-        if not self.is_abandoned:
-            await self.queue.put(chunk)
+        if self.is_abandoned:
+            return
+        try:
+            await self.outbox.put(chunk, patience_seconds=READER_SECONDS)
+        except TimeoutError:
+            self._abandon()
+            await self.outbox.put(None, patience_seconds=0)
 
     async def _keep_progress(self) -> None:
         """Note how far the stream has come, so that a crash is billed from what was produced: at its first byte, then
@@ -155,3 +172,13 @@ class _Flow:
                 self.attempt.id, {"input_tokens": self.attempt.input_tokens, "output_tokens": output_tokens}
             )
             await asyncio.sleep(PROGRESS_SECONDS)
+
+
+_open: set[_Flow] = set()
+
+
+@draining.at_deadline
+def cut_open_streams() -> None:
+    """End every stream that is still open: its client is told, and billed for what came."""
+    for flow in tuple(_open):
+        flow.cut_off()

@@ -26,6 +26,7 @@ from config.processes import spawn
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_SECONDS = 60
 SHOWN_LOG_CHARACTERS = 6000
+DRAIN_SECONDS = 5
 # the machine's own addresses are never asked for through a proxy
 LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -96,7 +97,11 @@ class Stack:
         )
 
     def start_web(
-        self, *, workers: int = 2, environment: Mapping[str, str] | None = None
+        self,
+        *,
+        workers: int = 2,
+        environment: Mapping[str, str] | None = None,
+        drain_seconds: int = DRAIN_SECONDS,
     ) -> tuple[Process, str]:
         """Another web server on the same database, in the given environment; returns it with its base URL."""
         port = free_port()
@@ -104,13 +109,17 @@ class Stack:
         static_root = self.home / "static"
         static_root.mkdir(exist_ok=True)
         command = web.granian(
-            host="127.0.0.1", port=port, workers=workers, static_root=static_root, drain_seconds=5
+            host="127.0.0.1", port=port, workers=workers, static_root=static_root, drain_seconds=drain_seconds
         )
         process = self.start(
             "web",
             *command[1:],
             ready=lambda: answers(f"{url}/readyz"),
-            environment={**web.clean_metrics(self.home / f"metrics-{port}"), **(environment or {})},
+            environment={
+                "DRAIN_SECONDS": str(drain_seconds),
+                **web.clean_metrics(self.home / f"metrics-{port}"),
+                **(environment or {}),
+            },
         )
         return process, url
 

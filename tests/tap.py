@@ -5,6 +5,7 @@ one event where the sandbox drips. What was passed on is counted; nothing depend
 """
 
 import asyncio
+import math
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -21,8 +22,8 @@ class Tap:
         address = urlsplit(upstream_url)
         self._upstream = (address.hostname, address.port)
         self._loop = asyncio.new_event_loop()
-        self._turns = asyncio.Semaphore(0)
-        self._is_open = False
+        self._allowed: float = 0
+        self._more_is_allowed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -33,14 +34,16 @@ class Tap:
         self._flood_bytes = 0
 
     def let(self, pieces: int = 1) -> None:
-        """Let so many pieces through."""
-        for _ in range(pieces):
-            self._loop.call_soon_threadsafe(self._turns.release)
+        """Let so many more pieces of each answer through."""
+        self._allow(self._allowed + pieces)
 
     def open(self) -> None:
         """Let everything through from now on."""
-        self._is_open = True
-        self.let(1000)
+        self._allow(math.inf)
+
+    def _allow(self, pieces: float) -> None:
+        self._allowed = pieces
+        self._loop.call_soon_threadsafe(self._more_is_allowed.set)
 
     def flood(self, size: int) -> None:
         """After the next piece, add up to `size` bytes of comments, as fast as they are taken."""
@@ -84,20 +87,23 @@ class Tap:
         head = await provider.readuntil(b"\r\n\r\n")
         gateway.write(head)
         if b"transfer-encoding: chunked" in head.lower():
-            while await self._pass_piece(provider, gateway):
-                pass
+            number = 1
+            while await self._pass_piece(provider, gateway, number):
+                number += 1
             return
         length = next(
             (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
         )
-        await self._turn()
+        await self._turn(1)
         gateway.write(await provider.readexactly(length))
         await gateway.drain()
 
-    async def _pass_piece(self, provider: asyncio.StreamReader, gateway: asyncio.StreamWriter) -> bool:
+    async def _pass_piece(
+        self, provider: asyncio.StreamReader, gateway: asyncio.StreamWriter, number: int
+    ) -> bool:
         size = await provider.readuntil(b"\r\n")
         content = await provider.readexactly(int(size, 16) + 2)
-        await self._turn()
+        await self._turn(number)
         gateway.write(size + content)
         self.pieces_passed += 1
         await gateway.drain()
@@ -109,9 +115,10 @@ class Tap:
             self.bytes_of_flood += len(comment)
         return len(content) > 2
 
-    async def _turn(self) -> None:
-        if not self._is_open:
-            await self._turns.acquire()
+    async def _turn(self, number: int) -> None:
+        while number > self._allowed:
+            self._more_is_allowed.clear()
+            await self._more_is_allowed.wait()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -104,6 +104,12 @@ class StreamBroken(ProviderFailure):
             self.status, self.code, self.type = 504, "provider_timeout", "timeout_error"
 
 
+class GatewayStopped(StreamBroken):
+    """We stop, and the stream's time is over. What came is billed."""
+
+    status, code = 503, "service_unavailable"
+
+
 def without_secrets(message: str, *, api_key: str = "") -> str:
     """The provider's message as a client may see it."""
     if api_key:
