@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-# Sampled answers are meant to differ. 1.0 is what the providers' SDKs and interfaces use when nobody chose,
-# so a request that says it is taken like one that says nothing; above it somebody asked for variety.
-MAX_TEMPERATURE = 1.0
+# Sampled answers are meant to differ: whoever asks for a temperature gets another one each time, unless the tenant's
+# policy says up to which. A request that says nothing has not asked for variety.
+MAX_TEMPERATURE = 0.0
 LEAST_CHARACTERS = 8
 
 

@@ -156,11 +156,11 @@ async def _tell(flight: Flight, is_kept: bool) -> None:
 @resources.service
 async def hear_of_landings() -> None:
     """Runs as long as the process serves."""
-    while not _is_cancelled():
+    while True:
         try:
             async with resources.redis.pubsub() as channel:
                 await channel.subscribe(_CHANNEL)
-                while not _is_cancelled():
+                while True:
                     message = await channel.get_message(ignore_subscribe_messages=True, timeout=1.0)
                     if message:
                         _note_landing(message["data"])
@@ -184,12 +184,6 @@ async def _renew(locks: list[str]) -> None:
         for lock in locks:
             pipeline.pexpire(lock, int(LOCK_SECONDS * 1000))
         await pipeline.execute()
-
-
-def _is_cancelled() -> bool:
-    """Whether the process stops: redis-py waits by `asyncio.wait_for`, which before Python 3.12 may swallow that."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _note_landing(message: bytes) -> None:

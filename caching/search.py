@@ -9,6 +9,7 @@ from typing import Any, LiteralString
 
 import orjson
 import structlog
+from django.conf import settings
 from psycopg import AsyncConnection
 
 from caching import near_indexes
@@ -19,7 +20,7 @@ from caching.scope import Scope
 from tenants.rls import tenant_connection
 
 CANDIDATES = 5
-STATEMENT_TIMEOUT_MS = 60
+STATEMENT_TIMEOUT_MS = 60 * settings.CACHE_BUDGET_SCALE
 
 log = structlog.get_logger("purser.cache")
 
@@ -84,9 +85,9 @@ async def nearest(
     """The scope's nearest entries and what was learnt about it, in one round trip."""
     parameters = _scope_parameters(scope) | {"vector": literal(vector), "limit": limit}
     dimensions = near_indexes.dimensions_of(scope)
-    settings = near_indexes.SEARCH_SETTINGS if dimensions else _LIMIT_TIME
+    prepare = near_indexes.SEARCH_SETTINGS if dimensions else _LIMIT_TIME
     async with connection.pipeline():
-        await connection.execute(settings, {"milliseconds": str(STATEMENT_TIMEOUT_MS)})
+        await connection.execute(prepare, {"milliseconds": str(STATEMENT_TIMEOUT_MS)})
         # Planned anew each time where an index may be used: it is chosen by the scope's own values.
         found = await connection.execute(
             nearest_sql(dimensions), parameters, prepare=False if dimensions else None

@@ -74,9 +74,7 @@ async def resources() -> AsyncIterator[None]:
             yield
         finally:
             await _drain()
-            for task in services:
-                task.cancel()
-            await asyncio.gather(*services, return_exceptions=True)
+            await _end(services)
             await redis.aclose()
 
 
@@ -96,6 +94,15 @@ def open_redis() -> Redis:
         lib_version=None,
     )
     return Redis.from_pool(pool)
+
+
+async def _end(services: "list[asyncio.Task[None]]") -> None:
+    """Cancel until all have ended: before Python 3.12 `asyncio.wait_for`, which drivers use, may swallow a cancellation."""
+    while running := [task for task in services if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=1)
+    await asyncio.gather(*services, return_exceptions=True)
 
 
 async def _drain() -> None:

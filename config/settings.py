@@ -112,6 +112,8 @@ DRAIN_SECONDS = env.number("DRAIN_SECONDS", 15)  # how long a stop waits for ope
 # ---------------------------------------------------------------- Redis and Celery
 REDIS_URL = env.text("REDIS_URL") or env.embedded_url(PURSER_HOME, "redis") or "redis://127.0.0.1:1/0"
 BATCH_POLL_SECONDS = env.number("BATCH_POLL_SECONDS", 5)
+# a machine that is always busy may give the caches more time before a request goes on without them
+CACHE_BUDGET_SCALE = env.number("CACHE_BUDGET_SCALE", 1)
 
 # ---------------------------------------------------------------- e-mail
 # without EMAIL_HOST, mail is written to files: nothing is lost, and the demonstration can show it

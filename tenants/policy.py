@@ -71,7 +71,7 @@ class CachePolicy:
     confirm_keys: int = Field(
         default=2, ge=1, le=100
     )  # distinct keys that must have got an answer before others do
-    max_temperature: float = Field(default=1.0, ge=0, le=2)  # above it somebody asked for variety
+    max_temperature: float = Field(default=0.0, ge=0, le=2)  # above it somebody asked for variety
     provider_marks: bool = True  # mark long stable prefixes for Anthropic's own cache
     check_usd_per_day: float = Field(
         default=1.0, ge=0

@@ -158,7 +158,9 @@ def stack(home: Path, tests_database_url: str) -> Iterator[Stack]:
     from django.core.management import call_command
 
     call_command("collectstatic", interactive=False, verbosity=0)
-    running = Stack(home, {"DATABASE_URL": tests_database_url, "BATCH_POLL_SECONDS": "1"})
+    running = Stack(
+        home, {"DATABASE_URL": tests_database_url, "BATCH_POLL_SECONDS": "1", "CACHE_BUDGET_SCALE": "50"}
+    )
     try:
         running.start_sandbox()
         _, running.base_url = running.start_web()

@@ -76,7 +76,7 @@ def test_a_tenants_keys_share_a_hash_tag_of_their_own(origin: Origin) -> None:
 
 @pytest.mark.parametrize(
     ("change", "reason"),
-    [({}, ""), ({"temperature": 0}, ""), ({"temperature": 1.0}, ""), ({"temperature": 1.2}, "sampled"),
+    [({}, ""), ({"temperature": 0}, ""), ({"temperature": 0.2}, "sampled"), ({"temperature": 1.2}, "sampled"),
      ({"n": 3}, "several_answers"), ({"n": 1}, ""), ({"temperature": None}, "")],
 )  # fmt: skip
 def test_sampled_answers_are_not_reused(change: dict[str, Any], reason: str) -> None:
@@ -84,7 +84,8 @@ def test_sampled_answers_are_not_reused(change: dict[str, Any], reason: str) -> 
 
 
 def test_a_tenant_may_draw_the_line_elsewhere() -> None:
-    assert exact.why_not(ask("Hi", temperature=0.3), max_temperature=0) == "sampled"
+    assert exact.why_not(ask("Hi", temperature=0.3), max_temperature=0.5) == ""
+    assert exact.why_not(ask("Hi", temperature=0.7), max_temperature=0.5) == "sampled"
 
 
 async def test_an_entry_of_another_key_is_not_served(origin: Origin) -> None:

@@ -1,0 +1,60 @@
+"""How long a request waits for a dependency of the cache: a few milliseconds where that is usual."""
+
+import asyncio
+
+import pytest
+
+from caching.circuit import Budget, Circuit, Unavailable
+
+
+def test_it_becomes_small_where_calls_are_quick() -> None:
+    budget = Budget(least_seconds=0.005, most_seconds=0.1)
+    for _ in range(200):
+        budget.note(0.001)
+    assert budget.seconds == 0.005
+
+
+def test_it_is_three_times_what_nearly_all_calls_took() -> None:
+    budget = Budget(least_seconds=0.005, most_seconds=0.1)
+    for number in range(200):
+        budget.note(0.5 if number == 7 else 0.02)
+    assert budget.seconds == pytest.approx(0.06)
+
+
+def test_a_late_call_doubles_it_and_it_stays_so_for_a_while() -> None:
+    budget = Budget(least_seconds=0.005, most_seconds=0.1)
+    for _ in range(200):
+        budget.note(0.001)
+    budget.was_late()
+    assert budget.seconds == 0.01
+    for _ in range(49):
+        budget.note(0.001)
+    assert budget.seconds == 0.01
+    budget.note(0.001)
+    assert budget.seconds == 0.005
+
+
+def test_it_never_passes_its_bounds() -> None:
+    budget = Budget(least_seconds=0.005, most_seconds=0.1)
+    for _ in range(10):
+        budget.was_late()
+    assert budget.seconds == 0.1
+
+
+async def test_three_late_calls_open_the_circuit_and_then_nothing_is_even_begun() -> None:
+    begun = 0
+
+    async def hang() -> None:
+        nonlocal begun
+        begun += 1
+        await asyncio.sleep(60)
+
+    circuit = Circuit(
+        "hanging", budget_seconds=0.02, least_seconds=0.005, probe=hang, outages=(OSError,), rest_seconds=60
+    )
+    for _ in range(200):
+        circuit.budget.note(0.0001)
+    for _ in range(20):
+        with pytest.raises(Unavailable):
+            await circuit.call(hang)
+    assert begun == 3
