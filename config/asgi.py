@@ -11,6 +11,7 @@ from django.core.asgi import get_asgi_application
 
 site = get_asgi_application()
 
+import llm.providers.announcing  # noqa: E402 tells how the accounts do
 import llm.urls  # noqa: E402 the views, and the services they register for the lifespan
 import llm.warmup  # noqa: E402, F401
 from config import draining, web  # noqa: E402

@@ -9,15 +9,17 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils.timezone import now
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter
-from unfold.decorators import display
+from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from billing.models import PriceRow
 from llm.configuration.prices import price_as_the_model
+from llm.deployments_page import deployments_page
 from llm.models import Deployment, LanguageModel, Provider
 from tenants.admin_access import HistoryPages, OperatorAdmin
 
@@ -172,6 +174,8 @@ class LanguageModelAdmin(RecordedOperatorAdmin):
     search_fields = ("name", "upstream", "provider__name")
     autocomplete_fields = ("provider",)
     inlines = (DeploymentInline,)
+    actions_list = ("open_deployments",)
+    custom_urls = (("deployments/", "llm_deployments", deployments_page),)
     fieldsets = (
         (None, {"fields": (("name", "is_active"), ("provider", "upstream"), ("kind", "tier"))}),
         ("Calls", {"fields": (("weight", "timeouts"),)}),
@@ -187,6 +191,10 @@ class LanguageModelAdmin(RecordedOperatorAdmin):
             .get_queryset(request)
             .annotate(input_usd=_list_price("input"), output_usd=_list_price("output"))
         )
+
+    @action(description="Deployments", icon="hub", permissions=["view"])
+    def open_deployments(self, request: HttpRequest) -> HttpResponse:
+        return redirect("admin:llm_deployments")
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)

@@ -110,7 +110,7 @@ async def _call_off(call: Call, task: "asyncio.Task[Reply]", underway: Underway)
     if isinstance(reply, ProviderFailure):
         await give_up(call, attempt, reply)
         return
-    metrics.ATTEMPTS.labels(attempt.target.provider, "hedge_lost").inc()
+    metrics.ATTEMPTS.labels(attempt.target.provider, attempt.target.model, "hedge_lost").inc()
     if isinstance(reply, ProviderReply):
         await settling.capture(call, attempt, reply.body, upstream_id=reply.request_id)
     elif isinstance(reply, ProviderStream) or call.facts.stream:

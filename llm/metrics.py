@@ -27,7 +27,7 @@ COST = Counter(
 LIST_COST = Counter(
     "purser_list_cost_usd_total", "Cost at list price, without us, in USD (for graphs)", ["model"]
 )
-ATTEMPTS = Counter("purser_attempts_total", "Calls to providers", ["provider", "outcome"])
+ATTEMPTS = Counter("purser_attempts_total", "Calls to providers", ["provider", "model", "outcome"])
 HEDGES = Counter(
     "purser_hedges_total", "Calls whose first byte was late, by which attempt answered", ["answered_by"]
 )

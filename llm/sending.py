@@ -61,13 +61,13 @@ async def send(call: Call, attempt: Attempt) -> Reply:
     order = client.open_stream if call.facts.stream else client.call
     with health.watch(target, streamed=call.facts.stream):
         reply: Reply = await order(target, exchange.payload(), path=exchange.path, headers=call.passed_on)
-    metrics.ATTEMPTS.labels(target.provider, "answered").inc()
+    metrics.ATTEMPTS.labels(target.provider, target.model, "answered").inc()
     return reply
 
 
 async def give_up(call: Call, attempt: Attempt, failure: ProviderFailure) -> None:
     """End a failed attempt in the ledger: nothing is owed if the provider cannot have worked on it."""
-    metrics.ATTEMPTS.labels(attempt.target.provider, failure.code).inc()
+    metrics.ATTEMPTS.labels(attempt.target.provider, attempt.target.model, failure.code).inc()
     if failure.upstream_status == 429 and failure.retry_after:
         await limiter.pause(attempt.target, seconds=failure.retry_after)
     call.receipt.note_attempt(

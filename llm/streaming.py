@@ -120,7 +120,7 @@ class _Flow:
     async def _end_cut(self) -> None:
         """End the client's stream as if the model had reached its limit, and bill what came."""
         call = self.call
-        metrics.ATTEMPTS.labels(self.attempt.target.provider, "cut").inc()
+        self._count("cut")
         call.receipt.note("stream", "cut", reason="budget", output_tokens=self.output.tokens)
         outcome = await settling.capture_stream(
             call,
@@ -145,13 +145,17 @@ class _Flow:
         reason = "client_gone" if self.is_abandoned else broken.code
         if not (self.is_abandoned or self.is_cut_off):
             health.failed(self.attempt.target)
-        metrics.ATTEMPTS.labels(self.attempt.target.provider, reason).inc()
+        self._count(reason)
         outcome: Outcome = await settling.capture_stream(
             call, self.attempt, self.relay.meter, upstream_id=self.stream.request_id, reason=reason
         )
         error = {"message": broken.message, "type": broken.type, "code": broken.code, "param": None}
         await self._put(call.wire.error_event(error, purser_block(call, outcome)))
         await ending.broken(call, outcome, error_code=reason)
+
+    def _count(self, outcome: str) -> None:
+        target = self.attempt.target
+        metrics.ATTEMPTS.labels(target.provider, target.model, outcome).inc()
 
     async def _put(self, chunk: bytes | None) -> None:
         if self.is_abandoned:

@@ -170,15 +170,16 @@ class RedisKeeper:
         requests, units = Pace.of(limits.rpm), Pace.of(limits.tpm)
         paces = (requests.burst, requests.interval, units.burst, units.interval)
         arguments: list[str | float] = [lease, tokens, limits.lease_seconds, limits.concurrency, *paces]
-        return float(await self._take(keys=_keys(account), args=arguments))
+        return float(await self._take(keys=account_keys(account), args=arguments))
 
     async def give_back(self, account: str, limits: Limits, *, lease: str, tokens: int) -> None:
         seconds = tokens * Pace.of(limits.tpm).interval
-        await self._give_back(keys=_keys(account), args=[lease, seconds])
+        await self._give_back(keys=account_keys(account), args=[lease, seconds])
 
     async def pause(self, account: str, *, seconds: float) -> None:
-        await self._pause(keys=_keys(account)[:1], args=[seconds])
+        await self._pause(keys=account_keys(account)[:1], args=[seconds])
 
 
-def _keys(account: str) -> list[str]:
+def account_keys(account: str) -> list[str]:
+    """Where Redis keeps an account: what is paid until when, and the calls that run."""
     return [f"purser:provider:{{{account}}}", f"purser:provider:{{{account}}}:running"]

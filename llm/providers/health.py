@@ -6,15 +6,17 @@ faults and never a rate limit, which only make its share of the calls smaller.
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from llm.catalog import Target
 from llm.providers.balancing import Candidate
 from llm.providers.breaker import Breaker, BreakerPolicy, State
 from llm.providers.outcomes import ProviderFailure, ProviderRejected, ProviderUnavailable
 from llm.providers.standing import Standing
+from llm.providers.tally import Tally
 
 Deployment = tuple[str, str]
 
@@ -32,6 +34,7 @@ class Health:
         self._clock = clock
         self._breakers: dict[Deployment, Breaker] = {}
         self._standings: dict[Deployment, Standing] = {}
+        self._tallies: defaultdict[Deployment, Tally] = defaultdict(Tally)
 
     def is_well(self, target: Target) -> bool:
         """Whether a call may go there now: for choosing among deployments."""
@@ -77,24 +80,48 @@ class Health:
         except BaseException as error:
             now = self._clock()
             self._set(target, self._of(target).abandoned(now))
-            if isinstance(
-                error, asyncio.CancelledError
-            ):  # another account was faster: this one took at least so long
+            if isinstance(error, asyncio.CancelledError):
+                # another account was faster: this one took at least so long
                 self._note(target, self._standing(target).took(now - began, streamed=streamed))
             raise
         now = self._clock()
         self._set(target, self._of(target).succeeded())
+        self._tallies[target.provider, target.model].add(now, failed=False)
         self._note(target, self._standing(target).answered(now, seconds=now - began, streamed=streamed))
 
     def failed(self, target: Target) -> None:
         """A call that `watch` took for answered failed later: its stream broke."""
         now = self._clock()
         self._set(target, self._of(target).failed(now, self._policy))
+        self._tallies[target.provider, target.model].add(now, failed=True)
         self._note(target, self._standing(target).failed(now))
 
     def states(self) -> dict[Deployment, State]:
         """The deployments that are not simply well."""
         return {deployment: breaker.state for deployment, breaker in self._breakers.items()}
+
+    def report(self) -> list[dict[str, Any]]:
+        """All deployments that were called, as JSON: for people to look at."""
+        now = self._clock()
+        told = []
+        for deployment, standing in self._standings.items():
+            provider, model = deployment
+            breaker = self._breakers.get(deployment, Breaker())
+            calls, failures = self._tallies[deployment].last_hour(now)
+            told.append(
+                {
+                    "provider": provider,
+                    "model": model,
+                    "state": breaker.state,
+                    "rest_seconds": 0.0 if breaker.state is State.CLOSED else max(0.0, breaker.until - now),
+                    "failing": round(standing.failing_share(now), 4),
+                    "stream_seconds": standing.seconds(streamed=True),
+                    "whole_seconds": standing.seconds(streamed=False),
+                    "calls": calls,
+                    "failures": failures,
+                }
+            )
+        return told
 
     def _judge(self, target: Target, failure: ProviderFailure) -> None:
         if isinstance(failure, ProviderRejected):
@@ -102,6 +129,7 @@ class Health:
         elif failure.upstream_status == _LIMITED:
             now = self._clock()
             self._set(target, self._of(target).abandoned(now))
+            self._tallies[target.provider, target.model].add(now, failed=True)
             self._note(target, self._standing(target).failed(now).avoided(now + (failure.retry_after or 0.0)))
         else:
             self.failed(target)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import structlog
+from prometheus_client import Gauge, Histogram
 from redis.exceptions import RedisError
 
 from config import resources
@@ -23,6 +24,19 @@ PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.05
 ANSWER_SECONDS = 0.25
 REDIS_AWAY_SECONDS = 2.0
+
+RUNNING = Gauge(
+    "purser_provider_calls_in_flight",
+    "Calls under way at an account",
+    ["provider"],
+    multiprocess_mode="livesum",
+)
+WAITED = Histogram(
+    "purser_provider_wait_seconds",
+    "How long calls waited for their turn at an account with limits",
+    ["provider"],
+    buckets=(0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
 
 log = structlog.get_logger(__name__)
 
@@ -54,12 +68,12 @@ class ProviderLimiter:
         """A call's turn if it has come, without waiting; else about how many seconds it would wait."""
         slot = _slot_for(target, tokens)
         if not slot.limits:
-            return slot
+            return _taken(slot)
         if self._queues[slot.account].locked():  # others wait already, and are not overtaken
             return self._last_waits.get(slot.account, POLL_SECONDS)
         async with self._queues[slot.account]:
             wait = await self._take(slot)
-        return max(POLL_SECONDS, wait) if wait else slot
+        return max(POLL_SECONDS, wait) if wait else _taken(slot)
 
     async def acquire(
         self, target: Target, *, tokens: int, patience_seconds: float = PATIENCE_SECONDS
@@ -70,7 +84,7 @@ class ProviderLimiter:
         """
         slot = _slot_for(target, tokens)
         if not slot.limits:
-            return slot
+            return _taken(slot)
         began = time.monotonic()
         wait = 0.0
         try:
@@ -89,13 +103,17 @@ class ProviderLimiter:
                 facts={"provider": target.provider, "account_limits": str(slot.limits)},
             ) from None
         slot.waited_seconds = time.monotonic() - began
-        return slot
+        WAITED.labels(target.provider).observe(slot.waited_seconds)
+        return _taken(slot)
 
     async def release(self, slot: ProviderSlot, *, tokens: int | None = None) -> None:
         """End a call that took `tokens` in all. Never raises for want of Redis."""
-        if slot.is_released or not slot.limits:
+        if slot.is_released:
             return
         slot.is_released = True
+        RUNNING.labels(slot.account).dec()
+        if not slot.limits:
+            return
         more = 0 if tokens is None else tokens - slot.tokens
         await self._both(
             lambda keeper: keeper.give_back(slot.account, slot.limits, lease=slot.lease, tokens=more)
@@ -147,6 +165,11 @@ class ProviderLimiter:
     def _lose_redis(self, error: Exception) -> None:
         self._away_until = time.monotonic() + REDIS_AWAY_SECONDS
         log.warning("provider_limits_per_process", error=str(error) or type(error).__name__)
+
+
+def _taken(slot: ProviderSlot) -> ProviderSlot:
+    RUNNING.labels(slot.account).inc()
+    return slot
 
 
 def _slot_for(target: Target, tokens: int) -> ProviderSlot:

@@ -1,0 +1,104 @@
+"""How the deployments do, as the web processes of all machines tell it, and what is left of each account's limits.
+
+Invariant: reads Redis and nothing else; without Redis nothing is known, which is said so.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import redis
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from llm.providers.allowance import account_keys
+from llm.providers.announcing import KEY, SILENT_SECONDS
+
+Deployment = tuple[str, str]
+
+
+@dataclass
+class DeploymentState:
+    """One model at one account, over all web processes that have called it."""
+
+    processes: int = 0
+    resting_in: int = 0
+    probing_in: int = 0
+    rest_seconds: float = 0.0
+    calls: int = 0
+    failures: int = 0
+    stream_seconds: list[float] = field(default_factory=list)
+    whole_seconds: list[float] = field(default_factory=list)
+
+    def add(self, told: dict[str, Any]) -> None:
+        """Count what one process told in."""
+        self.processes += 1
+        self.resting_in += told["state"] == "open"
+        self.probing_in += told["state"] == "half_open"
+        self.rest_seconds = max(self.rest_seconds, told["rest_seconds"])
+        self.calls += told["calls"]
+        self.failures += told["failures"]
+        for mine, name in ((self.stream_seconds, "stream_seconds"), (self.whole_seconds, "whole_seconds")):
+            if told[name] is not None:
+                mine.append(told[name])
+
+
+@dataclass(frozen=True)
+class AccountState:
+    """What an account's limiter has: calls that run, and the seconds until it lets the next one through."""
+
+    running: int = 0
+    wait_seconds: float = 0.0
+    paused_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class States:
+    """Everything that is known."""
+
+    deployments: dict[Deployment, DeploymentState]
+    accounts: dict[str, AccountState]
+
+
+def read_states(accounts: Iterable[str]) -> States | None:
+    """Read it; None where Redis does not answer."""
+    client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=1)
+    try:
+        told = client.hgetall(KEY)
+        found = {account: _account(client, account) for account in accounts}
+    except (RedisError, OSError):
+        return None
+    finally:
+        client.close()
+    return States(_merged(told.values()), found)  # type: ignore[arg-type, union-attr]
+
+
+def _merged(reports: Iterable[bytes]) -> dict[Deployment, DeploymentState]:
+    merged: dict[Deployment, DeploymentState] = {}
+    for report in map(orjson.loads, reports):
+        if time.time() - report["at"] > SILENT_SECONDS:
+            continue
+        for told in report["deployments"]:
+            merged.setdefault((told["provider"], told["model"]), DeploymentState()).add(told)
+    return merged
+
+
+def _account(client: "redis.Redis", account: str) -> AccountState:
+    kept_key, running_key = account_keys(account)
+    now = time.time()
+    paid = {
+        name: float(value) - now
+        for name, value in zip(
+            ("requests", "tokens", "paused"),
+            client.hmget(kept_key, ["requests", "tokens", "paused"]),  # type: ignore[arg-type]
+            strict=True,
+        )
+        if value is not None
+    }
+    return AccountState(
+        running=int(client.zcount(running_key, now, "+inf")),  # type: ignore[arg-type]
+        wait_seconds=max(0.0, paid.get("requests", 0.0), paid.get("tokens", 0.0)),
+        paused_seconds=max(0.0, paid.get("paused", 0.0)),
+    )
