@@ -46,9 +46,9 @@ async def first_success(call: Call, targets: list[Target]) -> Answer | StreamedA
                     accounts.drop(hop.target, reason=reason)
                 else:
                     accounts.drop_all(reason=reason)
-            except ProviderRejected:
-                raise  # the request itself is wrong: no other account or model will like it better
             except ProviderFailure as error:
+                if isinstance(error, ProviderRejected) and error.code != "model_not_found":
+                    raise  # the request itself is wrong: no other account or model will like it better
                 accounts.failed(hop, error)
         failure = accounts.failure or failure
         if failure is None and refusal is not None:

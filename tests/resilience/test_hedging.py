@@ -11,7 +11,7 @@ from tests.resilience.conftest import Spread
 from tests.world import Member, World
 
 MakeSpread = Callable[..., Spread]
-LATE = {"fault": "slow", "delay_ms": 3000}
+LATE = {"fault": "slow", "delay_ms": 20_000}
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_the_first_call_may_still_be_the_faster_one(
     world: World, books: Books, hedger, make_spread: MakeSpread
 ) -> None:
     member, spread = hedger(), make_spread({"weight": 1000}, {"weight": 0.001})
-    world.fault(fault="slow", delay_ms=1500, match={"key": spread.keys[0]})
+    world.fault(fault="slow", delay_ms=3000, match={"key": spread.keys[0]})
     world.fault(fault="slow", delay_ms=60_000, match={"key": spread.keys[1]})
     events = stream(world, member, spread.model)
     assert events[-1]["purser"]["provider"] == spread.accounts[0].provider
@@ -121,8 +121,8 @@ def test_when_the_first_fails_the_second_answers(
     world: World, books: Books, hedger, make_spread: MakeSpread
 ) -> None:
     member, spread = hedger(), make_spread({"weight": 1000}, {"weight": 0.001})
-    world.fault(fault="status:500", delay_ms=1500, match={"key": spread.keys[0]})
-    world.fault(fault="slow", delay_ms=3000, match={"key": spread.keys[1]})
+    world.fault(fault="status:500", delay_ms=2000, match={"key": spread.keys[0]})
+    world.fault(fault="slow", delay_ms=8000, match={"key": spread.keys[1]})
     assert "error" not in stream(world, member, spread.model)[-1]
     assert [one.state for one in books.settled(member.id, count=2)] == ["voided", "captured"]
     books.check_windows(member.id)
@@ -143,7 +143,7 @@ def test_a_second_call_that_the_budget_does_not_afford_is_not_made(
     world: World, books: Books, make_tenant, make_spread: MakeSpread
 ) -> None:
     spread = make_spread({"weight": 1000}, {"weight": 0.001})
-    world.fault(fault="slow", delay_ms=1500, match={"key": spread.keys[0]})
+    world.fault(fault="slow", delay_ms=3000, match={"key": spread.keys[0]})
     member = make_tenant(
         policy={"hedging": {"after_ms": 300}},
         budgets=[{"scope": "tenant", "unit": "tokens", "period": "day", "limit": 80, "mode": "hard"}],
