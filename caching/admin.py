@@ -23,6 +23,7 @@ from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from caching import admin_figures
 from caching.eviction import purge
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheStat
 from tenants.admin_access import WRITING_ROLES, ReadOnlyAdmin, finish, tenants_of
@@ -74,11 +75,13 @@ class CacheEntryAdmin(ReadOnlyAdmin):
     list_select_related = ("tenant",)
     ordering = ("-last_hit_at",)
     search_fields = ("question", "request_id")
+    readonly_fields = ("neighbours",)
     actions = ("forget",)
     actions_list = ("purge_tenant",)
     fieldsets = (
         (None, {"fields": ("question", ("tenant", "circle"), ("endpoint", "route"), ("model", "provider"))}),
         ("Use", {"fields": (("hits", "list_cost_usd"), ("created_at", "last_hit_at"), "expires_at")}),
+        ("Neighbours", {"fields": ("neighbours",)}),
         (
             "Traces",
             {"fields": (("embedder", "prompt_version"), ("request_id", "key_id"), "confirmed_by", "usage")},
@@ -91,6 +94,10 @@ class CacheEntryAdmin(ReadOnlyAdmin):
     @display(description="Question")
     def shown_question(self, entry: CacheEntry) -> str:
         return str(entry)
+
+    @display(description="Nearest in its scope")
+    def neighbours(self, entry: CacheEntry) -> str:
+        return admin_figures.neighbours_of(entry)
 
     @display(description="Worth", ordering="list_cost_usd")
     def list_cost(self, entry: CacheEntry) -> str:
@@ -138,6 +145,39 @@ class CacheScopeAdmin(ReadOnlyAdmin):
     list_filter = (("tenant", AutocompleteSelectFilter), ("route", FieldTextFilter))
     list_select_related = ("tenant",)
     search_fields = ("route", "circle")
+    readonly_fields = ("wrong_hits", "money", "thresholds", "static_thresholds", "entries")
+    fieldsets = (
+        (None, {"fields": (("tenant", "circle"), ("endpoint", "route"), ("embedder", "prompt_version"))}),
+        (
+            "Bound",
+            {"fields": (("threshold", "max_error_rate"), ("error_rate", "error_rate_upper"),
+                        ("labels", "updated_at"), "wrong_hits")},
+        ),
+        ("Last 30 days", {"fields": ("money",)}),
+        ("Threshold over time", {"fields": ("thresholds",)}),
+        ("Dry run: what a static threshold would have done", {"fields": ("static_thresholds",)}),
+        ("Most used", {"fields": ("entries",)}),
+    )  # fmt: skip
+
+    @display(description="Wrong hits, of those checked (90 % interval)")
+    def wrong_hits(self, scope: CacheScope) -> str:
+        return admin_figures.wrong_hits_of(scope)
+
+    @display(description="Money")
+    def money(self, scope: CacheScope) -> str:
+        return admin_figures.money_of(scope)
+
+    @display(description="Points")
+    def thresholds(self, scope: CacheScope) -> str:
+        return admin_figures.thresholds_of(scope)
+
+    @display(description="By its labels")
+    def static_thresholds(self, scope: CacheScope) -> str:
+        return admin_figures.static_thresholds_of(scope)
+
+    @display(description="Entries")
+    def entries(self, scope: CacheScope) -> str:
+        return admin_figures.entries_of(scope)
 
     @display(description="State", label={"open": "success", "closed": "warning"})
     def state(self, scope: CacheScope) -> str:

@@ -13,6 +13,7 @@ from django.db import connection
 
 from caching.exact import tenant_pattern
 from caching.metrics import EVICTED
+from caching.scope_figures import NOTE_THRESHOLDS
 from caching.storing import DELETE_OVER_CAP
 from tenants.policy import parse_policy
 
@@ -31,6 +32,11 @@ DELETE FROM caching_label WHERE at < %(before)s AND (tenant_id, scope_digest) IN
 """
 _DELETE_OLD_SCOPES = "DELETE FROM caching_scope s WHERE updated_at < %(before)s AND labels_since_update = 0"
 _DELETE_OLD_COUNTS = "DELETE FROM caching_stat WHERE hour < %(before)s"
+
+_DELETE_OLD_FIGURES = (
+    "DELETE FROM caching_scopeday WHERE day < %(before)s",
+    "DELETE FROM caching_thresholdpoint WHERE at < %(before)s",
+)
 
 
 def evict(*, now: datetime | None = None) -> int:
@@ -51,8 +57,9 @@ def evict(*, now: datetime | None = None) -> int:
         max_entries = parse_policy(policy).cache.max_entries
         over_cap += _execute(DELETE_OVER_CAP, {"tenant": tenant_id, "max_entries": max_entries})
     EVICTED.labels("over_cap").inc(over_cap)
+    _execute(NOTE_THRESHOLDS, {})
     before = {"before": now - timedelta(days=_SCOPE_DAYS)}
-    for statement in (_DELETE_OLD_LABELS, _DELETE_OLD_SCOPES, _DELETE_OLD_COUNTS):
+    for statement in (_DELETE_OLD_LABELS, _DELETE_OLD_SCOPES, _DELETE_OLD_COUNTS, *_DELETE_OLD_FIGURES):
         _execute(statement, before)
     return expired + over_cap
 

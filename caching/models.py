@@ -165,3 +165,56 @@ class CacheStat(models.Model):
 
     def __str__(self) -> str:
         return f"{self.hour:%Y-%m-%d %H:00} {self.cache} {self.outcome} {self.reason}: {self.count}"
+
+
+class CacheScopeDay(models.Model):
+    """What one scope's hits saved on a day (UTC), and what checking some of them cost."""
+
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.CASCADE, db_index=False, related_name="cache_scope_days"
+    )
+    scope_digest = models.BinaryField("scope", max_length=32, editable=False)
+    day = models.DateField()
+    hits = models.PositiveBigIntegerField(default=0)
+    saved_usd = models.DecimalField("saved, USD", max_digits=28, decimal_places=12, default=0)
+    checks = models.PositiveBigIntegerField(default=0)
+    check_usd = models.DecimalField("checks, USD", max_digits=28, decimal_places=12, default=0)
+
+    class Meta:
+        db_table = "caching_scopeday"
+        verbose_name = "day of a cache scope"
+        verbose_name_plural = "days of cache scopes"
+        constraints = (
+            models.UniqueConstraint(fields=["tenant", "scope_digest", "day"], name="caching_scopeday_slot"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.hits} hits"
+
+
+class CacheThresholdPoint(models.Model):
+    """A scope's threshold at a moment: written whenever it has changed."""
+
+    tenant = models.ForeignKey(
+        Tenant, on_delete=models.CASCADE, db_index=False, related_name="cache_thresholds"
+    )
+    scope_digest = models.BinaryField("scope", max_length=32, editable=False)
+    at = models.DateTimeField()
+    threshold = models.FloatField(null=True)
+    max_error_rate = models.FloatField()
+    error_rate = models.FloatField(null=True)
+    error_rate_upper = models.FloatField(null=True)
+    labels = models.PositiveIntegerField()
+
+    class Meta:
+        db_table = "caching_thresholdpoint"
+        verbose_name = "threshold of a cache scope"
+        verbose_name_plural = "thresholds of cache scopes"
+        constraints = (
+            models.UniqueConstraint(
+                fields=["tenant", "scope_digest", "at"], name="caching_thresholdpoint_slot"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M}: {'closed' if self.threshold is None else f'{self.threshold:.3f}'}"

@@ -20,6 +20,7 @@ from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from caching.scope_figures import collector
 from config import draining, resources
 
 DEADLINE_SECONDS = 2.0
@@ -57,7 +58,10 @@ async def metrics(request: HttpRequest) -> HttpResponse:
         _forget_dead_workers(Path(folder))
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    scopes = CollectorRegistry()  # the same in every worker, so not to be summed
+    scopes.register(collector)
+    text = generate_latest(registry) + generate_latest(scopes)
+    return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)
 
 
 def _forget_dead_workers(folder: Path) -> None:

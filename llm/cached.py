@@ -10,7 +10,7 @@ from typing import Any
 
 from billing import ledger
 from billing.ledger import CacheHit
-from caching import exact, flights, semantic
+from caching import exact, flights, scope_figures, semantic
 from caching.answers import CachedAnswer
 from caching.eligibility import Traits
 from caching.scope import NotComparable, Origin, circle_of, epoch_of
@@ -92,6 +92,10 @@ async def serve(call: Call, hit: Hit) -> Answer | StreamedAnswer:
         call.similarity = 1.0
     call.receipt.note("served", hit.state, **_why(call, hit))
     value = hit_value.of(call, hit.answer)
+    if hit.state == "semantic" and call.lookup is not None and call.lookup.scope is not None:
+        scope_figures.note_hit(
+            call.principal.tenant_id, call.lookup.scope.digest, saved_usd=value.list_cost_usd
+        )
     call.balances = await ledger.record_hit(
         CacheHit(
             request_id=call.request_id,

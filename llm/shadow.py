@@ -16,6 +16,7 @@ import uuid_utils
 from redis.exceptions import RedisError
 
 from billing.outcomes import ModelUnpriced
+from caching import scope_figures
 from caching.metrics import CHECKS
 from config import resources
 from llm import attempts, choosing, ending
@@ -55,7 +56,10 @@ async def _check(hit: Call) -> None:
             return
         call = _call_of(hit)
         await _ask(call)
-        await _note_spent(hit, sum((outcome.cost_usd for outcome in call.booked), Decimal(0)))
+        cost_usd = sum((outcome.cost_usd for outcome in call.booked), Decimal(0))
+        if hit.lookup is not None and hit.lookup.scope is not None:
+            scope_figures.note_check(hit.principal.tenant_id, hit.lookup.scope.digest, cost_usd=cost_usd)
+        await _note_spent(hit, cost_usd)
         CHECKS.labels("asked").inc()
     finally:
         _under_way.discard(hit.request_id)

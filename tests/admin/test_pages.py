@@ -53,6 +53,8 @@ WITHOUT_A_PAGE = {
     "reratingrow",
     "pricecheck",
     "idempotentcall",
+    "cachescopeday",
+    "cachethresholdpoint",
 }
 
 

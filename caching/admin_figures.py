@@ -1,0 +1,179 @@
+"""What the pages of an entry and of a scope show beside their own columns.
+
+Invariant: reads only, and only rows of the tenant and the scope of the object whose page it is.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from django.db import connection
+from django.db.models import Count, Q, Sum
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from caching.models import CacheEntry, CacheLabel, CacheScope, CacheScopeDay, CacheThresholdPoint
+
+SHOWN_DAYS = 30
+STATIC_THRESHOLDS = (0.80, 0.85, 0.90, 0.95, 0.98)
+_MOST_POINTS = 30
+_MOST_NEIGHBOURS = 8
+_Z = 1.645  # 90 %, as the bound of a scope has it
+
+_NEIGHBOURS = """
+SELECT e.id, e.question, -(e.vector <#> self.vector), e.hits
+FROM caching_entry e, (SELECT vector FROM caching_entry WHERE tenant_id = %(tenant)s AND id = %(id)s) self
+WHERE e.tenant_id = %(tenant)s AND e.scope_digest = %(scope)s AND e.id <> %(id)s
+ORDER BY e.vector <#> self.vector LIMIT %(most)s
+"""
+
+
+Shown = TypeVar("Shown", CacheEntry, CacheScope)
+
+
+def once(show: Callable[[Shown], str]) -> Callable[[Shown], str]:
+    """A page asks for the same field several times: read it once for each object."""
+
+    def shown(row: Shown) -> str:
+        known: dict[str, str] = row.__dict__.setdefault("_figures", {})
+        if show.__name__ not in known:
+            known[show.__name__] = show(row)
+        return known[show.__name__]
+
+    return shown
+
+
+def interval(wrong: int, of: int) -> tuple[float, float]:
+    """Wilson's interval of a share at 90 %: honest for few and for none."""
+    if not of:
+        return 0.0, 1.0
+    rate, z2 = wrong / of, _Z * _Z
+    middle = (rate + z2 / (2 * of)) / (1 + z2 / of)
+    half = _Z * math.sqrt(rate * (1 - rate) / of + z2 / (4 * of * of)) / (1 + z2 / of)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def describe_share(wrong: int, of: int) -> str:
+    """A share of wrong answers with its interval, as a person reads it."""
+    if not of:
+        return "no evidence yet"
+    low, high = interval(wrong, of)
+    return f"{100 * wrong / of:.2f} % ({100 * low:.2f}–{100 * high:.2f} %), {wrong} of {of}"
+
+
+@once
+def neighbours_of(entry: CacheEntry) -> SafeString:
+    """The entries of the same scope that are nearest to this one."""
+    parameters: dict[str, Any] = {
+        "tenant": entry.tenant_id,
+        "id": entry.pk,
+        "scope": bytes(entry.scope_digest),
+        "most": _MOST_NEIGHBOURS,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_NEIGHBOURS, parameters)
+        rows = [
+            (f"{near:.4f}", _entry_link(pk, question), hits) for pk, question, near, hits in cursor.fetchall()
+        ]
+    return _table(("Similarity", "Question", "Hits"), rows) if rows else SafeString("none")
+
+
+@once
+def entries_of(scope: CacheScope) -> SafeString:
+    """The scope's most used entries."""
+    entries = (
+        CacheEntry.objects.filter(tenant_id=scope.tenant_id, scope_digest=bytes(scope.scope_digest))
+        .order_by("-hits", "-last_hit_at")
+        .values_list("pk", "question", "hits")[:_MOST_NEIGHBOURS]
+    )
+    rows = [(hits, _entry_link(pk, question)) for pk, question, hits in entries]
+    return _table(("Hits", "Question"), rows) if rows else SafeString("none")
+
+
+@once
+def money_of(scope: CacheScope) -> SafeString:
+    """What the scope's hits saved of late, and what checking them cost."""
+    sums = CacheScopeDay.objects.filter(
+        tenant_id=scope.tenant_id,
+        scope_digest=bytes(scope.scope_digest),
+        day__gt=datetime.now(UTC).date() - timedelta(days=SHOWN_DAYS),
+    ).aggregate(hits=Sum("hits"), saved=Sum("saved_usd"), checks=Sum("checks"), cost=Sum("check_usd"))
+    saved, cost = sums["saved"] or 0, sums["cost"] or 0
+    row = (sums["hits"] or 0, f"${saved:.6f}", sums["checks"] or 0, f"${cost:.6f}", f"${saved - cost:.6f}")
+    return _table(("Hits", "Saved", "Checks", "Cost of checks", "Net"), [row])
+
+
+@once
+def wrong_hits_of(scope: CacheScope) -> str:
+    """How often a hit was wrong, by those that were asked upstream as well and by complaints."""
+    labels = _labels_of(scope).aggregate(
+        checks=Count("id", filter=Q(source="check")),
+        wrong=Count("id", filter=Q(source="check", is_wrong=True)),
+        complaints=Count("id", filter=Q(source="feedback")),
+    )
+    complaints = f"; {labels['complaints']} complaints" if labels["complaints"] else ""
+    return describe_share(labels["wrong"], labels["checks"]) + complaints
+
+
+@once
+def static_thresholds_of(scope: CacheScope) -> SafeString:
+    """What a static threshold would have served, and how wrong: the report of a dry run."""
+    counts = _labels_of(scope).aggregate(
+        **{
+            f"{name}_{number}": Count("id", filter=Q(similarity__gte=threshold) & extra)
+            for number, threshold in enumerate(STATIC_THRESHOLDS)
+            for name, extra in (("of", Q()), ("wrong", Q(is_wrong=True)))
+        }
+    )
+    rows = [
+        (f"{threshold:.2f}", describe_share(counts[f"wrong_{number}"], counts[f"of_{number}"]))
+        for number, threshold in enumerate(STATIC_THRESHOLDS)
+    ]
+    return _table(("Similarity from", "Would have been wrong"), rows)
+
+
+@once
+def thresholds_of(scope: CacheScope) -> SafeString:
+    """How the threshold moved."""
+    points = CacheThresholdPoint.objects.filter(
+        tenant_id=scope.tenant_id, scope_digest=bytes(scope.scope_digest)
+    ).order_by("-at")[:_MOST_POINTS]
+    rows = [
+        (
+            f"{point.at:%Y-%m-%d %H:%M}",
+            "closed" if point.threshold is None else f"{point.threshold:.3f}",
+            _percent(point.error_rate),
+            _percent(point.error_rate_upper),
+            point.labels,
+        )
+        for point in points
+    ]
+    head = ("At (UTC)", "Open from", "Wrong, estimated", "Upper bound", "Labels")
+    return _table(head, rows) if rows else SafeString("never found yet")
+
+
+def _labels_of(scope: CacheScope) -> Any:
+    return CacheLabel.objects.filter(tenant_id=scope.tenant_id, scope_digest=bytes(scope.scope_digest))
+
+
+def _percent(rate: float | None) -> str:
+    return "–" if rate is None else f"{100 * rate:.2f} %"
+
+
+def _entry_link(pk: int, question: str) -> SafeString:
+    shown = question if len(question) <= 120 else f"{question[:119]}…"
+    return format_html(
+        '<a class="underline" href="{}">{}</a>', reverse("admin:caching_cacheentry_change", args=(pk,)), shown
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> SafeString:
+    cells = format_html_join("", '<th class="pr-4 text-left">{}</th>', ((name,) for name in head))
+    body = format_html_join(
+        "",
+        "<tr>{}</tr>",
+        ((format_html_join("", '<td class="pr-4">{}</td>', ((cell,) for cell in row)),) for row in rows),
+    )
+    return format_html("<table><tr>{}</tr>{}</table>", cells, body)
