@@ -33,13 +33,17 @@ def same_words(fresh: str, cached: str) -> bool:
     return fresh.lower().split() == cached.lower().split()
 
 
-def judge_answers(fresh: str, cached: str, *, vectors: tuple[Vector, Vector]) -> Judgement:
-    """Compare two answers by rules, then by meaning. The vectors are those of the two texts, in order."""
+def judge_by_rules(fresh: str, cached: str) -> Judgement | None:
+    """What the words alone settle; None if they do not."""
     if same_words(fresh, cached):
         return Judgement(False, "same_words")
     if bool(_REFUSAL.search(fresh.lower())) != bool(_REFUSAL.search(cached.lower())):
         return Judgement(True, "one_refuses")
     if set(_NUMBER.findall(fresh)) != set(_NUMBER.findall(cached)):
         return Judgement(True, "numbers")
-    similarity = float(np.dot(vectors[0], vectors[1]))
-    return Judgement(similarity < SAME_FROM, "meaning")
+    return None
+
+
+def judge_by_meaning(vectors: tuple[Vector, Vector]) -> Judgement:
+    """What the vectors of the two answers say."""
+    return Judgement(float(np.dot(vectors[0], vectors[1])) < SAME_FROM, "meaning")

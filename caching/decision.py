@@ -1,7 +1,8 @@
-"""Decides whether the nearest entry's answer may be served, and says why not.
+"""Decides whether a near entry's answer may be served, and says why not.
 
-Invariant: pure but for the draw of hits to check; a candidate that a guard speaks against is never served,
-and without a threshold nothing is.
+Invariant: pure but for the draw of hits to check. In static mode a candidate that any guard speaks against is never
+served; in bounded mode one with another number, code or quotation is not, whatever was learnt, and without a threshold
+nothing is.
 """
 
 import random
@@ -11,40 +12,46 @@ from typing import Any
 
 from caching.answers import CachedAnswer
 from caching.embedder import Vector
-from caching.guards import differences
+from caching.features import SERVED, Comparison, compare
+from caching.guards import VETOES, differences
+from caching.learnt import NOTHING_LEARNT, Learnt
 from caching.scope import Scope
 from caching.search import Neighbour
 from caching.stats import Outcome
 from caching.threshold import FLOOR
+from caching.verifier import Weights, certainties, shipped
 from tenants.policy import CachePolicy
-
-# The share of a bounded scope's hits that is asked upstream all the same, to see whether they would have
-# served.
-CHECKED_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An entry that came near, and what speaks against it (flags of `guards`), as far as that was asked."""
+    """An entry that came near, what speaks against it (flags of `guards`), and how certain it is that its answer serves,
+    as far as that was asked.
+    """
 
     entry_id: int
     question: str
     similarity: float
     differences: tuple[str, ...] = ()
+    certainty: float | None = None
+    group: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup:
     """How a look-up ended, and what the later steps need of it.
 
-    `reason` is a stable word, empty on a plain hit. `best` is the nearest candidate that nothing speaks
-    against, else the nearest. `scope` and `vector` are there unless the request was bypassed.
+    `reason` is a stable word, empty on a plain hit. `best` is the candidate that would be served first: in bounded
+    mode the most certain, else the nearest that nothing speaks against, else the nearest. `threshold` is a certainty in
+    bounded mode, a similarity in the others. `comparison` is there where the cache learns, `scope` and
+    `vector` unless the request was bypassed.
     """
 
     outcome: Outcome
     reason: str = ""
     best: Candidate | None = None
     candidates: tuple[Candidate, ...] = ()
+    comparison: Comparison | None = field(default=None, repr=False)
     threshold: float | None = None
     answer: CachedAnswer | None = None
     scope: Scope | None = None
@@ -78,6 +85,7 @@ class Lookup:
                     "entry_id": candidate.entry_id,
                     "similarity": round(candidate.similarity, 4),
                     "differences": list(candidate.differences),
+                    **({} if candidate.certainty is None else {"certainty": round(candidate.certainty, 4)}),
                     **({"question": candidate.question} if show_questions else {}),
                 }
                 for candidate in self.candidates
@@ -90,58 +98,104 @@ def decide(
     neighbours: Sequence[Neighbour],
     *,
     policy: CachePolicy,
-    learnt: float | None,
+    learnt: Learnt = NOTHING_LEARNT,
+    weights: Weights | None = None,
     refresh: bool = False,
 ) -> Lookup:
     """What to do about a question's neighbours, nearest first. Pure but for the draw of hits to check."""
     if not neighbours:
         return Lookup(outcome="miss", reason="empty")
-    threshold = policy.threshold if policy.semantic in ("static", "dry_run") else learnt
-    near_enough = FLOOR if threshold is None else threshold
-    candidates, best = _judge(scope.question, neighbours, near_enough=near_enough, policy=policy)
-    nearest = candidates[0]
+    learns = policy.semantic in ("bounded", "dry_run")
+    comparison = compare(scope.question, neighbours) if learns and neighbours[0].similarity >= FLOOR else None
+    if policy.semantic == "bounded":
+        threshold = learnt.threshold_for(policy.max_error_rate)
+        candidates, best = _most_certain(neighbours, comparison, weights or shipped())
+        reason = _why_uncertain(best, threshold)
+    else:
+        threshold = policy.threshold
+        candidates, best = _nearest(scope.question, neighbours, threshold, comparison)
+        reason = _why_too_far(best, candidates[0], threshold)
     outcome: Outcome = "miss"
     label_weight = 1.0
-    if best.differences or best.similarity < near_enough:
-        # What stopped it: the guard, if the words are all that kept the nearest entry from being near enough.
-        is_guarded = nearest.differences and nearest.similarity >= near_enough
-        reason = f"guard_{nearest.differences[0]}" if is_guarded else "below_threshold"
-    elif threshold is None:
-        reason = "closed"
+    if reason:
+        pass
     elif refresh:
         reason = "refresh"
     elif policy.semantic == "dry_run":
         outcome, reason = "would_hit", "dry_run"
-    elif policy.semantic == "bounded" and random.random() < CHECKED_SHARE:
-        reason, label_weight = "checked", 1 / CHECKED_SHARE
+    elif policy.semantic == "bounded" and random.random() < learnt.checked_share:
+        # served all the same; whoever serves it asks upstream beside it
+        outcome, reason, label_weight = "hit", "checked", 1 / learnt.checked_share
     else:
-        outcome, reason = "hit", ""
+        outcome = "hit"
     return Lookup(
         outcome=outcome,
         reason=reason,
         best=best,
         candidates=candidates,
+        comparison=comparison,
         threshold=threshold,
         label_weight=label_weight,
     )
 
 
-def _judge(
-    question: str, neighbours: Sequence[Neighbour], *, near_enough: float, policy: CachePolicy
+def _most_certain(
+    neighbours: Sequence[Neighbour], comparison: Comparison | None, weights: Weights
 ) -> tuple[tuple[Candidate, ...], Candidate]:
-    """The candidates, and the best: the nearest that no guard speaks against, else the nearest.
+    """The candidates of bounded mode, nearest first, and the one that is served first."""
+    if comparison is None:
+        candidates = tuple(
+            Candidate(near.entry_id, near.question, near.similarity, group=near.group)
+            for near in neighbours[:SERVED]
+        )
+        return candidates, candidates[0]
+    scored = zip(neighbours, comparison.flags, certainties(comparison, weights), strict=False)
+    candidates = tuple(
+        Candidate(near.entry_id, near.question, near.similarity, flags, certainty, near.group)
+        for near, flags, certainty in scored
+    )
+    return candidates, max(candidates, key=lambda each: (_may_serve(each), each.certainty))
 
-    Guards are asked (0.1 ms each) only until one is silent, and only about entries near enough to be served, or to
-    teach something where the cache learns.
+
+def _may_serve(candidate: Candidate) -> bool:
+    return candidate.similarity >= FLOOR and VETOES.isdisjoint(candidate.differences)
+
+
+def _why_uncertain(best: Candidate, threshold: float | None) -> str:
+    """Why the most certain candidate is not served; empty if it may be."""
+    if best.certainty is None or best.similarity < FLOOR:
+        return "below_threshold"
+    if vetoes := [flag for flag in best.differences if flag in VETOES]:
+        return f"guard_{vetoes[0]}"
+    if threshold is None:
+        return "closed"
+    return "" if best.certainty >= threshold else "below_threshold"
+
+
+def _nearest(
+    question: str, neighbours: Sequence[Neighbour], threshold: float, comparison: Comparison | None
+) -> tuple[tuple[Candidate, ...], Candidate]:
+    """The candidates of static mode, and the nearest that no guard speaks against, else the nearest.
+
+    Where nothing is learnt, guards are asked (0.1 ms each) only until one is silent, and only about entries near enough
+    to be served.
     """
-    learns = policy.semantic in ("bounded", "dry_run")
-    from_similarity = min(near_enough, FLOOR) if learns else near_enough
     candidates: list[Candidate] = []
     best: Candidate | None = None
-    for near in neighbours:
-        asks = best is None and near.similarity >= from_similarity
-        flags = differences(question, near.question) if asks else ()
-        candidates.append(Candidate(near.entry_id, near.question, near.similarity, flags))
+    for place, near in enumerate(neighbours[:SERVED]):
+        asks = best is None and near.similarity >= min(threshold, FLOOR if comparison else 1.0)
+        flags = differences(question, near.question) if asks and not comparison else ()
+        if comparison:
+            flags = comparison.flags[place]
+        candidates.append(Candidate(near.entry_id, near.question, near.similarity, flags, group=near.group))
         if asks and not flags:
             best = candidates[-1]
     return tuple(candidates), best or candidates[0]
+
+
+def _why_too_far(best: Candidate, nearest: Candidate, threshold: float) -> str:
+    if not best.differences and best.similarity >= threshold:
+        return ""
+    # What stopped it: the guard, if the words are all that kept the nearest entry from being near enough.
+    is_guarded = nearest.differences and nearest.similarity >= threshold
+    return f"guard_{nearest.differences[0]}" if is_guarded else "below_threshold"

@@ -1,30 +1,39 @@
-"""What the cache learns about itself: a label for each pair that could be judged, and each scope's
+"""What the cache learns about itself: a label for each look-up that could be judged, and each scope's weights and
 threshold from them.
 
-Invariant: a threshold is always the one that its scope's last labels give for the tenant's bound; labels
-are only added. Everything here runs beside the requests.
+Invariant: a threshold is always one that its scope's last labels give for the tenant's bound, scored by weights that
+have not seen them; labels are only added. Everything here runs beside the requests.
 """
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+import orjson
 from psycopg import AsyncConnection
 
+from caching.agreement import Judgement
+from caching.decision import Lookup
+from caching.features import NAMES, VERSION
+from caching.learnt import ALERT_SHARE, CHECKED_SHARE
 from caching.metrics import LABELS
-from caching.scope import Scope
-from caching.threshold import WINDOW, Label, find_threshold
+from caching.threshold import WINDOW, Label, Threshold, find_threshold
+from caching.verifier import Event, Weights, learn, shipped
 from tenants.rls import tenant_connection
 
-# New labels until a scope's threshold is found anew.
+# New labels until a scope learns anew: so many, or this share of those it has.
 STEP = 25
+GROWTH = 0.08
 
 _ADD_LABEL = """
 INSERT INTO caching_label (
-    tenant_id, scope_digest, entry_id, similarity, is_wrong, weight, source, verdict, at)
+    tenant_id, scope_digest, entry_id, similarity, certainty, is_wrong, weight, source, verdict, evidence, at)
 VALUES (
-    %(tenant)s, %(scope)s, %(entry)s, %(similarity)s, %(is_wrong)s, %(weight)s, %(source)s, %(verdict)s,
-    %(now)s)
+    %(tenant)s, %(scope)s, %(entry)s, %(similarity)s, %(certainty)s, %(is_wrong)s, %(weight)s, %(source)s,
+    %(verdict)s, %(evidence)s, %(now)s)
 """
 
 _COUNT_LABEL = """
@@ -36,36 +45,42 @@ VALUES (
     %(max_error_rate)s, 1, 1, %(now)s, %(now)s)
 ON CONFLICT (tenant_id, scope_digest) DO UPDATE
 SET labels = caching_scope.labels + 1, labels_since_update = caching_scope.labels_since_update + 1
-RETURNING labels_since_update, max_error_rate
+RETURNING labels, labels_since_update, max_error_rate, checked_share
 """
 
 _WINDOW = """
-SELECT similarity, is_wrong, weight FROM caching_label
+SELECT evidence, is_wrong, weight FROM caching_label
 WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s ORDER BY id DESC LIMIT %(window)s
 """
 
-_SET_THRESHOLD = """
+# What the tenant's other scopes of this route have learnt is a better start than what is shipped.
+_SIBLING = """
+SELECT weights FROM caching_scope
+WHERE tenant_id = %(tenant)s AND route = %(route)s AND embedder = %(embedder)s AND scope_digest <> %(scope)s
+  AND weights IS NOT NULL AND labels >= %(enough)s
+ORDER BY labels DESC LIMIT 1
+"""
+_ENOUGH_TO_INHERIT = 300
+
+_SET_LEARNT = """
 UPDATE caching_scope
-SET threshold = %(threshold)s, error_rate = %(error_rate)s, error_rate_upper = %(upper)s,
-    max_error_rate = %(max_error_rate)s, labels_since_update = 0, updated_at = %(now)s
+SET threshold = %(threshold)s, error_rate = %(error_rate)s, error_rate_upper = %(upper)s, weights = %(weights)s,
+    checked_share = %(checked_share)s, max_error_rate = %(max_error_rate)s, labels_since_update = 0,
+    updated_at = clock_timestamp()
 WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s
 """
 
 
-async def add_label(
-    scope: Scope,
-    *,
-    entry_id: int,
-    similarity: float,
-    is_wrong: bool,
-    weight: float,
-    source: str,
-    verdict: str,
-    max_error_rate: float,
-) -> None:
-    """Write one label down, and find the scope's threshold anew when enough have come or the bound has
-    changed.
+async def add_label(lookup: Lookup, verdicts: Mapping[int, Judgement], *, max_error_rate: float) -> None:
+    """Write down what a fresh answer said of a look-up's candidates, by entry, the best one's verdict among them.
+
+    The scope learns anew when enough labels have come, when a checked hit was wrong, or when the bound has changed.
     """
+    scope, best = lookup.scope, lookup.best
+    assert scope is not None
+    assert best is not None
+    is_check = lookup.label_weight > 1
+    is_wrong = verdicts[best.entry_id].is_wrong
     parameters = {
         "tenant": scope.tenant_id,
         "scope": scope.digest,
@@ -74,12 +89,14 @@ async def add_label(
         "route": scope.origin.route[:255],
         "embedder": scope.embedder,
         "prompt_version": scope.origin.prompt_version,
-        "entry": entry_id,
-        "similarity": similarity,
+        "entry": best.entry_id,
+        "similarity": best.similarity,
+        "certainty": best.certainty,
         "is_wrong": is_wrong,
-        "weight": weight,
-        "source": source,
-        "verdict": verdict,
+        "weight": lookup.label_weight,
+        "source": "check" if is_check else "miss",
+        "verdict": verdicts[best.entry_id].rule,
+        "evidence": _pack(lookup, verdicts),
         "max_error_rate": max_error_rate,
         "now": datetime.now(UTC),
     }
@@ -88,27 +105,86 @@ async def add_label(
         cursor = await connection.execute(_COUNT_LABEL, parameters)
         row = await cursor.fetchone()
         assert row is not None
-        is_due = row[0] >= STEP or row[1] != max_error_rate
-        labels = await _last_labels(connection, parameters) if is_due else []
-    LABELS.labels(source, "wrong" if is_wrong else "right").inc()
-    if is_due:
-        await _set_threshold(labels, parameters)
+        labels, since, bound, share = row
+        is_alert = is_check and is_wrong
+        enough = STEP if share >= ALERT_SHARE else max(STEP, GROWTH * min(labels, WINDOW))
+        is_due = since >= enough or bound != max_error_rate or is_alert
+        window = await _window(connection, parameters) if is_due else None
+    LABELS.labels(parameters["source"], "wrong" if is_wrong else "right").inc()
+    if window is not None:
+        await _learn_anew(window, parameters, checked_share=ALERT_SHARE if is_alert else CHECKED_SHARE)
 
 
-async def _last_labels(connection: AsyncConnection[Any], parameters: dict[str, Any]) -> list[Label]:
+def _pack(lookup: Lookup, verdicts: Mapping[int, Judgement]) -> bytes | None:
+    """The features and differing words of the candidates that were judged, as they were at the look-up."""
+    if lookup.comparison is None:
+        return None
+    places = [place for place, each in enumerate(lookup.candidates) if each.entry_id in verdicts]
+    stored = {
+        "version": VERSION,
+        "words": [lookup.comparison.words[place] for place in places],
+        "wrong": [verdicts[lookup.candidates[place].entry_id].is_wrong for place in places],
+    }
+    rows = lookup.comparison.rows[places].astype(np.float16)
+    return orjson.dumps(stored) + b"\n" + rows.tobytes()
+
+
+def _unpack(evidence: bytes | None, weight: float) -> Event | None:
+    """None for a label without features, or with those of another version."""
+    if evidence is None:
+        return None
+    text, _, numbers = bytes(evidence).partition(b"\n")
+    stored = orjson.loads(text)
+    if stored["version"] != VERSION:
+        return None
+    rows = np.frombuffer(numbers, np.float16).astype(np.float32).reshape(-1, len(NAMES))
+    return Event(rows, tuple(map(tuple, stored["words"])), tuple(stored["wrong"]), weight)
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A scope's last labels, oldest first, and the weights to start from."""
+
+    rows: list[tuple[bytes | None, bool, float]]
+    start: Weights
+
+
+async def _window(connection: AsyncConnection[Any], parameters: dict[str, Any]) -> _Window:
+    sibling = await connection.execute(_SIBLING, parameters | {"enough": _ENOUGH_TO_INHERIT})
+    inherited = await sibling.fetchone()
     cursor = await connection.execute(_WINDOW, parameters | {"window": WINDOW})
-    return [Label(*row) for row in await cursor.fetchall()]
+    rows = (await cursor.fetchall())[::-1]
+    start = Weights.from_bytes(bytes(inherited[0])) if inherited else None
+    return _Window(rows, start or shipped())
 
 
-async def _set_threshold(labels: list[Label], parameters: dict[str, Any]) -> None:
-    found = await asyncio.to_thread(find_threshold, labels, max_error_rate=parameters["max_error_rate"])
+async def _learn_anew(window: _Window, parameters: dict[str, Any], *, checked_share: float) -> None:
+    weights, found = await asyncio.to_thread(_learn, window, parameters["max_error_rate"])
+    learnt = {
+        "threshold": found.certainty,
+        "error_rate": found.error_rate,
+        "upper": found.error_rate_upper,
+        "weights": weights.to_bytes(),
+        "checked_share": checked_share,
+    }
     async with tenant_connection(parameters["tenant"]) as connection:
-        await connection.execute(
-            _SET_THRESHOLD,
-            parameters
-            | {
-                "threshold": found.similarity,
-                "error_rate": found.error_rate,
-                "upper": found.error_rate_upper,
-            },
-        )
+        await connection.execute(_SET_LEARNT, parameters | learnt)
+
+
+def _learn(window: _Window, max_error_rate: float) -> tuple[Weights, Threshold]:
+    events = [_unpack(evidence, weight) for evidence, _, weight in window.rows]
+    judged = [event for event in events if event is not None]
+    if not judged:
+        return window.start, Threshold(None, None, None, 0)
+    learnt = learn(judged, window.start)
+    scored = iter(zip(learnt.certainties.tolist(), learnt.wrong.tolist(), strict=True))
+    labels = []
+    for event, (_, is_wrong, weight) in zip(events, window.rows, strict=True):
+        if event is not None:
+            certainty, was_wrong = next(scored)
+            if certainty >= 0:
+                labels.append(Label(certainty, was_wrong, weight))
+        elif is_wrong:
+            # A complaint: an answer was served, so it speaks against every threshold.
+            labels.append(Label(1.0, True, weight))
+    return learnt.weights, find_threshold(labels, max_error_rate=max_error_rate)

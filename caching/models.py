@@ -32,6 +32,9 @@ class CacheEntry(models.Model):
     prompt_version = models.CharField(max_length=200, blank=True, default="")
     usage = models.JSONField(default=dict, blank=True)
     list_cost_usd = models.DecimalField("list cost, USD", max_digits=28, decimal_places=12, default=0)
+    answer_group = models.BinaryField(
+        "same answer as", max_length=8, default=b"", db_default=b"", editable=False
+    )
     key_id = models.BigIntegerField("stored by key", null=True, blank=True)
     confirmed_by = ArrayField(
         models.BigIntegerField(),
@@ -71,7 +74,7 @@ class CacheEntry(models.Model):
 
 
 class CacheScope(models.Model):
-    """What was learnt about one scope: from which similarity on its answers may be reused. No threshold:
+    """What was learnt about one scope: from which certainty on its answers may be reused. No threshold:
     closed.
     """
 
@@ -82,10 +85,12 @@ class CacheScope(models.Model):
     route = models.CharField("model asked for", max_length=255)
     embedder = models.CharField(max_length=100)
     prompt_version = models.CharField(max_length=200, blank=True, default="")
-    threshold = models.FloatField(null=True, blank=True, help_text="similarity; empty while closed")
+    threshold = models.FloatField(null=True, blank=True, help_text="certainty; empty while closed")
     max_error_rate = models.FloatField("bound on wrong hits")
     error_rate = models.FloatField("wrong hits, estimated", null=True, blank=True)
     error_rate_upper = models.FloatField("wrong hits, upper bound", null=True, blank=True)
+    weights = models.BinaryField(null=True, editable=False)
+    checked_share = models.FloatField("share of hits to check", default=0.05, db_default=0.05)
     labels = models.PositiveIntegerField("labels in all", default=0)
     labels_since_update = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
@@ -122,6 +127,8 @@ class CacheLabel(models.Model):
     scope_digest = models.BinaryField("scope", max_length=32, editable=False)
     entry_id = models.BigIntegerField("entry", null=True, blank=True)
     similarity = models.FloatField()
+    certainty = models.FloatField(null=True, blank=True)
+    evidence = models.BinaryField(null=True, editable=False)
     is_wrong = models.BooleanField("would have been wrong")
     weight = models.FloatField(default=1)
     source = models.CharField(max_length=10, choices=Source.choices)

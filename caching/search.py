@@ -4,6 +4,7 @@ Invariant: a row leaves this module only if its tenant and its scope are the one
 row-level security, and by a last look at the row itself.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
@@ -15,11 +16,12 @@ from psycopg import AsyncConnection
 from caching import near_indexes
 from caching.answers import CachedAnswer, unpack
 from caching.embedder import Vector
+from caching.learnt import Learnt
 from caching.metrics import FAILURES
 from caching.scope import Scope
 from tenants.rls import tenant_connection
 
-CANDIDATES = 5
+CANDIDATES = 10
 STATEMENT_TIMEOUT_MS = 60 * settings.CACHE_BUDGET_SCALE
 
 log = structlog.get_logger("purser.cache")
@@ -29,7 +31,7 @@ _LIMIT_TIME = "SELECT set_config('statement_timeout', %(milliseconds)s, true)"
 # Exact: every vector of the scope is compared; `nearest_sql` makes the approximate one of it. The vectors are of length 1,
 # so the inner product is the cosine.
 _NEAREST = """
-SELECT id, tenant_id, scope_digest, question, -(vector <#> %(vector)s::halfvec) AS similarity, key_id, confirmed_by
+SELECT id, tenant_id, scope_digest, question, -(vector <#> %(vector)s::halfvec) AS similarity, key_id, confirmed_by, answer_group
 FROM caching_entry
 WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s AND expires_at > now()
 ORDER BY vector <#> %(vector)s::halfvec
@@ -37,12 +39,13 @@ LIMIT %(limit)s
 """
 
 _THRESHOLD = """
-SELECT threshold, max_error_rate FROM caching_scope WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s
+SELECT threshold, max_error_rate, checked_share, updated_at FROM caching_scope
+WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s
 """
 
 _ANSWER = """
-SELECT tenant_id, scope_digest, answer FROM caching_entry
-WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s AND id = %(id)s AND expires_at > now()
+SELECT tenant_id, scope_digest, answer, id FROM caching_entry
+WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s AND id = ANY (%(ids)s::bigint[]) AND expires_at > now()
 """
 
 
@@ -52,12 +55,16 @@ class EntryGone(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """One entry near the question, nearest first. `keys` got the answer from a provider, its author before the others."""
+    """One entry near the question, nearest first. `keys` got the answer from a provider, its author before the others.
+
+    Entries of one `group` were found to have the same answer.
+    """
 
     entry_id: int
     question: str
     similarity: float
     keys: tuple[int, ...] = ()
+    group: bytes = b""
 
     def is_open_to(self, key_id: int | None, *, confirm_keys: int) -> bool:
         """Whether a key may be served: it is one of those that vouch for the answer, or there are enough of them.
@@ -65,18 +72,6 @@ class Neighbour:
         One key alone could have planted an answer beside everybody's questions. What no key stored is an operator's.
         """
         return not self.keys or key_id in self.keys or len(self.keys) >= confirm_keys
-
-
-@dataclass(frozen=True, slots=True)
-class Learnt:
-    """What is known of a scope: the threshold, None while closed, and the bound it was found for."""
-
-    threshold: float | None = None
-    max_error_rate: float = 0.0
-
-    def threshold_for(self, max_error_rate: float) -> float | None:
-        """A threshold found for a looser bound says nothing about a stricter one."""
-        return self.threshold if self.max_error_rate <= max_error_rate else None
 
 
 async def nearest(
@@ -95,7 +90,14 @@ async def nearest(
         learnt = await connection.execute(_THRESHOLD, parameters)
     rows = [row for row in await found.fetchall() if _belongs(row[1], row[2], scope)]
     neighbours = [
-        Neighbour(row[0], row[3], max(-1.0, min(1.0, row[4])), () if row[5] is None else (row[5], *row[6]))
+        Neighbour(
+            row[0],
+            row[3],
+            max(-1.0, min(1.0, row[4])),
+            () if row[5] is None else (row[5], *row[6]),
+            # an entry of before there were groups is one of its own
+            bytes(row[7]) or row[0].to_bytes(8),
+        )
         for row in rows
     ]
     neighbours.sort(key=lambda near: -near.similarity)  # an index keeps the order only nearly
@@ -113,17 +115,19 @@ def nearest_sql(dimensions: int | None) -> LiteralString:
 
 async def answer_of(connection: AsyncConnection[Any], scope: Scope, entry_id: int) -> CachedAnswer:
     """An entry's answer; raises EntryGone, or UnreadableAnswer."""
-    cursor = await connection.execute(_ANSWER, _scope_parameters(scope) | {"id": entry_id})
+    cursor = await connection.execute(_ANSWER, _scope_parameters(scope) | {"ids": [entry_id]})
     row = await cursor.fetchone()
     if row is None or not _belongs(row[0], row[1], scope):
         raise EntryGone(entry_id)
     return unpack(bytes(row[2]))
 
 
-async def read_answer(scope: Scope, entry_id: int) -> CachedAnswer:
-    """The same on a connection of its own."""
+async def read_answers(scope: Scope, entry_ids: Sequence[int]) -> dict[int, CachedAnswer]:
+    """The answers of those entries that are still there, on a connection of its own; raises UnreadableAnswer."""
     async with tenant_connection(scope.tenant_id) as connection:
-        return await answer_of(connection, scope, entry_id)
+        cursor = await connection.execute(_ANSWER, _scope_parameters(scope) | {"ids": list(entry_ids)})
+        rows = await cursor.fetchall()
+    return {row[3]: unpack(bytes(row[2])) for row in rows if _belongs(row[0], row[1], scope)}
 
 
 def literal(vector: Vector) -> str:

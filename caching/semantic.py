@@ -19,12 +19,13 @@ from psycopg.errors import QueryCanceled
 from psycopg_pool import PoolTimeout
 
 from caching import evidence, search, stats, storing
-from caching.agreement import judge_answers, same_words
+from caching.agreement import Judgement, judge_by_meaning, judge_by_rules
 from caching.answers import CachedAnswer, UnreadableAnswer, pack
 from caching.circuit import Circuit, Unavailable
 from caching.decision import Candidate, Lookup, decide
 from caching.eligibility import Traits, judge
 from caching.embedder import BatchingEmbedder, EmbedderMissing, Vector, ready_minilm
+from caching.learnt import weights_of
 from caching.metrics import EMBEDDING, FAILURES, SEARCH, STORED
 from caching.scope import NotComparable, Origin, Scope, scope_of
 from caching.search import EntryGone
@@ -38,8 +39,9 @@ from tenants.rls import tenant_connection
 LEAST_EMBED_SECONDS, EMBED_BUDGET_SECONDS = 0.015, 0.1
 LEAST_SEARCH_SECONDS, SEARCH_BUDGET_SECONDS = 0.01, 0.08
 MAX_STORED_BYTES = 1_000_000
+MOST_MEANINGS_COMPARED = 3
 
-__all__ = ["Candidate", "Lookup", "bypass", "forget", "label", "look_up", "mark_hit", "observe", "remember"]
+__all__ = ["Candidate", "Lookup", "bypass", "forget", "look_up", "mark_hit", "observe", "remember"]
 
 log = structlog.get_logger("purser.cache")
 
@@ -116,12 +118,17 @@ def mark_hit(lookup: Lookup) -> None:
 
 
 async def remember(
-    lookup: Lookup, answer: CachedAnswer, *, policy: CachePolicy, key_id: int | None = None
+    lookup: Lookup,
+    answer: CachedAnswer,
+    *,
+    policy: CachePolicy,
+    key_id: int | None = None,
+    group: bytes | None = None,
 ) -> bool:
     """Keep a complete answer (the caller knows that it is) for the question that was looked up; False if
     not kept.
 
-    A question that is there already gets the new answer. Call it beside the request.
+    A question that is there already gets the new answer. `group` is what `observe` found. Call it beside the request.
     """
     scope, vector = lookup.scope, lookup.vector
     if scope is None or vector is None or policy.semantic == "off" or _database.is_open:
@@ -130,7 +137,9 @@ async def remember(
     if len(packed) > MAX_STORED_BYTES:
         return False
     try:
-        await storing.store(scope, vector=vector, answer=answer, packed=packed, policy=policy, key_id=key_id)
+        await storing.store(
+            scope, vector=vector, answer=answer, packed=packed, policy=policy, key_id=key_id, group=group
+        )
         STORED.labels("semantic").inc()
         if storing.trim_is_due(scope.tenant_id, policy.max_entries):
             await storing.trim(scope.tenant_id, policy.max_entries)
@@ -142,34 +151,58 @@ async def remember(
 
 async def observe(
     lookup: Lookup, fresh_answer: str, *, policy: CachePolicy, key_id: int | None = None
-) -> None:
-    """Learn from a look-up that was answered upstream although it had a candidate: would that one have
-    served? If it would, the key that asked vouches for it from now on.
+) -> bytes | None:
+    """Learn from a look-up that was answered upstream although it had candidates: would one of them have served?
+    If one would, the key that asked vouches for it from now on.
 
-    Call it beside the request, with the text of the fresh answer.
+    Call it beside the request, with the text of the fresh answer. Returns the group of the entries with the same answer,
+    for `remember`.
     """
     if not can_teach(lookup, policy=policy):
-        return
+        return None
     assert lookup.scope is not None
     assert lookup.best is not None
     try:
-        cached = (await search.read_answer(lookup.scope, lookup.best.entry_id)).text
-        is_same = same_words(fresh_answer, cached)
-        embedder = await ready_minilm()
-        empty = lookup.vector if is_same else None
-        vectors = (
-            (empty, empty)
-            if empty is not None
-            else (await embedder.embed_one(fresh_answer), await embedder.embed_one(cached))
-        )
-        judgement = judge_answers(fresh_answer, cached, vectors=vectors)
-        if not judgement.is_wrong and key_id is not None:
+        verdicts = await _judge_candidates(lookup, fresh_answer)
+        verdict = verdicts.get(lookup.best.entry_id)
+        if verdict and not verdict.is_wrong and key_id is not None:
             await storing.confirm(lookup.scope.tenant_id, lookup.best.entry_id, key_id=key_id)
+        if verdict and policy.semantic != "static":
+            await evidence.add_label(lookup, verdicts, max_error_rate=policy.max_error_rate)
     except _FAILURES as error:
         _note_failure("observe", error)
-        return
-    if policy.semantic != "static":
-        await label(lookup, is_wrong=judgement.is_wrong, verdict=judgement.rule, policy=policy)
+        return None
+    for candidate in (lookup.best, *lookup.candidates):
+        if (verdict := verdicts.get(candidate.entry_id)) and not verdict.is_wrong:
+            return candidate.group
+    return None
+
+
+async def _judge_candidates(lookup: Lookup, fresh_answer: str) -> dict[int, Judgement]:
+    """The verdict on each candidate whose answer can still be read, the best one's among them if possible.
+
+    Entries of one group have one answer and are judged once. Rules judge all; where they are silent, the meaning of only
+    a few answers is compared, because embedding a long one takes longer than a whole look-up.
+    """
+    assert lookup.scope is not None
+    assert lookup.best is not None
+    near = [each for each in lookup.candidates if each.similarity >= FLOOR and each != lookup.best]
+    answers = await search.read_answers(lookup.scope, [each.entry_id for each in (lookup.best, *near)])
+    embedder = await ready_minilm()
+    by_group: dict[bytes, Judgement] = {}
+    verdicts: dict[int, Judgement] = {}
+    meanings = 0
+    for candidate in (lookup.best, *near):
+        if (cached := answers.get(candidate.entry_id)) is None:
+            continue
+        judgement = by_group.get(candidate.group) or judge_by_rules(fresh_answer, cached.text)
+        if judgement is None and meanings < MOST_MEANINGS_COMPARED:
+            meanings += 1
+            vectors = await embedder.embed_one(fresh_answer), await embedder.embed_one(cached.text)
+            judgement = judge_by_meaning(vectors)
+        if judgement is not None:
+            verdicts[candidate.entry_id] = by_group[candidate.group] = judgement
+    return verdicts
 
 
 def can_teach(lookup: Lookup, *, policy: CachePolicy) -> bool:
@@ -179,28 +212,9 @@ def can_teach(lookup: Lookup, *, policy: CachePolicy) -> bool:
         and (not lookup.is_hit or lookup.label_weight > 1)
         and lookup.scope is not None
         and lookup.best is not None
-        and not lookup.best.differences
         and lookup.best.similarity >= FLOOR
+        and (lookup.comparison is not None or not lookup.best.differences)
     )
-
-
-async def label(lookup: Lookup, *, is_wrong: bool, verdict: str, policy: CachePolicy) -> None:
-    """Write a verdict on a look-up's best candidate down. Never raises."""
-    if lookup.scope is None or lookup.best is None:
-        return
-    try:
-        await evidence.add_label(
-            lookup.scope,
-            entry_id=lookup.best.entry_id,
-            similarity=lookup.best.similarity,
-            is_wrong=is_wrong,
-            weight=lookup.label_weight,
-            source="check" if lookup.reason == "checked" else "miss",
-            verdict=verdict,
-            max_error_rate=policy.max_error_rate,
-        )
-    except _FAILURES as error:
-        _note_failure("label", error)
 
 
 async def forget(tenant_id: int, entry_id: int) -> bool:
@@ -266,16 +280,13 @@ async def _search(
             decide,
             scope,
             policy=policy,
-            learnt=learnt.threshold_for(policy.max_error_rate),
+            learnt=learnt,
+            weights=await weights_of(connection, scope, learnt) if policy.semantic == "bounded" else None,
             refresh=refresh,
         )
         needed = policy.confirm_keys if policy.share in ("team", "tenant") else 1
         own = [near for near in neighbours if near.is_open_to(key_id, confirm_keys=needed)]
         found = verdict(own)
-        if found.reason == "checked":
-            found = replace(
-                found, outcome="hit"
-            )  # served all the same; whoever serves it asks upstream beside it
         if found.outcome == "miss" and len(own) < len(neighbours):
             # What is not this key's yet is not served, but what the provider says now may confirm it.
             other = verdict(neighbours)
@@ -289,17 +300,7 @@ async def _search(
                 answer = await search.answer_of(connection, scope, found.entry_id)
             except (EntryGone, UnreadableAnswer):
                 return Lookup(outcome="miss", reason="gone", scope=scope, vector=vector)
-    return Lookup(
-        outcome=found.outcome,
-        reason=found.reason,
-        best=found.best,
-        candidates=found.candidates,
-        threshold=found.threshold,
-        answer=answer,
-        scope=scope,
-        vector=vector,
-        label_weight=found.label_weight,
-    )
+    return replace(found, answer=answer, scope=scope, vector=vector)
 
 
 # A scope whose search ran into its time limit is left alone for a while, so that it cannot slow its requests down

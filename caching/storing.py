@@ -23,13 +23,15 @@ _STORE = """
 INSERT INTO caching_entry AS e (
     tenant_id, scope_digest, question_digest, embedder, vector, question, answer, circle, endpoint, route,
     model, provider, prompt_version, usage, list_cost_usd, key_id, confirmed_by, request_id, hits, created_at,
-    last_hit_at, expires_at)
+    last_hit_at, expires_at, answer_group)
 VALUES (
     %(tenant)s, %(scope)s, %(question_digest)s, %(embedder)s, %(vector)s::halfvec, %(question)s, %(answer)s,
     %(circle)s, %(endpoint)s, %(route)s, %(model)s, %(provider)s, %(prompt_version)s, %(usage)s::jsonb,
-    %(list_cost_usd)s, %(key_id)s, '{}', %(request_id)s, 0, %(now)s, %(now)s, %(expires_at)s)
+    %(list_cost_usd)s, %(key_id)s, '{}', %(request_id)s, 0, %(now)s, %(now)s, %(expires_at)s,
+    %(group)s)
 ON CONFLICT (tenant_id, scope_digest, question_digest) DO UPDATE
-SET answer = excluded.answer, model = excluded.model, provider = excluded.provider, usage = excluded.usage,
+SET answer = excluded.answer, answer_group = excluded.answer_group,
+    model = excluded.model, provider = excluded.provider, usage = excluded.usage,
     list_cost_usd = excluded.list_cost_usd, request_id = excluded.request_id,
     key_id = CASE WHEN excluded.key_id = ANY (e.key_id || e.confirmed_by) THEN e.key_id ELSE excluded.key_id END,
     confirmed_by = CASE WHEN excluded.key_id = ANY (e.key_id || e.confirmed_by) THEN e.confirmed_by ELSE '{}' END,
@@ -65,9 +67,13 @@ async def store(
     packed: bytes,
     policy: CachePolicy,
     key_id: int | None,
+    group: bytes | None = None,
 ) -> None:
-    """Keep an answer, or put it in the place of the one that is there."""
-    row = _row(scope, vector, answer, packed, policy, key_id)
+    """Keep an answer, or put it in the place of the one that is there.
+
+    `group` is that of entries with the same answer, where one was found.
+    """
+    row = _row(scope, vector, answer, packed, policy, key_id) | {"group": group or group_of(answer.text)}
     async with tenant_connection(scope.tenant_id) as connection:
         await connection.execute(_STORE, row)
 
@@ -85,6 +91,11 @@ async def delete(tenant_id: int, entry_id: int) -> bool:
         cursor = await connection.execute(_DELETE_ENTRY, {"tenant": tenant_id, "id": entry_id})
     EVICTED.labels("forgotten").inc(cursor.rowcount)
     return cursor.rowcount > 0
+
+
+def group_of(text: str) -> bytes:
+    """The group that a text founds: the same for texts of the same words."""
+    return blake2b(" ".join(text.lower().split()).encode(errors="replace"), digest_size=8).digest()
 
 
 def trim_is_due(tenant_id: int, max_entries: int) -> bool:

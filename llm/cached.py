@@ -160,8 +160,9 @@ async def _remember(call: Call, answer: CachedAnswer) -> None:
         if call.flight is not None:
             await call.flight.land(answer, is_kept=is_kept)
     if call.lookup is not None:
-        await semantic.observe(call.lookup, answer.text, policy=policy, key_id=call.principal.key_id)
-        await semantic.remember(call.lookup, answer, policy=policy, key_id=call.principal.key_id)
+        key_id = call.principal.key_id
+        group = await semantic.observe(call.lookup, answer.text, policy=policy, key_id=key_id)
+        await semantic.remember(call.lookup, answer, policy=policy, key_id=key_id, group=group)
 
 
 def _why_not(call: Call) -> str:

@@ -3,7 +3,7 @@
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
-from llm.errors import InternalError, NotFound
+from llm.errors import InternalError, NotFound, envelope
 from llm.views import (
     accounts,
     batches,
@@ -14,7 +14,7 @@ from llm.views import (
     models,
     raise_requests,
 )
-from llm.views.base import error_response, new_request_id, turned_away
+from llm.views.base import turned_away
 
 urlpatterns = [
     path("v1/chat/completions", completions.ChatCompletions.as_view()),
@@ -50,9 +50,9 @@ handler503 = turned_away
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
     error = NotFound(f"There is no {request.path} here.")
-    return error_response(error, request=request, request_id=new_request_id())
+    return HttpResponse(envelope(error, path=request.path), status=404, content_type="application/json")
 
 
 def handler500(request: HttpRequest) -> HttpResponse:
     error = InternalError("Something went wrong on our side.")
-    return error_response(error, request=request, request_id=new_request_id())
+    return HttpResponse(envelope(error, path=request.path), status=500, content_type="application/json")

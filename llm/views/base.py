@@ -98,7 +98,7 @@ class AsyncAPIView(APIView):
 
     def refuse(self, request: HttpRequest, error: ClientError) -> HttpResponse:
         """Render an outcome in the envelope of the API that was called."""
-        return error_response(error, request=request, request_id=self.request_id)
+        return error_response(error, path=request.path, request_id=self.request_id)
 
     def _leave_a_row(self, request: HttpRequest, error: ClientError) -> None:
         """Refused before it became a call: the row of the log that says why. Nobody waits for it."""
@@ -170,7 +170,7 @@ async def turned_away(request: HttpRequest, reason: TurnedAway) -> HttpResponse:
         key_id=key_id,
     )
     resources.background(work)
-    return error_response(error, request=request, request_id=request_id)
+    return error_response(error, path=request.path, request_id=request_id)
 
 
 def new_request_id() -> UUID:
@@ -178,16 +178,13 @@ def new_request_id() -> UUID:
     return UUID(bytes=uuid_utils.uuid7().bytes)
 
 
-def error_response(error: ClientError, *, request: HttpRequest, request_id: UUID) -> HttpResponse:
-    """An outcome in the envelope of the API that the path belongs to."""
-    headers = error_headers(error, request_id=request_id)
-    if speaks_anthropic(request):
-        headers["request-id"] = headers["x-request-id"]
+def error_response(error: ClientError, *, path: str, request_id: UUID) -> HttpResponse:
+    """An outcome in the envelope of the API that `path` belongs to."""
     return HttpResponse(
-        envelope(error, path=request.path, request_id=request_id),
+        envelope(error, path=path, request_id=request_id),
         status=error.status,
         content_type="application/json",
-        headers=headers,
+        headers=error_headers(error, request_id=request_id),
     )
 
 

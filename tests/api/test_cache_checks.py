@@ -49,12 +49,17 @@ def test_a_hit_is_checked_beside_it(
         assert hit.headers["x-purser-cache"] in ("semantic", "exact")
         if hit.headers["x-purser-cache"] == "exact":
             break  # the check's answer is kept for the question that was asked
-    [bought, check] = [row for row in books.rows(member.id) if row.usage_source == "provider"]
+    # more than one hit may have been drawn before the first check's answer was there
+    calls = books.ended_calls(count=2, key=deployment.account_key)
+    [bought, check, *_] = eventually(
+        lambda: [row for row in books.rows(member.id) if row.usage_source == "provider"],
+        until=lambda rows: len(rows) == len(calls),
+    )
     assert (check.cache_state, check.user_id) == ("check", "")
     assert check.billed_cost > 0
     assert (check.list_cost, check.saving) == (0, {"gateway_cache": f"{-check.billed_cost:f}"})
     assert bought.cache_state == "miss"
-    books.check_invoice(member.id, books.ended_calls(count=2, key=deployment.account_key))
+    books.check_invoice(member.id, calls)
     label = eventually(lambda: CacheLabel.objects.filter(tenant_id=member.id).first())
     assert (label.source, label.weight) == ("check", 20)
     spent = [window.spent for window in books.windows(member.id) if window.unit == "usd"]

@@ -71,6 +71,23 @@ def test_a_stream_tells_its_cost_in_its_last_event(world: World, books: Books) -
     assert (row.input_tokens, row.output_tokens) == (block["tokens"]["input"], block["tokens"]["output"])
 
 
+def test_a_stream_shows_its_usage_to_a_client_that_asks_for_it(world: World, books: Books) -> None:
+    chunks = list(
+        world.openai().chat.completions.create(
+            model="gpt-4o-mini",
+            messages=turns(fresh_question()),
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+    assert chunks[-1].choices == []
+    row = books.row(chunks[-1].purser["request_id"])
+    assert (row.input_tokens, row.output_tokens) == (
+        chunks[-1].usage.prompt_tokens,
+        chunks[-1].usage.completion_tokens,
+    )
+
+
 def test_the_ledger_is_the_providers_invoice(world: World, books: Books, make_deployment) -> None:
     deployment = make_deployment()
     client = world.openai()
@@ -106,6 +123,30 @@ def test_a_hold_covers_every_answer_of_n(world: World, books: Books) -> None:
     row = books.row(answer.headers["x-request-id"])
     assert attempt.hold_usd >= row.billed_cost
     assert attempt.hold_tokens >= row.input_tokens + row.output_tokens
+
+
+def test_tools_pass_both_ways(world: World) -> None:
+    tool = {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "The weather of a city.",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string"}},
+                "required": ["city"],
+            },
+        },
+    }
+    question = turns("What is the weather in Berlin? Use the tool get_weather.")
+    for model in ("gpt-4o-mini", "claude-haiku-4-5"):
+        completion = world.openai().chat.completions.create(
+            model=model, messages=question, tools=[tool], tool_choice="required"
+        )
+        (call,) = completion.choices[0].message.tool_calls
+        assert call.function.name == "get_weather"
+        assert json.loads(call.function.arguments)["city"]
+        assert completion.choices[0].finish_reason == "tool_calls"
 
 
 def test_the_user_of_the_body_counts_and_the_header_wins(world: World, books: Books) -> None:

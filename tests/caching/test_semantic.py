@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from caching import decision, search, semantic
 from caching.eligibility import Traits
+from caching.learnt import CHECKED_SHARE
 from caching.models import CacheEntry, CacheLabel, CacheScope
 from caching.scope import Origin
 from caching.semantic import Lookup
@@ -237,7 +238,7 @@ async def test_a_bounded_scope_starts_closed(origin: Origin) -> None:
 async def test_a_bounded_scope_opens_on_evidence_and_closes_on_wrong_answers(
     origin: Origin, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decision, "CHECKED_SHARE", 0.0)
+    monkeypatch.setattr(decision.random, "random", lambda: 0.99)
     await store(ask(ARRIVED), origin)
     closed = await look(ask(STILL), origin, BOUNDED)
     for _ in range(100):
@@ -272,14 +273,20 @@ async def test_some_hits_of_a_bounded_scope_are_served_and_checked(
     assert checked.answer is not None
     await semantic.observe(checked, "Wait.", policy=BOUNDED)
     label = await CacheLabel.objects.filter(tenant=tenant).alatest("id")
-    assert (label.source, label.weight, label.is_wrong) == ("check", 1 / decision.CHECKED_SHARE, False)
+    assert (label.source, label.weight, label.is_wrong) == ("check", pytest.approx(1 / CHECKED_SHARE), False)
 
 
-async def test_a_flagged_candidate_teaches_nothing(origin: Origin, tenant: Tenant) -> None:
-    await store(ask("How do I enable contactless payments on my card?"), origin)
-    found = await look(ask("How do I disable contactless payments on my card?"), origin, BOUNDED)
-    await semantic.observe(found, "Wait.", policy=BOUNDED)
-    assert not await CacheLabel.objects.filter(tenant=tenant).aexists()
+async def test_no_scope_learns_to_serve_another_number(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision.random, "random", lambda: 0.99)
+    await store(ask("How do I pay a fee of 20 dollars with my card?"), origin)
+    found = await look(ask("How do I pay a fee of 30 dollars with my card?"), origin, BOUNDED)
+    assert found.reason == "guard_number"
+    for _ in range(100):
+        await semantic.observe(found, "Wait.", policy=BOUNDED)
+    again = await look(ask("How do I pay a fee of 30 dollars with my card?"), origin, BOUNDED)
+    assert (again.outcome, again.reason) == ("miss", "guard_number")
 
 
 async def test_a_database_that_does_not_answer_costs_a_miss_and_then_nothing(

@@ -88,32 +88,6 @@ def test_it_works() -> None:
     }  # fmt: skip
 
 
-def test_empty_texts_are_left_out_and_ids_are_in_anthropics_letters() -> None:
-    called = {"id": "functions.f:0", "type": "function", "function": {"name": "f", "arguments": ""}}
-    asked = to_anthropic(
-        messages=[
-            {"role": "system", "content": ""},
-            {"role": "system", "content": "S"},
-            {"role": "user", "content": [{"type": "text", "text": ""}, {"type": "text", "text": "Hi"}]},
-            {"role": "assistant", "content": None, "tool_calls": [called]},
-            {"role": "tool", "tool_call_id": "functions.f:0", "content": ""},
-            {"role": "assistant", "content": ""},
-            USER,
-        ]
-    )
-    assert asked["system"] == "S"
-    assert asked["messages"] == [
-        USER,
-        {"role": "assistant", "content": [
-            {"type": "tool_use", "id": "functions_f_0", "name": "f", "input": {}},
-        ]},
-        {"role": "user", "content": [
-            {"type": "tool_result", "tool_use_id": "functions_f_0", "content": ""},
-            {"type": "text", "text": "Hi"},
-        ]},
-    ]  # fmt: skip
-
-
 def test_a_messages_request_becomes_a_chat_request() -> None:
     asked = to_openai(
         system=[{"type": "text", "text": "S", "cache_control": {"type": "ephemeral"}}],

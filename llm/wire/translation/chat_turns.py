@@ -3,7 +3,6 @@
 Invariant: roles alternate: what the user and the tools said between two answers stands in one turn, in its order.
 """
 
-import re
 from typing import Any, Final
 
 import orjson
@@ -15,8 +14,6 @@ from llm.wire.translation.refusing import Reader
 # what OpenAI's SDKs add to an answer they parsed: another reading of what stands beside it
 SDK_READINGS: Final = ("parsed", "parsed_arguments")
 
-_NO_LETTER_OF_AN_ID: Final = re.compile(r"[^a-zA-Z0-9_-]")
-
 
 def system_and_turns(messages: list[Body], *, target: str) -> tuple[list[Body], list[Body]]:
     """System blocks, and turns in which what the user and the tools said stands together."""
@@ -26,10 +23,9 @@ def system_and_turns(messages: list[Body], *, target: str) -> tuple[list[Body], 
         reader = Reader(message, target=target, at=f"messages.{index}")
         role = reader.take("role")
         if role in ("system", "developer"):
-            system += _not_empty(_blocks(reader))
+            system += _blocks(reader)
         elif role == "user":
-            blocks = _blocks(reader)
-            _append(turns, "user", _not_empty(blocks) or blocks)
+            _append(turns, "user", _blocks(reader))
         elif role == "tool":
             reader.ignore("name")  # the call's id names the tool
             _append(turns, "user", [_tool_result(reader)])
@@ -42,8 +38,6 @@ def system_and_turns(messages: list[Body], *, target: str) -> tuple[list[Body], 
 
 
 def _append(turns: list[Body], role: str, blocks: list[Body]) -> None:
-    if not blocks:  # an answer that said nothing: Anthropic takes no empty turn
-        return
     if turns and turns[-1]["role"] == role:
         turns[-1]["content"] += blocks
     else:
@@ -63,7 +57,7 @@ def _tool_result(reader: Reader) -> Body:
     plain = len(blocks) == 1 and blocks[0].keys() == {"type", "text"}
     return {
         "type": "tool_result",
-        "tool_use_id": _tool_id(reader.take("tool_call_id")),
+        "tool_use_id": reader.take("tool_call_id"),
         "content": blocks[0]["text"] if plain else blocks,
     }
 
@@ -84,26 +78,11 @@ def _assistant(reader: Reader) -> list[Body]:
         function.ignore(*SDK_READINGS)
         arguments = _arguments(function.take("arguments") or "{}", at=f"messages.tool_calls.{index}")
         blocks.append(
-            {
-                "type": "tool_use",
-                "id": _tool_id(inner.take("id")),
-                "name": function.take("name"),
-                "input": arguments,
-            }
+            {"type": "tool_use", "id": inner.take("id"), "name": function.take("name"), "input": arguments}
         )
         function.done()
         inner.done()
-    return _not_empty(blocks)
-
-
-def _not_empty(blocks: list[Body]) -> list[Body]:
-    """The blocks without empty texts, which OpenAI's models pass over and Anthropic's refuse."""
     return [block for block in blocks if block.get("type") != "text" or block.get("text")]
-
-
-def _tool_id(given: Any) -> Any:
-    """A call's id in Anthropic's letters: other providers use more, and a conversation may go on here."""
-    return _NO_LETTER_OF_AN_ID.sub("_", given) if isinstance(given, str) else given
 
 
 def _arguments(arguments: Any, *, at: str) -> Any:

@@ -1,0 +1,57 @@
+"""What a scope has learnt, as a look-up needs it: threshold, share of hits to check, weights.
+
+Invariant: weights come from the scope's own row and are kept in this process only under the version they were read
+with; a scope without any uses the shipped ones. What was found for a looser bound says nothing about a stricter one.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from caching.scope import Scope
+from caching.verifier import Weights, shipped
+
+# The share of a bounded scope's hits that is asked upstream all the same, to see whether they would have served; and
+# that share after one of them was found wrong, until the next labels are in.
+CHECKED_SHARE = 0.05
+ALERT_SHARE = 0.30
+
+_MOST_KEPT = 200
+_WEIGHTS = "SELECT weights FROM caching_scope WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s"
+_kept: OrderedDict[tuple[bytes, datetime], Weights] = OrderedDict()
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """A scope's row; `threshold` is a certainty, None while closed, and belongs to the bound it was found for."""
+
+    threshold: float | None = None
+    max_error_rate: float = 0.0
+    checked_share: float = CHECKED_SHARE
+    version: datetime | None = None
+
+    def threshold_for(self, max_error_rate: float) -> float | None:
+        return self.threshold if self.max_error_rate <= max_error_rate else None
+
+
+NOTHING_LEARNT = Learnt()
+
+
+async def weights_of(connection: AsyncConnection[Any], scope: Scope, learnt: Learnt) -> Weights:
+    """The scope's weights; one query when this process has not read this version yet."""
+    if learnt.version is None:
+        return shipped()
+    key = (scope.digest, learnt.version)
+    if (weights := _kept.get(key)) is not None:
+        _kept.move_to_end(key)
+        return weights
+    cursor = await connection.execute(_WEIGHTS, {"tenant": scope.tenant_id, "scope": scope.digest})
+    row = await cursor.fetchone()
+    weights = (Weights.from_bytes(bytes(row[0])) if row and row[0] else None) or shipped()
+    _kept[key] = weights
+    while len(_kept) > _MOST_KEPT:
+        _kept.popitem(last=False)
+    return weights
