@@ -46,7 +46,9 @@ def check_books(world: World, books: Books) -> CheckBooks:
         assert row.input_tokens + row.cache_read_tokens + row.cache_write_tokens == input_tokens > 0
         assert row.output_tokens == output_tokens
         status, receipt = eventually(
-            lambda: world.get(f"/v1/requests/{request_id}"), until=lambda answer: answer[0] == 200
+            lambda: world.get(f"/v1/requests/{request_id}"),
+            until=lambda answer: answer[0] == 200,
+            patience_seconds=60,
         )
         assert status == 200
         assert (receipt["endpoint"], receipt["status"], receipt["error_code"]) == (endpoint, 200, None)

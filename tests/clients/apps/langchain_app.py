@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from tests.clients.apps import weather
 from tests.clients.apps.orders import take_orders
 
+PATIENCE: dict[str, Any] = {"timeout": 60, "max_retries": 0}
+
 
 class Capital(BaseModel):
     """A country and its capital."""
@@ -24,7 +26,7 @@ class Capital(BaseModel):
 def chat_model(kind: str, model: str, base_url: str, key: str, **options: Any) -> BaseChatModel:
     if kind == "anthropic":
         return ChatAnthropic(
-            model=model, base_url=base_url, api_key=key, max_tokens=200, max_retries=0, **options
+            model=model, base_url=base_url, api_key=key, max_tokens=200, **PATIENCE, **options
         )
     return ChatOpenAI(
         model=model,
@@ -32,7 +34,7 @@ def chat_model(kind: str, model: str, base_url: str, key: str, **options: Any) -
         api_key=key,
         use_responses_api=kind == "responses",
         stream_usage=True,
-        max_retries=0,
+        **PATIENCE,
         **options,
     )
 
@@ -90,6 +92,7 @@ def embed(texts: list[str], base_url: str, key: str) -> list[int]:
         model="text-embedding-3-small",
         base_url=f"{base_url}/v1",
         api_key=key,
+        **PATIENCE,
         check_embedding_ctx_length=False,  # else it fetches a vocabulary from the internet
     )
     return [len(vector) for vector in embeddings.embed_documents(texts)]

@@ -15,6 +15,8 @@ from pydantic import BaseModel
 from tests.clients.apps import weather
 from tests.clients.apps.orders import take_orders
 
+PATIENCE: dict[str, Any] = {"timeout": 60, "max_retries": 0}
+
 
 class Capital(BaseModel):
     """A country and its capital."""
@@ -25,8 +27,8 @@ class Capital(BaseModel):
 
 def language_model(kind: str, model: str, base_url: str, key: str) -> FunctionCallingLLM:
     if kind == "anthropic":
-        return Anthropic(model=model, base_url=base_url, api_key=key, max_tokens=200, max_retries=0)
-    options: dict[str, Any] = {"model": model, "api_base": f"{base_url}/v1", "api_key": key, "max_retries": 0}
+        return Anthropic(model=model, base_url=base_url, api_key=key, max_tokens=200, **PATIENCE)
+    options: dict[str, Any] = {"model": model, "api_base": f"{base_url}/v1", "api_key": key, **PATIENCE}
     if kind == "responses":
         return OpenAIResponses(**options)
     if kind == "like":
