@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("caching", "0002_confirmed_entries")]
+    dependencies = [("caching", "0003_scope_figures")]
 
     operations = [
         migrations.AddField(
