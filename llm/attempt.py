@@ -23,7 +23,7 @@ from llm.processing import processing_of
 from llm.routing.facts import read_route_facts
 from llm.routing.rules import output_limit
 from llm.token_counts import count_input
-from llm.wire import Body, Exchange, prepare
+from llm.wire import Body, Exchange, Untranslatable, prepare
 from llm.wire.cache_marks import with_cache_marks
 
 LEAST_OUTPUT_TOKENS = 64  # a shorter answer than this is of no use: refuse instead
@@ -112,6 +112,8 @@ def plan(call: Call, target: Target, number: int, *, body: Body | None = None) -
     rates = call.snapshot.prices.rates(
         target.provider, target.model, at=call.received_at, processing=processing
     )
+    if call.previous and call.previous.provider != target.provider:
+        raise Untranslatable("previous_response_id", target="an account that does not keep that response")
     prepared = prepare(
         call.wire,
         body,
@@ -122,6 +124,8 @@ def plan(call: Call, target: Target, number: int, *, body: Body | None = None) -
     )
     exchange = _marked(prepared, target) if call.policy.cache.provider_marks else prepared
     estimate = estimate_exchange(exchange, body, call.facts, target=target, snapshot=call.snapshot)
+    if call.previous and not body.get("prompt"):
+        estimate = replace(estimate, kept_tokens=min(estimate.kept_tokens, call.previous.context_tokens))
     input_tokens = estimate.most_tokens
     if input_tokens > target.context_window:
         raise ContextLengthExceeded(

@@ -16,6 +16,7 @@ from caching.exact import ExactKey
 from caching.flights import Flight
 from caching.semantic import Lookup
 from llm.headers import CallHeaders
+from llm.kept_responses import Kept
 from llm.receipt import Receipt
 from llm.routing.decision import Route
 from llm.snapshot import TenantSnapshot
@@ -48,6 +49,7 @@ class Call:
     cache_state: str = "bypass"
     similarity: float | None = None
     route: Route | None = None
+    previous: Kept | None = None  # the response that it continues
     tokens_before_compression: int | None = None
     tokens_after_compression: int | None = None
     balances: list[Balance] = field(default_factory=list)

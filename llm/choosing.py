@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from billing.estimates import expected_cost
 from billing.holds import balances_of
-from llm import compression
+from llm import compression, kept_responses
 from llm.call import Call
 from llm.catalog import Target
 from llm.errors import FeatureSwitchedOff, InvalidRequest
@@ -25,6 +25,23 @@ def check_model(call: Call) -> None:
     target = call.snapshot.catalog.find(call.facts.model)
     call.principal.require_model(target.model)
     call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)
+
+
+async def find_previous(call: Call) -> None:
+    """Find the response that this one continues, or raise NotFound: another tenant's is nobody's."""
+    if call.facts.continues and _may_continue(call):
+        call.previous = await kept_responses.find(
+            call.principal.tenant_id, call.facts.continues, param="previous_response_id"
+        )
+
+
+def _may_continue(call: Call) -> bool:
+    """Whether the model's protocol knows of kept responses; one that does not refuses the field by its name."""
+    if is_automatic(call):
+        return True
+    catalog = call.snapshot.catalog
+    accounts = catalog.accounts_of(catalog.find(call.facts.model))
+    return any(account.kind == "openai" for account in accounts)
 
 
 async def choose(call: Call) -> list[Target]:
@@ -104,7 +121,10 @@ def _market(call: Call) -> Market:
     untranslatable: dict[str, str] = {}
 
     def cannot_be_put_to(target: Target) -> str:
-        named = [in_protocol(account.kind) for account in call.snapshot.catalog.accounts_of(target)]
+        accounts = call.snapshot.catalog.accounts_of(target)
+        if call.previous and call.previous.provider not in {account.provider for account in accounts}:
+            return "previous_response_id"
+        named = [in_protocol(account.kind) for account in accounts]
         return "" if "" in named else named[0]
 
     def in_protocol(kind: str) -> str:

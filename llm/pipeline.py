@@ -39,6 +39,7 @@ async def answer(call: Call) -> Answer | StreamedAnswer:
 async def _answer(call: Call) -> Answer | StreamedAnswer:
     try:
         choosing.check_model(call)
+        await choosing.find_previous(call)
         call.slot = await limits.acquire(
             call.principal, user=call.user, tokens=call.rough_tokens, style=call.header_style
         )

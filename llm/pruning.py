@@ -11,9 +11,10 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from llm.batches.driver import UNFINISHED
-from llm.models import Batch, BatchItem, IdempotentCall, RequestLog, StoredFile
+from llm.models import Batch, BatchItem, IdempotentCall, KeptResponse, RequestLog, StoredFile
 
 LOG_AGE: Final = timedelta(days=90)
+RESPONSE_AGE: Final = timedelta(days=30)  # as long as OpenAI keeps them
 BATCH_AGE: Final = timedelta(days=30)
 IDEMPOTENCY_AGE: Final = timedelta(hours=24)
 CHUNK: Final = 5_000
@@ -27,6 +28,7 @@ def prune() -> dict[str, int]:
     finished = Batch.objects.exclude(status__in=UNFINISHED).filter(created_at__lt=now - BATCH_AGE)
     return {
         "logs": _delete_logs(before=now - LOG_AGE),
+        "kept_responses": _delete_kept_responses(before=now - RESPONSE_AGE),
         "deleted_files": erasable.filter(deleted_at__isnull=False).update(content=b""),
         "old_files": erasable.filter(created_at__lt=now - BATCH_AGE).update(content=b"", deleted_at=now),
         "batch_lines": BatchItem.objects.filter(batch__in=finished)
@@ -44,6 +46,15 @@ def prune_idempotent_calls() -> int:
     total = 0
     while pks := list(old.values_list("pk", flat=True)[:CHUNK]):
         total += old.filter(pk__in=pks).delete()[0]
+    return total
+
+
+def _delete_kept_responses(*, before: object) -> int:
+    total = 0
+    while pks := list(
+        KeptResponse.objects.filter(created_at__lt=before).values_list("pk", flat=True)[:CHUNK]
+    ):
+        total += KeptResponse.objects.filter(pk__in=pks).delete()[0]
     return total
 
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import structlog
+from psycopg import Error as DatabaseError
+from psycopg_pool import PoolTimeout
 
 from billing import ledger
 from billing.ledger import Settlement
@@ -16,6 +18,7 @@ from billing.rating import Rated, input_tokens, meters_from_usage, output_tokens
 from billing.savings import PROVIDER_CACHE
 from billing.usage import reasoning_tokens
 from caching.answers import CachedAnswer
+from llm import kept_responses
 from llm.answers import Outcome
 from llm.attempt import Attempt
 from llm.baseline import savings_of
@@ -30,7 +33,7 @@ log = structlog.get_logger(__name__)
 async def capture(call: Call, attempt: Attempt, reply: Body, *, upstream_id: str) -> Outcome:
     """Settle an attempt that was answered whole."""
     upstream = attempt.exchange.upstream
-    return await _settle(
+    outcome = await _settle(
         call,
         attempt,
         usage=upstream.usage(reply),
@@ -38,22 +41,27 @@ async def capture(call: Call, attempt: Attempt, reply: Body, *, upstream_id: str
         produced=upstream.produced_text(reply),
         upstream_id=upstream_id,
     )
+    await _keep(call, attempt, reply, outcome)
+    return outcome
 
 
 async def capture_stream(
     call: Call, attempt: Attempt, meter: StreamMeter, *, upstream_id: str, reason: str = ""
 ) -> Outcome:
     """Settle an attempt whose answer was streamed, as far as it came."""
-    return await _settle(
+    response = meter.response()
+    outcome = await _settle(
         call,
         attempt,
         usage=meter.usage or {},
         is_whole=meter.has_ended,
-        context=attempt.exchange.upstream.usage_context(meter.response()),
+        context=attempt.exchange.upstream.usage_context(response),
         produced=meter.text(),
         upstream_id=upstream_id,
         reason=reason,
     )
+    await _keep(call, attempt, response, outcome)
+    return outcome
 
 
 async def estimate(call: Call, attempt: Attempt, *, reason: str) -> Outcome:
@@ -150,6 +158,23 @@ async def _settle(
         upstream_id=upstream_id,
     )
     return outcome
+
+
+async def _keep(call: Call, attempt: Attempt, response: Body, outcome: Outcome) -> None:
+    """Write down whose a response is that its provider keeps. A failure costs the client its continuation, not more."""
+    if attempt.exchange.client.api != "openai.responses" or attempt.exchange.translation:
+        return
+    try:
+        await kept_responses.keep(
+            call.principal.tenant_id,
+            request=call.body,
+            response=response,
+            provider=outcome.provider,
+            model=outcome.model,
+            context_tokens=outcome.input_tokens + outcome.output_tokens,
+        )
+    except (DatabaseError, PoolTimeout) as error:
+        log.warning("response_not_kept", attempt=str(attempt.id), error=type(error).__name__)
 
 
 def _note_provider_cache(call: Call, attempt: Attempt, outcome: Outcome) -> None:

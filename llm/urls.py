@@ -1,7 +1,8 @@
 """The gateway's own routes: everything under /v1, and nothing else is reachable through its door."""
 
 from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from django.urls import path, register_converter
+from django.urls.converters import StringConverter
 
 from llm.errors import InternalError, NotFound, envelope
 from llm.views import (
@@ -13,8 +14,18 @@ from llm.views import (
     message_batches,
     models,
     raise_requests,
+    responses,
 )
 from llm.views.base import turned_away
+
+
+class ResponseId(StringConverter):
+    """What stands behind `/v1/responses/`, but for the name of an endpoint of OpenAI's that there is not here."""
+
+    regex = "(?!compact$)[^/]+"
+
+
+register_converter(ResponseId, "response_id")
 
 urlpatterns = [
     path("v1/chat/completions", completions.ChatCompletions.as_view()),
@@ -27,6 +38,9 @@ urlpatterns = [
     path("v1/messages/count_tokens", estimates.CountTokens.as_view()),
     path("v1/responses", completions.Responses.as_view()),
     path("v1/responses/input_tokens", estimates.CountInputTokens.as_view()),
+    path("v1/responses/<response_id:response_id>", responses.Response.as_view()),
+    path("v1/responses/<response_id:response_id>/cancel", responses.CancelResponse.as_view()),
+    path("v1/responses/<response_id:response_id>/input_items", responses.InputItems.as_view()),
     path("v1/embeddings", completions.Embeddings.as_view()),
     path("v1/models", models.Models.as_view()),
     path("v1/models/<path:model>", models.Model.as_view()),

@@ -133,6 +133,8 @@ def _line(
     facts = wire.facts(body)
     if facts.stream:
         raise InvalidRequest("A line of a batch cannot be streamed.", param="stream")
+    if facts.continues:
+        raise InvalidRequest("A line of a batch stands alone.", param="previous_response_id")
     target = find(facts.model)
     if (target.model_kind == "embedding") != (wire.api == "openai.embeddings"):
         raise InvalidRequest(f"The model '{target.model}' does not serve {endpoint}.", param="model")

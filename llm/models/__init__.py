@@ -4,6 +4,7 @@ from llm.models.batches import Batch, BatchItem, BatchJob, StoredFile
 from llm.models.catalog import Deployment, LanguageModel, Provider
 from llm.models.idempotency import IdempotentCall
 from llm.models.requests import Feedback, RequestLog
+from llm.models.responses import KeptResponse
 
 __all__ = [
     "Batch",
@@ -12,6 +13,7 @@ __all__ = [
     "Deployment",
     "Feedback",
     "IdempotentCall",
+    "KeptResponse",
     "LanguageModel",
     "Provider",
     "RequestLog",

@@ -148,6 +148,26 @@ async def call(
     return ProviderReply(decoded, raw, request_id, time.perf_counter() - began)
 
 
+async def ask(target: Target, method: str, path: str, *, query: str = "") -> bytes:
+    """Ask for something that costs nothing, such as a kept response: its bytes, or raise a ProviderFailure."""
+    timeouts = Timeouts.of(target)
+    async with _failures(target):
+        response = await resources.http.request(
+            method,
+            url_of(target, path) + (f"?{query}" if query else ""),
+            headers=headers_for(target, {}, streamed=False),
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=timeouts.total, sock_connect=timeouts.connect),
+        )
+        async with response:
+            told = await _read(response, LARGEST_REPLY_BYTES, timeouts=timeouts)
+    if response.status != 200:
+        raise failure_of(
+            response.status, told, response.headers, provider=target.provider, api_key=target.api_key
+        )
+    return told
+
+
 async def open_stream(
     target: Target,
     body: bytes,

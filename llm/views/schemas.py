@@ -138,6 +138,25 @@ class ResponsesAnswer(Open):
     purser: PurserBlock
 
 
+class KeptResponse(Open):
+    """A response as its provider keeps it."""
+
+    id: str
+    object: Literal["response"]
+    status: str
+    output: list[dict[str, Any]]
+
+
+class ResponseDeleted(Open):
+    id: str
+    deleted: Literal[True]
+
+
+class InputItemList(Open):
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+
+
 class EmbeddingsRequest(Open):
     model: str
     input: str | list[Any]

@@ -34,6 +34,7 @@ class RequestFacts:
     is_continued: bool = (
         False  # the provider adds to the prompt what it keeps: of earlier turns, of a template
     )
+    continues: str = ""  # the kept response it goes on from
 
 
 class StreamMeter(Protocol):

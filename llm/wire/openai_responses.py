@@ -22,7 +22,7 @@ is_chat = True
 _SYSTEM_ROLES = ("system", "developer")  # a tuple: a role that is no text at all must not raise
 _IMAGE_PARTS = frozenset({"input_image"})
 _AUDIO_PARTS = frozenset({"input_audio"})
-_KEPT_BY_THE_PROVIDER = ("previous_response_id", "conversation", "prompt")
+_KEPT_BY_THE_PROVIDER = ("previous_response_id", "prompt")
 _BILLED_PER_CALL = frozenset(
     {"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"}
 )
@@ -30,8 +30,7 @@ _BILLED_PER_CALL = frozenset(
 
 def facts(body: Body) -> RequestFacts:
     """Read a responses request, or raise InvalidRequest naming the field that is wrong."""
-    if fields.flag(body, "background"):
-        raise InvalidRequest("There are no background responses here: stream this one.", param="background")
+    _refuse_what_is_kept(body)
     items = _input_items(body)
     system = [body["instructions"]] if isinstance(body.get("instructions"), str) else []
     texts: list[str] = list(system)
@@ -64,6 +63,7 @@ def facts(body: Body) -> RequestFacts:
         message_count=len(items),
         service_tier=fields.text(body, "service_tier"),
         is_continued=any(body.get(name) for name in _KEPT_BY_THE_PROVIDER),
+        continues=fields.text(body, "previous_response_id"),
     )
 
 
@@ -137,6 +137,21 @@ def error_event(error: dict[str, Any], block: Body | None = None) -> bytes:
     flat = {name: error.get(name) for name in ("code", "message", "param")}
     payload: Body = {"type": "error", **flat, "sequence_number": 0, "error": error}
     return encode({**payload, "purser": block} if block else payload, event="error")
+
+
+def _refuse_what_is_kept(body: Body) -> None:
+    """Refuse what a provider would keep or do where nobody here could say whose it is, or what it costs."""
+    if fields.flag(body, "background"):
+        raise InvalidRequest(
+            "Responses are answered at once here, not in the background.", param="background"
+        )
+    if body.get("conversation") is not None:
+        raise InvalidRequest(
+            "Conversations are not kept here: continue with 'previous_response_id'.", param="conversation"
+        )
+    previous = body.get("previous_response_id")
+    if previous is not None and not isinstance(previous, str):
+        raise InvalidRequest("Field 'previous_response_id' must be a text.", param="previous_response_id")
 
 
 def _output_of(item: Body) -> Body:
