@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from billing import ledger_digest, statement_files
+from billing import ledger_digest, month_reading, statement_files
 from billing.models import Attempt, BillingPeriod, Statement, StatementFile, StatementLine
 from billing.statement_lines import Line, UnbalancedStatement, lines_of, printed, values_of
 from tenants.models import Tenant
@@ -130,8 +130,7 @@ def open_attempts(period: BillingPeriod) -> int:
 @transaction.atomic
 def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: str) -> Statement:
     locked = _locked(period)
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL work_mem = '64MB'")  # a month is sorted more than once
+    month_reading.prepare()
     tenant = locked.tenant
     if locked.status == Status.CLOSED:
         return Statement.objects.get(period=locked)

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from django.db import connection, transaction
 from django.utils.timezone import now
 
+from billing import month_reading
 from billing.models import BillingPeriod
 from billing.reports_sql import CUT, KEYS, METERS, PEOPLE, RECORDS, SAVINGS, TOTALS
 from tenants.models import Tenant
@@ -148,6 +149,7 @@ def month_report(tenant: Tenant, *, month: str) -> Report:
     """
     starts_at, ends_at = month_bounds(month, tenant.timezone)
     with _one_snapshot():
+        month_reading.prepare()
         period = BillingPeriod.objects.filter(tenant=tenant, label=month).first()
         arguments = {"tenant": tenant.pk, "period": period.pk if period else 0, "timezone": tenant.timezone}
         totals = Measures(**_rows(TOTALS, arguments)[0])

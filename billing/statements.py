@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from django.db import transaction
 
-from billing import ledger_digest
+from billing import ledger_digest, month_reading
 from billing.closing import digest_of
 from billing.models import BillingPeriod, Statement, StatementLine
 from billing.statement_lines import OF_TIME, Line, UnbalancedStatement, lines_of, values_of
@@ -48,6 +48,7 @@ class Restatement:
 @transaction.atomic
 def first_break(tenant: Tenant) -> Break | None:
     """Recompute a tenant's chain from the ledger and the stored bytes; what does not fit first, None if all does."""
+    month_reading.prepare()
     previous = ""
     statements = Statement.objects.filter(tenant=tenant).select_related("period", "tenant")
     for number, statement in enumerate(statements.order_by("number"), 1):
@@ -63,6 +64,7 @@ def first_break(tenant: Tenant) -> Break | None:
 @transaction.atomic
 def restate(statement: Statement) -> Restatement:
     """The month of a statement with what was booked for it since. Raises UnbalancedStatement."""
+    month_reading.prepare()
     period = statement.period
     lines, _ = lines_of(period, timezone=statement.timezone, rows=OF_TIME)
     issued, _ = lines_of(period, timezone=statement.timezone)

@@ -12,7 +12,6 @@ SQL = Path(__file__).parent / "sql"
 FUNCTIONS = (
     "billing_balances(bigint, bigint[], text[], timestamptz[])",
     "billing_ensure_windows(bigint[], text[], timestamptz[], timestamptz[])",
-    "billing_admit(jsonb, bigint[], int[], int[], numeric[])",
     "billing_settle(uuid[], text[], numeric[], bigint[], jsonb, jsonb)",
     "billing_void(uuid[], text[])",
     "billing_record_hits(jsonb, bigint[])",

@@ -17,6 +17,7 @@ PARTS = (
     "billing_all_shards(bigint[])",
     "billing_lock_all_shards(bigint[])",
     "billing_part_room(bigint[])",
+    "billing_decide(bigint[], int[], int[], numeric[], boolean, int[])",
     "billing_alert_shards()",
 )
 SHARDS = models.PositiveSmallIntegerField(

@@ -244,7 +244,7 @@ async def test_without_postgresql_nothing_is_admitted_and_a_lost_answer_is_undon
     await admit(account.attempt(usd="0.1"))
     attempt = account.attempt(usd="0.2")
     pool = resources.db
-    resources.db = type(pool)("postgresql://nobody@127.0.0.1:1/none", open=False, timeout=0.1)
+    resources.db = type(pool)(conninfo="postgresql://nobody@127.0.0.1:1/none", open=False, timeout=0.1)
     try:
         with pytest.raises(LedgerUnavailable) as unavailable:
             await admit(attempt)

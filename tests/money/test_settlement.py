@@ -286,7 +286,7 @@ async def test_settlements_wait_for_postgresql_to_come_back(
     await admit(attempt)
     monkeypatch.setattr(ledger, "PATIENCE_SECONDS", 0.05)
     pool = resources.db
-    resources.db = type(pool)("postgresql://nobody@127.0.0.1:1/none", open=False, timeout=0.1)
+    resources.db = type(pool)(conninfo="postgresql://nobody@127.0.0.1:1/none", open=False, timeout=0.1)
     try:
         assert await settle(account.settlement(attempt.id)) == []
     finally:

@@ -247,6 +247,6 @@ def test_the_command_says_what_is_wrong() -> None:
 @pytest.mark.django_db
 def test_a_report_takes_a_fixed_number_of_queries(django_assert_max_num_queries) -> None:
     tenant = Tenant.objects.create(slug="counted", name="Counted")
-    with django_assert_max_num_queries(7):
+    with django_assert_max_num_queries(8):
         month_report(tenant, month="2026-11")
     assert connection.vendor == "postgresql"

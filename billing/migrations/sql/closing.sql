@@ -228,6 +228,9 @@ DECLARE
     before numeric[];
 BEGIN
     PERFORM billing_lock_rerating(p_rerating);
+    -- ahead of the statement that needs them: it would not see periods made while it runs
+    PERFORM billing_entry_period(n.tenant_id, n.occurred_at) FROM billing_reratingrow n
+    WHERE n.rerating_id = p_rerating ORDER BY n.tenant_id, n.occurred_at;
     SELECT array_agg(DISTINCT h.id ORDER BY h.id) INTO window_ids
     FROM billing_reratingrow n
     JOIN billing_usagerecord r ON r.id = n.record_id AND r.occurred_at = n.occurred_at
@@ -237,9 +240,6 @@ BEGIN
     PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (window_ids) ORDER BY id FOR UPDATE;
     SELECT array_agg(w.spent ORDER BY w.id) INTO before FROM billing_budgetwindow w WHERE w.id = ANY (window_ids);
 
-    -- ahead of the statement that needs them: it would not see periods made while it runs
-    PERFORM billing_entry_period(n.tenant_id, n.occurred_at) FROM billing_reratingrow n
-    WHERE n.rerating_id = p_rerating ORDER BY n.tenant_id, n.occurred_at;
     WITH made AS (
         INSERT INTO billing_usagerecord (
             id, occurred_at, recorded_at, tenant_id, period_id, attempt_id, seq, kind, usage_source, charge_class, corrects_id,

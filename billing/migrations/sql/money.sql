@@ -1,7 +1,7 @@
 -- Money moves here and nowhere else: each function is one call and one transaction for a whole group of requests.
 -- They run as the owner, because purser_app may not write a table of money, and a group holds calls of several tenants;
--- every row names its own. Locks are taken in one order (attempts by id, windows by id, periods by id), so that groups
--- cannot deadlock. Plans are made once and kept, because planning takes longer than running; they may be from the day the
+-- every row names its own. Locks are taken in one order (attempts by id, periods by id, windows by id), so that groups
+-- cannot deadlock; the windows last, because everybody wants them. Plans are made once and kept, because planning takes longer than running; they may be from the day the
 -- tables were empty, so the planner is told to use indexes.
 
 -- ---------------------------------------------------------------- windows and periods
@@ -117,104 +117,6 @@ BEGIN
             ORDER BY starts_at LIMIT 1);
 END $$;
 
--- ---------------------------------------------------------------- admission
--- Admits a group, in order, each as a whole: an attempt enters all its windows or none. p_windows is every window of the
--- group once, ascending; attempt p_hold_attempts[i] (counted from 1) wants p_hold_amounts[i] of p_windows[p_hold_windows[i]],
--- the attempts ascending. Some may be in already, from a try whose answer was lost.
--- outcomes: 0 admitted, -1 in already, k > 0 refused by p_windows[k], the one of those too small that is the fullest.
-CREATE FUNCTION billing_admit(
-    p_attempts jsonb, p_windows bigint[], p_hold_attempts int[], p_hold_windows int[], p_hold_amounts numeric[],
-    OUT outcomes int[], OUT windows jsonb
-) LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-DECLARE
-    size int := jsonb_array_length(p_attempts);
-    hold_count int := cardinality(p_hold_attempts);
-    limits numeric[];
-    used numeric[];
-    hards boolean[];
-    wanted numeric[];
-    inserted uuid[];
-    hold int := 1;
-    first_hold int;
-    k int;
-    fullness numeric;
-    worst numeric;
-BEGIN
-    outcomes := array_fill(0, ARRAY[size]);
-    IF hold_count > 0 THEN
-        PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (p_windows) ORDER BY id FOR UPDATE;
-        -- a statement of its own: it sees what those committed for whom we waited
-        SELECT array_agg(s.limit_amount), array_agg(s.spent + s.held), array_agg(s.is_hard)
-        INTO limits, used, hards FROM billing_window_states(p_windows) s;
-        IF cardinality(limits) IS DISTINCT FROM cardinality(p_windows) THEN
-            RAISE EXCEPTION 'unknown budget window' USING ERRCODE = 'no_data_found';
-        END IF;
-        -- the usual case: everybody fits, and one sum shows it
-        SELECT array_agg(w.wanted ORDER BY w.hold_window) INTO wanted FROM (
-            SELECT h.hold_window, sum(h.amount) AS wanted
-            FROM unnest(p_hold_windows, p_hold_amounts) AS h (hold_window, amount) GROUP BY h.hold_window) w;
-        IF EXISTS (SELECT FROM unnest(limits, used, hards, wanted) AS w (most, used, is_hard, wanted)
-                   WHERE w.is_hard AND w.used + w.wanted > w.most) THEN
-            SELECT array_agg(CASE WHEN a.id IS NULL THEN 0 ELSE -1 END ORDER BY n.position) INTO outcomes
-            FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position)
-            LEFT JOIN billing_attempt a ON a.id = (n.attempt ->> 'id')::uuid;
-            FOR i IN 1..size LOOP
-                first_hold := hold;
-                worst := NULL;
-                WHILE hold <= hold_count AND p_hold_attempts[hold] = i LOOP
-                    k := p_hold_windows[hold];
-                    IF hards[k] AND used[k] + p_hold_amounts[hold] > limits[k] AND outcomes[i] >= 0 THEN
-                        fullness := CASE WHEN limits[k] > 0 THEN used[k] / limits[k] ELSE 'Infinity' END;
-                        IF worst IS NULL OR fullness > worst THEN
-                            worst := fullness;
-                            outcomes[i] := k;
-                        END IF;
-                    END IF;
-                    hold := hold + 1;
-                END LOOP;
-                IF outcomes[i] = 0 THEN
-                    FOR h IN first_hold..hold - 1 LOOP
-                        used[p_hold_windows[h]] := used[p_hold_windows[h]] + p_hold_amounts[h];
-                    END LOOP;
-                END IF;
-            END LOOP;
-        END IF;
-    END IF;
-
-    WITH made AS (
-        INSERT INTO billing_attempt (
-            id, tenant_id, request_id, attempt_no, key_id, user_id, feature, provider, model, processing, occurred_at,
-            hold_usd, hold_tokens, window_ids, hold_amounts, state, sent_at, expires_at, void_reason, dims)
-        SELECT n.id, n.tenant_id, n.request_id, n.attempt_no, n.key_id, n.user_id, n.feature, n.provider, n.model,
-               n.processing, n.occurred_at, n.hold_usd, n.hold_tokens, n.window_ids::bigint[], n.hold_amounts::numeric[],
-               n.state, CASE WHEN n.state = 'sent' THEN now() END, n.expires_at, '', n.dims
-        FROM ROWS FROM (jsonb_to_recordset(p_attempts) AS (
-                id uuid, tenant_id bigint, request_id uuid, attempt_no smallint, key_id bigint, user_id text, feature text,
-                provider text, model text, processing text, occurred_at timestamptz, hold_usd numeric, hold_tokens bigint,
-                window_ids text, hold_amounts text, state text, expires_at timestamptz, dims jsonb)) WITH ORDINALITY
-            AS n (id, tenant_id, request_id, attempt_no, key_id, user_id, feature, provider, model, processing, occurred_at,
-                  hold_usd, hold_tokens, window_ids, hold_amounts, state, expires_at, dims, position)
-        WHERE outcomes[n.position] = 0
-        ORDER BY n.id
-        ON CONFLICT DO NOTHING
-        RETURNING id)
-    SELECT array_agg(id) INTO inserted FROM made;
-    -- who conflicted is in already, with the holds of the first time
-    IF coalesce(cardinality(inserted), 0) <> cardinality(array_positions(outcomes, 0)) THEN
-        SELECT array_agg(CASE WHEN outcomes[n.position] = 0 AND NOT (n.attempt ->> 'id')::uuid = ANY (coalesce(inserted, '{}'))
-                         THEN -1 ELSE outcomes[n.position] END ORDER BY n.position) INTO outcomes
-        FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position);
-    END IF;
-    UPDATE billing_budgetwindow w SET held = w.held + h.amount
-    FROM (SELECT p_windows[h.hold_window] AS id, sum(h.amount) AS amount
-          FROM unnest(p_hold_attempts, p_hold_windows, p_hold_amounts) AS h (attempt, hold_window, amount)
-          WHERE outcomes[h.attempt] = 0 GROUP BY 1) h
-    WHERE w.id = h.id;
-    windows := billing_describe_windows(p_windows);
-END $$;
-
 -- ---------------------------------------------------------------- settlement
 -- Settles a group; idempotent by attempt. Attempt p_ids[i] ended as p_states[i] (captured or estimated) for p_usd[i] and
 -- p_tokens[i]; p_records[i] says the rest of its ledger row, and p_lines holds the lines of all. Who, what and when are
@@ -244,27 +146,6 @@ BEGIN
     INTO tenants, moments, are_holding, attempt_windows, outcomes
     FROM unnest(p_ids, p_states) WITH ORDINALITY AS s (id, state, position)
     LEFT JOIN billing_attempt a ON a.id = s.id;
-
-    SELECT array_agg(DISTINCT w.id ORDER BY w.id) INTO window_ids
-    FROM billing_attempt a CROSS JOIN LATERAL unnest(a.window_ids) AS w (id) WHERE a.id = ANY (p_ids);
-    PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (window_ids) ORDER BY id FOR UPDATE;
-    SELECT array_agg(w.spent ORDER BY w.id) INTO before FROM billing_budgetwindow w WHERE w.id = ANY (window_ids);
-
-    -- what each window gets back, and what it pays
-    UPDATE billing_budgetwindow w
-    SET held = w.held - m.held,
-        spent = w.spent + CASE w.unit WHEN 'usd' THEN m.usd WHEN 'tokens' THEN m.tokens ELSE m.requests END,
-        overrun = w.overrun + CASE w.unit WHEN 'usd' THEN m.usd_over WHEN 'tokens' THEN m.tokens_over ELSE 0 END
-    FROM (
-        SELECT h.id, sum(CASE WHEN are_holding[s.position] THEN h.amount ELSE 0 END) AS held,
-               sum(s.usd) AS usd, sum(greatest(s.usd - h.amount, 0)) AS usd_over,
-               sum(s.tokens) AS tokens, sum(greatest(s.tokens - h.amount, 0)) AS tokens_over, count(*) AS requests
-        FROM unnest(p_ids, p_usd, p_tokens) WITH ORDINALITY AS s (id, usd, tokens, position)
-        JOIN billing_attempt a ON a.id = s.id
-        CROSS JOIN LATERAL unnest(a.window_ids, a.hold_amounts) AS h (id, amount)
-        WHERE outcomes[s.position] = 2
-        GROUP BY h.id) m
-    WHERE w.id = m.id;
 
     -- the period of each, made where it is not there; of a closed one, the open one that takes its corrections
     SELECT array_agg(CASE WHEN outcomes[s.position] >= 2 THEN
@@ -318,10 +199,6 @@ BEGIN
         list_cost numeric, provider_cost numeric, contracted_cost numeric, billed_cost numeric)
     WHERE outcomes[l.n] = 2;
 
-    IF 3 = ANY (outcomes) THEN
-        PERFORM billing_correct_estimates(p_ids, outcomes, periods, p_usd, p_tokens, p_records, p_lines);
-    END IF;
-
     UPDATE billing_attempt a SET state = s.state, settled_at = now()
     FROM unnest(p_ids, p_states) WITH ORDINALITY AS s (id, state, position)
     WHERE a.id = s.id AND outcomes[s.position] >= 2;
@@ -330,8 +207,33 @@ BEGIN
     SELECT DISTINCT s.tenant_id, (s.moment AT TIME ZONE 'UTC')::date
     FROM unnest(tenants, moments, outcomes) AS s (tenant_id, moment, outcome) WHERE s.outcome >= 2;
 
-    PERFORM billing_alert_budgets(window_ids, before);
     PERFORM billing_alert_requests(p_ids, outcomes, tenants, p_usd, p_records);
+
+    -- the windows last: whoever admits in them meanwhile waits for this end alone, not for all that is written above
+    SELECT array_agg(DISTINCT w.id ORDER BY w.id) INTO window_ids
+    FROM billing_attempt a CROSS JOIN LATERAL unnest(a.window_ids) AS w (id) WHERE a.id = ANY (p_ids);
+    PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (window_ids) ORDER BY id FOR UPDATE;
+    SELECT array_agg(w.spent ORDER BY w.id) INTO before FROM billing_budgetwindow w WHERE w.id = ANY (window_ids);
+
+    -- what each window gets back, and what it pays
+    UPDATE billing_budgetwindow w
+    SET held = w.held - m.held,
+        spent = w.spent + CASE w.unit WHEN 'usd' THEN m.usd WHEN 'tokens' THEN m.tokens ELSE m.requests END,
+        overrun = w.overrun + CASE w.unit WHEN 'usd' THEN m.usd_over WHEN 'tokens' THEN m.tokens_over ELSE 0 END
+    FROM (
+        SELECT h.id, sum(CASE WHEN are_holding[s.position] THEN h.amount ELSE 0 END) AS held,
+               sum(s.usd) AS usd, sum(greatest(s.usd - h.amount, 0)) AS usd_over,
+               sum(s.tokens) AS tokens, sum(greatest(s.tokens - h.amount, 0)) AS tokens_over, count(*) AS requests
+        FROM unnest(p_ids, p_usd, p_tokens) WITH ORDINALITY AS s (id, usd, tokens, position)
+        JOIN billing_attempt a ON a.id = s.id
+        CROSS JOIN LATERAL unnest(a.window_ids, a.hold_amounts) AS h (id, amount)
+        WHERE outcomes[s.position] = 2
+        GROUP BY h.id) m
+    WHERE w.id = m.id;
+    IF 3 = ANY (outcomes) THEN
+        PERFORM billing_correct_estimates(p_ids, outcomes, periods, p_usd, p_tokens, p_records, p_lines);
+    END IF;
+    PERFORM billing_alert_budgets(window_ids, before);
     windows := billing_describe_windows(window_ids);
 END $$;
 

@@ -169,13 +169,85 @@ BEGIN
         WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true);
 END $$;
 
+-- Decides on a group under the locks of its windows; the arguments are those of billing_admit. p_outcomes says who is in
+-- already (-1) and so wants nothing; the others are 0 and stay so, or are refused.
+CREATE FUNCTION billing_decide(
+    p_windows bigint[], p_hold_attempts int[], p_hold_windows int[], p_hold_amounts numeric[], p_all_shards boolean,
+    p_outcomes int[]
+) RETURNS int[] LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    hold_count int := cardinality(p_hold_attempts);
+    outcomes int[] := p_outcomes;
+    limits numeric[];
+    used numeric[];
+    rooms numeric[];
+    hards boolean[];
+    wanted numeric[];
+    hold int := 1;
+    first_hold int;
+    k int;
+    fullness numeric;
+    worst numeric;
+BEGIN
+    IF p_all_shards THEN
+        PERFORM billing_lock_all_shards(p_windows);
+    ELSE
+        PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (p_windows) ORDER BY id FOR UPDATE;
+    END IF;
+    -- a statement of its own: it sees what those committed for whom we waited
+    SELECT array_agg(s.limit_amount), array_agg(s.used), array_agg(s.room), array_agg(s.is_hard)
+    INTO limits, used, rooms, hards FROM billing_window_rooms(p_windows, p_all_shards) s;
+    IF cardinality(limits) IS DISTINCT FROM cardinality(p_windows) THEN
+        RAISE EXCEPTION 'unknown budget window' USING ERRCODE = 'no_data_found';
+    END IF;
+    -- the usual case: everybody fits, and one sum shows it
+    SELECT array_agg(w.wanted ORDER BY w.hold_window) INTO wanted FROM (
+        SELECT h.hold_window, sum(CASE WHEN outcomes[h.attempt] = 0 THEN h.amount ELSE 0 END) AS wanted
+        FROM unnest(p_hold_attempts, p_hold_windows, p_hold_amounts) AS h (attempt, hold_window, amount)
+        GROUP BY h.hold_window) w;
+    IF NOT EXISTS (SELECT FROM unnest(rooms, hards, wanted) AS w (room, is_hard, wanted)
+                   WHERE w.is_hard AND w.wanted > w.room) THEN
+        RETURN outcomes;
+    END IF;
+    FOR i IN 1..cardinality(outcomes) LOOP
+        first_hold := hold;
+        worst := NULL;
+        WHILE hold <= hold_count AND p_hold_attempts[hold] = i LOOP
+            k := p_hold_windows[hold];
+            IF hards[k] AND used[k] + p_hold_amounts[hold] > limits[k] AND outcomes[i] >= 0 THEN
+                fullness := CASE WHEN limits[k] > 0 THEN used[k] / limits[k] ELSE 'Infinity' END;
+                IF worst IS NULL OR fullness > worst THEN
+                    worst := fullness;
+                    outcomes[i] := k;
+                END IF;
+            END IF;
+            hold := hold + 1;
+        END LOOP;
+        IF outcomes[i] = 0 THEN
+            FOR h IN first_hold..hold - 1 LOOP
+                k := p_hold_windows[h];
+                IF hards[k] AND p_hold_amounts[h] > rooms[k] THEN
+                    RAISE EXCEPTION 'a shard has no room' USING ERRCODE = 'object_not_in_prerequisite_state';
+                END IF;
+                used[k] := used[k] + p_hold_amounts[h];
+                rooms[k] := rooms[k] - p_hold_amounts[h];
+            END LOOP;
+        END IF;
+    END LOOP;
+    RETURN outcomes;
+END $$;
+
 -- Admits a group, in order, each as a whole: an attempt enters all its windows or none. p_windows is every window of the
 -- group once, ascending; attempt p_hold_attempts[i] (counted from 1) wants p_hold_amounts[i] of p_windows[p_hold_windows[i]],
 -- the attempts ascending. Some may be in already, from a try whose answer was lost.
 -- outcomes: 0 admitted, -1 in already, k > 0 refused by p_windows[k], the one of those too small that is the fullest.
 -- Of a window in shards p_windows has one. It is refused only what the whole has no room for; for what the shard alone
 -- has no room for, nothing of the group is done and "object_not_in_prerequisite_state" is raised, unless p_all_shards.
-DROP FUNCTION billing_admit(jsonb, bigint[], int[], int[], numeric[]);
+-- Where all seem to fit, the attempts are written before the windows are locked, so that everybody else waits for the
+-- decision and the commit alone; whoever does not fit after all is taken out again.
+DROP FUNCTION IF EXISTS billing_admit(jsonb, bigint[], int[], int[], numeric[]);
 CREATE FUNCTION billing_admit(
     p_attempts jsonb, p_windows bigint[], p_hold_attempts int[], p_hold_windows int[], p_hold_amounts numeric[],
     p_all_shards boolean DEFAULT false, OUT outcomes int[], OUT windows jsonb
@@ -183,68 +255,22 @@ CREATE FUNCTION billing_admit(
 SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
-    size int := jsonb_array_length(p_attempts);
-    hold_count int := cardinality(p_hold_attempts);
-    limits numeric[];
-    used numeric[];
-    rooms numeric[];
-    hards boolean[];
-    wanted numeric[];
+    has_holds boolean := cardinality(p_hold_attempts) > 0;
     inserted uuid[];
-    hold int := 1;
-    first_hold int;
-    k int;
-    fullness numeric;
-    worst numeric;
+    is_tight boolean;
 BEGIN
-    outcomes := array_fill(0, ARRAY[size]);
-    IF hold_count > 0 THEN
-        IF p_all_shards THEN
-            PERFORM billing_lock_all_shards(p_windows);
-        ELSE
-            PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (p_windows) ORDER BY id FOR UPDATE;
-        END IF;
-        -- a statement of its own: it sees what those committed for whom we waited
-        SELECT array_agg(s.limit_amount), array_agg(s.used), array_agg(s.room), array_agg(s.is_hard)
-        INTO limits, used, rooms, hards FROM billing_window_rooms(p_windows, p_all_shards) s;
-        IF cardinality(limits) IS DISTINCT FROM cardinality(p_windows) THEN
-            RAISE EXCEPTION 'unknown budget window' USING ERRCODE = 'no_data_found';
-        END IF;
-        -- the usual case: everybody fits, and one sum shows it
-        SELECT array_agg(w.wanted ORDER BY w.hold_window) INTO wanted FROM (
-            SELECT h.hold_window, sum(h.amount) AS wanted
-            FROM unnest(p_hold_windows, p_hold_amounts) AS h (hold_window, amount) GROUP BY h.hold_window) w;
-        IF EXISTS (SELECT FROM unnest(rooms, hards, wanted) AS w (room, is_hard, wanted)
-                   WHERE w.is_hard AND w.wanted > w.room) THEN
-            SELECT array_agg(CASE WHEN a.id IS NULL THEN 0 ELSE -1 END ORDER BY n.position) INTO outcomes
-            FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position)
-            LEFT JOIN billing_attempt a ON a.id = (n.attempt ->> 'id')::uuid;
-            FOR i IN 1..size LOOP
-                first_hold := hold;
-                worst := NULL;
-                WHILE hold <= hold_count AND p_hold_attempts[hold] = i LOOP
-                    k := p_hold_windows[hold];
-                    IF hards[k] AND used[k] + p_hold_amounts[hold] > limits[k] AND outcomes[i] >= 0 THEN
-                        fullness := CASE WHEN limits[k] > 0 THEN used[k] / limits[k] ELSE 'Infinity' END;
-                        IF worst IS NULL OR fullness > worst THEN
-                            worst := fullness;
-                            outcomes[i] := k;
-                        END IF;
-                    END IF;
-                    hold := hold + 1;
-                END LOOP;
-                IF outcomes[i] = 0 THEN
-                    FOR h IN first_hold..hold - 1 LOOP
-                        k := p_hold_windows[h];
-                        IF hards[k] AND p_hold_amounts[h] > rooms[k] THEN
-                            RAISE EXCEPTION 'a shard has no room' USING ERRCODE = 'object_not_in_prerequisite_state';
-                        END IF;
-                        used[k] := used[k] + p_hold_amounts[h];
-                        rooms[k] := rooms[k] - p_hold_amounts[h];
-                    END LOOP;
-                END IF;
-            END LOOP;
-        END IF;
+    outcomes := array_fill(0, ARRAY[jsonb_array_length(p_attempts)]);
+    -- a look without locks, which decides the order of the work and nothing else
+    is_tight := has_holds AND (p_all_shards OR EXISTS (
+        SELECT FROM billing_window_rooms(p_windows, false) s
+        JOIN (SELECT p_windows[h.hold_window] AS id, sum(h.amount) AS wanted
+              FROM unnest(p_hold_windows, p_hold_amounts) AS h (hold_window, amount) GROUP BY 1) w ON w.id = s.window_id
+        WHERE s.is_hard AND w.wanted > s.room));
+    IF is_tight THEN
+        SELECT array_agg(CASE WHEN a.id IS NULL THEN 0 ELSE -1 END ORDER BY n.position) INTO outcomes
+        FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position)
+        LEFT JOIN billing_attempt a ON a.id = (n.attempt ->> 'id')::uuid;
+        outcomes := billing_decide(p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts, p_all_shards, outcomes);
     END IF;
 
     WITH made AS (
@@ -270,6 +296,14 @@ BEGIN
         SELECT array_agg(CASE WHEN outcomes[n.position] = 0 AND NOT (n.attempt ->> 'id')::uuid = ANY (coalesce(inserted, '{}'))
                          THEN -1 ELSE outcomes[n.position] END ORDER BY n.position) INTO outcomes
         FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position);
+    END IF;
+    IF has_holds AND NOT is_tight THEN
+        outcomes := billing_decide(p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts, p_all_shards, outcomes);
+        IF 0 < ANY (outcomes) THEN
+            DELETE FROM billing_attempt WHERE id IN (
+                SELECT (n.attempt ->> 'id')::uuid FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position)
+                WHERE outcomes[n.position] > 0);
+        END IF;
     END IF;
     UPDATE billing_budgetwindow w SET held = w.held + h.amount
     FROM (SELECT p_windows[h.hold_window] AS id, sum(h.amount) AS amount

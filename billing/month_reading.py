@@ -1,0 +1,15 @@
+"""How PostgreSQL is to read a whole month.
+
+Invariant: settings of the transaction alone. Months are joined partition by partition, so that a month of one year costs the
+same when there are ten years of them.
+"""
+
+from django.db import connection
+
+SETTINGS = "SET LOCAL work_mem = '64MB'; SET LOCAL enable_partitionwise_join = on; SET LOCAL jit = off"
+
+
+def prepare() -> None:
+    """Needs a transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(SETTINGS)
