@@ -3,7 +3,6 @@
 Batches stand in tests/batches, through the same SDK.
 """
 
-import json
 import math
 from collections.abc import Callable
 
@@ -196,18 +195,3 @@ def test_a_stream_that_is_left_early_is_billed(world: World, books: Books, make_
     (attempt,) = books.settled(world.acme.id)
     assert attempt.state in ("captured", "estimated")
     assert books.row(attempt.request_id).billed_cost > 0
-
-
-def test_a_batch_line_is_what_the_sdk_sends(world: World) -> None:
-    """A body for chat is a body for a batch: what `create` takes is what a line has."""
-    line = {"custom_id": "one", "method": "POST", "url": "/v1/chat/completions"}
-    body = {"model": GPT, "messages": turns("Hello"), "max_tokens": 5, "seed": 7}
-    client = world.openai()
-    content = json.dumps({**line, "body": body}).encode()
-    uploaded = client.files.create(file=("lines.jsonl", content), purpose="batch")
-    order = client.batches.create(
-        input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h"
-    )
-    assert client.batches.retrieve(order.id).id == order.id
-    assert [batch.id for batch in client.batches.list()] == [order.id]
-    assert client.batches.cancel(order.id).status in ("cancelling", "cancelled")
