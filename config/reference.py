@@ -20,6 +20,7 @@ Paths under `/v1/messages` answer errors in Anthropic's envelope, all others in 
 """.strip()
 TAGS: Final = [
     {"name": "Completions", "description": "Calls that a model answers; each is one row of the ledger."},
+    {"name": "Stored chat completions", "description": "Those sent with `store: true`; for 30 days."},
     {"name": "Models", "description": "What this key may ask for."},
     {"name": "Files and batches", "description": "Work that may wait, at the provider's price for batches."},
     {"name": "Figures", "description": "The tenant's own usage, budgets, receipts and estimates."},

@@ -10,7 +10,7 @@ from typing import Final
 
 from billing.outcomes import BudgetExceeded, ModelUnpriced
 from config import resources
-from llm import cached, ending, hedging, repairing, settling, streaming
+from llm import cached, ending, hedging, repairing, settling, stored_chats, streaming
 from llm.answers import Answer, StreamedAnswer, answer_headers, purser_block
 from llm.call import Call
 from llm.catalog import Target
@@ -98,5 +98,6 @@ async def _deliver(call: Call, answering: Underway, reply: ProviderReply, number
     cached.remember_soon(
         call, settling.to_remember(call, attempt, attempt.exchange.answer(reply.body), outcome)
     )
+    await stored_chats.keep(call, attempt.exchange.answer(reply.body), purser_block(call, outcome))
     await ending.answered(call, outcome)
     return Answer(body, headers)

@@ -15,7 +15,7 @@ from caching.answers import CachedAnswer
 from caching.eligibility import Traits
 from caching.scope import NotComparable, Origin, circle_of, epoch_of
 from config import resources
-from llm import ending, hit_value
+from llm import ending, hit_value, stored_chats
 from llm.answers import Answer, Outcome, StreamedAnswer, answer_headers, purser_block
 from llm.call import Call
 from llm.wire import stored_bytes
@@ -122,11 +122,13 @@ async def serve(call: Call, hit: Hit) -> Answer | StreamedAnswer:
     )
     block = purser_block(call, outcome)
     headers = answer_headers(call, outcome)
+    answer = stored_chats.named_anew(call, hit.answer.body)
+    await stored_chats.keep(call, answer, block)
     await ending.answered(call, outcome)
     if call.facts.stream:
-        chunks = call.wire.replay(hit.answer.body, block, wants_usage=call.facts.wants_usage)
+        chunks = call.wire.replay(answer, block, wants_usage=call.facts.wants_usage)
         return StreamedAnswer.of(chunks, headers=headers)
-    return Answer(stored_bytes(call.wire, hit.answer.body, block), headers)
+    return Answer(stored_bytes(call.wire, answer, block), headers)
 
 
 def _why(call: Call, hit: Hit) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from llm.batches.driver import UNFINISHED
-from llm.models import Batch, BatchItem, IdempotentCall, KeptResponse, RequestLog, StoredFile
+from llm.models import Batch, BatchItem, IdempotentCall, KeptResponse, RequestLog, StoredChat, StoredFile
 
 LOG_AGE: Final = timedelta(days=90)
 RESPONSE_AGE: Final = timedelta(days=30)  # as long as OpenAI keeps them
@@ -28,6 +28,7 @@ def prune() -> dict[str, int]:
     finished = Batch.objects.exclude(status__in=UNFINISHED).filter(created_at__lt=now - BATCH_AGE)
     return {
         "logs": _delete_logs(before=now - LOG_AGE),
+        "stored_chats": _delete_stored_chats(before=now - RESPONSE_AGE),
         "kept_responses": _delete_kept_responses(before=now - RESPONSE_AGE),
         "deleted_files": erasable.filter(deleted_at__isnull=False).update(content=b""),
         "old_files": erasable.filter(created_at__lt=now - BATCH_AGE).update(content=b"", deleted_at=now),
@@ -55,6 +56,13 @@ def _delete_kept_responses(*, before: object) -> int:
         KeptResponse.objects.filter(created_at__lt=before).values_list("pk", flat=True)[:CHUNK]
     ):
         total += KeptResponse.objects.filter(pk__in=pks).delete()[0]
+    return total
+
+
+def _delete_stored_chats(*, before: object) -> int:
+    total = 0
+    while pks := list(StoredChat.objects.filter(created_at__lt=before).values_list("pk", flat=True)[:CHUNK]):
+        total += StoredChat.objects.filter(pk__in=pks).delete()[0]
     return total
 
 

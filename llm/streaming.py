@@ -12,7 +12,7 @@ from contextlib import aclosing
 
 from billing import ledger
 from config import draining, resources
-from llm import cached, ending, metrics, repairing, settling
+from llm import cached, ending, metrics, repairing, settling, stored_chats
 from llm.answers import Outcome, StreamedAnswer, answer_headers, purser_block
 from llm.attempt import Attempt
 from llm.call import Call
@@ -113,7 +113,9 @@ class _Flow:
         )
         whole = self.relay.answer()
         await repairing.judge(call, whole)
-        await self._put(self.relay.close(purser_block(call, outcome)))
+        block = purser_block(call, outcome)
+        await stored_chats.keep(call, whole, block)
+        await self._put(self.relay.close(block))
         cached.remember_soon(call, settling.to_remember(call, attempt, whole, outcome))
         await ending.answered(call, outcome)
 

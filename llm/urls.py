@@ -15,6 +15,7 @@ from llm.views import (
     models,
     raise_requests,
     responses,
+    stored_chats,
 )
 from llm.views.base import turned_away
 
@@ -29,6 +30,8 @@ register_converter(ResponseId, "response_id")
 
 urlpatterns = [
     path("v1/chat/completions", completions.ChatCompletions.as_view()),
+    path("v1/chat/completions/<str:completion_id>", stored_chats.StoredChat.as_view()),
+    path("v1/chat/completions/<str:completion_id>/messages", stored_chats.StoredChatMessages.as_view()),
     path("v1/completions", completions.LegacyCompletions.as_view()),
     path("v1/messages", completions.Messages.as_view()),
     path("v1/messages/batches", message_batches.MessageBatches.as_view()),

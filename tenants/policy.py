@@ -182,6 +182,7 @@ class Policy:
     hedging: HedgingPolicy = field(default_factory=HedgingPolicy)
     structured_output: Literal["repair", "flag", "off"] = "repair"  # an answer that does not fit its schema
     user_rate_limits: RateLimits = field(default_factory=RateLimits)  # of each end user by itself
+    store_chats: bool = True  # keep chat completions that clients send with `store: true`
     log_prompts: bool = False
 
     def feature_is_off(self, feature: str, *, used_percent: float) -> bool:

@@ -5,6 +5,7 @@ from llm.models.catalog import Deployment, LanguageModel, Provider
 from llm.models.idempotency import IdempotentCall
 from llm.models.requests import Feedback, RequestLog
 from llm.models.responses import KeptResponse
+from llm.models.stored_chats import StoredChat
 
 __all__ = [
     "Batch",
@@ -17,5 +18,6 @@ __all__ = [
     "LanguageModel",
     "Provider",
     "RequestLog",
+    "StoredChat",
     "StoredFile",
 ]

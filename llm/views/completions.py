@@ -14,7 +14,8 @@ from llm.call import Call
 from llm.headers import parse_headers
 from llm.views import schemas
 from llm.views.base import AsyncAPIView
-from llm.views.documented import CALL, OF_A_COMPLETION, operation
+from llm.views.documented import CALL, OF_A_COMPLETION, OF_EVERY_CALL, operation, query
+from llm.views.stored_chats import PAGES, TAG, list_stored_chats
 from llm.wire import Source, format_for
 from tenants.outcomes import ClientError
 
@@ -52,20 +53,37 @@ class Completions(AsyncAPIView):
         return _render(answer)
 
 
-@operation(
-    "createChatCompletion",
-    "A chat completion, as OpenAI's",
-    tag="Completions",
-    takes=schemas.ChatRequest,
-    answers=schemas.ChatAnswer,
-    example={"model": "auto", "messages": [{"role": "user", "content": "How do I activate my new card?"}]},
-    parameters=CALL,
-    errors=OF_A_COMPLETION,
-    streams=True,
-    is_completion=True,
-)
 class ChatCompletions(Completions):
-    """`POST /v1/chat/completions`."""
+    """`POST /v1/chat/completions`, and `GET` of those that were stored."""
+
+    @operation(
+        "createChatCompletion",
+        "A chat completion, as OpenAI's",
+        tag="Completions",
+        takes=schemas.ChatRequest,
+        answers=schemas.ChatAnswer,
+        example={
+            "model": "auto",
+            "messages": [{"role": "user", "content": "How do I activate my new card?"}],
+        },
+        parameters=CALL,
+        errors=OF_A_COMPLETION,
+        streams=True,
+        is_completion=True,
+    )
+    async def post(self, request: HttpRequest) -> HttpResponseBase:
+        return await super().post(request)
+
+    @operation(
+        "listChatCompletions",
+        "The tenant's stored chat completions",
+        tag=TAG,
+        answers=schemas.ChatList,
+        parameters=(*PAGES, query("model", "Only those that asked for this model.")),
+        errors=(*OF_EVERY_CALL, 400),
+    )
+    async def get(self, request: HttpRequest) -> HttpResponse:
+        return await list_stored_chats(self, request)
 
 
 @operation(

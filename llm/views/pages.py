@@ -30,12 +30,12 @@ class Page:
         }
 
 
-def page_of(request: HttpRequest, *, largest: int, default: int) -> Page:
+def page_of(request: HttpRequest, *, largest: int, default: int, order: str = "desc") -> Page:
     """Read `after`, `limit` and `order`, or raise InvalidRequest naming the one that is wrong."""
     limit = request.GET.get("limit", str(default))
     if not limit.isascii() or not limit.isdecimal() or int(limit[:9]) > largest:
         raise InvalidRequest(f"'limit' must be a number from 0 to {largest}.", param="limit")
-    order = request.GET.get("order", "desc")
+    order = request.GET.get("order", order)
     if order not in {"asc", "desc"}:
         raise InvalidRequest("'order' must be asc or desc.", param="order")
     return Page(after=request.GET.get("after", ""), limit=int(limit), is_ascending=order == "asc")

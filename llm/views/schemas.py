@@ -226,6 +226,33 @@ class ModelList(Open):
     data: list[ModelObject]
 
 
+# ---------------------------------------------------------------- stored chat completions
+class ChatDeleted(BaseModel):
+    id: str
+    object: Literal["chat.completion.deleted"]
+    deleted: Literal[True]
+
+
+class ChatMessageList(BaseModel):
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class ChatList(BaseModel):
+    object: Literal["list"]
+    data: list[ChatAnswer]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class MetadataUpdate(BaseModel):
+    metadata: dict[str, str] | None = Field(max_length=16)
+
+
 # ---------------------------------------------------------------- files and batches
 class FileForm(BaseModel):
     file: str = Field(json_schema_extra={"format": "binary"})

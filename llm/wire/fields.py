@@ -31,6 +31,11 @@ def positive_int(body: dict[str, Any], name: str) -> int | None:
     return value
 
 
+def limit(body: dict[str, Any], name: str) -> int | None:
+    """A whole number from 1, or None when absent or 0, which limits nothing; InvalidRequest for anything else."""
+    return None if body.get(name) == 0 else positive_int(body, name)
+
+
 def number(body: dict[str, Any], name: str) -> float | None:
     """A number, or None when absent; InvalidRequest for anything else."""
     value = body.get(name)

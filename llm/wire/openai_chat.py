@@ -43,8 +43,7 @@ def facts(body: Body) -> RequestFacts:
         model=fields.model_of(body),
         stream=fields.flag(body, "stream"),
         wants_usage=_wants_usage(body),
-        max_output_tokens=fields.positive_int(body, "max_completion_tokens")
-        or fields.positive_int(body, "max_tokens"),
+        max_output_tokens=fields.limit(body, "max_completion_tokens") or fields.limit(body, "max_tokens"),
         n=fields.positive_int(body, "n") or 1,
         temperature=fields.number(body, "temperature"),
         has_tools=bool(body.get("tools") or body.get("functions")),

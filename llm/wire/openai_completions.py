@@ -49,7 +49,7 @@ def facts(body: Body) -> RequestFacts:
     texts = tuple(fields.part_texts(prompt))
     options = body.get("stream_options")
     prompts = len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
-    answers = max(fields.positive_int(body, "n") or 1, fields.positive_int(body, "best_of") or 1)
+    answers = max(fields.positive_int(body, "n") or 1, fields.limit(body, "best_of") or 1)
     return RequestFacts(
         model=fields.model_of(body),
         stream=fields.flag(body, "stream"),

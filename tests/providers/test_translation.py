@@ -219,7 +219,6 @@ def parts(*given: dict[str, Any]) -> list[dict[str, Any]]:
         ({"prediction": {"type": "content"}}, "prediction"),
         ({"web_search_options": {}}, "web_search_options"),
         ({"service_tier": "flex"}, "service_tier"),
-        ({"store": True}, "store"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools.0.type"),
         ({"tools": [{"type": "function", "function": {"name": "f", "odd": 1}}]}, "tools.0.function.odd"),

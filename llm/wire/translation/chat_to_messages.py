@@ -190,8 +190,8 @@ def _refuse_rest(reader: Reader) -> None:
     reader.allow("presence_penalty", 0)
     reader.allow("frequency_penalty", 0)
     reader.allow("logit_bias", {})
-    reader.allow("store", False)
-    reader.allow("metadata", {})
+    reader.ignore("store")  # it is the gateway that stores
+    reader.ignore("metadata")  # of what is stored
     reader.allow("modalities", ["text"])
     reader.allow("verbosity", "medium")
     reader.allow("functions", [])

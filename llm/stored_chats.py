@@ -1,0 +1,138 @@
+"""Chat completions that a client asked to have stored: kept, found again, listed, deleted.
+
+Invariant: every statement runs inside the tenant's connection and names the tenant; what is not there is a 404. A copy
+that cannot be kept fails no answer.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+import structlog
+from psycopg.rows import dict_row
+
+from llm.call import Call
+from llm.errors import NotFound
+from llm.wire import Body
+from tenants.rls import tenant_connection
+
+_COLUMNS: Final = "public_id, asked, answer, metadata"
+INSERT: Final = """
+INSERT INTO llm_storedchat (tenant_id, public_id, model, asked, answer, metadata, created_at)
+VALUES (%(tenant)s, %(public_id)s, %(model)s, %(asked)s, %(answer)s, %(metadata)s, %(now)s)
+ON CONFLICT (tenant_id, public_id) DO NOTHING
+"""
+FIND: Final = (
+    f"SELECT {_COLUMNS} FROM llm_storedchat WHERE tenant_id = %(tenant)s AND public_id = %(public_id)s"
+)
+LIST: Final = f"""
+SELECT {_COLUMNS} FROM llm_storedchat
+WHERE tenant_id = %(tenant)s AND (%(model)s = '' OR model = %(model)s) AND metadata @> %(metadata)s::jsonb
+  AND (%(after)s = '' OR id {{beyond}} (
+      SELECT id FROM llm_storedchat WHERE tenant_id = %(tenant)s AND public_id = %(after)s))
+ORDER BY id {{order}} LIMIT %(limit)s
+"""
+UPDATE: Final = f"""
+UPDATE llm_storedchat SET metadata = %(metadata)s WHERE tenant_id = %(tenant)s AND public_id = %(public_id)s
+RETURNING {_COLUMNS}
+"""
+DELETE: Final = "DELETE FROM llm_storedchat WHERE tenant_id = %(tenant)s AND public_id = %(public_id)s"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChat:
+    """A chat completion that was kept, and the messages that led to it."""
+
+    asked: list[Body]
+    answer: Body
+
+
+def is_wanted(call: Call) -> bool:
+    """Whether the answer is to be kept: the client says so, and the tenant's policy does not forbid it."""
+    return (
+        call.wire.api == "openai.chat" and call.source.body.get("store") is True and call.policy.store_chats
+    )
+
+
+def named_anew(call: Call, answer: Body) -> Body:
+    """An answer from memory under an id of its own, if it is to be kept: the old one is another call's."""
+    return {**answer, "id": f"chatcmpl-{secrets.token_hex(16)}"} if is_wanted(call) else answer
+
+
+async def keep(call: Call, answer: Body, block: Body) -> None:
+    """Keep an answer that is to be kept, before its client can look for it."""
+    if not is_wanted(call) or not isinstance(answer.get("id"), str):
+        return
+    asked, metadata = call.source.body["messages"], call.source.body.get("metadata")
+    try:
+        async with tenant_connection(call.principal.tenant_id) as connection:
+            await connection.execute(
+                INSERT,
+                {
+                    "tenant": call.principal.tenant_id,
+                    "public_id": answer["id"][:128],
+                    "model": call.facts.model,
+                    "asked": orjson.dumps(asked),
+                    "answer": orjson.dumps({**answer, "purser": block}, default=str),
+                    "metadata": orjson.dumps(metadata if isinstance(metadata, dict) else {}).decode(),
+                    "now": datetime.now(UTC),
+                },
+            )
+    except Exception as error:
+        log.warning("chat_not_stored", error=type(error).__name__)
+
+
+async def find(tenant_id: int, public_id: str) -> StoredChat:
+    """The chat completion of this id, or NotFound."""
+    return await _one(tenant_id, public_id, FIND)
+
+
+async def set_metadata(tenant_id: int, public_id: str, *, metadata: Mapping[str, str]) -> StoredChat:
+    """The chat completion with this metadata from now on, or NotFound."""
+    return await _one(tenant_id, public_id, UPDATE, metadata=orjson.dumps(dict(metadata)).decode())
+
+
+async def delete(tenant_id: int, public_id: str) -> None:
+    """Forget a chat completion, or NotFound."""
+    async with tenant_connection(tenant_id) as connection:
+        cursor = await connection.execute(DELETE, {"tenant": tenant_id, "public_id": public_id})
+        if not cursor.rowcount:
+            raise not_stored(public_id)
+
+
+async def list_chats(
+    tenant_id: int, *, model: str, metadata: Mapping[str, str], after: str, limit: int, is_ascending: bool
+) -> tuple[list[StoredChat], bool]:
+    """A page of chat completions after the one named, and whether more follow."""
+    statement = LIST.format(beyond=">" if is_ascending else "<", order="ASC" if is_ascending else "DESC")
+    wanted = orjson.dumps(dict(metadata)).decode()
+    parameters = {"tenant": tenant_id, "model": model, "metadata": wanted, "after": after, "limit": limit + 1}
+    async with tenant_connection(tenant_id) as connection:
+        cursor = connection.cursor(row_factory=dict_row)
+        await cursor.execute(statement, parameters)  # type: ignore[arg-type]
+        rows = await cursor.fetchall()
+    return [_stored(row) for row in rows[:limit]], len(rows) > limit
+
+
+def not_stored(public_id: str) -> NotFound:
+    return NotFound(f"There is no stored chat completion '{public_id}'.", param="id")
+
+
+async def _one(tenant_id: int, public_id: str, statement: str, **more: Any) -> StoredChat:
+    async with tenant_connection(tenant_id) as connection:
+        cursor = connection.cursor(row_factory=dict_row)
+        await cursor.execute(statement, {"tenant": tenant_id, "public_id": public_id, **more})  # type: ignore[arg-type]
+        row = await cursor.fetchone()
+    if row is None:
+        raise not_stored(public_id)
+    return _stored(row)
+
+
+def _stored(row: dict[str, Any]) -> StoredChat:
+    answer = {**orjson.loads(bytes(row["answer"])), "metadata": row["metadata"]}
+    return StoredChat(orjson.loads(bytes(row["asked"])), answer)
