@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from billing import ledger
 from config import resources
 from llm import metrics, settling
 from llm.call import Call
@@ -17,8 +18,9 @@ from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.outcomes import ProviderFailure
-from llm.sending import CANNOT_BE_ASKED, Reply, Underway, give_up, hold, send
+from llm.sending import Reply, Underway, give_up, hold, send
 from llm.streams.relay import Relay
+from tenants.outcomes import ClientError
 
 MOST_SAVED_UP = 5.0
 
@@ -55,7 +57,10 @@ async def first_byte(call: Call, first: Underway, numbers: Iterator[int]) -> tup
     try:
         await asyncio.wait(racing, timeout=policy.after_ms / 1000)
         if not _any_done(racing) and (second := await _second(call, first.attempt.target, numbers)):
-            racing[asyncio.ensure_future(send(call, second.attempt))] = second
+            if _answered(racing):  # it came while the second was held
+                await _take_back(call, second)
+            else:
+                racing[asyncio.ensure_future(send(call, second.attempt))] = second
         while not _answered(racing) and not all(task.done() for task in racing):
             await asyncio.wait(
                 [task for task in racing if not task.done()], return_when=asyncio.FIRST_COMPLETED
@@ -79,11 +84,13 @@ async def _second(call: Call, asked: Target, numbers: Iterator[int]) -> Underway
     if not allowance.spend(call.principal.tenant_id):
         _note_not_sent(call, f"more than {policy.max_percent:g} % of the calls")
         return None
-    slot, target = None, asked
+    slot: ProviderSlot | None = None
     others = [one.target for one in order_of(call, asked) if one.weight > 0 and one.target != asked]
     for target in (*others, asked):
+        if not health.is_well(target):
+            continue
         taken = await limiter.try_acquire(target, tokens=call.rough_tokens)
-        if isinstance(taken, ProviderSlot) and health.is_well(target):
+        if isinstance(taken, ProviderSlot):
             slot = taken
             break
     if slot is None:
@@ -92,13 +99,20 @@ async def _second(call: Call, asked: Target, numbers: Iterator[int]) -> Underway
     number, why = next(numbers), f"hedge: no first byte after {policy.after_ms} ms"
     try:
         return Underway(await hold(call, target, number=number, why=why), slot)
-    except CANNOT_BE_ASKED as refusal:
+    except ClientError as refusal:  # the first call is under way, whatever keeps a second one from going
         resources.background(limiter.release(slot))
         _note_not_sent(call, f"{refusal.code}: {refusal.message}")
         return None
     except BaseException:
         resources.background(limiter.release(slot))
         raise
+
+
+async def _take_back(call: Call, second: Underway) -> None:
+    """A second call that was held and never sent."""
+    second.free_place()
+    call.balances = await ledger.void(second.attempt.id, reason="hedge_not_needed") or call.balances
+    call.receipt.note_attempt(second.attempt.number, sent=False, code="hedge_not_needed")
 
 
 async def _call_off(call: Call, task: "asyncio.Task[Reply]", underway: Underway) -> None:
