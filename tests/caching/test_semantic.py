@@ -1,6 +1,7 @@
 """The semantic cache on PostgreSQL with pgvector: what it serves, and above all what it does not."""
 
 import asyncio
+import random
 import secrets
 from dataclasses import replace
 from typing import Any
@@ -257,6 +258,33 @@ async def test_a_bounded_scope_opens_on_evidence_and_closes_on_wrong_answers(
 
     for _ in range(25):
         await semantic.observe(closed, "Call the police at once.", policy=BOUNDED)
+    assert (await look(ask(STILL), origin, BOUNDED)).reason == "closed"
+
+
+async def test_a_scope_whose_traffic_turns_closes_by_itself(
+    origin: Origin, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From one moment on every hit is wrong, and nobody says so but the checks."""
+    await store(ask(ARRIVED), origin)
+    closed = await look(ask(STILL), origin, BOUNDED)
+    for _ in range(250):
+        await semantic.observe(closed, "Wait.", policy=BOUNDED)
+    monkeypatch.setattr(decision, "random", random.Random(5))
+    wrong_hits = checks = 0
+    for _ in range(400):
+        found = await look(ask(STILL), origin, BOUNDED)
+        if not found.is_hit:
+            break
+        wrong_hits += 1
+        if found.reason == "checked":
+            checks += 1
+            await semantic.observe(found, "Call the police at once.", policy=BOUNDED)
+    assert found.reason == "closed"
+    assert 1 <= checks <= 10
+    assert wrong_hits <= 80
+    # the labels from before are still there, and do not open it again
+    for _ in range(30):
+        await semantic.observe(found, "Call the police at once.", policy=BOUNDED)
     assert (await look(ask(STILL), origin, BOUNDED)).reason == "closed"
 
 
