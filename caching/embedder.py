@@ -179,6 +179,25 @@ def minilm(precision: str = "int8", *, folder: Path | None = None) -> BatchingEm
         return _loaded[(precision, folder)]
 
 
+async def ready_embedder(choice: str) -> BatchingEmbedder:
+    """The embedder that a policy names (`minilm`, `minilm-fp32` or `wordllama`); raises EmbedderMissing."""
+    if choice != "wordllama":
+        return await ready_minilm("fp32" if choice == "minilm-fp32" else "int8")
+    return _light[0] if _light else await asyncio.to_thread(_load_light)
+
+
+_light: list[BatchingEmbedder] = []
+
+
+def _load_light() -> BatchingEmbedder:
+    from caching.light_embedder import WordLlama
+
+    with _loading:
+        if not _light:
+            _light.append(BatchingEmbedder(WordLlama()))
+        return _light[0]
+
+
 async def ready_minilm(precision: str = "int8") -> BatchingEmbedder:
     """The same from async code: once loaded it is there at once, the loading happens in a thread."""
     loaded = _loaded.get((precision, model_dir() / FOLDER))

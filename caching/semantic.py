@@ -24,7 +24,7 @@ from caching.answers import CachedAnswer, UnreadableAnswer, pack
 from caching.circuit import Circuit, Unavailable
 from caching.decision import Candidate, Lookup, decide
 from caching.eligibility import Traits, judge
-from caching.embedder import BatchingEmbedder, EmbedderMissing, Vector, ready_minilm
+from caching.embedder import BatchingEmbedder, EmbedderMissing, Vector, ready_embedder, ready_minilm
 from caching.learnt import weights_of
 from caching.metrics import EMBEDDING, FAILURES, SEARCH, STORED
 from caching.scope import NotComparable, Origin, Scope, scope_of
@@ -41,7 +41,17 @@ LEAST_SEARCH_SECONDS, SEARCH_BUDGET_SECONDS = 0.01, 0.08
 MAX_STORED_BYTES = 1_000_000
 MOST_MEANINGS_COMPARED = 3
 
-__all__ = ["Candidate", "Lookup", "bypass", "forget", "look_up", "mark_hit", "observe", "remember"]
+__all__ = [
+    "Candidate",
+    "Lookup",
+    "bypass",
+    "forget",
+    "look_up",
+    "mark_hit",
+    "observe",
+    "remember",
+    "remember_for_others",
+]
 
 log = structlog.get_logger("purser.cache")
 
@@ -149,6 +159,29 @@ async def remember(
     return True
 
 
+async def remember_for_others(
+    lookup: Lookup, answer: CachedAnswer, *, policy: CachePolicy, key_id: int | None = None
+) -> int:
+    """Keep the answer for the policy's other embedders as well, so that the one that takes over finds entries; how many."""
+    kept = 0
+    if lookup.scope is None:
+        return kept
+    for choice in policy.also_embed_with:
+        try:
+            embedder = await ready_embedder(choice)
+            if embedder.name == lookup.scope.embedder or embedder.embedder.truncates(lookup.scope.question):
+                continue
+            vector = await embedder.embed_one(lookup.scope.question)
+        except EmbedderMissing as error:
+            _note_failure("embed", error)
+            continue
+        scope = replace(lookup.scope, embedder=embedder.name)
+        kept += await remember(
+            Lookup(outcome="miss", scope=scope, vector=vector), answer, policy=policy, key_id=key_id
+        )
+    return kept
+
+
 async def observe(
     lookup: Lookup, fresh_answer: str, *, policy: CachePolicy, key_id: int | None = None
 ) -> bytes | None:
@@ -237,7 +270,7 @@ async def _look_up(
     if policy.semantic == "off":
         return Lookup(outcome="bypass", reason="off")
     try:
-        embedder = embedder or await ready_minilm()
+        embedder = embedder or await ready_embedder(policy.embedder)
         scope = scope_of(body, origin=origin, embedder=embedder.name)
         verdict = judge(scope.question, traits=traits, extra_patterns=extra_patterns)
         if not verdict.is_eligible:

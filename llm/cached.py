@@ -165,6 +165,7 @@ async def _remember(call: Call, answer: CachedAnswer) -> None:
         key_id = call.principal.key_id
         group = await semantic.observe(call.lookup, answer.text, policy=policy, key_id=key_id)
         await semantic.remember(call.lookup, answer, policy=policy, key_id=key_id, group=group)
+        await semantic.remember_for_others(call.lookup, answer, policy=policy, key_id=key_id)
 
 
 def _why_not(call: Call) -> str:

@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from tenants.wording import sentence_about
 
 Tier = Literal["simple", "standard", "complex"]
+EmbedderName = Literal["minilm", "minilm-fp32", "wordllama"]
 SemanticMode = Literal["off", "dry_run", "static", "bounded"]
 Share = Literal["user", "key", "team", "tenant"]
 
@@ -79,6 +80,10 @@ class CachePolicy:
     single_flight_seconds: int = Field(
         default=30, ge=0, le=600
     )  # how long equal requests wait for the first of them
+    embedder: EmbedderName = "minilm"
+    also_embed_with: tuple[
+        EmbedderName, ...
+    ] = ()  # answers are kept for these too, until one of them takes over
     bypass_patterns: tuple[Pattern, ...] = ()  # regular expressions of questions that memory must not answer
 
 
