@@ -19,6 +19,7 @@ from billing.exports.cells import exact
 from billing.exports.detail_csv import DETAIL_COLUMNS
 from billing.reports import Measures, Report, Section
 
+ROWS_OF_A_SHEET = 1_000_000  # a spreadsheet ends after 1,048,576
 MEASURES = tuple(field.name for field in fields(Measures))
 
 
@@ -42,7 +43,7 @@ def write_xlsx(report: Report, out: BinaryIO) -> None:
     _waterfall(workbook.add_worksheet("Savings"), report, looks)
     for section in report.sections:
         _section(workbook.add_worksheet(section.title), section, report.totals, looks)
-    _detail(workbook.add_worksheet("Detail"), report, looks)
+    _detail(workbook, report, looks)
     workbook.close()
 
 
@@ -119,13 +120,13 @@ def _section(sheet: Worksheet, section: Section, totals: Measures, looks: Looks)
         sheet.write_string(last + 1, len(labels) + len(MEASURES) + offset, exact(value), looks.total)
 
 
-def _detail(sheet: Worksheet, report: Report, looks: Looks) -> None:
-    _table(
-        sheet,
-        DETAIL_COLUMNS,
-        (tuple(getattr(line, name) for name in DETAIL_COLUMNS) for line in report.detail),
-        looks,
-    )
+def _detail(workbook: Workbook, report: Report, looks: Looks) -> None:
+    """The detail, on as many sheets as a spreadsheet's last row asks for; a row past it would be lost without a word."""
+    for start in range(0, max(len(report.detail), 1), ROWS_OF_A_SHEET):
+        name = "Detail" if not start else f"Detail {start // ROWS_OF_A_SHEET + 1}"
+        lines = report.detail[start : start + ROWS_OF_A_SHEET]
+        rows = (tuple(getattr(line, name) for name in DETAIL_COLUMNS) for line in lines)
+        _table(workbook.add_worksheet(name), DETAIL_COLUMNS, rows, looks)
 
 
 def _table(sheet: Worksheet, names: Sequence[str], rows: Iterable[Sequence[object]], looks: Looks) -> int:

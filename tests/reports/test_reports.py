@@ -14,6 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from billing.exports import export, file_name
+from billing.exports import workbook as workbooks
 from billing.exports.focus import COLUMNS
 from billing.models import BillingPeriod
 from billing.reports import (
@@ -155,6 +156,17 @@ async def test_the_workbook_adds_up_in_exact_text_and_in_numbers(books: Books) -
         assert sum(row[number] for row in body) == pytest.approx(float(billed))
         assert sheet.freeze_panes == "A2"
         assert all(isinstance(row[number], int | float) for row in body)
+
+
+async def test_a_detail_longer_than_a_sheet_goes_on_on_the_next(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = await november(books)
+    monkeypatch.setattr(workbooks, "ROWS_OF_A_SHEET", 2)
+    book = openpyxl.load_workbook(io.BytesIO(written(report, "xlsx")), read_only=True)
+    sheets = [name for name in book.sheetnames if name.startswith("Detail")]
+    assert len(sheets) == -(-len(report.detail) // 2) > 1
+    assert sum(sum(1 for _ in book[name].rows) - 1 for name in sheets) == len(report.detail)
 
 
 async def test_no_cell_of_the_workbook_is_a_formula(books: Books) -> None:
