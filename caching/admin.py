@@ -1,4 +1,4 @@
-"""Pages of the semantic cache: what is remembered, from which similarity on it is reused, how often it served.
+"""Pages of the semantic cache: what is remembered, from which certainty on it is reused, how often it served.
 
 Invariant: entries are only read and forgotten here; what is learnt about a scope is never edited by hand.
 """
@@ -137,7 +137,7 @@ class CacheEntryAdmin(ReadOnlyAdmin):
 
 @admin.register(CacheScope)
 class CacheScopeAdmin(ReadOnlyAdmin):
-    """What was learnt about each kind of question: from which similarity on an answer may be reused."""
+    """What was learnt about each kind of question: from which certainty on an answer may be reused."""
 
     list_display = (
         "route", "tenant", "circle", "state", "threshold", "max_error_rate", "upper_bound", "labels", "updated_at"

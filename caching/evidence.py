@@ -18,7 +18,7 @@ from psycopg import AsyncConnection
 from caching.agreement import Judgement
 from caching.decision import Lookup
 from caching.features import NAMES, VERSION
-from caching.learnt import ALERT_SHARE, CHECKED_SHARE
+from caching.learnt import ALERT_SHARE, CHECKED_SHARE, SETTLED_LABELS, SETTLED_SHARE
 from caching.metrics import LABELS
 from caching.threshold import WINDOW, Label, Threshold, find_threshold
 from caching.verifier import Event, Weights, learn, shipped
@@ -112,7 +112,7 @@ async def add_label(lookup: Lookup, verdicts: Mapping[int, Judgement], *, max_er
         window = await _window(connection, parameters) if is_due else None
     LABELS.labels(parameters["source"], "wrong" if is_wrong else "right").inc()
     if window is not None:
-        await _learn_anew(window, parameters, checked_share=ALERT_SHARE if is_alert else CHECKED_SHARE)
+        await _learn_anew(window, parameters, is_alert=is_alert)
 
 
 def _pack(lookup: Lookup, verdicts: Mapping[int, Judgement]) -> bytes | None:
@@ -158,17 +158,23 @@ async def _window(connection: AsyncConnection[Any], parameters: dict[str, Any]) 
     return _Window(rows, start or shipped())
 
 
-async def _learn_anew(window: _Window, parameters: dict[str, Any], *, checked_share: float) -> None:
+async def _learn_anew(window: _Window, parameters: dict[str, Any], *, is_alert: bool) -> None:
     weights, found = await asyncio.to_thread(_learn, window, parameters["max_error_rate"])
     learnt = {
         "threshold": found.certainty,
         "error_rate": found.error_rate,
         "upper": found.error_rate_upper,
         "weights": weights.to_bytes(),
-        "checked_share": checked_share,
+        "checked_share": _checked_share(found, is_alert=is_alert),
     }
     async with tenant_connection(parameters["tenant"]) as connection:
         await connection.execute(_SET_LEARNT, parameters | learnt)
+
+
+def _checked_share(found: Threshold, *, is_alert: bool) -> float:
+    if is_alert:
+        return ALERT_SHARE
+    return SETTLED_SHARE if found.is_open and found.labels >= SETTLED_LABELS else CHECKED_SHARE
 
 
 def _learn(window: _Window, max_error_rate: float) -> tuple[Weights, Threshold]:

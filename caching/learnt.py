@@ -14,10 +14,12 @@ from psycopg import AsyncConnection
 from caching.scope import Scope
 from caching.verifier import Weights, shipped
 
-# The share of a bounded scope's hits that is asked upstream all the same, to see whether they would have served; and
-# that share after one of them was found wrong, until the next labels are in.
+# The share of a bounded scope's hits that is asked upstream all the same, to see whether they would have served: while the
+# threshold stands on few labels, when it stands on many, and after a wrong hit was found until the next labels are in.
 CHECKED_SHARE = 0.05
+SETTLED_SHARE = 0.035
 ALERT_SHARE = 0.30
+SETTLED_LABELS = 200
 
 _MOST_KEPT = 200
 _WEIGHTS = "SELECT weights FROM caching_scope WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from caching.evidence import _checked_share
 from caching.features import NAMES, SERVED, compare
 from caching.threshold import Label, find_threshold
 from caching.training.edits import change
@@ -109,3 +110,11 @@ def test_invented_questions_are_the_same_every_time() -> None:
     assert len(INTENTS) > 60
     draws = [change(once[0].text, random.Random(7), ["window", "planet"]) for _ in range(2)]
     assert draws[0] == draws[1]
+
+
+def test_hits_are_checked_more_often_while_little_is_known_and_when_one_was_wrong() -> None:
+    shares = [
+        _checked_share(find_threshold([Label(0.9, False)] * count, max_error_rate=0.05), is_alert=is_alert)
+        for count, is_alert in ((0, False), (100, False), (400, False), (400, True))
+    ]
+    assert shares == [0.05, 0.05, 0.035, 0.30]
