@@ -145,9 +145,9 @@ class CacheScopeAdmin(ReadOnlyAdmin):
     list_filter = (("tenant", AutocompleteSelectFilter), ("route", FieldTextFilter))
     list_select_related = ("tenant",)
     search_fields = ("route", "circle")
-    readonly_fields = ("wrong_hits", "money", "thresholds", "static_thresholds", "entries")
+    readonly_fields = ("digest", "wrong_hits", "money", "thresholds", "static_thresholds", "entries")
     fieldsets = (
-        (None, {"fields": (("tenant", "circle"), ("endpoint", "route"), ("embedder", "prompt_version"))}),
+        (None, {"fields": (("tenant", "circle"), ("endpoint", "route"), ("embedder", "prompt_version"), "digest")}),
         (
             "Bound",
             {"fields": (("threshold", "max_error_rate"), ("error_rate", "error_rate_upper"),
@@ -178,6 +178,10 @@ class CacheScopeAdmin(ReadOnlyAdmin):
     @display(description="Entries")
     def entries(self, scope: CacheScope) -> str:
         return admin_figures.entries_of(scope)
+
+    @display(description="Digest")
+    def digest(self, scope: CacheScope) -> str:
+        return bytes(scope.scope_digest).hex()[:16]
 
     @display(description="State", label={"open": "success", "closed": "warning"})
     def state(self, scope: CacheScope) -> str:

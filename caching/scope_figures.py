@@ -114,13 +114,16 @@ async def flush_now_and_then() -> None:
 
 
 class ScopeCollector(Collector):
-    """The figures of the scopes with the most hits, as last read from the database."""
+    """The figures of the scopes with the most hits, as last read from the database.
+
+    Whoever may ask for metrics is not told whose a scope is: the admin shows it by the same digest.
+    """
 
     def __init__(self) -> None:
         self.rows: list[tuple[Any, ...]] = []
 
     def collect(self) -> Iterable[Metric]:
-        names = ("tenant", "scope", "route")
+        names = ("scope", "route")
         gauges = {
             "hits": "Semantic hits of the last 30 days",
             "saved_usd": "What they saved",
@@ -130,11 +133,11 @@ class ScopeCollector(Collector):
             "error_rate": "Share of wrong hits, estimated",
             "error_rate_upper": "Its upper confidence bound",
         }
-        for column, (name, text) in enumerate(gauges.items(), start=len(names)):
+        for column, (name, text) in enumerate(gauges.items(), start=1 + len(names)):
             family = GaugeMetricFamily(f"purser_cache_scope_{name}", text, labels=names)
             for row in self.rows:
                 if row[column] is not None:
-                    family.add_metric([str(label) for label in row[: len(names)]], float(row[column]))
+                    family.add_metric([str(label) for label in row[1 : 1 + len(names)]], float(row[column]))
             yield family
 
 

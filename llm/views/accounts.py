@@ -164,7 +164,7 @@ class GiveFeedback(AsyncAPIView):
 
     @operation(
         "giveFeedback",
-        "Rate the answer of one request, once",
+        "Rate the answer of one request, once; what is rated -1 is forgotten by the caches",
         tag="Figures",
         takes=schemas.FeedbackRequest,
         answers=schemas.FeedbackAnswer,
