@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import pytest
 
+from config.embedded import free_port
 from tests.api.conftest import ask, events_of, fresh_question, purser_of, turns
 from tests.books import Books
 from tests.world import Deployment, Member, World
@@ -192,6 +193,46 @@ def test_an_answer_without_usage_is_counted_and_says_so(
     (row,) = books.rows(member.id)
     assert row.output_tokens == call["billed"]["output"]
     assert row.usage_source == "estimated"
+
+
+def test_a_retry_waits_as_long_as_the_provider_asks(
+    world: World, books: Books, member: Member, make_deployment
+) -> None:
+    deployment = make_deployment()
+    world.fault(fault="status:429", match={"key": deployment.account_key}, retry_after=1)
+    ask(world.openai(member), model=deployment.model, max_tokens=60)
+    first, second = check_books(books, member.id, deployment, ["voided", "captured"])
+    assert second["at"] - first["at"] >= 1  # by the provider's own clock
+
+
+def test_a_provider_that_cannot_be_reached_owes_nothing(
+    world: World, books: Books, member: Member, make_deployment
+) -> None:
+    deployment = make_deployment(base_url=f"http://127.0.0.1:{free_port()}/v1", timeouts=IMPATIENT)
+    with pytest.raises(openai.APIStatusError) as caught:
+        ask(world.openai(member), model=deployment.model)
+    assert (caught.value.status_code, caught.value.code) == (503, "provider_unavailable")
+    assert deployment.account_key not in caught.value.response.text
+    attempts = books.settled(member.id)
+    assert {attempt.state for attempt in attempts} == {"voided"}
+    assert books.rows(member.id) == []
+    assert books.calls(key=deployment.account_key) == []
+    books.check_windows(member.id)
+    assert books.log(caught.value.response.headers["x-request-id"]).error_code == "provider_unavailable"
+
+
+def test_a_stream_that_never_ends_is_ended(
+    world: World, books: Books, member: Member, make_deployment
+) -> None:
+    """Each pause is short enough, all of them together are not: the total timeout."""
+    deployment = make_deployment(timeouts={"total": 1.0})
+    world.fault(fault="drip", match={"key": deployment.account_key}, delay_ms=200)
+    _, events = stream_of(world, member, deployment.model)
+    assert events[-1]["error"]["code"] == "provider_timeout"
+    (call,) = check_books(books, member.id, deployment, ["estimated"])
+    (row,) = books.rows(member.id)
+    assert 0 < row.output_tokens <= call["billed"]["output"]
+    assert books.log(row.request_id).error_code == "provider_timeout"
 
 
 def test_three_tries_are_all(world: World, books: Books, member: Member, make_deployment) -> None:
