@@ -48,7 +48,9 @@ def test_it_works(running: Site) -> None:
     found = check(running, load)
     assert running.destroyed["web worker killed"] >= ENOUGH
     assert found.by_figures > 50
-    assert {told.status for told in load.told} <= {-1, 0, 200}
+    # on a machine without time a worker that has just begun turns calls away early; it says so, and nothing is owed
+    assert {told.status for told in load.told} <= {-1, 0, 200, 503}
+    assert {told.code for told in load.told} <= {"", "service_unavailable"}
 
 
 def test_everything_may_die_in_the_same_minute(running: Site) -> None:
