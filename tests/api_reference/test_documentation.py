@@ -108,9 +108,9 @@ def _policy_fields(value: object) -> set[str]:
 
 
 def _variables() -> set[str]:
-    """The environment variables that the code reads."""
+    """The environment variables that the code, its tests and its benchmarks read."""
     found = {"SECRET_KEY"}
-    for folder in ("config", "tenants", "billing", "caching", "llm"):
+    for folder in ("config", "tenants", "billing", "caching", "llm", "tests", "benchmarks"):
         for file in (ROOT / folder).rglob("*.py"):
             found |= {name for pair in READ.findall(file.read_text()) for name in pair if name}
     return found

@@ -1,0 +1,154 @@
+"""The tenant's own figures: estimates, usage, budgets, raises, receipts."""
+
+from datetime import date, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from llm.views.schemas.base import USD, Open, Period, Rating, Unit
+from llm.views.schemas.calls import PurserBlock
+
+
+class EstimateSample(BaseModel):
+    """Sample calls, and how many calls of this mix are expected."""
+
+    calls: list[dict[str, Any]] = Field(min_length=1, max_length=1000)
+    volume: int = Field(default=1, ge=1)
+
+
+class ModelEstimate(BaseModel):
+    model: str
+    provider: str
+    tier: str | None
+    input_tokens: int
+    expected_output_tokens: int
+    output_basis: str
+    upper_bound_usd: str = Field(description=USD)
+    expected_cost_usd: str = Field(description=USD)
+    upper_bound_usd_at_volume: str = Field(description=USD)
+    expected_cost_usd_at_volume: str = Field(description=USD)
+
+
+class EstimateAnswer(BaseModel):
+    object: Literal["estimate"]
+    calls: int
+    volume: int
+    models: list[ModelEstimate] = Field(description="Cheapest expected cost first.")
+
+
+class UsageRow(BaseModel):
+    group: str | None
+    requests: int
+    cache_hits: int
+    input_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    output_tokens: int
+    cost_usd: str
+    list_cost_usd: str
+
+
+class UsageTotal(BaseModel):
+    requests: int
+    cost_usd: str
+    list_cost_usd: str
+
+
+class UsageAnswer(BaseModel):
+    object: Literal["usage"]
+    start: date
+    end: date
+    timezone: str
+    group_by: str
+    data: list[UsageRow]
+    total: UsageTotal
+
+
+class BudgetState(BaseModel):
+    budget: str
+    scope: str
+    subject: str
+    unit: Unit
+    period: Period
+    mode: Literal["hard", "soft"]
+    limit: str
+    spent: str
+    held: str
+    remaining: str
+    used_percent: str
+    resets_at: datetime | None
+
+
+class BudgetList(BaseModel):
+    object: Literal["list"]
+    data: list[BudgetState]
+
+
+class RaiseWish(BaseModel):
+    """Which budget, how much more of it, until when, and why. `value` is empty for a budget of each user, key, ..."""
+
+    scope: Literal["tenant", "user", "key", "feature", "project", "cost_center", "model", "provider"]
+    value: str = Field(default="", max_length=200)
+    unit: Unit
+    period: Period
+    amount: str = Field(description="In the budget's unit, on top of its limit; exact, as text.")
+    until: datetime
+    reason: str = Field(min_length=1, max_length=300)
+
+
+class RaiseAsker(BaseModel):
+    key: str | None
+    user: str | None
+
+
+class RaiseRequestAnswer(BaseModel):
+    id: UUID
+    object: Literal["budget.raise_request"]
+    state: Literal["pending", "approved", "refused", "expired"]
+    scope: str
+    value: str
+    unit: Unit
+    period: Period
+    amount: str
+    until: datetime
+    reason: str
+    requested_by: RaiseAsker
+    created_at: datetime
+    expires_at: datetime = Field(description="Undecided until then, it is over.")
+    decided_at: datetime | None
+    decision_reason: str | None
+
+
+class RaiseRequestList(BaseModel):
+    object: Literal["list"]
+    data: list[RaiseRequestAnswer]
+
+
+class ReceiptAnswer(Open):
+    """Everything that was done to one request, in order, with figures and reasons; no prompt and no answer."""
+
+    object: Literal["receipt"]
+    request_id: UUID
+    endpoint: str
+    model_asked: str
+    status: int
+    error_code: str | None
+    refusal: dict[str, Any] | None = Field(
+        default=None, description="Why there is no answer: the code, and the numbers that decided it."
+    )
+    steps: list[dict[str, Any]]
+    attempts: list[dict[str, Any]]
+    result: PurserBlock | None
+
+
+class FeedbackRequest(BaseModel):
+    request_id: UUID
+    rating: Rating
+    reason: str = Field(default="", max_length=2000)
+
+
+class FeedbackAnswer(BaseModel):
+    object: Literal["feedback"]
+    request_id: UUID
+    rating: Rating
