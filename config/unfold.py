@@ -137,6 +137,8 @@ UNFOLD: dict[str, Any] = {
                 page("Batch jobs", "conveyor_belt", "llm", "batchjob"),
                 page("Batch lines", "format_list_numbered", "llm", "batchitem"),
                 page("Files", "description", "llm", "storedfile"),
+                page("Kept responses", "forum", "llm", "keptresponse"),
+                page("Stored chats", "chat", "llm", "storedchat"),
             ),
             group(
                 "Cache",

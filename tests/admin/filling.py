@@ -35,7 +35,18 @@ from billing.models import (
 )
 from billing.rate_rules import set_rule
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheStat
-from llm.models import Batch, BatchItem, BatchJob, Feedback, LanguageModel, Provider, RequestLog, StoredFile
+from llm.models import (
+    Batch,
+    BatchItem,
+    BatchJob,
+    Feedback,
+    KeptResponse,
+    LanguageModel,
+    Provider,
+    RequestLog,
+    StoredChat,
+    StoredFile,
+)
 from tenants.keys_admin import issue_key
 from tenants.models import ApiKey, EndUser, Tenant
 from tests.admin.office import Office
@@ -154,6 +165,13 @@ def fill(office: Office, tenant: Tenant) -> None:
         )
     add(CacheLabel(**scope, similarity=0.9, is_wrong=False, source="miss", at=at))
     add(CacheStat(tenant=tenant, hour=at, cache="exact", outcome="hit", count=1))
+    add(
+        KeptResponse(
+            tenant=tenant, response_id=f"resp_{uuid4().hex}", provider="p", model="m", context_tokens=9
+        )
+    )
+    text = b"a prompt nobody may read"
+    add(StoredChat(tenant=tenant, public_id=f"chatcmpl-{uuid4().hex}", model="m", asked=text, answer=text))
 
 
 def _money(office: Office, tenant: Tenant, key: ApiKey) -> None:

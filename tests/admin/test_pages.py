@@ -113,7 +113,8 @@ def test_no_page_shows_a_secret(office: Office) -> None:
 READ_ONLY = (
     "usagerecord", "attempt", "usagedaily", "budgetwindow", "billingperiod", "rollupdirty", "alertevent", "alertdelivery",
     "costreport", "costcomparison",
-    "requestlog", "feedback", "batch", "batchjob", "batchitem", "storedfile", "cachescope", "cachelabel", "cachestat",
+    "requestlog", "feedback", "batch", "batchjob", "batchitem", "storedfile", "keptresponse", "storedchat",
+    "cachescope", "cachelabel", "cachestat",
 )  # fmt: skip
 
 

@@ -261,7 +261,7 @@ def test_a_providers_refusal_is_passed_on_once(world: World, books: Books, make_
 
 
 def test_a_wrong_method_is_refused(world: World) -> None:
-    status, body = world.get("/v1/chat/completions")
+    status, body = world.get("/v1/embeddings")
     assert (status, body["error"]["code"]) == (405, "invalid_request")
 
 

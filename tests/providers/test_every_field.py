@@ -53,7 +53,7 @@ CHAT_TO_MESSAGES: list[Case] = [
     ("max_completion_tokens", 7, {"max_tokens": 7}),
     ("max_tokens", 7, {"max_tokens": 7}),
     ("metadata", {}, LET_GO),
-    ("metadata", {"order": "1"}, REFUSED),
+    ("metadata", {"order": "1"}, LET_GO),  # the gateway stores it
     ("modalities", ["text"], LET_GO),
     ("modalities", ["text", "audio"], REFUSED),
     ("moderation", {"model": "omni"}, REFUSED),
@@ -86,7 +86,7 @@ CHAT_TO_MESSAGES: list[Case] = [
     ("stop", "END", {"stop_sequences": ["END"]}),
     ("stop", ["A", "B"], {"stop_sequences": ["A", "B"]}),
     ("store", False, LET_GO),
-    ("store", True, REFUSED),
+    ("store", True, LET_GO),  # the gateway does
     ("stream", True, {"stream": True}),
     ("stream_options", {"include_usage": True}, LET_GO),  # usage always comes; the way back shows it or not
     ("temperature", 0.5, {"temperature": 0.5}),

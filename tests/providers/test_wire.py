@@ -86,7 +86,7 @@ def test_facts_of_the_other_formats() -> None:
         ({"model": "m", "messages": []}, "messages"),
         ({"model": "m", "messages": ["hi"]}, "messages[0]"),
         ({"model": "m", "messages": [{}], "stream": "yes"}, "stream"),
-        ({"model": "m", "messages": [{}], "max_tokens": 0}, "max_tokens"),
+        ({"model": "m", "messages": [{}], "max_tokens": -1}, "max_tokens"),
         ({"model": "m", "messages": [{}], "n": True}, "n"),
         ({"model": "m", "messages": [{}], "temperature": "hot"}, "temperature"),
         ({"model": "m", "messages": [{}], "stream_options": []}, "stream_options"),

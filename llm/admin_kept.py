@@ -1,0 +1,46 @@
+"""Pages of what is kept for tenants: responses at their provider, chat completions with us.
+
+Invariant: to read only, and without the texts: those are the tenant's own.
+"""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, FieldTextFilter, RangeDateTimeFilter
+
+from llm.models import KeptResponse, StoredChat
+from tenants.admin_access import ReadOnlyAdmin
+
+
+@admin.register(KeptResponse)
+class KeptResponseAdmin(ReadOnlyAdmin):
+    """Responses that a provider keeps, and whose they are."""
+
+    list_display = ("created_at", "tenant", "response_id", "provider", "model", "context_tokens")
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        ("created_at", RangeDateTimeFilter),
+        ("model", FieldTextFilter),
+    )
+    list_select_related = ("tenant",)
+    search_fields = ("response_id__exact",)
+    search_help_text = "The id of a response"
+
+
+@admin.register(StoredChat)
+class StoredChatAdmin(ReadOnlyAdmin):
+    """Chat completions that a client had stored."""
+
+    list_display = ("created_at", "tenant", "public_id", "model")
+    list_filter = (
+        ("tenant", AutocompleteSelectFilter),
+        ("created_at", RangeDateTimeFilter),
+        ("model", FieldTextFilter),
+    )
+    list_select_related = ("tenant",)
+    search_fields = ("public_id__exact",)
+    search_help_text = "The id of a chat completion"
+    fields = ("public_id", "tenant", "model", "metadata", "created_at")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[StoredChat]:
+        return super().get_queryset(request).defer("asked", "answer")
