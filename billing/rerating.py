@@ -17,7 +17,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from billing.models import PriceRow, Rerating, ReratingRow
+from billing.models import PriceRow, Rerating, ReratingRow, UsageRecord
 from billing.prices import load_price_book
 from billing.rerating_rows import IN_SPAN, OF_RERATING, CannotRate, Difference, booked, difference_of
 from tenants.models import Tenant
@@ -61,7 +61,7 @@ def propose_rerating(
     proposal.save()
     digest = hashlib.sha256()
     rows: list[ReratingRow] = []
-    for found in _differences(_tenant_ids(tenant), proposal, which=IN_SPAN, **span):
+    for found in _differences(_tenant_ids(proposal), proposal, which=IN_SPAN, **span):
         digest.update(found.canonical().encode())
         rows.append(_row(proposal, found))
         proposal.record_count += 1
@@ -158,8 +158,14 @@ def _differences(
                 yield found
 
 
-def _tenant_ids(tenant: Tenant | None) -> list[int]:
-    return [tenant.pk] if tenant else list(Tenant.objects.order_by("pk").values_list("pk", flat=True))
+def _tenant_ids(proposal: Rerating) -> list[int]:
+    """The proposal's tenant, or whoever has usage in its span: books are read for nobody else."""
+    if proposal.tenant:
+        return [proposal.tenant.pk]
+    span = {"occurred_at__gte": proposal.starts_at, "occurred_at__lt": proposal.ends_at}
+    named = {name: value for name in ("provider", "model") if (value := getattr(proposal, name))}
+    used = UsageRecord.objects.filter(kind="usage", **span, **named)
+    return list(used.order_by("tenant_id").values_list("tenant_id", flat=True).distinct())
 
 
 def _row(proposal: Rerating, found: Difference) -> ReratingRow:
