@@ -10,6 +10,7 @@ import uuid
 from django.conf import settings
 from django.db import migrations, models
 
+from billing import functions
 from tenants.rls import EnableRLS, NotifyOnChange
 
 
@@ -226,6 +227,7 @@ class Migration(migrations.Migration):
             model_name='statementline',
             constraint=models.UniqueConstraint(fields=('statement', 'line_no'), name='statement_line_unique'),
         ),
+        migrations.RunSQL(functions.sql_of("gates")),
         migrations.RunSQL((Path(__file__).parent / "sql" / "closing.sql").read_text()),
         *[EnableRLS(table) for table in ("billing_statement", "billing_manualentry", "billing_raterule")],
         NotifyOnChange("billing_raterule", "tenant_id"),

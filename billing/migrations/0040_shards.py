@@ -1,25 +1,9 @@
 """Windows in several rows, for budgets that every call hits."""
 
-from pathlib import Path
-
 from django.db import migrations, models
 
 import billing.models.fields
-from tenants.rls import GrantApp
 
-FUNCTIONS = (
-    "billing_ensure_windows(bigint[], text[], timestamptz[], timestamptz[], int)",
-    "billing_admit(jsonb, bigint[], int[], int[], numeric[], boolean)",
-    "billing_admit_in_shards(jsonb, bigint[], int[], int[], numeric[])",
-)
-PARTS = (
-    "billing_window_rooms(bigint[], boolean)",
-    "billing_all_shards(bigint[])",
-    "billing_lock_all_shards(bigint[])",
-    "billing_part_room(bigint[])",
-    "billing_decide(bigint[], int[], int[], numeric[], boolean, int[])",
-    "billing_alert_shards()",
-)
 SHARDS = models.PositiveSmallIntegerField(
     db_default=1,
     default=1,
@@ -69,7 +53,4 @@ class Migration(migrations.Migration):
                 name="window_shard_has_allowance",
             ),
         ),
-        migrations.RunSQL((Path(__file__).parent / "sql" / "shards.sql").read_text()),
-        *[migrations.RunSQL(f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC") for name in FUNCTIONS + PARTS],
-        *[GrantApp(name, "EXECUTE", "FUNCTION") for name in FUNCTIONS],
     ]

@@ -1,4 +1,4 @@
--- Reconciliation: reports are written once, lines end once, and a confirmed difference is one row of the ledger.
+-- Reconciliation: reports are written once, and lines end once.
 
 ALTER TABLE billing_usagerecord DROP CONSTRAINT billing_usagerecord_usage_source_check;
 ALTER TABLE billing_usagerecord ADD CONSTRAINT billing_usagerecord_usage_source_check
@@ -41,29 +41,3 @@ END $$;
 CREATE TRIGGER comparison_law BEFORE UPDATE OR DELETE ON billing_costcomparison
     FOR EACH ROW EXECUTE FUNCTION billing_comparison_law();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing_costcomparison EXECUTE FUNCTION billing_refuse_change();
-
--- Books what a provider billed and the ledger has not, or the other way round: our cost, and the tenant's if it is charged.
--- In the month of the day, if that is open, else in the next open one as a correction. Idempotent by id: true if booked now.
-CREATE FUNCTION billing_book_invoice_difference(
-    p_id uuid, p_tenant bigint, p_at timestamptz, p_usd numeric, p_charged_usd numeric, p_provider text, p_model text,
-    p_reason text, p_tags jsonb
-) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-DECLARE
-    entry_period bigint := billing_entry_period(p_tenant, p_at);
-    period_starts timestamptz := (SELECT starts_at FROM billing_billingperiod WHERE id = entry_period);
-BEGIN
-    INSERT INTO billing_usagerecord (
-        id, occurred_at, recorded_at, tenant_id, period_id, kind, usage_source, charge_class, reason, provider, model, tags,
-        list_cost, provider_cost, contracted_cost, billed_cost)
-    VALUES (p_id, p_at, clock_timestamp(), p_tenant, entry_period, 'adjustment', 'provider_invoice',
-            CASE WHEN period_starts > p_at THEN 'Correction' ELSE '' END, p_reason, p_provider, p_model, p_tags,
-            p_charged_usd, p_usd, p_charged_usd, p_charged_usd)
-    ON CONFLICT DO NOTHING;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    INSERT INTO billing_rollupdirty (tenant_id, day) VALUES (p_tenant, (p_at AT TIME ZONE 'UTC')::date);
-    RETURN true;
-END $$;
-REVOKE ALL ON FUNCTION billing_book_invoice_difference(
-    uuid, bigint, timestamptz, numeric, numeric, text, text, text, jsonb) FROM PUBLIC;

@@ -1,128 +1,8 @@
--- Money moves here and nowhere else: each function is one call and one transaction for a whole group of requests.
--- They run as the owner, because purser_app may not write a table of money, and a group holds calls of several tenants;
--- every row names its own. Locks are taken in one order (attempts by id, periods by id, windows by id), so that groups
--- cannot deadlock; the windows last, because everybody wants them. Plans are made once and kept, because planning takes longer than running; they may be from the day the
--- tables were empty, so the planner is told to use indexes.
-
--- ---------------------------------------------------------------- windows and periods
--- The state of windows as it is now. The limit is read here, with the raises that count at this moment, never copied.
-CREATE FUNCTION billing_window_states(p_windows bigint[])
-RETURNS TABLE (window_id bigint, limit_amount numeric, spent numeric, held numeric, is_hard boolean)
-LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
-#variable_conflict use_column
-BEGIN
-    RETURN QUERY
-    SELECT w.id, b.limit_amount + coalesce(r.extra, 0), w.spent, w.held, b.mode = 'hard' AND b.is_active
-    FROM billing_budgetwindow w
-    JOIN billing_budget b ON b.id = w.budget_id
-    LEFT JOIN LATERAL (
-        SELECT sum(extra_amount) AS extra FROM billing_budgetraise
-        WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true
-    WHERE w.id = ANY (p_windows)
-    ORDER BY w.id;
-END $$;
-
--- The same in words, for people and headers. Amounts are text: JSON numbers are not exact.
-CREATE FUNCTION billing_describe_windows(p_windows bigint[]) RETURNS jsonb
-LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
-BEGIN
-    RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(
-        s.window_id, b.id, b.scope, w.subject, b.unit, b.period, b.mode,
-        s.limit_amount::text, s.spent::text, s.held::text, w.ends_at)), '[]')
-    FROM billing_window_states(p_windows) s
-    JOIN billing_budgetwindow w ON w.id = s.window_id
-    JOIN billing_budget b ON b.id = w.budget_id);
-END $$;
-
--- The balances of windows that may not be there yet, of one tenant.
-CREATE FUNCTION billing_balances(p_tenant bigint, p_budgets bigint[], p_subjects text[], p_starts timestamptz[])
-RETURNS jsonb
-LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
-BEGIN
-    RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(
-        b.id, (b.limit_amount + coalesce(r.extra, 0))::text, coalesce(w.spent, 0)::text, coalesce(w.held, 0)::text, b.mode)
-        ORDER BY asked.position), '[]')
-    FROM unnest(p_budgets, p_subjects, p_starts) WITH ORDINALITY AS asked (budget_id, subject, starts_at, position)
-    JOIN billing_budget b ON b.id = asked.budget_id AND b.tenant_id = p_tenant
-    LEFT JOIN billing_budgetwindow w
-        ON w.budget_id = b.id AND w.subject = asked.subject AND w.starts_at = asked.starts_at
-    LEFT JOIN LATERAL (
-        SELECT sum(extra_amount) AS extra FROM billing_budgetraise
-        WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true);
-END $$;
-
--- Makes the windows that are not there; returns the ids in the order asked, NULL where there is no such budget.
-CREATE FUNCTION billing_ensure_windows(
-    p_budgets bigint[], p_subjects text[], p_starts timestamptz[], p_ends timestamptz[]
-) RETURNS bigint[] LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
-BEGIN
-    INSERT INTO billing_budgetwindow (budget_id, tenant_id, subject, starts_at, ends_at, unit, held, spent, overrun)
-    SELECT b.id, b.tenant_id, u.subject, u.starts_at, u.ends_at, b.unit, 0, 0, 0
-    FROM unnest(p_budgets, p_subjects, p_starts, p_ends) AS u (budget_id, subject, starts_at, ends_at)
-    JOIN billing_budget b ON b.id = u.budget_id
-    ORDER BY b.id, u.subject, u.starts_at
-    ON CONFLICT (budget_id, subject, starts_at) DO NOTHING;
-    RETURN (
-        SELECT array_agg(w.id ORDER BY u.position)
-        FROM unnest(p_budgets, p_subjects, p_starts) WITH ORDINALITY AS u (budget_id, subject, starts_at, position)
-        LEFT JOIN billing_budgetwindow w
-            ON w.budget_id = u.budget_id AND w.subject = u.subject AND w.starts_at = u.starts_at);
-END $$;
-
--- The period of a tenant that contains a moment, made if it is not there: a month in the tenant's time zone. After a
--- change of the zone the first month begins where the last one ended, so that no moment has two periods or none.
-CREATE FUNCTION billing_period_at(p_tenant bigint, p_at timestamptz) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-DECLARE
-    found_id bigint;
-    zone text;
-    month timestamp;
-    starts timestamptz;
-    ends timestamptz;
-BEGIN
-    LOOP
-        SELECT id INTO found_id FROM billing_billingperiod
-        WHERE tenant_id = p_tenant AND starts_at <= p_at AND ends_at > p_at;
-        IF FOUND THEN
-            RETURN found_id;
-        END IF;
-        SELECT timezone INTO STRICT zone FROM tenants_tenant WHERE id = p_tenant;
-        month := date_trunc('month', p_at AT TIME ZONE zone);
-        IF EXISTS (SELECT FROM billing_billingperiod
-                   WHERE tenant_id = p_tenant AND label = to_char(month, 'YYYY-MM') AND ends_at <= p_at) THEN
-            month := month + interval '1 month';
-        END IF;
-        starts := month AT TIME ZONE zone;
-        ends := (month + interval '1 month') AT TIME ZONE zone;
-        SELECT greatest(least(starts, p_at), max(ends_at)) INTO starts FROM billing_billingperiod
-        WHERE tenant_id = p_tenant AND ends_at <= p_at;
-        SELECT least(ends, min(starts_at)) INTO ends FROM billing_billingperiod
-        WHERE tenant_id = p_tenant AND starts_at > p_at;
-        INSERT INTO billing_billingperiod (tenant_id, label, starts_at, ends_at, status, digest)
-        VALUES (p_tenant, to_char(month, 'YYYY-MM'), starts, ends, 'open', '')
-        ON CONFLICT DO NOTHING;
-    END LOOP;
-END $$;
-
--- Where a row of a closed period goes: the tenant's first period after it that is open.
-CREATE FUNCTION billing_open_period_after(p_tenant bigint, p_at timestamptz) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-BEGIN
-    PERFORM billing_period_at(p_tenant, now());
-    RETURN (SELECT id FROM billing_billingperiod WHERE tenant_id = p_tenant AND status = 'open' AND starts_at > p_at
-            ORDER BY starts_at LIMIT 1);
-END $$;
-
--- ---------------------------------------------------------------- settlement
 -- Settles a group; idempotent by attempt. Attempt p_ids[i] ended as p_states[i] (captured or estimated) for p_usd[i] and
 -- p_tokens[i]; p_records[i] says the rest of its ledger row, and p_lines holds the lines of all. Who, what and when are
 -- copied from the attempt. No attempt stands in p_ids twice.
 -- outcomes: 0 unknown, 1 it had ended, 2 settled, 3 corrected (it had been estimated, now its usage is known).
-CREATE FUNCTION billing_settle(
+CREATE OR REPLACE FUNCTION billing_settle(
     p_ids uuid[], p_states text[], p_usd numeric[], p_tokens bigint[], p_records jsonb, p_lines jsonb,
     OUT outcomes int[], OUT attempt_windows jsonb, OUT windows jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER
@@ -239,7 +119,7 @@ END $$;
 
 -- The difference between what is booked of an attempt (its estimate, and what re-rating made of it) and the usage that came
 -- later: a row of its own, with the booked lines taken back and the true ones put in their place.
-CREATE FUNCTION billing_correct_estimates(
+CREATE OR REPLACE FUNCTION billing_correct_estimates(
     p_ids uuid[], p_outcomes int[], p_periods bigint[], p_usd numeric[], p_tokens bigint[], p_records jsonb, p_lines jsonb
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
@@ -317,7 +197,7 @@ BEGIN
 END $$;
 
 -- Gives the holds of a group back. outcomes: 0 unknown, 1 it had ended, 2 voided.
-CREATE FUNCTION billing_void(
+CREATE OR REPLACE FUNCTION billing_void(
     p_ids uuid[], p_reasons text[], OUT outcomes int[], OUT attempt_windows jsonb, OUT windows jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
@@ -347,21 +227,28 @@ BEGIN
     windows := billing_describe_windows(window_ids);
 END $$;
 
--- Rows of answers from our caches: no attempt, no hold; what they saved. Idempotent by id.
-CREATE FUNCTION billing_record_hits(p_records jsonb, p_windows bigint[]) RETURNS jsonb
+-- Rows of answers from our caches: no attempt, no hold; what they saved. Idempotent by id. The first row of a new month
+-- makes its period, and a month that closes at this moment hands its rows on.
+CREATE OR REPLACE FUNCTION billing_record_hits(p_records jsonb, p_windows bigint[]) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     periods bigint[];
 BEGIN
     SELECT array_agg(coalesce(
         (SELECT p.id FROM billing_billingperiod p
-         WHERE p.tenant_id = r.tenant_id AND p.starts_at <= r.occurred_at AND p.ends_at > r.occurred_at AND p.status = 'open'),
-        billing_open_period_after(r.tenant_id, '-infinity')) ORDER BY r.position)
+         WHERE p.tenant_id = r.tenant_id AND p.starts_at <= r.occurred_at AND p.ends_at > r.occurred_at),
+        billing_period_at(r.tenant_id, r.occurred_at)) ORDER BY r.position)
     INTO periods
     FROM ROWS FROM (jsonb_to_recordset(p_records) AS (tenant_id bigint, occurred_at timestamptz)) WITH ORDINALITY
         AS r (tenant_id, occurred_at, position);
+    PERFORM 1 FROM billing_billingperiod WHERE id = ANY (periods) ORDER BY id FOR SHARE;
+    IF EXISTS (SELECT FROM billing_billingperiod WHERE id = ANY (periods) AND status <> 'open') THEN
+        SELECT array_agg(CASE WHEN p.status = 'open' THEN p.id ELSE billing_entry_period(p.tenant_id, p.starts_at) END
+                         ORDER BY s.position)
+        INTO periods
+        FROM unnest(periods) WITH ORDINALITY AS s (id, position) JOIN billing_billingperiod p ON p.id = s.id;
+    END IF;
     INSERT INTO billing_usagerecord (
         id, occurred_at, recorded_at, tenant_id, period_id, kind, usage_source, charge_class, request_id, user_id, key_id, feature,
         project, cost_center, tags, endpoint, provider, model, model_asked, tier, cache_state,
@@ -387,7 +274,7 @@ END $$;
 
 -- How far streams have come, so that a crash is billed from what was produced; and that they live, so that nobody reaps
 -- them. Not worth waiting for the disk: a lost step costs an estimate a second of precision.
-CREATE FUNCTION billing_progress(p_ids uuid[], p_progress text[], p_expires timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION billing_progress(p_ids uuid[], p_progress text[], p_expires timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -399,7 +286,7 @@ BEGIN
 END $$;
 
 -- Held attempts (batch lines) go out now. Returns how many did.
-CREATE FUNCTION billing_mark_sent(p_ids uuid[], p_expires timestamptz) RETURNS integer
+CREATE OR REPLACE FUNCTION billing_mark_sent(p_ids uuid[], p_expires timestamptz) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
@@ -410,110 +297,4 @@ BEGIN
     WHERE id = ANY (p_ids) AND state = 'held';
     GET DIAGNOSTICS sent = ROW_COUNT;
     RETURN sent;
-END $$;
-
--- ---------------------------------------------------------------- alerts
--- Budgets whose spent share has passed a threshold: of the budget itself, or of a tenant's rule for all its budgets. Once
--- for a window and a limit: a raised limit makes it news again.
-CREATE FUNCTION billing_alert_budgets(p_windows bigint[], p_before numeric[]) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
-DECLARE
-    hot bigint[];
-BEGIN
-    SELECT array_agg(s.window_id) INTO hot
-    FROM unnest(p_windows, p_before) AS changed (id, before)
-    JOIN billing_window_states(p_windows) s ON s.window_id = changed.id AND s.spent > changed.before AND s.limit_amount > 0
-    JOIN billing_budgetwindow w ON w.id = changed.id
-    JOIN billing_budget b ON b.id = w.budget_id
-    WHERE s.spent * 100 >= s.limit_amount * least(
-        (SELECT min(percent::numeric) FROM jsonb_array_elements_text(b.alert_at) AS percent),
-        (SELECT min(r.threshold) FROM billing_alertrule r
-         WHERE r.tenant_id = w.tenant_id AND r.metric = 'budget_percent' AND r.is_active));
-    IF hot IS NULL THEN
-        RETURN;
-    END IF;
-    INSERT INTO billing_alertevent (
-        tenant_id, rule_id, budget_id, metric, subject_key, window_key, value, threshold, message, fired_at)
-    SELECT w.tenant_id, t.rule_id, b.id, 'budget_percent', k.subject_key, k.window_key,
-           trunc(s.spent * 100 / s.limit_amount, 2), t.threshold,
-           format('The %s budget%s of %s %s %s is used to %s %%: %s %s spent', replace(b.scope, '_', ' '),
-                  CASE WHEN w.subject = '' THEN '' ELSE format(' (%s)', w.subject) END, trim_scale(s.limit_amount), k.unit,
-                  CASE b.period WHEN 'total' THEN 'in total' ELSE 'per ' || b.period END,
-                  trunc(s.spent * 100 / s.limit_amount, 1), trim_scale(round(s.spent, 6)), k.unit),
-           clock_timestamp()
-    FROM billing_window_states(hot) s
-    JOIN billing_budgetwindow w ON w.id = s.window_id
-    JOIN billing_budget b ON b.id = w.budget_id
-    JOIN tenants_tenant tenant ON tenant.id = w.tenant_id
-    CROSS JOIN LATERAL (
-        SELECT concat_ws(':', b.id, w.subject, trim_scale(s.limit_amount)) AS subject_key,
-               CASE b.period WHEN 'total' THEN 'total'
-                             ELSE to_char(w.starts_at AT TIME ZONE tenant.timezone, 'YYYY-MM-DD') END AS window_key,
-               CASE b.unit WHEN 'usd' THEN 'USD' ELSE b.unit END AS unit) k
-    CROSS JOIN LATERAL (
-        SELECT r.threshold, r.id AS rule_id FROM billing_alertrule r
-        WHERE r.tenant_id = w.tenant_id AND r.metric = 'budget_percent' AND r.is_active
-        UNION ALL
-        SELECT percent::numeric, NULL FROM jsonb_array_elements_text(b.alert_at) AS percent
-        WHERE NOT EXISTS (
-            SELECT FROM billing_alertrule r WHERE r.tenant_id = w.tenant_id AND r.metric = 'budget_percent' AND r.is_active
-                AND r.threshold = percent::numeric)) t
-    WHERE s.spent * 100 >= t.threshold * s.limit_amount
-      AND NOT EXISTS (
-        SELECT FROM billing_alertevent e
-        WHERE e.tenant_id = w.tenant_id AND e.metric = 'budget_percent' AND e.threshold = t.threshold
-          AND e.subject_key = k.subject_key AND e.window_key = k.window_key)
-    ORDER BY 1, 5, 8
-    ON CONFLICT DO NOTHING;
-END $$;
-
--- Requests that cost more than their tenant wants to be told of (0.50 USD where no rule says otherwise), and those whose
--- usage has no price and was billed at its hold.
-CREATE FUNCTION billing_alert_requests(
-    p_ids uuid[], p_outcomes int[], p_tenants bigint[], p_usd numeric[], p_records jsonb
-) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-DECLARE
-    dear numeric;
-BEGIN
-    SELECT least(0.50, min(threshold)) INTO dear FROM billing_alertrule
-    WHERE tenant_id = ANY (p_tenants) AND metric = 'request_cost' AND is_active;
-    IF (SELECT max(usd) FROM unnest(p_usd) AS usd) > dear THEN
-        INSERT INTO billing_alertevent (tenant_id, rule_id, metric, subject_key, window_key, value, threshold, message, fired_at)
-        SELECT a.tenant_id, t.rule_id, 'request_cost', a.request_id, '', s.usd, t.threshold,
-               format('One request to %s cost %s USD (user %s, feature %s, request %s)', a.model, trim_scale(s.usd),
-                      coalesce(nullif(a.user_id, ''), 'not named'), coalesce(nullif(a.feature, ''), 'not named'), a.request_id),
-               clock_timestamp()
-        FROM unnest(p_ids, p_outcomes, p_usd) AS s (id, outcome, usd)
-        JOIN billing_attempt a ON a.id = s.id
-        CROSS JOIN LATERAL (
-            SELECT r.threshold, r.id AS rule_id FROM billing_alertrule r
-            WHERE r.tenant_id = a.tenant_id AND r.metric = 'request_cost' AND r.is_active
-            UNION ALL
-            SELECT 0.50, NULL WHERE NOT EXISTS (
-                SELECT FROM billing_alertrule r WHERE r.tenant_id = a.tenant_id AND r.metric = 'request_cost')) t
-        WHERE s.outcome >= 2 AND s.usd > t.threshold
-        ORDER BY 1, 4, 7
-        ON CONFLICT DO NOTHING;
-    END IF;
-
-    IF p_records @> '[{"price_status": "unpriced"}]' THEN
-        INSERT INTO billing_alertevent (tenant_id, rule_id, metric, subject_key, window_key, value, threshold, message, fired_at)
-        SELECT DISTINCT ON (a.tenant_id, a.provider, a.model, day.label)
-               a.tenant_id, r.id, 'unpriced_usage', a.provider || '/' || a.model, day.label, s.usd, 0,
-               format('Usage of %s/%s has no price: %s. It was billed at its hold, first in request %s',
-                      a.provider, a.model, p_records -> (s.position - 1)::int ->> 'reason', a.request_id),
-               clock_timestamp()
-        FROM unnest(p_ids, p_outcomes, p_usd) WITH ORDINALITY AS s (id, outcome, usd, position)
-        JOIN billing_attempt a ON a.id = s.id
-        CROSS JOIN LATERAL (SELECT to_char(a.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS label) day
-        LEFT JOIN LATERAL (
-            SELECT id FROM billing_alertrule WHERE tenant_id = a.tenant_id AND metric = 'unpriced_usage' AND is_active
-            LIMIT 1) r ON true
-        WHERE s.outcome = 2 AND p_records -> (s.position - 1)::int ->> 'price_status' = 'unpriced'
-        ORDER BY a.tenant_id, a.provider, a.model, day.label, a.id
-        ON CONFLICT DO NOTHING;
-    END IF;
 END $$;

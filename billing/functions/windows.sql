@@ -1,0 +1,182 @@
+-- A window of a budget with shards is several rows, of which each worker locks one. Each has an allowance; together they
+-- have the limit as it was when it was parted (allowance_of), so that what is held and spent in all of them is never above
+-- it, whoever looks. A worker whose row has no room locks them all, in the order of their ids, and parts the room anew.
+-- Rows come with an allowance of nothing, and of no limit: nobody admits there before the room was parted.
+
+-- The state of windows as it is now: of the whole window, whichever of its shards is asked. The limit is read here, with
+-- the raises that count at this moment, never copied.
+CREATE OR REPLACE FUNCTION billing_window_states(p_windows bigint[])
+RETURNS TABLE (window_id bigint, limit_amount numeric, spent numeric, held numeric, is_hard boolean)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT w.id, b.limit_amount + coalesce(r.extra, 0),
+           CASE WHEN w.allowance IS NULL THEN w.spent ELSE s.spent END,
+           CASE WHEN w.allowance IS NULL THEN w.held ELSE s.held END, b.mode = 'hard' AND b.is_active
+    FROM billing_budgetwindow w
+    JOIN billing_budget b ON b.id = w.budget_id
+    LEFT JOIN LATERAL (
+        SELECT sum(extra_amount) AS extra FROM billing_budgetraise
+        WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true
+    LEFT JOIN LATERAL (
+        SELECT sum(o.spent) AS spent, sum(o.held) AS held FROM billing_budgetwindow o
+        WHERE w.allowance IS NOT NULL
+          AND o.budget_id = w.budget_id AND o.subject = w.subject AND o.starts_at = w.starts_at) s ON true
+    WHERE w.id = ANY (p_windows)
+    ORDER BY w.id;
+END $$;
+
+-- The same in words, for people and headers. Amounts are text: JSON numbers are not exact.
+CREATE OR REPLACE FUNCTION billing_describe_windows(p_windows bigint[]) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+BEGIN
+    RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(
+        s.window_id, b.id, b.scope, w.subject, b.unit, b.period, b.mode,
+        s.limit_amount::text, s.spent::text, s.held::text, w.ends_at)), '[]')
+    FROM billing_window_states(p_windows) s
+    JOIN billing_budgetwindow w ON w.id = s.window_id
+    JOIN billing_budget b ON b.id = w.budget_id);
+END $$;
+
+-- The balances of windows that may not be there yet, of one tenant.
+CREATE OR REPLACE FUNCTION billing_balances(
+    p_tenant bigint, p_budgets bigint[], p_subjects text[], p_starts timestamptz[]
+) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+BEGIN
+    RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(
+        b.id, (b.limit_amount + coalesce(r.extra, 0))::text, coalesce(w.spent, 0)::text, coalesce(w.held, 0)::text, b.mode)
+        ORDER BY asked.position), '[]')
+    FROM unnest(p_budgets, p_subjects, p_starts) WITH ORDINALITY AS asked (budget_id, subject, starts_at, position)
+    JOIN billing_budget b ON b.id = asked.budget_id AND b.tenant_id = p_tenant
+    LEFT JOIN LATERAL (
+        SELECT sum(spent) AS spent, sum(held) AS held FROM billing_budgetwindow
+        WHERE budget_id = b.id AND subject = asked.subject AND starts_at = asked.starts_at) w ON true
+    LEFT JOIN LATERAL (
+        SELECT sum(extra_amount) AS extra FROM billing_budgetraise
+        WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true);
+END $$;
+
+-- Makes the windows that are not there, with all their shards; returns the ids in the order asked, each of the shard that
+-- this worker uses, NULL where there is no such budget. A window that was one row until now becomes a shard.
+CREATE OR REPLACE FUNCTION billing_ensure_windows(
+    p_budgets bigint[], p_subjects text[], p_starts timestamptz[], p_ends timestamptz[], p_worker int DEFAULT 0
+) RETURNS bigint[] LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+DECLARE
+    split bigint[];
+BEGIN
+    INSERT INTO billing_budgetwindow (
+        budget_id, tenant_id, subject, starts_at, ends_at, shard, allowance, unit, held, spent, overrun)
+    SELECT b.id, b.tenant_id, u.subject, u.starts_at, u.ends_at, n.shard, CASE WHEN b.shards > 1 THEN 0 END, b.unit, 0, 0, 0
+    FROM unnest(p_budgets, p_subjects, p_starts, p_ends) AS u (budget_id, subject, starts_at, ends_at)
+    JOIN billing_budget b ON b.id = u.budget_id
+    CROSS JOIN LATERAL generate_series(0, b.shards - 1) AS n (shard)
+    ORDER BY b.id, u.subject, u.starts_at, n.shard
+    ON CONFLICT (budget_id, subject, starts_at, shard) DO NOTHING;
+    SELECT array_agg(w.id) INTO split
+    FROM unnest(p_budgets, p_subjects, p_starts) AS u (budget_id, subject, starts_at)
+    JOIN billing_budget b ON b.id = u.budget_id AND b.shards > 1
+    JOIN billing_budgetwindow w
+        ON w.budget_id = u.budget_id AND w.subject = u.subject AND w.starts_at = u.starts_at AND w.shard = 0
+    WHERE w.allowance IS NULL;
+    IF split IS NOT NULL THEN
+        PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (split) ORDER BY id FOR UPDATE;
+        UPDATE billing_budgetwindow SET allowance = 0 WHERE id = ANY (split) AND allowance IS NULL;
+    END IF;
+    RETURN (
+        SELECT array_agg(w.id ORDER BY u.position)
+        FROM unnest(p_budgets, p_subjects, p_starts) WITH ORDINALITY AS u (budget_id, subject, starts_at, position)
+        LEFT JOIN billing_budget b ON b.id = u.budget_id
+        LEFT JOIN billing_budgetwindow w
+            ON w.budget_id = u.budget_id AND w.subject = u.subject AND w.starts_at = u.starts_at
+            AND w.shard = p_worker % b.shards);
+END $$;
+
+-- What admission goes by: how much the row itself may take (room), which for a shard is what its allowance leaves, and
+-- what the whole window has used. A shard has no room (-1) when its allowance is of another limit than the one that
+-- counts now, or when another shard has passed its own, because a call came out dearer than its hold. Who holds the locks
+-- of all shards (p_all_shards) has the room of the whole.
+CREATE OR REPLACE FUNCTION billing_window_rooms(p_windows bigint[], p_all_shards boolean)
+RETURNS TABLE (window_id bigint, limit_amount numeric, used numeric, room numeric, is_hard boolean, is_shard boolean)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT w.id, l.amount,
+           CASE WHEN w.allowance IS NULL THEN w.spent + w.held ELSE s.used END,
+           CASE WHEN w.allowance IS NULL THEN l.amount - w.spent - w.held
+                WHEN p_all_shards THEN l.amount - s.used
+                WHEN w.allowance_of = l.amount AND s.are_within THEN w.allowance - w.spent - w.held
+                ELSE -1 END,
+           b.mode = 'hard' AND b.is_active, w.allowance IS NOT NULL
+    FROM billing_budgetwindow w
+    JOIN billing_budget b ON b.id = w.budget_id
+    LEFT JOIN LATERAL (
+        SELECT sum(extra_amount) AS extra FROM billing_budgetraise
+        WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true
+    CROSS JOIN LATERAL (SELECT b.limit_amount + coalesce(r.extra, 0) AS amount) l
+    LEFT JOIN LATERAL (
+        SELECT sum(o.spent + o.held) AS used, bool_and(o.spent + o.held <= o.allowance) AS are_within
+        FROM billing_budgetwindow o
+        WHERE w.allowance IS NOT NULL
+          AND o.budget_id = w.budget_id AND o.subject = w.subject AND o.starts_at = w.starts_at) s ON true
+    WHERE w.id = ANY (p_windows)
+    ORDER BY w.id;
+END $$;
+
+-- All rows of the windows that these are rows of.
+CREATE OR REPLACE FUNCTION billing_all_shards(p_windows bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    RETURN (SELECT array_agg(DISTINCT o.id ORDER BY o.id)
+            FROM billing_budgetwindow w
+            JOIN billing_budgetwindow o ON o.budget_id = w.budget_id AND o.subject = w.subject AND o.starts_at = w.starts_at
+            WHERE w.id = ANY (p_windows));
+END $$;
+
+-- Locks them, in the order everybody takes. If a budget was split meanwhile there are more of them than are locked: then
+-- the caller begins anew.
+CREATE OR REPLACE FUNCTION billing_lock_all_shards(p_windows bigint[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+DECLARE
+    locked bigint[] := billing_all_shards(p_windows);
+BEGIN
+    PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (locked) ORDER BY id FOR UPDATE;
+    IF billing_all_shards(p_windows) IS DISTINCT FROM locked THEN
+        RAISE EXCEPTION 'a budget was split meanwhile' USING ERRCODE = 'serialization_failure';
+    END IF;
+END $$;
+
+-- Parts the room that windows have now evenly among their shards, to the last digit; the caller has locked all of them.
+-- Shards that a budget has no more get none. Where there is no room but a deficit, that is parted.
+CREATE OR REPLACE FUNCTION billing_part_room(p_windows bigint[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
+    UPDATE billing_budgetwindow w
+    SET allowance = w.spent + w.held + p.part + CASE WHEN w.shard = 0 THEN p.room - p.part * p.shards ELSE 0 END,
+        allowance_of = p.limit_amount
+    FROM (
+        SELECT o.id, s.limit_amount, s.room, x.shards,
+               CASE WHEN o.shard < b.shards THEN trunc(s.room / x.shards, 12) ELSE 0 END AS part
+        FROM billing_window_rooms(p_windows, true) s
+        JOIN billing_budgetwindow w ON w.id = s.window_id
+        JOIN billing_budget b ON b.id = w.budget_id
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS shards FROM billing_budgetwindow c
+            WHERE c.budget_id = w.budget_id AND c.subject = w.subject AND c.starts_at = w.starts_at
+              AND c.shard < b.shards) x
+        JOIN billing_budgetwindow o ON o.budget_id = w.budget_id AND o.subject = w.subject AND o.starts_at = w.starts_at
+        WHERE s.is_shard) p
+    WHERE w.id = p.id;
+END $$;
