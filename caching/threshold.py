@@ -3,6 +3,11 @@
 Invariant: closed unless the evidence speaks for open. A threshold is returned only if, with the stated confidence, at
 most `max_error_rate` of the answers served above it would be wrong, over the whole window and, as far as the newest
 labels can tell, at present. Pure.
+
+Labels may be wrong themselves. Who judges at random wrongly in a share `noise` of the cases, either way, shows of a true
+rate p of wrong answers p + noise (1 - 2p). So the evidence is not corrected, but what is tolerated of it: the whole
+uncertainty of the labels stays in the test. Too high a noise would loosen the bound: the caller brings one that the
+judge's noise is at least, as `caching.noise` does.
 """
 
 import math
@@ -33,7 +38,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """`certainty` None means closed. The rates are of the labels at and above it, or of all when closed."""
+    """`certainty` None means closed. The rates are of the labels at and above it, or of all when closed, less the noise."""
 
     certainty: float | None
     error_rate: float | None
@@ -54,7 +59,7 @@ class _Estimate:
 
     def chance_within(self, bound: float) -> float:
         """How probable it is that the true rate is within the bound."""
-        return _beta_cdf(bound, self.rate * self.size + 1, (1 - self.rate) * self.size)
+        return beta_cdf(bound, self.rate * self.size + 1, (1 - self.rate) * self.size)
 
     def upper(self, confidence: float) -> float:
         low, high = 0.0, 1.0
@@ -68,24 +73,38 @@ class _Estimate:
 
 
 def find_threshold(
-    labels: Sequence[Label], *, max_error_rate: float, confidence: float = CONFIDENCE
+    labels: Sequence[Label], *, max_error_rate: float, confidence: float = CONFIDENCE, noise: float = 0.0
 ) -> Threshold:
-    """The lowest threshold within the bound, of labels in the order in which they came."""
+    """The lowest threshold within the bound, of labels in the order in which they came.
+
+    `noise` is the share of labels, in [0, 0.5), that whoever judged is known to get wrong, whichever way.
+    """
     if not labels:
         return Threshold(None, None, None, 0)
+    tolerated = noise + max_error_rate * (1 - 2 * noise)
     ranked = sorted(range(len(labels)), key=lambda place: -labels[place].certainty)
     ordered = [labels[place] for place in ranked]
     for size in reversed(_cuts(ordered)):
         estimate = _estimate(ordered[:size])
         if (
-            estimate.rate <= max_error_rate
-            and estimate.chance_within(max_error_rate) >= confidence
-            and not _has_drifted(labels, ranked[:size], max_error_rate, confidence)
+            estimate.rate <= tolerated
+            and estimate.chance_within(tolerated) >= confidence
+            and not _has_drifted(labels, ranked[:size], tolerated, confidence)
         ):
-            upper = estimate.upper(confidence)
-            return Threshold(max(ordered[size - 1].certainty, 1e-9), estimate.rate, upper, size)
-    estimate = _estimate(ordered)
-    return Threshold(None, estimate.rate, estimate.upper(confidence), len(ordered))
+            certainty = max(ordered[size - 1].certainty, 1e-9)
+            return _threshold(certainty, estimate, size, confidence=confidence, noise=noise)
+    return _threshold(None, _estimate(ordered), len(ordered), confidence=confidence, noise=noise)
+
+
+def _threshold(
+    certainty: float | None, estimate: _Estimate, labels: int, *, confidence: float, noise: float
+) -> Threshold:
+    """What is told: rates of wrong answers, not of labels that say so."""
+
+    def true(rate: float) -> float:
+        return min(1.0, max(0.0, (rate - noise) / (1 - 2 * noise)))
+
+    return Threshold(certainty, true(estimate.rate), true(estimate.upper(confidence)), labels)
 
 
 def _cuts(ordered: Sequence[Label]) -> list[int]:
@@ -123,17 +142,17 @@ def _has_drifted(labels: Sequence[Label], chosen: Sequence[int], bound: float, c
     """Whether the newest of the chosen labels show, with confidence, more wrong answers than the bound."""
     newest = sorted(chosen)[-RECENT:]
     wrong = sum(labels[place].is_wrong for place in newest)
-    return wrong > 0 and _beta_cdf(bound, wrong, len(newest) - wrong + 1) <= 1 - confidence
+    return wrong > 0 and beta_cdf(bound, wrong, len(newest) - wrong + 1) <= 1 - confidence
 
 
-def _beta_cdf(x: float, a: float, b: float) -> float:
+def beta_cdf(x: float, a: float, b: float) -> float:
     """The regularised incomplete beta function, by its continued fraction (Lentz)."""
     if x <= 0:
         return 0.0
     if x >= 1 or b <= 0:
         return 1.0 if x >= 1 else 0.0
     if x > (a + 1) / (a + b + 2):
-        return 1 - _beta_cdf(1 - x, b, a)
+        return 1 - beta_cdf(1 - x, b, a)
     front = math.exp(
         math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
     )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caching.threshold import Label, _beta_cdf, find_threshold
+from caching.threshold import Label, beta_cdf, find_threshold
 
 
 def labels(count: int, *, certainty: float = 0.9, wrong: int = 0) -> list[Label]:
@@ -109,4 +109,4 @@ def test_an_open_threshold_always_keeps_the_bound_on_its_own_labels(
     [(0.5, 1, 1, 0.5), (0.2, 2, 3, 0.1808), (0.9, 5, 1, 0.59049), (0.05, 1, 44, 0.895277), (0.3, 8, 10, 0.10461)],
 )  # fmt: skip
 def test_the_beta_distribution_has_the_known_values(x: float, a: float, b: float, expected: float) -> None:
-    assert _beta_cdf(x, a, b) == pytest.approx(expected, abs=1e-4)
+    assert beta_cdf(x, a, b) == pytest.approx(expected, abs=1e-4)
