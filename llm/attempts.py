@@ -18,6 +18,7 @@ from llm.hops import Accounts, Hop
 from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.limiter import limiter
 from llm.providers.outcomes import ProviderFailure, ProviderRejected
+from llm.providers.retries import DEFAULT, RetryPolicy
 from llm.repairing import Settled
 from llm.sending import CANNOT_BE_ASKED, Underway, give_up, hold
 from llm.wire import Untranslatable
@@ -26,7 +27,9 @@ from tenants.outcomes import ClientError
 FIRST_CHOICE: Final = "first choice"
 
 
-async def first_success(call: Call, targets: list[Target]) -> Answer | StreamedAnswer:
+async def first_success(
+    call: Call, targets: list[Target], *, retries: RetryPolicy = DEFAULT
+) -> Answer | StreamedAnswer:
     """Try the targets in order, at each of their accounts and as often as is worth it; raise the last failure if none
     answers, the first refusal if none could be asked."""
     numbers = count(1)
@@ -34,7 +37,10 @@ async def first_success(call: Call, targets: list[Target]) -> Answer | StreamedA
     refusal: ClientError | None = None
     for target in targets:
         accounts = Accounts.of(
-            call, target, why=f"fallback after {failure.reason}" if failure else FIRST_CHOICE
+            call,
+            target,
+            why=f"fallback after {failure.reason}" if failure else FIRST_CHOICE,
+            retries=retries,
         )
         while hop := await accounts.next():
             try:

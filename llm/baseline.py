@@ -17,7 +17,7 @@ from llm.choosing import is_automatic
 
 def savings_of(call: Call, attempt: Attempt, meters: dict[str, int], rated: Rated) -> Waterfall:
     """The way from the list cost of a settled call to what was paid for it."""
-    if call.cache_state == "check":  # without us nobody would have asked: it is what the cache's savings cost
+    if call.is_our_own:  # without us nobody would have asked: it is what the cache's savings cost
         return Waterfall(Decimal(0), rated.cost_usd, {GATEWAY_CACHE: -rated.cost_usd})
     if rated.is_lump:
         return Waterfall(rated.cost_usd, rated.cost_usd, {})

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from llm.answers import Outcome
 
 
+# what the gateway asks for the caches' sake (`own_calls`), by the cache state of such a call
+OUR_OWN = frozenset({"check", "embed"})
+
+
 @dataclass(slots=True)
 class Call:
     """One request on its way through the pipeline."""
@@ -76,6 +80,11 @@ class Call:
         return self.headers.user or self.facts.user
 
     @property
+    def is_our_own(self) -> bool:
+        """Whether no client asked for it: without the caches there would be no such call."""
+        return self.cache_state in OUR_OWN
+
+    @property
     def rough_tokens(self) -> int:
         """A first guess for the rate limit, set right when the call ends: four bytes a token."""
         return len(self.source.raw) // 4 + (self.facts.max_output_tokens or 0)
@@ -91,7 +100,7 @@ class Call:
         return known.cost_center if known else ""
 
     def windows(self, *, model: str, provider: str) -> tuple[WindowKey, ...]:
-        """The budget windows that count this call when that model answers it."""
+        """The budget windows that count this call when that model answers it. A call of our own is nobody's request."""
         dimensions = Dimensions(
             user=self.user,
             key=self.principal.key_name,
@@ -101,9 +110,10 @@ class Call:
             model=model,
             provider=provider,
         )
-        return windows_for(
-            self.snapshot.budgets, dimensions, at=self.received_at, timezone=self.snapshot.tenant.timezone
-        )
+        budgets = self.snapshot.budgets
+        if self.is_our_own:
+            budgets = tuple(budget for budget in budgets if budget.unit != "requests")
+        return windows_for(budgets, dimensions, at=self.received_at, timezone=self.snapshot.tenant.timezone)
 
     def ledger_dims(self) -> dict[str, Any]:
         """What the ledger keeps of the call beside its money."""

@@ -17,7 +17,7 @@ from llm.providers.balancing import Candidate
 from llm.providers.health import RESTING, health
 from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.outcomes import ProviderFailure, ProviderUnavailable
-from llm.providers.retries import DEFAULT, retry_delay, should_retry
+from llm.providers.retries import DEFAULT, RetryPolicy, retry_delay, should_retry
 
 AT_LIMITS: Final = "at the limits of its account"
 
@@ -48,10 +48,11 @@ class Accounts:
     waiting: list[_Account]
     tries: int = 0
     most_tries: int = DEFAULT.max_attempts
+    retries: RetryPolicy = DEFAULT
     failure: ProviderFailure | None = field(default=None)
 
     @classmethod
-    def of(cls, call: Call, target: Target, *, why: str) -> "Accounts":
+    def of(cls, call: Call, target: Target, *, why: str, retries: RetryPolicy = DEFAULT) -> "Accounts":
         """All accounts of a target's model, in the order to ask them."""
         found = order_of(call, target)
         if len(found) > 1:
@@ -65,7 +66,8 @@ class Accounts:
             call,
             why,
             [_Account(candidate.target) for candidate in found],
-            most_tries=max(DEFAULT.max_attempts, len(found)),
+            most_tries=max(retries.max_attempts, len(found)),
+            retries=retries,
         )
 
     async def next(self) -> Hop | None:
@@ -91,7 +93,7 @@ class Accounts:
         """The call failed: its account is asked again if that is worth it, after the others."""
         self.failure = failure
         account = self._account(hop.target)
-        if not should_retry(account.tries, failure):
+        if not should_retry(account.tries, failure, policy=self.retries):
             self.waiting.remove(account)
             return
         account.not_before = time.monotonic() + retry_delay(account.tries, retry_after=failure.retry_after)

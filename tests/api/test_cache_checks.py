@@ -40,7 +40,8 @@ def test_a_hit_is_checked_beside_it(
     from caching.models import CacheLabel
 
     budget = {"scope": "user", "unit": "usd", "period": "day", "limit": "1", "mode": "hard"}
-    member, deployment = make_tenant(policy=bounded(), budgets=[budget]), make_deployment()
+    requests = {"scope": "tenant", "unit": "requests", "period": "day", "limit": "10000", "mode": "hard"}
+    member, deployment = make_tenant(policy=bounded(), budgets=[budget, requests]), make_deployment()
     client = world.openai(member)
     ask(client, QUESTION, model=deployment.model, user="alice")
     open_scope(member.id)
@@ -64,6 +65,8 @@ def test_a_hit_is_checked_beside_it(
     assert (label.source, label.weight) == ("check", 20)
     spent = [window.spent for window in books.windows(member.id) if window.unit == "usd"]
     assert spent == [bought.billed_cost]
+    counted = [window.spent for window in books.windows(member.id) if window.unit == "requests"]
+    assert counted == [1]  # nobody made the check a request
     log = books.log(check.request_id)
     assert (log.cache_state, log.is_stream) == ("check", False)
 
