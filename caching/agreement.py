@@ -12,7 +12,9 @@ import numpy as np
 
 from caching.embedder import Vector
 
+# Cosine of two answers: same from here on, if nobody else is asked; and where that is doubtful enough to ask somebody.
 SAME_FROM = 0.85
+CLEARLY_DIFFERENT_BELOW, CLEARLY_SAME_FROM = 0.60, 0.95
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _REFUSAL = re.compile(
     r"\b(?:i(?:'m| am) (?:sorry|unable|not able)|i can(?:'t|not)|as an ai|i don't have (?:access|"
@@ -47,3 +49,9 @@ def judge_by_rules(fresh: str, cached: str) -> Judgement | None:
 def judge_by_meaning(vectors: tuple[Vector, Vector]) -> Judgement:
     """What the vectors of the two answers say."""
     return Judgement(float(np.dot(vectors[0], vectors[1])) < SAME_FROM, "meaning")
+
+
+def leaves_doubt(vectors: tuple[Vector, Vector], *, is_cut: bool) -> bool:
+    """Whether a judge should have the word. Vectors of answers that were cut do not know of their ends."""
+    cosine = float(np.dot(vectors[0], vectors[1]))
+    return cosine >= CLEARLY_DIFFERENT_BELOW and (is_cut or cosine < CLEARLY_SAME_FROM)

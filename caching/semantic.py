@@ -19,12 +19,12 @@ from psycopg.errors import QueryCanceled
 from psycopg_pool import PoolTimeout
 
 from caching import evidence, search, stats, storing
-from caching.agreement import Judgement, judge_by_meaning, judge_by_rules
 from caching.answers import CachedAnswer, UnreadableAnswer, pack
 from caching.circuit import Circuit, Unavailable
 from caching.decision import Candidate, Lookup, decide
 from caching.eligibility import Traits, judge
 from caching.embedder import BatchingEmbedder, EmbedderMissing, Vector, ready_embedder, ready_minilm
+from caching.judging import Judge, judge_candidates
 from caching.learnt import weights_of
 from caching.metrics import EMBEDDING, FAILURES, SEARCH, STORED
 from caching.scope import NotComparable, Origin, Scope, scope_of
@@ -39,7 +39,6 @@ from tenants.rls import tenant_connection
 LEAST_EMBED_SECONDS, EMBED_BUDGET_SECONDS = 0.015, 0.1
 LEAST_SEARCH_SECONDS, SEARCH_BUDGET_SECONDS = 0.01, 0.08
 MAX_STORED_BYTES = 1_000_000
-MOST_MEANINGS_COMPARED = 3
 
 __all__ = [
     "Candidate",
@@ -183,20 +182,25 @@ async def remember_for_others(
 
 
 async def observe(
-    lookup: Lookup, fresh_answer: str, *, policy: CachePolicy, key_id: int | None = None
+    lookup: Lookup,
+    fresh_answer: str,
+    *,
+    policy: CachePolicy,
+    key_id: int | None = None,
+    judge: Judge | None = None,
 ) -> bytes | None:
     """Learn from a look-up that was answered upstream although it had candidates: would one of them have served?
     If one would, the key that asked vouches for it from now on.
 
-    Call it beside the request, with the text of the fresh answer. Returns the group of the entries with the same answer,
-    for `remember`.
+    Call it beside the request, with the text of the fresh answer; it waits for the `judge`, who is asked where rules and
+    vectors leave doubt. Returns the group of the entries with the same answer, for `remember`.
     """
     if not can_teach(lookup, policy=policy):
         return None
     assert lookup.scope is not None
     assert lookup.best is not None
     try:
-        verdicts = await _judge_candidates(lookup, fresh_answer)
+        verdicts = await judge_candidates(lookup, fresh_answer, judge=judge)
         verdict = verdicts.get(lookup.best.entry_id)
         if verdict and not verdict.is_wrong and key_id is not None:
             await storing.confirm(lookup.scope.tenant_id, lookup.best.entry_id, key_id=key_id)
@@ -209,33 +213,6 @@ async def observe(
         if (verdict := verdicts.get(candidate.entry_id)) and not verdict.is_wrong:
             return candidate.group
     return None
-
-
-async def _judge_candidates(lookup: Lookup, fresh_answer: str) -> dict[int, Judgement]:
-    """The verdict on each candidate whose answer can still be read, the best one's among them if possible.
-
-    Entries of one group have one answer and are judged once. Rules judge all; where they are silent, the meaning of only
-    a few answers is compared, because embedding a long one takes longer than a whole look-up.
-    """
-    assert lookup.scope is not None
-    assert lookup.best is not None
-    near = [each for each in lookup.candidates if each.similarity >= FLOOR and each != lookup.best]
-    answers = await search.read_answers(lookup.scope, [each.entry_id for each in (lookup.best, *near)])
-    embedder = await ready_minilm()
-    by_group: dict[bytes, Judgement] = {}
-    verdicts: dict[int, Judgement] = {}
-    meanings = 0
-    for candidate in (lookup.best, *near):
-        if (cached := answers.get(candidate.entry_id)) is None:
-            continue
-        judgement = by_group.get(candidate.group) or judge_by_rules(fresh_answer, cached.text)
-        if judgement is None and meanings < MOST_MEANINGS_COMPARED:
-            meanings += 1
-            vectors = await embedder.embed_one(fresh_answer), await embedder.embed_one(cached.text)
-            judgement = judge_by_meaning(vectors)
-        if judgement is not None:
-            verdicts[candidate.entry_id] = by_group[candidate.group] = judgement
-    return verdicts
 
 
 def can_teach(lookup: Lookup, *, policy: CachePolicy) -> bool:

@@ -1,0 +1,64 @@
+"""Judges a look-up's candidates by a fresh answer: by exact rules, then by the meaning of the answers, and where that
+leaves doubt by a judge's word, if there is a judge.
+
+Invariant: entries of one group have one answer and are judged once; the meaning of only a few answers is compared, and of
+no others is a judge asked. A judge without a clear answer leaves what the vectors say. How it is asked, and at what
+price, is not known here.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from caching import search
+from caching.agreement import Judgement, judge_by_meaning, judge_by_rules, leaves_doubt
+from caching.decision import Lookup
+from caching.embedder import BatchingEmbedder, ready_minilm
+from caching.threshold import FLOOR
+
+# Given a question, its fresh answer and a cached one: whether the cached one serves as well; None for no clear answer.
+# Never raises.
+Judge = Callable[[str, str, str], Awaitable[bool | None]]
+
+MOST_MEANINGS_COMPARED = 3
+
+
+async def judge_candidates(
+    lookup: Lookup, fresh_answer: str, *, judge: Judge | None = None
+) -> dict[int, Judgement]:
+    """The verdict on each candidate whose answer can still be read, the best one's among them if possible.
+
+    Rules judge all; where they are silent, the meaning of only a few answers is compared, because embedding a long one
+    takes longer than a whole look-up. Raises what the database and the embedder raise.
+    """
+    assert lookup.scope is not None
+    assert lookup.best is not None
+    near = [each for each in lookup.candidates if each.similarity >= FLOOR and each != lookup.best]
+    answers = await search.read_answers(lookup.scope, [each.entry_id for each in (lookup.best, *near)])
+    embedder = await ready_minilm()
+    by_group: dict[bytes, Judgement] = {}
+    verdicts: dict[int, Judgement] = {}
+    meanings = 0
+    for candidate in (lookup.best, *near):
+        if (cached := answers.get(candidate.entry_id)) is None:
+            continue
+        judgement = by_group.get(candidate.group) or judge_by_rules(fresh_answer, cached.text)
+        if judgement is None and meanings < MOST_MEANINGS_COMPARED:
+            meanings += 1
+            judgement = await _compare(lookup.scope.question, fresh_answer, cached.text, embedder, judge)
+        if judgement is not None:
+            verdicts[candidate.entry_id] = by_group[candidate.group] = judgement
+    return verdicts
+
+
+async def _compare(
+    question: str, fresh: str, cached: str, embedder: BatchingEmbedder, judge: Judge | None
+) -> Judgement:
+    """By what the answers mean, and by the judge's word where that is not clear."""
+    vectors = await embedder.embed_one(fresh), await embedder.embed_one(cached)
+    by_meaning = judge_by_meaning(vectors)
+    if judge is None:
+        return by_meaning
+    is_cut = embedder.embedder.truncates(fresh) or embedder.embedder.truncates(cached)
+    if not leaves_doubt(vectors, is_cut=is_cut):
+        return by_meaning
+    serves = await judge(question, fresh, cached)
+    return by_meaning if serves is None else Judgement(not serves, "judge")
