@@ -44,7 +44,7 @@ class Lookup:
     `reason` is a stable word, empty on a plain hit. `best` is the candidate that would be served first: in bounded
     mode the most certain, else the nearest that nothing speaks against, else the nearest. `threshold` is a certainty in
     bounded mode, a similarity in the others. `comparison` is there where the cache learns, `scope` and
-    `vector` unless the request was bypassed.
+    `vector` unless the request was bypassed; one whose vector did not come in time has its scope alone.
     """
 
     outcome: Outcome

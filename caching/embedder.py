@@ -100,6 +100,9 @@ class BatchingEmbedder:
     whichever asks.
     """
 
+    circuit = None  # those in the process share one
+    patience_seconds = None
+
     def __init__(self, embedder: Embedder, *, kept: int = 4096, group_size: int = 32) -> None:
         self.embedder = embedder
         self._kept: OrderedDict[bytes, Vector] = OrderedDict()
@@ -112,6 +115,14 @@ class BatchingEmbedder:
     @property
     def name(self) -> str:
         return self.embedder.name
+
+    def space_of(self, vector: Vector) -> str:
+        """What the vector may be compared with: the embedder's name says it all."""
+        return self.name
+
+    def truncates(self, text: str) -> bool:
+        """Whether the text is longer than what the embedder reads. Microseconds."""
+        return self.embedder.truncates(text)
 
     def kept(self, text: str) -> Vector | None:
         """The text's vector if it is still in memory."""

@@ -7,7 +7,7 @@ trouble is a miss: no function here raises, and none holds a request longer than
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,25 +18,24 @@ from psycopg import InterfaceError, OperationalError
 from psycopg.errors import QueryCanceled
 from psycopg_pool import PoolTimeout
 
-from caching import evidence, search, stats, storing
+from caching import evidence, search, stats, storing, vectors
 from caching.answers import CachedAnswer, UnreadableAnswer, pack
 from caching.circuit import Circuit, Unavailable
 from caching.decision import Candidate, Lookup, decide
 from caching.eligibility import Traits, judge
-from caching.embedder import BatchingEmbedder, EmbedderMissing, Vector, ready_embedder, ready_minilm
+from caching.embedder import EmbedderMissing, Vector, ready_embedder, ready_minilm
 from caching.judging import Judge, judge_candidates
 from caching.learnt import weights_of
-from caching.metrics import EMBEDDING, FAILURES, SEARCH, STORED
+from caching.metrics import FAILURES, SEARCH, STORED
 from caching.scope import NotComparable, Origin, Scope, scope_of
 from caching.search import EntryGone
 from caching.threshold import FLOOR
+from caching.vectors import NO_VECTOR, FindEmbedder, TextEmbedder
 from config import resources
 from tenants.policy import CachePolicy
 from tenants.rls import tenant_connection
 
-# How long a look-up waits for a vector and for the search: usually the least, at most the most. The embedder's budget
-# is that of a queue, not of one text (3 ms): whoever would wait longer goes without the cache.
-LEAST_EMBED_SECONDS, EMBED_BUDGET_SECONDS = 0.015, 0.1
+# How long a look-up waits for the search: usually the least, at most the most.
 LEAST_SEARCH_SECONDS, SEARCH_BUDGET_SECONDS = 0.01, 0.08
 MAX_STORED_BYTES = 1_000_000
 
@@ -47,9 +46,9 @@ __all__ = [
     "forget",
     "look_up",
     "mark_hit",
+    "note_failure",
     "observe",
     "remember",
-    "remember_for_others",
 ]
 
 log = structlog.get_logger("purser.cache")
@@ -67,13 +66,6 @@ _database = Circuit(
     probe=_ping,
     outages=(OperationalError, InterfaceError, PoolTimeout, OSError),
     no_outages=(QueryCanceled,),
-)
-_arithmetic = Circuit(
-    "embedder",
-    budget_seconds=EMBED_BUDGET_SECONDS,
-    least_seconds=LEAST_EMBED_SECONDS,
-    probe=ready_minilm,
-    outages=(EmbedderMissing,),
 )
 _FAILURES = (DatabaseError, PoolTimeout, OSError, EmbedderMissing, EntryGone, UnreadableAnswer)
 
@@ -96,13 +88,17 @@ async def look_up(
     extra_patterns: Sequence[str] = (),
     key_id: int | None = None,
     refresh: bool = False,
-    embedder: BatchingEmbedder | None = None,
+    embedder: TextEmbedder | None = None,
+    find_embedder: FindEmbedder = ready_embedder,
 ) -> Lookup:
-    """Look for an answer that may be reused. About 5 ms; at most 0.2 s, with all in trouble.
+    """Look for an answer that may be reused. About 5 ms; at most 0.2 s, with all in trouble, and as long as the policy
+    says where a provider embeds.
 
-    With `refresh` nothing is served, and the caller's fresh answer takes the place of what was found.
+    The embedder is the policy's, as `find_embedder` knows it, unless one is given. With `refresh` nothing is served, and
+    the caller's fresh answer takes the place of what was found.
     """
-    found = await _look_up(body, origin, policy, traits, extra_patterns, key_id, refresh, embedder)
+    find = partial(find_embedder, policy.embedder) if embedder is None else partial(_given, embedder)
+    found = await _look_up(body, origin, policy, traits, extra_patterns, key_id, refresh, find)
     scope_digest = found.scope.digest if found.scope and found.best else b""
     stats.record(
         origin.tenant_id,
@@ -153,32 +149,9 @@ async def remember(
         if storing.trim_is_due(scope.tenant_id, policy.max_entries):
             await storing.trim(scope.tenant_id, policy.max_entries)
     except _FAILURES as error:
-        _note_failure("remember", error)
+        note_failure("remember", error)
         return False
     return True
-
-
-async def remember_for_others(
-    lookup: Lookup, answer: CachedAnswer, *, policy: CachePolicy, key_id: int | None = None
-) -> int:
-    """Keep the answer for the policy's other embedders as well, so that the one that takes over finds entries; how many."""
-    kept = 0
-    if lookup.scope is None:
-        return kept
-    for choice in policy.also_embed_with:
-        try:
-            embedder = await ready_embedder(choice)
-            if embedder.name == lookup.scope.embedder or embedder.embedder.truncates(lookup.scope.question):
-                continue
-            vector = await embedder.embed_one(lookup.scope.question)
-        except EmbedderMissing as error:
-            _note_failure("embed", error)
-            continue
-        scope = replace(lookup.scope, embedder=embedder.name)
-        kept += await remember(
-            Lookup(outcome="miss", scope=scope, vector=vector), answer, policy=policy, key_id=key_id
-        )
-    return kept
 
 
 async def observe(
@@ -207,7 +180,7 @@ async def observe(
         if verdict and policy.semantic != "static":
             await evidence.add_label(lookup, verdicts, max_error_rate=policy.max_error_rate)
     except _FAILURES as error:
-        _note_failure("observe", error)
+        note_failure("observe", error)
         return None
     for candidate in (lookup.best, *lookup.candidates):
         if (verdict := verdicts.get(candidate.entry_id)) and not verdict.is_wrong:
@@ -234,6 +207,10 @@ async def forget(tenant_id: int, entry_id: int) -> bool:
     return await storing.delete(tenant_id, entry_id)
 
 
+async def _given(embedder: TextEmbedder) -> TextEmbedder:
+    return embedder
+
+
 async def _look_up(
     body: Mapping[str, Any],
     origin: Origin,
@@ -242,24 +219,26 @@ async def _look_up(
     extra_patterns: Sequence[str],
     key_id: int | None,
     refresh: bool,
-    embedder: BatchingEmbedder | None,
+    find_embedder: Callable[[], Awaitable[TextEmbedder]],
 ) -> Lookup:
     if policy.semantic == "off":
         return Lookup(outcome="bypass", reason="off")
+    scope = None
     try:
-        embedder = embedder or await ready_embedder(policy.embedder)
+        embedder = await find_embedder()
         scope = scope_of(body, origin=origin, embedder=embedder.name)
         verdict = judge(scope.question, traits=traits, extra_patterns=extra_patterns)
         if not verdict.is_eligible:
             return Lookup(outcome="bypass", reason=verdict.reason)
-        if embedder.embedder.truncates(scope.question):
+        if embedder.truncates(scope.question):
             return Lookup(outcome="bypass", reason="too_long")
-        vector = await _embed(embedder, scope.question)
+        vector = await vectors.for_a_request(embedder, scope.question)
+        scope = replace(scope, embedder=embedder.space_of(vector))
     except NotComparable as problem:
         return Lookup(outcome="bypass", reason=str(problem))
-    except (EmbedderMissing, Unavailable, UnicodeError) as error:
+    except NO_VECTOR as error:
         log.debug("no vector", kind=type(error).__name__)
-        return Lookup(outcome="bypass", reason="no_vector")
+        return Lookup(outcome="bypass", reason="no_vector", scope=scope)
     if _is_resting(scope):
         return Lookup(outcome="miss", reason="scope_too_slow", scope=scope, vector=vector)
     try:
@@ -271,13 +250,6 @@ async def _look_up(
             _rest_scope(scope)
         reason = "scope_too_slow" if is_scope_slow else "unavailable"
         return Lookup(outcome="miss", reason=reason, scope=scope, vector=vector)
-
-
-async def _embed(embedder: BatchingEmbedder, text: str) -> Vector:
-    if (kept := embedder.kept(text)) is not None:
-        return kept
-    with EMBEDDING.time():
-        return await _arithmetic.call(lambda: embedder.embed_one(text))
 
 
 async def _search(
@@ -331,6 +303,7 @@ def _is_resting(scope: Scope) -> bool:
     return until is not None and time.monotonic() < until
 
 
-def _note_failure(step: str, error: Exception) -> None:
+def note_failure(step: str, error: Exception) -> None:
+    """Count and log that a step beside a request failed."""
     FAILURES.labels("pgvector", type(error).__name__).inc()
     log.warning("cache step failed", step=step, kind=type(error).__name__)

@@ -14,6 +14,7 @@ from caching import exact, flights, scope_figures, semantic
 from caching.answers import CachedAnswer
 from caching.eligibility import Traits
 from caching.scope import NotComparable, Origin, circle_of, epoch_of
+from caching.side_by_side import remember_for_others
 from config import resources
 from llm import ending, hit_value, stored_chats
 from llm.answers import Answer, Outcome, StreamedAnswer, answer_headers, purser_block
@@ -165,7 +166,7 @@ async def _remember(call: Call, answer: CachedAnswer) -> None:
         key_id = call.principal.key_id
         group = await semantic.observe(call.lookup, answer.text, policy=policy, key_id=key_id)
         await semantic.remember(call.lookup, answer, policy=policy, key_id=key_id, group=group)
-        await semantic.remember_for_others(call.lookup, answer, policy=policy, key_id=key_id)
+        await remember_for_others(call.lookup, answer, policy=policy, key_id=key_id)
 
 
 def _why_not(call: Call) -> str:

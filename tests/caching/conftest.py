@@ -21,10 +21,10 @@ def built_embedder() -> None:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Budgets that a busy machine keeps: no test here is about milliseconds unless it says so itself."""
-    from caching import exact, search, semantic
+    from caching import exact, search, semantic, vectors
     from caching.circuit import Budget
 
-    for circuit in (exact._circuit, semantic._database, semantic._arithmetic):
+    for circuit in (exact._circuit, semantic._database, vectors._arithmetic):
         monkeypatch.setattr(circuit, "budget", Budget(least_seconds=10.0, most_seconds=10.0))
     monkeypatch.setattr(search, "STATEMENT_TIMEOUT_MS", 10_000)
 

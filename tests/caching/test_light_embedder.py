@@ -12,6 +12,7 @@ from caching.embedder import EmbedderMissing, ready_embedder
 from caching.light_embedder import WordLlama
 from caching.models import CacheEntry
 from caching.scope import Origin
+from caching.side_by_side import remember_for_others
 from tenants.models import Tenant
 from tests.caching.material import STATIC, answer, ask
 
@@ -65,7 +66,7 @@ async def test_an_embedder_that_takes_over_finds_what_was_kept_for_it(origin: Or
     after = replace(STATIC, embedder="wordllama", threshold=0.6)
     found = await semantic.look_up(ask(ARRIVED), origin=origin, policy=before, traits=Traits())
     assert await semantic.remember(found, answer("Wait."), policy=before)
-    assert await semantic.remember_for_others(found, answer("Wait."), policy=before) == 1
+    assert await remember_for_others(found, answer("Wait."), policy=before) == 1
     names = {entry.embedder async for entry in CacheEntry.objects.filter(tenant=tenant)}
     assert names == {"minilm-l6-v2/int8", light_embedder.NAME}
     for policy in (before, after):

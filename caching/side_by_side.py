@@ -1,0 +1,50 @@
+"""Keeps answers for several embedders at a time, so that the one that takes over finds entries.
+
+Invariant: runs beside the request; an embedder that fails keeps nothing, and the others do.
+"""
+
+from dataclasses import replace
+
+from caching import semantic, vectors
+from caching.answers import CachedAnswer
+from caching.decision import Lookup
+from caching.embedder import ready_embedder
+from caching.vectors import NO_VECTOR, FindEmbedder
+from tenants.policy import CachePolicy
+
+
+async def remember_for_others(
+    lookup: Lookup,
+    answer: CachedAnswer,
+    *,
+    policy: CachePolicy,
+    key_id: int | None = None,
+    find_embedder: FindEmbedder = ready_embedder,
+) -> int:
+    """Keep the answer for the policy's embedders that the look-up had no vector of; how many.
+
+    Those are `also_embed_with`, and `embedder` itself where its vector came too late for the request.
+    """
+    scope = lookup.scope
+    if scope is None:
+        return 0
+    wanted = dict.fromkeys(policy.also_embed_with)
+    if lookup.vector is None:
+        wanted = {policy.embedder: None} | wanted
+    else:
+        wanted.pop(policy.embedder, None)
+    kept = 0
+    for choice in wanted:
+        try:
+            embedder = await find_embedder(choice)
+            if embedder.truncates(scope.question):
+                continue
+            vector = await vectors.beside_a_request(embedder, scope.question)
+        except NO_VECTOR as error:
+            semantic.note_failure("embed", error)
+            continue
+        placed = replace(scope, embedder=embedder.space_of(vector))
+        kept += await semantic.remember(
+            Lookup(outcome="miss", scope=placed, vector=vector), answer, policy=policy, key_id=key_id
+        )
+    return kept

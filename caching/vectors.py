@@ -1,0 +1,80 @@
+"""The vector of a question, from whichever embedder the tenant chose: in the process, or at a provider.
+
+Invariant: a request waits for its vector a bounded time and then goes on without; the name of the space that a vector
+lies in goes into its scope, so that vectors of two embedders never meet.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from caching.circuit import Circuit, Unavailable
+from caching.embedder import EmbedderMissing, Vector, ready_minilm
+from caching.metrics import EMBEDDING
+
+# How long a look-up waits for an embedder in the process: usually the least, at most the most. It is the budget of a
+# queue, not of one text (3 ms): whoever would wait longer goes without the cache.
+LEAST_SECONDS, BUDGET_SECONDS = 0.015, 0.1
+# What is embedded beside a request may take longer.
+BESIDE_SECONDS = 15.0
+
+# Why there is no vector: none of them is an error of the request.
+NO_VECTOR = (EmbedderMissing, Unavailable, UnicodeError)
+
+
+class TextEmbedder(Protocol):
+    """What the cache needs of an embedder. `patience_seconds` is how long a request waits for one in a circuit of its own."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def circuit(self) -> Circuit | None: ...
+
+    @property
+    def patience_seconds(self) -> float | None: ...
+
+    def truncates(self, text: str) -> bool:
+        """Whether the text is longer than what the embedder reads."""
+        ...
+
+    def kept(self, text: str) -> Vector | None:
+        """The text's vector if it is still in memory."""
+        ...
+
+    async def embed_one(self, text: str) -> Vector:
+        """The text's unit vector. Work under way goes on when the caller goes."""
+        ...
+
+    def space_of(self, vector: Vector) -> str:
+        """The name of what the vector may be compared with: it says model, precision and dimensions."""
+        ...
+
+
+# Finds an embedder by the name that a policy calls it; raises EmbedderMissing.
+FindEmbedder = Callable[[str], Awaitable[TextEmbedder]]
+
+_arithmetic = Circuit(
+    "embedder",
+    budget_seconds=BUDGET_SECONDS,
+    least_seconds=LEAST_SECONDS,
+    probe=ready_minilm,
+    outages=(EmbedderMissing,),
+)
+
+
+async def for_a_request(embedder: TextEmbedder, text: str) -> Vector:
+    """The text's vector while a request waits for it; raises one of NO_VECTOR."""
+    if (kept := embedder.kept(text)) is not None:
+        return kept
+    circuit = embedder.circuit or _arithmetic
+    with EMBEDDING.time():
+        return await circuit.call(lambda: embedder.embed_one(text), budget_seconds=embedder.patience_seconds)
+
+
+async def beside_a_request(embedder: TextEmbedder, text: str) -> Vector:
+    """The same while nobody waits."""
+    if embedder.circuit is None:
+        return await embedder.embed_one(text)
+    if (kept := embedder.kept(text)) is not None:
+        return kept
+    return await embedder.circuit.call(lambda: embedder.embed_one(text), budget_seconds=BESIDE_SECONDS)
