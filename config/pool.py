@@ -56,6 +56,10 @@ class Pool(AsyncConnectionPool[AsyncConnection[Any]]):
             await self.putconn(connection)
         return connection
 
+    async def ensure_reachable(self) -> None:
+        """Return once there is a connection to be had, raise as `getconn` does: before work of the ORM, which waits."""
+        await self.putconn(await self.getconn())
+
     async def _wait_for_connection(self, timeout: float | None) -> AsyncConnection[Any]:
         wait = asyncio.timeout(None)
         try:

@@ -178,8 +178,7 @@ class SnapshotCache(Generic[T]):
         task = asyncio.current_task()
         began_at = time.monotonic()
         try:
-            async with resources.db.connection():
-                pass  # it tells at once that PostgreSQL is away; the ORM's pool would be waited for
+            await resources.db.ensure_reachable()
             value = await asyncio.get_running_loop().run_in_executor(
                 _builders, self._build_in_thread, tenant_id
             )

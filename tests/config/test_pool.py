@@ -124,9 +124,12 @@ async def test_a_server_that_refuses_is_not_waited_for(door: Door) -> None:
     async with pool_behind(door) as pool:
         with pytest.raises(DatabaseRefused):
             await pool.getconn()
+        with pytest.raises(DatabaseRefused):
+            await pool.ensure_reachable()
         told = await asyncio.gather(*(pool.getconn() for _ in range(20)), return_exceptions=True)
         assert {type(error) for error in told} == {DatabaseRefused}
         await door.open()
+        await pool.ensure_reachable()
         async with pool.connection() as connection:  # at once: nothing had put the next try off
             assert await (await connection.execute("SELECT 1")).fetchone() == (1,)
 
