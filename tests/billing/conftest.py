@@ -1,6 +1,5 @@
 """Tenants with budgets for the tests of money, committed, so that other connections see them."""
 
-import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from uuid import UUID
 
 import pytest
 import uuid_utils
-from django.db import connection
 
 from billing.balances import Balance
 from billing.budgets import BudgetFacts, Dimensions, load_budgets, windows_for
@@ -93,18 +91,6 @@ class Account:
             user="alice",
             windows=windows_for(self.budgets, Dimensions(user="alice"), at=at, timezone=self.timezone),
         )
-
-
-async def in_thread(work: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Run ORM code beside the event loop, and give its connection back."""
-
-    def run() -> Any:
-        try:
-            return work(*args, **options)
-        finally:
-            connection.close()
-
-    return await asyncio.to_thread(run)
 
 
 def of_scope(balances: list[Balance], scope: str) -> Balance:

@@ -14,6 +14,7 @@ from caching.models import CacheEntry
 from caching.near_indexes import index_name
 from caching.scope import Origin, Scope
 from tenants.rls import tenant_connection
+from tests.orm import in_thread
 
 pytestmark = pytest.mark.usefixtures("loop_resources")
 
@@ -67,18 +68,6 @@ def sizes(monkeypatch: pytest.MonkeyPatch, committed: None) -> Iterator[None]:
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM caching_entry WHERE embedder = 'test'")
     near_indexes.keep_indexes()
-
-
-async def in_thread(work: Any) -> Any:
-    from asgiref.sync import sync_to_async
-
-    def then_close() -> Any:
-        try:
-            return work()
-        finally:
-            connection.close()
-
-    return await sync_to_async(then_close)()
 
 
 async def test_it_works(origin: Origin, sizes: None) -> None:

@@ -11,7 +11,7 @@ from django.db import connection as owner
 from config import resources
 from config.embedded import free_port
 from config.pool import DatabaseRefused, Pool
-from tests.billing.conftest import in_thread
+from tests.orm import in_thread
 
 pytestmark = pytest.mark.usefixtures("loop_resources")
 

@@ -18,7 +18,8 @@ async def call_all(order: dict[str, Any]) -> dict[str, dict[str, int]]:
     """Let the workers call in each account; how many calls were admitted, refused, settled, voided."""
     from billing.budgets import load_budgets
     from config.resources import resources
-    from tests.billing.conftest import Account, in_thread
+    from tests.billing.conftest import Account
+    from tests.orm import in_thread
 
     accounts = [
         Account(one["id"], one["slug"], "Europe/Berlin", await in_thread(load_budgets, one["id"]))

@@ -16,7 +16,8 @@ async def hold_all(order: dict[str, Any]) -> dict[str, int]:
     from billing.budgets import load_budgets
     from billing.holds import BudgetExceeded, admit
     from config.resources import resources
-    from tests.billing.conftest import Account, in_thread
+    from tests.billing.conftest import Account
+    from tests.orm import in_thread
 
     budgets = await in_thread(load_budgets, order["id"])
     account = Account(order["id"], order["slug"], "Europe/Berlin", budgets)

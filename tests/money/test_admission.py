@@ -18,7 +18,8 @@ from billing.models import Attempt, Budget, BudgetWindow
 from billing.outcomes import LedgerUnavailable
 from billing.raises import raise_budget
 from config import resources
-from tests.billing.conftest import Account, in_thread, of_scope
+from tests.billing.conftest import Account, of_scope
+from tests.orm import in_thread
 
 MakeAccount = Callable[..., Account]
 

@@ -14,7 +14,8 @@ from billing.ledger import progress, settle
 from billing.models import Attempt, BillingPeriod, BudgetWindow, PriceRow, UsageRecord
 from billing.reaper import Reaped, reap
 from llm import streaming
-from tests.billing.conftest import Account, in_thread
+from tests.billing.conftest import Account
+from tests.orm import in_thread
 
 MakeAccount = Callable[..., Account]
 

@@ -17,7 +17,8 @@ from billing import ledger
 from billing.holds import BudgetExceeded, admit
 from billing.prices import Price, rates_of
 from billing.rating import rate
-from tests.billing.conftest import Account, in_thread
+from tests.billing.conftest import Account
+from tests.orm import in_thread
 
 MakeAccount = Callable[..., Account]
 ATTEMPTS = 4

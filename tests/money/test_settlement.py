@@ -15,7 +15,8 @@ from billing.ledger import progress, record_hit, settle, void
 from billing.models import AlertEvent, AlertRule, Attempt, BudgetWindow, RollupDirty, UsageLine, UsageRecord
 from billing.rating import Rated
 from config import resources
-from tests.billing.conftest import Account, in_thread, new_id
+from tests.billing.conftest import Account, new_id
+from tests.orm import in_thread
 
 MakeAccount = Callable[..., Account]
 

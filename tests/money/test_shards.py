@@ -25,7 +25,8 @@ from billing.ledger import SETTLE, settle, settle_parameters, void
 from billing.models import AlertEvent, Attempt, Budget, BudgetWindow
 from billing.raises import raise_budget
 from billing.reaper import reap
-from tests.billing.conftest import Account, in_thread
+from tests.billing.conftest import Account
+from tests.orm import in_thread
 
 MakeAccount = Callable[..., Account]
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,8 @@ from billing.extensions import Extension, extend
 from billing.holds import admit
 from billing.models import Attempt, BudgetWindow
 from billing.outcomes import BudgetExceeded
-from tests.billing.conftest import Account, in_thread
+from tests.billing.conftest import Account
+from tests.orm import in_thread
 
 MakeAccount = Callable[..., Account]
 

@@ -17,6 +17,7 @@ from tenants.models import ApiKey, EndUser, Tenant
 from tenants.principal import Principal
 from tenants.snapshot import SnapshotCache, TenantFacts, load_tenant_facts
 from tenants.tenancy import resume_tenant, suspend_tenant
+from tests.orm import in_thread
 
 
 class Worker:
@@ -41,18 +42,6 @@ class Worker:
         except outcomes.ClientError:
             return False
         return True
-
-
-async def orm(work: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Run ORM work in a thread and leave no connection behind."""
-
-    def run() -> Any:
-        try:
-            return work(*args, **kwargs)
-        finally:
-            connections.close_all()
-
-    return await asyncio.to_thread(run)
 
 
 @pytest.fixture
@@ -104,7 +93,7 @@ async def test_a_revoked_key_stops_within_a_second_in_every_worker(
     key, clear = issued
     for worker in workers:
         assert await worker.knows(clear)
-    await orm(revoke_key, key)
+    await in_thread(revoke_key, key)
     for worker in workers:
 
         async def is_refused(worker: Worker = worker) -> bool:
@@ -120,7 +109,7 @@ async def test_two_secrets_live_until_the_grace_ends(
 ) -> None:
     key, first = issued
     assert await workers[0].knows(first)
-    second = await orm(rotate_key, key, grace=timedelta(minutes=5))
+    second = await in_thread(rotate_key, key, grace=timedelta(minutes=5))
 
     async def second_is_known() -> bool:
         return await workers[0].knows(second)
@@ -137,7 +126,7 @@ async def test_the_clock_expires_a_key_without_a_message(
     workers: tuple[Worker, Worker], acme: Tenant
 ) -> None:
     ends_at = datetime.now(UTC) + timedelta(hours=1)
-    _, clear = await orm(issue_key, acme, name="short", expires_at=ends_at)
+    _, clear = await in_thread(issue_key, acme, name="short", expires_at=ends_at)
     assert await workers[0].identify(clear, at=ends_at - timedelta(seconds=1))
     with pytest.raises(outcomes.ExpiredApiKey):
         await workers[0].identify(clear, at=ends_at)
@@ -155,11 +144,11 @@ async def test_a_suspended_tenant_is_refused_until_it_is_resumed(
         return not await workers[0].knows(clear)
 
     assert await is_known()
-    await orm(suspend_tenant, acme)
+    await in_thread(suspend_tenant, acme)
     await until(is_refused)
     with pytest.raises(outcomes.TenantSuspended):
         await workers[0].identify(clear)
-    await orm(resume_tenant, acme)
+    await in_thread(resume_tenant, acme)
     await until(is_known)
 
 
@@ -167,7 +156,7 @@ async def test_a_wrong_secret_hears_only_that_it_is_invalid(
     workers: tuple[Worker, Worker], issued: tuple[ApiKey, str]
 ) -> None:
     key, clear = issued
-    await orm(revoke_key, key)
+    await in_thread(revoke_key, key)
     for wrong in (clear[:-1] + ("a" if clear[-1] != "a" else "b"), "nobody's key", "", "psr_", "x" * 10_000):
         with pytest.raises(outcomes.InvalidApiKey):
             await workers[0].identify(wrong)
@@ -178,7 +167,7 @@ async def test_a_key_issued_after_it_was_tried_is_known_at_once(
 ) -> None:
     clear = f"tried before it was issued {secrets.token_hex(8)}"
     assert not await workers[0].knows(clear)
-    await orm(issue_key, acme, name="late", secret=clear)
+    await in_thread(issue_key, acme, name="late", secret=clear)
 
     async def is_known() -> bool:
         return await workers[0].knows(clear)
@@ -187,7 +176,7 @@ async def test_a_key_issued_after_it_was_tried_is_known_at_once(
 
 
 async def test_an_address_outside_the_list_is_refused(workers: tuple[Worker, Worker], acme: Tenant) -> None:
-    _, clear = await orm(issue_key, acme, name="office", ip_allow_list=["10.1.0.0/16", "2001:db8::/32"])
+    _, clear = await in_thread(issue_key, acme, name="office", ip_allow_list=["10.1.0.0/16", "2001:db8::/32"])
     for inside in ("10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1"):
         assert await workers[0].identify(clear, client_ip=inside)
     for outside in ("10.2.0.1", "", "not an address", "2001:db9::1"):
@@ -203,7 +192,7 @@ async def test_facts_hold_only_users_with_something_to_say(
         EndUser.objects.create(tenant=acme, external_id="bob")
         EndUser.objects.create(tenant=acme, external_id="charlie", is_active=False)
 
-    await orm(add_users)
+    await in_thread(add_users)
     facts = await workers[0].snapshots.get(acme.pk)
     assert {name: (user.cost_center, user.is_active) for name, user in facts.users.items()} == {
         "alice": ("4711", True),
@@ -274,7 +263,7 @@ async def test_the_feed_comes_back_and_forgets_everything(
             )
         revoke_key(key)
 
-    await orm(cut_the_listeners_and_revoke)
+    await in_thread(cut_the_listeners_and_revoke)
 
     async def is_refused() -> bool:
         return not await worker.knows(clear)
