@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from tests.books import Books
+from tests.declared import GPT_4O_MINI
 from tests.stack import Stack
 
-WORLD = """
+WORLD = (
+    """
 providers:
   - {name: sandbox-openai, kind: openai, base_url: "${SANDBOX}/v1", api_key: sk-sandbox}
   - {name: sandbox-anthropic, kind: anthropic, base_url: "${SANDBOX}", api_key: sk-sandbox}
@@ -36,17 +38,9 @@ models:
       - {meter: output, processing: batch, usd_per_million: "0.20"}
   - name: gpt-4o-mini
     provider: sandbox-openai
-    upstream: gpt-4o-mini
-    tier: standard
-    context_window: 128000
-    max_output_tokens: 16384
-    capabilities: [tools, vision, json_schema]
-    prices:
-      - {meter: input, usd_per_million: "0.15"}
-      - {meter: cache_read, usd_per_million: "0.075"}
-      - {meter: output, usd_per_million: "0.60"}
-      - {meter: input, processing: batch, usd_per_million: "0.075"}
-      - {meter: output, processing: batch, usd_per_million: "0.30"}
+"""
+    + GPT_4O_MINI
+    + """\
   - name: gpt-4o
     provider: sandbox-openai
     upstream: gpt-4o
@@ -88,6 +82,7 @@ models:
     context_window: 8191
     prices: []
 """
+)
 
 TENANT = """
   - slug: {slug}

@@ -11,13 +11,15 @@ from billing.models import AlertChannel, AlertRule, Budget, PriceRow
 from llm.configuration import Changes, apply_configuration
 from llm.models import LanguageModel, Provider
 from tenants.models import ApiKey, EndUser, Tenant
+from tests.declared import GPT_4O_MINI
 
 ENVIRON = {
     "OPENAI_API_KEY": "sk-openai-secret",
     "ACME_KEY": "acme-secret-of-the-file",
     "HOOK_SECRET": "hook-secret-of-the-file",
 }
-FILE = """\
+FILE = (
+    """\
 providers:
   - name: openai-of-file
     kind: openai
@@ -27,17 +29,9 @@ providers:
 models:
   - name: mini-of-file
     provider: openai-of-file
-    upstream: gpt-4o-mini
-    tier: standard
-    context_window: 128000
-    max_output_tokens: 16384
-    capabilities: [tools, vision, json_schema]
-    prices:
-      - {meter: input, usd_per_million: "0.15"}
-      - {meter: cache_read, usd_per_million: "0.075"}
-      - {meter: output, usd_per_million: "0.60"}
-      - {meter: input, processing: batch, usd_per_million: "0.075"}
-      - {meter: output, processing: batch, usd_per_million: "0.30"}
+"""
+    + GPT_4O_MINI
+    + """\
 tenants:
   - slug: acme-of-file
     name: Acme GmbH
@@ -64,6 +58,7 @@ tenants:
     channels:
       - {name: ops, kind: webhook, url: "https://hooks.example/purser", secret: ${HOOK_SECRET}}
 """
+)
 TABLES = (Provider, LanguageModel, PriceRow, Tenant, EndUser, ApiKey, Budget, AlertChannel, AlertRule)
 
 
