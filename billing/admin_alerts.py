@@ -11,11 +11,10 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.http import HttpRequest
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter, RangeDateTimeFilter
-from unfold.decorators import action, display
+from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminPasswordWidget
 
@@ -23,7 +22,8 @@ from billing.admin_figures import plain, usd
 from billing.alert_webhook import AddressNotAllowed, check_url
 from billing.alerts import acknowledge, retry
 from billing.models import AlertChannel, AlertDelivery, AlertEvent, AlertRule
-from tenants.admin_access import ReadOnlyAdmin, RecordedAdmin, TenantScopedAdmin, finish, owned
+from tenants.admin_access import ReadOnlyAdmin, RecordedAdmin, TenantScopedAdmin
+from tenants.admin_dialogs import dialog_action
 
 
 class DeliveryInline(TabularInline):
@@ -104,22 +104,16 @@ class AlertEventAdmin(ReadOnlyAdmin):
         done = sum(acknowledge(event, acting_user=request.user) for event in events)
         self.message_user(request, f"{done} alerts acknowledged.")
 
-    @action(
-        permissions=["operate"],
-        description="Acknowledge",
-        icon="task_alt",
-        dialog={
-            "title": "Acknowledge this alert?",
-            "description": "Your name will stand beside it.",
-            "form_class": BaseDialogForm,
-            "form_submit_text": "Acknowledge",
-        },
+    @dialog_action(
+        "Acknowledge",
+        "task_alt",
+        title="Acknowledge this alert?",
+        text="Your name will stand beside it.",
+        submit="Acknowledge",
     )
-    def acknowledge(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
-        event = owned(self, request, object_id)
+    def acknowledge(self, request: HttpRequest, form: BaseDialogForm, event: AlertEvent) -> str:
         done = acknowledge(event, acting_user=request.user)
-        url = reverse("admin:billing_alertevent_change", args=(event.pk,))
-        return finish(request, url, "Acknowledged." if done else "Somebody had acknowledged it already.")
+        return "Acknowledged." if done else "Somebody had acknowledged it already."
 
 
 def _figure(metric: str, amount: Any) -> str:
@@ -158,22 +152,15 @@ class AlertDeliveryAdmin(ReadOnlyAdmin):
     def shown_status(self, delivery: AlertDelivery) -> str:
         return delivery.status
 
-    @action(
-        permissions=["operate"],
-        description="Try again",
-        icon="replay",
-        dialog={
-            "title": "Try this delivery again?",
-            "description": "Only a dead one is; the others are tried by themselves.",
-            "form_class": BaseDialogForm,
-            "form_submit_text": "Try again",
-        },
+    @dialog_action(
+        "Try again",
+        "replay",
+        title="Try this delivery again?",
+        text="Only a dead one is; the others are tried by themselves.",
+        submit="Try again",
     )
-    def try_again(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
-        delivery = owned(self, request, object_id)
-        revived = retry(delivery)
-        url = reverse("admin:billing_alertdelivery_change", args=(delivery.pk,))
-        return finish(request, url, "It goes out again." if revived else "It is not dead.")
+    def try_again(self, request: HttpRequest, form: BaseDialogForm, delivery: AlertDelivery) -> str:
+        return "It goes out again." if retry(delivery) else "It is not dead."
 
 
 class AlertChannelForm(forms.ModelForm[AlertChannel]):

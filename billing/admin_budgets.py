@@ -7,18 +7,17 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Count, DecimalField, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
-from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter, FieldTextFilter
-from unfold.decorators import action, display
+from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
@@ -29,7 +28,8 @@ from billing.admin_figures import MomentField, amount_of, bar, plain
 from billing.models import Budget, BudgetRaise, BudgetWindow
 from billing.raise_requests import request_raise
 from billing.raises import end_raise, raise_budget
-from tenants.admin_access import ReadOnlyAdmin, RecordedAdmin, finish, owned
+from tenants.admin_access import ReadOnlyAdmin, RecordedAdmin, finish
+from tenants.admin_dialogs import dialog_action, page_of
 
 AMOUNT = DecimalField(max_digits=28, decimal_places=12)
 WINDOWS_SHOWN = 20
@@ -241,44 +241,31 @@ class BudgetAdmin(RecordedAdmin):
             else "–"
         )
 
-    @action(
-        permissions=["operate"],
-        description="Raise until…",
-        icon="trending_up",
-        dialog={
-            "title": "Give this budget more room for a while",
-            "description": "Counts from now on, in every worker, until the end you name.",
-            "form_class": RaiseForm,
-            "form_submit_text": "Raise",
-        },
+    @dialog_action(
+        "Raise until…",
+        "trending_up",
+        title="Give this budget more room for a while",
+        text="Counts from now on, in every worker, until the end you name.",
+        submit="Raise",
+        form=RaiseForm,
     )
-    def raise_until(self, request: HttpRequest, form: RaiseForm, object_id: int) -> HttpResponse:
-        budget = owned(self, request, object_id)
+    def raise_until(self, request: HttpRequest, form: RaiseForm, budget: Budget) -> str:
         raised = raise_budget(budget, acting_user=request.user, **_answers(form))
-        url = reverse("admin:billing_budget_change", args=(budget.pk,))
-        return finish(request, url, f"Raised: {raised}.")
+        return f"Raised: {raised}."
 
-    @action(
-        permissions=["view"],
-        description="Ask for a raise…",
-        icon="front_hand",
-        dialog={
-            "title": "Ask for more room in this budget",
-            "description": "Whoever decides on this tenant's budgets sees it, and the alert channels are told.",
-            "form_class": RaiseForm,
-            "form_submit_text": "Ask",
-        },
+    @dialog_action(
+        "Ask for a raise…",
+        "front_hand",
+        title="Ask for more room in this budget",
+        text="Whoever decides on this tenant's budgets sees it, and the alert channels are told.",
+        submit="Ask",
+        form=RaiseForm,
+        permission="view",
+        refusals=(ValidationError,),
     )
-    def ask_for_raise(self, request: HttpRequest, form: RaiseForm, object_id: int) -> HttpResponse:
-        budget = self.get_object(request, str(object_id))
-        if budget is None:
-            raise Http404
-        url = reverse("admin:billing_budget_change", args=(budget.pk,))
-        try:
-            asked = request_raise(budget, acting_user=request.user, **_answers(form))
-        except ValidationError as error:
-            return finish(request, url, " ".join(error.messages), level=messages.ERROR)
-        return finish(request, reverse("admin:billing_raiserequest_change", args=(asked.pk,)), "Asked.")
+    def ask_for_raise(self, request: HttpRequest, form: RaiseForm, budget: Budget) -> HttpResponse:
+        asked = request_raise(budget, acting_user=request.user, **_answers(form))
+        return finish(request, page_of(asked), "Asked.")
 
 
 def used_percent(budget: Any) -> Decimal:
@@ -318,22 +305,15 @@ class BudgetRaiseAdmin(ReadOnlyAdmin):
     def state(self, raised: BudgetRaise) -> str:
         return "running" if raised.starts_at <= now() < raised.ends_at else "over"
 
-    @action(
-        permissions=["operate"],
-        description="End now",
-        icon="stop_circle",
-        dialog={
-            "title": "Take this raise back now?",
-            "description": "What was admitted under it stays spent; the budget may then be over its limit.",
-            "form_class": BaseDialogForm,
-            "form_submit_text": "End it",
-        },
+    @dialog_action(
+        "End now",
+        "stop_circle",
+        title="Take this raise back now?",
+        text="What was admitted under it stays spent; the budget may then be over its limit.",
+        submit="End it",
     )
-    def end_now(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
-        raised = owned(self, request, object_id)
-        ended = end_raise(raised)
-        url = reverse("admin:billing_budgetraise_change", args=(raised.pk,))
-        return finish(request, url, "The raise is ended." if ended else "The raise was over.")
+    def end_now(self, request: HttpRequest, form: BaseDialogForm, raised: BudgetRaise) -> str:
+        return "The raise is ended." if end_raise(raised) else "The raise was over."
 
 
 @admin.register(BudgetWindow)

@@ -6,7 +6,7 @@ Invariant: nothing here can add, change or delete a row; the database refuses it
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -29,7 +29,8 @@ from billing.admin_reports import reports_page
 from billing.closing import CannotClose, close_period
 from billing.models import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
 from billing.rollups import rebuild_dirty
-from tenants.admin_access import READING_ROLES, ReadOnlyAdmin, finish, owned
+from tenants.admin_access import READING_ROLES, ReadOnlyAdmin, finish
+from tenants.admin_dialogs import dialog_action, page_of
 from tenants.models import ApiKey
 
 
@@ -299,29 +300,19 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
             f"{reverse('admin:billing_reports')}?tenant={period.tenant.slug}&month={period.label}"
         )
 
-    @action(
-        permissions=["operate"],
-        description="Close…",
-        icon="lock",
-        dialog={
-            "title": "Close this month for good?",
-            "description": "Its statement is made from the ledger; what comes later is a correction in the open month.",
-            "form_class": ClosingForm,
-            "form_submit_text": "Close",
-        },
+    @dialog_action(
+        "Close…",
+        "lock",
+        title="Close this month for good?",
+        text="Its statement is made from the ledger; what comes later is a correction in the open month.",
+        submit="Close",
+        form=ClosingForm,
+        refusals=(CannotClose,),
     )
-    def close_month(self, request: HttpRequest, form: ClosingForm, object_id: int) -> HttpResponse:
-        period = owned(self, request, object_id)
-        url = reverse("admin:billing_billingperiod_change", args=(period.pk,))
-        try:
-            statement = close_period(
-                period, acting_user=request.user, forced_reason=form.cleaned_data["forced_reason"]
-            )
-        except CannotClose as error:
-            return finish(request, url, str(error), level=messages.ERROR)
-        return finish(
-            request, reverse("admin:billing_statement_change", args=(statement.pk,)), f"{statement}."
-        )
+    def close_month(self, request: HttpRequest, form: ClosingForm, period: BillingPeriod) -> HttpResponse:
+        reason = form.cleaned_data["forced_reason"]
+        statement = close_period(period, acting_user=request.user, forced_reason=reason)
+        return finish(request, page_of(statement), f"{statement}.")
 
 
 @admin.register(RollupDirty)
@@ -332,20 +323,15 @@ class RollupDirtyAdmin(ReadOnlyAdmin):
     list_select_related = ("tenant",)
     actions_list = ("rebuild",)
 
-    @action(
-        permissions=["operate"],
-        description="Rebuild now",
-        icon="refresh",
-        dialog={
-            "title": "Rebuild the sums of these days now?",
-            "description": "The schedule does it every minute.",
-            "form_class": BaseDialogForm,
-            "form_submit_text": "Rebuild",
-        },
+    @dialog_action(
+        "Rebuild now",
+        "refresh",
+        title="Rebuild the sums of these days now?",
+        text="The schedule does it every minute.",
+        submit="Rebuild",
     )
-    def rebuild(self, request: HttpRequest, form: BaseDialogForm) -> HttpResponse:
-        days = rebuild_dirty()
-        return finish(request, reverse("admin:billing_rollupdirty_changelist"), f"{days} days rebuilt.")
+    def rebuild(self, request: HttpRequest, form: BaseDialogForm) -> str:
+        return f"{rebuild_dirty()} days rebuilt."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).order_by("-day")

@@ -7,11 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
@@ -21,8 +20,7 @@ from unfold.contrib.filters.admin import (
     FieldTextFilter,
     RangeDateTimeFilter,
 )
-from unfold.decorators import action, display
-from unfold.enums import ActionVariant
+from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
@@ -31,7 +29,8 @@ from billing.models import PriceProposal, PriceRow
 from billing.price_changes import rival_of, set_price
 from billing.price_import import approve_proposal, changes_of, reject_proposal
 from billing.price_list import ListPrice
-from tenants.admin_access import OperatorAdmin, finish, owned
+from tenants.admin_access import OperatorAdmin, finish
+from tenants.admin_dialogs import dialog_action, page_of
 
 
 class SetPriceForm(BaseDialogForm):
@@ -164,33 +163,24 @@ class PriceRowAdmin(OperatorAdmin):
             return "future"
         return "past" if row.valid_to is not None and row.valid_to <= at else "live"
 
-    @action(
-        permissions=["operate"],
-        description="Set price…",
-        icon="price_change",
-        dialog={
-            "title": "Set another price",
-            "description": "This row is superseded; what counted until then stays known. If the price is backdated, the"
-            " re-rating of what was billed since is proposed within a minute.",
-            "form_class": SetPriceForm,
-            "form_submit_text": "Set price",
-        },
+    @dialog_action(
+        "Set price…",
+        "price_change",
+        title="Set another price",
+        text="This row is superseded; what counted until then stays known. If the price is backdated, the"
+        " re-rating of what was billed since is proposed within a minute.",
+        submit="Set price",
+        form=SetPriceForm,
+        refusals=(ValidationError,),
     )
-    def change_price(self, request: HttpRequest, form: SetPriceForm, object_id: int) -> HttpResponse:
-        row = owned(self, request, object_id)
-        try:
-            changed = set_price(
-                row,
-                unit_price=form.cleaned_data["unit_price"],
-                valid_from=form.cleaned_data["valid_from"],
-                acting_user=request.user,
-            )
-        except ValidationError as error:
-            url = reverse("admin:billing_pricerow_change", args=(row.pk,))
-            return finish(request, url, " ".join(error.messages), level=messages.ERROR)
-        return finish(
-            request, reverse("admin:billing_pricerow_change", args=(changed.pk,)), f"Set: {changed}."
+    def change_price(self, request: HttpRequest, form: SetPriceForm, row: PriceRow) -> HttpResponse:
+        changed = set_price(
+            row,
+            unit_price=form.cleaned_data["unit_price"],
+            valid_from=form.cleaned_data["valid_from"],
+            acting_user=request.user,
         )
+        return finish(request, page_of(changed), f"Set: {changed}.")
 
 
 @admin.register(PriceProposal)
@@ -254,43 +244,30 @@ class PriceProposalAdmin(OperatorAdmin):
         headers = ["Model", "Meter", "Processing", "Now, USD", "Then, USD"]
         return render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
 
-    @action(
-        permissions=["operate"],
-        description="Approve",
-        icon="check_circle",
-        dialog={
-            "title": "Have these rates count from now on?",
-            "description": "What was billed before stays as it is.",
-            "form_class": BaseDialogForm,
-            "form_submit_text": "Approve",
-        },
+    @dialog_action(
+        "Approve",
+        "check_circle",
+        title="Have these rates count from now on?",
+        text="What was billed before stays as it is.",
+        submit="Approve",
+        refusals=(ValidationError,),
     )
-    def approve(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
-        return self._decide(request, object_id, approve_proposal, "The rates count from now on.")
+    def approve(self, request: HttpRequest, form: BaseDialogForm, proposal: PriceProposal) -> str:
+        approve_proposal(proposal, acting_user=request.user)
+        return "The rates count from now on."
 
-    @action(
-        permissions=["operate"],
-        description="Reject",
-        icon="cancel",
-        variant=ActionVariant.DANGER,
-        dialog={
-            "title": "Keep our rates?",
-            "description": "The same changes are not proposed again.",
-            "form_class": BaseDialogForm,
-            "form_submit_text": "Reject",
-        },
+    @dialog_action(
+        "Reject",
+        "cancel",
+        title="Keep our rates?",
+        text="The same changes are not proposed again.",
+        submit="Reject",
+        is_destructive=True,
+        refusals=(ValidationError,),
     )
-    def reject(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
-        return self._decide(request, object_id, reject_proposal, "Our rates stay.")
-
-    def _decide(self, request: HttpRequest, object_id: int, verb: Any, message: str) -> HttpResponse:
-        proposal = owned(self, request, object_id)
-        url = reverse("admin:billing_priceproposal_change", args=(proposal.pk,))
-        try:
-            verb(proposal, acting_user=request.user)
-        except ValidationError as error:
-            return finish(request, url, " ".join(error.messages), level=messages.ERROR)
-        return finish(request, url, message)
+    def reject(self, request: HttpRequest, form: BaseDialogForm, proposal: PriceProposal) -> str:
+        reject_proposal(proposal, acting_user=request.user)
+        return "Our rates stay."
 
 
 def _rate(price: ListPrice | None) -> str:

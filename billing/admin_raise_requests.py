@@ -4,20 +4,20 @@ Invariant: a request is decided here by the same verbs as anywhere; nothing of i
 """
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.http import HttpRequest
 from django.utils.timezone import now
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter
-from unfold.decorators import action, display
+from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from billing.admin_figures import amount_of
 from billing.models import RaiseRequest
 from billing.raise_requests import approve_raise, refuse_raise
-from tenants.admin_access import ReadOnlyAdmin, finish, owned
+from tenants.admin_access import ReadOnlyAdmin
+from tenants.admin_dialogs import dialog_action
 
 
 class ApprovalForm(BaseDialogForm):
@@ -76,42 +76,28 @@ class RaiseRequestAdmin(ReadOnlyAdmin):
         is_late = asked.state == RaiseRequest.State.PENDING and asked.expires_at <= now()
         return RaiseRequest.State.EXPIRED if is_late else asked.state
 
-    @action(
-        permissions=["operate"],
-        description="Approve…",
-        icon="check_circle",
-        dialog={
-            "title": "Grant this raise?",
-            "description": "Counts from now on, in every worker, until the day that was asked for.",
-            "form_class": ApprovalForm,
-            "form_submit_text": "Grant it",
-        },
+    @dialog_action(
+        "Approve…",
+        "check_circle",
+        title="Grant this raise?",
+        text="Counts from now on, in every worker, until the day that was asked for.",
+        submit="Grant it",
+        form=ApprovalForm,
+        refusals=(ValidationError,),
     )
-    def approve(self, request: HttpRequest, form: ApprovalForm, object_id: str) -> HttpResponse:
-        asked = owned(self, request, object_id)
-        url = reverse("admin:billing_raiserequest_change", args=(asked.pk,))
-        try:
-            granted = approve_raise(asked, acting_user=request.user, reason=form.cleaned_data["reason"])
-        except ValidationError as error:
-            return finish(request, url, " ".join(error.messages), level=messages.ERROR)
-        return finish(request, url, f"Granted: {granted}.")
+    def approve(self, request: HttpRequest, form: ApprovalForm, asked: RaiseRequest) -> str:
+        granted = approve_raise(asked, acting_user=request.user, reason=form.cleaned_data["reason"])
+        return f"Granted: {granted}."
 
-    @action(
-        permissions=["operate"],
-        description="Refuse…",
-        icon="block",
-        dialog={
-            "title": "Refuse this raise?",
-            "description": "Whoever asked reads your reason.",
-            "form_class": RefusalForm,
-            "form_submit_text": "Refuse it",
-        },
+    @dialog_action(
+        "Refuse…",
+        "block",
+        title="Refuse this raise?",
+        text="Whoever asked reads your reason.",
+        submit="Refuse it",
+        form=RefusalForm,
+        refusals=(ValidationError,),
     )
-    def refuse(self, request: HttpRequest, form: RefusalForm, object_id: str) -> HttpResponse:
-        asked = owned(self, request, object_id)
-        url = reverse("admin:billing_raiserequest_change", args=(asked.pk,))
-        try:
-            refuse_raise(asked, acting_user=request.user, reason=form.cleaned_data["reason"])
-        except ValidationError as error:
-            return finish(request, url, " ".join(error.messages), level=messages.ERROR)
-        return finish(request, url, "Refused.")
+    def refuse(self, request: HttpRequest, form: RefusalForm, asked: RaiseRequest) -> str:
+        refuse_raise(asked, acting_user=request.user, reason=form.cleaned_data["reason"])
+        return "Refused."

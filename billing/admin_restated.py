@@ -8,19 +8,18 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from billing.admin_figures import count, exact_usd
-from billing.models import PriceRow
+from billing.models import PriceRow, Rerating
 from billing.rerating import NothingToRerate, propose_for_price
 from billing.statement_files import statement_csv
 from billing.statements import restate
 from tenants.admin_access import finish
+from tenants.admin_dialogs import list_of, page_of
 
 ROWS_SHOWN = 200
 
@@ -78,14 +77,9 @@ class ProposeForm(BaseDialogForm):
 
 
 def propose(request: HttpRequest, form: ProposeForm) -> HttpResponse:
-    """Propose the re-rating of a price's usage, and lead to the proposal."""
+    """Propose the re-rating of a price's usage, and lead to the proposal. Raises ValidationError."""
     try:
         proposal = propose_for_price(form.cleaned_data["price"], acting_user=request.user)
     except NothingToRerate as error:
-        return finish(request, reverse("admin:billing_rerating_changelist"), str(error), level=messages.INFO)
-    except ValidationError as error:
-        text = " ".join(error.messages)
-        return finish(request, reverse("admin:billing_rerating_changelist"), text, level=messages.ERROR)
-    return finish(
-        request, reverse("admin:billing_rerating_change", args=(proposal.pk,)), f"Proposed: {proposal}."
-    )
+        return finish(request, list_of(Rerating), str(error), level=messages.INFO)
+    return finish(request, page_of(proposal), f"Proposed: {proposal}.")

@@ -6,7 +6,7 @@ Invariant: statements, entries and rules are written once, through their verbs; 
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -16,7 +16,6 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter, RangeDateTimeFilter
 from unfold.decorators import action, display
-from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 
 from billing.admin_figures import count, exact_usd, plain
@@ -25,7 +24,8 @@ from billing.corrections import adjust, credit
 from billing.models import ManualEntry, RateRule, Rerating, Statement, StatementFile
 from billing.rate_rules import end_rule, set_rule
 from billing.rerating import StaleProposal, approve_rerating, reject_rerating
-from tenants.admin_access import HistoryPages, ReadOnlyAdmin, TenantScopedAdmin, finish, owned
+from tenants.admin_access import HistoryPages, ReadOnlyAdmin, TenantScopedAdmin
+from tenants.admin_dialogs import dialog_action
 
 ROWS_SHOWN = 50
 
@@ -190,26 +190,17 @@ class RateRuleAdmin(HistoryPages, TenantScopedAdmin):
     def fits(self, rule: RateRule) -> str:
         return "/".join(part or "*" for part in (rule.provider, rule.model, rule.meter, rule.processing))
 
-    @action(
-        permissions=["operate"],
-        description="End now",
-        icon="stop_circle",
-        variant=ActionVariant.DANGER,
-        dialog={
-            "title": "Have this rule count no more?",
-            "description": "What was billed under it stays as it is.",
-            "form_class": BaseDialogForm,
-            "form_submit_text": "End it",
-        },
+    @dialog_action(
+        "End now",
+        "stop_circle",
+        title="Have this rule count no more?",
+        text="What was billed under it stays as it is.",
+        submit="End it",
+        is_destructive=True,
+        refusals=(ValidationError,),
     )
-    def end_now(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
-        rule = owned(self, request, object_id)
-        url = reverse("admin:billing_raterule_change", args=(rule.pk,))
-        try:
-            ended = end_rule(rule, acting_user=request.user)
-        except ValidationError as error:
-            return finish(request, url, " ".join(error.messages), level=messages.ERROR)
-        return finish(request, url, "The rule is ended." if ended else "The rule had ended.")
+    def end_now(self, request: HttpRequest, form: BaseDialogForm, rule: RateRule) -> str:
+        return "The rule is ended." if end_rule(rule, acting_user=request.user) else "The rule had ended."
 
 
 @admin.register(Rerating)
@@ -253,56 +244,37 @@ class ReratingAdmin(ReadOnlyAdmin):
         headers = ["When", "Model", "Billed, difference in USD"]
         return render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
 
-    @action(
-        permissions=["operate"],
-        description="Propose…",
-        icon="price_change",
-        dialog={
-            "title": "Rate past usage again?",
-            "description": "Lists what the books make of it now; nothing is booked before it is approved.",
-            "form_class": ProposeForm,
-            "form_submit_text": "Propose",
-        },
+    @dialog_action(
+        "Propose…",
+        "price_change",
+        title="Rate past usage again?",
+        text="Lists what the books make of it now; nothing is booked before it is approved.",
+        submit="Propose",
+        form=ProposeForm,
+        refusals=(ValidationError,),
     )
     def propose_rerating(self, request: HttpRequest, form: ProposeForm) -> HttpResponse:
         return propose(request, form)
 
-    @action(
-        permissions=["operate"],
-        description="Approve",
-        icon="check_circle",
-        dialog={
-            "title": "Book these differences?",
-            "description": "As corrections in the open month; no closed file changes.",
-            "form_class": BaseDialogForm,
-            "form_submit_text": "Approve",
-        },
+    @dialog_action(
+        "Approve",
+        "check_circle",
+        title="Book these differences?",
+        text="As corrections in the open month; no closed file changes.",
+        submit="Approve",
+        refusals=(ValidationError, StaleProposal),
     )
-    def approve(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
-        rerating = owned(self, request, object_id)
-        url = reverse("admin:billing_rerating_change", args=(rerating.pk,))
-        try:
-            booked = approve_rerating(rerating, acting_user=request.user)
-        except ValidationError as error:
-            return finish(request, url, " ".join(error.messages), level=messages.ERROR)
-        except StaleProposal as error:
-            return finish(request, url, str(error), level=messages.ERROR)
-        return finish(request, url, f"{booked} corrections booked.")
+    def approve(self, request: HttpRequest, form: BaseDialogForm, rerating: Rerating) -> str:
+        return f"{approve_rerating(rerating, acting_user=request.user)} corrections booked."
 
-    @action(
-        permissions=["operate"],
-        description="Reject",
-        icon="cancel",
-        variant=ActionVariant.DANGER,
-        dialog={
-            "title": "Leave the usage as it was booked?",
-            "description": "The proposal stays here, with your name.",
-            "form_class": BaseDialogForm,
-            "form_submit_text": "Reject",
-        },
+    @dialog_action(
+        "Reject",
+        "cancel",
+        title="Leave the usage as it was booked?",
+        text="The proposal stays here, with your name.",
+        submit="Reject",
+        is_destructive=True,
     )
-    def reject(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
-        rerating = owned(self, request, object_id)
-        url = reverse("admin:billing_rerating_change", args=(rerating.pk,))
+    def reject(self, request: HttpRequest, form: BaseDialogForm, rerating: Rerating) -> str:
         done = reject_rerating(rerating, acting_user=request.user)
-        return finish(request, url, "Rejected." if done else "It was decided before.")
+        return "Rejected." if done else "It was decided before."

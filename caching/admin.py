@@ -9,8 +9,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.http import HttpRequest
 from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
     BooleanRadioFilter,
@@ -18,15 +17,15 @@ from unfold.contrib.filters.admin import (
     FieldTextFilter,
     RangeDateTimeFilter,
 )
-from unfold.decorators import action, display
-from unfold.enums import ActionVariant
+from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from caching import admin_figures
 from caching.eviction import purge
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheStat
-from tenants.admin_access import WRITING_ROLES, ReadOnlyAdmin, finish, tenants_of
+from tenants.admin_access import WRITING_ROLES, ReadOnlyAdmin, tenants_of
+from tenants.admin_dialogs import dialog_action
 from tenants.models import Tenant
 
 
@@ -109,19 +108,16 @@ class CacheEntryAdmin(ReadOnlyAdmin):
         removed, _ = owned.delete()
         self.message_user(request, f"{removed} answers forgotten.")
 
-    @action(
-        permissions=["operate"],
-        description="Purge…",
-        icon="delete_sweep",
-        variant=ActionVariant.DANGER,
-        dialog={
-            "title": "Forget a tenant's cached answers?",
-            "description": "The exact cache of the tenant is emptied as well. It can only cost later misses.",
-            "form_class": PurgeForm,
-            "form_submit_text": "Forget them",
-        },
+    @dialog_action(
+        "Purge…",
+        "delete_sweep",
+        title="Forget a tenant's cached answers?",
+        text="The exact cache of the tenant is emptied as well. It can only cost later misses.",
+        submit="Forget them",
+        form=PurgeForm,
+        is_destructive=True,
     )
-    def purge_tenant(self, request: HttpRequest, form: PurgeForm) -> HttpResponse:
+    def purge_tenant(self, request: HttpRequest, form: PurgeForm) -> str:
         chosen = form.cleaned_data
         hours = chosen["older_than_hours"]
         removed = purge(
@@ -131,8 +127,7 @@ class CacheEntryAdmin(ReadOnlyAdmin):
             containing=chosen["containing"] or None,
             older_than=None if hours is None else timedelta(hours=hours),
         )
-        url = reverse("admin:caching_cacheentry_changelist")
-        return finish(request, url, f"{removed} answers of {chosen['tenant']} forgotten.")
+        return f"{removed} answers of {chosen['tenant']} forgotten."
 
 
 @admin.register(CacheScope)

@@ -7,7 +7,7 @@ of a confirmed difference; what people decide is kept with who and why.
 from typing import Any, cast
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
@@ -25,7 +25,8 @@ from billing.admin_figures import exact_usd
 from billing.models import CostComparison, CostReport
 from billing.reconciliation import StaleComparison, book_adjustment, decide, tenants_of_comparison
 from llm.reconciliation_page import plain_quantity, reconciliation_page
-from tenants.admin_access import HistoryPages, OperatorAdmin, finish, owned
+from tenants.admin_access import HistoryPages, OperatorAdmin, owned
+from tenants.admin_dialogs import dialog_action
 from tenants.models import Tenant
 
 LINES_SHOWN = 500
@@ -228,57 +229,42 @@ class CostComparisonAdmin(HistoryPages, WrittenByReports):
             f"&row={row.pk}"
         )
 
-    @action(
-        permissions=["operate"],
-        description="Decide…",
-        icon="rule",
-        dialog={
-            "title": "What explains this difference?",
-            "description": "The decision stands until the figures change.",
-            "form_class": DecisionForm,
-            "form_submit_text": "Keep",
-        },
+    @dialog_action(
+        "Decide…",
+        "rule",
+        title="What explains this difference?",
+        text="The decision stands until the figures change.",
+        submit="Keep",
+        form=DecisionForm,
+        refusals=(ValidationError,),
     )
-    def decide_row(self, request: HttpRequest, form: DecisionForm, object_id: int) -> HttpResponse:
-        row = owned(self, request, object_id)
-        url = reverse("admin:billing_costcomparison_change", args=(row.pk,))
-        try:
-            decide(
-                row,
-                status=form.cleaned_data["status"],
-                reason=form.cleaned_data["reason"],
-                acting_user=cast(User, request.user),
-            )
-        except ValidationError as error:
-            return finish(request, url, " ".join(error.messages), level=messages.ERROR)
-        return finish(request, url, "Kept.")
+    def decide_row(self, request: HttpRequest, form: DecisionForm, row: CostComparison) -> str:
+        decide(
+            row,
+            status=form.cleaned_data["status"],
+            reason=form.cleaned_data["reason"],
+            acting_user=cast(User, request.user),
+        )
+        return "Kept."
 
-    @action(
-        permissions=["operate"],
-        description="Book the difference…",
-        icon="edit_note",
-        dialog={
-            "title": "Book what the provider billed?",
-            "description": "One row of the ledger; nothing that was booked is changed.",
-            "form_class": AdjustmentForm,
-            "form_submit_text": "Book",
-        },
+    @dialog_action(
+        "Book the difference…",
+        "edit_note",
+        title="Book what the provider billed?",
+        text="One row of the ledger; nothing that was booked is changed.",
+        submit="Book",
+        form=AdjustmentForm,
+        refusals=(ValidationError, StaleComparison),
     )
-    def book(self, request: HttpRequest, form: AdjustmentForm, object_id: int) -> HttpResponse:
-        row = owned(self, request, object_id)
-        url = reverse("admin:billing_costcomparison_change", args=(row.pk,))
-        try:
-            book_adjustment(
-                row,
-                tenant=form.cleaned_data["tenant"],
-                reason=form.cleaned_data["reason"],
-                is_charged=form.cleaned_data["is_charged"],
-                acting_user=cast(User, request.user),
-            )
-        except (ValidationError, StaleComparison) as error:
-            text = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
-            return finish(request, url, text, level=messages.ERROR)
-        return finish(request, url, "Booked.")
+    def book(self, request: HttpRequest, form: AdjustmentForm, row: CostComparison) -> str:
+        book_adjustment(
+            row,
+            tenant=form.cleaned_data["tenant"],
+            reason=form.cleaned_data["reason"],
+            is_charged=form.cleaned_data["is_charged"],
+            acting_user=cast(User, request.user),
+        )
+        return "Booked."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CostComparison]:
         rows: QuerySet[CostComparison] = super().get_queryset(request)

@@ -150,12 +150,18 @@ class ReadOnlyAdmin(TenantScopedAdmin):
         return False
 
 
-def owned(model_admin: TenantScopedAdmin | OperatorAdmin, request: HttpRequest, object_id: Any) -> Any:
-    """Return the row an action is run on; 404 for a row that is not theirs to see, 403 to change."""
+def owned(
+    model_admin: TenantScopedAdmin | OperatorAdmin,
+    request: HttpRequest,
+    object_id: Any,
+    *,
+    permission: str = "operate",
+) -> Any:
+    """Return the row an action is run on; 404 for a row that is not theirs to see, 403 to act on."""
     row = model_admin.get_object(request, str(object_id))
     if row is None:
         raise Http404
-    if not model_admin.has_operate_permission(request, row):
+    if not getattr(model_admin, f"has_{permission}_permission")(request, row):
         raise PermissionDenied
     return row
 

@@ -8,15 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.timezone import now
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
-from unfold.decorators import action, display
-from unfold.enums import ActionVariant
+from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
@@ -24,10 +22,9 @@ from unfold.widgets import (
 
 from tenants.admin_access import (
     RecordedAdmin,
-    finish,
-    owned,
     show_secret_once,
 )
+from tenants.admin_dialogs import dialog_action, page_of
 from tenants.admin_tenants import ReasonForm
 from tenants.keys_admin import KeyRevoked, end_grace, issue_key, revoke_key, rotate_key
 from tenants.models import ApiKey
@@ -124,7 +121,7 @@ class ApiKeyAdmin(RecordedAdmin):
             title=f"Key {obj.name} of {obj.tenant} is issued",
             secret=request._issued_secret,  # type: ignore[attr-defined]
             advice=COPY_IT_NOW,
-            url=self._url(obj),
+            url=page_of(obj),
         )
 
     @display(
@@ -150,69 +147,43 @@ class ApiKeyAdmin(RecordedAdmin):
         revoked = sum(revoke_key(key, acting_user=request.user) for key in keys)
         self.message_user(request, f"{revoked} keys revoked.")
 
-    @action(
-        permissions=["operate"],
-        description="Revoke",
-        icon="key_off",
-        variant=ActionVariant.DANGER,
-        dialog={
-            "title": "Revoke this key for good?",
-            "description": "Every worker refuses it within a second. This cannot be undone.",
-            "form_class": ReasonForm,
-            "form_submit_text": "Revoke",
-        },
+    @dialog_action(
+        "Revoke",
+        "key_off",
+        title="Revoke this key for good?",
+        text="Every worker refuses it within a second. This cannot be undone.",
+        submit="Revoke",
+        form=ReasonForm,
+        is_destructive=True,
     )
-    def revoke(self, request: HttpRequest, form: ReasonForm, object_id: int) -> HttpResponse:
-        key = owned(self, request, object_id)
+    def revoke(self, request: HttpRequest, form: ReasonForm, key: ApiKey) -> str:
         revoke_key(key, reason=form.cleaned_data["reason"], acting_user=request.user)
-        return finish(request, self._url(key), f"Key {key} is revoked.")
+        return f"Key {key} is revoked."
 
-    @action(
-        permissions=["operate"],
-        description="Rotate",
-        icon="autorenew",
-        dialog={
-            "title": "Give this key a new secret?",
-            "description": "The former secret stays good until the grace is over.",
-            "form_class": RotateForm,
-            "form_submit_text": "Rotate",
-        },
+    @dialog_action(
+        "Rotate",
+        "autorenew",
+        title="Give this key a new secret?",
+        text="The former secret stays good until the grace is over.",
+        submit="Rotate",
+        form=RotateForm,
+        refusals=(KeyRevoked, ValueError),
     )
-    def rotate(self, request: HttpRequest, form: RotateForm, object_id: int) -> HttpResponse:
-        key = owned(self, request, object_id)
+    def rotate(self, request: HttpRequest, form: RotateForm, key: ApiKey) -> HttpResponse:
         grace = timedelta(hours=form.cleaned_data["grace_hours"])
-        try:
-            secret = rotate_key(key, grace=grace, acting_user=request.user)
-        except (KeyRevoked, ValueError) as error:
-            return finish(request, self._url(key), str(error), level=messages.ERROR)
+        secret = rotate_key(key, grace=grace, acting_user=request.user)
         return show_secret_once(
-            request,
-            title=f"New secret of {key.name}",
-            secret=secret,
-            advice=COPY_IT_NOW,
-            url=self._url(key),
+            request, title=f"New secret of {key.name}", secret=secret, advice=COPY_IT_NOW, url=page_of(key)
         )
 
-    @action(
-        permissions=["operate"],
-        description="End former secret",
-        icon="timer_off",
-        dialog={
-            "title": "End the former secret now?",
-            "description": "Clients that still use it are refused within a second.",
-            "form_class": BaseDialogForm,
-            "form_submit_text": "End it",
-        },
+    @dialog_action(
+        "End former secret",
+        "timer_off",
+        title="End the former secret now?",
+        text="Clients that still use it are refused within a second.",
+        submit="End it",
+        refusals=(KeyRevoked,),
     )
-    def end_former_secret(self, request: HttpRequest, form: BaseDialogForm, object_id: int) -> HttpResponse:
-        key = owned(self, request, object_id)
-        try:
-            ended = end_grace(key, acting_user=request.user)
-        except KeyRevoked as error:
-            return finish(request, self._url(key), str(error), level=messages.ERROR)
-        return finish(
-            request, self._url(key), "The former secret is ended." if ended else "No former secret was good."
-        )
-
-    def _url(self, key: ApiKey) -> str:
-        return reverse("admin:tenants_apikey_change", args=(key.pk,))
+    def end_former_secret(self, request: HttpRequest, form: BaseDialogForm, key: ApiKey) -> str:
+        ended = end_grace(key, acting_user=request.user)
+        return "The former secret is ended." if ended else "No former secret was good."

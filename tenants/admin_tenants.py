@@ -8,12 +8,10 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.http import HttpRequest
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter
-from unfold.decorators import action, display
-from unfold.enums import ActionVariant
+from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminTextareaWidget,
@@ -25,8 +23,8 @@ from tenants.admin_access import (
     RecordedAdmin,
     TenantScopedAdmin,
     finish,
-    owned,
 )
+from tenants.admin_dialogs import Outcome, dialog_action, page_of
 from tenants.models import EndUser, Membership, Tenant
 from tenants.tenancy import TenantClosed, resume_tenant, suspend_tenant
 from tenants.validation import validate_policy
@@ -114,46 +112,33 @@ class TenantAdmin(RecordedAdmin):
     def live_keys(self, tenant: Tenant) -> int:
         return tenant.live_key_count  # type: ignore[attr-defined]
 
-    @action(
-        permissions=["operate"],
-        description="Suspend",
-        icon="pause_circle",
-        variant=ActionVariant.DANGER,
-        dialog={
-            "title": "Suspend this tenant?",
-            "description": "Its requests are refused within a second. Calls under way finish.",
-            "form_class": ReasonForm,
-            "form_submit_text": "Suspend",
-        },
+    @dialog_action(
+        "Suspend",
+        "pause_circle",
+        title="Suspend this tenant?",
+        text="Its requests are refused within a second. Calls under way finish.",
+        submit="Suspend",
+        form=ReasonForm,
+        is_destructive=True,
     )
-    def suspend(self, request: HttpRequest, form: ReasonForm, object_id: int) -> HttpResponse:
-        tenant = owned(self, request, object_id)
+    def suspend(self, request: HttpRequest, form: ReasonForm, tenant: Tenant) -> str:
         changed = suspend_tenant(tenant, acting_user=request.user, reason=form.cleaned_data["reason"])
-        return finish(
-            request, self._url(tenant), f"{tenant} is suspended." if changed else f"{tenant} was suspended."
-        )
+        return f"{tenant} is suspended." if changed else f"{tenant} was suspended."
 
-    @action(
-        permissions=["operate"],
-        description="Resume",
-        icon="play_circle",
-        dialog={
-            "title": "Resume this tenant?",
-            "description": "Its requests are served again within a second.",
-            "form_class": ReasonForm,
-            "form_submit_text": "Resume",
-        },
+    @dialog_action(
+        "Resume",
+        "play_circle",
+        title="Resume this tenant?",
+        text="Its requests are served again within a second.",
+        submit="Resume",
+        form=ReasonForm,
     )
-    def resume(self, request: HttpRequest, form: ReasonForm, object_id: int) -> HttpResponse:
-        tenant = owned(self, request, object_id)
+    def resume(self, request: HttpRequest, form: ReasonForm, tenant: Tenant) -> Outcome:
         try:
             resume_tenant(tenant, acting_user=request.user, reason=form.cleaned_data["reason"])
         except TenantClosed as error:
-            return finish(request, self._url(tenant), f"{error}: it stays closed.", level=messages.ERROR)
-        return finish(request, self._url(tenant), f"{tenant} is active.")
-
-    def _url(self, tenant: Tenant) -> str:
-        return reverse("admin:tenants_tenant_change", args=(tenant.pk,))
+            return finish(request, page_of(tenant), f"{error}: it stays closed.", level=messages.ERROR)
+        return f"{tenant} is active."
 
 
 admin.site.register(Tenant, TenantAdmin)

@@ -1,0 +1,80 @@
+"""Buttons of the admin's pages that ask before they act.
+
+Invariant: a button acts on a row only after `owned`; what the domain refuses is told in its own words, on the page
+the button stands on.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from unfold.decorators import action
+from unfold.enums import ActionVariant
+from unfold.forms import BaseDialogForm
+
+from tenants.admin_access import finish, owned
+
+# what happened, to be told on the page of the button; or an answer of its own
+Outcome = str | HttpResponse
+
+
+def dialog_action(
+    label: str,
+    icon: str,
+    *,
+    title: str,
+    text: str,
+    submit: str,
+    form: type[BaseDialogForm] = BaseDialogForm,
+    permission: str = "operate",
+    is_destructive: bool = False,
+    refusals: tuple[type[Exception], ...] = (),
+) -> Callable[[Callable[..., Outcome]], Any]:
+    """Make a button of a method of a `ModelAdmin`: `(request, form, row)`, or `(request, form)` above a list.
+
+    The method is called once the dialog's form is valid; 404 and 403 as of `owned`. The `refusals` it raises are told
+    as errors.
+    """
+
+    def button(run: Callable[..., Outcome]) -> Any:
+        @wraps(run)
+        def answer(
+            model_admin: Any, request: HttpRequest, answered: BaseDialogForm, object_id: Any = None
+        ) -> HttpResponse:
+            row = None if object_id is None else owned(model_admin, request, object_id, permission=permission)
+            url = list_of(model_admin.model) if row is None else page_of(row)
+            try:
+                outcome = run(model_admin, request, answered, *(() if row is None else (row,)))
+            except refusals as error:
+                return finish(request, url, said(error), level=messages.ERROR)
+            return finish(request, url, outcome) if isinstance(outcome, str) else outcome
+
+        return action(
+            permissions=[permission],
+            description=label,
+            icon=icon,
+            variant=ActionVariant.DANGER if is_destructive else ActionVariant.DEFAULT,
+            dialog={"title": title, "description": text, "form_class": form, "form_submit_text": submit},
+        )(answer)
+
+    return button
+
+
+def page_of(row: Model) -> str:
+    """The URL of a row's page."""
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=(row.pk,))
+
+
+def list_of(table: type[Model]) -> str:
+    """The URL of a table's list."""
+    return reverse(f"admin:{table._meta.app_label}_{table._meta.model_name}_changelist")
+
+
+def said(error: Exception) -> str:
+    """What an error says to a person."""
+    return " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
