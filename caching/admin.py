@@ -140,13 +140,13 @@ class CacheScopeAdmin(ReadOnlyAdmin):
     list_filter = (("tenant", AutocompleteSelectFilter), ("route", FieldTextFilter))
     list_select_related = ("tenant",)
     search_fields = ("route", "circle")
-    readonly_fields = ("digest", "wrong_hits", "money", "thresholds", "static_thresholds", "entries")
+    readonly_fields = ("digest", "wrong_hits", "noise", "money", "thresholds", "static_thresholds", "entries")
     fieldsets = (
         (None, {"fields": (("tenant", "circle"), ("endpoint", "route"), ("embedder", "prompt_version"), "digest")}),
         (
             "Bound",
             {"fields": (("threshold", "max_error_rate"), ("error_rate", "error_rate_upper"),
-                        ("labels", "updated_at"), "wrong_hits")},
+                        ("labels", "updated_at"), "wrong_hits", "noise")},
         ),
         ("Last 30 days", {"fields": ("money",)}),
         ("Threshold over time", {"fields": ("thresholds",)}),
@@ -157,6 +157,10 @@ class CacheScopeAdmin(ReadOnlyAdmin):
     @display(description="Wrong hits, of those checked (90 % interval)")
     def wrong_hits(self, scope: CacheScope) -> str:
         return admin_figures.wrong_hits_of(scope)
+
+    @display(description="Judge's noise floor")
+    def noise(self, scope: CacheScope) -> str:
+        return admin_figures.noise_of(scope)
 
     @display(description="Money")
     def money(self, scope: CacheScope) -> str:

@@ -15,6 +15,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheScopeDay, CacheThresholdPoint
+from caching.noise import ENOUGH
 
 SHOWN_DAYS = 30
 STATIC_THRESHOLDS = (0.80, 0.85, 0.90, 0.95, 0.98)
@@ -118,14 +119,30 @@ def wrong_hits_of(scope: CacheScope) -> str:
 
 
 @once
+def noise_of(scope: CacheScope) -> str:
+    """How often the comparison of answers errs, by questions that were answered twice."""
+    if scope.noise_floor is None:
+        return f"not known: {scope.repeats} of the {ENOUGH} questions answered twice that it takes"
+    whose = "this scope" if scope.repeats_from == "scope" else "all scopes of this model"
+    return (
+        f"at least {100 * scope.noise_floor:.2f} %: of {scope.repeats} questions answered twice in {whose}, "
+        f"{scope.repeats_wrong} were judged to differ"
+    )
+
+
+@once
 def static_thresholds_of(scope: CacheScope) -> SafeString:
     """What a static threshold would have served, and how wrong: the report of a dry run."""
-    counts = _labels_of(scope).aggregate(
-        **{
-            f"{name}_{number}": Count("id", filter=Q(similarity__gte=threshold) & extra)
-            for number, threshold in enumerate(STATIC_THRESHOLDS)
-            for name, extra in (("of", Q()), ("wrong", Q(is_wrong=True)))
-        }
+    counts = (
+        _labels_of(scope)
+        .exclude(source=CacheLabel.Source.REPEAT)
+        .aggregate(
+            **{
+                f"{name}_{number}": Count("id", filter=Q(similarity__gte=threshold) & extra)
+                for number, threshold in enumerate(STATIC_THRESHOLDS)
+                for name, extra in (("of", Q()), ("wrong", Q(is_wrong=True)))
+            }
+        )
     )
     rows = [
         (f"{threshold:.2f}", describe_share(counts[f"wrong_{number}"], counts[f"of_{number}"]))

@@ -9,17 +9,19 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import numpy as np
 import orjson
 from psycopg import AsyncConnection
 
+from caching import noise
 from caching.agreement import Judgement
 from caching.decision import Lookup
 from caching.features import NAMES, VERSION
 from caching.learnt import ALERT_SHARE, CHECKED_SHARE, SETTLED_LABELS, SETTLED_SHARE
 from caching.metrics import LABELS
+from caching.noise import Noise, Repeats
 from caching.threshold import WINDOW, Label, Threshold, find_threshold
 from caching.verifier import Event, Weights, learn, shipped
 from tenants.rls import tenant_connection
@@ -27,13 +29,15 @@ from tenants.rls import tenant_connection
 # New labels until a scope learns anew: so many, or this share of those it has.
 STEP = 25
 GROWTH = 0.08
+# The reason of a look-up for a question that the exact cache has just answered, asked again to judge the judge.
+ASKED_AGAIN = "asked_again"
 
 _ADD_LABEL = """
 INSERT INTO caching_label (
-    tenant_id, scope_digest, entry_id, similarity, certainty, is_wrong, weight, source, verdict, evidence, at)
+    tenant_id, scope_digest, entry_id, similarity, certainty, is_wrong, weight, source, is_repeat, verdict, evidence, at)
 VALUES (
     %(tenant)s, %(scope)s, %(entry)s, %(similarity)s, %(certainty)s, %(is_wrong)s, %(weight)s, %(source)s,
-    %(verdict)s, %(evidence)s, %(now)s)
+    %(is_repeat)s, %(verdict)s, %(evidence)s, %(now)s)
 """
 
 _COUNT_LABEL = """
@@ -48,9 +52,29 @@ SET labels = caching_scope.labels + 1, labels_since_update = caching_scope.label
 RETURNING labels, labels_since_update, max_error_rate, checked_share
 """
 
+# What was asked again for the judge's sake says nothing of the hits of this cache: the exact one would have served it.
 _WINDOW = """
 SELECT evidence, is_wrong, weight FROM caching_label
-WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s ORDER BY id DESC LIMIT %(window)s
+WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s AND source <> 'repeat'
+ORDER BY id DESC LIMIT %(window)s
+"""
+
+# Each question once, by its latest verdict; of the labels that the scope learns from, or of all scopes of its route.
+_REPEATS = """
+SELECT count(*), count(*) FILTER (WHERE is_wrong) FROM (
+    SELECT DISTINCT ON (entry_id) is_wrong FROM (
+        SELECT id, entry_id, is_repeat, is_wrong FROM caching_label
+        WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s ORDER BY id DESC LIMIT %(window)s) newest
+    WHERE is_repeat ORDER BY entry_id, id DESC) questions
+"""
+_REPEATS_OF_ROUTE = """
+SELECT count(*), count(*) FILTER (WHERE is_wrong) FROM (
+    SELECT DISTINCT ON (entry_id) is_wrong FROM (
+        SELECT l.id, l.entry_id, l.is_wrong
+        FROM caching_scope s JOIN caching_label l USING (tenant_id, scope_digest)
+        WHERE s.tenant_id = %(tenant)s AND s.route = %(route)s AND l.is_repeat
+        ORDER BY l.id DESC LIMIT %(window)s) newest
+    ORDER BY entry_id, id DESC) questions
 """
 
 # What the tenant's other scopes of this route have learnt is a better start than what is shipped.
@@ -66,7 +90,8 @@ _SET_LEARNT = """
 UPDATE caching_scope
 SET threshold = %(threshold)s, error_rate = %(error_rate)s, error_rate_upper = %(upper)s, weights = %(weights)s,
     checked_share = %(checked_share)s, max_error_rate = %(max_error_rate)s, labels_since_update = 0,
-    updated_at = clock_timestamp()
+    noise_floor = %(noise_floor)s, repeats = %(repeats)s, repeats_wrong = %(repeats_wrong)s,
+    repeats_from = %(repeats_from)s, updated_at = clock_timestamp()
 WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s
 """
 
@@ -80,6 +105,7 @@ async def add_label(lookup: Lookup, verdicts: Mapping[int, Judgement], *, max_er
     assert scope is not None
     assert best is not None
     is_check = lookup.label_weight > 1
+    is_asked_again = lookup.reason == ASKED_AGAIN
     is_wrong = verdicts[best.entry_id].is_wrong
     parameters = {
         "tenant": scope.tenant_id,
@@ -94,9 +120,10 @@ async def add_label(lookup: Lookup, verdicts: Mapping[int, Judgement], *, max_er
         "certainty": best.certainty,
         "is_wrong": is_wrong,
         "weight": lookup.label_weight,
-        "source": "check" if is_check else "miss",
+        "source": "repeat" if is_asked_again else "check" if is_check else "miss",
+        "is_repeat": best.question == scope.question,
         "verdict": verdicts[best.entry_id].rule,
-        "evidence": _pack(lookup, verdicts),
+        "evidence": None if is_asked_again else _pack(lookup, verdicts),
         "max_error_rate": max_error_rate,
         "now": datetime.now(UTC),
     }
@@ -143,10 +170,11 @@ def _unpack(evidence: bytes | None, weight: float) -> Event | None:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """A scope's last labels, oldest first, and the weights to start from."""
+    """A scope's last labels, oldest first, the weights to start from, and how often the labels are wrong."""
 
     rows: list[tuple[bytes | None, bool, float]]
     start: Weights
+    noise: Noise
 
 
 async def _window(connection: AsyncConnection[Any], parameters: dict[str, Any]) -> _Window:
@@ -155,7 +183,23 @@ async def _window(connection: AsyncConnection[Any], parameters: dict[str, Any]) 
     cursor = await connection.execute(_WINDOW, parameters | {"window": WINDOW})
     rows = (await cursor.fetchall())[::-1]
     start = Weights.from_bytes(bytes(inherited[0])) if inherited else None
-    return _Window(rows, start or shipped())
+    return _Window(rows, start or shipped(), await _noise(connection, parameters | {"window": WINDOW}))
+
+
+async def _noise(connection: AsyncConnection[Any], parameters: dict[str, Any]) -> Noise:
+    scope = await _repeats(connection, _REPEATS, parameters)
+    if scope.count >= noise.ENOUGH:
+        return noise.estimate(scope, Repeats())
+    return noise.estimate(scope, await _repeats(connection, _REPEATS_OF_ROUTE, parameters))
+
+
+async def _repeats(
+    connection: AsyncConnection[Any], query: LiteralString, parameters: dict[str, Any]
+) -> Repeats:
+    cursor = await connection.execute(query, parameters)
+    row = await cursor.fetchone()
+    assert row is not None
+    return Repeats(*row)
 
 
 async def _learn_anew(window: _Window, parameters: dict[str, Any], *, is_alert: bool) -> None:
@@ -166,6 +210,10 @@ async def _learn_anew(window: _Window, parameters: dict[str, Any], *, is_alert: 
         "upper": found.error_rate_upper,
         "weights": weights.to_bytes(),
         "checked_share": _checked_share(found, is_alert=is_alert),
+        "noise_floor": window.noise.floor,
+        "repeats": window.noise.repeats.count,
+        "repeats_wrong": window.noise.repeats.wrong,
+        "repeats_from": window.noise.source,
     }
     async with tenant_connection(parameters["tenant"]) as connection:
         await connection.execute(_SET_LEARNT, parameters | learnt)
@@ -193,4 +241,4 @@ def _learn(window: _Window, max_error_rate: float) -> tuple[Weights, Threshold]:
         elif is_wrong:
             # A complaint: an answer was served, so it speaks against every threshold.
             labels.append(Label(1.0, True, weight))
-    return learnt.weights, find_threshold(labels, max_error_rate=max_error_rate)
+    return learnt.weights, find_threshold(labels, max_error_rate=max_error_rate, noise=window.noise.used)

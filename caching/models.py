@@ -93,6 +93,12 @@ class CacheScope(models.Model):
     checked_share = models.FloatField("share of hits to check", default=0.05, db_default=0.05)
     labels = models.PositiveIntegerField("labels in all", default=0)
     labels_since_update = models.PositiveIntegerField(default=0)
+    noise_floor = models.FloatField(
+        "judge's noise floor", null=True, blank=True, help_text="share of labels that are wrong, at least"
+    )
+    repeats = models.PositiveIntegerField("questions answered twice", default=0, db_default=0)
+    repeats_wrong = models.PositiveIntegerField("of them judged to differ", default=0, db_default=0)
+    repeats_from = models.CharField(max_length=5, blank=True, default="", db_default="")
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField("threshold of")
 
@@ -122,6 +128,7 @@ class CacheLabel(models.Model):
         MISS = "miss", "a miss that had a candidate"
         CHECK = "check", "a hit held back to check it"
         FEEDBACK = "feedback", "a user's verdict"
+        REPEAT = "repeat", "an exact hit asked again, to judge the judge"
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, db_index=False, related_name="cache_labels")
     scope_digest = models.BinaryField("scope", max_length=32, editable=False)
@@ -132,6 +139,7 @@ class CacheLabel(models.Model):
     is_wrong = models.BooleanField("would have been wrong")
     weight = models.FloatField(default=1)
     source = models.CharField(max_length=10, choices=Source.choices)
+    is_repeat = models.BooleanField("the very same question", default=False, db_default=False)
     verdict = models.CharField("why", max_length=60, blank=True, default="")
     at = models.DateTimeField()
 
@@ -140,7 +148,14 @@ class CacheLabel(models.Model):
         verbose_name = "cache label"
         verbose_name_plural = "cache labels"
         constraints = (models.CheckConstraint(condition=models.Q(weight__gt=0), name="caching_label_weight"),)
-        indexes = (models.Index(fields=["tenant", "scope_digest", "-id"], name="caching_label_window"),)
+        indexes = (
+            models.Index(fields=["tenant", "scope_digest", "-id"], name="caching_label_window"),
+            models.Index(
+                fields=["tenant", "scope_digest"],
+                condition=models.Q(is_repeat=True),
+                name="caching_label_repeats",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{'wrong' if self.is_wrong else 'right'} at {self.similarity:.3f}"

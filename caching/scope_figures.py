@@ -132,6 +132,7 @@ class ScopeCollector(Collector):
             "threshold": "Where the scope is open from; missing while it is closed",
             "error_rate": "Share of wrong hits, estimated",
             "error_rate_upper": "Its upper confidence bound",
+            "noise_floor": "Share of labels that are wrong themselves, at least; missing while too few repeats are known",
         }
         for column, (name, text) in enumerate(gauges.items(), start=1 + len(names)):
             family = GaugeMetricFamily(f"purser_cache_scope_{name}", text, labels=names)

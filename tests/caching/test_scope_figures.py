@@ -49,7 +49,9 @@ async def test_a_database_away_keeps_the_figures(tenant: Tenant, monkeypatch: py
 async def test_prometheus_is_told_of_the_scopes_with_the_most_hits(tenant: Tenant) -> None:
     from asgiref.sync import sync_to_async
 
-    await sync_to_async(make_scope)(tenant, threshold=0.93, error_rate=0.01, error_rate_upper=0.02)
+    await sync_to_async(make_scope)(
+        tenant, threshold=0.93, error_rate=0.01, error_rate_upper=0.02, noise_floor=0.03
+    )
     for _ in range(1_000):
         scope_figures.note_hit(tenant.pk, DIGEST, saved_usd=Decimal("0.001"))
     await scope_figures.flush()
@@ -61,14 +63,16 @@ async def test_prometheus_is_told_of_the_scopes_with_the_most_hits(tenant: Tenan
     assert f"purser_cache_scope_hits{labels} 1000.0" in text
     assert f"purser_cache_scope_threshold{labels} 0.93" in text
     assert f"purser_cache_scope_error_rate_upper{labels} 0.02" in text
+    assert f"purser_cache_scope_noise_floor{labels} 0.03" in text
     assert tenant.slug not in text  # whoever may ask for metrics need not know the tenants
 
 
 def test_a_closed_scope_has_no_threshold_to_show() -> None:
     collector = ScopeCollector()
-    collector.rows = [("acme", "aa", "auto", 1, Decimal(1), 0, Decimal(0), None, None, None)]
+    collector.rows = [("acme", "aa", "auto", 1, Decimal(1), 0, Decimal(0), None, None, None, None)]
     families = {family.name: family.samples for family in collector.collect()}
     assert families["purser_cache_scope_threshold"] == []
+    assert families["purser_cache_scope_noise_floor"] == []
     assert families["purser_cache_scope_hits"][0].value == 1
 
 
@@ -113,6 +117,27 @@ def test_the_pages_say_how_wrong_and_what_was_saved() -> None:
         check_usd=Decimal("0.1"),
     )  # fmt: skip
     assert "$0.400000" in admin_figures.money_of(scope)
+
+
+def test_the_page_says_how_far_the_judge_is_known() -> None:
+    scope = CacheScope(repeats=7)
+    assert admin_figures.noise_of(scope) == "not known: 7 of the 50 questions answered twice that it takes"
+    scope = CacheScope(noise_floor=0.0123, repeats=200, repeats_wrong=5, repeats_from="scope")
+    assert admin_figures.noise_of(scope) == (
+        "at least 1.23 %: of 200 questions answered twice in this scope, 5 were judged to differ"
+    )
+    scope = CacheScope(noise_floor=0.0, repeats=60, repeats_from="route")
+    assert "all scopes of this model" in admin_figures.noise_of(scope)
+
+
+@pytest.mark.django_db
+def test_what_was_asked_again_to_judge_the_judge_is_no_part_of_a_dry_run() -> None:
+    tenant = Tenant.objects.create(slug="again", name="Again")
+    for source in ("miss", "repeat"):
+        CacheLabel.objects.create(
+            tenant=tenant, scope_digest=DIGEST, similarity=1.0, is_wrong=True, source=source, at=NOW
+        )
+    assert "1 of 1" in admin_figures.static_thresholds_of(make_scope(tenant))
 
 
 @pytest.mark.django_db
