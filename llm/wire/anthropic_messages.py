@@ -9,9 +9,11 @@ from llm.errors import ThreadUnsupported
 from llm.streams.sse import encode
 from llm.wire import fields
 from llm.wire.anthropic_messages_stream import MessagesMeter, MessagesTail, block_text, replay
+from llm.wire.bodies import encode_named_event as encode_event
+from llm.wire.bodies import usage, with_model, with_purser, with_usage_in_stream
 from llm.wire.formats import Body, RequestFacts
 
-__all__ = ["replay"]
+__all__ = ["encode_event", "replay", "usage", "with_model", "with_purser", "with_usage_in_stream"]
 
 api = "anthropic.messages"
 path = "/v1/messages"
@@ -60,20 +62,8 @@ def facts(body: Body) -> RequestFacts:
     )
 
 
-def with_model(body: Body, model: str) -> Body:
-    return fields.replaced(body, "model", model)
-
-
 def with_max_tokens(body: Body, max_tokens: int) -> Body:
     return fields.replaced(body, "max_tokens", max_tokens)
-
-
-def with_usage_in_stream(body: Body) -> Body:
-    return body  # it always is
-
-
-def usage(response: Body) -> dict[str, Any]:
-    return response.get("usage") or {}
 
 
 def usage_context(response: Body) -> dict[str, Any]:
@@ -100,14 +90,6 @@ def meter() -> MessagesMeter:
 
 def tail(*, wants_usage: bool) -> MessagesTail:
     return MessagesTail()
-
-
-def with_purser(response: Body, block: Body) -> Body:
-    return {**response, "purser": block}
-
-
-def encode_event(payload: Body) -> bytes:
-    return encode(payload, event=payload["type"])
 
 
 def error_in(payload: Body) -> dict[str, Any] | None:

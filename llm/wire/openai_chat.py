@@ -9,10 +9,11 @@ from typing import Any
 from llm.errors import InvalidRequest
 from llm.streams.sse import encode
 from llm.wire import fields
+from llm.wire.bodies import usage, with_model, with_purser
 from llm.wire.formats import Body, RequestFacts
 from llm.wire.openai_chat_stream import ChatMeter, ChatTail, billed_texts, replay
 
-__all__ = ["replay"]
+__all__ = ["replay", "usage", "with_model", "with_purser"]
 
 api = "openai.chat"
 path = "/chat/completions"
@@ -60,10 +61,6 @@ def facts(body: Body) -> RequestFacts:
     )
 
 
-def with_model(body: Body, model: str) -> Body:
-    return fields.replaced(body, "model", model)
-
-
 def with_max_tokens(body: Body, max_tokens: int) -> Body:
     """Set the limit under the name that the body's model takes; the client's own name stays where both do."""
     takes_new_name = bool(_NEW_LIMIT_FIELD.match(str(body.get("model", ""))))
@@ -76,10 +73,6 @@ def with_usage_in_stream(body: Body) -> Body:
     if not body.get("stream") or _wants_usage(body):
         return body
     return {**body, "stream_options": {**(body.get("stream_options") or {}), "include_usage": True}}
-
-
-def usage(response: Body) -> dict[str, Any]:
-    return response.get("usage") or {}
 
 
 def usage_context(response: Body) -> dict[str, Any]:
@@ -109,10 +102,6 @@ def meter() -> ChatMeter:
 
 def tail(*, wants_usage: bool) -> ChatTail:
     return ChatTail(wants_usage=wants_usage)
-
-
-def with_purser(response: Body, block: Body) -> Body:
-    return {**response, "purser": block}
 
 
 def encode_event(payload: Body) -> bytes:

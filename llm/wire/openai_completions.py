@@ -10,17 +10,9 @@ from typing import Any
 from llm.errors import InvalidRequest
 from llm.streams.sse import DONE, encode
 from llm.wire import fields
+from llm.wire.bodies import usage, with_model, with_purser
 from llm.wire.formats import Body, RequestFacts
-from llm.wire.openai_chat import (
-    encode_event,
-    error_event,
-    error_in,
-    usage,
-    usage_context,
-    with_model,
-    with_purser,
-    with_usage_in_stream,
-)
+from llm.wire.openai_chat import encode_event, error_event, error_in, usage_context, with_usage_in_stream
 from llm.wire.openai_chat_stream import ChatTail, cut_usage
 
 __all__ = [

@@ -7,13 +7,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from llm.errors import InvalidRequest
-from llm.streams.sse import encode
 from llm.wire import fields
+from llm.wire.bodies import usage, with_model, with_purser, with_usage_in_stream
 from llm.wire.formats import Body, RequestFacts
-from llm.wire.openai_chat import error_event, error_in
+from llm.wire.openai_chat import encode_event, error_event, error_in
 from llm.wire.openai_chat_stream import ChatMeter, ChatTail
 
-__all__ = ["error_event", "error_in"]
+__all__ = [
+    "encode_event",
+    "error_event",
+    "error_in",
+    "usage",
+    "with_model",
+    "with_purser",
+    "with_usage_in_stream",
+]
 
 api = "openai.embeddings"
 path = "/embeddings"
@@ -35,20 +43,8 @@ def facts(body: Body) -> RequestFacts:
     )
 
 
-def with_model(body: Body, model: str) -> Body:
-    return fields.replaced(body, "model", model)
-
-
 def with_max_tokens(body: Body, max_tokens: int) -> Body:
     return body  # an embedding has no output tokens
-
-
-def with_usage_in_stream(body: Body) -> Body:
-    return body
-
-
-def usage(response: Body) -> dict[str, Any]:
-    return response.get("usage") or {}
 
 
 def usage_context(response: Body) -> dict[str, Any]:
@@ -77,11 +73,3 @@ def tail(*, wants_usage: bool) -> ChatTail:
 
 def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
     raise InvalidRequest("Embeddings are not streamed.", param="stream")
-
-
-def with_purser(response: Body, block: Body) -> Body:
-    return {**response, "purser": block}
-
-
-def encode_event(payload: Body) -> bytes:
-    return encode(payload)

@@ -9,11 +9,13 @@ from typing import Any
 from llm.errors import InvalidRequest
 from llm.streams.sse import encode
 from llm.wire import fields
+from llm.wire.bodies import encode_named_event as encode_event
+from llm.wire.bodies import usage, with_model, with_purser, with_usage_in_stream
 from llm.wire.formats import Body, RequestFacts
 from llm.wire.openai_chat_stream import billed_texts
 from llm.wire.openai_responses_stream import ResponsesMeter, ResponsesTail, output_text, replay
 
-__all__ = ["replay"]
+__all__ = ["encode_event", "replay", "usage", "with_model", "with_purser", "with_usage_in_stream"]
 
 api = "openai.responses"
 path = "/responses"
@@ -67,20 +69,8 @@ def facts(body: Body) -> RequestFacts:
     )
 
 
-def with_model(body: Body, model: str) -> Body:
-    return fields.replaced(body, "model", model)
-
-
 def with_max_tokens(body: Body, max_tokens: int) -> Body:
     return fields.replaced(body, "max_output_tokens", max_tokens)
-
-
-def with_usage_in_stream(body: Body) -> Body:
-    return body  # it always is
-
-
-def usage(response: Body) -> dict[str, Any]:
-    return response.get("usage") or {}
 
 
 def usage_context(response: Body) -> dict[str, Any]:
@@ -113,14 +103,6 @@ def meter() -> ResponsesMeter:
 
 def tail(*, wants_usage: bool) -> ResponsesTail:
     return ResponsesTail()
-
-
-def with_purser(response: Body, block: Body) -> Body:
-    return {**response, "purser": block}
-
-
-def encode_event(payload: Body) -> bytes:
-    return encode(payload, event=payload["type"])
 
 
 def error_in(payload: Body) -> dict[str, Any] | None:

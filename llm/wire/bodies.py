@@ -1,0 +1,31 @@
+"""What the protocols do to a body alike; a wire module that has no way of its own takes these.
+
+Invariant: pure; a body is never edited in place.
+"""
+
+from typing import Any
+
+from llm.streams.sse import encode
+from llm.wire import fields
+from llm.wire.formats import Body
+
+
+def with_model(body: Body, model: str) -> Body:
+    return fields.replaced(body, "model", model)
+
+
+def with_usage_in_stream(body: Body) -> Body:
+    return body  # it always is
+
+
+def usage(response: Body) -> dict[str, Any]:
+    return response.get("usage") or {}
+
+
+def with_purser(response: Body, block: Body) -> Body:
+    return {**response, "purser": block}
+
+
+def encode_named_event(payload: Body) -> bytes:
+    """An event whose name is its payload's type."""
+    return encode(payload, event=payload["type"])
