@@ -12,14 +12,13 @@ from django.db.models import Q
 from django.utils.timezone import now
 from simple_history.models import HistoricalRecords
 
-from billing.models.fields import AmountField
+from billing.models.fields import AmountField, ExactField
 
 
-class ReportedField(models.DecimalField):
+class ReportedField(ExactField):
     """An amount or a quantity as a provider tells it: a float's text has more places than our own amounts."""
 
-    def __init__(self, **options: object) -> None:
-        super().__init__(**{"max_digits": 48, "decimal_places": 30, **options})  # type: ignore[arg-type]
+    digits, places = 48, 30
 
 
 class CostReport(models.Model):
