@@ -103,7 +103,7 @@ def money_of(scope: CacheScope) -> SafeString:
     ).aggregate(hits=Sum("hits"), saved=Sum("saved_usd"), checks=Sum("checks"), cost=Sum("check_usd"))
     saved, cost = sums["saved"] or 0, sums["cost"] or 0
     row = (sums["hits"] or 0, f"${saved:.6f}", sums["checks"] or 0, f"${cost:.6f}", f"${saved - cost:.6f}")
-    return _table(("Hits", "Saved", "Checks", "Cost of checks", "Net"), [row])
+    return _table(("Hits", "Saved", "Checks", "Cost of checks and judging", "Net"), [row])
 
 
 @once

@@ -15,6 +15,11 @@ FLIGHTS = Counter(
 CHECKS = Counter(
     "purser_cache_checks_total", "Hits drawn to be asked upstream as well, and what became of it", ["outcome"]
 )
+JUDGED = Counter(
+    "purser_cache_judged_total",
+    "Pairs of answers that a judge model was wanted for, and what it said",
+    ["outcome"],
+)
 STORED = Counter("purser_cache_stored_total", "Answers kept", ["cache"])
 EVICTED = Counter("purser_cache_evicted_total", "Entries removed", ["reason"])
 LABELS = Counter(

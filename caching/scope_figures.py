@@ -73,6 +73,12 @@ def note_check(tenant_id: int, scope_digest: bytes, *, cost_usd: Decimal) -> Non
         total.check_usd += cost_usd
 
 
+def note_judging(tenant_id: int, scope_digest: bytes, *, cost_usd: Decimal) -> None:
+    """A judge was asked about two answers: that belongs to what checking costs."""
+    if (total := _sum_of(tenant_id, scope_digest)) is not None:
+        total.check_usd += cost_usd
+
+
 async def flush() -> None:
     """Write down what was gathered. When the database is away it stays gathered."""
     gathered = dict(_sums)
@@ -128,7 +134,7 @@ class ScopeCollector(Collector):
             "hits": "Semantic hits of the last 30 days",
             "saved_usd": "What they saved",
             "checks": "Hits asked upstream as well, of the last 30 days",
-            "check_usd": "What that cost",
+            "check_usd": "What that cost, and what judging answers did",
             "threshold": "Where the scope is open from; missing while it is closed",
             "error_rate": "Share of wrong hits, estimated",
             "error_rate_upper": "Its upper confidence bound",

@@ -164,7 +164,9 @@ async def _remember(call: Call, answer: CachedAnswer) -> None:
             await call.flight.land(answer, is_kept=is_kept)
     if call.lookup is not None:
         key_id = call.principal.key_id
-        group = await semantic.observe(call.lookup, answer.text, policy=policy, key_id=key_id)
+        group = await semantic.observe(
+            call.lookup, answer.text, policy=policy, key_id=key_id, judge=call.judge
+        )
         await semantic.remember(call.lookup, answer, policy=policy, key_id=key_id, group=group)
         await remember_for_others(call.lookup, answer, policy=policy, key_id=key_id)
 

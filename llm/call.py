@@ -14,6 +14,7 @@ from billing.balances import Balance, tightest
 from billing.budgets import Dimensions, WindowKey, windows_for
 from caching.exact import ExactKey
 from caching.flights import Flight
+from caching.judging import Judge
 from caching.semantic import Lookup
 from llm.headers import CallHeaders
 from llm.kept_responses import Kept
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 # what the gateway asks for the caches' sake (`own_calls`), by the cache state of such a call
-OUR_OWN = frozenset({"check", "embed"})
+OUR_OWN = frozenset({"check", "embed", "judge"})
 
 
 @dataclass(slots=True)
@@ -60,6 +61,7 @@ class Call:
     slot: Slot | None = None
     exact_key: ExactKey | None = None
     lookup: Lookup | None = None
+    judge: Judge | None = None  # of the answers that its own is compared with
     flight: Flight | None = None  # led for the equal requests that wait
     is_remembering: bool = False
     ttft_ms: int | None = None

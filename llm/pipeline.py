@@ -9,7 +9,7 @@ holds are settled, its slot is free, and one row of the request log says what wa
 import asyncio
 
 from config import resources
-from llm import attempts, cached, choosing, ending, idempotency, shadow
+from llm import attempts, cached, choosing, ending, idempotency, judging, shadow
 from llm.answers import Answer, StreamedAnswer
 from llm.call import Call
 from tenants import limits
@@ -43,6 +43,7 @@ async def _answer(call: Call) -> Answer | StreamedAnswer:
         call.slot = await limits.acquire(
             call.principal, user=call.user, tokens=call.rough_tokens, style=call.header_style
         )
+        call.judge = judging.judge_of(call)
         hit = await cached.find_exact(call) or await cached.find_similar(call)
         if hit is not None:
             served = await cached.serve(call, hit)

@@ -93,6 +93,7 @@ def _call_of(hit: Call) -> Call:
         passed_on=hit.passed_on,
         exact_key=hit.exact_key,
         lookup=hit.lookup,
+        judge=hit.judge,
     )
     call.receipt.note(STATE, "asked", hit_of_request=str(hit.request_id))
     return call

@@ -77,6 +77,8 @@ class CachePolicy:
     check_usd_per_day: float = Field(
         default=1.0, ge=0
     )  # bounded mode: what asking hits upstream as well may cost
+    judge_model: str = ""  # chat model that compares answers where rules and vectors leave doubt; empty: none
+    judge_usd_per_day: float = Field(default=1.0, ge=0)  # what asking it may cost
     single_flight_seconds: int = Field(
         default=30, ge=0, le=600
     )  # how long equal requests wait for the first of them

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
+import orjson
+
 from llm.sandbox import banking
 from llm.sandbox.prompt import Prompt
 from llm.sandbox.schema_values import EMAIL, NUMBER, PROPER_NAME, mood_of
@@ -139,6 +141,17 @@ def _echo(question: str, prompt: Prompt) -> str | None:
     if re.match(r"(?:say\s+)?(hello|hi|hey|good (?:morning|evening))\b[^?]{0,12}$", question, re.IGNORECASE):
         return "Hello! How can I help you?"
     return "pong" if question.lower().strip(".!? ") == "ping" else None
+
+
+def _compare(question: str, prompt: Prompt) -> str | None:
+    if "SAME or DIFFERENT" not in prompt.system:
+        return None
+    try:
+        quoted = orjson.loads(prompt.question)
+        first, second = (set(keywords(quoted[name], limit=200)) for name in ("first", "second"))
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return None
+    return "SAME" if 3 * len(first & second) >= 2 * len(first | second) else "DIFFERENT"
 
 
 def _count_up(question: str, prompt: Prompt) -> str | None:
@@ -316,6 +329,7 @@ def _overlap(name: str, text: str) -> int:
 
 Exercise = Callable[[str, Prompt], str | None]
 CLEAR: tuple[Exercise, ...] = (
+    _compare,
     _echo,
     _count_up,
     _memory,

@@ -29,10 +29,11 @@ async def test_hits_and_checks_are_added_up_by_scope_and_day(tenant: Tenant) -> 
     await scope_figures.flush()
     scope_figures.note_hit(tenant.pk, DIGEST, saved_usd=Decimal("0.25"))
     scope_figures.note_check(tenant.pk, DIGEST, cost_usd=Decimal("0.01"))
+    scope_figures.note_judging(tenant.pk, DIGEST, cost_usd=Decimal("0.002"))
     await scope_figures.flush()
     day = await CacheScopeDay.objects.aget(tenant=tenant)
     assert (day.hits, day.saved_usd) == (3, Decimal("0.250000000002"))
-    assert (day.checks, day.check_usd) == (1, Decimal("0.01"))
+    assert (day.checks, day.check_usd) == (1, Decimal("0.012"))
 
 
 @pytest.mark.usefixtures("orm_thread")

@@ -70,6 +70,20 @@ def test_simple_tasks_are_solved(provider: Provider, question: str, answer: str)
     assert ask(provider, question).choices[0].message.content == answer
 
 
+@pytest.mark.parametrize(
+    ("second", "word"),
+    [("In the app, open Cards and freeze it.", "SAME"), ("Order another one by post.", "DIFFERENT")],
+)
+def test_two_quoted_answers_are_compared(provider: Provider, second: str, word: str) -> None:
+    quoted = {"question": "How?", "first": "Open the app and freeze it in Cards.", "second": second}
+    messages = [
+        {"role": "system", "content": "Reply with one word, SAME or DIFFERENT."},
+        {"role": "user", "content": json.dumps(quoted)},
+    ]
+    completion = provider.openai().chat.completions.create(model="gpt-4o-mini", messages=messages)
+    assert completion.choices[0].message.content == word
+
+
 def test_a_stream_adds_up_to_the_plain_answer(provider: Provider) -> None:
     question = "Why was my card payment declined?"
     plain = ask(provider, question)
