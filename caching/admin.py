@@ -140,7 +140,16 @@ class CacheScopeAdmin(ReadOnlyAdmin):
     list_filter = (("tenant", AutocompleteSelectFilter), ("route", FieldTextFilter))
     list_select_related = ("tenant",)
     search_fields = ("route", "circle")
-    readonly_fields = ("digest", "wrong_hits", "noise", "money", "thresholds", "static_thresholds", "entries")
+    readonly_fields = (
+        "digest",
+        "wrong_hits",
+        "noise",
+        "money",
+        "thresholds",
+        "dry_run",
+        "static_thresholds",
+        "entries",
+    )
     fieldsets = (
         (None, {"fields": (("tenant", "circle"), ("endpoint", "route"), ("embedder", "prompt_version"), "digest")}),
         (
@@ -150,7 +159,7 @@ class CacheScopeAdmin(ReadOnlyAdmin):
         ),
         ("Last 30 days", {"fields": ("money",)}),
         ("Threshold over time", {"fields": ("thresholds",)}),
-        ("Dry run: what a static threshold would have done", {"fields": ("static_thresholds",)}),
+        ("What would have been", {"fields": ("dry_run", "static_thresholds")}),
         ("Most used", {"fields": ("entries",)}),
     )  # fmt: skip
 
@@ -170,7 +179,11 @@ class CacheScopeAdmin(ReadOnlyAdmin):
     def thresholds(self, scope: CacheScope) -> str:
         return admin_figures.thresholds_of(scope)
 
-    @display(description="By its labels")
+    @display(description="Wrong in a dry run, of what it would have served (90 % interval)")
+    def dry_run(self, scope: CacheScope) -> str:
+        return admin_figures.dry_run_of(scope)
+
+    @display(description="Static thresholds, by the labels")
     def static_thresholds(self, scope: CacheScope) -> str:
         return admin_figures.static_thresholds_of(scope)
 

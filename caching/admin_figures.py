@@ -131,8 +131,15 @@ def noise_of(scope: CacheScope) -> str:
 
 
 @once
+def dry_run_of(scope: CacheScope) -> str:
+    """What a dry run would have served at the threshold found by then, and how wrong: all of it was asked upstream."""
+    labels = _labels_of(scope).filter(source="would_hit")
+    return describe_share(labels.filter(is_wrong=True).count(), labels.count())
+
+
+@once
 def static_thresholds_of(scope: CacheScope) -> SafeString:
-    """What a static threshold would have served, and how wrong: the report of a dry run."""
+    """What a static threshold would have served, and how wrong, by the labels that there are."""
     counts = (
         _labels_of(scope)
         .exclude(source=CacheLabel.Source.REPEAT)

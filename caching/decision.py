@@ -2,7 +2,7 @@
 
 Invariant: pure but for the draw of hits to check. In static mode a candidate that any guard speaks against is never
 served; in bounded mode one with another number, code or quotation is not, whatever was learnt, and without a threshold
-nothing is.
+nothing is. A dry run decides as bounded mode would, and serves nothing.
 """
 
 import random
@@ -41,9 +41,9 @@ class Candidate:
 class Lookup:
     """How a look-up ended, and what the later steps need of it.
 
-    `reason` is a stable word, empty on a plain hit. `best` is the candidate that would be served first: in bounded
-    mode the most certain, else the nearest that nothing speaks against, else the nearest. `threshold` is a certainty in
-    bounded mode, a similarity in the others. `comparison` is there where the cache learns, `scope` and
+    `reason` is a stable word, empty on a plain hit. `best` is the candidate that would be served first: the most certain
+    where the scope learns; in static mode the nearest that nothing speaks against, else the nearest. `threshold` is a
+    certainty, in static mode a similarity. `comparison` is there where the cache learns, `scope` and
     `vector` unless the request was bypassed; one whose vector did not come in time has its scope alone.
     """
 
@@ -105,15 +105,17 @@ def decide(
     """What to do about a question's neighbours, nearest first. Pure but for the draw of hits to check."""
     if not neighbours:
         return Lookup(outcome="miss", reason="empty")
-    learns = policy.semantic in ("bounded", "dry_run")
-    comparison = compare(scope.question, neighbours) if learns and neighbours[0].similarity >= FLOOR else None
-    if policy.semantic == "bounded":
+    comparison: Comparison | None = None
+    threshold: float | None
+    if policy.learns:
+        if neighbours[0].similarity >= FLOOR:
+            comparison = compare(scope.question, neighbours)
         threshold = learnt.threshold_for(policy.max_error_rate)
         candidates, best = _most_certain(neighbours, comparison, weights or shipped())
         reason = _why_uncertain(best, threshold)
     else:
         threshold = policy.threshold
-        candidates, best = _nearest(scope.question, neighbours, threshold, comparison)
+        candidates, best = _nearest(scope.question, neighbours, threshold)
         reason = _why_too_far(best, candidates[0], threshold)
     outcome: Outcome = "miss"
     label_weight = 1.0
@@ -142,7 +144,7 @@ def decide(
 def _most_certain(
     neighbours: Sequence[Neighbour], comparison: Comparison | None, weights: Weights
 ) -> tuple[tuple[Candidate, ...], Candidate]:
-    """The candidates of bounded mode, nearest first, and the one that is served first."""
+    """The candidates where the scope learns, nearest first, and the one that is served first."""
     if comparison is None:
         candidates = tuple(
             Candidate(near.entry_id, near.question, near.similarity, group=near.group)
@@ -173,20 +175,17 @@ def _why_uncertain(best: Candidate, threshold: float | None) -> str:
 
 
 def _nearest(
-    question: str, neighbours: Sequence[Neighbour], threshold: float, comparison: Comparison | None
+    question: str, neighbours: Sequence[Neighbour], threshold: float
 ) -> tuple[tuple[Candidate, ...], Candidate]:
     """The candidates of static mode, and the nearest that no guard speaks against, else the nearest.
 
-    Where nothing is learnt, guards are asked (0.1 ms each) only until one is silent, and only about entries near enough
-    to be served.
+    Guards are asked (0.1 ms each) only until one is silent, and only about entries near enough to be served.
     """
     candidates: list[Candidate] = []
     best: Candidate | None = None
-    for place, near in enumerate(neighbours[:SERVED]):
-        asks = best is None and near.similarity >= min(threshold, FLOOR if comparison else 1.0)
-        flags = differences(question, near.question) if asks and not comparison else ()
-        if comparison:
-            flags = comparison.flags[place]
+    for near in neighbours[:SERVED]:
+        asks = best is None and near.similarity >= threshold
+        flags = differences(question, near.question) if asks else ()
         candidates.append(Candidate(near.entry_id, near.question, near.similarity, flags, group=near.group))
         if asks and not flags:
             best = candidates[-1]

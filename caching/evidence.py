@@ -105,7 +105,6 @@ async def add_label(lookup: Lookup, verdicts: Mapping[int, Judgement], *, max_er
     assert scope is not None
     assert best is not None
     is_check = lookup.label_weight > 1
-    is_asked_again = lookup.reason == ASKED_AGAIN
     is_wrong = verdicts[best.entry_id].is_wrong
     parameters = {
         "tenant": scope.tenant_id,
@@ -120,10 +119,10 @@ async def add_label(lookup: Lookup, verdicts: Mapping[int, Judgement], *, max_er
         "certainty": best.certainty,
         "is_wrong": is_wrong,
         "weight": lookup.label_weight,
-        "source": "repeat" if is_asked_again else "check" if is_check else "miss",
+        "source": _source(lookup),
         "is_repeat": best.question == scope.question,
         "verdict": verdicts[best.entry_id].rule,
-        "evidence": None if is_asked_again else _pack(lookup, verdicts),
+        "evidence": None if lookup.reason == ASKED_AGAIN else _pack(lookup, verdicts),
         "max_error_rate": max_error_rate,
         "now": datetime.now(UTC),
     }
@@ -140,6 +139,14 @@ async def add_label(lookup: Lookup, verdicts: Mapping[int, Judgement], *, max_er
     LABELS.labels(parameters["source"], "wrong" if is_wrong else "right").inc()
     if window is not None:
         await _learn_anew(window, parameters, is_alert=is_alert)
+
+
+def _source(lookup: Lookup) -> str:
+    if lookup.reason == ASKED_AGAIN:
+        return "repeat"
+    if lookup.label_weight > 1:
+        return "check"
+    return "would_hit" if lookup.outcome == "would_hit" else "miss"
 
 
 def _pack(lookup: Lookup, verdicts: Mapping[int, Judgement]) -> bytes | None:

@@ -17,8 +17,8 @@ from caching.verifier import Weights, shipped
 # The share of a bounded scope's hits that is asked upstream all the same, to see whether they would have served: while the
 # threshold stands on few labels, when it stands on many, and after a wrong hit was found until the next labels are in.
 CHECKED_SHARE = 0.05
-SETTLED_SHARE = 0.035
-ALERT_SHARE = 0.30
+SETTLED_SHARE = 0.03
+ALERT_SHARE = 0.20
 SETTLED_LABELS = 200
 
 _MOST_KEPT = 200

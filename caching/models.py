@@ -126,7 +126,8 @@ class CacheLabel(models.Model):
 
     class Source(models.TextChoices):
         MISS = "miss", "a miss that had a candidate"
-        CHECK = "check", "a hit held back to check it"
+        CHECK = "check", "a hit, asked upstream as well"
+        WOULD_HIT = "would_hit", "what a dry run would have served"
         FEEDBACK = "feedback", "a user's verdict"
         REPEAT = "repeat", "an exact hit asked again, to judge the judge"
 

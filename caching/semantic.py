@@ -177,7 +177,7 @@ async def observe(
         verdict = verdicts.get(lookup.best.entry_id)
         if verdict and not verdict.is_wrong and key_id is not None:
             await storing.confirm(lookup.scope.tenant_id, lookup.best.entry_id, key_id=key_id)
-        if verdict and policy.semantic != "static":
+        if verdict and policy.learns:
             await evidence.add_label(lookup, verdicts, max_error_rate=policy.max_error_rate)
     except _FAILURES as error:
         note_failure("observe", error)
@@ -191,7 +191,7 @@ async def observe(
 def can_teach(lookup: Lookup, *, policy: CachePolicy) -> bool:
     """Whether a fresh answer to this look-up's question would make a label, or confirm an entry."""
     return (
-        (policy.semantic in ("bounded", "dry_run") or lookup.reason == "unconfirmed")
+        (policy.learns or lookup.reason == "unconfirmed")
         and (not lookup.is_hit or lookup.label_weight > 1)
         and lookup.scope is not None
         and lookup.best is not None
@@ -263,7 +263,7 @@ async def _search(
             scope,
             policy=policy,
             learnt=learnt,
-            weights=await weights_of(connection, scope, learnt) if policy.semantic == "bounded" else None,
+            weights=await weights_of(connection, scope, learnt) if policy.learns else None,
             refresh=refresh,
         )
         needed = policy.confirm_keys if policy.share in ("team", "tenant") else 1

@@ -88,6 +88,11 @@ class CachePolicy:
     ] = ()  # answers are kept for these too, until one of them takes over
     bypass_patterns: tuple[Pattern, ...] = ()  # regular expressions of questions that memory must not answer
 
+    @property
+    def learns(self) -> bool:
+        """Whether misses are judged and thresholds found from them, to serve by or only to report on."""
+        return self.semantic in ("bounded", "dry_run")
+
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class RoutingPolicy:

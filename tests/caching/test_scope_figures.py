@@ -103,6 +103,7 @@ def test_the_pages_say_how_wrong_and_what_was_saved() -> None:
     scope = make_scope(tenant)
     for owner, number, source, is_wrong in (
         (tenant, 40, "check", False), (tenant, 2, "check", True), (tenant, 8, "miss", True),
+        (tenant, 3, "would_hit", False), (tenant, 1, "would_hit", True),
         (tenant, 1, "feedback", True), (other, 50, "check", True),
     ):  # fmt: skip
         for _ in range(number):
@@ -111,7 +112,8 @@ def test_the_pages_say_how_wrong_and_what_was_saved() -> None:
             )
     assert admin_figures.wrong_hits_of(scope) == "4.76 % (1.59–13.41 %), 2 of 42; 1 complaints"
     static = admin_figures.static_thresholds_of(scope)
-    assert "11 of 51" in static
+    assert admin_figures.dry_run_of(scope).endswith("1 of 4")
+    assert "12 of 55" in static
     assert "no evidence yet" in static  # from .95 on
     CacheScopeDay.objects.create(
         tenant=tenant, scope_digest=DIGEST, day=NOW.date(), hits=5, saved_usd=Decimal("0.5"), checks=1,

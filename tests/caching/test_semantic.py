@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from caching import decision, search, semantic
+from caching import admin_figures, decision, search, semantic
 from caching.eligibility import Traits
 from caching.learnt import CHECKED_SHARE
 from caching.models import CacheEntry, CacheLabel, CacheScope
@@ -223,11 +224,27 @@ async def test_off_means_off(origin: Origin) -> None:
     assert (found.outcome, found.reason) == ("bypass", "off")
 
 
-async def test_a_dry_run_serves_nothing_and_says_what_it_would_have(origin: Origin) -> None:
+async def test_a_dry_run_decides_as_bounded_mode_would_and_serves_nothing(
+    origin: Origin, tenant: Tenant
+) -> None:
+    dry_run = replace(BOUNDED, semantic="dry_run")
     await store(ask(ARRIVED), origin)
-    found = await look(ask(STILL), origin, CachePolicy(semantic="dry_run", threshold=0.85))
+    closed = await look(ask(STILL), origin, dry_run)
+    assert (closed.outcome, closed.reason) == ("miss", "closed")
+    for _ in range(75):
+        await semantic.observe(closed, "Wait.", policy=dry_run)
+
+    found = await look(ask(STILL), origin, dry_run)
     assert (found.outcome, found.reason, found.answer) == ("would_hit", "dry_run", None)
     assert found.entry_id is not None
+    served = await look(ask(STILL), origin, BOUNDED)
+    assert (served.is_hit, served.entry_id, served.threshold) == (True, found.entry_id, found.threshold)
+
+    await semantic.observe(found, "Call the police at once.", policy=dry_run)
+    verdicts = CacheLabel.objects.filter(tenant=tenant, source="would_hit")
+    assert [verdict.is_wrong async for verdict in verdicts] == [True]
+    scope = await CacheScope.objects.aget(tenant=tenant)
+    assert (await sync_to_async(admin_figures.dry_run_of)(scope)).endswith("1 of 1")
 
 
 async def test_a_bounded_scope_starts_closed(origin: Origin) -> None:
