@@ -18,8 +18,8 @@ from llm.headers import parse_headers
 from llm.tasks import advance_batch
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
-from llm.views.documented import OF_EVERY_CALL, WHOSE, operation, query
-from llm.views.pages import page_of
+from llm.views.documented import OF_EVERY_CALL, WHOSE, operation
+from llm.views.pages import page_of, page_parameters
 
 log = structlog.get_logger(__name__)
 
@@ -77,11 +77,7 @@ class Batches(AsyncAPIView):
         "The tenant's batches",
         tag="Files and batches",
         answers=schemas.BatchList,
-        parameters=(
-            query("after", "The last object of the page before."),
-            query("limit", "1 to 100, 20 by default.", kind=int),
-            query("order", "By creation.", "asc", "desc"),
-        ),
+        parameters=page_parameters("1 to 100, 20 by default."),
         errors=(*OF_EVERY_CALL, 400),
     )
     async def get(self, request: HttpRequest) -> HttpResponse:

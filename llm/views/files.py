@@ -14,7 +14,7 @@ from llm.errors import InvalidRequest, RequestTooLarge
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
 from llm.views.documented import OF_EVERY_CALL, operation, query
-from llm.views.pages import page_of
+from llm.views.pages import page_of, page_parameters
 
 _FORM_BYTES: Final = 64 * 1024  # what a form may be larger than its file
 
@@ -52,9 +52,7 @@ class Files(AsyncAPIView):
         tag="Files and batches",
         answers=schemas.FileList,
         parameters=(
-            query("after", "The last object of the page before."),
-            query("limit", "1 to 10000, 10000 by default.", kind=int),
-            query("order", "By creation.", "asc", "desc"),
+            *page_parameters("1 to 10000, 10000 by default."),
             query("purpose", "Only files of this purpose."),
         ),
         errors=(*OF_EVERY_CALL, 400),

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpRequest
+from drf_spectacular.utils import OpenApiParameter
 
 from llm.errors import InvalidRequest
+from llm.views.documented import query
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,15 @@ class Page:
             "last_id": data[-1]["id"] if data else None,
             "has_more": has_more,
         }
+
+
+def page_parameters(limits: str) -> tuple[OpenApiParameter, ...]:
+    """What `page_of` reads, for the reference; `limits` says how many rows may be asked for."""
+    return (
+        query("after", "The last object of the page before."),
+        query("limit", limits, kind=int),
+        query("order", "By creation.", "asc", "desc"),
+    )
 
 
 def page_of(request: HttpRequest, *, largest: int, default: int, order: str = "desc") -> Page:

@@ -12,15 +12,11 @@ from llm import stored_chats
 from llm.errors import InvalidRequest
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
-from llm.views.documented import OF_A_LOOK_UP, operation, query
-from llm.views.pages import page_of
+from llm.views.documented import OF_A_LOOK_UP, operation
+from llm.views.pages import page_of, page_parameters
 from llm.wire import Body
 
-PAGES = (
-    query("after", "The last object of the page before."),
-    query("limit", "0 to 100, 20 by default.", kind=int),
-    query("order", "By creation.", "asc", "desc"),
-)
+PAGES = page_parameters("0 to 100, 20 by default.")
 TAG = "Stored chat completions"
 _Key = Annotated[str, Field(max_length=64)]
 _Value = Annotated[str, Field(max_length=512)]
