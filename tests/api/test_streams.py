@@ -13,7 +13,7 @@ import pytest
 
 from tests.api.conftest import fresh_question, turns
 from tests.books import Books, eventually
-from tests.world import Member, World
+from tests.world import Deployment, Member, World
 
 MANY = 200
 
@@ -42,19 +42,26 @@ def member(make_tenant: Callable[..., Member]) -> Member:
     )
 
 
-def test_it_works(world: World, books: Books, member: Member, make_deployment) -> None:
-    """A stream whose client hangs up is read on for a while and billed by the provider's own figures."""
-    deployment = make_deployment()
-    world.fault(fault="drip", match={"key": deployment.account_key}, delay_ms=10)
+def read_a_little_and_hang_up(
+    world: World, member: Member, deployment: Deployment, *, words: int, max_tokens: int, delay_ms: int
+) -> None:
+    """A stream whose pieces come `delay_ms` after each other, left behind once it has begun."""
+    world.fault(fault="drip", match={"key": deployment.account_key}, delay_ms=delay_ms)
     body = {
         "model": deployment.model,
-        "messages": turns("Write 60 words."),
+        "messages": turns(f"Write {words} words."),
         "stream": True,
-        "max_tokens": 200,
+        "max_tokens": max_tokens,
     }
     connection = post(world, "/v1/chat/completions", body, key=member.key)
     assert b"200 OK" in connection.recv(4096)
     connection.close()
+
+
+def test_it_works(world: World, books: Books, member: Member, make_deployment) -> None:
+    """A stream whose client hangs up is read on for a while and billed by the provider's own figures."""
+    deployment = make_deployment()
+    read_a_little_and_hang_up(world, member, deployment, words=60, max_tokens=200, delay_ms=10)
     (attempt,) = books.settled(member.id)
     (call,) = books.ended_calls(count=1, key=deployment.account_key)
     assert (attempt.state, call["outcome"]) == ("captured", "completed")
@@ -66,16 +73,7 @@ def test_a_long_stream_without_a_reader_is_stopped_and_billed_for_what_came(
     world: World, books: Books, member: Member, make_deployment
 ) -> None:
     deployment = make_deployment()
-    world.fault(fault="drip", match={"key": deployment.account_key}, delay_ms=300)
-    body = {
-        "model": deployment.model,
-        "messages": turns("Write 300 words."),
-        "stream": True,
-        "max_tokens": 900,
-    }
-    connection = post(world, "/v1/chat/completions", body, key=member.key)
-    assert b"200 OK" in connection.recv(4096)
-    connection.close()
+    read_a_little_and_hang_up(world, member, deployment, words=300, max_tokens=900, delay_ms=300)
     (attempt,) = books.settled(member.id)
     (call,) = books.ended_calls(count=1, key=deployment.account_key)
     (row,) = books.rows(member.id)
