@@ -3,20 +3,17 @@
 Invariant: to read only; a task writes it.
 """
 
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
 from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.decorators import display
 
 from billing.admin_figures import exact_usd
 from billing.models import EstimateAccuracy
-from tenants.admin_access import OperatorAdmin
+from tenants.admin_access import OperatorAdmin, Unedited
 
 
 @admin.register(EstimateAccuracy)
-class EstimateAccuracyAdmin(OperatorAdmin):
+class EstimateAccuracyAdmin(Unedited, OperatorAdmin):
     """Models by how far their holds were from their bills."""
 
     list_display = (
@@ -27,15 +24,6 @@ class EstimateAccuracyAdmin(OperatorAdmin):
     search_fields = ("model", "provider")
     readonly_fields = ("held", "billed")
     exclude = ("hold_usd", "billed_usd")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     @display(description="Held / billed")
     def held_for_each(self, row: EstimateAccuracy) -> str:

@@ -29,7 +29,7 @@ from billing.models import PriceProposal, PriceRow
 from billing.price_changes import rival_of, set_price
 from billing.price_import import approve_proposal, changes_of, reject_proposal
 from billing.price_list import ListPrice
-from tenants.admin_access import OperatorAdmin, finish
+from tenants.admin_access import OperatorAdmin, Unedited, finish
 from tenants.admin_dialogs import dialog_action, page_of
 
 
@@ -184,7 +184,7 @@ class PriceRowAdmin(OperatorAdmin):
 
 
 @admin.register(PriceProposal)
-class PriceProposalAdmin(OperatorAdmin):
+class PriceProposalAdmin(Unedited, OperatorAdmin):
     """What an import of prices would change, waiting for a person."""
 
     list_display = ("created_at", "source", "shown_status", "summary", "decided_by", "decided_at")
@@ -200,15 +200,6 @@ class PriceProposalAdmin(OperatorAdmin):
     )
     readonly_fields = ("shown_status", "changes")
     actions_detail = ("approve", "reject")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.has_perm("billing.change_priceproposal"))

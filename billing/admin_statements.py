@@ -24,7 +24,7 @@ from billing.corrections import adjust, credit
 from billing.models import ManualEntry, RateRule, Rerating, Statement, StatementFile
 from billing.rate_rules import end_rule, set_rule
 from billing.rerating import StaleProposal, approve_rerating, reject_rerating
-from tenants.admin_access import HistoryPages, ReadOnlyAdmin, TenantScopedAdmin
+from tenants.admin_access import HistoryPages, ReadOnlyAdmin, TenantScopedAdmin, Unedited
 from tenants.admin_dialogs import dialog_action
 
 ROWS_SHOWN = 50
@@ -96,7 +96,7 @@ class StatementAdmin(ReadOnlyAdmin):
 
 
 @admin.register(ManualEntry)
-class ManualEntryAdmin(TenantScopedAdmin):
+class ManualEntryAdmin(Unedited, TenantScopedAdmin):
     """Credits and adjustments: entered once, with a reason, into the open month."""
 
     list_display = ("entered_at", "tenant", "kind", "amount", "reason", "period", "entered_by")
@@ -113,12 +113,6 @@ class ManualEntryAdmin(TenantScopedAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)  # nobody gives themselves a credit
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def save_model(self, request: HttpRequest, obj: ManualEntry, form: Any, change: bool) -> None:
         book = credit if obj.kind == ManualEntry.Kind.CREDIT else adjust
@@ -148,7 +142,7 @@ class ManualEntryForm(forms.ModelForm[ManualEntry]):
 
 
 @admin.register(RateRule)
-class RateRuleAdmin(HistoryPages, TenantScopedAdmin):
+class RateRuleAdmin(HistoryPages, Unedited, TenantScopedAdmin):
     """What tenants pay for what the list says: the first rule that fits counts."""
 
     list_display = ("tenant", "priority", "kind", "worth", "fits", "valid_from", "valid_to", "created_by")
@@ -167,12 +161,6 @@ class RateRuleAdmin(HistoryPages, TenantScopedAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)  # nobody sets what they pay
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.is_superuser)

@@ -10,7 +10,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
@@ -25,7 +25,7 @@ from billing.admin_figures import exact_usd
 from billing.models import CostComparison, CostReport
 from billing.reconciliation import StaleComparison, book_adjustment, decide, tenants_of_comparison
 from llm.reconciliation_page import plain_quantity, reconciliation_page
-from tenants.admin_access import HistoryPages, OperatorAdmin, owned
+from tenants.admin_access import HistoryPages, OperatorAdmin, Unedited, owned
 from tenants.admin_dialogs import dialog_action
 from tenants.models import Tenant
 
@@ -43,21 +43,8 @@ KIND_COLOURS = {
 }
 
 
-class WrittenByReports(OperatorAdmin):
-    """Pages of what reports and comparisons write: to read, and to act on."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
 @admin.register(CostReport)
-class CostReportAdmin(WrittenByReports):
+class CostReportAdmin(Unedited, OperatorAdmin):
     """What the providers said, fetch by fetch, with the lines of each."""
 
     list_display = (
@@ -128,7 +115,7 @@ class AdjustmentForm(BaseDialogForm):
 
 
 @admin.register(CostComparison)
-class CostComparisonAdmin(HistoryPages, WrittenByReports):
+class CostComparisonAdmin(HistoryPages, Unedited, OperatorAdmin):
     """Each day, model and meter of an account: theirs beside ours. The list is the page of reconciliation."""
 
     list_display = (

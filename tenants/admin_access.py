@@ -134,11 +134,8 @@ class RecordedAdmin(HistoryPages, TenantScopedAdmin):
     """Pages of a tenant's configuration, with their history."""
 
 
-class ReadOnlyAdmin(TenantScopedAdmin):
-    """Pages of a table that only the product writes. Never counts rows: these tables grow without end."""
-
-    paginator = InfinitePaginator
-    list_per_page = 50
+class Unedited:
+    """Beside a base of pages: no form adds, changes or deletes a row, unless the pages allow it themselves."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -148,6 +145,13 @@ class ReadOnlyAdmin(TenantScopedAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+
+class ReadOnlyAdmin(Unedited, TenantScopedAdmin):
+    """Pages of a table that only the product writes. Never counts rows: these tables grow without end."""
+
+    paginator = InfinitePaginator
+    list_per_page = 50
 
 
 def owned(
