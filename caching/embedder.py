@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caching.embedder_build import FOLDER, MANIFEST, MAX_TOKENS, model_dir
+from tenants.policy import LOCAL_EMBEDDERS
 
 Vector = NDArray[np.float32]
 
@@ -191,7 +192,9 @@ def minilm(precision: str = "int8", *, folder: Path | None = None) -> BatchingEm
 
 
 async def ready_embedder(choice: str) -> BatchingEmbedder:
-    """The embedder that a policy names (`minilm`, `minilm-fp32` or `wordllama`); raises EmbedderMissing."""
+    """The embedder in the process that a policy names; raises EmbedderMissing, for a name that is none as well."""
+    if choice not in LOCAL_EMBEDDERS:
+        raise EmbedderMissing(f"no embedder in the process is called {choice}")
     if choice != "wordllama":
         return await ready_minilm("fp32" if choice == "minilm-fp32" else "int8")
     return _light[0] if _light else await asyncio.to_thread(_load_light)

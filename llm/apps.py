@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class LlmConfig(AppConfig):
     name = "llm"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from llm.configuration.policies import check_models
+        from tenants.validation import checks_of_policies
+
+        checks_of_policies.append(check_models)

@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 from tenants.wording import sentence_about
 
 Tier = Literal["simple", "standard", "complex"]
-EmbedderName = Literal["minilm", "minilm-fp32", "wordllama"]
+LOCAL_EMBEDDERS = ("minilm", "minilm-fp32", "wordllama")
 SemanticMode = Literal["off", "dry_run", "static", "bounded"]
 Share = Literal["user", "key", "team", "tenant"]
 
@@ -31,6 +31,8 @@ def _compiles(text: str) -> str:
 
 
 Pattern = Annotated[str, AfterValidator(_compiles)]
+# one of LOCAL_EMBEDDERS, or an embedding model of the catalogue
+EmbedderName = Annotated[str, Field(min_length=1, max_length=128)]
 Percent = Annotated[int | float, Field(gt=0, le=1000)]
 
 _Parsed = TypeVar("_Parsed")
@@ -86,6 +88,10 @@ class CachePolicy:
     also_embed_with: tuple[
         EmbedderName, ...
     ] = ()  # answers are kept for these too, until one of them takes over
+    embed_timeout_ms: int = Field(
+        default=300, ge=1, le=10_000
+    )  # how long a request waits for a vector of a provider's
+    embed_usd_per_day: float = Field(default=1.0, ge=0)  # what a provider's vectors may cost
     bypass_patterns: tuple[Pattern, ...] = ()  # regular expressions of questions that memory must not answer
 
     @property

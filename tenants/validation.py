@@ -6,11 +6,12 @@ the admin and the configuration file reject the same things in the same words.
 
 import ipaddress
 import zoneinfo
+from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import ValidationError
 
-from tenants.policy import parse_policy, parse_rate_limits
+from tenants.policy import Policy, parse_policy, parse_rate_limits
 
 
 def validate_timezone(value: str) -> None:
@@ -46,9 +47,15 @@ def validate_ip_allow_list(value: Any) -> None:
             raise ValidationError(f"{item!r} is not an address or a network such as 10.0.0.0/8") from error
 
 
+# what other apps know of the things that a policy names; each raises InvalidPolicy
+checks_of_policies: list[Callable[[Policy], None]] = []
+
+
 def validate_policy(value: Any) -> None:
-    """A tenant's policy, as `policy.parse_policy` reads it."""
+    """A tenant's policy, as `policy.parse_policy` reads it, and whose names stand for something."""
     try:
-        parse_policy(value)
+        policy = parse_policy(value)
+        for check in checks_of_policies:
+            check(policy)
     except ValueError as error:
         raise ValidationError(str(error)) from error

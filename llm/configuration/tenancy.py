@@ -10,15 +10,21 @@ from zoneinfo import ZoneInfo
 
 from llm.configuration.changes import FieldChange, IssuedKey
 from llm.configuration.document import Path
+from llm.configuration.policies import check_models
 from llm.configuration.spec import KeySpec, TenantSpec, UserSpec, plain
 from llm.configuration.writer import Writer
 from tenants import keys
 from tenants.keys_admin import issue_key, replace_secret
 from tenants.models import ApiKey, EndUser, Tenant
+from tenants.policy import InvalidPolicy, parse_policy
 
 
 def apply_tenant(spec: TenantSpec, *, path: Path, writer: Writer) -> Tenant:
-    """Create or update a tenant's own fields."""
+    """Create or update a tenant's own fields; the models that its policy names are there by now."""
+    try:
+        check_models(parse_policy(plain(spec.policy)))
+    except InvalidPolicy as error:
+        raise writer.document.error((*path, *error.path), error.problem) from None
     row = Tenant.objects.filter(slug=spec.slug).first() or Tenant(slug=spec.slug)
     values: dict[str, Any] = {
         "name": spec.name or spec.slug,

@@ -162,6 +162,9 @@ def test_a_wrong_policy_names_the_field(office: Office, olga: Client) -> None:
     fields = {"name": "Acme", "timezone": "Europe/Berlin", "rate_limits": "{}", **inline}
     wrong = olga.post(url_of(Tenant, "change", office.acme.pk), {**fields, "policy": '{"cache": {"ttl": 5}}'})
     assert "policy.cache.ttl" in wrong.content.decode()
+    unknown = {**fields, "policy": '{"cache": {"embedder": "nobody"}}'}
+    page = olga.post(url_of(Tenant, "change", office.acme.pk), unknown).content.decode()
+    assert "policy.cache.embedder: is none of minilm" in page
     right = olga.post(
         url_of(Tenant, "change", office.acme.pk), {**fields, "policy": '{"cache": {"ttl_seconds": 5}}'}
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caching.embedder import BatchingEmbedder, EmbedderMissing, MiniLM, Vector, minilm
+from caching.embedder import BatchingEmbedder, EmbedderMissing, MiniLM, Vector, minilm, ready_embedder
 from caching.embedder_build import FOLDER, MANIFEST, build, is_built, model_dir
 
 TEXTS = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
@@ -142,3 +142,8 @@ def test_a_damaged_build_is_made_anew(tmp_path: Path) -> None:
 def test_a_missing_build_says_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(EmbedderMissing, match="embedder_build"):
         minilm(folder=tmp_path / FOLDER)
+
+
+async def test_a_name_that_is_none_of_ours_is_no_embedder() -> None:
+    with pytest.raises(EmbedderMissing, match="nobody"):
+        await ready_embedder("nobody")

@@ -66,6 +66,17 @@ pytestmark = pytest.mark.django_db
             "28: tenants[0].policy.cache.max_error_rate: must be below 1",
         ),
         (
+            "threshold: 0.95}",
+            "threshold: 0.95,\n              embedder: nobody}",
+            "30: tenants[0].policy.cache.embedder: is none of minilm, minilm-fp32, wordllama, "
+            "and there is no model 'nobody'",
+        ),
+        (
+            "threshold: 0.95}",
+            "threshold: 0.95,\n              also_embed_with: [minilm, mini-of-file]}",
+            "30: tenants[0].policy.cache.also_embed_with[1]: the model 'mini-of-file' is not of kind embedding",
+        ),
+        (
             "demote: complex",
             "demote: all",
             "32: tenants[0].policy.pressure[0].demote: must be 'standard' or 'complex'",
