@@ -62,7 +62,8 @@ class Budget:
 class Circuit:
     """Closed: calls go through. Open: `call` raises Unavailable at once, until a probe has succeeded.
 
-    One of `outages` opens it, unless it is of `no_outages` too; so do a few slow calls in a row.
+    One of `outages` opens it, unless it is of `no_outages` too; so do a few slow calls in a row. Without a `probe` of its
+    own, the work of a call that it turned away is done beside that call, and closes it if it succeeds in the call's budget.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Circuit:
         *,
         budget_seconds: float,
         least_seconds: float | None = None,
-        probe: Callable[[], Awaitable[Any]],
+        probe: Callable[[], Awaitable[Any]] | None,
         outages: tuple[type[Exception], ...],
         no_outages: tuple[type[Exception], ...] = (),
         rest_seconds: float = 1.0,
@@ -104,11 +105,14 @@ class Circuit:
 
         Work that is late is not waited for: it is cancelled, and ends beside the request.
         """
-        if self._is_open:
-            self._probe_when_due()
-            raise Unavailable(self._name)
         is_awaited = budget_seconds is None  # by a request; what runs beside them says nothing about it
         budget = self.budget.seconds if budget_seconds is None else budget_seconds
+        if self._is_open:
+            if self._probe is None:
+                self._probe_when_due(work, min(budget, self._rest_seconds))
+            else:
+                self._probe_when_due(self._probe, self._rest_seconds)
+            raise Unavailable(self._name)
         began = time.monotonic()
         task = resources.background(work())
         try:
@@ -149,17 +153,17 @@ class Circuit:
             self._next_probe_at = time.monotonic() + self._rest_seconds
             CIRCUIT_OPEN.labels(self._name).set(1)
 
-    def _probe_when_due(self) -> None:
+    def _probe_when_due(self, probe: Callable[[], Awaitable[Any]], seconds: float) -> None:
         now = time.monotonic()
         if now < self._next_probe_at or (self._prober and not self._prober.done()):
             return
         self._next_probe_at = now + self._rest_seconds
-        self._prober = resources.background(self._try_again())
+        self._prober = resources.background(self._try_again(probe, seconds))
 
-    async def _try_again(self) -> None:
+    async def _try_again(self, probe: Callable[[], Awaitable[Any]], seconds: float) -> None:
         try:
-            async with asyncio.timeout(self._rest_seconds):
-                await self._probe()
+            async with asyncio.timeout(seconds):
+                await probe()
         except TimeoutError:
             return
         except self._outages:

@@ -20,6 +20,9 @@ JUDGED = Counter(
     "Pairs of answers that a judge model was wanted for, and what it said",
     ["outcome"],
 )
+EMBED_CALLS = Counter(
+    "purser_cache_embed_calls_total", "Calls to providers for vectors, and what became of them", ["outcome"]
+)
 STORED = Counter("purser_cache_stored_total", "Answers kept", ["cache"])
 EVICTED = Counter("purser_cache_evicted_total", "Entries removed", ["reason"])
 LABELS = Counter(

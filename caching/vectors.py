@@ -73,8 +73,11 @@ async def for_a_request(embedder: TextEmbedder, text: str) -> Vector:
 
 async def beside_a_request(embedder: TextEmbedder, text: str) -> Vector:
     """The same while nobody waits."""
-    if embedder.circuit is None:
+    circuit = embedder.circuit
+    if circuit is None:
         return await embedder.embed_one(text)
     if (kept := embedder.kept(text)) is not None:
         return kept
-    return await embedder.circuit.call(lambda: embedder.embed_one(text), budget_seconds=BESIDE_SECONDS)
+    # one that is left out comes back when it is quick enough for requests
+    budget = embedder.patience_seconds if circuit.is_open else BESIDE_SECONDS
+    return await circuit.call(lambda: embedder.embed_one(text), budget_seconds=budget)

@@ -74,6 +74,7 @@ async def find_similar(call: Call) -> Hit | None:
         ),
         key_id=call.principal.key_id,
         refresh=call.headers.cache == "refresh",
+        find_embedder=call.find_embedder,
     )
     call.lookup = found
     call.receipt.note("semantic_cache", **found.to_receipt(show_questions=call.policy.log_prompts))
@@ -168,7 +169,9 @@ async def _remember(call: Call, answer: CachedAnswer) -> None:
             call.lookup, answer.text, policy=policy, key_id=key_id, judge=call.judge
         )
         await semantic.remember(call.lookup, answer, policy=policy, key_id=key_id, group=group)
-        await remember_for_others(call.lookup, answer, policy=policy, key_id=key_id)
+        await remember_for_others(
+            call.lookup, answer, policy=policy, key_id=key_id, find_embedder=call.find_embedder
+        )
 
 
 def _why_not(call: Call) -> str:

@@ -12,10 +12,12 @@ from uuid import UUID
 
 from billing.balances import Balance, tightest
 from billing.budgets import Dimensions, WindowKey, windows_for
+from caching.embedder import ready_embedder
 from caching.exact import ExactKey
 from caching.flights import Flight
 from caching.judging import Judge
 from caching.semantic import Lookup
+from caching.vectors import FindEmbedder
 from llm.headers import CallHeaders
 from llm.kept_responses import Kept
 from llm.receipt import Receipt
@@ -62,6 +64,7 @@ class Call:
     exact_key: ExactKey | None = None
     lookup: Lookup | None = None
     judge: Judge | None = None  # of the answers that its own is compared with
+    find_embedder: FindEmbedder = ready_embedder
     flight: Flight | None = None  # led for the equal requests that wait
     is_remembering: bool = False
     ttft_ms: int | None = None

@@ -12,6 +12,7 @@ from config import resources
 from llm import attempts, cached, choosing, ending, idempotency, judging, shadow
 from llm.answers import Answer, StreamedAnswer
 from llm.call import Call
+from llm.embedding.remote import finder_for
 from tenants import limits
 from tenants.outcomes import ClientError
 
@@ -44,6 +45,7 @@ async def _answer(call: Call) -> Answer | StreamedAnswer:
             call.principal, user=call.user, tokens=call.rough_tokens, style=call.header_style
         )
         call.judge = judging.judge_of(call)
+        call.find_embedder = finder_for(call)
         hit = await cached.find_exact(call) or await cached.find_similar(call)
         if hit is not None:
             served = await cached.serve(call, hit)

@@ -94,6 +94,7 @@ def _call_of(hit: Call) -> Call:
         exact_key=hit.exact_key,
         lookup=hit.lookup,
         judge=hit.judge,
+        find_embedder=hit.find_embedder,
     )
     call.receipt.note(STATE, "asked", hit_of_request=str(hit.request_id))
     return call

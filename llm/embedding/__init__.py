@@ -1,0 +1,1 @@
+"""Embedding models of the catalogue as embedders of the semantic cache."""

@@ -1,0 +1,166 @@
+"""One call to an embedding model for the semantic cache: several texts of one key, and their vectors.
+
+Invariant: it is a call of our own (`own_calls`) with the cache state `embed`, booked to the key whose texts they are. What
+comes back is one unit vector a text, all finite and of one length, or one of the exceptions below. Only accounts that
+call the model by one and the same name are asked, each once: a vector never comes from another model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+import orjson
+import structlog
+
+from caching.embedder import Vector
+from caching.metrics import EMBED_CALLS
+from llm import attempts, own_calls
+from llm.answers import Answer
+from llm.call import Call
+from llm.catalog import Catalog, Target
+from llm.own_calls import Allowance, AllowanceUnknown
+from llm.providers.outcomes import ProviderFailure, ProviderRejected
+from llm.providers.retries import RetryPolicy
+from llm.snapshot import TenantSnapshot
+from llm.wire import format_for
+from tenants.outcomes import ClientError
+from tenants.principal import Principal
+
+STATE: Final = "embed"
+# Beside the request, which has long gone on without.
+MOST_SECONDS: Final = 10.0
+# pgvector has an index for halfvec up to here; a vector of a few numbers tells nothing apart.
+MOST_DIMENSIONS, LEAST_DIMENSIONS = 4_000, 8
+_LEAST_LENGTH = 1e-6
+_ONCE: Final = RetryPolicy(max_attempts=1)
+
+log = structlog.get_logger("purser.cache")
+
+
+class EmbeddingFailed(Exception):
+    """The provider gave no vectors, or none that can be believed; or nobody can say what was spent."""
+
+
+class EmbeddingRefused(EmbeddingFailed):
+    """The call was not made, or these texts were not taken: that says nothing about the provider."""
+
+
+class AllowanceSpent(EmbeddingRefused):
+    """The tenant's vectors have cost today what they may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """In whose name a text is embedded, and for which of its requests."""
+
+    principal: Principal
+    snapshot: TenantSnapshot
+    request_id: UUID
+
+
+async def embed(texts: Sequence[str], *, model: str, askers: Sequence[Asker]) -> Vector:
+    """One float32 unit row a text; all askers are of one key. Raises EmbeddingFailed."""
+    newest = askers[-1]
+    tenant_id = newest.principal.tenant_id
+    allowance = Allowance("embeddings", tenant_id, newest.snapshot.policy.cache.embed_usd_per_day)
+    try:
+        if not await allowance.has_room():
+            EMBED_CALLS.labels("budget").inc()
+            raise AllowanceSpent("embed_usd_per_day")
+    except AllowanceUnknown as error:
+        EMBED_CALLS.labels("no_redis").inc()
+        raise EmbeddingFailed("nobody knows what was spent") from error
+    call, target = _call_for(texts, model, newest)
+    call.receipt.note(
+        STATE, "asked", texts=len(texts), for_requests=[str(asker.request_id) for asker in askers]
+    )
+    try:
+        vectors = vectors_in(await _ask(call, target), count=len(texts))
+    except EmbeddingFailed as error:
+        EMBED_CALLS.labels("refused" if isinstance(error, EmbeddingRefused) else "failed").inc()
+        raise
+    finally:
+        await allowance.note(own_calls.cost_of(call))
+    EMBED_CALLS.labels("answered").inc()
+    return vectors
+
+
+async def _ask(call: Call, target: Target) -> bytes:
+    try:
+        async with own_calls.ended_with(call):
+            answer = await attempts.first_success(call, [target], retries=_ONCE)
+    except ProviderRejected as error:
+        kind = EmbeddingFailed if error.code == "model_not_found" else EmbeddingRefused
+        raise kind(error.code) from error
+    except ProviderFailure as error:
+        raise EmbeddingFailed(error.code) from error
+    except ClientError as error:
+        raise EmbeddingRefused(error.code) from error
+    except Exception as error:
+        log.exception("a call for vectors failed")
+        raise EmbeddingFailed(type(error).__name__) from error
+    assert isinstance(answer, Answer)  # it was not asked for a stream
+    return answer.body
+
+
+def _call_for(texts: Sequence[str], model: str, asker: Asker) -> tuple[Call, Target]:
+    snapshot, target = _only(asker.snapshot, model, texts=len(texts))
+    call = own_calls.own_call(
+        state=STATE,
+        endpoint="/v1/embeddings",
+        wire=format_for("openai.embeddings"),
+        body={"model": model, "input": list(texts)},
+        principal=asker.principal,
+        snapshot=snapshot,
+    )
+    return call, target
+
+
+def _only(snapshot: TenantSnapshot, model: str, *, texts: int) -> tuple[TenantSnapshot, Target]:
+    """The snapshot with nothing in its catalog but this model, at the accounts that call it as the first one does.
+
+    The window is of each text, and was looked at (`truncates`); a call is bounded in time.
+    """
+    first = snapshot.catalog.targets.get(model)
+    if first is None:
+        raise EmbeddingRefused("model_not_found")
+    patience = {
+        name: min(float(first.timeouts.get(name) or MOST_SECONDS), MOST_SECONDS)
+        for name in ("first_byte", "total")
+    }
+    accounts = tuple(
+        replace(
+            account,
+            context_window=account.context_window * texts,
+            timeouts=MappingProxyType({**account.timeouts, **patience}),
+        )
+        for account in snapshot.catalog.accounts_of(first)
+        if account.upstream == first.upstream
+    )
+    return replace(snapshot, catalog=Catalog({model: accounts[0]}, {model: accounts})), accounts[0]
+
+
+def vectors_in(body: bytes, *, count: int) -> Vector:
+    """The vectors of an answer, checked and made unit vectors; raises EmbeddingFailed."""
+    try:
+        data = orjson.loads(body)["data"]
+        if all("index" in one for one in data):
+            data = sorted(data, key=lambda one: one["index"])
+            if [one["index"] for one in data] != list(range(count)):
+                raise ValueError("other texts than were asked")
+        rows = np.array([one["embedding"] for one in data], np.float64)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise EmbeddingFailed("the answer has no vectors") from error
+    if rows.ndim != 2 or len(rows) != count or not LEAST_DIMENSIONS <= rows.shape[1] <= MOST_DIMENSIONS:
+        raise EmbeddingFailed(f"the vectors are of shape {rows.shape}")
+    if not np.isfinite(rows).all():
+        raise EmbeddingFailed("a vector is not finite")
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    if not np.isfinite(lengths).all() or (lengths < _LEAST_LENGTH).any():
+        raise EmbeddingFailed("a vector has no direction")
+    vectors: Vector = (rows / lengths).astype(np.float32)
+    return vectors

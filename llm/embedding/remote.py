@@ -1,0 +1,125 @@
+"""An embedding model of the catalogue, as the semantic cache asks it: in the name of one request's key.
+
+Invariant: the name of a space says which model of ours, what its provider calls it, and of how many dimensions, so that
+vectors of two models never meet; it says nothing of the account, so that those of one model do. A provider that fails is
+left out by a circuit, which another text's own embedding closes again.
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+from urllib.parse import quote
+
+from django.conf import settings
+
+from caching.circuit import Circuit
+from caching.embedder import EmbedderMissing, Vector, ready_embedder
+from caching.vectors import FindEmbedder, TextEmbedder
+from llm.call import Call
+from llm.catalog import Target
+from llm.embedding import groups
+from llm.embedding.calls import AllowanceSpent, Asker, EmbeddingFailed, EmbeddingRefused
+from llm.tokens import count_text
+from tenants.policy import LOCAL_EMBEDDERS
+
+# Entries and scopes keep so much of a name.
+LONGEST_NAME: Final = 100
+_LONGEST_TOKEN_CHARACTERS = 20
+# How long a tenant that has spent what it may is not even asked about.
+SPENT_SECONDS: Final = 10.0
+
+_circuits: dict[str, Circuit] = {}
+_spent_until: dict[int, float] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteEmbedder:
+    """See `caching.vectors.TextEmbedder`."""
+
+    target: Target
+    asker: Asker
+
+    @property
+    def name(self) -> str:
+        return space_name(self.target)
+
+    def space_of(self, vector: Vector) -> str:
+        return f"{self.name}/{len(vector)}"
+
+    @property
+    def patience_seconds(self) -> float:
+        policy = self.asker.snapshot.policy.cache
+        return policy.embed_timeout_ms / 1000 * settings.CACHE_BUDGET_SCALE
+
+    @property
+    def circuit(self) -> Circuit:
+        """One for each model in this process; the next text is what it is probed with."""
+        if (circuit := _circuits.get(self.name)) is None:
+            circuit = _circuits[self.name] = Circuit(
+                f"embedder {self.target.model}",
+                budget_seconds=1.0,  # never used: who asks says how long
+                probe=None,
+                outages=(EmbeddingFailed,),
+                no_outages=(EmbeddingRefused,),
+            )
+        return circuit
+
+    def truncates(self, text: str) -> bool:
+        window = self.target.context_window
+        if (
+            len(text.encode(errors="replace")) <= window // 2
+        ):  # a token has at least one byte, however it is counted
+            return False
+        if len(text) > _LONGEST_TOKEN_CHARACTERS * window:
+            return True
+        most = self.asker.snapshot.estimates.most_input_tokens(
+            count_text(text, self.target.tokenizer),
+            provider=self.target.provider,
+            model=self.target.model,
+            shape="text",
+        )
+        return most > window
+
+    def kept(self, text: str) -> Vector | None:
+        return groups.kept(text, tenant_id=self.asker.principal.tenant_id, space=self.name)
+
+    async def embed_one(self, text: str) -> Vector:
+        tenant_id = self.asker.principal.tenant_id
+        try:
+            return await groups.embed_one(text, model=self.target.model, space=self.name, asker=self.asker)
+        except AllowanceSpent:
+            _spent_until[tenant_id] = time.monotonic() + SPENT_SECONDS
+            raise
+
+
+def space_name(target: Target) -> str:
+    """Our name and the provider's, so that no two pairs run together."""
+    name = ">".join(quote(part, safe="/:@+ ") for part in (target.model, target.upstream))
+    name = f"remote:{name}"
+    room = LONGEST_NAME - len("/4000")
+    if len(name) <= room:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:24]
+    return f"{name[: room - len(digest) - 1]}#{digest}"
+
+
+def finder_for(call: Call) -> FindEmbedder:
+    """Finds the embedders that the call's policy names. It knows nothing of the call's body."""
+    return partial(find_embedder, Asker(call.principal, call.snapshot, call.request_id))
+
+
+async def find_embedder(asker: Asker, choice: str) -> TextEmbedder:
+    """The embedder of a name, in the process or in the catalogue; raises EmbedderMissing."""
+    if choice in LOCAL_EMBEDDERS:
+        return await ready_embedder(choice)
+    target = asker.snapshot.catalog.targets.get(choice)
+    if target is None or target.model_kind != "embedding":
+        raise EmbedderMissing(f"there is no embedding model {choice}")
+    tenant_id = asker.principal.tenant_id
+    if (until := _spent_until.get(tenant_id)) is not None:
+        if time.monotonic() < until:
+            raise EmbedderMissing("embed_usd_per_day is spent")
+        del _spent_until[tenant_id]
+    return RemoteEmbedder(target, asker)
