@@ -77,6 +77,11 @@ pytestmark = pytest.mark.django_db
             "30: tenants[0].policy.cache.also_embed_with[1]: the model 'mini-of-file' is not of kind embedding",
         ),
         (
+            "default_tier: standard}",
+            "default_tier: standard, baseline_model: nobody}",
+            "30: tenants[0].policy.routing.baseline_model: there is no model 'nobody'",
+        ),
+        (
             "demote: complex",
             "demote: all",
             "32: tenants[0].policy.pressure[0].demote: must be 'standard' or 'complex'",
