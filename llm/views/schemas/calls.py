@@ -73,14 +73,18 @@ class ChatRequest(Open):
     user: str | None = None
 
 
-class ChatAnswer(Open):
+class _Choices(Open):
     id: str
-    object: Literal["chat.completion"]
+    object: str
     created: int
     model: str
     choices: list[dict[str, Any]]
     usage: dict[str, Any] | None = None
     purser: PurserBlock
+
+
+class ChatAnswer(_Choices):
+    object: Literal["chat.completion"]
 
 
 class CompletionRequest(Open):
@@ -92,14 +96,8 @@ class CompletionRequest(Open):
     stream: bool = False
 
 
-class CompletionAnswer(Open):
-    id: str
+class CompletionAnswer(_Choices):
     object: Literal["text_completion"]
-    created: int
-    model: str
-    choices: list[dict[str, Any]]
-    usage: dict[str, Any] | None = None
-    purser: PurserBlock
 
 
 class ResponsesRequest(Open):
