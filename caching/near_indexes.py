@@ -19,9 +19,12 @@ from caching.metrics import INDEXED
 from caching.scope import Scope
 from config import resources
 
-# An exact search takes about 3 ms for 1,000 entries; from here on it is too slow, and below half of it the index goes.
+# An exact search takes about 3 ms for 1,000 entries of MiniLM's length; from here on it is too slow, and below half of it
+# the index goes. Of longer vectors fewer do, in proportion: the time goes by the numbers that are read.
 PROMOTE_FROM = 5_000
 DEMOTE_BELOW = 2_500
+USUAL_DIMENSIONS = 384
+MOST_DIMENSIONS = 4_000  # pgvector indexes no longer halfvec
 # Each is planned with in every search, and written to by nobody but its own scope.
 MOST_INDEXES = 32
 LEAST_PGVECTOR = (0, 8, 4)  # before, an index could lose entries to a vacuum or to a parallel build
@@ -34,9 +37,15 @@ SELECT c.relname, obj_description(c.oid, 'pg_class'), i.indisvalid
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 WHERE i.indrelid = 'caching_entry'::regclass AND c.relname LIKE '{_PREFIX}%%'
 """
+# How many entries of the usual length a scope is as large as.
 _SIZES = """
-SELECT tenant_id, scope_digest, count(*) FROM caching_entry
-GROUP BY tenant_id, scope_digest HAVING count(*) >= %s ORDER BY 3 DESC, 1, 2 LIMIT %s
+SELECT scope.tenant_id, scope.scope_digest, scope.entries * one.dimensions / %(usual)s AS size
+FROM (SELECT tenant_id, scope_digest, count(*) AS entries FROM caching_entry
+      GROUP BY tenant_id, scope_digest HAVING count(*) * %(most)s >= %(least)s * %(usual)s) AS scope
+CROSS JOIN LATERAL (SELECT vector_dims(vector) AS dimensions FROM caching_entry AS e
+                    WHERE e.tenant_id = scope.tenant_id AND e.scope_digest = scope.scope_digest LIMIT 1) AS one
+WHERE scope.entries * one.dimensions >= %(least)s * %(usual)s
+ORDER BY 3 DESC, 1, 2 LIMIT %(limit)s
 """
 _DIMENSIONS = (
     "SELECT vector_dims(vector) FROM caching_entry WHERE tenant_id = %s AND scope_digest = %s LIMIT 1"
@@ -109,8 +118,14 @@ def keep_indexes() -> tuple[int, int]:
     if pgvector_version() < LEAST_PGVECTOR:
         return 0, 0
     with connection.cursor() as cursor:
-        cursor.execute(_SIZES, (DEMOTE_BELOW, MOST_INDEXES))
-        sizes = {Large(tenant, bytes(digest)): count for tenant, digest, count in cursor.fetchall()}
+        limits = {
+            "least": DEMOTE_BELOW,
+            "usual": USUAL_DIMENSIONS,
+            "most": MOST_DIMENSIONS,
+            "limit": MOST_INDEXES,
+        }
+        cursor.execute(_SIZES, limits)
+        sizes = {Large(tenant, bytes(digest)): size for tenant, digest, size in cursor.fetchall()}
         cursor.execute(_INDEXES)
         existing = {name: is_valid and bool(note) for name, note, is_valid in cursor.fetchall()}
         kept = {scope.name for scope in sizes}
@@ -118,9 +133,7 @@ def keep_indexes() -> tuple[int, int]:
         for name in dropped:
             cursor.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(name)))
         whole = existing.keys() - set(dropped)
-        missing = [
-            scope for scope, count in sizes.items() if count >= PROMOTE_FROM and scope.name not in whole
-        ]
+        missing = [scope for scope, size in sizes.items() if size >= PROMOTE_FROM and scope.name not in whole]
         for scope in missing:
             build(scope)
     INDEXED.set(len(whole) + len(missing))

@@ -17,6 +17,7 @@ import structlog
 
 from caching.embedder import Vector
 from caching.metrics import EMBED_CALLS
+from caching.near_indexes import MOST_DIMENSIONS
 from llm import attempts, own_calls
 from llm.answers import Answer
 from llm.call import Call
@@ -32,8 +33,7 @@ from tenants.principal import Principal
 STATE: Final = "embed"
 # Beside the request, which has long gone on without.
 MOST_SECONDS: Final = 10.0
-# pgvector has an index for halfvec up to here; a vector of a few numbers tells nothing apart.
-MOST_DIMENSIONS, LEAST_DIMENSIONS = 4_000, 8
+LEAST_DIMENSIONS: Final = 8  # a vector of a few numbers tells nothing apart
 _LEAST_LENGTH = 1e-6
 _ONCE: Final = RetryPolicy(max_attempts=1)
 

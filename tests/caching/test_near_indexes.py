@@ -28,8 +28,8 @@ def scope_of(origin: Origin, **changes: Any) -> Scope:
     )
 
 
-def unit_vectors(count: int, *, seed: int) -> Vector:
-    made = np.random.default_rng(seed).standard_normal((count, DIMENSIONS)).astype(np.float32)
+def unit_vectors(count: int, *, seed: int, dimensions: int = DIMENSIONS) -> Vector:
+    made = np.random.default_rng(seed).standard_normal((count, dimensions)).astype(np.float32)
     return made / np.linalg.norm(made, axis=1, keepdims=True)
 
 
@@ -91,6 +91,33 @@ async def test_it_works(origin: Origin, sizes: None) -> None:
             assert [near.similarity for near in found] == sorted(
                 (near.similarity for near in found), reverse=True
             )
+
+
+@pytest.mark.parametrize(("dimensions", "count"), [(1_536, 130), (3_072, 65)])
+async def test_longer_vectors_get_an_index_sooner(
+    origin: Origin, sizes: None, dimensions: int, count: int
+) -> None:
+    """Those of a provider's model: as many numbers as 500 entries of MiniLM have."""
+    scope = scope_of(origin)
+    vectors = unit_vectors(count, seed=6, dimensions=dimensions)
+    fewer = int(count * 0.9)
+    await in_thread(lambda: fill(scope, vectors[:fewer]))
+    assert await in_thread(near_indexes.keep_indexes) == (0, 0)
+    await in_thread(lambda: CacheEntry.objects.filter(tenant_id=scope.tenant_id).delete())
+    await in_thread(lambda: fill(scope, vectors))
+    assert await in_thread(near_indexes.keep_indexes) == (1, 0)
+    await near_indexes.read_indexes()
+    assert near_indexes.dimensions_of(scope) == dimensions
+    assert index_name(scope.tenant_id, scope.digest) in await plan_of(scope, vectors[0])
+    async with tenant_connection(scope.tenant_id) as pooled:
+        for vector in vectors[::20]:
+            found, _ = await search.nearest(pooled, scope, vector)
+            assert found[0].similarity == pytest.approx(1, abs=0.002)
+            assert found[1].similarity < 0.5
+    await in_thread(lambda: CacheEntry.objects.filter(
+        tenant_id=scope.tenant_id, question_digest__gte=(count // 3).to_bytes(16, "big")
+    ).delete())  # fmt: skip
+    assert await in_thread(near_indexes.keep_indexes) == (0, 1)
 
 
 async def test_expired_entries_do_not_take_the_place_of_living_ones(origin: Origin, sizes: None) -> None:
