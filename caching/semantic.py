@@ -42,6 +42,7 @@ MAX_STORED_BYTES = 1_000_000
 __all__ = [
     "Candidate",
     "Lookup",
+    "asked_again",
     "bypass",
     "forget",
     "look_up",
@@ -198,6 +199,17 @@ def can_teach(lookup: Lookup, *, policy: CachePolicy) -> bool:
         and lookup.best.similarity >= FLOOR
         and (lookup.comparison is not None or not lookup.best.differences)
     )
+
+
+def asked_again(lookup: Lookup, *, policy: CachePolicy) -> Lookup | None:
+    """The look-up of a question that is asked upstream only to see how well answers are compared; None where no entry
+    has the very same one."""
+    same = (
+        lookup.scope is not None and lookup.best is not None and lookup.best.question == lookup.scope.question
+    )
+    if not (same and policy.learns and can_teach(lookup, policy=policy)):
+        return None
+    return replace(lookup, reason=evidence.ASKED_AGAIN)
 
 
 async def forget(tenant_id: int, entry_id: int) -> bool:

@@ -55,12 +55,32 @@ async def find_exact(call: Call) -> Hit | None:
 
 async def find_similar(call: Call) -> Hit | None:
     """An answer to a question of the same meaning in the same scope, as far as the tenant's policy goes."""
-    reason = _why_not(call) or ("header" if call.headers.cache == "exact" else "")
-    if reason or not call.wire.is_chat:
-        call.receipt.note("semantic_cache", "bypass", reason=reason or "not_chat")
+    if reason := _why_not_similar(call):
+        call.receipt.note("semantic_cache", "bypass", reason=reason)
         return None
+    found = await _look_up(call, refresh=call.headers.cache == "refresh")
+    call.lookup = found
+    call.receipt.note("semantic_cache", **found.to_receipt(show_questions=call.policy.log_prompts))
+    if found.outcome != "bypass":
+        call.cache_state = "miss"
+        call.similarity = found.similarity
+    if not found.is_hit or found.answer is None or call.headers.cache == "refresh":
+        return None
+    semantic.mark_hit(found)
+    return Hit(found.answer, "semantic")
+
+
+async def find_same(call: Call) -> semantic.Lookup | None:
+    """The look-up of a question that the exact cache has just answered, where its answer is kept for the semantic one
+    too: asked upstream again it tells how well answers are compared."""
+    if _why_not_similar(call):
+        return None
+    return semantic.asked_again(await _look_up(call, refresh=True), policy=call.policy.cache)
+
+
+async def _look_up(call: Call, *, refresh: bool) -> semantic.Lookup:
     facts = call.facts
-    found = await semantic.look_up(
+    return await semantic.look_up(
         call.body,
         origin=_origin(call),
         policy=call.policy.cache,
@@ -73,18 +93,9 @@ async def find_similar(call: Call) -> Hit | None:
             has_audio=facts.has_audio,
         ),
         key_id=call.principal.key_id,
-        refresh=call.headers.cache == "refresh",
+        refresh=refresh,
         find_embedder=call.find_embedder,
     )
-    call.lookup = found
-    call.receipt.note("semantic_cache", **found.to_receipt(show_questions=call.policy.log_prompts))
-    if found.outcome != "bypass":
-        call.cache_state = "miss"
-        call.similarity = found.similarity
-    if not found.is_hit or found.answer is None or call.headers.cache == "refresh":
-        return None
-    semantic.mark_hit(found)
-    return Hit(found.answer, "semantic")
 
 
 async def serve(call: Call, hit: Hit) -> Answer | StreamedAnswer:
@@ -190,6 +201,15 @@ def _why_not(call: Call) -> str:
     except NotComparable as reason:
         return str(reason)
     return ""
+
+
+def _why_not_similar(call: Call) -> str:
+    """Why the semantic cache may not; empty when it may."""
+    if reason := _why_not(call):
+        return reason
+    if call.headers.cache == "exact":
+        return "header"
+    return "" if call.wire.is_chat else "not_chat"
 
 
 def _origin(call: Call) -> Origin:

@@ -1,9 +1,11 @@
-"""Checks of semantic hits: a share of them is asked upstream all the same, to learn how often a hit is wrong.
+"""Checks of hits: a share of them is asked upstream all the same, of semantic ones to learn how often a hit is wrong, of
+exact ones, where a judge compares answers, to learn how often the judge is.
 
 Invariant: a check begins after its hit was answered and nobody waits for it; it is a call of our own (`own_calls`), with
 the cache state `check`.
 """
 
+import random
 from dataclasses import replace
 from uuid import UUID
 
@@ -13,8 +15,9 @@ import structlog
 from billing.outcomes import ModelUnpriced
 from caching import scope_figures
 from caching.metrics import CHECKS
+from caching.semantic import Lookup
 from config import resources
-from llm import attempts, choosing, own_calls
+from llm import attempts, cached, choosing, own_calls
 from llm.call import Call
 from llm.catalog import Target
 from llm.own_calls import Allowance, AllowanceUnknown
@@ -24,6 +27,8 @@ from tenants.outcomes import ClientError
 STATE = "check"
 # In each process: a burst of hits must not become a burst of calls.
 MOST_AT_ONCE = 4
+# Of exact hits: two right answers to one question, so what the judge says of them tells how well it judges.
+REPEATED_SHARE = 0.01
 _STREAMING = ("stream", "stream_options")
 _HAVE_TIERS = ("openai.chat", "openai.responses")
 
@@ -33,8 +38,7 @@ log = structlog.get_logger("purser.cache")
 
 def check_soon(call: Call) -> None:
     """Ask upstream what a hit was served for, if it was drawn for that. What comes is compared, and remembered."""
-    found = call.lookup
-    if found is None or not found.is_hit or found.label_weight <= 1:
+    if not _is_drawn(call):
         return
     if len(_under_way) >= MOST_AT_ONCE:
         CHECKS.labels("busy").inc()
@@ -43,17 +47,26 @@ def check_soon(call: Call) -> None:
     resources.background(_check(call))
 
 
+def _is_drawn(hit: Call) -> bool:
+    if hit.lookup is not None:
+        return hit.lookup.is_hit and hit.lookup.label_weight > 1
+    return hit.judge is not None and hit.policy.cache.learns and random.random() < REPEATED_SHARE
+
+
 async def _check(hit: Call) -> None:
     allowance = Allowance("checks", hit.principal.tenant_id, hit.policy.cache.check_usd_per_day)
     try:
         if not await _may_spend(allowance):
             CHECKS.labels("budget").inc()
             return
-        call = _call_of(hit)
+        lookup = hit.lookup or await cached.find_same(hit)
+        if lookup is None or lookup.scope is None:
+            CHECKS.labels("nothing_to_compare").inc()
+            return
+        call = _call_of(hit, lookup)
         await _ask(call)
         cost_usd = own_calls.cost_of(call)
-        if hit.lookup is not None and hit.lookup.scope is not None:
-            scope_figures.note_check(hit.principal.tenant_id, hit.lookup.scope.digest, cost_usd=cost_usd)
+        scope_figures.note_check(hit.principal.tenant_id, lookup.scope.digest, cost_usd=cost_usd)
         await allowance.note(cost_usd)
         CHECKS.labels("asked").inc()
     finally:
@@ -80,7 +93,7 @@ async def _ask(call: Call) -> None:
         log.exception("a check of a cache hit failed")
 
 
-def _call_of(hit: Call) -> Call:
+def _call_of(hit: Call, lookup: Lookup) -> Call:
     """The call that would have been made had there been no hit: whole, not streamed, and on no user's account."""
     call = own_calls.own_call(
         state=STATE,
@@ -92,7 +105,7 @@ def _call_of(hit: Call) -> Call:
         headers=hit.headers,
         passed_on=hit.passed_on,
         exact_key=hit.exact_key,
-        lookup=hit.lookup,
+        lookup=lookup,
         judge=hit.judge,
         find_embedder=hit.find_embedder,
     )
