@@ -19,11 +19,13 @@ from django.utils.text import Truncator
 from billing.admin_budgets import used_percent, with_usage
 from billing.admin_figures import amount_of, bar, count, percent, usd, utc_today
 from billing.models import AlertEvent, Budget, UsageDaily
+from billing.savings import OUR_OWN
 from tenants.admin_access import tenants_of
 
 DAYS_SHOWN = 30
 ROWS_SHOWN = 6
 CACHED = Q(cache_state__in=("exact", "semantic"))
+ASKED = ~Q(cache_state__in=OUR_OWN)
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 def _sums(days: Any) -> Any:
     return days.annotate(
-        calls=Sum("requests"),
+        calls=Sum("requests", filter=ASKED, default=0),
         cached=Sum("requests", filter=CACHED, default=0),
         billed=Sum("billed_cost"),
         listed=Sum("list_cost"),

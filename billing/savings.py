@@ -16,6 +16,8 @@ __all__ = ["Waterfall", "input_tokens", "output_tokens", "uncached", "waterfall"
 
 ROUTING, COMPRESSION, PROVIDER_CACHE = "routing", "compression", "provider_cache"
 GATEWAY_CACHE, BATCH, NEGOTIATED = "gateway_cache", "batch", "negotiated"
+# What the gateway asks for its caches' sake, by the cache state: nobody's request, and a cost of GATEWAY_CACHE.
+OUR_OWN = frozenset({"check", "embed", "judge"})
 # What a cached token would have been without the provider's cache.
 UNCACHED = {
     "cache_read": "input",

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from billing.balances import Balance, tightest
 from billing.budgets import Dimensions, WindowKey, windows_for
+from billing.savings import OUR_OWN
 from caching.embedder import ready_embedder
 from caching.exact import ExactKey
 from caching.flights import Flight
@@ -30,10 +31,6 @@ from tenants.principal import Principal
 
 if TYPE_CHECKING:
     from llm.answers import Outcome
-
-
-# what the gateway asks for the caches' sake (`own_calls`), by the cache state of such a call
-OUR_OWN = frozenset({"check", "embed", "judge"})
 
 
 @dataclass(slots=True)

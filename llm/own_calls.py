@@ -1,6 +1,6 @@
 """Calls of our own: what the gateway asks a provider for the caches' sake, beside anybody's request.
 
-Invariant: such a call is held and settled like any other, with a state of its own in log and ledger (`call.OUR_OWN`), on
+Invariant: such a call is held and settled like any other, with a state of its own in log and ledger (`savings.OUR_OWN`), on
 no user's account, and its cost is taken off what the cache has saved. No tenant pays more for calls of one kind on a day
 than its policy says, as far as Redis knows; without Redis there are none.
 """

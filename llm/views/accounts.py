@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from billing.balances import Balance
 from billing.holds import balances_of
 from billing.outcomes import plain
+from billing.savings import OUR_OWN
 from caching.feedback import Complaint, complain
 from llm.errors import InvalidRequest, NotFound
 from llm.views import schemas
@@ -36,7 +37,7 @@ GROUPS = {
 MAX_DAYS = 366
 
 USAGE = """
-SELECT {group} AS "group", count(*) AS requests,
+SELECT {group} AS "group", count(*) FILTER (WHERE cache_state <> ALL (%(own)s)) AS requests,
        count(*) FILTER (WHERE usage_source = 'gateway_cache') AS cache_hits,
        sum(input_tokens)::bigint AS input_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens,
        sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(output_tokens)::bigint AS output_tokens,
@@ -86,6 +87,7 @@ class Usage(AsyncAPIView):
             "start": start,
             "end": end,
             "timezone": self.snapshot.tenant.timezone,
+            "own": list(OUR_OWN),
         }
         async with tenant_connection(self.principal.tenant_id) as connection:
             cursor = connection.cursor(row_factory=dict_row)

@@ -1,5 +1,6 @@
 """People see the tenants they look after, owners change them, and nobody else sees anything."""
 
+from decimal import Decimal
 from itertools import count
 from typing import Any
 
@@ -9,7 +10,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from billing.models import Budget
+from billing.admin_figures import usd
+from billing.models import Budget, UsageDaily
 from tenants.admin_access import TenantScopedAdmin
 from tenants.models import ApiKey, Membership, Tenant
 from tests.admin.filling import fill
@@ -129,6 +131,23 @@ def test_the_dashboard_counts_ones_own_tenants(office: Office) -> None:
         for person in (office.fay, office.charlie, office.olga)
     ]
     assert [{row[0] for row in rows} for rows in tables] == [{"acme"}, {"umbrella"}, {"acme", "umbrella"}]
+
+
+def test_the_dashboard_counts_what_the_cache_asks_as_money_alone(office: Office) -> None:
+    """acme has one call; an embedding for its cache costs a cent more, and makes no second one of it."""
+    day = UsageDaily.objects.filter(tenant=office.acme).get()
+    UsageDaily.objects.create(
+        tenant=office.acme,
+        day=day.day,
+        model="e",
+        cache_state="embed",
+        requests=7,
+        billed_cost=Decimal("0.01"),
+    )
+    context = office.client(office.fay).get(reverse("admin:index")).context
+    [acme] = context["tenants_table"]["rows"]
+    assert acme[1] == usd(day.billed_cost + Decimal("0.01"))
+    assert acme[3] == "1"
 
 
 def test_the_report_is_ones_own(office: Office) -> None:

@@ -73,6 +73,9 @@ def test_it_works(
     spent = {(window.unit, window.subject): window.spent for window in books.windows(member.id)}
     bought = books.row(first.headers["x-request-id"]).billed_cost
     assert spent == {("usd", "alice"): bought, ("requests", ""): 1, ("usd", ""): bought + sum(costs)}
+    _, usage = world.get("/v1/usage", member)
+    assert usage["total"]["requests"] == 2  # the one that was bought, and the hit
+    assert Decimal(usage["total"]["cost_usd"]) == bought + sum(costs)
 
 
 def test_a_tenant_changes_from_one_in_the_process_to_a_providers(
