@@ -120,6 +120,17 @@ def test_no_money_no_judge(world: World, books: Books, judged: Judged) -> None:
     assert books.calls(key=judge.account_key) == []
 
 
+async def test_while_redis_is_away_nothing_may_be_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    from redis.asyncio import Redis
+
+    from config import resources
+    from llm.own_calls import Allowance
+
+    async with Redis(host="127.0.0.1", port=1) as nowhere:
+        monkeypatch.setattr(resources, "redis", nowhere, raising=False)
+        assert not await judging._may_spend(Allowance("judge", 1, 1.0))
+
+
 def test_a_judge_that_fails_leaves_what_the_vectors_say(world: World, books: Books, judged: Judged) -> None:
     member, deployment, judge = judged(ANOTHER)
     world.fault(fault="status:500", match={"key": judge.account_key}, times=-1)
