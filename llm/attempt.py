@@ -18,7 +18,7 @@ from billing.prices import Rates
 from llm.call import Call
 from llm.catalog import Target
 from llm.errors import ContextLengthExceeded
-from llm.estimating import InputEstimate, estimate_exchange
+from llm.estimating import InputEstimate, estimate_exchange, longest_input
 from llm.processing import processing_of
 from llm.routing.facts import read_route_facts
 from llm.routing.rules import output_limit
@@ -127,10 +127,10 @@ def plan(call: Call, target: Target, number: int, *, body: Body | None = None) -
     if call.previous and not body.get("prompt"):
         estimate = replace(estimate, kept_tokens=min(estimate.kept_tokens, call.previous.context_tokens))
     input_tokens = estimate.most_tokens
-    if input_tokens > target.context_window:
+    if (longest := longest_input(exchange, estimate, target=target)) > target.context_window:
         raise ContextLengthExceeded(
-            f"The request has about {input_tokens} tokens; '{target.model}' takes {target.context_window}.",
-            param="messages",
+            f"The request has about {longest} tokens; '{target.model}' takes {target.context_window}.",
+            param="messages" if call.wire.is_chat else "input",
         )
     facts, n = read_route_facts(body), call.facts.n
     has_output = target.model_kind == "chat"

@@ -11,6 +11,7 @@ from typing import Any, Final
 from llm.catalog import Target
 from llm.snapshot import TenantSnapshot
 from llm.token_counts import count_input
+from llm.tokens import count_prompt
 from llm.wire import Body, Exchange, RequestFacts, Untranslatable, WireFormat, prepare
 from llm.wire.fields import has_part
 
@@ -48,6 +49,19 @@ def estimate_input(
 ) -> InputEstimate:
     """Count a prompt for a model, and bound it, whether or not it could go out."""
     return _estimate(*_as_sent(wire, body, target), shape_of(body, facts), target, snapshot)
+
+
+def longest_input(exchange: Exchange, estimate: InputEstimate, *, target: Target) -> int:
+    """The input tokens that have to fit into the model's window: all of them; of texts to embed, the longest one's."""
+    given = exchange.body.get("input")
+    if target.model_kind != "embedding" or not isinstance(given, list):
+        return estimate.most_tokens
+    longest = max(
+        (count_prompt(one, target.tokenizer) for one in given if isinstance(one, str | list)), default=0
+    )
+    if not longest:  # one text, as tokens
+        return estimate.most_tokens
+    return -(-longest * estimate.most_tokens // max(1, estimate.counted_tokens))
 
 
 def shape_of(body: Mapping[str, Any], facts: RequestFacts) -> str:

@@ -107,7 +107,7 @@ async def _ask(call: Call, target: Target) -> bytes:
 
 
 def _call_for(texts: Sequence[str], model: str, asker: Asker) -> tuple[Call, Target]:
-    snapshot, target = _only(asker.snapshot, model, texts=len(texts))
+    snapshot, target = _only(asker.snapshot, model)
     call = own_calls.own_call(
         state=STATE,
         endpoint="/v1/embeddings",
@@ -119,10 +119,9 @@ def _call_for(texts: Sequence[str], model: str, asker: Asker) -> tuple[Call, Tar
     return call, target
 
 
-def _only(snapshot: TenantSnapshot, model: str, *, texts: int) -> tuple[TenantSnapshot, Target]:
-    """The snapshot with nothing in its catalog but this model, at the accounts that call it as the first one does.
-
-    The window is of each text, and was looked at (`truncates`); a call is bounded in time.
+def _only(snapshot: TenantSnapshot, model: str) -> tuple[TenantSnapshot, Target]:
+    """The snapshot with nothing in its catalog but this model, at the accounts that call it as the first one does, bounded
+    in time.
     """
     first = snapshot.catalog.targets.get(model)
     if first is None:
@@ -134,7 +133,6 @@ def _only(snapshot: TenantSnapshot, model: str, *, texts: int) -> tuple[TenantSn
     accounts = tuple(
         replace(
             account,
-            context_window=account.context_window * texts,
             timeouts=MappingProxyType({**account.timeouts, **patience}),
         )
         for account in snapshot.catalog.accounts_of(first)

@@ -93,7 +93,7 @@ def _named(facts: RouteFacts, *, policy: Policy, market: Market, used_percent: f
             return _choose(
                 facts, pressed.tier, policy=policy, market=market, steps=steps, undisturbed=target.tier
             )
-    if input_tokens >= target.context_window:
+    if target.model_kind == "chat" and input_tokens >= target.context_window:
         raise ContextLengthExceeded(
             f"The request has {input_tokens} tokens; '{target.model}' takes {target.context_window}.",
             param="messages",

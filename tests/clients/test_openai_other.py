@@ -50,6 +50,14 @@ def test_embeddings_of_tokens_and_of_fewer_dimensions(world: World, check_books:
     )
 
 
+def test_the_window_is_of_each_text_and_not_of_all(world: World) -> None:
+    client, many = world.openai(), "word " * 3_000
+    answer = client.embeddings.create(model=EMBEDDER, input=[f"{number} {many}" for number in range(4)])
+    assert answer.usage.prompt_tokens > 12_000
+    with pytest.raises(openai.BadRequestError, match="8191"):
+        client.embeddings.create(model=EMBEDDER, input=["short", "word " * 9_000])
+
+
 def test_models(world: World, make_tenant: Callable[..., Member]) -> None:
     listed = {model.id: model for model in world.openai().models.list()}
     assert {GPT, CLAUDE, EMBEDDER} <= listed.keys()

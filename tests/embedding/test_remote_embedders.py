@@ -97,6 +97,33 @@ def test_what_is_spent_is_spent(books: Books, make_tenant: MakeTenant, make_embe
     assert not books.rows(thrifty.id)
 
 
+def test_without_redis_nobody_knows_what_was_spent_and_nothing_is(
+    books: Books, make_tenant: MakeTenant, make_embedder: MakeEmbedder
+) -> None:
+    from redis.asyncio import Redis
+
+    from caching.circuit import Unavailable
+    from caching.vectors import for_a_request
+    from config import resources
+
+    model = make_embedder()
+    member = make_tenant(policy=static(model.model))
+
+    async def embed() -> None:
+        embedder = await embedder_of(member, model.model)
+        embedder.circuit._rest_seconds = 60.0
+        working, resources.redis = resources.redis, Redis.from_url("redis://127.0.0.1:1/0")
+        try:
+            with pytest.raises(Unavailable):
+                await for_a_request(embedder, TEXTS[0])
+        finally:
+            resources.redis = working
+        assert embedder.circuit.is_open  # the next one does not even ask
+
+    in_the_product(embed)
+    assert not books.calls(key=model.account_key)
+
+
 def test_a_provider_that_fails_is_left_out_until_it_is_well(
     world: World, books: Books, make_tenant: MakeTenant, make_embedder: MakeEmbedder
 ) -> None:
