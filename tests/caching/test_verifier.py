@@ -117,4 +117,4 @@ def test_hits_are_checked_more_often_while_little_is_known_and_when_one_was_wron
         _checked_share(find_threshold([Label(0.9, False)] * count, max_error_rate=0.05), is_alert=is_alert)
         for count, is_alert in ((0, False), (100, False), (400, False), (400, True))
     ]
-    assert shares == [0.05, 0.05, 0.035, 0.30]
+    assert shares == [0.05, 0.05, 0.03, 0.20]
