@@ -36,6 +36,7 @@ _CODE = re.compile(
     r"|\S{40,}"  # the embedder reads a very long word as an unknown one
     r"|\b\w+(?:_\w+)+\b|\b\w+(?:\.\w+){2,}\b|(?<!\w)(?:/[\w.-]+){2,}|\b\w+\(\)",
 )
+_BEFORE_NOON = re.compile(r" \d[\d.,]* (?:am|a m) ")
 _ORDINAL = re.compile(r"^\d+(?:st|nd|rd|th)$", re.IGNORECASE)
 _QUOTED = re.compile(r"\"([^\"]+)\"|“([^”]+)”|«([^»]+)»|(?<!\w)'([^']+)'(?!\w)|(?<!\w)‘([^’]+)’(?!\w)")
 # What no words make good for, whatever a tenant's traffic seems to say.
@@ -64,7 +65,7 @@ class Reading:
     codes: frozenset[str]
     names: frozenset[str]
     quoted: tuple[str, ...]
-    is_negated: bool
+    negations: int
     times: frozenset[str]
     time_units: frozenset[str]
     comparators: frozenset[str]
@@ -87,14 +88,14 @@ def differences(a: str, b: str) -> tuple[str, ...]:
         left.codes != right.codes,
         _each_has_its_own(left.names, right.names, left.words, right.words),
         left.quoted != right.quoted,
-        left.is_negated != right.is_negated,
+        left.negations != right.negations,
         _are_opposed(left, right),
         _are_turned(left, right),
         left.times != right.times or _both_differ(left.time_units, right.time_units),
         left.comparators != right.comparators,
         left.scope != right.scope,
         _ask_for_different_things(left.answer_type, right.answer_type),
-        _differ_in_one_word(left.content, right.content),
+        _differ_in_one_word(left.content, right.content) or _exchange_one_word(left.words, right.words),
     )
     return tuple(flag for flag, is_raised in zip(FLAGS, differs, strict=True) if is_raised)
 
@@ -109,18 +110,14 @@ def read(text: str) -> Reading:
     return Reading(
         words=words,
         stems=frozenset(stems),
-        content=tuple(
-            SYNONYMS.get(stem, stem)
-            for word, stem in zip(words, stems, strict=True)
-            if word not in STOP_WORDS and stem not in STOP_WORDS
-        ),
+        content=tuple(filter(None, map(_content, words))),
         numbers=_numbers(text, words),
         units=frozenset(UNITS[word] for word in words if word in UNITS),
         codes=codes,
         names=_names(text),
         quoted=tuple(sorted(" ".join(filter(None, groups)).lower() for groups in _QUOTED.findall(text))),
-        is_negated=any(word in NEGATORS for word in words),
-        times=frozenset(TIME_POINTS[word] for word in words if word in TIME_POINTS),
+        negations=sum(word in NEGATORS for word in words),
+        times=_times(words, joined),
         time_units=frozenset(TIME_UNITS[word] for word in words if word in TIME_UNITS),
         comparators=frozenset(kind for pattern, kind in COMPARATORS if pattern.search(joined)),
         scope=frozenset(SCOPE_WORDS[word] for word in words if word in SCOPE_WORDS),
@@ -132,7 +129,10 @@ def read(text: str) -> Reading:
 def _words(text: str) -> tuple[str, ...]:
     lowered = text.lower().replace("’", "'")
     lowered = lowered.replace("can't", "can not").replace("cannot", "can not").replace("won't", "will not")
-    lowered = lowered.replace("n't", " not").replace("'s ", " ").replace("'", " ")
+    lowered = lowered.replace("n't", " not").replace("i'm", "i am").replace("'re ", " are ")
+    lowered = (
+        lowered.replace("'ve ", " have ").replace("'ll ", " will ").replace("'s ", " ").replace("'", " ")
+    )
     return tuple(_WORD.findall(lowered))
 
 
@@ -145,6 +145,19 @@ def _stem(word: str) -> str:
                 return stem + "y"
             return stem[:-1] if suffix != "s" and len(stem) > 3 and stem[-1] == stem[-2] else stem.rstrip("e")
     return word.rstrip("e") if len(word) > 3 else word
+
+
+def _content(word: str) -> str:
+    """What the word contributes to the question: its stem or the name of its group of synonyms; empty for a stop word."""
+    stem = _stem(word)
+    return "" if word in STOP_WORDS or stem in STOP_WORDS else SYNONYMS.get(stem, stem)
+
+
+def _times(words: tuple[str, ...], joined: str) -> frozenset[str]:
+    times = {TIME_POINTS[word] for word in words if word in TIME_POINTS}
+    if _BEFORE_NOON.search(joined):
+        times.add("am")
+    return frozenset(times)
 
 
 def _numbers(text: str, words: tuple[str, ...]) -> tuple[str, ...]:
@@ -232,3 +245,11 @@ def _differ_in_one_word(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
     if len(left) != len(right) or len(left) < 3:
         return False
     return sum(a != b for a, b in zip(left, right, strict=True)) == 1
+
+
+def _exchange_one_word(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
+    """One word exchanged for one that says something else, among four or more: also a word of weight for one of none."""
+    if len(left) != len(right) or len(left) < 4:
+        return False
+    exchanged = [(a, b) for a, b in zip(left, right, strict=True) if a != b]
+    return len(exchanged) == 1 and _content(exchanged[0][0]) != _content(exchanged[0][1])

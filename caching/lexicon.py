@@ -52,7 +52,7 @@ TIME_POINTS = _table("""
     weekday: weekday; weekdays: weekdays; spring: spring; summer: summer; autumn: autumn fall; winter:
     winter; christmas: christmas; easter: easter; next: next; last: last; previous: previous; current:
     current currently; annual: annual yearly annually; monthly: monthly; weekly: weekly; daily: daily;
-    hourly: hourly; am: am; pm: pm; bc: bc; ad: ad; early: early; late: late; earlier: earlier; later: later
+    hourly: hourly; pm: pm; bc: bc; ad: ad; early: early; late: late; earlier: earlier; later: later
 """)
 
 # "second" is left out: more often an ordinal.
@@ -98,7 +98,8 @@ _OPPOSITES = """
     single married; adult child; hire fire; teach learn; question answer; cause effect; prevent cause; save
     spend; lend borrow; lost stolen found; charge refund; upgrade downgrade; temporary permanent; optional
     mandatory; manual automatic; online offline; with without; always never; everyone nobody; employee
-    employer; client server; buyer seller; host guest; first second; gross net; before during
+    employer; client server; buyer seller; host guest; first second; gross net; before during; get lose; he
+    she; him her; his her; himself herself
 """
 
 # Words that may take each other's place; the first stands for its group.
