@@ -12,11 +12,12 @@ from caching import search
 from caching.agreement import Judgement, judge_by_meaning, judge_by_rules, leaves_doubt
 from caching.decision import Lookup
 from caching.embedder import BatchingEmbedder, ready_minilm
+from caching.scope import Scope
 from caching.threshold import FLOOR
 
-# Given a question, its fresh answer and a cached one: whether the cached one serves as well; None for no clear answer.
-# Never raises.
-Judge = Callable[[str, str, str], Awaitable[bool | None]]
+# Given a question in its scope, its fresh answer and a cached one: whether the cached one serves as well; None for no
+# clear answer. Never raises.
+Judge = Callable[[Scope, str, str], Awaitable[bool | None]]
 
 MOST_MEANINGS_COMPARED = 3
 
@@ -43,14 +44,14 @@ async def judge_candidates(
         judgement = by_group.get(candidate.group) or judge_by_rules(fresh_answer, cached.text)
         if judgement is None and meanings < MOST_MEANINGS_COMPARED:
             meanings += 1
-            judgement = await _compare(lookup.scope.question, fresh_answer, cached.text, embedder, judge)
+            judgement = await _compare(lookup.scope, fresh_answer, cached.text, embedder, judge)
         if judgement is not None:
             verdicts[candidate.entry_id] = by_group[candidate.group] = judgement
     return verdicts
 
 
 async def _compare(
-    question: str, fresh: str, cached: str, embedder: BatchingEmbedder, judge: Judge | None
+    scope: Scope, fresh: str, cached: str, embedder: BatchingEmbedder, judge: Judge | None
 ) -> Judgement:
     """By what the answers mean, and by the judge's word where that is not clear."""
     vectors = await embedder.embed_one(fresh), await embedder.embed_one(cached)
@@ -60,5 +61,5 @@ async def _compare(
     is_cut = embedder.embedder.truncates(fresh) or embedder.embedder.truncates(cached)
     if not leaves_doubt(vectors, is_cut=is_cut):
         return by_meaning
-    serves = await judge(question, fresh, cached)
+    serves = await judge(scope, fresh, cached)
     return by_meaning if serves is None else Judgement(not serves, "judge")

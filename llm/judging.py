@@ -17,12 +17,13 @@ import structlog
 from caching import scope_figures
 from caching.judging import Judge
 from caching.metrics import JUDGED
+from caching.scope import Scope
 from config import resources
 from llm import attempts, own_calls
 from llm.answers import Answer
 from llm.call import Call
 from llm.catalog import Target
-from llm.own_calls import Allowance, AllowanceUnknown
+from llm.own_calls import Allowance, Asker
 from llm.providers.retries import RetryPolicy
 from llm.wire import Body, format_for
 from tenants.outcomes import ClientError
@@ -55,7 +56,7 @@ def judge_of(call: Call) -> Judge | None:
     target = call.snapshot.catalog.targets.get(call.policy.cache.judge_model)
     if target is None or target.model_kind != "chat":
         return None
-    return partial(_judge, call, target)
+    return partial(_judge, Asker.of(call), target)
 
 
 def prompt(model: str, question: str, fresh: str, cached: str) -> Body:
@@ -74,15 +75,17 @@ def verdict_in(text: str) -> bool | None:
     return _VERDICTS.get(re.sub(r"^\W+|\W+$", "", text).lower())
 
 
-async def _judge(call: Call, target: Target, question: str, fresh: str, cached: str) -> bool | None:
-    if len(question) + len(fresh) + len(cached) > MOST_CHARACTERS:
+async def _judge(asker: Asker, target: Target, scope: Scope, fresh: str, cached: str) -> bool | None:
+    if len(scope.question) + len(fresh) + len(cached) > MOST_CHARACTERS:
         JUDGED.labels("too_long").inc()
         return None
     if len(_under_way) >= MOST_AT_ONCE:
         JUDGED.labels("busy").inc()
         return None
     # It goes on when it is late: what was asked is booked to the end.
-    asking = resources.background(_ask(call, target, prompt(target.model, question, fresh, cached)))
+    asking = resources.background(
+        _ask(asker, target, scope, prompt(target.model, scope.question, fresh, cached))
+    )
     _under_way.add(asking)
     asking.add_done_callback(_under_way.discard)
     await asyncio.wait([asking], timeout=PATIENCE_SECONDS)
@@ -92,10 +95,10 @@ async def _judge(call: Call, target: Target, question: str, fresh: str, cached: 
     return asking.result()
 
 
-async def _ask(judged: Call, target: Target, body: Body) -> bool | None:
+async def _ask(asker: Asker, target: Target, scope: Scope, body: Body) -> bool | None:
     """The judge's word, paid for; None if there is none to be had. Never raises."""
-    allowance = Allowance(STATE, judged.principal.tenant_id, judged.policy.cache.judge_usd_per_day)
-    if not await _may_spend(allowance):
+    allowance = Allowance(STATE, scope.tenant_id, asker.snapshot.policy.cache.judge_usd_per_day)
+    if not await allowance.may_spend():
         JUDGED.labels("budget").inc()
         return None
     call = own_calls.own_call(
@@ -103,11 +106,10 @@ async def _ask(judged: Call, target: Target, body: Body) -> bool | None:
         endpoint=ENDPOINT,
         wire=format_for("openai.chat"),
         body=body,
-        principal=judged.principal,
-        snapshot=judged.snapshot,
-        headers=judged.headers,
+        principal=asker.principal,
+        snapshot=asker.snapshot,
     )
-    call.receipt.note(STATE, "asked", answer_of_request=str(judged.request_id))
+    call.receipt.note(STATE, "asked", answer_of_request=str(asker.request_id))
     try:
         async with own_calls.ended_with(call):
             answer = await attempts.first_success(call, [target], retries=_ONCE)
@@ -120,7 +122,7 @@ async def _ask(judged: Call, target: Target, body: Body) -> bool | None:
         log.exception("a judge of answers failed")
         return None
     finally:
-        await _account(judged, allowance, own_calls.cost_of(call))
+        await _account(scope, allowance, own_calls.cost_of(call))
     JUDGED.labels({True: "same", False: "different", None: "unclear"}[verdict]).inc()
     return verdict
 
@@ -129,14 +131,6 @@ def _text_of(call: Call, answer: object) -> str:
     return call.wire.answer_text(orjson.loads(answer.body)) if isinstance(answer, Answer) else ""
 
 
-async def _may_spend(allowance: Allowance) -> bool:
-    try:
-        return await allowance.has_room()
-    except AllowanceUnknown:
-        return False
-
-
-async def _account(judged: Call, allowance: Allowance, cost_usd: Decimal) -> None:
-    if judged.lookup is not None and judged.lookup.scope is not None:
-        scope_figures.note_judging(judged.principal.tenant_id, judged.lookup.scope.digest, cost_usd=cost_usd)
+async def _account(scope: Scope, allowance: Allowance, cost_usd: Decimal) -> None:
+    scope_figures.note_judging(scope.tenant_id, scope.digest, cost_usd=cost_usd)
     await allowance.note(cost_usd)

@@ -33,6 +33,19 @@ _NANO = 10**9
 log = structlog.get_logger("purser.cache")
 
 
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """In whose name a call of ours is made, and for which of its requests. It knows nothing of the request's body."""
+
+    principal: Principal
+    snapshot: TenantSnapshot
+    request_id: UUID
+
+    @classmethod
+    def of(cls, call: Call) -> "Asker":
+        return cls(call.principal, call.snapshot, call.request_id)
+
+
 class AllowanceUnknown(Exception):
     """Redis does not say what was spent today, so nothing may be."""
 
@@ -54,6 +67,13 @@ class Allowance:
         except (RedisError, OSError) as error:
             raise AllowanceUnknown(type(error).__name__) from error
         return int(spent or 0) < self.usd_per_day * _NANO
+
+    async def may_spend(self) -> bool:
+        """The same where it does not matter why not: False too when Redis does not say."""
+        try:
+            return await self.has_room()
+        except AllowanceUnknown:
+            return False
 
     async def note(self, cost_usd: Decimal) -> None:
         """A call was made. Never raises."""

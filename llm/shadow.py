@@ -20,7 +20,7 @@ from config import resources
 from llm import attempts, cached, choosing, own_calls
 from llm.call import Call
 from llm.catalog import Target
-from llm.own_calls import Allowance, AllowanceUnknown
+from llm.own_calls import Allowance
 from llm.wire import Source
 from tenants.outcomes import ClientError
 
@@ -56,7 +56,7 @@ def _is_drawn(hit: Call) -> bool:
 async def _check(hit: Call) -> None:
     allowance = Allowance("checks", hit.principal.tenant_id, hit.policy.cache.check_usd_per_day)
     try:
-        if not await _may_spend(allowance):
+        if not await allowance.may_spend():
             CHECKS.labels("budget").inc()
             return
         lookup = hit.lookup or await cached.find_same(hit)
@@ -71,13 +71,6 @@ async def _check(hit: Call) -> None:
         CHECKS.labels("asked").inc()
     finally:
         _under_way.discard(hit.request_id)
-
-
-async def _may_spend(allowance: Allowance) -> bool:
-    try:
-        return await allowance.has_room()
-    except AllowanceUnknown:
-        return False
 
 
 async def _ask(call: Call) -> None:

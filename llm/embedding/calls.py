@@ -6,10 +6,9 @@ call the model by one and the same name are asked, each once: a vector never com
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
-from uuid import UUID
 
 import numpy as np
 import orjson
@@ -22,13 +21,12 @@ from llm import attempts, own_calls
 from llm.answers import Answer
 from llm.call import Call
 from llm.catalog import Catalog, Target
-from llm.own_calls import Allowance, AllowanceUnknown
+from llm.own_calls import Allowance, AllowanceUnknown, Asker
 from llm.providers.outcomes import ProviderFailure, ProviderRejected
 from llm.providers.retries import RetryPolicy
 from llm.snapshot import TenantSnapshot
 from llm.wire import format_for
 from tenants.outcomes import ClientError
-from tenants.principal import Principal
 
 STATE: Final = "embed"
 # Beside the request, which has long gone on without.
@@ -50,15 +48,6 @@ class EmbeddingRefused(EmbeddingFailed):
 
 class AllowanceSpent(EmbeddingRefused):
     """The tenant's vectors have cost today what they may."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """In whose name a text is embedded, and for which of its requests."""
-
-    principal: Principal
-    snapshot: TenantSnapshot
-    request_id: UUID
 
 
 async def embed(texts: Sequence[str], *, model: str, askers: Sequence[Asker]) -> Vector:

@@ -20,7 +20,8 @@ from caching.vectors import FindEmbedder, TextEmbedder
 from llm.call import Call
 from llm.catalog import Target
 from llm.embedding import groups
-from llm.embedding.calls import AllowanceSpent, Asker, EmbeddingFailed, EmbeddingRefused
+from llm.embedding.calls import AllowanceSpent, EmbeddingFailed, EmbeddingRefused
+from llm.own_calls import Asker
 from llm.tokens import count_text
 from tenants.policy import LOCAL_EMBEDDERS
 
@@ -106,8 +107,8 @@ def space_name(target: Target) -> str:
 
 
 def finder_for(call: Call) -> FindEmbedder:
-    """Finds the embedders that the call's policy names. It knows nothing of the call's body."""
-    return partial(find_embedder, Asker(call.principal, call.snapshot, call.request_id))
+    """Finds the embedders that the call's policy names."""
+    return partial(find_embedder, Asker.of(call))
 
 
 async def find_embedder(asker: Asker, choice: str) -> TextEmbedder:

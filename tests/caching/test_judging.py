@@ -8,7 +8,7 @@ from caching.decision import Lookup
 from caching.eligibility import Traits
 from caching.judging import MOST_MEANINGS_COMPARED, Judge, judge_candidates
 from caching.models import CacheEntry, CacheLabel
-from caching.scope import Origin
+from caching.scope import Origin, Scope
 from tenants.models import Tenant
 from tests.caching.material import BOUNDED, answer, ask
 
@@ -37,8 +37,8 @@ class Court:
         self.verdict = verdict
         self.asked: list[tuple[str, str, str]] = []
 
-    async def __call__(self, question: str, fresh: str, cached: str) -> bool | None:
-        self.asked.append((question, fresh, cached))
+    async def __call__(self, scope: Scope, fresh: str, cached: str) -> bool | None:
+        self.asked.append((scope.question, fresh, cached))
         return self.verdict
 
 
