@@ -5,13 +5,14 @@ Rules look at what the answer depends on: the moment (news, weather, "now"), the
 balance"), an act that must happen each time ("cancel my order"). A question about how something works ("how
 do I cancel an order?", "my card has not arrived, what do I do?") has one answer for everybody and stays
 eligible. A question that points back at earlier turns needs no rule: those turns are part of the scope,
-byte for byte.
+byte for byte. A tenant's policy may waive the rules that read a text.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Container
 from dataclasses import dataclass
-from functools import lru_cache
+
+from tenants.policy import TextRule
 
 # Sampled answers are meant to differ: whoever asks for a temperature gets another one each time, unless the tenant's
 # policy says up to which. A request that says nothing has not asked for variety.
@@ -44,8 +45,8 @@ class Verdict:
 ELIGIBLE = Verdict(True)
 
 
-def judge(text: str, *, traits: Traits = Traits(), extra_patterns: Sequence[str] = ()) -> Verdict:
-    """Apply the rules. `extra_patterns` are regular expressions of the tenant, matched ignoring case.
+def judge(text: str, *, traits: Traits = Traits(), waived: Container[str] = ()) -> Verdict:
+    """Apply the rules, but for those of the text that the tenant has waived (`TextRule` of its policy).
 
     Length is the embedder's to judge (`truncates`) and comes after. About 20 us.
     """
@@ -59,74 +60,59 @@ def judge(text: str, *, traits: Traits = Traits(), extra_patterns: Sequence[str]
         if applies:
             return Verdict(False, reason)
     text = " ".join(text.split())
-    if len(text) < LEAST_CHARACTERS or " " not in text:
-        return Verdict(False, "too_short")
-    if not _is_english_enough(text):
-        return Verdict(False, "language")
     lowered = text.lower().replace("’", "'")
-    for reason, pattern in _RULES:
-        if pattern.search(lowered):
+    for reason, applies_to in _TEXT_RULES:
+        if reason not in waived and applies_to(lowered):
             return Verdict(False, reason)
-    if any(_compiled(pattern).search(text) for pattern in extra_patterns):
-        return Verdict(False, "tenant_pattern")
-    if _asks_for_an_act(lowered):
-        return Verdict(False, "action")
     return ELIGIBLE
+
+
+def _is_too_short(text: str) -> bool:
+    return len(text) < LEAST_CHARACTERS or " " not in text
 
 
 def _any(*alternatives: str) -> re.Pattern[str]:
     return re.compile("|".join(alternatives))
 
 
-_RULES = (
-    (
-        "time_sensitive",
-        _any(
-            r"\b(?:today|tonight|tomorrow|yesterday|right now|at the moment|as of now|currently|nowadays|"
-            r"these days)\b",
-            r"\b(?:this|last|next|past|coming) (?:minute|hour|morning|afternoon|evening|week|weekend|month|"
-            r"quarter|year|monday|"
-            r"tuesday|wednesday|thursday|friday|saturday|sunday)\b",
-            r"\b(?:latest|newest|most recent|up[- ]to[- ]date|breaking|live) "
-            r"(?:news|version|price|score|result|rate|update|release|status|data|number|figure)s?\b",
-            r"\b(?:current|present|actual|today's|real[- ]time|live) (?:\w+ )?(?:price|rate|time|date|"
-            r"weather|temperature|score|"
-            r"status|value|balance|president|version|stock|exchange|ceo|situation)s?\b",
-            r"\b(?:weather|forecast|stock price|share price|news)\b",
-            r"\bwhat (?:time|day|date|year) is it\b|\bwhat(?:'s| is) the (?:time|date)\b|\bhow (?:late|"
-            r"long ago)\b",
-            r"\bsince (?:yesterday|this morning|last)\b|\b(?:just|minutes|hours) ago\b",
-            r"(?:^|[.!?,;] )(?:now|and now)\b|\bnow[?!. ]*$",
-        ),
-    ),
-    (
-        "personal",
-        _any(
-            # The asker's own figures, whose value is the answer; not what to do about them.
-            r"\b(?:what(?:'s| is| are| was| were)|show(?: me)?|tell me|give me|check|list|display|see|"
-            r"how (?:much|many|high) (?:is|are|was))"
-            r" (?:me )?(?:all )?(?:my|our) (?:\w+ ){0,2}(?:balance|limit|iban|pin|password|account number|"
-            r"statement|invoice|bill|"
-            r"transactions?|payments?|orders?|booking|reservation|schedule|appointment|calendar|salary|"
-            r"score|usage|"
-            r"subscription|plan|address|e-?mails?|messages?|files?|data|name|age|status|points|tickets?)\b",
-            r"\bhow much (?:money )?(?:do|did|have) (?:i|we) (?:have|owe|spend|spent|pay|paid|earn|earned|"
-            r"left)\b",
-            r"\bwhat(?:'s| is) my\b(?! best| next| option)",
-            r"\bwho am i\b|\bdo you (?:know|remember) (?:me|my|who i)\b|^remember\b",
-            r"\bwhere (?:is|are) my (?:order|parcel|package|delivery|shipment|refund)\b",
-        ),
-    ),
-    (
-        "wants_variety",
-        _any(
-            r"\b(?:surprise me|another one|a different one|flip a coin|roll (?:a|the) dice?)\b",
-            r"\b(?:pick|choose|select|draw|give|tell|suggest|name|generate|create|"
-            r"write)\b[^.?!]{0,30}\brandom(?:ly)?\b",
-            r"\b(?:generate|create|make up|invent) (?:me )?(?:a|an|some|\d+) (?:unique|new|fresh|random|"
-            r"strong|secure) (?!account|user|file|table|repo)\b",
-        ),
-    ),
+_TIME_SENSITIVE = _any(
+    r"\b(?:today|tonight|tomorrow|yesterday|right now|at the moment|as of now|currently|nowadays|"
+    r"these days)\b",
+    r"\b(?:this|last|next|past|coming) (?:minute|hour|morning|afternoon|evening|week|weekend|month|"
+    r"quarter|year|monday|"
+    r"tuesday|wednesday|thursday|friday|saturday|sunday)\b",
+    r"\b(?:latest|newest|most recent|up[- ]to[- ]date|breaking|live) "
+    r"(?:news|version|price|score|result|rate|update|release|status|data|number|figure)s?\b",
+    r"\b(?:current|present|actual|today's|real[- ]time|live) (?:\w+ )?(?:price|rate|time|date|"
+    r"weather|temperature|score|"
+    r"status|value|balance|president|version|stock|exchange|ceo|situation)s?\b",
+    r"\b(?:weather|forecast|stock price|share price|news)\b",
+    r"\bwhat (?:time|day|date|year) is it\b|\bwhat(?:'s| is) the (?:time|date)\b|\bhow (?:late|"
+    r"long ago)\b",
+    r"\bsince (?:yesterday|this morning|last)\b|\b(?:just|minutes|hours) ago\b",
+    r"(?:^|[.!?,;] )(?:now|and now)\b|\bnow[?!. ]*$",
+)
+_PERSONAL = _any(
+    # The asker's own figures, whose value is the answer; not what to do about them.
+    r"\b(?:what(?:'s| is| are| was| were)|show(?: me)?|tell me|give me|check|list|display|see|"
+    r"how (?:much|many|high) (?:is|are|was))"
+    r" (?:me )?(?:all )?(?:my|our) (?:\w+ ){0,2}(?:balance|limit|iban|pin|password|account number|"
+    r"statement|invoice|bill|"
+    r"transactions?|payments?|orders?|booking|reservation|schedule|appointment|calendar|salary|"
+    r"score|usage|"
+    r"subscription|plan|address|e-?mails?|messages?|files?|data|name|age|status|points|tickets?)\b",
+    r"\bhow much (?:money )?(?:do|did|have) (?:i|we) (?:have|owe|spend|spent|pay|paid|earn|earned|"
+    r"left)\b",
+    r"\bwhat(?:'s| is) my\b(?! best| next| option)",
+    r"\bwho am i\b|\bdo you (?:know|remember) (?:me|my|who i)\b|^remember\b",
+    r"\bwhere (?:is|are) my (?:order|parcel|package|delivery|shipment|refund)\b",
+)
+_WANTS_VARIETY = _any(
+    r"\b(?:surprise me|another one|a different one|flip a coin|roll (?:a|the) dice?)\b",
+    r"\b(?:pick|choose|select|draw|give|tell|suggest|name|generate|create|"
+    r"write)\b[^.?!]{0,30}\brandom(?:ly)?\b",
+    r"\b(?:generate|create|make up|invent) (?:me )?(?:a|an|some|\d+) (?:unique|new|fresh|random|"
+    r"strong|secure) (?!account|user|file|table|repo)\b",
 )
 
 _ACTS = (
@@ -195,6 +181,12 @@ def _is_english_enough(text: str) -> bool:
     return foreign == 0 or english > foreign
 
 
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
+# In the order in which they are asked: the first that applies is the reason. The names are `TextRule` of a policy.
+_TEXT_RULES: tuple[tuple[TextRule, Callable[[str], object]], ...] = (
+    ("too_short", _is_too_short),
+    ("language", lambda text: not _is_english_enough(text)),
+    ("time_sensitive", _TIME_SENSITIVE.search),
+    ("personal", _PERSONAL.search),
+    ("wants_variety", _WANTS_VARIETY.search),
+    ("action", _asks_for_an_act),
+)

@@ -7,7 +7,7 @@ trouble is a miss: no function here raises, and none holds a request longer than
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -86,7 +86,6 @@ async def look_up(
     origin: Origin,
     policy: CachePolicy,
     traits: Traits,
-    extra_patterns: Sequence[str] = (),
     key_id: int | None = None,
     refresh: bool = False,
     embedder: TextEmbedder | None = None,
@@ -99,7 +98,7 @@ async def look_up(
     the caller's fresh answer takes the place of what was found.
     """
     find = partial(find_embedder, policy.embedder) if embedder is None else partial(_given, embedder)
-    found = await _look_up(body, origin, policy, traits, extra_patterns, key_id, refresh, find)
+    found = await _look_up(body, origin, policy, traits, key_id, refresh, find)
     scope_digest = found.scope.digest if found.scope and found.best else b""
     stats.record(
         origin.tenant_id,
@@ -228,7 +227,6 @@ async def _look_up(
     origin: Origin,
     policy: CachePolicy,
     traits: Traits,
-    extra_patterns: Sequence[str],
     key_id: int | None,
     refresh: bool,
     find_embedder: Callable[[], Awaitable[TextEmbedder]],
@@ -239,7 +237,7 @@ async def _look_up(
     try:
         embedder = await find_embedder()
         scope = scope_of(body, origin=origin, embedder=embedder.name)
-        verdict = judge(scope.question, traits=traits, extra_patterns=extra_patterns)
+        verdict = judge(scope.question, traits=traits, waived=policy.waived_rules)
         if not verdict.is_eligible:
             return Lookup(outcome="bypass", reason=verdict.reason)
         if embedder.truncates(scope.question):

@@ -18,6 +18,7 @@ from tenants.wording import sentence_about
 
 Tier = Literal["simple", "standard", "complex"]
 LOCAL_EMBEDDERS = ("minilm", "minilm-fp32", "wordllama")
+TextRule = Literal["too_short", "language", "time_sensitive", "personal", "wants_variety", "action"]
 SemanticMode = Literal["off", "dry_run", "static", "bounded"]
 Share = Literal["user", "key", "team", "tenant"]
 
@@ -92,6 +93,9 @@ class CachePolicy:
         default=300, ge=1, le=10_000
     )  # how long a request waits for a vector of a provider's
     embed_usd_per_day: float = Field(default=1.0, ge=0)  # what a provider's vectors may cost
+    waived_rules: tuple[
+        TextRule, ...
+    ] = ()  # what else keeps a question from the semantic cache, and shall not
     bypass_patterns: tuple[Pattern, ...] = ()  # regular expressions of questions that memory must not answer
 
     @property

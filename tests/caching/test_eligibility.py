@@ -1,10 +1,13 @@
 """Which questions may be answered by what was said to another one."""
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from caching.eligibility import MAX_TEMPERATURE, Traits, judge
+from tenants.policy import TextRule
 
 ELIGIBLE = [
     "My card has not arrived, what do I do?",
@@ -80,10 +83,18 @@ def test_the_request_itself_may_speak_against_it(traits: Traits, reason: str) ->
     assert judge("How do I reset my PIN?", traits=traits).reason == reason
 
 
-def test_a_tenant_may_add_patterns() -> None:
-    text = "How is the merger with Globex going?"
-    assert judge(text).is_eligible
-    assert judge(text, extra_patterns=[r"\bglobex\b"]).reason == "tenant_pattern"
+@pytest.mark.parametrize(("text", "reason"), [each for each in NOT_ELIGIBLE if each[0]])
+def test_a_tenant_may_waive_a_rule_and_no_other(text: str, reason: str) -> None:
+    assert judge(text, waived=[reason]).reason != reason
+    others = [other for other in get_args(TextRule) if other != reason]
+    assert judge(text, waived=others).reason == reason
+
+
+def test_every_rule_of_a_text_may_be_waived_and_none_of_the_request() -> None:
+    assert {reason for _, reason in NOT_ELIGIBLE} == set(get_args(TextRule))
+    everything = get_args(TextRule)
+    assert judge("Wie ist heute mein Kontostand?", waived=everything).is_eligible
+    assert judge("ok", waived=everything, traits=Traits(has_tools=True)).reason == "tools"
 
 
 @given(st.text(max_size=500))
