@@ -29,13 +29,15 @@ log = structlog.get_logger("purser.cache")
 _LIMIT_TIME = "SELECT set_config('statement_timeout', %(milliseconds)s, true)"
 
 # Exact: every vector of the scope is compared; `nearest_sql` makes the approximate one of it. The vectors are of length 1,
-# so the inner product is the cosine.
+# so the inner product is the cosine. Only of the nearest is the rest of the row read: a third of the time.
 _NEAREST = """
-SELECT id, tenant_id, scope_digest, question, -(vector <#> %(vector)s::halfvec) AS similarity, key_id, confirmed_by, answer_group
-FROM caching_entry
-WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s AND expires_at > now()
-ORDER BY vector <#> %(vector)s::halfvec
-LIMIT %(limit)s
+SELECT entry.id, entry.tenant_id, entry.scope_digest, entry.question, -near.distance,
+    entry.key_id, entry.confirmed_by, entry.answer_group
+FROM (
+    SELECT id, vector <#> %(vector)s::halfvec AS distance FROM caching_entry
+    WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s AND expires_at > now()
+    ORDER BY distance LIMIT %(limit)s) near
+JOIN caching_entry entry ON entry.tenant_id = %(tenant)s AND entry.id = near.id
 """
 
 _THRESHOLD = """
@@ -100,7 +102,7 @@ async def nearest(
         )
         for row in rows
     ]
-    neighbours.sort(key=lambda near: -near.similarity)  # an index keeps the order only nearly
+    neighbours.sort(key=lambda near: -near.similarity)  # neither an index nor the join keeps the order
     known = await learnt.fetchone()
     return neighbours, Learnt(*known) if known else Learnt()
 
