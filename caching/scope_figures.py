@@ -20,7 +20,6 @@ from psycopg_pool import PoolTimeout
 
 from config import resources
 
-FLUSH_SECONDS = 5.0
 READ_SECONDS = 30.0
 # Prometheus sees the scopes with the most hits of the last thirty days; the admin sees them all.
 MOST_SHOWN = 50
@@ -80,7 +79,7 @@ def note_judging(tenant_id: int, scope_digest: bytes, *, cost_usd: Decimal) -> N
 
 
 async def flush() -> None:
-    """Write down what was gathered. When the database is away it stays gathered."""
+    """Write down what was gathered (`stats` asks for it). When the database is away it stays gathered."""
     gathered = dict(_sums)
     if not gathered:
         return
@@ -106,17 +105,6 @@ async def flush() -> None:
             total.checks += part.checks
             total.check_usd += part.check_usd
         log.warning("cache figures wait", kind=type(error).__name__)
-
-
-@resources.service
-async def flush_now_and_then() -> None:
-    """Runs as long as the process serves, and once more when it stops."""
-    try:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            await flush()
-    finally:
-        await flush()
 
 
 class ScopeCollector(Collector):

@@ -14,6 +14,7 @@ import structlog
 from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
+from caching import scope_figures
 from caching.metrics import LOOKUPS
 from config import resources
 
@@ -84,13 +85,15 @@ async def flush() -> None:
 
 @resources.service
 async def flush_now_and_then() -> None:
-    """Runs as long as the process serves, and once more when it stops."""
+    """Runs as long as the process serves, and once more when it stops: the counts here, and the scopes' figures."""
     try:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             await flush()
+            await scope_figures.flush()
     finally:
         await flush()
+        await scope_figures.flush()
 
 
 def _count_columns(counts: dict[_Slot, int]) -> dict[str, list[object]]:
