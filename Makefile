@@ -52,7 +52,7 @@ conformance: install-dev ## MUTATIONS=500 odd bodies per endpoint and Schemathes
 bench: install-dev ## all benchmarks, one after the other; results in benchmarks/results
 	@set -e; for file in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename "$$file" .py); done
 
-bench-%: install-dev ## one of them: make bench-cache STREAM=file
+bench-%: install-dev ## one of them: make bench-cache STREAM=file (or PAIRS=file; BOUND=0.05, SEEDS=5)
 	@exec $(BIN)/python -m benchmarks.bench_$(subst -,_,$*)
 
 install: .venv/.installed $(PURSER_MODEL_DIR)/.built ## what the product needs, into .venv and .models
