@@ -77,12 +77,12 @@ SELECT count(*), count(*) FILTER (WHERE is_wrong) FROM (
     ORDER BY entry_id, id DESC) questions
 """
 
-# What the tenant's other scopes of this route have learnt is a better start than what is shipped.
-_SIBLING = """
+# What the tenant's other scopes have learnt, those of this route before all others, is a better start than what is shipped.
+_NEXT_OF_KIN = """
 SELECT weights FROM caching_scope
-WHERE tenant_id = %(tenant)s AND route = %(route)s AND embedder = %(embedder)s AND scope_digest <> %(scope)s
+WHERE tenant_id = %(tenant)s AND embedder = %(embedder)s AND scope_digest <> %(scope)s
   AND weights IS NOT NULL AND labels >= %(enough)s
-ORDER BY labels DESC LIMIT 1
+ORDER BY route = %(route)s DESC, labels DESC LIMIT 1
 """
 _ENOUGH_TO_INHERIT = 300
 
@@ -185,12 +185,17 @@ class _Window:
 
 
 async def _window(connection: AsyncConnection[Any], parameters: dict[str, Any]) -> _Window:
-    sibling = await connection.execute(_SIBLING, parameters | {"enough": _ENOUGH_TO_INHERIT})
-    inherited = await sibling.fetchone()
     cursor = await connection.execute(_WINDOW, parameters | {"window": WINDOW})
     rows = (await cursor.fetchall())[::-1]
-    start = Weights.from_bytes(bytes(inherited[0])) if inherited else None
-    return _Window(rows, start or shipped(), await _noise(connection, parameters | {"window": WINDOW}))
+    start = await _start(connection, parameters)
+    return _Window(rows, start, await _noise(connection, parameters | {"window": WINDOW}))
+
+
+async def _start(connection: AsyncConnection[Any], parameters: dict[str, Any]) -> Weights:
+    """What a scope's own labels pull away from: its prior. The threshold has none: evidence for that is the scope's own."""
+    cursor = await connection.execute(_NEXT_OF_KIN, parameters | {"enough": _ENOUGH_TO_INHERIT})
+    inherited = await cursor.fetchone()
+    return (Weights.from_bytes(bytes(inherited[0])) if inherited else None) or shipped()
 
 
 async def _noise(connection: AsyncConnection[Any], parameters: dict[str, Any]) -> Noise:

@@ -1,8 +1,8 @@
 """The semantic cache: an answer given to a question of the same meaning, in the same scope, for the same
 tenant.
 
-Invariant: nothing is served across a scope, nothing is served that a guard speaks against, and in bounded
-mode nothing is served until the scope's own labels have shown how often that would be wrong. A cache in
+Invariant: nothing is served across a scope; in static mode nothing that a guard speaks against, and in bounded
+mode nothing until the scope's own labels have shown how often that would be wrong. A cache in
 trouble is a miss: no function here raises, and none holds a request longer than its budget.
 """
 
