@@ -37,6 +37,11 @@ _CODE = re.compile(
     r"|\b\w+(?:_\w+)+\b|\b\w+(?:\.\w+){2,}\b|(?<!\w)(?:/[\w.-]+){2,}|\b\w+\(\)",
 )
 _BEFORE_NOON = re.compile(r" \d[\d.,]* (?:am|a m) ")
+# One after the other: the more special come first.
+_CONTRACTIONS = (
+    *(("can't", "can not"), ("cannot", "can not"), ("won't", "will not"), ("n't", " not"), ("i'm", "i am")),
+    *(("'re ", " are "), ("'ve ", " have "), ("'ll ", " will "), ("'s ", " "), ("'", " ")),
+)
 _ORDINAL = re.compile(r"^\d+(?:st|nd|rd|th)$", re.IGNORECASE)
 _QUOTED = re.compile(r"\"([^\"]+)\"|“([^”]+)”|«([^»]+)»|(?<!\w)'([^']+)'(?!\w)|(?<!\w)‘([^’]+)’(?!\w)")
 # What no words make good for, whatever a tenant's traffic seems to say.
@@ -128,11 +133,8 @@ def read(text: str) -> Reading:
 
 def _words(text: str) -> tuple[str, ...]:
     lowered = text.lower().replace("’", "'")
-    lowered = lowered.replace("can't", "can not").replace("cannot", "can not").replace("won't", "will not")
-    lowered = lowered.replace("n't", " not").replace("i'm", "i am").replace("'re ", " are ")
-    lowered = (
-        lowered.replace("'ve ", " have ").replace("'ll ", " will ").replace("'s ", " ").replace("'", " ")
-    )
+    for written, meant in _CONTRACTIONS:
+        lowered = lowered.replace(written, meant)
     return tuple(_WORD.findall(lowered))
 
 
@@ -230,9 +232,7 @@ def _are_turned(left: Reading, right: Reading) -> bool:
         ours, theirs = left.slots[word], right.slots[word]
         if ours.isdisjoint(theirs) and ours <= right.stems and theirs <= left.stems:
             return True
-    if len(left.words) != len(right.words) or left.words == right.words:
-        return False
-    moved = [pair for pair in zip(left.words, right.words, strict=True) if pair[0] != pair[1]]
+    moved = _exchanged(left.words, right.words)
     return len(moved) == 2 and moved[0] == moved[1][::-1]
 
 
@@ -242,14 +242,17 @@ def _ask_for_different_things(left: str, right: str) -> bool:
 
 def _differ_in_one_word(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
     """One content word exchanged in a frame that is otherwise the same, at least three words long."""
-    if len(left) != len(right) or len(left) < 3:
-        return False
-    return sum(a != b for a, b in zip(left, right, strict=True)) == 1
+    return len(left) >= 3 and len(_exchanged(left, right)) == 1
 
 
 def _exchange_one_word(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
     """One word exchanged for one that says something else, among four or more: also a word of weight for one of none."""
-    if len(left) != len(right) or len(left) < 4:
-        return False
-    exchanged = [(a, b) for a, b in zip(left, right, strict=True) if a != b]
-    return len(exchanged) == 1 and _content(exchanged[0][0]) != _content(exchanged[0][1])
+    exchanged = _exchanged(left, right)
+    return len(left) >= 4 and len(exchanged) == 1 and _content(exchanged[0][0]) != _content(exchanged[0][1])
+
+
+def _exchanged(left: tuple[str, ...], right: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The words that stand in each other's places; none where one side has more words."""
+    if len(left) != len(right):
+        return []
+    return [(ours, theirs) for ours, theirs in zip(left, right, strict=True) if ours != theirs]
