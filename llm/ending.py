@@ -3,6 +3,8 @@
 Invariant: every call ends exactly once, however it ended; nothing here can fail an answer.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
@@ -42,6 +44,19 @@ async def broken(call: Call, outcome: Outcome, *, error_code: str) -> None:
 async def failed(call: Call) -> None:
     """End a call that failed in a way nobody foresaw."""
     await _end(call, outcome=None, status=500, error_code="internal_error")
+
+
+@asynccontextmanager
+async def ended_with(call: Call) -> AsyncIterator[None]:
+    """End a call with whatever stops the work within, which is raised all the same."""
+    try:
+        yield
+    except ClientError as error:
+        await refused(call, error)
+        raise
+    except Exception:
+        await failed(call)
+        raise
 
 
 async def _end(call: Call, *, outcome: Outcome | None, status: int, error_code: str) -> None:

@@ -19,7 +19,7 @@ from caching.judging import Judge
 from caching.metrics import JUDGED
 from caching.scope import Scope
 from config import resources
-from llm import attempts, own_calls
+from llm import attempts, ending, own_calls
 from llm.answers import Answer
 from llm.call import Call
 from llm.catalog import Target
@@ -111,7 +111,7 @@ async def _ask(asker: Asker, target: Target, scope: Scope, body: Body) -> bool |
     )
     call.receipt.note(STATE, "asked", answer_of_request=str(asker.request_id))
     try:
-        async with own_calls.ended_with(call):
+        async with ending.ended_with(call):
             answer = await attempts.first_success(call, [target], retries=_ONCE)
         verdict = verdict_in(_text_of(call, answer))
     except ClientError:

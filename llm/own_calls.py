@@ -5,8 +5,7 @@ no user's account, and its cost is taken off what the cache has saved. No tenant
 than its policy says, as far as Redis knows; without Redis there are none.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
@@ -19,12 +18,10 @@ import uuid_utils
 from redis.exceptions import RedisError
 
 from config import resources
-from llm import ending
 from llm.call import Call
 from llm.headers import CallHeaders
 from llm.snapshot import TenantSnapshot
 from llm.wire import Body, Source, WireFormat
-from tenants.outcomes import ClientError
 from tenants.principal import Principal
 
 _SECONDS_KEPT = 2 * 86_400
@@ -120,19 +117,6 @@ def own_call(
         cache_state=state,
         **facts,
     )
-
-
-@asynccontextmanager
-async def ended_with(call: Call) -> AsyncIterator[None]:
-    """End a call of ours with whatever stopped the work within, which is raised all the same."""
-    try:
-        yield
-    except ClientError as error:
-        await ending.refused(call, error)
-        raise
-    except Exception:
-        await ending.failed(call)
-        raise
 
 
 def cost_of(call: Call) -> Decimal:

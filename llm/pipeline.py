@@ -38,7 +38,7 @@ async def answer(call: Call) -> Answer | StreamedAnswer:
 
 
 async def _answer(call: Call) -> Answer | StreamedAnswer:
-    try:
+    async with ending.ended_with(call):
         choosing.check_model(call)
         await choosing.find_previous(call)
         call.slot = await limits.acquire(
@@ -54,12 +54,6 @@ async def _answer(call: Call) -> Answer | StreamedAnswer:
         targets = await choosing.choose(call)
         choosing.compress(call)
         return await attempts.first_success(call, targets)
-    except ClientError as error:
-        await ending.refused(call, error)
-        raise
-    except Exception:
-        await ending.failed(call)
-        raise
 
 
 async def _claim(call: Call) -> idempotency.Claim | Answer | StreamedAnswer:

@@ -17,7 +17,7 @@ from caching import scope_figures
 from caching.metrics import CHECKS
 from caching.semantic import Lookup
 from config import resources
-from llm import attempts, cached, choosing, own_calls
+from llm import attempts, cached, choosing, ending, own_calls
 from llm.call import Call
 from llm.catalog import Target
 from llm.own_calls import Allowance
@@ -75,13 +75,13 @@ async def _check(hit: Call) -> None:
 
 async def _ask(call: Call) -> None:
     try:
-        async with own_calls.ended_with(call):
+        async with ending.ended_with(call):
             targets = await choosing.choose(call)
             _take_cheaper_tier(call, targets[0])
             choosing.compress(call)
             await attempts.first_success(call, targets)
     except ClientError:
-        pass  # its log and ledger say so
+        return  # its log and ledger say so
     except Exception:
         log.exception("a check of a cache hit failed")
 

@@ -17,7 +17,7 @@ import structlog
 from caching.embedder import Vector
 from caching.metrics import EMBED_CALLS
 from caching.near_indexes import MOST_DIMENSIONS
-from llm import attempts, own_calls
+from llm import attempts, ending, own_calls
 from llm.answers import Answer
 from llm.call import Call
 from llm.catalog import Catalog, Target
@@ -79,7 +79,7 @@ async def embed(texts: Sequence[str], *, model: str, askers: Sequence[Asker]) ->
 
 async def _ask(call: Call, target: Target) -> bytes:
     try:
-        async with own_calls.ended_with(call):
+        async with ending.ended_with(call):
             answer = await attempts.first_success(call, [target], retries=_ONCE)
     except ProviderRejected as error:
         kind = EmbeddingFailed if error.code == "model_not_found" else EmbeddingRefused
