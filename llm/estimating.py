@@ -52,7 +52,12 @@ def estimate_input(
 
 
 def longest_input(exchange: Exchange, estimate: InputEstimate, *, target: Target) -> int:
-    """The input tokens that have to fit into the model's window: all of them; of texts to embed, the longest one's."""
+    """The input tokens that have to fit into the model's window: all of them; of texts to embed, the longest one's.
+
+    Texts are only counted again where all of them together do not fit.
+    """
+    if estimate.most_tokens <= target.context_window:
+        return estimate.most_tokens
     given = exchange.body.get("input")
     if target.model_kind != "embedding" or not isinstance(given, list):
         return estimate.most_tokens
