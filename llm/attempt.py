@@ -18,7 +18,7 @@ from billing.prices import Rates
 from llm.call import Call
 from llm.catalog import Target
 from llm.errors import ContextLengthExceeded
-from llm.estimating import InputEstimate, estimate_exchange, longest_input
+from llm.estimating import InputEstimate, estimate_exchange, least_input, longest_input
 from llm.processing import processing_of
 from llm.routing.facts import read_route_facts
 from llm.routing.rules import output_limit
@@ -128,10 +128,14 @@ def plan(call: Call, target: Target, number: int, *, body: Body | None = None) -
         estimate = replace(estimate, kept_tokens=min(estimate.kept_tokens, call.previous.context_tokens))
     input_tokens = estimate.most_tokens
     if (longest := longest_input(exchange, estimate, target=target)) > target.context_window:
-        raise ContextLengthExceeded(
-            f"The request has about {longest} tokens; '{target.model}' takes {target.context_window}.",
-            param="messages" if call.wire.is_chat else "input",
-        )
+        least = least_input(call.wire, body, target=target, passed_on=call.passed_on)
+        if least > target.context_window:
+            raise ContextLengthExceeded(
+                tokens=max(least, min(longest, estimate.counted_tokens)),
+                most_tokens=target.context_window,
+                model=target.model,
+                param="messages" if call.wire.is_chat else "input",
+            )
     facts, n = read_route_facts(body), call.facts.n
     has_output = target.model_kind == "chat"
     limit = output_limit(target, facts=facts, policy=call.policy, input_tokens=input_tokens)

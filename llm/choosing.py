@@ -6,12 +6,15 @@ what was chosen and why stands in the receipt.
 
 from decimal import Decimal
 
+from billing.balances import Balance
 from billing.estimates import expected_cost
 from billing.holds import balances_of
+from billing.outcomes import reset_header
 from llm import compression, kept_responses
 from llm.call import Call
 from llm.catalog import Target
 from llm.errors import FeatureSwitchedOff, InvalidRequest
+from llm.estimating import least_input
 from llm.routing.facts import AUTO, read_route_facts
 from llm.routing.rules import Market, route
 from llm.token_counts import count_input
@@ -46,12 +49,14 @@ def _may_continue(call: Call) -> bool:
 
 async def choose(call: Call) -> list[Target]:
     """The targets to try, best first. Raises what routing refuses, and FeatureSwitchedOff under budget pressure."""
-    used_percent = await _pressure(call)
+    tightest = await _tightest(call)
+    used_percent = float(tightest.used_percent) if tightest else None
     if used_percent is not None and call.policy.feature_is_off(
         call.headers.feature, used_percent=used_percent
     ):
         raise FeatureSwitchedOff(
             f"The feature '{call.headers.feature}' is switched off while its budget is used to {used_percent:.1f} %.",
+            headers=reset_header(tightest),
             facts={"feature": call.headers.feature, "used_percent": round(used_percent, 2)},
         )
     call.route = route(
@@ -93,8 +98,8 @@ def is_automatic(call: Call) -> bool:
     return call.facts.model == AUTO or call.facts.model.startswith(f"{AUTO}:")
 
 
-async def _pressure(call: Call) -> float | None:
-    """The used share of the call's tightest budget, in percent; None where nothing depends on it."""
+async def _tightest(call: Call) -> Balance | None:
+    """The call's budget that is used up furthest; None where nothing depends on it."""
     if not call.policy.pressure and not call.policy.features_off_at:
         return None
     balances = await balances_of(
@@ -106,7 +111,7 @@ async def _pressure(call: Call) -> float | None:
         timezone=call.snapshot.tenant.timezone,
         at=call.received_at,
     )
-    return max((float(balance.used_percent) for balance in balances), default=None)
+    return max(balances, key=lambda balance: balance.used_percent, default=None)
 
 
 def _market(call: Call) -> Market:
@@ -140,10 +145,15 @@ def _market(call: Call) -> Market:
         rates = call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)
         return expected_cost(rates, input_tokens=input_tokens, output_tokens=output_tokens)
 
+    def count_at_least(model: str) -> int:
+        target = call.snapshot.catalog.find(model)
+        return least_input(call.wire, call.body, target=target, passed_on=call.passed_on)
+
     return Market(
         catalog=call.snapshot.catalog,
         count=count,
         cost_of=cost_of,
         is_allowed=call.principal.may_use,
         cannot_be_put_to=cannot_be_put_to,
+        count_at_least=count_at_least,
     )

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from tenants.outcomes import ClientError
+from tenants.outcomes import Api, ClientError
 
 
 class InvalidRequest(ClientError):
@@ -22,7 +22,24 @@ class ThreadUnsupported(InvalidRequest):
 
 
 class ContextLengthExceeded(ClientError):
+    """A prompt that no doubt is longer than the model takes, in the words that either API's clients look for."""
+
     status, code, type = 400, "context_length_exceeded", "invalid_request_error"
+
+    def __init__(self, *, tokens: int, most_tokens: int, model: str, param: str = "messages") -> None:
+        super().__init__(
+            f"This model's maximum context length is {most_tokens} tokens. "
+            f"However, your messages resulted in {tokens} tokens.",
+            param=param,
+            facts={"model": model, "tokens": tokens, "context_window": most_tokens},
+        )
+
+    def message_for(self, api: Api) -> str:
+        if api == "anthropic":
+            return (
+                f"prompt is too long: {self.facts['tokens']} tokens > {self.facts['context_window']} maximum"
+            )
+        return self.message
 
 
 class ModelNotFound(ClientError):
@@ -42,7 +59,10 @@ class RequestTooLarge(ClientError):
 
 
 class FeatureSwitchedOff(ClientError):
+    """What the tenant's policy switches off while a budget presses."""
+
     status, code, type = 429, "budget_exceeded", "rate_limit_error"
+    recurs = True
 
 
 class GatewayBusy(ClientError):
@@ -68,7 +88,9 @@ _ANTHROPIC_TYPES = {
     402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
+    405: "invalid_request_error",
     413: "request_too_large",
+    415: "invalid_request_error",
     429: "rate_limit_error",
     503: "overloaded_error",
     504: "timeout_error",
@@ -77,7 +99,8 @@ _ANTHROPIC_TYPES = {
 
 def openai_envelope(error: ClientError) -> dict[str, Any]:
     """The body of an error as the OpenAI API words it."""
-    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+    message = error.message_for("openai")
+    return {"error": {"message": message, "type": error.type, "param": error.param, "code": error.code}}
 
 
 def anthropic_envelope(error: ClientError, *, request_id: UUID | None = None) -> dict[str, Any]:
@@ -85,7 +108,7 @@ def anthropic_envelope(error: ClientError, *, request_id: UUID | None = None) ->
     kind = _ANTHROPIC_TYPES.get(error.status, "api_error")
     detail: dict[str, Any] = {
         "type": kind,
-        "message": error.message,
+        "message": error.message_for("anthropic"),
         "code": error.code,
         "param": error.param,
     }
@@ -94,18 +117,16 @@ def anthropic_envelope(error: ClientError, *, request_id: UUID | None = None) ->
     return {"type": "error", "error": detail, "request_id": str(request_id) if request_id else None}
 
 
-def envelope(error: ClientError, *, path: str, request_id: UUID | None = None) -> bytes:
-    """The JSON body of an error in the envelope of the API that `path` belongs to."""
-    if path.startswith("/v1/messages"):
+def envelope(error: ClientError, *, api: Api, request_id: UUID | None = None) -> bytes:
+    """The JSON body of an error in an API's envelope."""
+    if api == "anthropic":
         return orjson.dumps(anthropic_envelope(error, request_id=request_id))
     return orjson.dumps(openai_envelope(error))
 
 
 def error_headers(error: ClientError, *, request_id: UUID | None = None) -> dict[str, str]:
     """The headers that go with an error: the request's id, when to come back, whether an SDK should retry."""
-    headers = dict(error.headers)
+    headers = error.response_headers()
     if request_id:
         headers["x-request-id"] = str(request_id)
-    if error.retry_after_seconds is not None:
-        headers.setdefault("retry-after", str(max(0, error.retry_after_seconds)))
     return headers

@@ -6,15 +6,20 @@ tools are counted by other rules than text.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from llm.catalog import Target
 from llm.snapshot import TenantSnapshot
 from llm.token_counts import count_input
-from llm.tokens import count_prompt
+from llm.tokens import count_prompt, count_text, has_exact_vocabulary
 from llm.wire import Body, Exchange, RequestFacts, Untranslatable, WireFormat, prepare
 from llm.wire.fields import has_part
 
+PLAIN: Final = "gpt-4o"
+UNKNOWN_VOCABULARY_PERCENT: Final = 75  # of the plain count: larger vocabularies than that are known
+SHORTENED_BY: Final = ("context_management",)
+LONGER: Final = "context-1m"
 FILE_PARTS: Final = frozenset({"file", "input_file", "document", "container_upload", "input_audio"})
 
 
@@ -69,6 +74,32 @@ def longest_input(exchange: Exchange, estimate: InputEstimate, *, target: Target
     return -(-longest * estimate.most_tokens // max(1, estimate.counted_tokens))
 
 
+def least_input(
+    wire: WireFormat, body: Body, *, target: Target, passed_on: Mapping[str, str] = MappingProxyType({})
+) -> int:
+    """What the prompt that has to fit comes to beyond doubt: its texts, without what is counted by guess.
+
+    0 where the provider shortens it before it counts, or was asked for a longer window.
+    """
+    betas = passed_on.get("anthropic-beta", "")
+    if any(body.get(name) for name in SHORTENED_BY) or body.get("truncation") == "auto" or LONGER in betas:
+        return 0
+    is_exact = has_exact_vocabulary(target.tokenizer)
+    vocabulary = target.tokenizer if is_exact else PLAIN
+    if target.model_kind == "embedding":
+        given = body.get("input")
+        pieces = given if isinstance(given, list) else [given]
+        least = max((_plain(one, vocabulary) for one in pieces if isinstance(one, str | list)), default=0)
+        least = max(least, len(pieces) if all(isinstance(one, int) for one in pieces) else 0)
+    else:
+        least = sum(_plain(text, vocabulary) for text in wire.facts(body).texts)
+    if is_exact or target.tokenizer.startswith(
+        "claude"
+    ):  # whose own tokens have not been fewer than the plain ones
+        return least
+    return least * UNKNOWN_VOCABULARY_PERCENT // 100
+
+
 def shape_of(body: Mapping[str, Any], facts: RequestFacts) -> str:
     """`media` with anything that is not text, `tools` with tools or a schema, else `text`."""
     if facts.has_images or facts.has_audio or any(has_part(part, FILE_PARTS) for part in _contents(body)):
@@ -96,6 +127,10 @@ def _as_sent(wire: WireFormat, body: Body, target: Target) -> tuple[WireFormat, 
     except Untranslatable:  # so it never goes out
         return wire, body
     return exchange.upstream, exchange.body
+
+
+def _plain(text: str | list[Any], vocabulary: str) -> int:
+    return count_text(text, vocabulary) if isinstance(text, str) else len(text)
 
 
 def _contents(body: Mapping[str, Any]) -> Iterator[Any]:

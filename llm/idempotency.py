@@ -96,7 +96,8 @@ class ReplayedError(ClientError):
         super().__init__(
             told["message"],
             param=told.get("param"),
-            headers={REPLAY_HEADER: "true", "x-should-retry": "false"},
+            headers={REPLAY_HEADER: "true"},
+            recurs=True,
         )
         self.status, self.code, self.type = told["status"], told["code"], told["type"]
 

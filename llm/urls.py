@@ -4,7 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 
-from llm.errors import InternalError, NotFound, envelope
+from llm.errors import InternalError, NotFound
 from llm.views import (
     accounts,
     batches,
@@ -17,7 +17,7 @@ from llm.views import (
     responses,
     stored_chats,
 )
-from llm.views.base import turned_away
+from llm.views.base import error_response, new_request_id, turned_away
 
 
 class ResponseId(StringConverter):
@@ -67,9 +67,9 @@ handler503 = turned_away
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
     error = NotFound(f"There is no {request.path} here.")
-    return HttpResponse(envelope(error, path=request.path), status=404, content_type="application/json")
+    return error_response(error, request, request_id=new_request_id())
 
 
 def handler500(request: HttpRequest) -> HttpResponse:
     error = InternalError("Something went wrong on our side.")
-    return HttpResponse(envelope(error, path=request.path), status=500, content_type="application/json")
+    return error_response(error, request, request_id=new_request_id())

@@ -247,7 +247,7 @@ def refusal(refused: Refused, scope: Scope, *, tokens: int, style: HeaderStyle) 
     if refused.wait_seconds < 0:
         return RateLimitExceeded(
             f"{whose}; this call alone needs {tokens:,} tokens.",
-            headers={"x-should-retry": "false"},
+            recurs=True,
             facts=facts,
         )
     retry_after_seconds = max(1, math.ceil(refused.wait_seconds))

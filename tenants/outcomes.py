@@ -5,19 +5,27 @@ renders them in the envelope of the API that was called. Messages never hold a s
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, Literal
+
+Api = Literal["openai", "anthropic"]
+
+# the same request would meet these again, whenever it is sent
+RECURRING: Final = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
+LONGEST_RETRY_SECONDS: Final = 60  # there are clients that sleep for as long as they are told
 
 
 class ClientError(Exception):
     """An outcome the client sees. Subclasses live with the app that raises them.
 
     `facts` are for operators: the numbers it was decided by, in JSON's types, Decimal or datetime. `tenant_id` and
-    `key_id` are set where the caller proved who it is and was refused all the same.
+    `key_id` are set where the caller proved who it is and was refused all the same. `recurs` says whether the same
+    request would meet it again, None that its status tells.
     """
 
     status: int = 400
     code: str = "invalid_request"
     type: str = "invalid_request_error"
+    recurs: bool | None = None
     details: Mapping[str, Any] = {}  # what Anthropic's clients read beside the type, where an outcome has it
     tenant_id: int | None = None
     key_id: int | None = None
@@ -30,6 +38,7 @@ class ClientError(Exception):
         retry_after_seconds: int | None = None,
         headers: dict[str, str] | None = None,
         facts: dict[str, Any] | None = None,
+        recurs: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -37,8 +46,24 @@ class ClientError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.headers: dict[str, str] = dict(headers or {})
         self.facts: dict[str, Any] = dict(facts or {})
-        if retry_after_seconds is not None:
-            self.headers.setdefault("retry-after", str(retry_after_seconds))
+        if recurs is not None:
+            self.recurs = recurs
+
+    def message_for(self, api: Api) -> str:
+        """What it says to the clients of an API; the same to all but where they look for certain words."""
+        return self.message
+
+    def response_headers(self) -> dict[str, str]:
+        """Its own headers, and what tells an SDK whether, and when, to try again."""
+        headers = dict(self.headers)
+        recurs = self.status in RECURRING if self.recurs is None else self.recurs
+        if recurs:
+            headers["x-should-retry"] = "false"
+        if self.retry_after_seconds is not None:
+            seconds = max(0, self.retry_after_seconds)
+            if not recurs or seconds <= LONGEST_RETRY_SECONDS:
+                headers["retry-after"] = str(min(seconds, LONGEST_RETRY_SECONDS))
+        return headers
 
 
 class InvalidApiKey(ClientError):

@@ -23,6 +23,7 @@ from tenants.policy import Policy
 
 SIMPLE_BELOW: Final = -0.35  # score; about the easier third of what support desks are asked
 COMPLEX_FROM: Final = 0.15  # score; about the harder quarter of the public questions
+TOO_LONG: Final = "context window"
 LONG_INPUT_TOKENS: Final = 16_000  # beyond, the simple tier loses what stands in the middle
 
 ScoreProvider = Callable[[RouteFacts], Score]
@@ -35,9 +36,10 @@ def score_by_prior(facts: RouteFacts) -> Score:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """The models on offer to one request, and the four questions routing asks about each.
+    """The models on offer to one request, and the five questions routing asks about each.
 
-    `count(model)` is the request's input tokens, `cost_of(target, input_tokens, output_tokens)` its price in
+    `count(model)` is the request's input tokens, leaning upwards, `count_at_least(model)` what they are beyond doubt
+    (None: the same); `cost_of(target, input_tokens, output_tokens)` its price in
     USD (raises ModelUnpriced), `is_allowed(model)` the key's allow-list; `cannot_be_put_to(target)` names what in
     the request has no counterpart in the model's protocol, empty if all has.
     """
@@ -47,6 +49,11 @@ class Market:
     cost_of: Callable[[Target, int, int], Decimal]
     is_allowed: Callable[[str], bool]
     cannot_be_put_to: Callable[[Target], str] = lambda target: ""
+    count_at_least: Callable[[str], int] | None = None
+
+    def least(self, model: str) -> int:
+        """The request's tokens as far as they are beyond doubt: all that a refusal may rest on."""
+        return self.count_at_least(model) if self.count_at_least else self.count(model)
 
 
 def route(
@@ -69,13 +76,16 @@ def route(
 
 def output_limit(target: Target, *, facts: RouteFacts, policy: Policy, input_tokens: int) -> int:
     """The `max_tokens` to send: what was asked for, else the tier's default bounded by the model and its
-    window; 0 for a model that writes nothing."""
+    window; 0 for a model that writes nothing. A prompt that seems to fill the window may be counted too long: then
+    the window bounds nothing."""
     if target.model_kind != "chat":
         return 0
     if facts.max_output_tokens is not None:
         return facts.max_output_tokens
     default = policy.default_max_tokens.for_tier(target.tier)
-    return max(1, min(default, target.max_output_tokens, target.context_window - input_tokens))
+    room = target.context_window - input_tokens
+    limit = min(default, target.max_output_tokens)
+    return min(limit, room) if room > 0 else limit
 
 
 def _named(facts: RouteFacts, *, policy: Policy, market: Market, used_percent: float | None) -> Route:
@@ -93,11 +103,8 @@ def _named(facts: RouteFacts, *, policy: Policy, market: Market, used_percent: f
             return _choose(
                 facts, pressed.tier, policy=policy, market=market, steps=steps, undisturbed=target.tier
             )
-    if target.model_kind == "chat" and input_tokens >= target.context_window:
-        raise ContextLengthExceeded(
-            f"The request has {input_tokens} tokens; '{target.model}' takes {target.context_window}.",
-            param="messages",
-        )
+    if target.model_kind == "chat" and input_tokens > target.context_window:
+        _require_room(target, market)
     understudies = [
         _consider(facts, one, policy=policy, market=market)
         for one in _named_fallbacks(target, market.catalog)
@@ -111,6 +118,16 @@ def _named(facts: RouteFacts, *, policy: Policy, market: Market, used_percent: f
         considered=(Considered(target, cost), *understudies),
         steps=tuple(steps),
     )
+
+
+def _require_room(target: Target, market: Market) -> None:
+    """Refuse what is too long beyond doubt; about the rest the provider decides, whose own refusal costs nothing."""
+    if (least := market.least(target.model)) > target.context_window:
+        raise ContextLengthExceeded(
+            tokens=max(least, market.count(target.model)),
+            most_tokens=target.context_window,
+            model=target.model,
+        )
 
 
 def _named_fallbacks(target: Target, catalog: Catalog) -> Iterator[Target]:
@@ -175,12 +192,14 @@ def _choose(
         for target in market.catalog
         if target.tier and target.model_kind == "chat"
     ]
+    if all(one.rejected for one in considered):
+        considered = [_if_it_may_fit(one, market=market) for one in considered]
     by_tier = {name: _cheapest_first(one for one in considered if one.target.tier == name) for name in TIERS}
     position = TIERS.index(tier)
     order = (*TIERS[position:], *reversed(TIERS[:position]))
     found = next((name for name in order if by_tier[name]), "")
     if not found:
-        raise _no_model(considered)
+        raise _no_model(considered, market)
     if found != tier:
         steps.append(
             Step("hard constraint", found, f"no {tier} model can serve it ({_why_not(considered, tier)})")
@@ -234,8 +253,19 @@ def _hard_constraint(facts: RouteFacts, target: Target, *, policy: Policy, marke
         return f"answers with at most {target.max_output_tokens} tokens"
     expected = output or min(policy.default_max_tokens.for_tier(target.tier), target.max_output_tokens)
     if market.count(target.model) + expected > target.context_window:
-        return f"context window of {target.context_window} tokens"
+        return f"{TOO_LONG} of {target.context_window} tokens"
     return ""
+
+
+def _if_it_may_fit(one: Considered, *, market: Market) -> Considered:
+    """A model whose window alone seemed too small takes the request after all where that is not beyond doubt."""
+    model = one.target.model
+    if not one.rejected.startswith(TOO_LONG) or market.least(model) > one.target.context_window:
+        return one
+    try:
+        return Considered(one.target, market.cost_of(one.target, market.count(model), 0))
+    except ModelUnpriced:
+        return Considered(one.target, None, "unpriced")
 
 
 def _why_not(considered: Iterable[Considered], tier: str) -> str:
@@ -243,7 +273,7 @@ def _why_not(considered: Iterable[Considered], tier: str) -> str:
     return "; ".join(reasons) or "none is offered"
 
 
-def _no_model(considered: list[Considered]) -> ClientError:
+def _no_model(considered: list[Considered], market: Market) -> ClientError:
     """The outcome that tells the client what stood in the way of every model."""
     reasons = {one.rejected for one in considered}
     if not reasons:
@@ -254,9 +284,12 @@ def _no_model(considered: list[Considered]) -> ClientError:
         return ModelNotAllowed(
             "This key may not use any model that automatic routing could choose.", param="model"
         )
-    if any(reason.startswith("context window") for reason in reasons):
+    if too_small := [one.target for one in considered if one.rejected.startswith(TOO_LONG)]:
+        largest = max(too_small, key=lambda target: target.context_window)
         return ContextLengthExceeded(
-            "The request is longer than every model that could serve it takes.", param="messages"
+            tokens=max(market.least(largest.model), market.count(largest.model)),
+            most_tokens=largest.context_window,
+            model=largest.model,
         )
     detail = "; ".join(f"{one.target.model}: {one.rejected}" for one in considered)
     return InvalidRequest(f"No model can serve this request ({detail}).", param="model")

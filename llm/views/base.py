@@ -41,13 +41,15 @@ from llm.errors import (
 from llm.loading import snapshots
 from llm.snapshot import TenantSnapshot
 from tenants.auth import credentials_of, identify, recall
-from tenants.outcomes import ClientError
+from tenants.outcomes import Api, ClientError
 from tenants.principal import Principal
 
 DATABASE_AWAY = (
     *(psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed),
     *(OperationalError, InterfaceError),
 )
+
+OPENAI_PATHS = tuple(f"/v1/{name}" for name in ("chat/", "completions", "responses", "embeddings", "batches"))
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +89,7 @@ class AsyncAPIView(APIView):
                 self._leave_a_row(request, outcome)
             response = self.refuse(request, outcome)
         response.headers.setdefault("x-request-id", str(self.request_id))
-        if speaks_anthropic(request):
+        if api_of(request) == "anthropic":
             response.headers["request-id"] = response.headers["x-request-id"]
         return response
 
@@ -98,7 +100,7 @@ class AsyncAPIView(APIView):
 
     def refuse(self, request: HttpRequest, error: ClientError) -> HttpResponse:
         """Render an outcome in the envelope of the API that was called."""
-        return error_response(error, path=request.path, request_id=self.request_id)
+        return error_response(error, request, request_id=self.request_id)
 
     def _leave_a_row(self, request: HttpRequest, error: ClientError) -> None:
         """Refused before it became a call: the row of the log that says why. Nobody waits for it."""
@@ -170,7 +172,7 @@ async def turned_away(request: HttpRequest, reason: TurnedAway) -> HttpResponse:
         key_id=key_id,
     )
     resources.background(work)
-    return error_response(error, path=request.path, request_id=request_id)
+    return error_response(error, request, request_id=request_id)
 
 
 def new_request_id() -> UUID:
@@ -178,10 +180,10 @@ def new_request_id() -> UUID:
     return UUID(bytes=uuid_utils.uuid7().bytes)
 
 
-def error_response(error: ClientError, *, path: str, request_id: UUID) -> HttpResponse:
-    """An outcome in the envelope of the API that `path` belongs to."""
+def error_response(error: ClientError, request: HttpRequest, *, request_id: UUID) -> HttpResponse:
+    """An outcome in the envelope of the API that was called."""
     return HttpResponse(
-        envelope(error, path=path, request_id=request_id),
+        envelope(error, api=api_of(request), request_id=request_id),
         status=error.status,
         content_type="application/json",
         headers=error_headers(error, request_id=request_id),
@@ -195,9 +197,12 @@ async def identify_caller(request: HttpRequest) -> tuple[Principal, TenantSnapsh
     )
 
 
-def speaks_anthropic(request: HttpRequest) -> bool:
-    """Whether the caller is an Anthropic client: by the path, or where both APIs share one, by its version header."""
-    return request.path.startswith("/v1/messages") or "anthropic-version" in request.headers
+def api_of(request: HttpRequest) -> Api:
+    """Whose API the caller speaks: by the path, or by Anthropic's header where both share it or nobody has it."""
+    if request.path.startswith("/v1/messages"):
+        return "anthropic"
+    is_openai = request.path.startswith(OPENAI_PATHS) or "anthropic-version" not in request.headers
+    return "openai" if is_openai else "anthropic"
 
 
 def client_ip_of(request: HttpRequest) -> str:

@@ -24,13 +24,14 @@ ERRORS: Final[Mapping[int, str]] = {
     403: "`model_not_allowed` to the key, `tenant_suspended`, `ip_not_allowed`.",
     404: "`model_not_found`; `not_found`, also for another tenant's object.",
     413: "`request_too_large`.",
-    429: "`budget_exceeded`: the budget is named, `x-should-retry: false`, `retry-after` is its reset. "
+    429: "`budget_exceeded`: the budget is named, `x-should-retry: false`, `x-purser-budget-resets-at` is its reset. "
     "`rate_limit_exceeded`: the limit and its owner are named, with `retry-after`.",
     500: "`internal_error`; the request id finds it in the gateway's logs.",
     502: "`provider_error`: the provider's own message, without secrets.",
     503: "`provider_unavailable`; `service_unavailable` while the ledger cannot be reached or the gateway is full.",
     504: "`provider_timeout`.",
 }
+FINAL: Final = [400, 401, 402, 403, 404, 413, 429]
 OF_EVERY_CALL: Final = (401, 403, 500, 503)
 OF_A_LOOK_UP: Final = (*OF_EVERY_CALL, 400, 404)
 OF_A_COMPLETION: Final = tuple(ERRORS)
@@ -133,8 +134,11 @@ def _response_headers(status: int, errors: tuple[int, ...], *, is_completion: bo
     headers = [("x-request-id", "Names the request in logs and receipts.", [status, *errors])]
     if is_completion:
         headers += [(name, description, [status]) for name, description in _ANSWERED.items()]
-        headers.append(("retry-after", "Seconds until another try makes sense.", [429, 502, 503, 504]))
-        headers.append(("x-should-retry", "`false`: an SDK must not try again.", [429]))
+        headers += [
+            ("retry-after", "Seconds until another try makes sense, 60 at most.", [429, 502, 503, 504]),
+            ("x-should-retry", "`false`: the same request would be refused again.", FINAL),
+            ("x-purser-budget-resets-at", "When the budget begins anew, in RFC 3339.", [429]),
+        ]
     return [
         OpenApiParameter(name, str, OpenApiParameter.HEADER, description=text, response=list(codes))
         for name, text, codes in headers

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from llm.catalog import Target
 from llm.errors import ModelNotFound
 from llm.views import schemas
-from llm.views.base import AsyncAPIView, json_response, speaks_anthropic
+from llm.views.base import AsyncAPIView, api_of, json_response
 from llm.views.documented import OF_EVERY_CALL, operation
 
 
@@ -25,7 +25,7 @@ class Models(AsyncAPIView):
     async def get(self, request: HttpRequest) -> HttpResponse:
         allowed = [target for target in self.snapshot.catalog if self.principal.may_use(target.model)]
         rows = [_describe(request, target) for target in sorted(allowed, key=lambda target: target.model)]
-        if speaks_anthropic(request):
+        if api_of(request) == "anthropic":
             first, last = (rows[0]["id"], rows[-1]["id"]) if rows else (None, None)
             return json_response({"data": rows, "has_more": False, "first_id": first, "last_id": last})
         return json_response({"object": "list", "data": rows})
@@ -43,7 +43,7 @@ class Model(AsyncAPIView):
 
 
 def _describe(request: HttpRequest, target: Target) -> dict[str, Any]:
-    if speaks_anthropic(request):
+    if api_of(request) == "anthropic":
         created = datetime.fromtimestamp(target.created_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return {"type": "model", "id": target.model, "display_name": target.model, "created_at": created}
     return {"id": target.model, "object": "model", "created": target.created_at, "owned_by": target.provider}

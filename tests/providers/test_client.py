@@ -179,7 +179,7 @@ async def test_retry_after_is_passed_on(sandbox: Any, http: Any) -> None:
     sandbox.order("status:429", retry_after=7)
     error = await failure(sandbox.target())
     assert error.retry_after == 7
-    assert error.headers["retry-after"] == "7"
+    assert error.response_headers()["retry-after"] == "7"
 
 
 @pytest.mark.parametrize("stream", [False, True])

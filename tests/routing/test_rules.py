@@ -60,6 +60,7 @@ def market(
     tokens: int = 50,
     is_allowed: Callable[[str], bool] = lambda model: True,
     cannot_be_put_to: Callable[[Target], str] = lambda target: "",
+    at_least: int | None = None,
 ) -> Market:
     def cost_of(one: Target, input_tokens: int, output_tokens: int) -> Decimal:
         if one.model not in USD_PER_MILLION:
@@ -72,6 +73,7 @@ def market(
         cost_of=cost_of,
         is_allowed=is_allowed,
         cannot_be_put_to=cannot_be_put_to,
+        count_at_least=None if at_least is None else lambda model: at_least,
     )
 
 
@@ -146,7 +148,7 @@ def test_a_named_model_that_is_unknown_unpriced_forbidden_or_too_small_is_refuse
     with pytest.raises(ModelNotAllowed):
         decide(model="large", offer=market(is_allowed=lambda model: model != "large"))
     with pytest.raises(ContextLengthExceeded):
-        decide(model="large", offer=market(tokens=100_000))
+        decide(model="large", offer=market(tokens=100_001))
 
 
 @pytest.mark.parametrize(
@@ -252,6 +254,17 @@ def test_a_model_that_cannot_be_asked_in_its_protocol_is_not_chosen():
 def test_a_request_no_model_can_serve_is_told_why(offer, outcome):
     with pytest.raises(outcome):
         decide(LOOK_UP, offer=offer)
+
+
+def test_what_only_seems_too_long_is_the_providers_to_refuse():
+    offer = market(tokens=120_000, at_least=100_000)
+    named = decide(model="large", offer=offer)
+    assert (named.model, named.max_tokens) == ("large", 4096)
+    chosen = decide(LOOK_UP, offer=offer)
+    assert (chosen.tier, chosen.model) == ("standard", "mini")
+    with pytest.raises(ContextLengthExceeded) as refusal:
+        decide(LOOK_UP, offer=market(tokens=120_000, at_least=100_001))
+    assert refusal.value.message_for("anthropic") == "prompt is too long: 120000 tokens > 100000 maximum"
 
 
 def test_a_learned_score_takes_the_priors_place():
