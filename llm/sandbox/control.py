@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from llm.sandbox.behaviours import behaviours
 from llm.sandbox.delivery import SANDBOX
 from llm.sandbox.faults import InvalidFault
 from llm.sandbox.hooks import HOOKS
@@ -21,6 +22,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/control/calls", calls),
         web.get("/control/calls/{call_id}/body", body),
         web.get("/control/faults", faults),
+        web.get("/control/behaviours", list_behaviours),
         web.post("/control/faults", order_faults),
         web.post("/control/reset", reset),
         web.get("/control/settings", settings),
@@ -62,6 +64,21 @@ async def order_faults(request: web.Request) -> web.Response:
     except InvalidFault as error:
         return _json({"error": str(error)}, status=400)
     return _json({"queued": [asdict(fault) for fault in ordered]})
+
+
+async def list_behaviours(request: web.Request) -> web.Response:
+    """The catalogue of what other servers answer, without the answers."""
+    listed = [
+        {
+            "name": behaviour.name,
+            "path": behaviour.path,
+            "kinds": ["stream" if is_stream else "whole" for is_stream in sorted(behaviour.scripts)],
+            "odd": behaviour.odd,
+            "right": behaviour.right,
+        }
+        for behaviour in behaviours().values()
+    ]
+    return _json({"behaviours": listed})
 
 
 async def reset(request: web.Request) -> web.Response:

@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 import orjson
 from aiohttp import web
 
+from llm import tokens
+from llm.sandbox.behaviours import Behaviour
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import ANTHROPIC, OPENAI, Bill, Event, Exchange, Handler
 from llm.sandbox.faults import Fault
@@ -26,6 +28,12 @@ AFTER_CHUNKS = 3
 BREAKING = frozenset({"disconnect", "truncate_stream", "malformed", "error_event"})
 MALFORMED_EVENT = b'data: {"id":"broken","choices":[{"index":0,"delta":{"cont\n\n'
 CLIENT_GONE = 499
+COUNTS = {
+    "chat": tokens.count_chat,
+    "messages": tokens.count_messages,
+    "responses": tokens.count_responses,
+}
+ID_PREFIXES = {"chat": "chatcmpl-", "messages": "msg_", "responses": "resp_"}
 
 
 class Aborted(Exception):
@@ -73,6 +81,9 @@ class HttpExchange(Exchange):
             code = None if self.kind == ANTHROPIC else "invalid_api_key"
             raise ProviderError(401, "You didn't provide an API key.", code=code)
         self._requests_this_minute = self.sandbox.count_request(self.call.key)
+        behaviour = self.fault.behaviour if self.fault else None
+        if behaviour is not None:
+            return await self._behave(behaviour)
         try:
             return await handler(self)
         except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
@@ -136,6 +147,33 @@ class HttpExchange(Exchange):
             return response
         finally:
             bill(produced, is_complete)
+
+    async def _behave(self, behaviour: Behaviour) -> web.StreamResponse:
+        """Answer as the server in the catalogue does, and bill what it bills."""
+        call, body = self.call, self.body
+        count = COUNTS[behaviour.protocol]
+        told = count(body, call.model)
+        call.upstream_id = self.sandbox.ids.hexadecimal(ID_PREFIXES[behaviour.protocol])
+        call.billed = {
+            meter: quantity
+            for meter, quantity in behaviour.billed(input_tokens=told, is_stream=call.stream).items()
+            if quantity
+        }
+        script = behaviour.scripts[call.stream]
+        content = script.rendered(input_tokens=told, upstream_id=call.upstream_id, model=call.model)
+        await self._wait(self._latency())
+        self._has_begun = True
+        response = web.StreamResponse(status=script.status, headers=self.headers(script.content_type))
+        await response.prepare(self.request)
+        for piece in script.pieces(content):
+            await response.write(piece)
+            if script.pause_ms or script.write_bytes:
+                await asyncio.sleep(script.pause_ms / 1000)
+        if script.is_cut:
+            await asyncio.sleep(SHORTEST_SLEEP_SECONDS)
+            self._abort()
+        await response.write_eof()
+        return response
 
     def headers(self, content_type: str) -> dict[str, str]:
         """The headers every answer of the provider carries."""

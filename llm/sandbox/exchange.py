@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from llm.sandbox.behaviours import PREFIX, ordered_in
 from llm.sandbox.calls import Call, key_digest
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.faults import Fault
@@ -89,18 +90,19 @@ class Exchange:
         call.max_tokens = limit if isinstance(limit, int) else None
 
     def take_fault(self) -> None:
-        """Use up the oldest fault meant for this call, if there is one."""
-        if not self.sandbox.faults:
-            return
+        """Use up the oldest fault meant for this call, or take the behaviour that its own body asks for."""
         call = self.call
-        facts = {
-            "model": call.model,
-            "path": call.path,
-            "key": call.key,
-            "stream": call.stream,
-            "tags": call.tags(),
-        }
-        self.fault = self.sandbox.faults.take(facts, self.raw)
+        if self.sandbox.faults:
+            facts = {
+                "model": call.model,
+                "path": call.path,
+                "key": call.key,
+                "stream": call.stream,
+                "tags": call.tags(),
+            }
+            self.fault = self.sandbox.faults.take(facts, self.raw)
+        if self.fault is None and (name := ordered_in(self.raw, path=call.path, is_stream=call.stream)):
+            self.fault = Fault(name=PREFIX + name)
         call.fault = self.fault.name if self.fault else ""
         if self.has_fault("bad_schema"):
             self.body = without_form(self.body)

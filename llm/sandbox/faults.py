@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
+from llm.sandbox.behaviours import PREFIX, Behaviour, behaviours
 from llm.sandbox.calls import key_digest
 from llm.sandbox.errors import ProviderError
 
@@ -60,6 +61,11 @@ class Fault:
     billed: bool = False  # a refused or timed-out call is billed in full all the same
     probability: float = 1.0
 
+    @property
+    def behaviour(self) -> Behaviour | None:
+        """The entry of the catalogue that answers instead, where that is what was ordered."""
+        return behaviours()[self.name[len(PREFIX) :]] if self.name.startswith(PREFIX) else None
+
     def status_for(self, *, overloaded: int) -> int:
         """The HTTP status the fault answers with; 0 for faults that are no status."""
         if self.name == "overload":
@@ -82,6 +88,9 @@ class Fault:
 
     def matches(self, facts: dict[str, Any], raw: bytes) -> bool:
         """Whether the fault is meant for a call with these facts."""
+        behaviour = self.behaviour
+        if behaviour and not behaviour.answers(path=facts["path"], is_stream=facts["stream"]):
+            return False
         for name, value in self.match.items():
             if name == "contains":
                 if str(value).encode() not in raw:
@@ -150,7 +159,9 @@ def _fault(order: Any) -> Fault:
     name, match = order.get("fault"), order.get("match") or {}
     if not isinstance(name, str) or not _is_known(name):
         known = ", ".join(sorted(BEFORE_ANSWER | IN_ANSWER))
-        raise InvalidFault(f"`fault` must be status:<code> or one of {known}; got {name!r}")
+        raise InvalidFault(
+            f"`fault` must be status:<code>, behaviour:<name in the catalogue> or one of {known}; got {name!r}"
+        )
     if not isinstance(match, dict) or not match.keys() <= MATCHERS:
         raise InvalidFault(f"`match` may name {', '.join(sorted(MATCHERS))}")
     for field_name, value in fields.items():
@@ -165,4 +176,6 @@ def _is_known(name: str) -> bool:
     if name.startswith(STATUS):
         code = name[len(STATUS) :]
         return code.isdigit() and 400 <= int(code) <= 599
+    if name.startswith(PREFIX):
+        return name[len(PREFIX) :] in behaviours()
     return name in BEFORE_ANSWER or name in IN_ANSWER

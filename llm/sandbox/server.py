@@ -31,6 +31,7 @@ from llm.sandbox import (
     models,
     responses,
 )
+from llm.sandbox.behaviours import behaviours
 from llm.sandbox.delivery import SANDBOX, endpoint
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import ANTHROPIC, OPENAI, Handler
@@ -55,6 +56,7 @@ def build_app(sandbox: Sandbox) -> web.Application:
 def run(*, host: str, port: int, settings: Settings, seed: int | None, log: Path | None) -> None:
     """Serve until a signal."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    behaviours()
     sandbox = Sandbox(settings=settings, seed=seed, log=log)
     tokens.count_text("warm", "gpt-4o")
     tokens.count_text("warm", "text-embedding-3-small")
