@@ -17,7 +17,7 @@ from tenants.rls import EnableRLS, NotifyOnChange
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0002_ledger'),
+        ("billing", "0002_ledger"),
         ('tenants', '0001_initial'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -14,7 +14,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0031_estimates_and_raise_requests'),
+        ("billing", "0031_estimates_and_raise_requests"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -15,7 +15,7 @@ from tenants.rls import EnableRLS, GrantApp
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0010_closing'),
+        ("billing", "0010_closing"),
         ('tenants', '0001_initial'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('caching', '0001_initial'),
+        ("caching", "0001_initial"),
     ]
 
     operations = [

@@ -56,7 +56,7 @@ DROP FUNCTION caching_scope_figures(integer);
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('caching', '0002_confirmed_entries'),
+        ("caching", "0002_confirmed_entries"),
         ('tenants', '0001_initial'),
     ]
 

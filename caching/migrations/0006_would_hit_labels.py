@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('caching', '0005_noise_floor'),
+        ("caching", "0005_noise_floor"),
     ]
 
     operations = [

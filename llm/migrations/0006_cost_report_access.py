@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('llm', '0005_idempotent_calls'),
+        ("llm", "0005_idempotent_calls"),
     ]
 
     operations = [

@@ -12,7 +12,7 @@ from tenants.rls import NotifyOnChange
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('llm', '0006_cost_report_access'),
+        ("llm", "0006_cost_report_access"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

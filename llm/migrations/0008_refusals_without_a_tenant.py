@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('llm', '0007_deployments'),
+        ("llm", "0007_deployments"),
         ('tenants', '0001_initial'),
     ]
 

@@ -10,7 +10,7 @@ from tenants.rls import EnableRLS, GrantApp
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('llm', '0008_refusals_without_a_tenant'),
+        ("llm", "0008_refusals_without_a_tenant"),
         ('tenants', '0001_initial'),
     ]
 

@@ -10,7 +10,7 @@ from tenants.rls import EnableRLS, GrantApp
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('llm', '0009_kept_responses'),
+        ("llm", "0009_kept_responses"),
         ('tenants', '0001_initial'),
     ]
 
