@@ -20,7 +20,7 @@ from llm.providers.limiter import limiter
 from llm.providers.outcomes import ProviderFailure, ProviderRejected
 from llm.providers.retries import DEFAULT, RetryPolicy
 from llm.repairing import Settled
-from llm.sending import CANNOT_BE_ASKED, Underway, give_up, hold
+from llm.sending import CANNOT_BE_ASKED, Underway, ended_by_whatever_stops_it, hold
 from llm.wire import Untranslatable
 from tenants.outcomes import ClientError
 
@@ -77,15 +77,13 @@ async def _attempt(call: Call, hop: Hop, numbers: Iterator[int]) -> Answer | Str
     place = hop.slot
     try:
         first = Underway(await hold(call, hop.target, number=next(numbers), why=hop.why), hop.slot)
-        try:
+        async with ended_by_whatever_stops_it(call, first):
             with call.receipt.provider_time():
                 answering, reply = await hedging.first_byte(call, first, numbers)
-        except ProviderFailure as failure:
-            await give_up(call, first.attempt, failure)
-            raise
         place = answering.slot
         if isinstance(reply, ProviderStream):
-            return streaming.begin(call, answering.attempt, answering.slot, reply)
+            async with ended_by_whatever_stops_it(call, answering):
+                return streaming.begin(call, answering.attempt, answering.slot, reply)
         return await _deliver(call, answering, reply, numbers)
     except BaseException:
         resources.background(limiter.release(place))
@@ -94,8 +92,9 @@ async def _attempt(call: Call, hop: Hop, numbers: Iterator[int]) -> Answer | Str
 
 async def _deliver(call: Call, answering: Underway, reply: ProviderReply, numbers: Iterator[int]) -> Answer:
     """Settle a whole answer, have it repaired if it is not of the form asked for, and make the client's of it."""
-    await call.settle_cancelled()
-    outcome = await settling.capture(call, answering.attempt, reply.body, upstream_id=reply.request_id)
+    async with ended_by_whatever_stops_it(call, answering):
+        await call.settle_cancelled()
+        outcome = await settling.capture(call, answering.attempt, reply.body, upstream_id=reply.request_id)
     answering.free_place(tokens=outcome.input_tokens + outcome.output_tokens)
     given = await repairing.honest(call, Settled(answering.attempt, reply, outcome), numbers)
     attempt, reply, outcome = given.attempt, given.reply, given.outcome

@@ -54,7 +54,7 @@ async def ended_with(call: Call) -> AsyncIterator[None]:
     except ClientError as error:
         await refused(call, error)
         raise
-    except Exception:
+    except BaseException:
         await failed(call)
         raise
 

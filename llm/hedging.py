@@ -17,8 +17,7 @@ from llm.hops import order_of
 from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter
-from llm.providers.outcomes import ProviderFailure
-from llm.sending import Reply, Underway, give_up, hold, send
+from llm.sending import Reply, Underway, end, ended_by_whatever_stops_it, hold, send
 from llm.streams.relay import Relay
 from tenants.outcomes import ClientError
 
@@ -51,23 +50,27 @@ async def first_byte(call: Call, first: Underway, numbers: Iterator[int]) -> tup
     one's ProviderFailure once neither does; the other one is ended then."""
     policy = call.policy.hedging
     if policy.after_ms is None or not (call.facts.stream or policy.whole_answers):
-        return first, await send(call, first.attempt)
+        return first, await send(call, first)
     allowance.earn(call.principal.tenant_id, percent=policy.max_percent)
-    racing = {asyncio.ensure_future(send(call, first.attempt)): first}
+    racing = {asyncio.ensure_future(send(call, first)): first}
     try:
         await asyncio.wait(racing, timeout=policy.after_ms / 1000)
         if not _any_done(racing) and (second := await _second(call, first.attempt.target, numbers)):
             if _answered(racing):  # it came while the second was held
                 await _take_back(call, second)
             else:
-                racing[asyncio.ensure_future(send(call, second.attempt))] = second
+                racing[asyncio.ensure_future(send(call, second))] = second
         while not _answered(racing) and not all(task.done() for task in racing):
             await asyncio.wait(
                 [task for task in racing if not task.done()], return_when=asyncio.FIRST_COMPLETED
             )
     except BaseException:
-        for task in racing:
-            task.cancel()
+        for task, underway in racing.items():
+            if underway is first:  # ended by who called
+                task.add_done_callback(_close)
+                task.cancel()
+            else:
+                resources.background(_call_off(call, task, underway))
         raise
     winner = _answered(racing) or next(iter(racing))
     for task, underway in racing.items():
@@ -121,24 +124,35 @@ async def _call_off(call: Call, task: "asyncio.Task[Reply]", underway: Underway)
     task.cancel()
     (reply,) = await asyncio.gather(task, return_exceptions=True)
     underway.free_place()
-    if isinstance(reply, ProviderFailure):
-        await give_up(call, attempt, reply)
+    if isinstance(reply, Exception) or (isinstance(reply, BaseException) and not underway.is_sent):
+        await end(call, underway, reply)
         return
     metrics.ATTEMPTS.labels(attempt.target.provider, attempt.target.model, "hedge_lost").inc()
-    if isinstance(reply, ProviderReply):
-        await settling.capture(call, attempt, reply.body, upstream_id=reply.request_id)
-    elif isinstance(reply, ProviderStream) or call.facts.stream:
-        # as of a client that hangs up: what came is counted, and before the first byte that is the input
-        relay = Relay(attempt.exchange, wants_usage=False)
-        if isinstance(reply, ProviderStream):
-            relay.feed(await reply.read())
-            reply.close()
-        upstream_id = reply.request_id if isinstance(reply, ProviderStream) else ""
-        await settling.capture_stream(
-            call, attempt, relay.meter, upstream_id=upstream_id, reason="hedge_lost"
-        )
-    else:  # a whole answer is made and billed to its end, whoever waits for it
-        await settling.estimate(call, attempt, reason="hedge_lost")
+    async with ended_by_whatever_stops_it(call, underway):
+        if isinstance(reply, ProviderReply):
+            await settling.capture(call, attempt, reply.body, upstream_id=reply.request_id)
+        elif isinstance(reply, ProviderStream) or call.facts.stream:
+            # as of a client that hangs up: what came is counted, and before the first byte that is the input
+            relay = Relay(attempt.exchange, wants_usage=False)
+            if isinstance(reply, ProviderStream):
+                relay.feed(await reply.read())
+                reply.close()
+            upstream_id = reply.request_id if isinstance(reply, ProviderStream) else ""
+            await settling.capture_stream(
+                call, attempt, relay.meter, upstream_id=upstream_id, reason="hedge_lost"
+            )
+        else:  # a whole answer is made and billed to its end, whoever waits for it
+            await settling.estimate(call, attempt, reason="hedge_lost")
+
+
+def _close(task: "asyncio.Task[Reply]") -> None:
+    """Nobody reads its answer: the connection is freed."""
+    if (
+        not task.cancelled()
+        and task.exception() is None
+        and isinstance(reply := task.result(), ProviderStream)
+    ):
+        reply.close()
 
 
 def _note_not_sent(call: Call, reason: str) -> None:

@@ -17,7 +17,7 @@ from llm.call import Call
 from llm.providers.client import ProviderReply
 from llm.providers.limiter import limiter
 from llm.providers.outcomes import ProviderFailure
-from llm.sending import Underway, give_up, hold, send
+from llm.sending import Underway, ended_by_whatever_stops_it, hold, send
 from llm.structured import Unchecked, asked_of, found_in, problem_with, with_repair
 from llm.structured.check import Problem
 from llm.wire import Body
@@ -87,14 +87,11 @@ async def _repair(call: Call, settled: Settled, problem: Problem, numbers: Itera
     try:
         attempt = await hold(call, target, number=next(numbers), why=WHY, body=body)
         underway = Underway(attempt, slot)
-        try:
+        async with ended_by_whatever_stops_it(call, underway):
             with call.receipt.provider_time():
-                reply = await send(call, attempt)
-        except ProviderFailure as failure:
-            await give_up(call, attempt, failure)
-            raise
-        assert isinstance(reply, ProviderReply)
-        outcome = await settling.capture(call, attempt, reply.body, upstream_id=reply.request_id)
+                reply = await send(call, underway)
+            assert isinstance(reply, ProviderReply)
+            outcome = await settling.capture(call, attempt, reply.body, upstream_id=reply.request_id)
         underway.free_place(tokens=outcome.input_tokens + outcome.output_tokens)
         return Settled(attempt, reply, outcome)
     except ClientError as refusal:  # what came first is paid for: it is given all the same

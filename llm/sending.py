@@ -1,11 +1,16 @@
 """One attempt from its hold to its answer's first byte.
 
-Invariant: what is sent was held and committed first. An attempt that fails here is ended here: estimated where the
-provider may bill it, voided where it cannot.
+Invariant: what is sent was held and committed first. An attempt that comes to no answer is ended here, whatever stopped
+it: voided where nothing of it went out or the provider states that it failed, else booked at its bound.
 """
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+import structlog
 
 from billing import holds, ledger
 from billing.outcomes import BudgetExceeded, ModelUnpriced
@@ -20,20 +25,30 @@ from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.outcomes import ProviderFailure
+from llm.providers.outgoing import Outgoing
 from llm.wire import Body, Untranslatable
+from tenants.outcomes import ClientError
 
 # what a deployment is passed over for, where another one may do
 CANNOT_BE_ASKED: Final = (BudgetExceeded, ModelUnpriced, Untranslatable, ContextLengthExceeded)
 
 Reply = ProviderReply | ProviderStream
 
+log = structlog.get_logger(__name__)
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Underway:
-    """An attempt whose hold is committed, and its place at the account."""
+    """An attempt whose hold is committed, its place at the account, and what of it goes out."""
 
     attempt: Attempt
     slot: ProviderSlot
+    body: Outgoing | None = None
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether any of it may have reached the provider."""
+        return self.body is not None and self.body.is_sent
 
     def free_place(self, *, tokens: int | None = None) -> None:
         resources.background(limiter.release(self.slot, tokens=tokens))
@@ -43,26 +58,59 @@ async def hold(call: Call, target: Target, *, number: int, why: str, body: Body 
     """Hold the upper bound of the call, or of another body, against every budget that applies; committed as sent."""
     attempt = plan(call, target, number, body=body)
     try:
-        call.balances = await holds.admit(attempt.reservation(call))
-    except BudgetExceeded as refusal:
-        smaller = attempt.within(call, refusal.balance)
-        if smaller is None:
-            raise
-        attempt = smaller
-        call.balances = await holds.admit(attempt.reservation(call))
+        try:
+            call.balances = await holds.admit(attempt.reservation(call))
+        except BudgetExceeded as refusal:
+            smaller = attempt.within(call, refusal.balance)
+            if smaller is None:
+                raise
+            attempt = smaller
+            call.balances = await holds.admit(attempt.reservation(call))
+    except asyncio.CancelledError:  # it is admitted all the same
+        resources.background(_take_back(call, attempt))
+        raise
     call.receipt.note("hold", "held", attempt=number, **attempt.to_receipt())
     call.receipt.note_attempt(number, why=why)
     return attempt
 
 
-async def send(call: Call, attempt: Attempt) -> Reply:
+async def send(call: Call, underway: Underway) -> Reply:
     """Send it: the whole answer, or the stream once its first byte is here. Raises ProviderFailure."""
-    target, exchange = attempt.target, attempt.exchange
+    target, exchange = underway.attempt.target, underway.attempt.exchange
     order = client.open_stream if call.facts.stream else client.call
     with health.watch(target, streamed=call.facts.stream):
-        reply: Reply = await order(target, exchange.payload(), path=exchange.path, headers=call.passed_on)
+        underway.body = Outgoing(exchange.payload())
+        reply: Reply = await order(target, underway.body, path=exchange.path, headers=call.passed_on)
     metrics.ATTEMPTS.labels(target.provider, target.model, "answered").inc()
     return reply
+
+
+@asynccontextmanager
+async def ended_by_whatever_stops_it(call: Call, underway: Underway) -> AsyncIterator[None]:
+    """What is done inside settles the attempt; where anything is raised instead, the attempt is ended by it."""
+    try:
+        yield
+    except BaseException as error:
+        ending = resources.background(end(call, underway, error))
+        await asyncio.wait([ending])
+        if not ending.cancelled() and (problem := ending.exception()):
+            log.error("attempt_not_ended", attempt=str(underway.attempt.id), exc_info=problem)
+        raise
+
+
+async def end(call: Call, underway: Underway, error: BaseException) -> None:
+    """End an attempt that an exception stopped: nothing is owed if nothing was sent, the bound if it was."""
+    attempt = underway.attempt
+    if isinstance(error, ProviderFailure):
+        await give_up(call, attempt, error)
+        return
+    reason = error.code if isinstance(error, ClientError) else type(error).__name__
+    metrics.ATTEMPTS.labels(attempt.target.provider, attempt.target.model, "interrupted").inc()
+    _note_end(call, attempt, code=reason, sent=underway.is_sent)
+    if underway.is_sent:
+        await settling.estimate(call, attempt, reason=reason)
+    else:
+        call.balances = await ledger.void(attempt.id, reason=reason) or call.balances
 
 
 async def give_up(call: Call, attempt: Attempt, failure: ProviderFailure) -> None:
@@ -70,14 +118,27 @@ async def give_up(call: Call, attempt: Attempt, failure: ProviderFailure) -> Non
     metrics.ATTEMPTS.labels(attempt.target.provider, attempt.target.model, failure.code).inc()
     if failure.upstream_status == 429 and failure.retry_after:
         await limiter.pause(attempt.target, seconds=failure.retry_after)
+    _note_end(call, attempt, **failure.to_receipt())
+    if failure.may_be_billed:
+        await settling.estimate(call, attempt, reason=failure.code)
+    else:
+        call.balances = await ledger.void(attempt.id, reason=failure.code) or call.balances
+
+
+async def _take_back(call: Call, attempt: Attempt) -> None:
+    """Void an attempt whose admission nobody waited for. Admitted again it holds nothing more, and then it is admitted."""
+    try:
+        await holds.admit(attempt.reservation(call))
+    except ClientError:
+        return
+    await ledger.void(attempt.id, reason="not sent")
+
+
+def _note_end(call: Call, attempt: Attempt, **facts: Any) -> None:
     call.receipt.note_attempt(
         attempt.number,
         attempt_id=str(attempt.id),
         model=attempt.target.model,
         provider=attempt.target.provider,
-        **failure.to_receipt(),
+        **facts,
     )
-    if failure.may_be_billed:
-        await settling.estimate(call, attempt, reason=failure.code)
-    else:
-        call.balances = await ledger.void(attempt.id, reason=failure.code) or call.balances

@@ -2,13 +2,15 @@
 
 Invariant: reading the provider and writing to the client are apart, joined by a bounded queue: a slow reader costs
 bounded memory and slows the provider down; a reader that is gone leaves the stream to be read on for a while, so that it
-is billed by the provider's own figures. A stream that outgrows its hold is extended or cut. However a stream ends, its
-attempt is settled once.
+is billed by the provider's own figures. A stream that outgrows its hold is extended or cut. However a stream ends, and
+whatever fails while it is ended, its attempt is settled once, its call ends, and its client is told.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+
+import structlog
 
 from billing import ledger
 from config import draining, resources
@@ -28,6 +30,9 @@ QUEUED_BYTES = 64 * 1024
 READER_SECONDS = 300.0  # a client that takes nothing for so long counts as gone
 DRAIN_SECONDS = 5.0  # how long a stream is read on when its client is gone
 PROGRESS_SECONDS = 1.0
+FAILED = "internal_error"
+
+log = structlog.get_logger(__name__)
 
 
 def begin(call: Call, attempt: Attempt, slot: ProviderSlot, stream: ProviderStream) -> StreamedAnswer:
@@ -35,6 +40,7 @@ def begin(call: Call, attempt: Attempt, slot: ProviderSlot, stream: ProviderStre
     call.ttft_ms = round(call.receipt.elapsed_ms())
     metrics.FIRST_TOKEN.labels(attempt.target.model).observe(call.ttft_ms / 1000)
     headers = answer_headers(call, None) | {"x-purser-model": attempt.target.model}
+    # the flow reads from here on, and ends the attempt: nothing may fail behind it
     return StreamedAnswer(_Flow(call, attempt, slot, stream).tell(), headers)
 
 
@@ -50,6 +56,7 @@ class _Flow:
         self.is_abandoned = False
         self.has_begun = asyncio.Event()
         self.is_cut_off = False
+        self.outcome: Outcome | None = None  # once it is settled
         self.reader = resources.background(self._read())
 
     async def tell(self) -> AsyncGenerator[bytes, None]:
@@ -79,6 +86,20 @@ class _Flow:
         _open.add(self)
         keeper = resources.background(self._keep_progress())
         try:
+            await self._read_and_end()
+        except Exception as error:
+            log.error("stream_failed", attempt=str(self.attempt.id), exc_info=error)
+            self.stream.close()
+            async with ending.ended_with(self.call):
+                await self._end_failed()
+        finally:
+            _open.discard(self)
+            keeper.cancel()
+            resources.background(limiter.release(self.slot))
+            await self._put(None)
+
+    async def _read_and_end(self) -> None:
+        try:
             with self.call.receipt.provider_time():
                 is_cut = await self._pass_on()
         except StreamBroken as broken:
@@ -87,11 +108,6 @@ class _Flow:
         else:
             await self.call.settle_cancelled()
             await (self._end_cut() if is_cut else self._end_whole())
-        finally:
-            _open.discard(self)
-            keeper.cancel()
-            resources.background(limiter.release(self.slot))
-            await self._put(None)
 
     async def _pass_on(self) -> bool:
         """Take the stream to its end, or until its hold is used up and no more can be held: then it is cut here."""
@@ -108,9 +124,7 @@ class _Flow:
 
     async def _end_whole(self) -> None:
         call, attempt = self.call, self.attempt
-        outcome = await settling.capture_stream(
-            call, attempt, self.relay.meter, upstream_id=self.stream.request_id
-        )
+        outcome = await self._settle()
         whole = self.relay.answer()
         await repairing.judge(call, whole)
         block = purser_block(call, outcome)
@@ -124,13 +138,7 @@ class _Flow:
         call = self.call
         self._count("cut")
         call.receipt.note("stream", "cut", reason="budget", output_tokens=self.output.tokens)
-        outcome = await settling.capture_stream(
-            call,
-            self.attempt,
-            self.relay.meter,
-            upstream_id=self.stream.request_id,
-            reason="cut: the hold was used up",
-        )
+        outcome = await self._settle(reason="cut: the hold was used up")
         ending_bytes = self.relay.cut_short(
             input_tokens=outcome.input_tokens,
             output_tokens=outcome.output_tokens,
@@ -148,12 +156,35 @@ class _Flow:
         if not (self.is_abandoned or self.is_cut_off):
             health.failed(self.attempt.target)
         self._count(reason)
-        outcome: Outcome = await settling.capture_stream(
-            call, self.attempt, self.relay.meter, upstream_id=self.stream.request_id, reason=reason
-        )
+        outcome = await self._settle(reason=reason)
         error = {"message": broken.message, "type": broken.type, "code": broken.code, "param": None}
         await self._put(call.wire.error_event(error, purser_block(call, outcome)))
         await ending.broken(call, outcome, error_code=reason)
+
+    async def _end_failed(self) -> None:
+        """Something failed on our side: end the call all the same, with what came, else at its bound."""
+        call = self.call
+        self._count(FAILED)
+        try:
+            outcome = await self._settle(reason=FAILED)
+        except Exception:  # what came may be what could not be written
+            outcome = self.outcome = await settling.estimate(call, self.attempt, reason=FAILED)
+        error = {
+            "message": "Something went wrong on our side.",
+            "type": "api_error",
+            "code": FAILED,
+            "param": None,
+        }
+        await self._put(call.wire.error_event(error, purser_block(call, outcome)))
+        await ending.broken(call, outcome, error_code=FAILED)
+
+    async def _settle(self, *, reason: str = "") -> Outcome:
+        """Book what came, once."""
+        if self.outcome is None:
+            self.outcome = await settling.capture_stream(
+                self.call, self.attempt, self.relay.meter, upstream_id=self.stream.request_id, reason=reason
+            )
+        return self.outcome
 
     def _count(self, outcome: str) -> None:
         target = self.attempt.target

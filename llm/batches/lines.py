@@ -12,7 +12,7 @@ import orjson
 
 from llm.catalog import Target
 from llm.errors import InvalidRequest
-from llm.wire import RequestFacts, WireFormat, format_for, prepare
+from llm.wire import RequestFacts, WireFormat, format_for, json_texts, prepare
 from tenants.outcomes import ClientError
 
 MAX_LINES: Final = 50_000
@@ -102,6 +102,8 @@ def _decode(raw: bytes) -> dict[str, Any]:
         raise InvalidRequest("The line is not valid JSON.") from None
     if not isinstance(request, dict):
         raise InvalidRequest("The line is not a JSON object.")
+    if json_texts.is_too_deep(request, raw):
+        raise InvalidRequest(f"The line is nested deeper than {json_texts.DEEPEST} levels.")
     return request
 
 

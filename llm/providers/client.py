@@ -24,10 +24,9 @@ from llm.providers.outcomes import (
     ProviderUnavailable,
     StreamBroken,
 )
+from llm.providers.outgoing import Outgoing, headers_for
 from llm.streams.sse import SseSplitter, data_of
-from llm.wire.passed_on import PASSED_ON
 
-ANTHROPIC_VERSION = "2023-06-01"
 LARGEST_REPLY_BYTES = 64 * 1024 * 1024
 LARGEST_ERROR_BYTES = 64 * 1024
 FINISH_SECONDS = 1.0
@@ -116,7 +115,7 @@ class ProviderStream:
 
 async def call(
     target: Target,
-    body: bytes,
+    body: Outgoing,
     *,
     path: str,
     headers: Mapping[str, str] = {},
@@ -125,7 +124,7 @@ async def call(
     """Send a request and return its whole answer, or raise a ProviderFailure."""
     timeouts = timeouts or Timeouts.of(target)
     began = time.perf_counter()
-    async with _failures(target):
+    async with _failures(target, body):
         async with asyncio.timeout(timeouts.total):
             response = await _post(
                 target, body, path=path, headers=headers, timeouts=timeouts, streamed=False
@@ -170,7 +169,7 @@ async def ask(target: Target, method: str, path: str, *, query: str = "") -> byt
 
 async def open_stream(
     target: Target,
-    body: bytes,
+    body: Outgoing,
     *,
     path: str,
     headers: Mapping[str, str] = {},
@@ -180,7 +179,7 @@ async def open_stream(
     timeouts = timeouts or Timeouts.of(target)
     began = time.perf_counter()
     deadline = asyncio.get_running_loop().time() + timeouts.total
-    async with _failures(target):
+    async with _failures(target, body):
         async with asyncio.timeout(min(timeouts.first_byte + timeouts.connect, timeouts.total)):
             response = await _post(target, body, path=path, headers=headers, timeouts=timeouts, streamed=True)
             try:
@@ -204,24 +203,14 @@ def url_of(target: Target, path: str) -> str:
     return base + path
 
 
-def headers_for(target: Target, headers: Mapping[str, str], *, streamed: bool) -> dict[str, str]:
-    """The headers of a call: our credentials, and of the client's only what chooses features."""
-    sent = {
-        "content-type": "application/json",
-        "accept": "text/event-stream" if streamed else "application/json",
-        "accept-encoding": "identity",  # a compressed stream arrives in lumps
-        "user-agent": "purser",
-    }
-    if target.kind == "anthropic":
-        sent |= {"x-api-key": target.api_key, "anthropic-version": ANTHROPIC_VERSION}
-    else:
-        sent["authorization"] = f"Bearer {target.api_key}"
-    allowed = PASSED_ON[target.kind]
-    return sent | {name.lower(): value for name, value in headers.items() if name.lower() in allowed}
-
-
 async def _post(
-    target: Target, body: bytes, *, path: str, headers: Mapping[str, str], timeouts: Timeouts, streamed: bool
+    target: Target,
+    body: Outgoing,
+    *,
+    path: str,
+    headers: Mapping[str, str],
+    timeouts: Timeouts,
+    streamed: bool,
 ) -> aiohttp.ClientResponse:
     response = await resources.http.post(
         url_of(target, path),
@@ -265,21 +254,34 @@ async def _next_piece(content: aiohttp.StreamReader, seconds: float) -> bytes:
 
 
 @asynccontextmanager
-async def _failures(target: Target) -> AsyncIterator[None]:
-    """Turn what aiohttp raises before the first byte into our outcomes."""
+async def _failures(target: Target, body: Outgoing | None = None) -> AsyncIterator[None]:
+    """Turn what aiohttp raises before the first byte into our outcomes. Without a body nothing can be billed."""
     name = target.provider
     try:
         yield
     except aiohttp.ConnectionTimeoutError:
         raise ProviderTimeout(f"{name} could not be reached in time.", retryable=True, sent=False) from None
-    except (aiohttp.ClientConnectorError, aiohttp.InvalidURL):
+    except aiohttp.ClientConnectorError:
         raise ProviderUnavailable(f"{name} could not be reached.", retryable=True, sent=False) from None
     except TimeoutError:
-        raise ProviderTimeout(f"{name} did not answer in time.", retryable=True, may_be_billed=True) from None
+        raise ProviderTimeout(f"{name} did not answer in time.", retryable=True, **_reach(body)) from None
+    except ValueError:
+        if body is not None and body.is_sent:
+            raise
+        # an address or a key of which no request can be made: the next try would find the same
+        raise ProviderUnavailable(
+            f"{name} cannot be asked: its address or key is wrong.", sent=False
+        ) from None
     except (aiohttp.ClientError, OSError):
         raise ProviderUnavailable(
-            f"{name} closed the connection before it answered.", retryable=True, may_be_billed=True
+            f"{name} closed the connection before it answered.", retryable=True, **_reach(body)
         ) from None
+
+
+def _reach(body: Outgoing | None) -> dict[str, Any]:
+    """How far a request came that failed: a body of which nothing left was not sent, and owes nothing."""
+    is_sent = body is not None and body.is_sent
+    return {"sent": is_sent or body is None, "may_be_billed": is_sent}
 
 
 def _check_first_bytes(target: Target, response: aiohttp.ClientResponse, first: bytes) -> None:

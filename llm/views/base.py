@@ -40,6 +40,7 @@ from llm.errors import (
 )
 from llm.loading import snapshots
 from llm.snapshot import TenantSnapshot
+from llm.wire import json_texts
 from tenants.auth import credentials_of, identify, recall
 from tenants.outcomes import Api, ClientError
 from tenants.principal import Principal
@@ -124,6 +125,8 @@ class AsyncAPIView(APIView):
             decoded = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
+        if json_texts.is_too_deep(decoded, body):
+            raise InvalidRequest(f"The body is nested deeper than {json_texts.DEEPEST} levels.")
         if not isinstance(decoded, dict) and not (allow_list and isinstance(decoded, list)):
             raise InvalidRequest("The body must be a JSON object.")
         return decoded

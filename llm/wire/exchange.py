@@ -8,6 +8,7 @@ from typing import Final, cast
 
 import orjson
 
+from llm.errors import InvalidRequest
 from llm.streams.sse import splice_purser
 from llm.wire import (
     anthropic_messages,
@@ -69,8 +70,12 @@ class Exchange:
         return replace(self, body=self.upstream.with_max_tokens(self.body, max_output_tokens))
 
     def payload(self) -> bytes:
-        """The request body as it is sent: the client's bytes, but for what had to be changed."""
-        return self.source.rewritten(self.body) if self.source else orjson.dumps(self.body)
+        """The request body as it is sent: the client's bytes, but for what had to be changed. Raises InvalidRequest for
+        what JSON cannot say."""
+        try:
+            return self.source.rewritten(self.body) if self.source else orjson.dumps(self.body)
+        except orjson.JSONEncodeError as error:
+            raise InvalidRequest(f"The request cannot be written as JSON: {error}.") from None
 
     def answer(self, reply: Body) -> Body:
         """The provider's answer in the client's protocol; the same object where they agree."""

@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from llm.providers.client import call, open_stream
+from llm.providers.outgoing import Outgoing
 from llm.streams.relay import Relay
 from llm.wire import WIRE_FORMATS, passed_on_headers, prepare
 from tenants.outcomes import ClientError
@@ -35,11 +36,13 @@ def build(sandbox: Any) -> web.Application:
             exchange = prepare(wire, body, kind=kind, upstream_model=upstream, max_output_tokens=limit)
             headers = passed_on_headers(request.headers)
             if not facts.stream:
-                reply = await call(target, exchange.payload(), path=exchange.path, headers=headers)
+                reply = await call(target, Outgoing(exchange.payload()), path=exchange.path, headers=headers)
                 return web.Response(
                     body=exchange.answer_bytes(reply.body, reply.raw, BLOCK), content_type="application/json"
                 )
-            stream = await open_stream(target, exchange.payload(), path=exchange.path, headers=headers)
+            stream = await open_stream(
+                target, Outgoing(exchange.payload()), path=exchange.path, headers=headers
+            )
         except ClientError as error:
             told = {"message": error.message, "code": error.code, "param": error.param, "type": error.type}
             return web.json_response({"type": "error", "error": told}, status=error.status)

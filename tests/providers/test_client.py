@@ -11,7 +11,7 @@ import pytest
 
 from llm.catalog import Target
 from llm.providers.classify import failure_of, retry_after
-from llm.providers.client import Timeouts, call, headers_for, open_stream, url_of
+from llm.providers.client import Timeouts, call, open_stream, url_of
 from llm.providers.outcomes import (
     ProviderError,
     ProviderFailure,
@@ -21,6 +21,7 @@ from llm.providers.outcomes import (
     StreamBroken,
     without_secrets,
 )
+from llm.providers.outgoing import Outgoing, headers_for
 from llm.streams.relay import Relay
 from llm.wire import WIRE_FORMATS, Exchange, prepare
 
@@ -46,7 +47,7 @@ class Relayed:
 
 async def relayed(target: Target, *, timeouts: Timeouts | None = None, **facts: Any) -> Relayed:
     exchange = exchange_for(target, stream=True, **facts)
-    stream = await open_stream(target, exchange.payload(), path=exchange.path, timeouts=timeouts)
+    stream = await open_stream(target, Outgoing(exchange.payload()), path=exchange.path, timeouts=timeouts)
     result = Relayed(Relay(exchange, wants_usage=False))
     try:
         async for piece in result.relay.run(stream):
@@ -62,14 +63,14 @@ async def failure(
     exchange = exchange_for(target, stream=stream)
     send: Callable[..., Any] = open_stream if stream else call
     with pytest.raises(ProviderFailure) as caught:
-        await send(target, exchange.payload(), path=exchange.path, timeouts=timeouts)
+        await send(target, Outgoing(exchange.payload()), path=exchange.path, timeouts=timeouts)
     return caught.value
 
 
 async def test_it_works(sandbox: Any, http: Any) -> None:
     target = sandbox.target()
     exchange = exchange_for(target)
-    reply = await call(target, exchange.payload(), path=exchange.path)
+    reply = await call(target, Outgoing(exchange.payload()), path=exchange.path)
     (billed,) = sandbox.calls()
     assert CHAT.usage(reply.body) == billed["usage"]
     assert reply.request_id == billed["request_id"]
@@ -81,7 +82,7 @@ async def test_it_works(sandbox: Any, http: Any) -> None:
 async def test_a_stream_adds_up_to_the_whole_answer(sandbox: Any, http: Any, kind: str, model: str) -> None:
     target = sandbox.target(kind, model)
     exchange = exchange_for(target)
-    whole = (await call(target, exchange.payload(), path=exchange.path)).body
+    whole = (await call(target, Outgoing(exchange.payload()), path=exchange.path)).body
     relay = (await relayed(target)).relay
     wire = exchange.upstream
     assert wire.answer_text(relay.answer()) == wire.answer_text(whole)
@@ -94,7 +95,7 @@ async def test_a_stream_adds_up_to_the_whole_answer(sandbox: Any, http: Any, kin
 async def test_events_pass_byte_for_byte(sandbox: Any, http: Any) -> None:
     target = sandbox.target()
     exchange = exchange_for(target, stream=True, stream_options={"include_usage": True})
-    stream = await open_stream(target, exchange.payload(), path=exchange.path)
+    stream = await open_stream(target, Outgoing(exchange.payload()), path=exchange.path)
     received = b""
     relay = Relay(exchange, wants_usage=True)
     forwarded = b""
@@ -118,7 +119,7 @@ async def test_a_client_that_hangs_up_stops_the_provider(sandbox: Any, http: Any
     sandbox.control("settings", {"tokens_per_second": 20})
     target = sandbox.target()
     exchange = exchange_for(target, stream=True)
-    stream = await open_stream(target, exchange.payload(), path=exchange.path)
+    stream = await open_stream(target, Outgoing(exchange.payload()), path=exchange.path)
     relay = Relay(exchange, wants_usage=False)
     run = relay.run(stream)
     await anext(run)
@@ -278,7 +279,7 @@ async def test_a_cancelled_call_closes_its_connection(sandbox: Any, http: Any) -
     sandbox.order("slow_first_byte", delay_ms=5_000)
     target = sandbox.target()
     exchange = exchange_for(target)
-    task = asyncio.create_task(call(target, exchange.payload(), path=exchange.path))
+    task = asyncio.create_task(call(target, Outgoing(exchange.payload()), path=exchange.path))
     while not sandbox.calls():
         await asyncio.sleep(0.02)
     task.cancel()
@@ -348,7 +349,7 @@ async def test_closing_a_stream_wakes_whoever_reads_it(sandbox: Any, http: Any) 
     sandbox.order("drip", delay_ms=5_000)
     target = sandbox.target()
     exchange = exchange_for(target, stream=True)
-    stream = await open_stream(target, exchange.payload(), path=exchange.path)
+    stream = await open_stream(target, Outgoing(exchange.payload()), path=exchange.path)
     await stream.read()
     reading = asyncio.create_task(stream.read())
     await asyncio.sleep(0.05)
