@@ -277,7 +277,7 @@ class ClosingForm(BaseDialogForm):
 class BillingPeriodAdmin(ReadOnlyAdmin):
     """Months; each leads to its report."""
 
-    list_display = ("label", "tenant", "shown_status", "starts_at", "ends_at", "closed_at")
+    list_display = ("label", "tenant", "shown_status", "starts_at", "ends_at", "timezone", "closed_at")
     list_filter = (("tenant", AutocompleteSelectFilter), ("status", ChoicesCheckboxFilter))
     list_select_related = ("tenant",)
     search_fields = ("label", "tenant__slug")

@@ -5,7 +5,6 @@ do not appear; and nobody gets a tenant's month that they may not see.
 """
 
 import io
-from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,6 +12,7 @@ from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
+from django.utils.timezone import now
 
 from billing.admin_figures import count, exact_usd, usd
 from billing.exports import FORMATS, export, file_name
@@ -32,9 +32,10 @@ def reports_page(request: HttpRequest, model_admin: Any) -> HttpResponse:
     tenant = get_object_or_404(tenants, slug=slug) if slug else tenants.order_by("slug").first()
     if tenant is None:
         return _page(request, {"tenant": None})
-    month = request.GET.get("month") or this_month(tenant)
+    running = this_month(tenant)
+    month = request.GET.get("month") or running
     choices = {"tenant": tenant, "month": month, "tenants": tenants.order_by("slug")[:TENANTS_SHOWN]}
-    choices["months"] = sorted({this_month(tenant), month, *_labels(tenant)}, reverse=True)
+    choices["months"] = sorted({running, month, *_labels(tenant)}, reverse=True)
     try:
         report = month_report(tenant, month=month)
     except InvalidMonth as error:
@@ -60,8 +61,10 @@ def download(report: Report, format_name: str) -> HttpResponse:
 
 
 def this_month(tenant: Tenant) -> str:
-    """Return the month that runs now where the tenant is."""
-    return datetime.now(ZoneInfo(tenant.timezone)).strftime("%Y-%m")
+    """Return the month that runs now: the period's, else the one where the tenant is."""
+    moment = now()
+    running = BillingPeriod.objects.filter(tenant=tenant, starts_at__lte=moment, ends_at__gt=moment).first()
+    return running.label if running else moment.astimezone(ZoneInfo(tenant.timezone)).strftime("%Y-%m")
 
 
 def _labels(tenant: Tenant) -> Any:

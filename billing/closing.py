@@ -140,7 +140,7 @@ def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: st
     previous = Statement.objects.filter(tenant=tenant).order_by("-number").first()
     number = previous.number + 1 if previous else 1
     code = f"ST-{locked.label}-{number:04d}"
-    unprinted, record_count = lines_of(locked, timezone=tenant.timezone)
+    unprinted, record_count = lines_of(locked, timezone=locked.timezone)
     lines, rounding, total = printed(unprinted)
     files = statement_files.build(tenant, locked, lines, code=code, issued_at=issued_at)
     statement = Statement(
@@ -148,7 +148,7 @@ def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: st
         period=locked,
         number=number,
         code=code,
-        timezone=tenant.timezone,
+        timezone=locked.timezone,
         record_count=record_count,
         exact_usd=sum((line.exact_usd for line in lines), start=Decimal(0)),
         rounding=rounding,

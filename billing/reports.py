@@ -142,7 +142,7 @@ WATERFALL_ORDER = ("routing", "compression", "provider_cache", "gateway_cache", 
 
 
 def month_report(tenant: Tenant, *, month: str) -> Report:
-    """Build the report of a month ("2026-11", in the tenant's time zone) from the ledger.
+    """Build the report of a month ("2026-11", in the time zone of its period) from the ledger.
 
     Raises InvalidMonth, or UnbalancedReport when any part does not add up to the ledger. Holds one row per
     day and combination of dimensions in memory; the ledger itself is summed by PostgreSQL.
@@ -151,7 +151,8 @@ def month_report(tenant: Tenant, *, month: str) -> Report:
     with _one_snapshot():
         month_reading.prepare()
         period = BillingPeriod.objects.filter(tenant=tenant, label=month).first()
-        arguments = {"tenant": tenant.pk, "period": period.pk if period else 0, "timezone": tenant.timezone}
+        timezone = period.timezone if period else tenant.timezone
+        arguments = {"tenant": tenant.pk, "period": period.pk if period else 0, "timezone": timezone}
         totals = Measures(**_rows(TOTALS, arguments)[0])
         cuts, meters = _named(_rows(RECORDS, arguments), arguments), _rows(METERS, arguments)
         waterfall = _waterfall(totals, {row["name"]: row["amount"] for row in _rows(SAVINGS, arguments)})
@@ -159,7 +160,7 @@ def month_report(tenant: Tenant, *, month: str) -> Report:
         tenant_slug=tenant.slug,
         tenant_name=tenant.name,
         month=month,
-        timezone=tenant.timezone,
+        timezone=timezone,
         starts_at=period.starts_at if period else starts_at,
         ends_at=period.ends_at if period else ends_at,
         period_status=period.status if period else "open",

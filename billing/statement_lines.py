@@ -55,7 +55,10 @@ OF_TIME = "r.tenant_id = %(tenant)s AND r.occurred_at >= %(starts_at)s AND r.occ
 # Who, which and why: what a line of a statement is cut by, besides its meter and its price.
 DIMENSIONS = """
 r.kind, r.charge_class,
-CASE WHEN r.charge_class = '' THEN '' ELSE to_char(r.occurred_at AT TIME ZONE %(timezone)s, 'YYYY-MM') END,
+CASE WHEN r.charge_class = '' THEN '' ELSE coalesce(
+    (SELECT p.label FROM billing_billingperiod p
+     WHERE p.tenant_id = r.tenant_id AND p.starts_at <= r.occurred_at AND p.ends_at > r.occurred_at),
+    to_char(r.occurred_at AT TIME ZONE %(timezone)s, 'YYYY-MM')) END,
 r.cost_center, r.user_id, r.key_id, r.provider, r.model,
 CASE WHEN r.kind IN ('credit', 'adjustment') THEN '' ELSE r.processing END,
 CASE WHEN r.kind IN ('credit', 'adjustment') THEN r.reason ELSE '' END,

@@ -46,7 +46,7 @@ def _is_charge(line: DetailLine) -> bool:
 
 
 def _row(report: Report, line: DetailLine) -> dict[str, str]:
-    starts_at, ends_at = _day_bounds(line.day, report.timezone)
+    starts_at, ends_at = _charge_bounds(report, line)
     is_usage = line.kind in ("usage", "correction")
     # the ledger's list cost of a call is what it would have cost without us; FOCUS means this very charge
     listed = line.billed_cost_usd if line.meter == "request" else line.list_cost_usd
@@ -157,6 +157,14 @@ def _description(line: DetailLine) -> str:
 def _tags(line: DetailLine) -> dict[str, str]:
     ours = {"feature": line.feature, "project": line.project, "cost_center": line.cost_center}
     return {**line.tags, **{name: value for name, value in ours.items() if value}}
+
+
+def _charge_bounds(report: Report, line: DetailLine) -> tuple[datetime, datetime]:
+    """The day of a charge, as far as it lies in the month; that of a correction lies in an earlier one."""
+    starts_at, ends_at = _day_bounds(line.day, report.timezone)
+    if line.charge_class:
+        return starts_at, ends_at
+    return max(starts_at, report.starts_at), min(ends_at, report.ends_at)
 
 
 def _day_bounds(day: date, timezone: str) -> tuple[datetime, datetime]:

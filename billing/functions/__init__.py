@@ -33,6 +33,7 @@ FOR_THE_GATEWAY = (
 )
 FOR_THE_OWNER = (
     "billing_period_at(bigint, timestamptz)",
+    "billing_periods_at(bigint[], timestamptz[])",
     "billing_open_period_after(bigint, timestamptz)",
     "billing_entry_period(bigint, timestamptz)",
     "billing_window_states(bigint[])",

@@ -22,3 +22,34 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+
+-- A period goes open -> closing -> closed and never back; only `closing` may be opened again, while it has no statement.
+-- Its bounds are what its rows were sorted by: while it is open it may begin earlier, over moments that had no period.
+-- Closed means: there is a statement, and this is its digest.
+CREATE OR REPLACE FUNCTION billing_period_law() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    IF OLD.status = 'closed' THEN
+        RAISE EXCEPTION 'period % is closed for good', OLD.label USING ERRCODE = 'integrity_constraint_violation';
+    ELSIF TG_OP = 'DELETE' THEN
+        IF EXISTS (SELECT FROM billing_usagerecord WHERE period_id = OLD.id) THEN
+            RAISE EXCEPTION 'period % has rows', OLD.label USING ERRCODE = 'integrity_constraint_violation';
+        END IF;
+        RETURN OLD;
+    ELSIF (NEW.id, NEW.tenant_id, NEW.label, NEW.timezone, NEW.ends_at)
+            IS DISTINCT FROM (OLD.id, OLD.tenant_id, OLD.label, OLD.timezone, OLD.ends_at)
+            OR NEW.starts_at > OLD.starts_at OR (NEW.starts_at < OLD.starts_at AND OLD.status <> 'open') THEN
+        RAISE EXCEPTION 'the bounds of period % are fixed', OLD.label USING ERRCODE = 'integrity_constraint_violation';
+    ELSIF NEW.status = 'closed' AND NOT (OLD.status = 'closing' AND EXISTS (
+            SELECT FROM billing_statement WHERE period_id = NEW.id AND digest = NEW.digest)) THEN
+        RAISE EXCEPTION 'period % has no statement of this digest', OLD.label
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+
+-- A zone that the database does not know would stop the tenant's settlements: it is refused where it is written.
+CREATE OR REPLACE FUNCTION billing_zone_law() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM now() AT TIME ZONE NEW.timezone;
+    RETURN NEW;
+END $$;

@@ -28,11 +28,8 @@ BEGIN
     LEFT JOIN billing_attempt a ON a.id = s.id;
 
     -- the period of each, made where it is not there; of a closed one, the open one that takes its corrections
-    SELECT array_agg(CASE WHEN outcomes[s.position] >= 2 THEN
-                         coalesce((SELECT p.id FROM billing_billingperiod p
-                                   WHERE p.tenant_id = s.tenant_id AND p.starts_at <= s.moment AND p.ends_at > s.moment),
-                                  billing_period_at(s.tenant_id, s.moment)) END ORDER BY s.position)
-    INTO periods FROM unnest(tenants, moments) WITH ORDINALITY AS s (tenant_id, moment, position);
+    SELECT billing_periods_at(array_agg(CASE WHEN outcomes[s.position] >= 2 THEN s.tenant_id END ORDER BY s.position), moments)
+    INTO periods FROM unnest(tenants) WITH ORDINALITY AS s (tenant_id, position);
     PERFORM 1 FROM billing_billingperiod WHERE id = ANY (periods) ORDER BY id FOR SHARE;
     IF EXISTS (SELECT FROM billing_billingperiod WHERE id = ANY (periods) AND status <> 'open') THEN
         SELECT array_agg(CASE WHEN p.status = 'open' OR p.id IS NULL THEN p.id
@@ -235,10 +232,7 @@ SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin =
 DECLARE
     periods bigint[];
 BEGIN
-    SELECT array_agg(coalesce(
-        (SELECT p.id FROM billing_billingperiod p
-         WHERE p.tenant_id = r.tenant_id AND p.starts_at <= r.occurred_at AND p.ends_at > r.occurred_at),
-        billing_period_at(r.tenant_id, r.occurred_at)) ORDER BY r.position)
+    SELECT billing_periods_at(array_agg(r.tenant_id ORDER BY r.position), array_agg(r.occurred_at ORDER BY r.position))
     INTO periods
     FROM ROWS FROM (jsonb_to_recordset(p_records) AS (tenant_id bigint, occurred_at timestamptz)) WITH ORDINALITY
         AS r (tenant_id, occurred_at, position);

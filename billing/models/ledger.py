@@ -17,7 +17,7 @@ from tenants.models import Tenant
 
 
 class BillingPeriod(models.Model):
-    """A month of a tenant, in the time zone it had when the month began."""
+    """A month of a tenant. It begins where the former one ended and keeps the time zone the tenant had by then."""
 
     class Status(models.TextChoices):
         OPEN = "open", "open"
@@ -26,6 +26,7 @@ class BillingPeriod(models.Model):
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="billing_periods")
     label = models.CharField(max_length=7, help_text="YYYY-MM")
+    timezone = models.CharField(max_length=63, default="UTC")
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
     status = models.CharField(max_length=7, choices=Status, default=Status.OPEN)

@@ -1,27 +1,7 @@
 -- Closing a month: what the database itself keeps of it.
 
 -- ---------------------------------------------------------------- periods
--- A period goes open -> closing -> closed and never back; only `closing` may be opened again, while it has no statement.
--- Its bounds are what its rows were sorted by. Closed means: there is a statement, and this is its digest.
-CREATE FUNCTION billing_period_law() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
-BEGIN
-    IF OLD.status = 'closed' THEN
-        RAISE EXCEPTION 'period % is closed for good', OLD.label USING ERRCODE = 'integrity_constraint_violation';
-    ELSIF TG_OP = 'DELETE' THEN
-        IF EXISTS (SELECT FROM billing_usagerecord WHERE period_id = OLD.id) THEN
-            RAISE EXCEPTION 'period % has rows', OLD.label USING ERRCODE = 'integrity_constraint_violation';
-        END IF;
-        RETURN OLD;
-    ELSIF (NEW.id, NEW.tenant_id, NEW.label, NEW.starts_at, NEW.ends_at)
-            IS DISTINCT FROM (OLD.id, OLD.tenant_id, OLD.label, OLD.starts_at, OLD.ends_at) THEN
-        RAISE EXCEPTION 'the bounds of period % are fixed', OLD.label USING ERRCODE = 'integrity_constraint_violation';
-    ELSIF NEW.status = 'closed' AND NOT (OLD.status = 'closing' AND EXISTS (
-            SELECT FROM billing_statement WHERE period_id = NEW.id AND digest = NEW.digest)) THEN
-        RAISE EXCEPTION 'period % has no statement of this digest', OLD.label
-            USING ERRCODE = 'integrity_constraint_violation';
-    END IF;
-    RETURN NEW;
-END $$;
+-- What it keeps: billing/functions/gates.sql.
 CREATE TRIGGER period_law BEFORE UPDATE OR DELETE ON billing_billingperiod
     FOR EACH ROW EXECUTE FUNCTION billing_period_law();
 
