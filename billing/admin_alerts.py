@@ -13,7 +13,7 @@ from django.core.validators import validate_email
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from unfold.admin import TabularInline
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFilter
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminPasswordWidget
@@ -22,7 +22,8 @@ from billing.admin_figures import plain, usd
 from billing.alert_webhook import AddressNotAllowed, check_url
 from billing.alerts import acknowledge, retry
 from billing.models import AlertChannel, AlertDelivery, AlertEvent, AlertRule
-from tenants.admin_access import ReadOnlyAdmin, RecordedAdmin, TenantScopedAdmin
+from tenants.admin_access import ReadOnlyAdmin, RecordedAdmin, TenantScopedAdmin, TenantScopedForm
+from tenants.admin_choices import SeenRowsFilter
 from tenants.admin_dialogs import dialog_action
 
 
@@ -56,7 +57,7 @@ class AlertEventAdmin(ReadOnlyAdmin):
         "reached",
     )
     list_filter = (
-        ("tenant", AutocompleteSelectFilter),
+        ("tenant", SeenRowsFilter),
         ("acknowledged_at", admin.EmptyFieldListFilter),
         ("fired_at", RangeDateTimeFilter),
         "metric",
@@ -100,8 +101,7 @@ class AlertEventAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Acknowledge the selected alerts", permissions=["operate"])
     def acknowledge_selected(self, request: HttpRequest, queryset: QuerySet[AlertEvent]) -> None:
-        events = [event for event in queryset if self.has_operate_permission(request, event)]
-        done = sum(acknowledge(event, acting_user=request.user) for event in events)
+        done = sum(acknowledge(event, acting_user=request.user) for event in queryset)
         self.message_user(request, f"{done} alerts acknowledged.")
 
     @dialog_action(
@@ -140,7 +140,7 @@ class AlertDeliveryAdmin(ReadOnlyAdmin):
         "delivered_at",
         "last_error",
     )
-    list_filter = (("status", ChoicesCheckboxFilter), ("channel", AutocompleteSelectFilter))
+    list_filter = (("status", ChoicesCheckboxFilter), ("channel", SeenRowsFilter))
     list_select_related = ("event__tenant", "channel")
     search_fields = ("event__message", "channel__name")
     actions_detail = ("try_again",)
@@ -163,7 +163,7 @@ class AlertDeliveryAdmin(ReadOnlyAdmin):
         return "It goes out again." if retry(delivery) else "It is not dead."
 
 
-class AlertChannelForm(forms.ModelForm[AlertChannel]):
+class AlertChannelForm(TenantScopedForm):
     """A channel whose target fits its kind; its secret can be set anew, and is never filled in."""
 
     is_operator = False
@@ -210,7 +210,7 @@ class AlertChannelAdmin(TenantScopedAdmin):
 
     form = AlertChannelForm
     list_display = ("name", "tenant", "shown_kind", "target", "is_active")
-    list_filter = (("tenant", AutocompleteSelectFilter), ("kind", ChoicesCheckboxFilter), "is_active")
+    list_filter = (("tenant", SeenRowsFilter), ("kind", ChoicesCheckboxFilter), "is_active")
     list_select_related = ("tenant",)
     search_fields = ("name", "target", "tenant__slug")
     autocomplete_fields = ("tenant",)
@@ -231,7 +231,7 @@ class AlertChannelAdmin(TenantScopedAdmin):
         return channel.get_kind_display()
 
 
-class AlertRuleForm(forms.ModelForm[AlertRule]):
+class AlertRuleForm(TenantScopedForm):
     """A rule tells only channels of its own tenant."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -241,11 +241,10 @@ class AlertRuleForm(forms.ModelForm[AlertRule]):
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean() or {}
-        tenant, channels = cleaned.get("tenant"), cleaned.get("channels")
-        if tenant and channels:
-            strangers = [str(channel) for channel in channels if channel.tenant_id != tenant.pk]
-            if strangers:
-                raise ValidationError({"channels": f"Not channels of {tenant}: {', '.join(strangers)}"})
+        tenant = cleaned.get("tenant") or (self.instance.tenant if self.instance.pk else None)
+        strangers = [str(channel) for channel in cleaned.get("channels", ()) if channel.tenant != tenant]
+        if tenant and strangers:
+            raise ValidationError({"channels": f"Not channels of {tenant}: {', '.join(strangers)}"})
         return cleaned
 
 
@@ -255,7 +254,7 @@ class AlertRuleAdmin(RecordedAdmin):
 
     form = AlertRuleForm
     list_display = ("metric", "tenant", "shown_threshold", "told", "is_active")
-    list_filter = (("tenant", AutocompleteSelectFilter), ("metric", ChoicesCheckboxFilter), "is_active")
+    list_filter = (("tenant", SeenRowsFilter), ("metric", ChoicesCheckboxFilter), "is_active")
     list_select_related = ("tenant",)
     search_fields = ("metric", "tenant__slug")
     autocomplete_fields = ("tenant", "channels")

@@ -16,7 +16,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 from unfold.admin import TabularInline
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter, FieldTextFilter
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter, FieldTextFilter
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
@@ -28,7 +28,8 @@ from billing.admin_figures import MomentField, amount_of, bar, plain
 from billing.models import Budget, BudgetRaise, BudgetWindow
 from billing.raise_requests import request_raise
 from billing.raises import end_raise, raise_budget
-from tenants.admin_access import ReadOnlyAdmin, RecordedAdmin, finish
+from tenants.admin_access import ReadOnlyAdmin, RecordedAdmin, TenantScopedForm, finish
+from tenants.admin_choices import SeenRowsFilter
 from tenants.admin_dialogs import dialog_action, page_of
 
 AMOUNT = DecimalField(max_digits=28, decimal_places=12)
@@ -56,7 +57,7 @@ class RaiseForm(BaseDialogForm):
         return ends_at
 
 
-class BudgetForm(forms.ModelForm[Budget]):
+class BudgetForm(TenantScopedForm):
     """A budget whose alert thresholds are shares in percent."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -141,7 +142,7 @@ class BudgetAdmin(RecordedAdmin):
         "label", "tenant", "shown_limit", "usage", "spent", "held", "remaining", "fullest", "mode", "is_active"
     )  # fmt: skip
     list_filter = (
-        ("tenant", AutocompleteSelectFilter),
+        ("tenant", SeenRowsFilter),
         ("scope", ChoicesCheckboxFilter),
         ("unit", ChoicesCheckboxFilter),
         ("period", ChoicesCheckboxFilter),
@@ -169,11 +170,8 @@ class BudgetAdmin(RecordedAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> tuple[str, ...]:
         # What a budget counts is its identity, which its windows are tied to; another count is another budget.
-        return (
-            (*self.readonly_fields, "tenant", "scope", "value", "unit", "period")
-            if obj
-            else self.readonly_fields
-        )
+        fixed = super().get_readonly_fields(request, obj)
+        return (*fixed, "scope", "value", "unit", "period") if obj else fixed
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # a budget is switched off, never deleted: its windows say what was admitted
@@ -288,7 +286,7 @@ class BudgetRaiseAdmin(ReadOnlyAdmin):
 
     tenant_path = "budget__tenant"
     list_display = ("budget", "tenant", "more", "starts_at", "ends_at", "state", "reason", "approved_by")
-    list_filter = (("budget__tenant", AutocompleteSelectFilter),)
+    list_filter = (("budget__tenant", SeenRowsFilter),)
     list_select_related = ("budget__tenant", "approved_by")
     search_fields = ("reason", "budget__value", "budget__tenant__slug")
     actions_detail = ("end_now",)
@@ -332,7 +330,7 @@ class BudgetWindowAdmin(ReadOnlyAdmin):
         "shown_overrun",
     )
     list_filter = (
-        ("tenant", AutocompleteSelectFilter),
+        ("tenant", SeenRowsFilter),
         ("subject", FieldTextFilter),
         ("unit", ChoicesCheckboxFilter),
     )

@@ -14,7 +14,6 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import (
-    AutocompleteSelectFilter,
     ChoicesCheckboxFilter,
     FieldTextFilter,
     RangeDateFilter,
@@ -30,6 +29,7 @@ from billing.closing import CannotClose, close_period
 from billing.models import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
 from billing.rollups import rebuild_dirty
 from tenants.admin_access import READING_ROLES, ReadOnlyAdmin, finish
+from tenants.admin_choices import SeenRowsFilter
 from tenants.admin_dialogs import dialog_action, page_of
 from tenants.models import ApiKey
 
@@ -57,7 +57,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         "shown_saving",
     )
     list_filter = (
-        ("tenant", AutocompleteSelectFilter),
+        ("tenant", SeenRowsFilter),
         ("occurred_at", RangeDateTimeFilter),
         ("model", FieldTextFilter),
         ("user_id", FieldTextFilter),
@@ -211,7 +211,7 @@ class AttemptAdmin(ReadOnlyAdmin):
         "settled_at",
     )
     list_filter = (
-        ("tenant", AutocompleteSelectFilter),
+        ("tenant", SeenRowsFilter),
         ("state", ChoicesCheckboxFilter),
         ("occurred_at", RangeDateTimeFilter),
         ("model", FieldTextFilter),
@@ -240,7 +240,7 @@ class UsageDailyAdmin(ReadOnlyAdmin):
         "day", "tenant", "user_id", "feature", "model", "cache_state", "shown_requests", "shown_list", "shown_billed"
     )  # fmt: skip
     list_filter = (
-        ("tenant", AutocompleteSelectFilter),
+        ("tenant", SeenRowsFilter),
         ("day", RangeDateFilter),
         ("model", FieldTextFilter),
         ("user_id", FieldTextFilter),
@@ -278,14 +278,12 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
     """Months; each leads to its report."""
 
     list_display = ("label", "tenant", "shown_status", "starts_at", "ends_at", "timezone", "closed_at")
-    list_filter = (("tenant", AutocompleteSelectFilter), ("status", ChoicesCheckboxFilter))
+    list_filter = (("tenant", SeenRowsFilter), ("status", ChoicesCheckboxFilter))
     list_select_related = ("tenant",)
     search_fields = ("label", "tenant__slug")
     actions_detail = ("open_report", "close_month")
     custom_urls = (("reports/", "billing_reports", reports_page),)
-
-    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self._is_allowed(request, obj, READING_ROLES)  # finance closes the month
+    operating_roles = READING_ROLES  # finance closes the month
 
     @display(description="Status", label={"open": "success", "closing": "warning", "closed": "info"})
     def shown_status(self, period: BillingPeriod) -> str:
@@ -322,6 +320,9 @@ class RollupDirtyAdmin(ReadOnlyAdmin):
     list_display = ("day", "tenant")
     list_select_related = ("tenant",)
     actions_list = ("rebuild",)
+
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)  # it sums the days of every tenant
 
     @dialog_action(
         "Rebuild now",

@@ -15,7 +15,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 from unfold.contrib.filters.admin import (
-    AutocompleteSelectFilter,
     ChoicesCheckboxFilter,
     FieldTextFilter,
     RangeDateTimeFilter,
@@ -30,6 +29,7 @@ from billing.price_changes import rival_of, set_price
 from billing.price_import import approve_proposal, changes_of, reject_proposal
 from billing.price_list import ListPrice
 from tenants.admin_access import OperatorAdmin, Unedited, finish
+from tenants.admin_choices import SeenRowsFilter
 from tenants.admin_dialogs import dialog_action, page_of
 
 
@@ -104,7 +104,7 @@ class PriceRowAdmin(OperatorAdmin):
         ("provider", FieldTextFilter),
         ("model", FieldTextFilter),
         ("meter", FieldTextFilter),
-        ("tenant", AutocompleteSelectFilter),
+        ("tenant", SeenRowsFilter),
         ("valid_from", RangeDateTimeFilter),
     )
     list_select_related = ("tenant",)

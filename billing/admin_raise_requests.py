@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.timezone import now
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -17,6 +17,7 @@ from billing.admin_figures import amount_of
 from billing.models import RaiseRequest
 from billing.raise_requests import approve_raise, refuse_raise
 from tenants.admin_access import ReadOnlyAdmin
+from tenants.admin_choices import SeenRowsFilter
 from tenants.admin_dialogs import dialog_action
 
 
@@ -49,7 +50,7 @@ class RaiseRequestAdmin(ReadOnlyAdmin):
         "shown_state",
         "decided_by",
     )
-    list_filter = (("tenant", AutocompleteSelectFilter), ("state", ChoicesCheckboxFilter))
+    list_filter = (("tenant", SeenRowsFilter), ("state", ChoicesCheckboxFilter))
     list_select_related = ("tenant", "budget", "requested_by", "decided_by")
     search_fields = ("reason", "end_user", "tenant__slug")
     actions_detail = ("approve", "refuse")

@@ -14,7 +14,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFilter
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 
@@ -25,6 +25,7 @@ from billing.models import ManualEntry, RateRule, Rerating, Statement, Statement
 from billing.rate_rules import end_rule, set_rule
 from billing.rerating import StaleProposal, approve_rerating, reject_rerating
 from tenants.admin_access import HistoryPages, ReadOnlyAdmin, TenantScopedAdmin, Unedited
+from tenants.admin_choices import SeenRowsFilter
 from tenants.admin_dialogs import dialog_action
 
 ROWS_SHOWN = 50
@@ -45,7 +46,7 @@ class StatementAdmin(ReadOnlyAdmin):
     """The bills of closed months, with their files and digests."""
 
     list_display = ("code", "tenant", "period_label", "shown_total", "record_count", "issued_at", "issued_by")
-    list_filter = (("tenant", AutocompleteSelectFilter), ("issued_at", RangeDateTimeFilter))
+    list_filter = (("tenant", SeenRowsFilter), ("issued_at", RangeDateTimeFilter))
     list_select_related = ("tenant", "period", "issued_by")
     search_fields = ("code", "tenant__slug", "digest")
     custom_urls = (
@@ -100,7 +101,7 @@ class ManualEntryAdmin(Unedited, TenantScopedAdmin):
     """Credits and adjustments: entered once, with a reason, into the open month."""
 
     list_display = ("entered_at", "tenant", "kind", "amount", "reason", "period", "entered_by")
-    list_filter = (("tenant", AutocompleteSelectFilter), ("kind", ChoicesCheckboxFilter))
+    list_filter = (("tenant", SeenRowsFilter), ("kind", ChoicesCheckboxFilter))
     list_select_related = ("tenant", "period__tenant", "entered_by")
     search_fields = ("reason", "tenant__slug")
     autocomplete_fields = ("tenant",)
@@ -146,7 +147,7 @@ class RateRuleAdmin(HistoryPages, Unedited, TenantScopedAdmin):
     """What tenants pay for what the list says: the first rule that fits counts."""
 
     list_display = ("tenant", "priority", "kind", "worth", "fits", "valid_from", "valid_to", "created_by")
-    list_filter = (("tenant", AutocompleteSelectFilter), ("kind", ChoicesCheckboxFilter))
+    list_filter = (("tenant", SeenRowsFilter), ("kind", ChoicesCheckboxFilter))
     list_select_related = ("tenant", "created_by")
     search_fields = ("tenant__slug", "model", "provider")
     autocomplete_fields = ("tenant",)
@@ -205,7 +206,7 @@ class ReratingAdmin(ReadOnlyAdmin):
         "shown_status",
         "decided_by",
     )
-    list_filter = (("tenant", AutocompleteSelectFilter), ("status", ChoicesCheckboxFilter))
+    list_filter = (("tenant", SeenRowsFilter), ("status", ChoicesCheckboxFilter))
     list_select_related = ("tenant", "decided_by")
     search_fields = ("reason", "model", "provider")
     actions_list = ("propose_rerating",)

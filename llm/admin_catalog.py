@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.timezone import now
 from unfold.admin import TabularInline
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
@@ -22,6 +22,7 @@ from llm.configuration.prices import price_as_the_model
 from llm.deployments_page import deployments_page
 from llm.models import Deployment, LanguageModel, Provider
 from tenants.admin_access import HistoryPages, OperatorAdmin
+from tenants.admin_choices import SeenRowsFilter
 
 TIMEOUTS = ("connect", "first_byte", "idle", "total")
 
@@ -165,7 +166,7 @@ class LanguageModelAdmin(RecordedOperatorAdmin):
         "name", "provider", "kind", "tier_label", "input_price", "output_price", "context", "is_active"
     )  # fmt: skip
     list_filter = (
-        ("provider", AutocompleteSelectFilter),
+        ("provider", SeenRowsFilter),
         ("tier", ChoicesCheckboxFilter),
         ("kind", ChoicesCheckboxFilter),
         "is_active",

@@ -6,10 +6,11 @@ Invariant: to read only, and without the texts: those are the tenant's own.
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, FieldTextFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import FieldTextFilter, RangeDateTimeFilter
 
 from llm.models import KeptResponse, StoredChat
 from tenants.admin_access import ReadOnlyAdmin
+from tenants.admin_choices import SeenRowsFilter
 
 
 @admin.register(KeptResponse)
@@ -18,7 +19,7 @@ class KeptResponseAdmin(ReadOnlyAdmin):
 
     list_display = ("created_at", "tenant", "response_id", "provider", "model", "context_tokens")
     list_filter = (
-        ("tenant", AutocompleteSelectFilter),
+        ("tenant", SeenRowsFilter),
         ("created_at", RangeDateTimeFilter),
         ("model", FieldTextFilter),
     )
@@ -33,7 +34,7 @@ class StoredChatAdmin(ReadOnlyAdmin):
 
     list_display = ("created_at", "tenant", "public_id", "model")
     list_filter = (
-        ("tenant", AutocompleteSelectFilter),
+        ("tenant", SeenRowsFilter),
         ("created_at", RangeDateTimeFilter),
         ("model", FieldTextFilter),
     )

@@ -10,7 +10,6 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import (
-    AutocompleteSelectFilter,
     FieldTextFilter,
     RangeDateTimeFilter,
     RangeNumericFilter,
@@ -20,6 +19,7 @@ from unfold.decorators import display
 from billing.admin_figures import exact_usd, json_block
 from llm.models import Feedback, RequestLog
 from tenants.admin_access import ReadOnlyAdmin
+from tenants.admin_choices import SeenRowsFilter
 
 
 @admin.register(RequestLog)
@@ -31,7 +31,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "latency", "first_token",
     )  # fmt: skip
     list_filter = (
-        ("tenant", AutocompleteSelectFilter),
+        ("tenant", SeenRowsFilter),
         ("at", RangeDateTimeFilter),
         ("status", RangeNumericFilter),
         ("user", FieldTextFilter),
@@ -136,7 +136,7 @@ class FeedbackAdmin(ReadOnlyAdmin):
     """Verdicts of callers on answers."""
 
     list_display = ("at", "tenant", "shown_rating", "answered_by", "cache_state", "reason")
-    list_filter = (("tenant", AutocompleteSelectFilter), "rating", ("at", RangeDateTimeFilter))
+    list_filter = (("tenant", SeenRowsFilter), "rating", ("at", RangeDateTimeFilter))
     list_select_related = ("tenant", "request")
     search_fields = ("reason", "request__request_id__exact")
 

@@ -1,13 +1,16 @@
 """Who sees which rows of the admin.
 
 Invariant: a superuser sees everything; anybody else sees the rows of tenants they are owner or finance of,
-and nothing without such a membership. Owners may change configuration, finance may only read. A table that
-belongs to no tenant is open to Django's own permissions alone.
+and nothing without such a membership. Owners may change configuration, finance may only read. What a form
+writes, or has a row point at, is of a tenant where the person may write, whatever else they may read; a row
+stays with its tenant. A table that belongs to no tenant is open to Django's own permissions alone.
 """
 
 import json
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import ForeignKey, JSONField, Model, QuerySet
@@ -18,6 +21,7 @@ from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from tenants.admin_choices import TO_WRITE, WritableSelect, WritableSelectMultiple
 from tenants.models import Membership, Tenant
 
 READING_ROLES = frozenset({Membership.Role.OWNER, Membership.Role.FINANCE})
@@ -44,10 +48,20 @@ class IndentedJSON(json.JSONEncoder):
 SHORT_JSON = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}}
 
 
+class TenantScopedForm(forms.ModelForm[Any]):
+    """A form that also checks what must be unique in a tenant when the tenant itself is only shown."""
+
+    def _get_validation_exclusions(self) -> set[str]:
+        excluded = super()._get_validation_exclusions()
+        return excluded if "tenant" in self.fields else excluded - {"tenant"}
+
+
 class TenantScopedAdmin(ModelAdmin):
     """Pages of a table whose rows belong to a tenant; `tenant_path` is the look-up that leads there."""
 
     tenant_path: ClassVar[str] = "tenant"
+    operating_roles: ClassVar[frozenset[str]] = WRITING_ROLES
+    form = TenantScopedForm
     compressed_fields = True
     warn_unsaved_form = True
     list_filter_submit = True
@@ -56,25 +70,64 @@ class TenantScopedAdmin(ModelAdmin):
     formfield_overrides = SHORT_JSON
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows = super().get_queryset(request)
+        return self.rows_for(request, super().get_queryset(request), roles=READING_ROLES)
+
+    def rows_for(
+        self, request: HttpRequest, rows: QuerySet[Any], *, roles: frozenset[str] = WRITING_ROLES
+    ) -> QuerySet[Any]:
+        """Keep the rows of tenants in which this person has one of the roles."""
         if request.user.is_superuser:
             return rows
-        return rows.filter(**{f"{self.tenant_path}__in": _tenant_ids(request, READING_ROLES)})
+        return rows.filter(**{f"{self.tenant_path}__in": _tenant_ids(request, roles)})
 
     def formfield_for_foreignkey(
         self, db_field: ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any
     ) -> Any:
-        # What may be pointed at is what may be seen: no row of one tenant can name another's.
-        related = self.admin_site._registry.get(db_field.related_model)
-        if isinstance(related, TenantScopedAdmin):
-            kwargs.setdefault("queryset", related.get_queryset(request))
+        kwargs.setdefault("queryset", self._choices(db_field, request))
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs.setdefault("widget", WritableSelect(db_field, self.admin_site))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        related = self.admin_site._registry.get(db_field.related_model)
-        if isinstance(related, TenantScopedAdmin):
-            kwargs.setdefault("queryset", related.get_queryset(request))
+        kwargs.setdefault("queryset", self._choices(db_field, request))
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs.setdefault("widget", WritableSelectMultiple(db_field, self.admin_site))
         return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        # A row stays with its tenant: so do its history, and all that hangs on it.
+        fixed = tuple(super().get_readonly_fields(request, obj))
+        moves = obj is not None and self.tenant_path == "tenant" and "tenant" not in fixed
+        return (*fixed, "tenant") if moves and self.has_change_permission(request, obj) else fixed
+
+    def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
+        row = super().save_form(request, form, change)
+        self._require_own(request, row, *_pointed_at(form))
+        return row
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        for inline in formset.forms:
+            if inline.has_changed():
+                self._require_own(request, *_pointed_at(inline))
+        super().save_formset(request, form, formset, change)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        # Whoever may run an action on one tenant's rows may have selected another's, which they only read.
+        return super().response_action(request, self.rows_for(request, queryset, roles=self.operating_roles))
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        # Only what a filter offers: any other column could be guessed letter by letter.
+        filters = [item[0] if isinstance(item, tuple) else item for item in self.list_filter]
+        paths = [path for path in (*filters, self.date_hierarchy) if isinstance(path, str)]
+        is_offered = any(lookup == path or lookup.startswith(f"{path}__") for path in paths)
+        return is_offered and super().lookup_allowed(lookup, value, request)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        if TO_WRITE in request.GET:
+            queryset = self.rows_for(request, queryset)
+        return super().get_search_results(request, queryset, search_term)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
@@ -93,7 +146,21 @@ class TenantScopedAdmin(ModelAdmin):
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whether this person may run actions, also on rows that no form may edit."""
-        return self._is_allowed(request, obj, WRITING_ROLES)
+        return self._is_allowed(request, obj, self.operating_roles)
+
+    def _choices(self, db_field: Any, request: HttpRequest) -> QuerySet[Any] | None:
+        """What a field may point at: rows that this person may change, of a table with tenants."""
+        related = self.admin_site._registry.get(db_field.related_model)
+        if not isinstance(related, TenantScopedAdmin):
+            return self.get_field_queryset(None, db_field, request)
+        return related.rows_for(request, related.get_queryset(request))
+
+    def _require_own(self, request: HttpRequest, *rows: Model) -> None:
+        """The last check before a form is saved, whatever its fields let through."""
+        for row in rows:
+            pages = self if isinstance(row, self.model) else self.admin_site._registry.get(type(row))
+            if isinstance(pages, TenantScopedAdmin) and not pages._is_allowed(request, row, WRITING_ROLES):
+                raise PermissionDenied
 
     def _is_allowed(self, request: HttpRequest, obj: Any, roles: frozenset[str]) -> bool:
         if not _may_enter(request):
@@ -191,6 +258,15 @@ def show_secret_once(request: HttpRequest, *, title: str, secret: str, advice: s
         response["HX-Retarget"] = response["HX-Reselect"] = "#dialog"
         response["HX-Reswap"] = "outerHTML"
     return response
+
+
+def _pointed_at(form: Any) -> Iterator[Model]:
+    """The rows that were chosen in a form."""
+    for value in form.cleaned_data.values():
+        if isinstance(value, Model):
+            yield value
+        elif isinstance(value, QuerySet):
+            yield from value
 
 
 def _may_enter(request: HttpRequest) -> bool:

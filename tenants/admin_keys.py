@@ -13,7 +13,6 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.timezone import now
-from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
@@ -22,8 +21,10 @@ from unfold.widgets import (
 
 from tenants.admin_access import (
     RecordedAdmin,
+    TenantScopedForm,
     show_secret_once,
 )
+from tenants.admin_choices import SeenRowsFilter
 from tenants.admin_dialogs import dialog_action, page_of
 from tenants.admin_tenants import ReasonForm
 from tenants.keys_admin import KeyRevoked, end_grace, issue_key, revoke_key, rotate_key
@@ -48,7 +49,7 @@ class RotateForm(BaseDialogForm):
         self.fields["grace_hours"].label = "Grace, hours"
 
 
-class ApiKeyForm(forms.ModelForm[ApiKey]):
+class ApiKeyForm(TenantScopedForm):
     """A key's name is unique among the live keys of its tenant, which the form alone cannot see."""
 
     def clean(self) -> dict[str, Any] | None:
@@ -69,7 +70,7 @@ class ApiKeyAdmin(RecordedAdmin):
 
     form = ApiKeyForm
     list_display = ("name", "public_id", "tenant", "state", "model_globs", "expires_at", "created_at")
-    list_filter = (("tenant", AutocompleteSelectFilter), ("revoked_at", admin.EmptyFieldListFilter))
+    list_filter = (("tenant", SeenRowsFilter), ("revoked_at", admin.EmptyFieldListFilter))
     list_select_related = ("tenant",)
     search_fields = ("name", "public_id")
     autocomplete_fields = ("tenant",)
@@ -85,9 +86,6 @@ class ApiKeyAdmin(RecordedAdmin):
         (None, {"fields": (("tenant", "name"),)}),
         ("What it may do", {"fields": ("models", "ip_allow_list", "rate_limits", "expires_at")}),
     )
-
-    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
-        return (*self.readonly_fields, "tenant") if obj else self.readonly_fields
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # a key is revoked, never deleted: the ledger names it
@@ -143,8 +141,7 @@ class ApiKeyAdmin(RecordedAdmin):
 
     @admin.action(description="Revoke the selected keys", permissions=["operate"])
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        keys = [key for key in queryset if self.has_operate_permission(request, key)]
-        revoked = sum(revoke_key(key, acting_user=request.user) for key in keys)
+        revoked = sum(revoke_key(key, acting_user=request.user) for key in queryset)
         self.message_user(request, f"{revoked} keys revoked.")
 
     @dialog_action(

@@ -10,7 +10,7 @@ from django.contrib import admin, messages
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from unfold.admin import TabularInline
-from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesCheckboxFilter
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
@@ -24,6 +24,7 @@ from tenants.admin_access import (
     TenantScopedAdmin,
     finish,
 )
+from tenants.admin_choices import SeenRowsFilter
 from tenants.admin_dialogs import Outcome, dialog_action, page_of
 from tenants.models import EndUser, Membership, Tenant
 from tenants.tenancy import TenantClosed, resume_tenant, suspend_tenant
@@ -88,7 +89,8 @@ class TenantAdmin(RecordedAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
         # The slug stands in exports and configuration files: it does not change once given.
-        return (*self.readonly_fields, "slug") if obj else self.readonly_fields
+        fixed = super().get_readonly_fields(request, obj)
+        return (*fixed, "slug") if obj else fixed
 
     def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> tuple[Any, ...]:
         # Only a superuser says who may look after a tenant.
@@ -149,10 +151,11 @@ class EndUserAdmin(RecordedAdmin):
     """The people and services of a tenant, as budgets and reports know them."""
 
     list_display = ("external_id", "display_name", "tenant", "cost_center", "is_active")
-    list_filter = (("tenant", AutocompleteSelectFilter), "is_active")
+    list_filter = (("tenant", SeenRowsFilter), "is_active")
     list_select_related = ("tenant",)
     search_fields = ("external_id", "display_name", "cost_center")
     autocomplete_fields = ("tenant",)
+    fields = ("tenant", "external_id", "display_name", "cost_center", "is_active")
 
 
 @admin.register(Membership)
@@ -160,10 +163,11 @@ class MembershipAdmin(TenantScopedAdmin):
     """Who may look after which tenant. Only superusers change it: it is what all access hangs on."""
 
     list_display = ("user", "tenant", "role")
-    list_filter = (("tenant", AutocompleteSelectFilter), ("role", ChoicesCheckboxFilter))
+    list_filter = (("tenant", SeenRowsFilter), ("role", ChoicesCheckboxFilter))
     list_select_related = ("user", "tenant")
     search_fields = ("user__username", "user__email", "tenant__slug")
     autocomplete_fields = ("user", "tenant")
+    fields = ("tenant", "user", "role")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)
