@@ -25,6 +25,7 @@ from billing.connection import array_literal
 from billing.group_commit import GroupCommit
 from billing.holds import ATTEMPT_SECONDS, read_balances, window_ids_of
 from billing.rating import Rated
+from config import storable
 
 __all__ = ["CacheHit", "Settlement", "progress", "record_hit", "settle", "settle_parameters", "void"]
 
@@ -205,7 +206,9 @@ async def _settle_group(settlements: list[Settlement]) -> list[list[Balance] | E
 
 async def _void_group(voids: list[_Void]) -> list[list[Balance] | Exception]:
     first = {void.attempt_id: void.reason for void in reversed(voids)}
-    return await _end_group(VOID, (array_literal(first), list(first.values())), voids, list(first))
+    return await _end_group(
+        VOID, (array_literal(first), [storable.text(reason) for reason in first.values()]), voids, list(first)
+    )
 
 
 async def _end_group(
@@ -290,7 +293,7 @@ def _deadline() -> Callable[[], bool]:
 
 
 def _json(value: Any) -> str:
-    return orjson.dumps(value, default=_as_text).decode()
+    return storable.json_text(value, default=_as_text)
 
 
 def _as_text(value: object) -> str:

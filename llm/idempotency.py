@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 
 from billing import connection
 from billing.outcomes import LedgerUnavailable, plain
-from config import resources
+from config import resources, storable
 from llm import metrics
 from llm.answers import Answer, StreamedAnswer
 from llm.call import Call
@@ -149,13 +149,13 @@ class Claim:
         except LedgerUnavailable:
             log.warning("idempotency_key_not_freed", request_id=str(self.request_id))
 
-    async def _write(self, headers: dict[str, str], content: bytes | None, error: bytes | None) -> None:
+    async def _write(self, headers: dict[str, str], content: bytes | None, error: str | None) -> None:
         try:
             await self._execute(
                 KEEP,
-                headers=orjson.dumps(headers).decode(),
+                headers=storable.json_text(headers),
                 content=content,
-                error=error and error.decode(),
+                error=error,
             )
         except LedgerUnavailable:
             log.warning("idempotent_answer_not_kept", request_id=str(self.request_id))
@@ -315,8 +315,8 @@ def _digest(call: Call) -> bytes:
     return hashlib.sha256(call.user.encode() + b"\0" + body).digest()
 
 
-def _error_json(error: ClientError) -> bytes:
-    return orjson.dumps(
+def _error_json(error: ClientError) -> str:
+    return storable.json_text(
         {
             "status": error.status,
             "code": error.code,

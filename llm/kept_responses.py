@@ -7,6 +7,7 @@ and with a hold that bounds what it begins with. No prompt and no answer is kept
 from dataclasses import dataclass
 from typing import Final
 
+from config import storable
 from llm.errors import NotFound
 from llm.wire import Body
 from tenants.rls import tenant_connection
@@ -39,7 +40,9 @@ async def keep(
     if request.get("store") is False or not isinstance(response_id, str) or len(response_id) > _LONGEST_ID:
         return
     async with tenant_connection(tenant_id) as connection:
-        await connection.execute(_KEEP, (tenant_id, response_id, provider, model, context_tokens))
+        await connection.execute(
+            _KEEP, (tenant_id, storable.text(response_id), provider, model, context_tokens)
+        )
 
 
 async def find(tenant_id: int, response_id: str, *, param: str | None = None) -> Kept:

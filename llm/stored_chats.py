@@ -14,6 +14,7 @@ import orjson
 import structlog
 from psycopg.rows import dict_row
 
+from config import storable
 from llm.call import Call
 from llm.errors import NotFound
 from llm.wire import Body
@@ -75,11 +76,11 @@ async def keep(call: Call, answer: Body, block: Body) -> None:
                 INSERT,
                 {
                     "tenant": call.principal.tenant_id,
-                    "public_id": answer["id"][:128],
+                    "public_id": storable.text(answer["id"])[:128],
                     "model": call.facts.model,
                     "asked": orjson.dumps(asked),
                     "answer": orjson.dumps({**answer, "purser": block}, default=str),
-                    "metadata": orjson.dumps(metadata if isinstance(metadata, dict) else {}).decode(),
+                    "metadata": storable.json_text(metadata if isinstance(metadata, dict) else {}),
                     "now": datetime.now(UTC),
                 },
             )
@@ -94,7 +95,7 @@ async def find(tenant_id: int, public_id: str) -> StoredChat:
 
 async def set_metadata(tenant_id: int, public_id: str, *, metadata: Mapping[str, str]) -> StoredChat:
     """The chat completion with this metadata from now on, or NotFound."""
-    return await _one(tenant_id, public_id, UPDATE, metadata=orjson.dumps(dict(metadata)).decode())
+    return await _one(tenant_id, public_id, UPDATE, metadata=storable.json_text(dict(metadata)))
 
 
 async def delete(tenant_id: int, public_id: str) -> None:
@@ -110,7 +111,7 @@ async def list_chats(
 ) -> tuple[list[StoredChat], bool]:
     """A page of chat completions after the one named, and whether more follow."""
     statement = LIST.format(beyond=">" if is_ascending else "<", order="ASC" if is_ascending else "DESC")
-    wanted = orjson.dumps(dict(metadata)).decode()
+    wanted = storable.json_text(dict(metadata))
     parameters = {"tenant": tenant_id, "model": model, "metadata": wanted, "after": after, "limit": limit + 1}
     async with tenant_connection(tenant_id) as connection:
         cursor = connection.cursor(row_factory=dict_row)

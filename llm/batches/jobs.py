@@ -14,6 +14,7 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Q
 from django.utils import timezone
 
+from config import storable
 from llm.batches import money
 from llm.batches.accounts import batch_api, order_of
 from llm.batches.upstream import BatchApi, LineResult, NotCertainError, NotSubmittedError, UpstreamError
@@ -127,7 +128,13 @@ def _look(job: BatchJob, *, api: BatchApi, batch: Batch) -> None:
     if not state.is_over:
         assert job.submitted_at is not None
         wait = min(LONGEST_WAIT, max(FIRST_LOOK, (now - job.submitted_at) / 10))
-        _save(job, upstream_status=state.status, next_look_at=now + wait, failures=0, last_error="")
+        _save(
+            job,
+            upstream_status=storable.text(state.status)[:32],
+            next_look_at=now + wait,
+            failures=0,
+            last_error="",
+        )
         return
     results = iter(api.results(job.upstream_id))
     is_confirmed = True
@@ -169,7 +176,9 @@ def _finish(
         money.release(left, reason=code)
     now = timezone.now()
     job.items.filter(settled_at=None).update(
-        status=status, error={"code": code, "message": message}, settled_at=now
+        status=status,
+        error=storable.json_value({"code": code, "message": message}),
+        settled_at=now,
     )
     _save(job, state=BatchJob.State.FINISHED, finished_at=now, next_look_at=None)
 
@@ -198,7 +207,7 @@ def _put_off(job: BatchJob, *, error: UpstreamError) -> None:
     _save(
         job,
         failures=job.failures + 1,
-        last_error=str(error)[:1000],
+        last_error=storable.text(str(error))[:1000],
         next_look_at=timezone.now() + wait,
     )
 

@@ -19,6 +19,7 @@ from billing.estimates import INPUT_METERS, hold_for
 from billing.holds import NewAttempt
 from billing.models import Attempt
 from billing.outcomes import BudgetExceeded
+from config import storable
 from config.resources import resources
 from llm.batches.accounts import exchange_of, line_limit, target_of
 from llm.batches.billed import Billed, bill
@@ -190,11 +191,13 @@ def _write_down(
     for item, result in confirmed:
         item.settled_at = now
         if one := billed.get(item.attempt_id):
-            item.status, item.response = BatchItem.Status.COMPLETED, one.answer
+            item.status = BatchItem.Status.COMPLETED
+            item.response = storable.json_value(one.answer)
             item.cost_usd, item.list_cost_usd = one.cost_usd, one.list_cost_usd
             item.input_tokens, item.output_tokens = one.input_tokens, one.output_tokens
         else:
-            item.status, item.error = _failure(result, is_cancelling=job.batch.cancelling_at is not None)
+            item.status, error = _failure(result, is_cancelling=job.batch.cancelling_at is not None)
+            item.error = storable.json_value(error)
     items = [item for item, _ in confirmed]
     fields = ["status", "response", "error", "settled_at"]
     fields += ["cost_usd", "list_cost_usd", "input_tokens", "output_tokens"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from config import storable
 from llm.providers.outcomes import (
     ProviderError,
     ProviderFailure,
@@ -20,6 +21,7 @@ from llm.providers.outcomes import (
 )
 
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "cf-ray")
+LONGEST_REQUEST_ID = 200
 
 _OVERLOADED = frozenset({429, 503, 529})
 _OUR_ACCOUNT = frozenset({401, 402, 403})
@@ -98,7 +100,8 @@ def error_of(body: bytes) -> dict[str, Any]:
 
 def request_id_of(headers: Mapping[str, str]) -> str:
     """The provider's own id of the request, for its support and our receipt."""
-    return next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), "")
+    told = next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), "")
+    return storable.text(told)[:LONGEST_REQUEST_ID]
 
 
 def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:

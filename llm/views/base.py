@@ -16,7 +16,7 @@ import psycopg
 import structlog
 import uuid_utils
 from django.core.exceptions import RequestDataTooBig
-from django.db import InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from psycopg_pool import PoolClosed, PoolTimeout
@@ -51,6 +51,8 @@ DATABASE_AWAY = (
 )
 
 OPENAI_PATHS = tuple(f"/v1/{name}" for name in ("chat/", "completions", "responses", "embeddings", "batches"))
+# how drivers and Django refuse a text with a NUL
+CANNOT_BE_STORED = (psycopg.DataError, DataError, ValueError)
 
 log = structlog.get_logger(__name__)
 
@@ -224,7 +226,7 @@ def as_outcome(error: Exception) -> ClientError:
     if isinstance(error, DATABASE_AWAY):
         log.warning("database_away", error=type(error).__name__)
         return LedgerUnavailable("The database is not available at the moment; try again.")
-    if isinstance(error, psycopg.DataError) and ("NUL" in str(error) or "\\u0000" in str(error)):
+    if isinstance(error, CANNOT_BE_STORED) and ("NUL" in str(error) or "\\u0000" in str(error)):
         return InvalidRequest("A text in the request has a NUL character, which cannot be stored.")
     log.error("unforeseen_error", exc_info=error)
     return InternalError("Something went wrong on our side. The request id finds it in our logs.")

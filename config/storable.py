@@ -1,0 +1,61 @@
+"""What others wrote, as PostgreSQL can keep it.
+
+Invariant: no text of a provider or a client can keep a row from being stored: NUL and halves of surrogate pairs, which
+PostgreSQL has no place for, are stored as U+FFFD; JSON that no database takes is stored as far as it goes. What goes to
+a client is never changed here.
+"""
+
+import json as standard_json
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+
+REPLACEMENT: Final = "\ufffd"
+DEEPEST: Final = 200
+
+_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+# behind an even number of backslashes: an escape, not a text about one
+_ESCAPED_NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+_LARGEST: Final = 2**63
+
+
+def text(value: str) -> str:
+    """The text as it is stored; the same object where nothing is in the way."""
+    return _UNSTORABLE.sub(REPLACEMENT, value)
+
+
+def json_text(value: Any, *, default: Callable[[Any], Any] | None = None) -> str:
+    """The value as JSON for a column of PostgreSQL."""
+    try:
+        written = orjson.dumps(value, default=default).decode()
+    except orjson.JSONEncodeError:  # half a character, too deep, a number that is too large
+        return standard_json.dumps(_plain(value, default))
+    return _ESCAPED_NUL.sub(rf"\1{REPLACEMENT}", written) if "\\u0000" in written else written
+
+
+def json_value(value: Any) -> Any:
+    """The value for a JSON field of the ORM."""
+    return orjson.loads(json_text(value))
+
+
+def _plain(value: Any, default: Callable[[Any], Any] | None, depth: int = 0) -> Any:
+    if isinstance(value, str):
+        return text(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if -_LARGEST <= value < 2 * _LARGEST else str(value)
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if depth > DEEPEST:
+        return "(nested too deep to be kept)"
+    if isinstance(value, dict):
+        return {text(str(name)): _plain(item, default, depth + 1) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, default, depth + 1) for item in value]
+    try:  # what orjson writes by itself: dates, ids
+        return orjson.loads(orjson.dumps(value, default=default))
+    except orjson.JSONEncodeError:
+        return text(str(value))
