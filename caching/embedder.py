@@ -1,8 +1,8 @@
 """Turns short texts into unit vectors inside the process.
 
 Invariant: a text's vector depends on the text and the embedder's name alone, never on what else is embedded
-at the moment; the event loop never waits for arithmetic. The name includes the precision, because the
-vectors of two precisions must not be compared.
+at the moment, nor on the CPU; the event loop never waits for arithmetic. The name includes the precision, because
+the vectors of two precisions must not be compared.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from caching.embedder_build import FOLDER, MANIFEST, MAX_TOKENS, model_dir
+from caching.embedder_build import FOLDER, GRAPH, MANIFEST, MAX_TOKENS, model_dir
 from tenants.policy import LOCAL_EMBEDDERS
 
 Vector = NDArray[np.float32]
@@ -43,21 +43,20 @@ class EmbedderMissing(RuntimeError):
 
 
 class MiniLM:
-    """MiniLM-L6 through onnxruntime, on one thread. Loading takes about 0.2 s and 120 MB (int8)."""
+    """MiniLM-L6 in fp32 through onnxruntime, on one thread. Loading takes about 0.3 s and 150 MB."""
 
+    name = f"{FOLDER}/fp32"
     dimensions = 384
 
-    def __init__(self, folder: Path, *, precision: str = "int8") -> None:
+    def __init__(self, folder: Path) -> None:
         import onnxruntime
         from tokenizers import Tokenizer
 
-        self.name = f"{FOLDER}/{precision}"
-        self._is_quantised = precision == "int8"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
-            str(folder / f"{precision}.onnx"), options, providers=["CPUExecutionProvider"]
+            str(folder / GRAPH), options, providers=["CPUExecutionProvider"]
         )
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 
@@ -65,11 +64,8 @@ class MiniLM:
         """Texts longer than 256 tokens are cut; ask `truncates` first."""
         if not texts:
             return np.empty((0, self.dimensions), np.float32)
-        rows = [self.token_ids(text) for text in texts]
-        # The int8 graph scales its activations over the whole call, so a batch would bend each text's vector
-        # by its neighbours' (cosine .990 to itself). Batching would win it 14 % of the time only.
-        calls = [[row] for row in rows] if self._is_quantised else [rows]
-        return np.concatenate([self._run(call) for call in calls])
+        # One by one: texts of several lengths in one call are padded to the longest, which costs more than it wins.
+        return np.concatenate([self._run(self.token_ids(text)) for text in texts])
 
     def truncates(self, text: str) -> bool:
         # A token has at least one byte, so most texts need no tokenizing to know.
@@ -82,13 +78,9 @@ class MiniLM:
         ids: list[int] = self._tokenizer.encode(text).ids
         return ids if len(ids) <= MAX_TOKENS else [*ids[: MAX_TOKENS - 1], ids[-1]]
 
-    def _run(self, rows: list[list[int]]) -> Vector:
-        ids = np.zeros((len(rows), max(map(len, rows))), np.int64)
-        mask = np.zeros_like(ids)
-        for index, row in enumerate(rows):
-            ids[index, : len(row)] = row
-            mask[index, : len(row)] = 1
-        vectors: Vector = self._session.run(None, {"ids": ids, "mask": mask})[0]
+    def _run(self, token_ids: list[int]) -> Vector:
+        ids = np.array([token_ids], np.int64)
+        vectors: Vector = self._session.run(None, {"ids": ids, "mask": np.ones_like(ids)})[0]
         return vectors
 
 
@@ -177,18 +169,18 @@ def _key(text: str) -> bytes:
 
 
 _loading = threading.Lock()
-_loaded: dict[tuple[str, Path], BatchingEmbedder] = {}
+_loaded: dict[Path, BatchingEmbedder] = {}
 
 
-def minilm(precision: str = "int8", *, folder: Path | None = None) -> BatchingEmbedder:
-    """This process's MiniLM, loaded at the first call (blocks about 0.2 s). Raises EmbedderMissing."""
+def minilm(*, folder: Path | None = None) -> BatchingEmbedder:
+    """This process's MiniLM, loaded at the first call (blocks about 0.3 s). Raises EmbedderMissing."""
     folder = folder or model_dir() / FOLDER
     with _loading:
-        if (precision, folder) not in _loaded:
+        if folder not in _loaded:
             if not (folder / MANIFEST).is_file():
                 raise EmbedderMissing(f"{folder} is missing; python -m caching.embedder_build makes it")
-            _loaded[(precision, folder)] = BatchingEmbedder(MiniLM(folder, precision=precision))
-        return _loaded[(precision, folder)]
+            _loaded[folder] = BatchingEmbedder(MiniLM(folder))
+        return _loaded[folder]
 
 
 async def ready_embedder(choice: str) -> BatchingEmbedder:
@@ -196,7 +188,7 @@ async def ready_embedder(choice: str) -> BatchingEmbedder:
     if choice not in LOCAL_EMBEDDERS:
         raise EmbedderMissing(f"no embedder in the process is called {choice}")
     if choice != "wordllama":
-        return await ready_minilm("fp32" if choice == "minilm-fp32" else "int8")
+        return await ready_minilm()
     return _light[0] if _light else await asyncio.to_thread(_load_light)
 
 
@@ -212,7 +204,7 @@ def _load_light() -> BatchingEmbedder:
         return _light[0]
 
 
-async def ready_minilm(precision: str = "int8") -> BatchingEmbedder:
+async def ready_minilm() -> BatchingEmbedder:
     """The same from async code: once loaded it is there at once, the loading happens in a thread."""
-    loaded = _loaded.get((precision, model_dir() / FOLDER))
-    return loaded if loaded is not None else await asyncio.to_thread(minilm, precision)
+    loaded = _loaded.get(model_dir() / FOLDER)
+    return loaded if loaded is not None else await asyncio.to_thread(minilm)

@@ -20,6 +20,7 @@ from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from caching.embedder_build import FOLDER, GRAPH
 from caching.scope_figures import collector
 from config import draining, resources
 
@@ -121,7 +122,7 @@ async def _redis() -> None:
 
 
 async def _embedder() -> None:
-    if not await asyncio.to_thread((settings.MODEL_DIR / "minilm-l6-v2" / "int8.onnx").exists):
+    if not await asyncio.to_thread((settings.MODEL_DIR / FOLDER / GRAPH).exists):
         raise NotReady("not built: run `make install`")
 
 

@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 from tenants.wording import sentence_about
 
 Tier = Literal["simple", "standard", "complex"]
-LOCAL_EMBEDDERS = ("minilm", "minilm-fp32", "wordllama")
+LOCAL_EMBEDDERS = ("minilm", "wordllama")
 TextRule = Literal["too_short", "language", "time_sensitive", "personal", "wants_variety", "action"]
 SemanticMode = Literal["off", "dry_run", "static", "bounded"]
 Share = Literal["user", "key", "team", "tenant"]

@@ -1,4 +1,4 @@
-"""The local embedder: the published model's vectors, whoever else is being embedded."""
+"""The local embedder: the published model's vectors on every CPU, whoever else is being embedded."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from caching.embedder import BatchingEmbedder, EmbedderMissing, MiniLM, Vector, minilm, ready_embedder
-from caching.embedder_build import FOLDER, MANIFEST, build, is_built, model_dir
+from caching.embedder_build import FOLDER, GRAPH, MANIFEST, build, is_built, model_dir
 
 TEXTS = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
 # What sentence-transformers prints for these three.
@@ -34,18 +34,22 @@ def loaded() -> MiniLM:
     return MiniLM(model_dir() / FOLDER)
 
 
-def test_it_works() -> None:
-    vectors = MiniLM(model_dir() / FOLDER, precision="fp32").embed(TEXTS)
-    assert np.allclose(vectors @ vectors.T, SIMILARITIES, atol=1e-4)
-
-
-def test_int8_is_close_to_the_published_figures_and_has_a_name_of_its_own(loaded: MiniLM) -> None:
+def test_it_works(loaded: MiniLM) -> None:
     vectors = loaded.embed(TEXTS)
     assert vectors.shape == (3, loaded.dimensions)
     assert vectors.dtype == np.float32
-    assert np.allclose(vectors @ vectors.T, SIMILARITIES, atol=0.03)
+    assert np.allclose(vectors @ vectors.T, SIMILARITIES, atol=1e-4)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    assert loaded.name == "minilm-l6-v2/int8"
+    assert loaded.name == "minilm-l6-v2/fp32"
+
+
+def test_every_cpu_gives_the_stored_vectors(loaded: MiniLM) -> None:
+    """Vectors in a database outlive the CPU that made them. These were made on one with AVX2 and without VNNI."""
+    with np.load(Path(__file__).parent / "data" / "minilm_vectors.npz") as stored:
+        texts, expected = [str(text) for text in stored["texts"]], stored["vectors"]
+    vectors = loaded.embed(texts)
+    assert np.allclose(vectors, expected, atol=2e-6)
+    assert np.allclose(vectors @ vectors.T, expected @ expected.T, atol=1e-5)
 
 
 def test_a_vector_does_not_depend_on_its_neighbours(loaded: MiniLM) -> None:
@@ -129,13 +133,12 @@ def test_building_again_changes_nothing() -> None:
 def test_a_damaged_build_is_made_anew(tmp_path: Path) -> None:
     folder = tmp_path / FOLDER
     shutil.copytree(model_dir() / FOLDER, folder)
-    (folder / "int8.onnx").write_bytes(b"")
+    (folder / GRAPH).write_bytes(b"")
     assert not is_built(folder)
     build(tmp_path)
     assert is_built(folder)
     manifest = json.loads((folder / MANIFEST).read_text())
-    assert manifest["least_cosine_to_reference"]["fp32"] > 0.99999
-    assert manifest["least_cosine_to_reference"]["int8"] > 0.98
+    assert manifest["least_cosine_to_reference"] >= 0.99999
     assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == [FOLDER]
 
 

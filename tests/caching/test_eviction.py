@@ -29,7 +29,7 @@ def keep(tenant: Tenant, question: str, **changes: Any) -> CacheEntry:
         "tenant": tenant,
         "scope_digest": b"s" * 32,
         "question_digest": next(CLOCK).to_bytes(16, "big"),
-        "embedder": "minilm-l6-v2/int8",
+        "embedder": "minilm-l6-v2/fp32",
         "vector": [0.0] * 383 + [1.0],
         "question": question,
         "answer": b"",

@@ -25,7 +25,7 @@ ACTIVATE = "You can activate your new card in the app under Cards."
 ORDER = "You can order a new card in the app under Cards."
 WAIT, WAIT_IN_OTHER_WORDS = (
     "Wait ten days, then order a new card.",
-    "Please wait ten days before you order another card.",
+    "Please be patient for ten days before you order another card.",
 )
 POLICE = "Call the police at once."
 

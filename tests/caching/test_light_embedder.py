@@ -68,7 +68,7 @@ async def test_an_embedder_that_takes_over_finds_what_was_kept_for_it(origin: Or
     assert await semantic.remember(found, answer("Wait."), policy=before)
     assert await remember_for_others(found, answer("Wait."), policy=before) == 1
     names = {entry.embedder async for entry in CacheEntry.objects.filter(tenant=tenant)}
-    assert names == {"minilm-l6-v2/int8", light_embedder.NAME}
+    assert names == {"minilm-l6-v2/fp32", light_embedder.NAME}
     for policy in (before, after):
         hit = await semantic.look_up(ask(STILL), origin=origin, policy=policy, traits=Traits())
         assert hit.is_hit, policy.embedder

@@ -88,7 +88,7 @@ ASKED = st.builds(
             "endpoint": st.sampled_from(["/v1/chat/completions", "/v1/responses"]),
             "route": st.sampled_from(["gpt-4o//", "auto//", "auto/simple/"]),
             "model": st.sampled_from(["gpt-4o", "auto"]),
-            "embedder": st.sampled_from(["minilm-l6-v2/int8", "minilm-l6-v2/fp32"]),
+            "embedder": st.sampled_from(["minilm-l6-v2/fp32", "wordllama-256/fp16"]),
             "prompt_version": WORDS,
             "policy": st.integers(0, len(POLICIES) - 1),
             "system": SYSTEM,

@@ -86,7 +86,7 @@ def test_a_tenant_changes_from_one_in_the_process_to_a_providers(
     client = world.openai(member)
     ask(client, QUESTION)
     kept = eventually(lambda: entries_of(member), until=lambda entries: len(entries) == 2)
-    names = {"minilm-l6-v2/int8", f"remote:{model.model}>text-embedding-3-small/1536"}
+    names = {"minilm-l6-v2/fp32", f"remote:{model.model}>text-embedding-3-small/1536"}
     assert {entry.embedder for entry in kept} == names
     assert ask(client, PARAPHRASE).headers["x-purser-cache"] == "semantic"
 

@@ -68,7 +68,7 @@ pytestmark = pytest.mark.django_db
         (
             "threshold: 0.95}",
             "threshold: 0.95,\n              embedder: nobody}",
-            "30: tenants[0].policy.cache.embedder: is none of minilm, minilm-fp32, wordllama, "
+            "30: tenants[0].policy.cache.embedder: is none of minilm, wordllama, "
             "and there is no model 'nobody'",
         ),
         (
