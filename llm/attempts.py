@@ -74,20 +74,18 @@ def is_of_one_account(refusal: ClientError) -> bool:
 
 async def _attempt(call: Call, hop: Hop, numbers: Iterator[int]) -> Answer | StreamedAnswer:
     """One try at an account whose turn has come: hold, call, settle."""
-    place = hop.slot
     try:
         first = Underway(await hold(call, hop.target, number=next(numbers), why=hop.why), hop.slot)
-        async with ended_by_whatever_stops_it(call, first):
-            with call.receipt.provider_time():
-                answering, reply = await hedging.first_byte(call, first, numbers)
-        place = answering.slot
-        if isinstance(reply, ProviderStream):
-            async with ended_by_whatever_stops_it(call, answering):
-                return streaming.begin(call, answering.attempt, answering.slot, reply)
-        return await _deliver(call, answering, reply, numbers)
     except BaseException:
-        resources.background(limiter.release(place))
+        resources.background(limiter.take_back(hop.slot))
         raise
+    async with ended_by_whatever_stops_it(call, first):
+        with call.receipt.provider_time():
+            answering, reply = await hedging.first_byte(call, first, numbers)
+    if isinstance(reply, ProviderStream):
+        async with ended_by_whatever_stops_it(call, answering):
+            return streaming.begin(call, answering.attempt, answering.slot, reply)
+    return await _deliver(call, answering, reply, numbers)
 
 
 async def _deliver(call: Call, answering: Underway, reply: ProviderReply, numbers: Iterator[int]) -> Answer:

@@ -19,6 +19,7 @@ from caching.flights import Flight
 from caching.judging import Judge
 from caching.semantic import Lookup
 from caching.vectors import FindEmbedder
+from llm.catalog import Target
 from llm.headers import CallHeaders
 from llm.kept_responses import Kept
 from llm.receipt import Receipt
@@ -31,6 +32,9 @@ from tenants.principal import Principal
 
 if TYPE_CHECKING:
     from llm.answers import Outcome
+
+
+MOST_ANSWERS = 128  # that a provider gives at once
 
 
 @dataclass(slots=True)
@@ -64,6 +68,7 @@ class Call:
     find_embedder: FindEmbedder = ready_embedder
     flight: Flight | None = None  # led for the equal requests that wait
     is_remembering: bool = False
+    was_sent: bool = False  # a provider may have been asked
     ttft_ms: int | None = None
     structured: str = ""  # valid, repaired, invalid or unchecked, where a form was asked for
     refusal: dict[str, Any] | None = None
@@ -90,6 +95,14 @@ class Call:
     def rough_tokens(self) -> int:
         """A first guess for the rate limit, set right when the call ends: four bytes a token."""
         return len(self.source.raw) // 4 + (self.facts.max_output_tokens or 0)
+
+    def most_tokens_at(self, target: Target) -> int:
+        """The same guess for the limits of a provider's account, and never more than the model can read and write."""
+        read = min(len(self.source.raw) // 4, target.context_window)
+        written = min(self.facts.max_output_tokens or 0, target.max_output_tokens) * min(
+            self.facts.n, MOST_ANSWERS
+        )
+        return read + written
 
     @property
     def header_style(self) -> HeaderStyle:

@@ -66,8 +66,7 @@ async def _end(call: Call, *, outcome: Outcome | None, status: int, error_code: 
     if call.flight is not None and not call.is_remembering:
         resources.background(call.flight.land(None))
     if call.slot is not None:
-        tokens = outcome.input_tokens + outcome.output_tokens if outcome else 0
-        resources.background(limits.release(call.slot, tokens=tokens))
+        resources.background(_free(call, call.slot, outcome))
     _count(call, outcome, status, error_code)
     row = _row(call, outcome, status, error_code)
     if outcome or call.receipt.attempts or status < 400 or refusals.may_log(call.principal.tenant_id):
@@ -84,6 +83,15 @@ async def _end(call: Call, *, outcome: Outcome | None, status: int, error_code: 
         cost_usd=str(row["cost_usd"]),
         latency_ms=row["latency_ms"],
     )
+
+
+async def _free(call: Call, slot: limits.Slot, outcome: Outcome | None) -> None:
+    """Free its slot: with all the tokens it took, or without a trace where nothing was sent and nothing answered."""
+    if outcome is None and not call.was_sent:
+        await limits.take_back(slot)
+        return
+    booked = call.booked or ([outcome] if outcome else [])
+    await limits.release(slot, tokens=sum(one.input_tokens + one.output_tokens for one in booked))
 
 
 def _count(call: Call, outcome: Outcome | None, status: int, error_code: str) -> None:

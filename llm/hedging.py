@@ -41,6 +41,10 @@ class Allowance:
         self.left[tenant_id] = left - 1.0
         return True
 
+    def restore(self, tenant_id: int) -> None:
+        """The second call that was counted was never sent."""
+        self.left[tenant_id] = min(MOST_SAVED_UP, self.left.get(tenant_id, 0.0) + 1.0)
+
 
 allowance = Allowance()
 
@@ -92,28 +96,31 @@ async def _second(call: Call, asked: Target, numbers: Iterator[int]) -> Underway
     for target in (*others, asked):
         if not health.is_well(target):
             continue
-        taken = await limiter.try_acquire(target, tokens=call.rough_tokens)
+        taken = await limiter.try_acquire(target, tokens=call.most_tokens_at(target))
         if isinstance(taken, ProviderSlot):
             slot = taken
             break
     if slot is None:
+        allowance.restore(call.principal.tenant_id)
         _note_not_sent(call, "no account is free")
         return None
     number, why = next(numbers), f"hedge: no first byte after {policy.after_ms} ms"
     try:
         return Underway(await hold(call, target, number=number, why=why), slot)
     except ClientError as refusal:  # the first call is under way, whatever keeps a second one from going
-        resources.background(limiter.release(slot))
+        allowance.restore(call.principal.tenant_id)
+        resources.background(limiter.take_back(slot))
         _note_not_sent(call, f"{refusal.code}: {refusal.message}")
         return None
     except BaseException:
-        resources.background(limiter.release(slot))
+        resources.background(limiter.take_back(slot))
         raise
 
 
 async def _take_back(call: Call, second: Underway) -> None:
     """A second call that was held and never sent."""
-    second.free_place()
+    resources.background(limiter.take_back(second.slot))
+    allowance.restore(call.principal.tenant_id)
     call.balances = await ledger.void(second.attempt.id, reason="hedge_not_needed") or call.balances
     call.receipt.note_attempt(second.attempt.number, sent=False, code="hedge_not_needed")
 
@@ -123,14 +130,14 @@ async def _call_off(call: Call, task: "asyncio.Task[Reply]", underway: Underway)
     attempt = underway.attempt
     task.cancel()
     (reply,) = await asyncio.gather(task, return_exceptions=True)
-    underway.free_place()
     if isinstance(reply, Exception) or (isinstance(reply, BaseException) and not underway.is_sent):
+        underway.free_place_after(reply)
         await end(call, underway, reply)
         return
     metrics.ATTEMPTS.labels(attempt.target.provider, attempt.target.model, "hedge_lost").inc()
     async with ended_by_whatever_stops_it(call, underway):
         if isinstance(reply, ProviderReply):
-            await settling.capture(call, attempt, reply.body, upstream_id=reply.request_id)
+            outcome = await settling.capture(call, attempt, reply.body, upstream_id=reply.request_id)
         elif isinstance(reply, ProviderStream) or call.facts.stream:
             # as of a client that hangs up: what came is counted, and before the first byte that is the input
             relay = Relay(attempt.exchange, wants_usage=False)
@@ -138,11 +145,12 @@ async def _call_off(call: Call, task: "asyncio.Task[Reply]", underway: Underway)
                 relay.feed(await reply.read())
                 reply.close()
             upstream_id = reply.request_id if isinstance(reply, ProviderStream) else ""
-            await settling.capture_stream(
+            outcome = await settling.capture_stream(
                 call, attempt, relay.meter, upstream_id=upstream_id, reason="hedge_lost"
             )
         else:  # a whole answer is made and billed to its end, whoever waits for it
-            await settling.estimate(call, attempt, reason="hedge_lost")
+            outcome = await settling.estimate(call, attempt, reason="hedge_lost")
+    underway.free_place(tokens=outcome.input_tokens + outcome.output_tokens)
 
 
 def _close(task: "asyncio.Task[Reply]") -> None:

@@ -119,17 +119,17 @@ class Accounts:
 
     async def _first_free(self, accounts: list[_Account]) -> tuple[_Account, ProviderSlot | None]:
         """The first account whose limits let the call through; where none do, a place in the shortest queue."""
-        tokens = self.call.rough_tokens
+        call = self.call
         chosen, shortest_wait = accounts[0], inf
         for account in accounts if len(accounts) > 1 else ():
-            slot = await limiter.try_acquire(account.target, tokens=tokens)
+            slot = await limiter.try_acquire(account.target, tokens=call.most_tokens_at(account.target))
             if isinstance(slot, ProviderSlot):
                 return account, slot
-            skip(self.call, account.target, reason=AT_LIMITS, outcome="passed over")
+            skip(call, account.target, reason=AT_LIMITS, outcome="passed over")
             if slot < shortest_wait:
                 chosen, shortest_wait = account, slot
         try:
-            return chosen, await limiter.acquire(chosen.target, tokens=tokens)
+            return chosen, await limiter.acquire(chosen.target, tokens=call.most_tokens_at(chosen.target))
         except ProviderUnavailable as full:
             self.failure = self.failure or full
             for account in accounts:

@@ -14,9 +14,9 @@ from llm import metrics, settling
 from llm.answers import Outcome
 from llm.attempt import Attempt
 from llm.call import Call
+from llm.catalog import Target
 from llm.providers.client import ProviderReply
 from llm.providers.limiter import limiter
-from llm.providers.outcomes import ProviderFailure
 from llm.sending import Underway, ended_by_whatever_stops_it, hold, send
 from llm.structured import Unchecked, asked_of, found_in, problem_with, with_repair
 from llm.structured.check import Problem
@@ -80,13 +80,8 @@ async def _repair(call: Call, settled: Settled, problem: Problem, numbers: Itera
     answer = settled.attempt.exchange.answer(settled.reply.body)
     body = with_repair(api, call.body, answer, asked=asked, problem=problem)
     try:
-        slot = await limiter.acquire(target, tokens=call.rough_tokens, patience_seconds=PATIENCE_SECONDS)
-    except ProviderFailure as failure:
-        _note_failed(call, failure)
-        return None
-    try:
-        attempt = await hold(call, target, number=next(numbers), why=WHY, body=body)
-        underway = Underway(attempt, slot)
+        underway = await _held(call, target, body, numbers)
+        attempt = underway.attempt
         async with ended_by_whatever_stops_it(call, underway):
             with call.receipt.provider_time():
                 reply = await send(call, underway)
@@ -97,8 +92,18 @@ async def _repair(call: Call, settled: Settled, problem: Problem, numbers: Itera
     except ClientError as refusal:  # what came first is paid for: it is given all the same
         _note_failed(call, refusal)
         return None
-    finally:
-        resources.background(limiter.release(slot))
+
+
+async def _held(call: Call, target: Target, body: Body, numbers: Iterator[int]) -> Underway:
+    """A repair that has its place and is held."""
+    slot = await limiter.acquire(
+        target, tokens=call.most_tokens_at(target), patience_seconds=PATIENCE_SECONDS
+    )
+    try:
+        return Underway(await hold(call, target, number=next(numbers), why=WHY, body=body), slot)
+    except BaseException:
+        resources.background(limiter.take_back(slot))
+        raise
 
 
 def _note_failed(call: Call, refusal: ClientError) -> None:

@@ -50,8 +50,19 @@ class Underway:
         """Whether any of it may have reached the provider."""
         return self.body is not None and self.body.is_sent
 
-    def free_place(self, *, tokens: int | None = None) -> None:
+    def free_place(self, *, tokens: int) -> None:
+        """It took `tokens` in all."""
         resources.background(limiter.release(self.slot, tokens=tokens))
+
+    def free_place_after(self, error: BaseException) -> None:
+        """It came to no answer: nothing was taken where nothing was sent, no tokens where the provider cannot have worked,
+        else what was asked for."""
+        if not self.is_sent:
+            resources.background(limiter.take_back(self.slot))
+        elif isinstance(error, ProviderFailure) and not error.may_be_billed:
+            self.free_place(tokens=0)
+        else:
+            self.free_place(tokens=self.slot.tokens)
 
 
 async def hold(call: Call, target: Target, *, number: int, why: str, body: Body | None = None) -> Attempt:
@@ -80,7 +91,10 @@ async def send(call: Call, underway: Underway) -> Reply:
     order = client.open_stream if call.facts.stream else client.call
     with health.watch(target, streamed=call.facts.stream):
         underway.body = Outgoing(exchange.payload())
-        reply: Reply = await order(target, underway.body, path=exchange.path, headers=call.passed_on)
+        try:
+            reply: Reply = await order(target, underway.body, path=exchange.path, headers=call.passed_on)
+        finally:
+            call.was_sent |= underway.is_sent
     metrics.ATTEMPTS.labels(target.provider, target.model, "answered").inc()
     return reply
 
@@ -91,6 +105,7 @@ async def ended_by_whatever_stops_it(call: Call, underway: Underway) -> AsyncIte
     try:
         yield
     except BaseException as error:
+        underway.free_place_after(error)
         ending = resources.background(end(call, underway, error))
         await asyncio.wait([ending])
         if not ending.cancelled() and (problem := ending.exception()):

@@ -95,7 +95,7 @@ class _Flow:
         finally:
             _open.discard(self)
             keeper.cancel()
-            resources.background(limiter.release(self.slot))
+            resources.background(limiter.release(self.slot, tokens=self._tokens()))
             await self._put(None)
 
     async def _read_and_end(self) -> None:
@@ -185,6 +185,12 @@ class _Flow:
                 self.call, self.attempt, self.relay.meter, upstream_id=self.stream.request_id, reason=reason
             )
         return self.outcome
+
+    def _tokens(self) -> int:
+        """All that it took of its account, as far as is known."""
+        if self.outcome is None:
+            return self.slot.tokens
+        return self.outcome.input_tokens + self.outcome.output_tokens
 
     def _count(self, outcome: str) -> None:
         target = self.attempt.target

@@ -25,6 +25,7 @@ from tenants.policy import RateLimits
 from tenants.principal import Principal
 from tenants.rate_windows import (
     SLOT_SECONDS,
+    Change,
     Counted,
     ProcessWindows,
     RedisWindows,
@@ -58,7 +59,8 @@ class Allowance:
 
 @dataclass(slots=True)
 class Slot:
-    """A call that was let through. Hand it to `release` exactly when the call is over; twice does no harm."""
+    """A call that was let through. Hand it to `release` exactly when the call is over, or to `take_back` when it was
+    refused after all; twice does no harm."""
 
     id: str
     scopes: tuple[Scope, ...]
@@ -131,14 +133,22 @@ class Limiter:
         if holds_slots or (slot.scopes and tokens != slot.tokens):
             await self._settle(slot, tokens=tokens, slot_id=slot.id)
 
-    async def _settle(self, slot: Slot, *, tokens: int, slot_id: str = "") -> None:
+    async def take_back(self, slot: Slot) -> None:
+        """End a call that was refused after all: it counts in no window, as if it had never been let through."""
+        if slot.is_released:
+            return
+        slot.is_released = True
+        self._open.pop(slot.id, None)
+        if slot.scopes:
+            await self._settle(slot, tokens=0, slot_id=slot.id, more_requests=-1)
+
+    async def _settle(self, slot: Slot, *, tokens: int, slot_id: str = "", more_requests: int = 0) -> None:
         more, slot.tokens = tokens - slot.tokens, tokens
+        change = Change(slot.slice, tokens=more, requests=more_requests, slot_id=slot_id)
         if slot.is_shared:
-            await self._try(
-                lambda shared: shared.settle(slot.scopes, slice=slot.slice, more_tokens=more, slot_id=slot_id)
-            )
+            await self._try(lambda shared: shared.settle(slot.scopes, change))
         else:
-            self._local.settle(slot.scopes, slice=slot.slice, more_tokens=more, slot_id=slot_id)
+            self._local.settle(slot.scopes, change)
 
     async def keep_slots(self) -> None:
         """Renew the slots of calls that go on, until cancelled: slots of a process that died run out."""
@@ -210,6 +220,7 @@ limiter = Limiter()
 acquire = limiter.acquire
 true_up = limiter.true_up
 release = limiter.release
+take_back = limiter.take_back
 resources.service(limiter.keep_slots)
 
 

@@ -62,6 +62,16 @@ class Refused:
     used: float
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What the end of a call changes: more or, below 0, fewer than were counted in the slice, and the slot to free."""
+
+    slice: int
+    tokens: int
+    requests: int = 0
+    slot_id: str = ""
+
+
 # What a scope used, as JSON: the number of its youngest slice, and requests and tokens of each slice, youngest first.
 _COUNTS = """
 local time = redis.call('TIME')
@@ -148,20 +158,32 @@ return reply
 )
 
 # KEYS: for each scope its counts and its slot set. ARGV: the slot to free ('' for none), the slice the call was
-# counted in, and the tokens to add (now) or, below 0, to give back (where they were counted).
+# counted in, and the tokens and requests to add (now) or, below 0, to give back (where they were counted). Counts that
+# come to nothing are not kept.
 SETTLE = (
     _COUNTS
     + """
-local slot, counted_in, more = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local slot, counted_in, more_tokens, more_requests = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+
+local function add(slices, more)
+    local age = more > 0 and 1 or math.max(0, slice - counted_in) + 1
+    if age <= 13 then slices[age] = math.max(0, slices[age] + more) end
+end
+
+local function is_empty(used)
+    for age = 1, 13 do
+        if used.r[age] > 0 or used.t[age] > 0 then return false end
+    end
+    return true
+end
+
 for i = 1, #KEYS, 2 do
     if slot ~= '' then redis.call('ZREM', KEYS[i + 1], slot) end
-    if more ~= 0 and redis.call('EXISTS', KEYS[i]) == 1 then
+    if (more_tokens ~= 0 or more_requests ~= 0) and redis.call('EXISTS', KEYS[i]) == 1 then
         local used = counts(KEYS[i])
-        local age = more > 0 and 1 or math.max(0, slice - counted_in) + 1
-        if age <= 13 then
-            used.t[age] = math.max(0, used.t[age] + more)
-            keep(KEYS[i], used)
-        end
+        add(used.t, more_tokens)
+        add(used.r, more_requests)
+        if is_empty(used) then redis.call('DEL', KEYS[i]) else keep(KEYS[i], used) end
     end
 end
 """
@@ -208,11 +230,9 @@ class RedisWindows:
         )
         return Counted(slice=int(reply[1]), reset_seconds=float(reply[2]), usages=usages)
 
-    async def settle(
-        self, scopes: tuple[Scope, ...], *, slice: int, more_tokens: int, slot_id: str = ""
-    ) -> None:
+    async def settle(self, scopes: tuple[Scope, ...], change: Change) -> None:
         names = [name for scope in scopes for name in (counts_key(scope), slots_key(scope))]
-        await self._settle(keys=names, args=[slot_id, slice, more_tokens])
+        await self._settle(keys=names, args=[change.slot_id, change.slice, change.tokens, change.requests])
 
     async def renew(self, slots: dict[str, list[str]]) -> None:
         """Keep slots alive, given by `slots_key`. All keys of one call belong to one tenant."""
@@ -229,6 +249,10 @@ class _Local:
     requests: list[int] = field(default_factory=lambda: [0] * SLICES)
     tokens: list[int] = field(default_factory=lambda: [0] * SLICES)
     slot_ids: set[str] = field(default_factory=set)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.slot_ids or any(self.requests) or any(self.tokens))
 
     def turn_to(self, slice: int) -> None:
         gone = min(max(0, slice - self.slice), SLICES)
@@ -252,6 +276,7 @@ class ProcessWindows:
             local = self._local(scope)
             local.turn_to(slice)
             if refusal := _refusal(local, scope.limits, index=index, share=share, tokens=tokens):
+                self._forget_empty(scopes)
                 return refusal
             locals_.append(local)
         usages = []
@@ -264,16 +289,23 @@ class ProcessWindows:
         reset_seconds = SLICE_SECONDS * (share + SLICES - 1)
         return Counted(slice=slice, reset_seconds=reset_seconds, usages=tuple(usages))
 
-    def settle(self, scopes: tuple[Scope, ...], *, slice: int, more_tokens: int, slot_id: str = "") -> None:
+    def settle(self, scopes: tuple[Scope, ...], change: Change) -> None:
         for scope in scopes:
             local = self._scopes.get(scope.key)
             if local is None:
                 continue
-            local.slot_ids.discard(slot_id)
+            local.slot_ids.discard(change.slot_id)
             local.turn_to(_clock()[0])
-            age = 0 if more_tokens > 0 else max(0, local.slice - slice)
-            if age < SLICES:
-                local.tokens[age] = max(0, local.tokens[age] + more_tokens)
+            for slices, more in ((local.tokens, change.tokens), (local.requests, change.requests)):
+                age = 0 if more > 0 else max(0, local.slice - change.slice)
+                if age < SLICES:
+                    slices[age] = max(0, slices[age] + more)
+        self._forget_empty(scopes)
+
+    def _forget_empty(self, scopes: tuple[Scope, ...]) -> None:
+        for scope in scopes:
+            if (local := self._scopes.get(scope.key)) is not None and local.is_empty:
+                del self._scopes[scope.key]
 
     def _local(self, scope: Scope) -> _Local:
         local = self._scopes.get(scope.key)

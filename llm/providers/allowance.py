@@ -1,7 +1,8 @@
 """How much of a provider account's limits is left: in this process, or in Redis for all of them.
 
 Invariant: in no minute more than the limit is let through (a burst of a tenth at once, the rest evenly), and
-both keepers decide alike. A request larger than the burst waits for a full one; those after it pay it off.
+both keepers decide alike. A request larger than the burst waits for a full one; those after it pay it off. No debt is
+longer than about a minute, whatever was taken, and a request that is taken back leaves nothing behind.
 """
 
 import time
@@ -15,6 +16,7 @@ MINUTE_SECONDS: Final = 60.0
 LEASE_SECONDS: Final = 900.0  # a slot of a process that died frees itself
 UNKNOWN_WAIT: Final = -1.0  # until a running call ends
 BURST_SHARE: Final = 10
+LONGEST_PAUSE_SECONDS: Final = 300.0  # then it is tried again, whatever the provider said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,15 @@ class Pace:
         return max(paid_until, now) - now + (min(cost, self.burst) - self.burst) * self.interval
 
     def spend(self, paid_until: float, *, cost: float, now: float) -> float:
-        return max(paid_until, now) + cost * self.interval
+        return self.bounded(max(paid_until, now) + cost * self.interval, now=now)
+
+    def bounded(self, paid_until: float, *, now: float) -> float:
+        """No debt is longer than what a minute at the limit and a burst take to pay."""
+        return min(paid_until, now + self.longest_debt)
+
+    @property
+    def longest_debt(self) -> float:
+        return MINUTE_SECONDS + 2 * self.burst * self.interval
 
 
 class Keeper(Protocol):
@@ -64,8 +74,10 @@ class Keeper(Protocol):
         """Take a request's share and return 0, or take nothing and return the seconds to wait."""
         ...
 
-    async def give_back(self, account: str, limits: Limits, *, lease: str, tokens: int) -> None:
-        """End a call; `tokens` more (or, negative, fewer) than were taken."""
+    async def give_back(
+        self, account: str, limits: Limits, *, lease: str, tokens: int, requests: int = 0
+    ) -> None:
+        """End a call; `tokens` and `requests` more (or, negative, fewer) than were taken."""
         ...
 
     async def pause(self, account: str, *, seconds: float) -> None:
@@ -79,6 +91,9 @@ class _Account:
     tokens_paid_until: float = 0.0
     paused_until: float = 0.0
     leases: dict[str, float] = field(default_factory=dict)
+
+    def is_idle(self, now: float) -> bool:
+        return max(self.requests_paid_until, self.tokens_paid_until, self.paused_until) <= now
 
 
 class ProcessKeeper:
@@ -107,14 +122,26 @@ class ProcessKeeper:
         kept.leases[lease] = now + limits.lease_seconds
         return 0.0
 
-    async def give_back(self, account: str, limits: Limits, *, lease: str, tokens: int) -> None:
-        kept = self._accounts.setdefault(account, _Account())
-        if kept.leases.pop(lease, None) is not None:
-            kept.tokens_paid_until += tokens * Pace.of(limits.tpm).interval
+    async def give_back(
+        self, account: str, limits: Limits, *, lease: str, tokens: int, requests: int = 0
+    ) -> None:
+        kept = self._accounts.get(account)
+        if kept is None or kept.leases.pop(lease, None) is None:
+            return
+        now = self._clock()
+        by_request, by_token = Pace.of(limits.rpm), Pace.of(limits.tpm)
+        kept.requests_paid_until = by_request.bounded(
+            kept.requests_paid_until + requests * by_request.interval, now=now
+        )
+        kept.tokens_paid_until = by_token.bounded(
+            kept.tokens_paid_until + tokens * by_token.interval, now=now
+        )
+        if not kept.leases and kept.is_idle(now):
+            del self._accounts[account]
 
     async def pause(self, account: str, *, seconds: float) -> None:
         kept = self._accounts.setdefault(account, _Account())
-        kept.paused_until = max(kept.paused_until, self._clock() + seconds)
+        kept.paused_until = max(kept.paused_until, self._clock() + min(seconds, LONGEST_PAUSE_SECONDS))
 
 
 _TAKE: Final = """
@@ -137,16 +164,31 @@ redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%.6f', now))
 if concurrency > 0 and redis.call('ZCARD', KEYS[2]) >= concurrency then return '-1' end
 redis.call('ZADD', KEYS[2], string.format('%.6f', now + lease_seconds), lease)
 redis.call('EXPIRE', KEYS[2], math.ceil(lease_seconds))
-redis.call('HSET', KEYS[1], 'requests', string.format('%.6f', paid(kept[1]) + request_interval),
-    'tokens', string.format('%.6f', paid(kept[2]) + tokens * token_interval))
+local function spend(field, value, cost, interval, longest_debt)
+    if interval <= 0 then return end
+    local until_time = math.min(paid(value) + cost * interval, now + longest_debt)
+    redis.call('HSET', KEYS[1], field, string.format('%.6f', until_time))
+end
+spend('requests', kept[1], 1, request_interval, tonumber(ARGV[9]))
+spend('tokens', kept[2], tokens, token_interval, tonumber(ARGV[10]))
 redis.call('EXPIRE', KEYS[1], math.ceil(lease_seconds))
 return '0'
 """
+# What is paid is no longer kept: an account that nobody uses is no key.
 _GIVE_BACK: Final = """
-local was_taken_here = redis.call('ZREM', KEYS[2], ARGV[1]) == 1
-if was_taken_here and redis.call('HEXISTS', KEYS[1], 'tokens') == 1 then
-    redis.call('HINCRBYFLOAT', KEYS[1], 'tokens', string.format('%.6f', tonumber(ARGV[2])))
+if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then return end
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1000000
+local function settle(field, seconds, longest_debt)
+    local value = redis.call('HGET', KEYS[1], field)
+    if not value then return end
+    local until_time = math.min(tonumber(value) + seconds, now + longest_debt)
+    if until_time <= now then redis.call('HDEL', KEYS[1], field)
+    else redis.call('HSET', KEYS[1], field, string.format('%.6f', until_time)) end
 end
+settle('requests', tonumber(ARGV[2]), tonumber(ARGV[3]))
+settle('tokens', tonumber(ARGV[4]), tonumber(ARGV[5]))
+settle('paused', 0, math.huge)
 """
 _PAUSE: Final = """
 local clock = redis.call('TIME')
@@ -169,15 +211,28 @@ class RedisKeeper:
     async def take(self, account: str, limits: Limits, *, lease: str, tokens: int) -> float:
         requests, units = Pace.of(limits.rpm), Pace.of(limits.tpm)
         paces = (requests.burst, requests.interval, units.burst, units.interval)
-        arguments: list[str | float] = [lease, tokens, limits.lease_seconds, limits.concurrency, *paces]
+        debts = (requests.longest_debt, units.longest_debt)
+        arguments: list[str | float] = [
+            lease,
+            tokens,
+            limits.lease_seconds,
+            limits.concurrency,
+            *paces,
+            *debts,
+        ]
         return float(await self._take(keys=account_keys(account), args=arguments))
 
-    async def give_back(self, account: str, limits: Limits, *, lease: str, tokens: int) -> None:
-        seconds = tokens * Pace.of(limits.tpm).interval
-        await self._give_back(keys=account_keys(account), args=[lease, seconds])
+    async def give_back(
+        self, account: str, limits: Limits, *, lease: str, tokens: int, requests: int = 0
+    ) -> None:
+        by_request, by_token = Pace.of(limits.rpm), Pace.of(limits.tpm)
+        arguments: list[str | float] = [lease]
+        for amount, pace in ((requests, by_request), (tokens, by_token)):
+            arguments += [amount * pace.interval, pace.longest_debt]
+        await self._give_back(keys=account_keys(account), args=arguments)
 
     async def pause(self, account: str, *, seconds: float) -> None:
-        await self._pause(keys=account_keys(account)[:1], args=[seconds])
+        await self._pause(keys=account_keys(account)[:1], args=[min(seconds, LONGEST_PAUSE_SECONDS)])
 
 
 def account_keys(account: str) -> list[str]:

@@ -1,12 +1,13 @@
 """A queue in front of each provider account, so that bursts wait their turn instead of failing.
 
 Invariant: what goes out stays within the account's limits, for all processes together while Redis answers,
-per process while it does not; a caller waits in turn and at most as long as it is ready to.
+per process while it does not; a caller waits in turn and at most as long as it is ready to. A call takes no more than
+the model can use and the account has in a minute, and one that never reached the provider takes nothing.
 """
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import uuid4
@@ -17,13 +18,14 @@ from redis.exceptions import RedisError
 
 from config import resources
 from llm.catalog import Target
-from llm.providers.allowance import Keeper, Limits, ProcessKeeper, RedisKeeper
+from llm.providers.allowance import UNKNOWN_WAIT, Keeper, Limits, ProcessKeeper, RedisKeeper
 from llm.providers.outcomes import ProviderUnavailable
 
 PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.05
 ANSWER_SECONDS = 0.25
 REDIS_AWAY_SECONDS = 2.0
+MOST_UNTOLD = 10_000  # ends of calls that Redis is told of when it is back
 
 RUNNING = Gauge(
     "purser_provider_calls_in_flight",
@@ -43,14 +45,31 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class ProviderSlot:
-    """A call's place at its provider. Hand it to `release` when the call is over; twice does no harm."""
+    """A call's place at its provider. Hand it to `release` when the call is over, or to `take_back` when it never was
+    sent; a second time does no harm."""
 
     account: str
     limits: Limits
     lease: str
     tokens: int
     waited_seconds: float
+    is_in_doubt: bool = False  # it was asked for, and no answer is known
     is_released: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The end of a call, as a keeper is told it."""
+
+    slot: ProviderSlot
+    tokens: int
+    requests: int
+
+    async def tell(self, keeper: Keeper) -> None:
+        slot = self.slot
+        await keeper.give_back(
+            slot.account, slot.limits, lease=slot.lease, tokens=self.tokens, requests=self.requests
+        )
 
 
 class ProviderLimiter:
@@ -63,6 +82,7 @@ class ProviderLimiter:
         self._queues: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._freed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._last_waits: dict[str, float] = {}
+        self._untold: deque[_End] = deque(maxlen=MOST_UNTOLD)
 
     async def try_acquire(self, target: Target, *, tokens: int) -> ProviderSlot | float:
         """A call's turn if it has come, without waiting; else about how many seconds it would wait."""
@@ -71,8 +91,13 @@ class ProviderLimiter:
             return _taken(slot)
         if self._queues[slot.account].locked():  # others wait already, and are not overtaken
             return self._last_waits.get(slot.account, POLL_SECONDS)
-        async with self._queues[slot.account]:
-            wait = await self._take(slot)
+        wait = UNKNOWN_WAIT
+        try:
+            async with self._queues[slot.account]:
+                wait = await self._take(slot)
+        finally:
+            if wait and slot.is_in_doubt:
+                resources.background(self._undo(slot))
         return max(POLL_SECONDS, wait) if wait else _taken(slot)
 
     async def acquire(
@@ -87,6 +112,7 @@ class ProviderLimiter:
             return _taken(slot)
         began = time.monotonic()
         wait = 0.0
+        is_taken = False
         try:
             async with asyncio.timeout(patience_seconds), self._queues[slot.account]:
                 while wait := await self._take(slot):
@@ -94,6 +120,7 @@ class ProviderLimiter:
                     if wait > patience_seconds - (time.monotonic() - began):
                         raise TimeoutError
                     await self._until(slot.account, wait)
+                is_taken = True
         except TimeoutError:
             raise ProviderUnavailable(
                 f"{target.provider} is at the limits of its account; the wait is too long.",
@@ -102,23 +129,51 @@ class ProviderLimiter:
                 sent=False,
                 facts={"provider": target.provider, "account_limits": str(slot.limits)},
             ) from None
+        finally:
+            if not is_taken and slot.is_in_doubt:
+                resources.background(self._undo(slot))
         slot.waited_seconds = time.monotonic() - began
         WAITED.labels(target.provider).observe(slot.waited_seconds)
         return _taken(slot)
 
-    async def release(self, slot: ProviderSlot, *, tokens: int | None = None) -> None:
-        """End a call that took `tokens` in all. Never raises for want of Redis."""
-        if slot.is_released:
-            return
-        slot.is_released = True
-        RUNNING.labels(slot.account).dec()
+    async def release(self, slot: ProviderSlot, *, tokens: int) -> None:
+        """End a call that was sent and took `tokens` in all. Never raises for want of Redis."""
+        if _is_first_end(slot):
+            await self._end(slot, tokens=tokens - slot.tokens)
+
+    async def take_back(self, slot: ProviderSlot) -> None:
+        """End a call that never reached the provider: nothing of it is left. Never raises for want of Redis."""
+        if _is_first_end(slot):
+            await self._undo(slot)
+
+    async def _undo(self, slot: ProviderSlot) -> None:
+        await self._end(slot, tokens=-slot.tokens, requests=-1)
+
+    async def _end(self, slot: ProviderSlot, *, tokens: int, requests: int = 0) -> None:
+        """Tell both keepers: the slot may have been taken from either."""
         if not slot.limits:
             return
-        more = 0 if tokens is None else tokens - slot.tokens
-        await self._both(
-            lambda keeper: keeper.give_back(slot.account, slot.limits, lease=slot.lease, tokens=more)
-        )
+        end = _End(slot, tokens=tokens, requests=requests)
+        await end.tell(self._local)
+        await self._tell_redis(end)
         self._freed[slot.account].set()
+
+    async def _tell_redis(self, end: "_End") -> None:
+        try:
+            if time.monotonic() < self._away_until:
+                raise TimeoutError
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await end.tell(self._shared_of())
+        except (RedisError, OSError, TimeoutError) as error:
+            self._untold.append(end)
+            if time.monotonic() >= self._away_until:
+                self._lose_redis(error)
+
+    async def _tell_the_untold(self) -> None:
+        for _ in range(len(self._untold)):
+            if time.monotonic() < self._away_until or not self._untold:
+                return
+            await self._tell_redis(self._untold.popleft())
 
     async def pause(self, target: Target, *, seconds: float) -> None:
         """The provider limits us and says until when: nobody goes before that."""
@@ -127,9 +182,14 @@ class ProviderLimiter:
 
     async def _take(self, slot: ProviderSlot) -> float:
         if time.monotonic() >= self._away_until:
+            slot.is_in_doubt = True
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    return await self._take_from(self._shared_of(), slot)
+                    wait = await self._take_from(self._shared_of(), slot)
+                slot.is_in_doubt = False
+                if self._untold:
+                    resources.background(self._tell_the_untold())
+                return wait
             except (RedisError, OSError, TimeoutError) as error:
                 self._lose_redis(error)
         return await self._take_from(self._local, slot)
@@ -172,8 +232,17 @@ def _taken(slot: ProviderSlot) -> ProviderSlot:
     return slot
 
 
+def _is_first_end(slot: ProviderSlot) -> bool:
+    if slot.is_released:
+        return False
+    slot.is_released = True
+    RUNNING.labels(slot.account).dec()
+    return True
+
+
 def _slot_for(target: Target, tokens: int) -> ProviderSlot:
     limits = Limits.of(target.limits, longest_call_seconds=float(target.timeouts.get("total") or 0))
+    tokens = max(0, min(tokens, limits.tpm or tokens))
     return ProviderSlot(target.provider, limits, uuid4().hex, tokens, 0.0)
 
 

@@ -50,7 +50,7 @@ async def test_it_works(limiter: ProviderLimiter) -> None:
 
 async def test_an_account_without_limits_costs_nothing() -> None:
     limiter = ProviderLimiter(shared=lambda: pytest.fail("asked for nothing"))
-    await limiter.release(await limiter.acquire(target(), tokens=1))
+    await limiter.release(await limiter.acquire(target(), tokens=1), tokens=1)
 
 
 async def test_both_keepers_decide_alike(keeper: Any) -> None:
@@ -92,7 +92,7 @@ async def test_a_burst_queues_and_all_of_it_gets_through(limiter: ProviderLimite
         most = max(most, running)
         await asyncio.sleep(0.005)
         running -= 1
-        await limiter.release(slot)
+        await limiter.release(slot, tokens=1)
 
     await asyncio.gather(*(one() for _ in range(30)))
     assert most == 3
@@ -105,7 +105,7 @@ async def test_callers_are_served_in_turn(limiter: ProviderLimiter) -> None:
     async def one(number: int) -> None:
         slot = await limiter.acquire(account, tokens=1)
         served.append(number)
-        await limiter.release(slot)
+        await limiter.release(slot, tokens=1)
 
     await asyncio.gather(*(one(number) for number in range(10)))
     assert served == list(range(10))
@@ -136,8 +136,8 @@ async def test_without_redis_each_process_counts_for_itself() -> None:
     slot = await limiter.acquire(account, tokens=1)
     with pytest.raises(ProviderUnavailable):
         await limiter.acquire(account, tokens=1, patience_seconds=0.1)
-    await limiter.release(slot)
-    await limiter.release(await limiter.acquire(account, tokens=1))
+    await limiter.release(slot, tokens=1)
+    await limiter.release(await limiter.acquire(account, tokens=1), tokens=1)
     await away.aclose()
 
 
@@ -147,8 +147,8 @@ async def test_two_processes_share_one_account(redis: Redis) -> None:
     slot = await one.acquire(account, tokens=1)
     with pytest.raises(ProviderUnavailable):
         await other.acquire(account, tokens=1, patience_seconds=0.1)
-    await one.release(slot)
-    await other.release(await other.acquire(account, tokens=1))
+    await one.release(slot, tokens=1)
+    await other.release(await other.acquire(account, tokens=1), tokens=1)
 
 
 @given(
@@ -196,6 +196,111 @@ async def test_who_waits_already_is_not_overtaken(limiter: ProviderLimiter) -> N
     waiting = asyncio.create_task(limiter.acquire(account, tokens=1))
     await asyncio.sleep(0.1)
     assert isinstance(await limiter.try_acquire(account, tokens=1), float)
-    await limiter.release(first)
+    await limiter.release(first, tokens=1)
     async with asyncio.timeout(60):
-        await limiter.release(await waiting)
+        await limiter.release(await waiting, tokens=1)
+
+
+async def kept_of(redis: Redis, account: str) -> dict[bytes, object]:
+    """Everything that Redis keeps of an account, byte for byte."""
+    return {
+        name: await redis.dump(name)  # type: ignore[misc]
+        for name in sorted([key async for key in redis.scan_iter(f"purser:provider:{{{account}}}*")])
+    }
+
+
+async def test_a_call_that_never_was_sent_leaves_nothing(redis: Redis) -> None:
+    limiter = ProviderLimiter(shared=lambda: RedisKeeper(redis))
+    account = target(rpm=20, tpm=20_000, concurrency=5)
+    slot = await limiter.acquire(account, tokens=1999)
+    assert await kept_of(redis, account.provider)
+    await limiter.take_back(slot)
+    await limiter.take_back(slot)
+    assert await kept_of(redis, account.provider) == {}
+    await limiter.release(await limiter.acquire(account, tokens=700), tokens=901)
+    before = await kept_of(redis, account.provider)
+    await limiter.take_back(await limiter.acquire(account, tokens=777))
+    assert await kept_of(redis, account.provider) == before != {}
+
+
+async def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing(redis: Redis) -> None:
+    limiter = ProviderLimiter(shared=lambda: RedisKeeper(redis))
+    account = target(rpm=1000, tpm=1_000_000, concurrency=1)
+    first = await limiter.acquire(account, tokens=10)
+    waiting = [asyncio.create_task(limiter.acquire(account, tokens=10)) for _ in range(3)]
+    await asyncio.sleep(0.1)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    await limiter.take_back(first)
+    assert await kept_of(redis, account.provider) == {}
+
+
+class Forgetful:
+    """A keeper whose answers get lost on their way."""
+
+    def __init__(self, keeper: RedisKeeper) -> None:
+        self._keeper = keeper
+        self.loses = True
+
+    async def take(self, *arguments: Any, **named: Any) -> float:
+        wait = await self._keeper.take(*arguments, **named)
+        if self.loses:
+            raise TimeoutError
+        return wait
+
+    async def give_back(self, *arguments: Any, **named: Any) -> None:
+        await self._keeper.give_back(*arguments, **named)
+
+    async def pause(self, *arguments: Any, **named: Any) -> None:
+        await self._keeper.pause(*arguments, **named)
+
+
+async def test_a_place_whose_answer_got_lost_is_given_back_when_redis_is_there_again(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = Forgetful(RedisKeeper(redis))
+    limiter = ProviderLimiter(shared=lambda: keeper)
+    account = target(rpm=1000, tpm=1_000_000, concurrency=2)
+    slot = await limiter.acquire(account, tokens=10)
+    keeper.loses = False
+    await limiter.release(slot, tokens=10)  # Redis counts as away
+    monkeypatch.setattr("llm.providers.limiter.REDIS_AWAY_SECONDS", 0.0)
+    limiter._away_until = 0.0
+    again = await limiter.acquire(account, tokens=10)
+    running = f"purser:provider:{{{account.provider}}}:running"
+    async with asyncio.timeout(20):
+        while await redis.zcard(running) > 1:
+            await asyncio.sleep(0.01)
+    await limiter.release(again, tokens=10)
+    assert await redis.zcard(running) == 0
+
+
+async def test_no_call_takes_more_than_a_minute_of_its_account(limiter: ProviderLimiter) -> None:
+    account = target(tpm=1_000_000)
+    slot = await limiter.acquire(account, tokens=2**31 - 1)
+    assert slot.tokens == 1_000_000
+    with pytest.raises(ProviderUnavailable) as caught:
+        await limiter.acquire(account, tokens=100_000, patience_seconds=5)
+    assert caught.value.retry_after < 75
+    await limiter.release(slot, tokens=2**40)  # whatever the provider says it was
+    with pytest.raises(ProviderUnavailable) as caught:
+        await limiter.acquire(account, tokens=1, patience_seconds=5)
+    assert caught.value.retry_after < 75
+
+
+async def test_a_pause_that_a_provider_asks_for_is_bounded(keeper: Any) -> None:
+    account, limits = uuid4().hex, Limits(rpm=600)
+    await keeper.pause(account, seconds=86_400)
+    assert await keeper.take(account, limits, lease="a", tokens=1) <= 301
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 2**40)), max_size=20), st.integers(1, 10**7))
+def test_whatever_calls_take_the_next_one_waits_a_bounded_time(
+    calls: list[tuple[int, int]], tpm: int
+) -> None:
+    keeper, limits = ProcessKeeper(clock=lambda: 1000.0), Limits(tpm=tpm)
+    for number, (asked, took) in enumerate(calls):
+        if asyncio.run(keeper.take("a", limits, lease=str(number), tokens=asked)) == 0.0:
+            asyncio.run(keeper.give_back("a", limits, lease=str(number), tokens=took - asked))
+    assert asyncio.run(keeper.take("a", limits, lease="next", tokens=1)) <= 180
