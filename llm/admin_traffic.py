@@ -35,6 +35,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         ("at", RangeDateTimeFilter),
         ("status", RangeNumericFilter),
         ("user", FieldTextFilter),
+        ("session", FieldTextFilter),
         ("feature", FieldTextFilter),
         ("model", FieldTextFilter),
         ("cache_state", FieldTextFilter),
@@ -51,7 +52,8 @@ class RequestLogAdmin(ReadOnlyAdmin):
                 "fields": (
                     ("request_id", "at"),
                     ("tenant", "user"),
-                    ("feature", "endpoint"),
+                    ("session", "feature"),
+                    "endpoint",
                     ("key_id", "is_stream"),
                 )
             },

@@ -83,8 +83,18 @@ class Call:
 
     @property
     def user(self) -> str:
-        """The end user's id: the header's, else the body's; empty when the caller named none."""
+        """The end user's id: the person the key is bound to, else whom the caller named; empty when nobody."""
+        return self.principal.user or self.user_named
+
+    @property
+    def user_named(self) -> str:
+        """Whom the caller says it is for: the header's user, else the body's."""
         return self.headers.user or self.facts.user
+
+    @property
+    def session(self) -> str:
+        """The session that the user's tool works in; empty when it names none."""
+        return self.headers.session or self.facts.session
 
     @property
     def is_our_own(self) -> bool:

@@ -3,15 +3,27 @@
 Invariant: a header that is present is well formed, or the request is refused naming it; none is guessed at.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
 from llm.catalog import TIERS
 from llm.errors import InvalidRequest
+from llm.wire.people import bounded
 
 CacheMode = Literal["off", "exact", "on", "refresh"]
 _MAX_LENGTH = 200
+# of Claude Code, of Codex (whose older versions wrote an underscore), of opencode, and what others use by habit
+SESSION_HEADERS = (
+    *("x-claude-code-session-id", "session-id", "session_id", "x-opencode-session", "x-session-id"),
+    *("conversation_id", "x-conversation-id", "x-session-affinity", "thread-id"),
+)
+AGENT_HEADERS = {
+    "id": ("x-claude-code-agent-id",),
+    "type": ("x-claude-code-agent-type", "x-openai-subagent"),
+    "parent": ("x-claude-code-parent-agent-id", "x-codex-parent-thread-id"),
+    "client": ("originator", "x-app"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +39,14 @@ class CallHeaders:
     urgency: Literal["now", "deferred"] = "now"
     prompt_version: str = ""
     idempotency_key: str = ""
+    session: str = ""
+    agent: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_headers(headers: Mapping[str, str]) -> CallHeaders:
-    """Read the `x-purser-*` headers, or raise InvalidRequest naming the one that is wrong."""
+    """Read the `x-purser-*` headers and those that coding agents send of themselves, or raise InvalidRequest naming the
+    one that is wrong."""
+    headers = _AsMeant(headers)
     return CallHeaders(
         user=_text(headers, "x-purser-user"),
         feature=_text(headers, "x-purser-feature"),
@@ -43,7 +59,35 @@ def parse_headers(headers: Mapping[str, str]) -> CallHeaders:
         else "now",
         prompt_version=_text(headers, "x-purser-prompt-version"),
         idempotency_key=_text(headers, "idempotency-key", max_length=255),
+        session=_first(headers, SESSION_HEADERS),
+        agent={fact: value for fact, names in AGENT_HEADERS.items() if (value := _first(headers, names))},
     )
+
+
+class _AsMeant(Mapping[str, str]):
+    """Header values as their sender meant them: UTF-8 where they are valid UTF-8, else Latin-1 as HTTP has it."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
+
+    def __getitem__(self, name: str) -> str:
+        value = self._headers[name]
+        try:
+            return value if value.isascii() else value.encode("latin-1").decode()
+        except UnicodeError:
+            return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._headers)
+
+    def __len__(self) -> int:
+        return len(self._headers)
+
+
+def _first(headers: Mapping[str, str], names: tuple[str, ...]) -> str:
+    """What a tool tells of itself in the first of these headers; no reason to refuse a call, however it looks."""
+    told = next((headers[name].strip() for name in names if headers.get(name)), "")
+    return bounded(told.replace("\x00", ""))
 
 
 def _text(headers: Mapping[str, str], name: str, *, max_length: int = _MAX_LENGTH) -> str:

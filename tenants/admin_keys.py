@@ -69,22 +69,22 @@ class ApiKeyAdmin(RecordedAdmin):
     """Keys: issued with the secret shown once, rotated, revoked. Hashes are never shown."""
 
     form = ApiKeyForm
-    list_display = ("name", "public_id", "tenant", "state", "model_globs", "expires_at", "created_at")
+    list_display = ("name", "public_id", "tenant", "state", "user", "model_globs", "expires_at", "created_at")
     list_filter = (("tenant", SeenRowsFilter), ("revoked_at", admin.EmptyFieldListFilter))
     list_select_related = ("tenant",)
-    search_fields = ("name", "public_id")
+    search_fields = ("name", "public_id", "user")
     autocomplete_fields = ("tenant",)
     readonly_fields = ("public_id", "state", "revoked_at", "previous_expires_at", "created_at")
     actions = ("revoke_selected",)
     actions_detail = ("rotate", "end_former_secret", "revoke")
     fieldsets = (
         (None, {"fields": (("tenant", "name"), ("public_id", "state"))}),
-        ("What it may do", {"fields": ("models", "ip_allow_list", "rate_limits")}),
+        ("What it may do", {"fields": ("user", "models", "ip_allow_list", "rate_limits")}),
         ("Life", {"fields": ("expires_at", ("revoked_at", "previous_expires_at", "created_at"))}),
     )
     add_fieldsets = (
         (None, {"fields": (("tenant", "name"),)}),
-        ("What it may do", {"fields": ("models", "ip_allow_list", "rate_limits", "expires_at")}),
+        ("What it may do", {"fields": ("user", "models", "ip_allow_list", "rate_limits", "expires_at")}),
     )
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -104,6 +104,7 @@ class ApiKeyAdmin(RecordedAdmin):
             models=obj.models,
             ip_allow_list=obj.ip_allow_list,
             rate_limits=obj.rate_limits,
+            user=obj.user,
             expires_at=obj.expires_at,
             acting_user=request.user,
         )

@@ -139,6 +139,7 @@ async def identify(
         key_id=key.id,
         key_name=key.name,
         key_public_id=key.public_id,
+        user=key.user,
         models=key.models,
         tenant_limits=tenant.rate_limits,
         key_limits=key.rate_limits,

@@ -34,6 +34,7 @@ def issue_key(
     models: Sequence[str] = ("*",),
     ip_allow_list: Sequence[str] = (),
     rate_limits: dict[str, Any] | None = None,
+    user: str = "",
     expires_at: datetime | None = None,
     secret: str | None = None,
     acting_user: AbstractBaseUser | None = None,
@@ -52,6 +53,7 @@ def issue_key(
         models=list(models),
         ip_allow_list=list(ip_allow_list),
         rate_limits=dict(rate_limits or {}),
+        user=user,
         expires_at=expires_at,
     )
     key.full_clean()

@@ -109,6 +109,13 @@ class ApiKey(models.Model):
         help_text="networks in CIDR form; empty allows every address",
     )
     rate_limits = models.JSONField(default=dict, blank=True, validators=[validate_rate_limits])
+    user = models.CharField(
+        max_length=200,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="the person whose key it is: counted whoever a call says it is for",
+    )
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(default=now, editable=False)

@@ -35,6 +35,7 @@ class Principal:
     key_id: int
     key_name: str
     key_public_id: str
+    user: str = ""  # the person the key is bound to: nobody who calls with it can be another
     models: ModelGlobs = field(default_factory=lambda: ModelGlobs(("*",)))
     tenant_limits: RateLimits = field(default_factory=RateLimits)
     key_limits: RateLimits = field(default_factory=RateLimits)

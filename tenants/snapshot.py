@@ -44,6 +44,7 @@ class KeyFacts:
     models: ModelGlobs
     networks: tuple[IPv4Network | IPv6Network, ...]
     rate_limits: RateLimits
+    user: str
     expires_at: datetime | None
     revoked_at: datetime | None
 
@@ -219,6 +220,7 @@ def _key_facts(key: ApiKey) -> KeyFacts:
         models=ModelGlobs(tuple(key.models)),
         networks=tuple(ip_network(network, strict=False) for network in key.ip_allow_list),
         rate_limits=parse_rate_limits(key.rate_limits),
+        user=key.user,
         expires_at=key.expires_at,
         revoked_at=key.revoked_at,
     )

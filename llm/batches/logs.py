@@ -74,7 +74,7 @@ def _receipt(batch: Batch, item: BatchItem) -> dict[str, object]:
 
 
 def _user(batch: Batch, item: BatchItem) -> str:
-    return batch.user or wire_of(batch.endpoint).facts(item.body).user[:200]
+    return batch.user or wire_of(batch.endpoint).facts(item.body).user
 
 
 def _usd(amount: Decimal) -> str:

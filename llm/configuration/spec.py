@@ -170,13 +170,14 @@ class UserSpec(Block):
 
 
 class KeySpec(Block):
-    """An API key. Without a secret one is generated, and printed once."""
+    """An API key. Without a secret one is generated, and printed once; with a user it is that person's."""
 
     name: Name
     secret: Secret | None = Field(default=None, repr=False)
     models: list[Name] = ["*"]
     ip_allow_list: list[str] = []
     rate_limits: LimitsSpec = LimitsSpec()
+    user: Annotated[str, Field(max_length=200)] = ""
     expires: datetime | date | None = None
 
     @field_validator("expires", mode="before")

@@ -65,6 +65,7 @@ def apply_key(spec: KeySpec, *, tenant: Tenant, path: Path, writer: Writer) -> N
         "models": spec.models,
         "ip_allow_list": spec.ip_allow_list,
         "rate_limits": spec.rate_limits.as_json(),
+        "user": spec.user,
         "expires_at": expires_at,
     }
     writer.write(
@@ -91,6 +92,7 @@ def _issue(spec: KeySpec, *, tenant: Tenant, expires_at: datetime | None, path: 
             models=spec.models,
             ip_allow_list=spec.ip_allow_list,
             rate_limits=spec.rate_limits.as_json(),
+            user=spec.user,
             expires_at=expires_at,
             secret=spec.secret,
             acting_user=writer.acting_user,

@@ -19,6 +19,12 @@ class RequestLog(models.Model):
     at = models.DateTimeField()
     key_id = models.BigIntegerField(null=True, blank=True)
     user = models.CharField(max_length=200, blank=True, default="")
+    session = models.CharField(
+        max_length=200,
+        blank=True,
+        null=True,
+        help_text="Of the user's tool; a user is a person.",
+    )
     feature = models.CharField(max_length=200, blank=True, default="")
     endpoint = models.CharField(max_length=64)
     model_asked = models.CharField(max_length=128)

@@ -64,7 +64,7 @@ class Batches(AsyncAPIView):
                 endpoint=order.endpoint,
                 input_file=order.input_file_id,
                 metadata=order.metadata,
-                user=headers.user,
+                user=self.principal.user or headers.user,
                 feature=headers.feature,
                 tags=headers.tags,
             ),

@@ -72,7 +72,7 @@ class MessageBatches(AsyncAPIView):
                 endpoint=ENDPOINT,
                 input_file=stored["id"],
                 line_count=len(wanted),
-                user=headers.user,
+                user=self.principal.user or headers.user,
                 feature=headers.feature,
                 tags=headers.tags,
             ),

@@ -82,7 +82,7 @@ class RaiseRequests(AsyncAPIView):
         except ValidationError as error:
             first = error.errors()[0]
             raise InvalidRequest(first["msg"], param=".".join(map(str, first["loc"]))) from None
-        end_user = parse_headers(request.headers).user
+        end_user = self.principal.user or parse_headers(request.headers).user
         asked_id = await asyncio.to_thread(
             _ask, self.principal.tenant_id, wish, key_id=self.principal.key_id, end_user=end_user
         )

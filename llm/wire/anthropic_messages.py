@@ -42,7 +42,7 @@ def facts(body: Body) -> RequestFacts:
             system += found
         elif message.get("role") == "user":
             last_user_text = _own_text(message) or last_user_text
-    metadata = body.get("metadata")
+    whose = fields.whose(body.get("metadata"), "user_id")
     output_config = body.get("output_config")
     return RequestFacts(
         model=fields.model_of(body),
@@ -54,7 +54,8 @@ def facts(body: Body) -> RequestFacts:
         has_images=any(fields.has_part(message.get("content"), _IMAGE_PARTS) for message in messages),
         wants_json=isinstance(output_config, dict) and bool(output_config.get("format")),
         system="\n".join(system),
-        user=fields.user(metadata, "user_id") if isinstance(metadata, dict) else "",
+        user=whose.person,
+        session=whose.session,
         last_user_text=last_user_text,
         texts=tuple(texts),
         message_count=len(messages),

@@ -4,13 +4,12 @@ Invariant: only what the gateway itself relies on is checked; everything else is
 """
 
 from collections.abc import Iterator
-from hashlib import sha256
 from typing import Any, Final
 
 from llm.errors import InvalidRequest
+from llm.wire.people import Named, named_in
 
 LARGEST: Final = 2**31 - 1
-LONGEST_USER: Final = 200
 
 
 def model_of(body: dict[str, Any]) -> str:
@@ -75,15 +74,14 @@ def text(body: dict[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def user(body: dict[str, Any], *names: str) -> str:
-    """The end user that the first of these fields names: a longer id is cut, and told apart by a digest of all of it."""
+def whose(body: Any, *names: str) -> Named:
+    """The end user, and the session, that the first of these fields names; nobody where there is no such object."""
+    if not isinstance(body, dict):
+        return Named()
     named = next((body[name] for name in names if isinstance(body.get(name), str) and body[name]), "")
     if "\x00" in named:
         raise InvalidRequest(f"Field '{names[0]}' has a NUL character.", param=names[0])
-    if len(named) <= LONGEST_USER:
-        return str(named)
-    digest = sha256(named.encode()).hexdigest()
-    return f"{named[: LONGEST_USER - len(digest) - 1]}~{digest}"
+    return named_in(named)
 
 
 def part_texts(content: Any) -> Iterator[str]:

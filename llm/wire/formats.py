@@ -26,7 +26,8 @@ class RequestFacts:
     has_audio: bool = False
     wants_json: bool = False
     system: str = ""
-    user: str = ""
+    user: str = ""  # a person
+    session: str = ""  # that the person works in
     last_user_text: str = ""
     texts: tuple[str, ...] = ()
     message_count: int = 0

@@ -40,6 +40,7 @@ def facts(body: Body) -> RequestFacts:
         elif message.get("role") == "user":
             last_user_text = "\n".join(found)
     response_format = body.get("response_format")
+    whose = fields.whose(body, "user", "safety_identifier")
     return RequestFacts(
         model=fields.model_of(body),
         stream=fields.flag(body, "stream"),
@@ -53,7 +54,8 @@ def facts(body: Body) -> RequestFacts:
         wants_json=isinstance(response_format, dict)
         and response_format.get("type") in ("json_object", "json_schema"),
         system="\n".join(system),
-        user=fields.user(body, "user", "safety_identifier"),
+        user=whose.person,
+        session=whose.session,
         last_user_text=last_user_text,
         texts=tuple(texts),
         message_count=len(messages),

@@ -42,6 +42,7 @@ def facts(body: Body) -> RequestFacts:
     options = body.get("stream_options")
     prompts = len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
     answers = max(fields.positive_int(body, "n") or 1, fields.limit(body, "best_of") or 1)
+    whose = fields.whose(body, "user")
     return RequestFacts(
         model=fields.model_of(body),
         stream=fields.flag(body, "stream"),
@@ -49,7 +50,8 @@ def facts(body: Body) -> RequestFacts:
         max_output_tokens=fields.positive_int(body, "max_tokens"),
         n=answers * prompts,
         temperature=fields.number(body, "temperature"),
-        user=fields.user(body, "user"),
+        user=whose.person,
+        session=whose.session,
         last_user_text=texts[-1] if texts else "",
         texts=texts,
         message_count=prompts,

@@ -34,9 +34,11 @@ def facts(body: Body) -> RequestFacts:
     if not isinstance(given, str | list) or not given:
         raise InvalidRequest("Field 'input' must be a text, a list of texts or tokens.", param="input")
     texts = tuple(fields.part_texts(given))
+    whose = fields.whose(body, "user")
     return RequestFacts(
         model=fields.model_of(body),
-        user=fields.user(body, "user"),
+        user=whose.person,
+        session=whose.session,
         last_user_text=texts[-1] if texts else "",
         texts=texts,
         message_count=len(given) if isinstance(given, list) else 1,

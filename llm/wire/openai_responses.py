@@ -47,6 +47,7 @@ def facts(body: Body) -> RequestFacts:
             last_user_text = "\n".join(found)
     text_config = body.get("text")
     text_format = text_config.get("format") if isinstance(text_config, dict) else None
+    whose = fields.whose(body, "user", "safety_identifier")
     return RequestFacts(
         model=fields.model_of(body),
         stream=fields.flag(body, "stream"),
@@ -59,7 +60,8 @@ def facts(body: Body) -> RequestFacts:
         wants_json=isinstance(text_format, dict)
         and text_format.get("type") in ("json_object", "json_schema"),
         system="\n".join(system),
-        user=fields.user(body, "user", "safety_identifier"),
+        user=whose.person,
+        session=whose.session,
         last_user_text=last_user_text,
         texts=tuple(texts),
         message_count=len(items),

@@ -10,12 +10,14 @@ import orjson
 
 from llm.wire import fields
 from llm.wire.formats import Body
+from llm.wire.people import bounded, named_in
 from llm.wire.translation.chat_answers import MessagesAnswerStream, messages_answer
 from llm.wire.translation.contract import StreamTranslator
 from llm.wire.translation.refusing import Reader
 
 TARGET: Final = "an OpenAI model"
 MOST_STOPS: Final = 4
+LONGEST_USER: Final = 64  # OpenAI refuses a longer one
 
 _TOOL_CHOICES: Final = {"auto": "auto", "any": "required", "none": "none"}
 _EFFORTS: Final = frozenset({"low", "medium", "high", "xhigh"})
@@ -46,8 +48,8 @@ class MessagesToChat:
         translated |= _output(reader)
         if (metadata := reader.take("metadata")) is not None:
             inner = reader.inside(metadata, "metadata")
-            if user := inner.take("user_id"):
-                translated["user"] = user
+            if isinstance(named := inner.take("user_id"), str) and (user := named_in(named).person):
+                translated["user"] = bounded(user, LONGEST_USER)
             inner.done()
         if (tier := reader.take("service_tier")) is not None:
             if tier not in _SERVICE_TIERS:
