@@ -64,11 +64,14 @@ class BudgetForm(TenantScopedForm):
         super().__init__(*args, **kwargs)
         if self.instance.pk:
             self.initial["limit_amount"] = plain(self.instance.limit_amount)
-        if "shards" in self.fields:
-            self.fields["shards"].required = False  # left empty: as it is
+        for name in {"shards", "set_by"} & self.fields.keys():
+            self.fields[name].required = False  # left empty: as it is
 
     def clean_shards(self) -> int:
         return self.cleaned_data["shards"] or self.instance.shards
+
+    def clean_set_by(self) -> str:
+        return self.cleaned_data["set_by"] or self.instance.set_by
 
     def clean_alert_at(self) -> list[int | float]:
         shares = self.cleaned_data["alert_at"] or []
@@ -147,6 +150,7 @@ class BudgetAdmin(RecordedAdmin):
         ("unit", ChoicesCheckboxFilter),
         ("period", ChoicesCheckboxFilter),
         ("mode", ChoicesCheckboxFilter),
+        ("set_by", ChoicesCheckboxFilter),
         "is_active",
     )
     list_select_related = ("tenant",)
@@ -156,7 +160,7 @@ class BudgetAdmin(RecordedAdmin):
     inlines = (RaiseInline,)
     actions_detail = ("raise_until", "ask_for_raise")
     fieldsets = (
-        (None, {"fields": (("tenant", "is_active"), ("scope", "value"))}),
+        (None, {"fields": (("tenant", "is_active"), ("scope", "value"), "set_by")}),
         ("Limit", {"fields": (("limit_amount", "unit"), ("period", "mode"), ("alert_at", "shards"))}),
         ("Now", {"fields": ("usage", "windows", "created_at")}),
     )
@@ -171,7 +175,19 @@ class BudgetAdmin(RecordedAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> tuple[str, ...]:
         # What a budget counts is its identity, which its windows are tied to; another count is another budget.
         fixed = super().get_readonly_fields(request, obj)
+        if not request.user.is_superuser:
+            fixed = (*fixed, "set_by")
         return (*fixed, "scope", "value", "unit", "period") if obj else fixed
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        set_by = Budget.SetBy.PLATFORM if request.user.is_superuser else Budget.SetBy.TENANT
+        return {"set_by": set_by, **super().get_changeform_initial_data(request)}
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj) and may_decide(request, obj)
+
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_operate_permission(request, obj) and may_decide(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # a budget is switched off, never deleted: its windows say what was admitted
@@ -266,6 +282,12 @@ class BudgetAdmin(RecordedAdmin):
         return finish(request, page_of(asked), "Asked.")
 
 
+def may_decide(request: HttpRequest, budget: Any) -> bool:
+    """Whether a limit, if it is known yet, is no operator's business alone."""
+    is_platforms = isinstance(budget, Budget) and budget.set_by != Budget.SetBy.TENANT
+    return request.user.is_superuser or not is_platforms
+
+
 def used_percent(budget: Any) -> Decimal:
     """Return the share of the fullest window that is spent or held, in percent."""
     limit = budget.limit_amount + budget.raised
@@ -290,6 +312,11 @@ class BudgetRaiseAdmin(ReadOnlyAdmin):
     list_select_related = ("budget__tenant", "approved_by")
     search_fields = ("reason", "budget__value", "budget__tenant__slug")
     actions_detail = ("end_now",)
+
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_operate_permission(request, obj) and may_decide(
+            request, getattr(obj, "budget", None)
+        )
 
     @display(description="Tenant", ordering="budget__tenant")
     def tenant(self, raised: BudgetRaise) -> str:

@@ -3,6 +3,8 @@
 Invariant: a request is decided here by the same verbs as anywhere; nothing of it is edited by hand.
 """
 
+from typing import Any
+
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
@@ -13,6 +15,7 @@ from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from billing.admin_budgets import may_decide
 from billing.admin_figures import amount_of
 from billing.models import RaiseRequest
 from billing.raise_requests import approve_raise, refuse_raise
@@ -59,6 +62,10 @@ class RaiseRequestAdmin(ReadOnlyAdmin):
         ("Decided", {"fields": (("shown_state", "expires_at"), ("decided_by", "decided_at"), "decision_reason", "granted")}),
     )  # fmt: skip
     readonly_fields = ("more", "shown_asker", "shown_state")
+
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        budget = getattr(obj, "budget", None)
+        return super().has_operate_permission(request, obj) and may_decide(request, budget)
 
     @display(description="More", ordering="extra_amount")
     def more(self, asked: RaiseRequest) -> str:

@@ -6,7 +6,8 @@ Invariant: a tenant is suspended and resumed through the verbs of `tenancy`, so 
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from unfold.admin import TabularInline
@@ -22,13 +23,21 @@ from tenants.admin_access import (
     IndentedJSON,
     RecordedAdmin,
     TenantScopedAdmin,
-    finish,
 )
 from tenants.admin_choices import SeenRowsFilter
-from tenants.admin_dialogs import Outcome, dialog_action, page_of
+from tenants.admin_dialogs import dialog_action
 from tenants.models import EndUser, Membership, Tenant
-from tenants.tenancy import TenantClosed, resume_tenant, suspend_tenant
+from tenants.policy import PLATFORM_POLICY
+from tenants.tenancy import (
+    SuspendedByOperator,
+    TenantClosed,
+    pause_tenant,
+    resume_tenant,
+    suspend_tenant,
+)
 from tenants.validation import validate_policy
+
+REFUSALS = (SuspendedByOperator, TenantClosed)
 
 
 class ReasonForm(BaseDialogForm):
@@ -62,8 +71,15 @@ class TenantForm(forms.ModelForm[Tenant]):
         help_text="Only what differs from the defaults.",
     )
 
+    is_operator = False
+
     def clean_policy(self) -> dict[str, Any]:
-        return self.cleaned_data["policy"] or {}
+        policy = self.cleaned_data["policy"] or {}
+        stored = self.instance.policy or {}
+        changed = [name for name in PLATFORM_POLICY if policy.get(name) != stored.get(name)]
+        if changed and not self.is_operator:
+            raise ValidationError(f"Set by operators only: {', '.join(changed)}.")
+        return policy
 
 
 class TenantAdmin(RecordedAdmin):
@@ -77,7 +93,7 @@ class TenantAdmin(RecordedAdmin):
     ordering = ("slug",)
     readonly_fields = ("status", "created_at")
     inlines = (MembershipInline,)
-    actions_detail = ("suspend", "resume")
+    actions_detail = ("pause", "suspend", "resume")
     fieldsets = (
         (None, {"fields": (("slug", "name"), ("timezone", "status"), "created_at")}),
         ("Policy", {"fields": ("policy", "rate_limits")}),
@@ -90,7 +106,17 @@ class TenantAdmin(RecordedAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
         # The slug stands in exports and configuration files: it does not change once given.
         fixed = super().get_readonly_fields(request, obj)
+        if not request.user.is_superuser:
+            fixed = (*fixed, "rate_limits")  # the platform's; owners limit their keys
         return (*fixed, "slug") if obj else fixed
+
+    def get_form(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
+        form = super().get_form(request, *args, **options)
+        form.is_operator = request.user.is_superuser
+        return form
+
+    def has_suspend_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
 
     def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> tuple[Any, ...]:
         # Only a superuser says who may look after a tenant.
@@ -105,7 +131,7 @@ class TenantAdmin(RecordedAdmin):
     @display(
         description="Status",
         ordering="status",
-        label={"active": "success", "suspended": "warning", "closed": "danger"},
+        label={"active": "success", "paused": "info", "suspended": "warning", "closed": "danger"},
     )
     def shown_status(self, tenant: Tenant) -> str:
         return tenant.status
@@ -115,13 +141,28 @@ class TenantAdmin(RecordedAdmin):
         return tenant.live_key_count  # type: ignore[attr-defined]
 
     @dialog_action(
-        "Suspend",
+        "Pause",
         "pause_circle",
+        title="Pause this tenant?",
+        text="Its requests are refused within a second, until an owner resumes it. Calls under way finish.",
+        submit="Pause",
+        form=ReasonForm,
+        refusals=REFUSALS,
+    )
+    def pause(self, request: HttpRequest, form: ReasonForm, tenant: Tenant) -> str:
+        changed = pause_tenant(tenant, acting_user=request.user, reason=form.cleaned_data["reason"])
+        return f"{tenant} is paused." if changed else f"{tenant} was paused."
+
+    @dialog_action(
+        "Suspend",
+        "block",
         title="Suspend this tenant?",
-        text="Its requests are refused within a second. Calls under way finish.",
+        text="Its requests are refused within a second, until an operator resumes it. Calls under way finish.",
         submit="Suspend",
         form=ReasonForm,
+        permission="suspend",
         is_destructive=True,
+        refusals=REFUSALS,
     )
     def suspend(self, request: HttpRequest, form: ReasonForm, tenant: Tenant) -> str:
         changed = suspend_tenant(tenant, acting_user=request.user, reason=form.cleaned_data["reason"])
@@ -134,12 +175,10 @@ class TenantAdmin(RecordedAdmin):
         text="Its requests are served again within a second.",
         submit="Resume",
         form=ReasonForm,
+        refusals=REFUSALS,
     )
-    def resume(self, request: HttpRequest, form: ReasonForm, tenant: Tenant) -> Outcome:
-        try:
-            resume_tenant(tenant, acting_user=request.user, reason=form.cleaned_data["reason"])
-        except TenantClosed as error:
-            return finish(request, page_of(tenant), f"{error}: it stays closed.", level=messages.ERROR)
+    def resume(self, request: HttpRequest, form: ReasonForm, tenant: Tenant) -> str:
+        resume_tenant(tenant, acting_user=request.user, reason=form.cleaned_data["reason"])
         return f"{tenant} is active."
 
 

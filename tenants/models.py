@@ -29,7 +29,8 @@ class Tenant(models.Model):
 
     class Status(models.TextChoices):
         ACTIVE = "active", "active"
-        SUSPENDED = "suspended", "suspended"
+        PAUSED = "paused", "paused"  # by its owners
+        SUSPENDED = "suspended", "suspended"  # by an operator
         CLOSED = "closed", "closed"
 
     slug = models.SlugField(max_length=63, unique=True)
@@ -62,7 +63,8 @@ class Tenant(models.Model):
         constraints = (
             # A status nobody knows must not pass for "active" anywhere.
             models.CheckConstraint(
-                condition=Q(status__in=("active", "suspended", "closed")), name="tenant_status_known"
+                condition=Q(status__in=("active", "paused", "suspended", "closed")),
+                name="tenant_status_known",
             ),
         )
 

@@ -215,6 +215,9 @@ class Policy:
         )
 
 
+# What operators decide about a tenant; its owners read it.
+PLATFORM_POLICY = ("closing",)
+
 _POLICY = TypeAdapter(Policy)
 _RATE_LIMITS = TypeAdapter(RateLimits)
 

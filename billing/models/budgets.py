@@ -51,6 +51,10 @@ class Budget(models.Model):
         HARD = "hard", "hard"
         SOFT = "soft", "soft"
 
+    class SetBy(models.TextChoices):
+        PLATFORM = "platform", "the platform"
+        TENANT = "tenant", "the tenant"
+
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="budgets")
     scope = models.CharField(max_length=12, choices=Scope)
     value = models.CharField(max_length=200, blank=True, default="", help_text="empty: each one by itself")
@@ -65,6 +69,13 @@ class Budget(models.Model):
         help_text="rows per window: more than 1 lets that many workers admit at once; for budgets that all calls hit",
     )
     is_active = models.BooleanField(default=True)
+    set_by = models.CharField(
+        max_length=8,
+        choices=SetBy,
+        default=SetBy.TENANT,
+        db_default=SetBy.TENANT,
+        help_text="the platform's: only operators change or raise it",
+    )
     created_at = models.DateTimeField(default=now, editable=False)
 
     history = HistoricalRecords()
@@ -81,6 +92,10 @@ class Budget(models.Model):
             models.CheckConstraint(condition=Q(limit_amount__gte=0), name="budget_limit_not_negative"),
             models.CheckConstraint(
                 condition=~Q(scope="tenant") | Q(value=""), name="budget_tenant_has_no_value"
+            ),
+            # Whom nobody knows must not pass for the tenant's owners.
+            models.CheckConstraint(
+                condition=Q(set_by__in=("platform", "tenant")), name="budget_set_by_known"
             ),
             models.CheckConstraint(
                 condition=Q(shards__gte=1, shards__lte=MAX_SHARDS), name="budget_shards_in_range"

@@ -28,13 +28,14 @@ def apply_budget(spec: BudgetSpec, *, tenant: Tenant, path: Path, writer: Writer
         "mode": spec.mode,
         "alert_at": [_number(share) for share in spec.alert_at],
         "shards": spec.shards,
+        "set_by": spec.set_by,
         "is_active": spec.active,
     }
     of = f"{spec.scope} {spec.value}".strip()
     writer.write(
         row,
         values,
-        written=spec.written() | {"active"},  # a budget that stands in the file counts
+        written=spec.written() | {"active", "set_by"},  # a budget that stands in the file counts, and is its
         kind="budget",
         name=f"{tenant.slug}/{of} {spec.unit} per {spec.period}",
         path=path,

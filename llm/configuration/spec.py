@@ -209,6 +209,7 @@ class BudgetSpec(Block):
     mode: Literal["hard", "soft"] = "hard"
     alert_at: list[Annotated[int | Decimal, Field(gt=0, le=1000)]] = [80, 100]
     shards: Annotated[int, Field(ge=1, le=64)] = 1
+    set_by: Literal["platform", "tenant"] = "platform"
     active: bool = True
 
     def identity(self) -> tuple[str, str, str, str]:

@@ -108,7 +108,7 @@ def offered_tenants(client: Client) -> set[str]:
 @pytest.mark.parametrize(
     ("model", "action"),
     [
-        (Tenant, "tenants_tenant_suspend"),
+        (Tenant, "tenants_tenant_pause"),
         (ApiKey, "tenants_apikey_revoke"),
         (ApiKey, "tenants_apikey_rotate"),
         (Budget, "billing_budget_raise_until"),
