@@ -18,6 +18,7 @@ from tenants.policy import TextRule
 # policy says up to which. A request that says nothing has not asked for variety.
 MAX_TEMPERATURE = 0.0
 LEAST_CHARACTERS = 8
+LONGEST_CHARACTERS = 16_384  # what no embedder reads whole is not looked through either
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +49,10 @@ ELIGIBLE = Verdict(True)
 def judge(text: str, *, traits: Traits = Traits(), waived: Container[str] = ()) -> Verdict:
     """Apply the rules, but for those of the text that the tenant has waived (`TextRule` of its policy).
 
-    Length is the embedder's to judge (`truncates`) and comes after. About 20 us.
+    How much of it the embedder reads is the embedder's to judge (`truncates`) and comes after. About 20 us.
     """
+    if len(text) > LONGEST_CHARACTERS:
+        return Verdict(False, "too_long")
     for reason, applies in (
         ("tools", traits.has_tools),
         ("images", traits.has_images),

@@ -31,10 +31,10 @@ _NUMBER = re.compile(
 )
 _CODE = re.compile(
     r"`[^`]+`"
-    r"|https?://\S+|\S+@\S+\.\w+"
-    r"|(?<!\w)#?(?=[\w-]*\d)(?=[\w-]*[^\W\d_])[\w]+(?:[-_.][\w]+)*"  # D-7781, gpt-4o, M80
+    r"|https?://\S+|(?<!\S)[^\s@]+@\S+\.\w+"
+    r"|(?<!\w)#?(?=[\w-]*\d)(?=[\w-]*[^\W\d_])\w+(?:[-.]\w+)*"  # D-7781, gpt-4o, M80
     r"|\S{40,}"  # the embedder reads a very long word as an unknown one
-    r"|\b\w+(?:_\w+)+\b|\b\w+(?:\.\w+){2,}\b|(?<!\w)(?:/[\w.-]+){2,}|\b\w+\(\)",
+    r"|\b\w+_\w+\b|\b\w+(?:\.\w+){2,}\b|(?<!\w)(?:/[\w.-]+){2,}|\b\w+\(\)",
 )
 _BEFORE_NOON = re.compile(r" \d[\d.,]* (?:am|a m) ")
 # One after the other: the more special come first.
@@ -43,7 +43,7 @@ _CONTRACTIONS = (
     *(("'re ", " are "), ("'ve ", " have "), ("'ll ", " will "), ("'s ", " "), ("'", " ")),
 )
 _ORDINAL = re.compile(r"^\d+(?:st|nd|rd|th)$", re.IGNORECASE)
-_QUOTED = re.compile(r"\"([^\"]+)\"|“([^”]+)”|«([^»]+)»|(?<!\w)'([^']+)'(?!\w)|(?<!\w)‘([^’]+)’(?!\w)")
+_QUOTED = re.compile(r"\"([^\"]+)\"|“([^“”]+)”|«([^«»]+)»|(?<!\w)'([^']+)'(?!\w)|(?<!\w)‘([^‘’]+)’(?!\w)")
 # What no words make good for, whatever a tenant's traffic seems to say.
 VETOES = frozenset({"number", "code", "quote"})
 # In the order in which `differences` names them.

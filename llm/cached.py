@@ -4,7 +4,6 @@ Invariant: a cache in trouble is a miss; a hit costs nothing, is told in the led
 served across a tenant, a scope or a changed prompt. Only complete answers are remembered.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from llm import ending, hit_value, stored_chats
 from llm.answers import Answer, Outcome, StreamedAnswer, answer_headers, purser_block
 from llm.call import Call
 from llm.wire import stored_bytes
+from tenants.patterns import is_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +191,9 @@ def _why_not(call: Call) -> str:
         return "header"
     if call.facts.is_continued:
         return "continued"  # what the provider keeps may have changed since
-    if any(
-        re.search(pattern, call.facts.last_user_text, re.IGNORECASE)
-        for pattern in call.policy.cache.bypass_patterns
-    ):
+    if call.is_barred is None:
+        call.is_barred = is_found(call.policy.cache.bypass_patterns, call.facts.last_user_text)
+    if call.is_barred:
         return "tenant_pattern"
     try:
         _circle(call)

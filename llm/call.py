@@ -56,6 +56,9 @@ class Call:
 
     cache_state: str = "bypass"
     similarity: float | None = None
+    is_barred: bool | None = (
+        None  # by a pattern of the tenant's, from being answered from memory; None: not looked yet
+    )
     route: Route | None = None
     previous: Kept | None = None  # the response that it continues
     tokens_before_compression: int | None = None

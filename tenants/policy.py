@@ -4,13 +4,13 @@ Invariant: a `Policy` is frozen and complete. What the tenant's JSON leaves out 
 here, and what it says wrongly is refused with the path of the field: no step of the pipeline checks again.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import field
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic_core
+import regex
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
@@ -25,8 +25,8 @@ Share = Literal["user", "key", "team", "tenant"]
 
 def _compiles(text: str) -> str:
     try:
-        re.compile(text)
-    except re.error as error:
+        regex.compile(text)
+    except regex.error as error:
         raise ValueError(f"is no regular expression: {error}") from None
     return text
 

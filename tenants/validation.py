@@ -12,6 +12,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
+from tenants.patterns import check_patterns
 from tenants.policy import Policy, parse_policy, parse_rate_limits
 
 
@@ -59,6 +60,7 @@ def validate_policy(value: Any) -> None:
     """A tenant's policy, as `policy.parse_policy` reads it, and whose names stand for something."""
     try:
         policy = parse_policy(value)
+        check_patterns(policy)
         for check in checks_of_policies:
             check(policy)
     except ValueError as error:

@@ -7,6 +7,7 @@ number, a name or any other word that carries meaning are not equals, however al
 """
 
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,7 @@ from llm.compression.turns import Turn, exchanges, rewrite_texts, texts_of
 SHINGLE_WORDS: Final = 5
 ALIKE: Final = 0.9  # Jaccard similarity of shingles from which two texts are equals
 SHORTEST_WORDS: Final = 25  # below, a repetition may well be meant ("yes", a heading, a refrain)
+MOST_COMPARED: Final = 16  # texts of the very same words that one is compared with: the latest
 
 _WORD = re.compile(r"\d[\d.,:/%-]*\d|\w+", re.UNICODE)
 _PARAGRAPH = re.compile(r"(\n[ \t]*\n)")
@@ -39,20 +41,16 @@ class _Print:
 
 
 class _Seen:
-    """The prints met so far, found by any shingle they share."""
+    """The prints met so far, found by their words: equals have the very same ones."""
 
     def __init__(self) -> None:
-        self._by_shingle: dict[int, list[_Print]] = {}
+        self._by_words: dict[frozenset[str], deque[_Print]] = {}
 
     def has_equal(self, one: _Print) -> bool:
-        candidates = {
-            id(other): other for shingle in one.shingles for other in self._by_shingle.get(shingle, ())
-        }
-        return any(_are_equal(one, other) for other in candidates.values())
+        return any(_are_alike(one, other) for other in self._by_words.get(one.content_words, ()))
 
     def add(self, one: _Print) -> None:
-        for shingle in one.shingles:
-            self._by_shingle.setdefault(shingle, []).append(one)
+        self._by_words.setdefault(one.content_words, deque(maxlen=MOST_COMPARED)).append(one)
 
 
 def drop_duplicate_exchanges(turns: Sequence[Turn], *, frozen: int = 0) -> list[Turn]:
@@ -130,25 +128,26 @@ def _unrepeated(text: str, seen: _Seen) -> str:
             continue
         seen.add(one)
         kept.append(paragraph)
-    return "".join(kept).rstrip("\n") if kept and len("".join(kept)) < len(text) else text
+    shorter = "".join(kept)
+    return shorter.rstrip("\n") if kept and len(shorter) < len(text) else text
 
 
 def _paragraphs(text: str) -> Iterator[tuple[str, bool]]:
     """The paragraphs with the blank lines after them, and whether each is prose; a fence is one piece."""
     pieces = [*_PARAGRAPH.split(text), ""]
-    fenced = ""
+    fenced: list[str] = []
     for paragraph, blank in zip(pieces[::2], pieces[1::2], strict=True):
         is_mark = (paragraph.count("```") + paragraph.count("~~~")) % 2 == 1
         if fenced or is_mark:
             closes = bool(fenced) and is_mark
-            fenced += paragraph + blank
+            fenced += [paragraph, blank]
             if closes:
-                yield fenced, False
-                fenced = ""
+                yield "".join(fenced), False
+                fenced = []
         else:
             yield paragraph + blank, "```" not in paragraph and "~~~" not in paragraph
     if fenced:
-        yield fenced, False
+        yield "".join(fenced), False
 
 
 _NOTHING: Final = _Print(frozenset(), frozenset())
@@ -164,9 +163,7 @@ def _print_of(text: str) -> _Print:
     return _Print(shingles, frozenset(words) - _FUNCTION_WORDS)
 
 
-def _are_equal(one: _Print, other: _Print) -> bool:
-    if one.content_words != other.content_words:
-        return False
+def _are_alike(one: _Print, other: _Print) -> bool:
     shared = len(one.shingles & other.shingles)
     return shared >= ALIKE * (len(one.shingles) + len(other.shingles) - shared)
 

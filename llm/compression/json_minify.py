@@ -11,10 +11,10 @@ from typing import Any, Final
 SHORTEST: Final = 40  # characters; below, the layout is not worth a look
 MOST_FAILURES: Final = 20  # brackets that turn out not to open JSON, per text: bounds the work
 
-_FENCE = re.compile(
-    r"^(?P<mark>```|~~~)[ \t]*(?P<language>[\w+-]*)[^\n]*\n(?P<code>.*?)(?:^(?P=mark)[ \t]*$|\Z)", re.M | re.S
-)
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[ \t\n\r]+|[^" \t\n\r]+', re.S)
+_FENCE_OPENS = re.compile(r"^(?P<mark>```|~~~)(?P<words>[^\n]*)\n", re.M)
+_FENCE_CLOSES = {mark: re.compile(rf"^{mark}[ \t]*$", re.M) for mark in ("```", "~~~")}
+_LANGUAGE = re.compile(r"[\w+-]*")
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[ \t\n\r]+|[^" \t\n\r]+', re.S)
 _OPENING = re.compile(r"^[ \t]*(?=[{\[])", re.M)
 _JSON_LANGUAGES: Final = frozenset({"json", "jsonl", "ndjson"})
 # every value as it was written; objects as lists of pairs, so that duplicate keys and order count
@@ -36,14 +36,20 @@ def minify_json(text: str) -> str:
         return text
     pieces: list[str] = []
     position = 0
-    for fence in _FENCE.finditer(text):
-        pieces.append(_minify_prose(text[position : fence.start()]))
-        if fence["language"].lower() in _JSON_LANGUAGES:
-            start, end = fence.span("code")
-            pieces += [text[fence.start() : start], _minify_prose(text[start:end]), text[end : fence.end()]]
-        else:
-            pieces.append(fence.group(0))
-        position = fence.end()
+    while opening := _FENCE_OPENS.search(text, position):
+        start = opening.end()
+        closing = _FENCE_CLOSES[opening["mark"]].search(
+            text, start
+        )  # a fence that nothing closes goes on to the end
+        end = closing.start() if closing else len(text)
+        code = text[start:end]
+        pieces += [
+            _minify_prose(text[position : opening.start()]),
+            opening.group(0),
+            _minify_prose(code) if _is_json(opening["words"]) else code,
+            text[end : closing.end()] if closing else "",
+        ]
+        position = closing.end() if closing else len(text)
     pieces.append(_minify_prose(text[position:]))
     return "".join(pieces)
 
@@ -57,6 +63,12 @@ def compact(document: str) -> str:
         return shorter if _READER.decode(shorter) == before else document
     except (ValueError, RecursionError):
         return document
+
+
+def _is_json(words: str) -> bool:
+    """Whether what stands behind a fence's mark names the language JSON."""
+    language = _LANGUAGE.match(words.lstrip(" \t"))
+    return language is not None and language[0].lower() in _JSON_LANGUAGES
 
 
 def _minify_prose(text: str) -> str:

@@ -6,7 +6,7 @@ Invariant: never inside a code fence, never the indentation of a line; a text th
 import re
 from collections.abc import Iterator
 
-_FENCE_MARK = re.compile(r"[ \t]*(```|~~~)(.*)")
+_FENCE_MARKS = ("```", "~~~")
 _PATCH = re.compile(r"^(?:diff --git |@@ -\d)", re.M)
 
 
@@ -21,13 +21,14 @@ def _lines(text: str) -> Iterator[str]:
     fence = ""
     blanks = 0
     for line in text.split("\n"):
-        mark = _FENCE_MARK.match(line)
+        words = line.lstrip(" \t")
+        mark, behind = (words[:3], words[3:]) if words.startswith(_FENCE_MARKS) else ("", "")
         if fence:
-            if mark and mark[1] == fence and not mark[2].strip():
+            if mark == fence and not behind.strip():
                 fence = ""
             yield line
-        elif mark and mark[1] not in mark[2]:
-            fence, blanks = mark[1], 0
+        elif mark and mark not in behind:
+            fence, blanks = mark, 0
             yield line
         else:
             stripped = line.rstrip(" \t\r")

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from llm.configuration.document import Document, Path
+from tenants.patterns import check_patterns
 from tenants.policy import InvalidPolicy, parse_policy
 from tenants.wording import sentence_about
 
@@ -312,7 +313,7 @@ def read_spec(document: Document) -> Spec:
     _refuse_doubles(spec, document)
     for index, tenant in enumerate(spec.tenants):
         try:
-            parse_policy(plain(tenant.policy))
+            check_patterns(parse_policy(plain(tenant.policy)))
         except InvalidPolicy as error:
             raise document.error(("tenants", index, *error.path), error.problem) from None
     return spec

@@ -12,10 +12,8 @@ AUTO: Final = "auto"
 FOLLOW_UP_WORDS: Final = 6  # a shorter ask is judged together with the one before it
 
 # what coding harnesses wrap around the person's words; it says nothing about the work
-_HARNESS_BLOCK = re.compile(
+_HARNESS_OPENING = re.compile(
     r"<(system-reminder|environment_context|environment_details|user_instructions|additional_data|attached_files)>"
-    r".*?</\1>",
-    re.DOTALL,
 )
 
 
@@ -43,7 +41,7 @@ def read_route_facts(body: Mapping[str, Any], *, declared_tier: str = "") -> Rou
     _, _, tier_asked = model.partition(":") if model.startswith(f"{AUTO}:") else ("", "", "")
     asks = list(_user_texts(body))
     ask = asks[-1] if asks else ""
-    if len(ask.split()) < FOLLOW_UP_WORDS and len(asks) > 1:
+    if len(ask.split(None, FOLLOW_UP_WORDS)) < FOLLOW_UP_WORDS and len(asks) > 1:
         ask = f"{asks[-2]}\n{ask}"
     return RouteFacts(
         model_asked=model,
@@ -68,9 +66,27 @@ def _turns(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _user_texts(body: Mapping[str, Any]) -> Iterator[str]:
     for turn in _turns(body):
         if turn.get("role") == "user":
-            text = _HARNESS_BLOCK.sub("", "\n".join(_texts(turn.get("content")))).strip()
+            text = _without_harness("\n".join(_texts(turn.get("content")))).strip()
             if text:  # a turn of tool results alone continues the ask before it
                 yield text
+
+
+def _without_harness(text: str) -> str:
+    """The text without the blocks of a harness. Linear: a tag that is not closed any more is not looked for again."""
+    kept: list[str] = []
+    unclosed: set[str] = set()
+    position = 0
+    for opening in _HARNESS_OPENING.finditer(text):
+        tag = opening[1]
+        if opening.start() < position or tag in unclosed:
+            continue
+        closing = text.find(f"</{tag}>", opening.end())
+        if closing < 0:
+            unclosed.add(tag)
+            continue
+        kept.append(text[position : opening.start()])
+        position = closing + len(f"</{tag}>")
+    return "".join((*kept, text[position:])) if position else text
 
 
 def _texts(content: Any) -> Iterator[str]:

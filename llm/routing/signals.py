@@ -16,7 +16,7 @@ LONGEST_TEXT_READ: Final = 2_000  # characters; of a longer text the head and th
 
 _WORD = re.compile(r"[^\W\d_][^\W_]*(?:['’-][^\W_]+)*")
 _NUMBER = re.compile(r"\d[\d,.]*")
-_CODE_BLOCK = re.compile(r"```|^\s{4}\S|[{};]\s*$|\w+\([^()]*\)\s*[:{;]|</?[a-z][a-z0-9]*>", re.MULTILINE)
+_CODE_BLOCK = re.compile(r"```|^\s{4}\S|[{};]\s*$|\b\w+\([^()]*\)\s*[:{;]|</?[a-z][a-z0-9]*>", re.MULTILINE)
 _MATHS_SYMBOL = re.compile(r"[=+*/^<>≤≥∑∫√π%]|\\(?:frac|sum|int|sqrt)")
 
 _VOCABULARY: Final = {

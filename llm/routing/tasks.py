@@ -82,7 +82,9 @@ _LIGHT: Final = (
 _FLAGS = re.IGNORECASE | re.DOTALL
 HEAVY: Final = tuple((name, re.compile(pattern, _FLAGS)) for name, pattern in _HEAVY)
 LIGHT: Final = tuple((name, re.compile(pattern, _FLAGS)) for name, pattern in _LIGHT)
-_HAS_CODE = re.compile(r"```|\bdef \w+\(|\bfunction \w+\(|\bSELECT\b.+\bFROM\b|#include|\bclass \w+[:({]")
+_HAS_CODE = re.compile(
+    r"```|\bdef \w+\(|\bfunction \w+\(|\bSELECT\b.{1,200}\bFROM\b|#include|\bclass \w+[:({]"
+)
 NO_TASK: Final = Task(name="", tier="")
 
 

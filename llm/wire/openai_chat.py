@@ -23,7 +23,7 @@ _SYSTEM_ROLES = ("system", "developer")  # a tuple: a role that is no text at al
 _IMAGE_PARTS = frozenset({"image_url"})
 _AUDIO_PARTS = frozenset({"input_audio"})
 # models that take only `max_completion_tokens`; the older name is all that many compatible servers know
-_NEW_LIMIT_FIELD = re.compile(r"(?:.*/)?(?:o\d|gpt-(?:[5-9]|\d\d))")
+_NEW_LIMIT_FIELD = re.compile(r"(?:o\d|gpt-(?:[5-9]|\d\d))")
 
 
 def facts(body: Body) -> RequestFacts:

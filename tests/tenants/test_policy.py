@@ -1,10 +1,12 @@
 """Policies: complete, frozen, and refused with the path of what is wrong."""
 
+import time
 from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
 
+from tenants.patterns import TIMED_OUT, check_patterns, is_found
 from tenants.policy import InvalidPolicy, PressureRule, RateLimits, parse_policy, parse_rate_limits
 
 
@@ -72,3 +74,30 @@ def test_rate_limits_name_the_wrong_one() -> None:
     assert not parse_rate_limits({})
     with pytest.raises(ValueError, match=r"rate_limits\.rps: is not known here"):
         parse_rate_limits({"rps": 5})
+
+
+def checked(*patterns: str) -> None:
+    check_patterns(parse_policy({"cache": {"bypass_patterns": list(patterns)}}))
+
+
+def test_patterns_that_would_take_for_ever_are_not_saved() -> None:
+    checked(r"\bmy account\b", r"^order \d+$", "(?:refund|return)s?")
+    for slow in ("(a+)+$", r"(\w+\s?)*!", "(x|xx)+y", r"([a-c]|b)+d"):
+        with pytest.raises(InvalidPolicy, match=r"bypass_patterns\[0\]: takes too long"):
+            checked(slow)
+    with pytest.raises(InvalidPolicy, match="at most 50 patterns"):
+        checked(*["x"] * 51)
+    with pytest.raises(InvalidPolicy, match="longer than 1000 characters"):
+        checked("x" * 1001)
+    with pytest.raises(InvalidPolicy, match="is no regular expression"):
+        checked("(")
+
+
+def test_a_pattern_that_takes_too_long_counts_as_found() -> None:
+    before = TIMED_OUT._value.get()
+    start = time.process_time()
+    assert is_found(("(a+)+$",), "a" * 5_000 + "!")
+    assert time.process_time() - start < 1
+    assert TIMED_OUT._value.get() == before + 1
+    assert is_found(("nothing", "ACCOUNT"), "my account")
+    assert not is_found(("nothing",), "my account")
