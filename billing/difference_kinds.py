@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 
+from billing.rating import HOLD
+
 Key = tuple[date, str, str]  # day, model, meter
 ModelDay = tuple[date, str]
 
 LEAST_TOLERANCE_USD = Decimal("0.01")
 TOLERATED_SHARE = Decimal("0.001")
 DUST_USD = Decimal("1e-9")  # what a sum of floats may be off, far below any price of a token
-LUMP = "hold"  # the meter of what was booked as a bound, because nobody knew what was used
 DAY = timedelta(days=1)
 
 
@@ -132,7 +133,7 @@ def _kind(key: Key, cell: Cell, meters: Mapping[str, Cell], evidence: Evidence) 
             return "rounding", "the quantities are equal"
         return "price", "the quantities are equal, the amounts are not"
     if cell.theirs.is_nothing:
-        if meter == LUMP:
+        if meter == HOLD:
             return "quantity", "booked as a bound: nobody told what was used"
         return "missing_there", "the provider's report has nothing of it"
     if cell.quantity is None and (named := _without_quantity(key, cell, meters, attempts, evidence)):
@@ -163,7 +164,7 @@ def _without_quantity(
 
 def _excess(cell: Cell, meters: Mapping[str, Cell], attempts: Attempts) -> tuple[str, str]:
     """The provider has more: calls of ours may explain it, up to what they can have cost."""
-    if LUMP in meters:
+    if HOLD in meters:
         return "quantity", "part of what we booked as a bound"
     shifts = [each.quantity for each in meters.values() if each.quantity]
     if len(shifts) > 1 and sum(shifts) == 0:

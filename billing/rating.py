@@ -8,13 +8,25 @@ and what has no price is UnpricedMeter; neither is ever billed as zero.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from billing.exact import EXACT, TWELVE_PLACES
+from billing.outcomes import UnpricedMeter
 from billing.prices import Rates, is_token_meter
 from billing.usage import meters_from_usage
 
-__all__ = ["Rated", "RatedLine", "input_tokens", "meters_from_usage", "output_tokens", "rate"]
+__all__ = [
+    "HOLD",
+    "Rated",
+    "RatedLine",
+    "input_tokens",
+    "meters_from_usage",
+    "output_tokens",
+    "rate",
+    "rate_bound",
+]
+
+HOLD: Final = "hold"  # the meter of what is booked as a bound, because nobody knows what was used
 
 # The order of lines, on receipts and in the ledger; meters that are not named follow by name.
 METER_ORDER = {
@@ -55,34 +67,76 @@ class RatedLine:
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """A rated request. `is_lump` marks a bound that was taken as it is, because a meter had no price."""
+    """A rated request. `is_bound`: the line `hold` fills it up to the most that it can cost, as far as anybody knows;
+    `is_lump`: because a meter had no price."""
 
     lines: tuple[RatedLine, ...]
     cost_usd: Decimal
     list_cost_usd: Decimal
     provider_cost_usd: Decimal
     is_lump: bool = False
+    is_bound: bool = False
 
     @classmethod
     def lump(cls, amount_usd: Decimal) -> "Rated":
-        """The whole hold as one line, where a meter has no price: booked as unpriced, and an alert."""
-        return cls._one_line(amount_usd, is_lump=True)
+        """The whole hold as one line, where no meter has a price: booked as unpriced, and an alert."""
+        return cls((), Decimal(0), Decimal(0), Decimal(0)).filled_up(amount_usd, is_lump=True)
 
     @classmethod
     def bound(cls, amount_usd: Decimal) -> "Rated":
         """The whole hold as one line, where nobody knows what was used."""
-        return cls._one_line(amount_usd, is_lump=False)
+        return cls((), Decimal(0), Decimal(0), Decimal(0)).filled_up(amount_usd)
 
-    @classmethod
-    def _one_line(cls, amount_usd: Decimal, *, is_lump: bool) -> "Rated":
-        amount = EXACT.quantize(amount_usd, TWELVE_PLACES)
-        line = RatedLine("hold", 1, None, 1, None, amount, amount, amount)
-        return cls((line,), amount, amount, amount, is_lump=is_lump)
+    def filled_up(self, amount_usd: Decimal, *, is_lump: bool = False) -> "Rated":
+        """The same, with what it lacks to an amount as a line of its own, be it nothing."""
+        rest = max(Decimal(0), EXACT.quantize(amount_usd, TWELVE_PLACES) - self.cost_usd)
+        line = RatedLine(HOLD, 1, None, 1, None, rest, rest, rest)
+        return Rated(
+            (*self.lines, line), self.cost_usd + rest, self.list_cost_usd + rest, self.provider_cost_usd + rest,
+            is_lump=is_lump, is_bound=True,
+        )  # fmt: skip
 
 
 def rate(meters: Mapping[str, int], rates: Rates) -> Rated:
     """Price meters. Raises UnpricedMeter; a meter of quantity 0 makes no line. About 5 us."""
+    return _rate(meters, rates, input_tokens(meters))
+
+
+def rate_bound(
+    meters: Mapping[str, int], rates: Rates, *, least_usd: Decimal, unread_tokens: int = 0
+) -> Rated:
+    """Price what has a price, and fill up to the most that the rest can cost: never less than `least_usd`, nor than
+    what is priced and all other tokens at the dearest price of any token."""
     total_input = input_tokens(meters)
+    priced, without_price = {}, 0
+    is_lump = False
+    for meter, quantity in meters.items():
+        try:
+            rates.price(meter, input_tokens=total_input)
+        except UnpricedMeter:
+            is_lump = True
+            without_price += quantity if is_token_meter(meter) else 0
+        else:
+            priced[meter] = quantity
+    rated = _rate(priced, rates, total_input)
+    dearest = dearest_token_usd(rates, input_tokens=total_input)
+    most = rated.cost_usd + EXACT.multiply(dearest, Decimal(without_price + unread_tokens))
+    return rated.filled_up(max(least_usd, most), is_lump=is_lump)
+
+
+def dearest_token_usd(rates: Rates, *, input_tokens: int) -> Decimal:
+    """What one token of the dearest token meter costs the tenant; 0 if no token has a price."""
+    prices = [
+        EXACT.divide(tier.billed.unit_price, Decimal(tier.billed.per))
+        for meter, tiers in rates.meters.items()
+        if is_token_meter(meter)
+        for tier in tiers
+        if tier.above_input_tokens == 0 or input_tokens > tier.above_input_tokens
+    ]
+    return EXACT.multiply(max(prices, default=Decimal(0)), rates.token_multiplier)
+
+
+def _rate(meters: Mapping[str, int], rates: Rates, total_input: int) -> Rated:
     lines = []
     cost = listed = provider = Decimal(0)
     for meter in sorted(meters, key=_position):

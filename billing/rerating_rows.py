@@ -17,11 +17,10 @@ from django.db import connection
 
 from billing.outcomes import InvalidUsage, ModelUnpriced, UnpricedMeter
 from billing.prices import ONLINE, PriceBook, Rates
-from billing.rating import Rated, RatedLine, meters_from_usage, rate
+from billing.rating import HOLD, Rated, RatedLine, meters_from_usage, rate
 from billing.savings import BATCH, NEGOTIATED, PROVIDER_CACHE, ROUTING, waterfall
 
 FETCH = 1000
-LUMP = "hold"
 # Recalculated from the books; the others depend on what only the call itself knew.
 RECALCULATED = (NEGOTIATED, BATCH, PROVIDER_CACHE)
 
@@ -180,7 +179,7 @@ def difference_of(call: Booked, book: PriceBook) -> Difference | None:
 
 def _meters(call: Booked) -> dict[str, int]:
     """The call's meters: those it was billed by; of one that had no price, those of the provider's usage."""
-    if not any(line["meter"] == LUMP for line in call.lines):
+    if not any(line["meter"] == HOLD for line in call.lines):
         meters: dict[str, int] = {}
         for line in call.lines:
             meters[line["meter"]] = meters.get(line["meter"], 0) + line["quantity"]

@@ -19,7 +19,7 @@ def savings_of(call: Call, attempt: Attempt, meters: dict[str, int], rated: Rate
     """The way from the list cost of a settled call to what was paid for it."""
     if call.is_our_own:  # without us nobody would have asked: it is what the cache's savings cost
         return Waterfall(Decimal(0), rated.cost_usd, {GATEWAY_CACHE: -rated.cost_usd})
-    if rated.is_lump:
+    if rated.is_bound:
         return Waterfall(rated.cost_usd, rated.cost_usd, {})
     removed = (call.tokens_before_compression or 0) - (call.tokens_after_compression or 0)
     return waterfall(

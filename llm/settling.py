@@ -1,7 +1,8 @@
 """From what a provider says it used to what the ledger books.
 
 Invariant: the bill comes from the provider's usage; only where none arrived is it counted from what was produced, and
-then the row says `estimated`. Every attempt is settled once, whoever still listens.
+then the row says `estimated`. What cannot be read or believed is booked at a bound. Every attempt is settled once,
+whoever still listens.
 """
 
 from dataclasses import replace
@@ -12,9 +13,10 @@ from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
 from billing import ledger
+from billing.certainty import Certainty, Used
 from billing.ledger import Settlement
-from billing.outcomes import InvalidUsage, ModelUnpriced, UnpricedMeter
-from billing.rating import Rated, input_tokens, meters_from_usage, output_tokens, rate
+from billing.outcomes import ModelUnpriced
+from billing.rating import input_tokens, output_tokens
 from billing.savings import PROVIDER_CACHE
 from billing.usage import reasoning_tokens
 from caching.answers import CachedAnswer
@@ -22,9 +24,9 @@ from llm import kept_responses
 from llm.answers import Outcome
 from llm.attempt import Attempt
 from llm.baseline import savings_of
+from llm.booking.booked import Held, rated_of, used_of
 from llm.call import Call
 from llm.processing import processing_of
-from llm.tokens import count_text
 from llm.wire import Body, StreamMeter
 
 log = structlog.get_logger(__name__)
@@ -46,15 +48,22 @@ async def capture(call: Call, attempt: Attempt, reply: Body, *, upstream_id: str
 
 
 async def capture_stream(
-    call: Call, attempt: Attempt, meter: StreamMeter, *, upstream_id: str, reason: str = ""
+    call: Call,
+    attempt: Attempt,
+    meter: StreamMeter,
+    *,
+    upstream_id: str,
+    reason: str = "",
+    is_whole: bool = False,
 ) -> Outcome:
-    """Settle an attempt whose answer was streamed, as far as it came."""
+    """Settle an attempt whose answer was streamed, as far as it came. `is_whole`: the provider ended the stream, be it
+    without a finish."""
     response = meter.response()
     outcome = await _settle(
         call,
         attempt,
         usage=meter.usage or {},
-        is_whole=meter.has_ended,
+        is_whole=is_whole or meter.has_ended,
         context=attempt.exchange.upstream.usage_context(response),
         produced=meter.text(),
         upstream_id=upstream_id,
@@ -110,13 +119,25 @@ async def _settle(
     bound: dict[str, int] | None = None,
 ) -> Outcome:
     attempt = _as_served(call, attempt, str(context.get("service_tier") or ""))
+    held = Held(attempt.hold_usd, attempt.input_tokens, attempt.max_output_tokens)
     if bound is None:
-        meters, source = _meters(attempt, usage, context, produced, is_whole=is_whole)
+        what = used_of(
+            attempt.exchange,
+            attempt.target,
+            usage,
+            context=context,
+            produced=produced,
+            held=held,
+            n=call.facts.n,
+            is_whole=is_whole,
+        )
     else:
-        meters, source = {name: quantity for name, quantity in bound.items() if quantity}, "estimated"
-    rated = _rate(attempt, meters)
-    if source == "estimated":
-        reason = reason or "no usage told"
+        meters = {name: quantity for name, quantity in bound.items() if quantity}
+        what = Used(meters, Certainty.ESTIMATED, is_told=False)
+    meters, rated = what.meters, rated_of(what, attempt.rates, held=held)
+    source = "provider" if what.certainty is Certainty.EXACT else "estimated"
+    if what.certainty is Certainty.UNREAD or not reason:
+        reason = "; ".join(filter(None, (reason, what.reason)))
     waterfall = savings_of(call, attempt, meters, rated)
     settlement = Settlement(
         attempt_id=attempt.id,
@@ -210,33 +231,3 @@ def _as_served(call: Call, attempt: Attempt, service_tier: str) -> Attempt:
         log.error("served_tier_unpriced", attempt=str(attempt.id), model=target.model, tier=service_tier)
         return attempt
     return replace(attempt, rates=rates)
-
-
-def _meters(
-    attempt: Attempt, usage: dict[str, Any], context: dict[str, Any], produced: str, *, is_whole: bool
-) -> tuple[dict[str, int], str]:
-    """The leaf meters to bill and where they come from. A usage block that contradicts itself counts as none.
-
-    Of an answer that broke off, what the provider said of the input is taken, and the output is counted.
-    """
-    counted = {"output": count_text(produced, attempt.target.tokenizer) if produced else 0}
-    told: dict[str, int] = {}
-    if usage:
-        try:
-            told = meters_from_usage(attempt.exchange.upstream.api, usage, context=context)
-        except InvalidUsage as error:
-            log.warning("invalid_usage", attempt=str(attempt.id), reason=str(error))
-    if told and is_whole:
-        return told, "provider"
-    known = {name: quantity for name, quantity in told.items() if not name.startswith("output")}
-    meters = (known or {"input": attempt.input_tokens}) | counted
-    return {name: quantity for name, quantity in meters.items() if quantity}, "estimated"
-
-
-def _rate(attempt: Attempt, meters: dict[str, int]) -> Rated:
-    """Rate the meters; a meter without a price is billed at the hold's bound, and told to a person, never at zero."""
-    try:
-        return rate(meters, attempt.rates)
-    except UnpricedMeter as error:
-        log.error("unpriced_meter", attempt=str(attempt.id), model=attempt.target.model, reason=str(error))
-        return Rated.lump(attempt.hold_usd)

@@ -124,7 +124,7 @@ class _Flow:
 
     async def _end_whole(self) -> None:
         call, attempt = self.call, self.attempt
-        outcome = await self._settle()
+        outcome = await self._settle(is_whole=True)
         whole = self.relay.answer()
         await repairing.judge(call, whole)
         block = purser_block(call, outcome)
@@ -178,11 +178,16 @@ class _Flow:
         await self._put(call.wire.error_event(error, purser_block(call, outcome)))
         await ending.broken(call, outcome, error_code=FAILED)
 
-    async def _settle(self, *, reason: str = "") -> Outcome:
+    async def _settle(self, *, reason: str = "", is_whole: bool = False) -> Outcome:
         """Book what came, once."""
         if self.outcome is None:
             self.outcome = await settling.capture_stream(
-                self.call, self.attempt, self.relay.meter, upstream_id=self.stream.request_id, reason=reason
+                self.call,
+                self.attempt,
+                self.relay.meter,
+                upstream_id=self.stream.request_id,
+                reason=reason,
+                is_whole=is_whole,
             )
         return self.outcome
 

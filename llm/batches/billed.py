@@ -8,23 +8,18 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-import structlog
-
-from billing.estimates import hold_for
+from billing.certainty import Certainty
 from billing.ledger import Settlement
-from billing.outcomes import InvalidUsage, ModelUnpriced, UnpricedMeter
+from billing.outcomes import ModelUnpriced
 from billing.prices import Rates
-from billing.rating import Rated, input_tokens, meters_from_usage, output_tokens, rate
+from billing.rating import Rated, input_tokens, output_tokens
 from billing.savings import Waterfall, waterfall
 from billing.usage import reasoning_tokens
+from llm.booking.booked import Held, rated_of, used_of
 from llm.catalog import Target
 from llm.models import Batch, BatchItem
 from llm.snapshot import TenantSnapshot
-from llm.token_counts import count_input
-from llm.tokens import count_text
 from llm.wire import Exchange
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +42,32 @@ def bill(
     target: Target,
     exchange: Exchange,
     snapshot: TenantSnapshot,
+    held: tuple[Decimal, int],
 ) -> Billed:
-    """Rate a provider's answer to a line. Where no usable usage came it is counted, and the row says
-    `estimated`."""
+    """Rate a provider's answer to a line that was held at so many USD and tokens. Where no usable usage came it is
+    counted, and the row says `estimated`."""
     at = batch.created_at
     upstream = exchange.upstream
     usage = upstream.usage(reply)
-    meters, source = _meters(item, reply, target=target, exchange=exchange)
+    n = exchange.client.facts(item.body).n
+    bound = Held.of(exchange.body, usd=held[0], tokens=held[1], n=n)
+    what = used_of(
+        exchange,
+        target,
+        usage,
+        context=upstream.usage_context(reply),
+        produced=upstream.produced_text(reply),
+        held=bound,
+        n=n,
+    )
+    meters = what.meters
     rates = snapshot.prices.rates(target.provider, target.model, at=at, processing="batch")
-    rated, fall = _rate(meters, rates, online=_online_rates(snapshot, target=target, at=at))
+    rated = rated_of(what, rates, held=bound)
+    fall = _fall(rated, meters, rates, online=_online_rates(snapshot, target=target, at=at))
     settlement = Settlement(
         attempt_id=item.attempt_id,
-        usage_source=source,
+        usage_source="provider" if what.certainty is Certainty.EXACT else "estimated",
+        reason=what.reason,
         rated=rated,
         meters=meters,
         list_cost_usd=fall.list_cost_usd,
@@ -89,31 +98,11 @@ def bill(
     )
 
 
-def _meters(
-    item: BatchItem, reply: dict[str, Any], *, target: Target, exchange: Exchange
-) -> tuple[dict[str, int], str]:
-    upstream = exchange.upstream
-    if usage := upstream.usage(reply):
-        try:
-            return meters_from_usage(upstream.api, usage, context=upstream.usage_context(reply)), "provider"
-        except InvalidUsage as error:
-            log.warning("invalid_usage", request_id=str(item.request_id), reason=str(error))
-    produced = upstream.produced_text(reply)
-    counted = {
-        "input": count_input(exchange.client, item.body, target.tokenizer),
-        "output": count_text(produced, target.tokenizer) if produced else 0,
-    }
-    return {name: quantity for name, quantity in counted.items() if quantity}, "estimated"
-
-
-def _rate(meters: dict[str, int], rates: Rates, *, online: Rates | None) -> tuple[Rated, Waterfall]:
-    """The cost and the way there from the list; a meter without a price is billed at the line's bound."""
-    try:
-        return rate(meters, rates), waterfall(meters, paid=rates, online=online)
-    except UnpricedMeter as error:
-        log.error("unpriced_meter", model=rates.model, reason=str(error))
-        bound = hold_for(rates, input_tokens=input_tokens(meters), max_output_tokens=output_tokens(meters))
-        return Rated.lump(bound), Waterfall(bound, bound, {})
+def _fall(rated: Rated, meters: dict[str, int], rates: Rates, *, online: Rates | None) -> Waterfall:
+    """The way from the list to what is paid; of a bound, nobody knows what was saved."""
+    if rated.is_bound:
+        return Waterfall(rated.cost_usd, rated.cost_usd, {})
+    return waterfall(meters, paid=rates, online=online)
 
 
 def _online_rates(snapshot: TenantSnapshot, *, target: Target, at: datetime) -> Rates | None:

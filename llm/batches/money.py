@@ -8,6 +8,7 @@ everything here may be repeated; a line's status follows the ledger and never ru
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -65,8 +66,11 @@ def settle(job: BatchJob, pairs: Sequence[tuple[BatchItem, LineResult]]) -> bool
     A line that it has not stays as it is, and is settled again at the next look.
     """
     snapshot, target = load_snapshot(job.tenant_id), target_of(job)
+    held = _held(item.attempt_id for item, _ in pairs)
     billed = {
-        item.attempt_id: _bill(item, result.answer, job=job, target=target, snapshot=snapshot)
+        item.attempt_id: _bill(
+            item, result.answer, job=job, target=target, snapshot=snapshot, held=held[item.attempt_id]
+        )
         for item, result in pairs
         if result.answer is not None
     }
@@ -176,11 +180,23 @@ def _seconds_held(batch: Batch) -> float:
     return (batch.expires_at + HOLD_OUTLIVES_BATCH - timezone.now()).total_seconds()
 
 
+def _held(attempt_ids: Iterable[UUID]) -> Mapping[UUID, tuple[Decimal, int]]:
+    """What each line is held at: USD and tokens."""
+    attempts = Attempt.objects.filter(pk__in=list(attempt_ids))
+    return {pk: (usd, tokens) for pk, usd, tokens in attempts.values_list("pk", "hold_usd", "hold_tokens")}
+
+
 def _bill(
-    item: BatchItem, answer: dict[str, Any], *, job: BatchJob, target: Target, snapshot: TenantSnapshot
+    item: BatchItem,
+    answer: dict[str, Any],
+    *,
+    job: BatchJob,
+    target: Target,
+    snapshot: TenantSnapshot,
+    held: tuple[Decimal, int],
 ) -> Billed:
     exchange = exchange_of(item, job=job, target=target, policy=snapshot.policy)
-    return bill(item, answer, batch=job.batch, target=target, exchange=exchange, snapshot=snapshot)
+    return bill(item, answer, batch=job.batch, target=target, exchange=exchange, snapshot=snapshot, held=held)
 
 
 def _write_down(

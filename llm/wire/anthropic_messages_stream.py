@@ -1,6 +1,6 @@
 """Anthropic message streams: measured, passed on, replayed.
 
-Invariant: usage in a stream is cumulative, so a later figure replaces an earlier one and nothing is ever
+Invariant: usage in a stream is cumulative, so a later figure that is larger replaces an earlier one and nothing is ever
 added.
 """
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from billing.usage import is_empty, merged, told_in
 from llm.streams.sse import encode, splice_purser
 from llm.wire.formats import Body
 
@@ -29,6 +30,8 @@ class MessagesMeter:
 
     def feed(self, payload: Body) -> None:
         kind = payload.get("type")
+        if told := told_in(payload):
+            self.usage = merged(self.usage or {}, told)
         if kind == "content_block_delta":
             self.has_output = True
             block = self._blocks.get(payload["index"])
@@ -46,14 +49,12 @@ class MessagesMeter:
             )
         elif kind == "message_start":
             self._message = {**payload["message"]}
-            self._overwrite_usage(self._message.get("usage"))
         elif kind == "message_delta":
             self._message.update(payload.get("delta") or {})
             self.finish_reason = self._message.get("stop_reason") or self.finish_reason
-            self._overwrite_usage(payload.get("usage"))
         elif kind == "message_stop":
             self.has_ended = True
-            if self.usage and not self.usage.get("output_tokens") and self.text():
+            if is_empty(self.usage):
                 self.usage = None  # the protocol has no way to leave usage out: some servers say zero instead
 
     def text(self) -> str:
@@ -74,11 +75,6 @@ class MessagesMeter:
             },
             {"type": "message_stop"},
         ]
-
-    def _overwrite_usage(self, usage: dict[str, Any] | None) -> None:
-        if usage:
-            known = {name: value for name, value in usage.items() if value is not None}
-            self.usage = {**usage, **(self.usage or {}), **known}
 
 
 class _Block:

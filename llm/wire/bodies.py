@@ -5,6 +5,7 @@ Invariant: pure; a body is never edited in place.
 
 from typing import Any
 
+from billing.usage import told_in
 from llm.streams.sse import encode
 from llm.wire import fields
 from llm.wire.formats import Body
@@ -19,7 +20,7 @@ def with_usage_in_stream(body: Body) -> Body:
 
 
 def usage(response: Body) -> dict[str, Any]:
-    return response.get("usage") or {}
+    return told_in(response)
 
 
 def with_purser(response: Body, block: Body) -> Body:

@@ -6,6 +6,7 @@ Invariant: a stream that was metered and its answer replayed tell a client the s
 from collections.abc import Iterator
 from typing import Any, Final
 
+from billing.usage import merged, told_in
 from llm.streams.sse import DONE, encode, splice_purser
 from llm.wire.formats import Body
 
@@ -27,8 +28,8 @@ class ChatMeter:
         self._choices: dict[int, _Choice] = {}
 
     def feed(self, payload: Body) -> None:
-        if payload.get("usage") is not None:
-            self.usage = payload["usage"]
+        if told := told_in(payload):
+            self.usage = merged(self.usage or {}, told)
         choices = payload.get("choices")
         if not self._envelope or not choices:
             self._envelope.update(

@@ -7,6 +7,7 @@ usage, an end mark.
 from collections.abc import Iterator
 from typing import Any
 
+from billing.usage import merged, told_in
 from llm.errors import InvalidRequest
 from llm.streams.sse import DONE, encode
 from llm.wire import fields
@@ -109,8 +110,8 @@ class CompletionMeter:
         self._ends: dict[int, Body] = {}
 
     def feed(self, payload: Body) -> None:
-        if payload.get("usage") is not None:
-            self.usage = payload["usage"]
+        if told := told_in(payload):
+            self.usage = merged(self.usage or {}, told)
         self._envelope.update(
             (name, payload[name]) for name in _CHUNK_FIELDS if payload.get(name) is not None
         )

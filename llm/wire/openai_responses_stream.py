@@ -7,6 +7,7 @@ did.
 from collections.abc import Iterator
 from typing import Any
 
+from billing.usage import merged, told_in
 from llm.streams.sse import data_of, encode
 from llm.wire.formats import Body
 
@@ -49,8 +50,8 @@ class ResponsesMeter:
                 self._pieces.append(item["name"])
         elif isinstance(payload.get("response"), dict):
             self._response = payload["response"]
-            if self._response.get("usage") is not None:
-                self.usage = self._response["usage"]
+            if told := told_in(payload):
+                self.usage = merged(self.usage or {}, told)
             if kind in LAST_EVENTS:
                 self.has_ended = True
                 self.finish_reason = self._response.get("status") or kind.removeprefix("response.")

@@ -76,7 +76,7 @@ def test_realtime_bills_the_joint_class_once() -> None:
         ("openai.chat", {}),
         ("openai.chat", {"completion_tokens": 5}),
         ("openai.chat", {"prompt_tokens": -1}),
-        ("openai.chat", {"prompt_tokens": "10"}),
+        ("openai.chat", {"prompt_tokens": "ten"}),
         ("openai.chat", {"prompt_tokens": True}),
         ("openai.chat", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 12}),
         ("openai.chat", {"prompt_tokens": 10, "prompt_tokens_details": {"cached_tokens": 11}}),

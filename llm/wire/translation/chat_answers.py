@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from billing.usage import merged, told_in, totals_of
 from llm.wire.formats import Body
 
 STOP_REASONS: Final = {
@@ -40,23 +41,20 @@ def messages_answer(response: Body) -> Body:
         "stop_sequence": None,
         "stop_details": None,
         "container": None,
-        "usage": messages_usage(response.get("usage") or {}),
+        "usage": messages_usage(told_in(response)),
     }
 
 
 def messages_usage(usage: Body) -> Body:
     """Usage in Anthropic's shape, where the input leaves out what was cached."""
-    details = usage.get("prompt_tokens_details") or {}
-    read = details.get("cached_tokens") or 0
-    written = details.get("cache_write_tokens") or 0
-    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0
+    told = totals_of("openai.chat", usage)
     return {
-        "input_tokens": max(0, (usage.get("prompt_tokens") or 0) - read - written),
-        "cache_creation_input_tokens": written,
-        "cache_creation": {"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": 0},
-        "cache_read_input_tokens": read,
-        "output_tokens": usage.get("completion_tokens") or 0,
-        "output_tokens_details": {"thinking_tokens": reasoning},
+        "input_tokens": told.plain_input,
+        "cache_creation_input_tokens": told.cache_write,
+        "cache_creation": {"ephemeral_5m_input_tokens": told.cache_write, "ephemeral_1h_input_tokens": 0},
+        "cache_read_input_tokens": told.cache_read,
+        "output_tokens": told.output,
+        "output_tokens_details": {"thinking_tokens": told.reasoning},
         "server_tool_use": None,
         "service_tier": "standard",
         "inference_geo": None,
@@ -77,8 +75,7 @@ class MessagesAnswerStream:
 
     def feed(self, payload: Body) -> list[Body]:
         events: list[Body] = []
-        if payload.get("usage") is not None:
-            self._usage = payload["usage"]
+        self._usage = merged(self._usage, told_in(payload))
         if not self._has_started:
             self._has_started = True
             events.append(_message_start(payload))

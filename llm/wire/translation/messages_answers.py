@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from billing.usage import count_of, merged, reasoning_tokens, told_in
 from llm.wire.formats import Body
 
 FINISH_REASONS: Final = {
@@ -44,7 +45,7 @@ def chat_answer(response: Body) -> Body:
         "created": int(time.time()),
         "model": response.get("model", ""),
         "choices": [choice],
-        "usage": chat_usage(response.get("usage") or {}),
+        "usage": chat_usage(told_in(response)),
     }
 
 
@@ -55,11 +56,9 @@ def chat_id(message: Body) -> str:
 
 def chat_usage(usage: Body) -> Body:
     """Usage in OpenAI's shape, where the prompt includes what was cached."""
-    read = usage.get("cache_read_input_tokens") or 0
-    written = usage.get("cache_creation_input_tokens") or 0
-    prompt = (usage.get("input_tokens") or 0) + read + written
-    completion = usage.get("output_tokens") or 0
-    thinking = (usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0
+    names = ("cache_read_input_tokens", "cache_creation_input_tokens", "input_tokens", "output_tokens")
+    read, written, plain, completion = (count_of(usage.get(name)) or 0 for name in names)
+    prompt, thinking = plain + read + written, reasoning_tokens(usage)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -86,6 +85,7 @@ class ChatAnswerStream:
 
     def feed(self, payload: Body) -> list[Body]:
         kind = payload.get("type")
+        self._usage = merged(self._usage, told_in(payload))
         if kind == "content_block_delta":
             return self._delta(payload["index"], payload["delta"])
         if kind == "content_block_start":
@@ -100,10 +100,8 @@ class ChatAnswerStream:
                 "created": int(time.time()),
                 "model": message.get("model", ""),
             }
-            self._overwrite_usage(message.get("usage"))
             return [self._chunk({"role": "assistant", "content": "", "refusal": None})]
         if kind == "message_delta":
-            self._overwrite_usage(payload.get("usage"))
             reason = (payload.get("delta") or {}).get("stop_reason")
             return [self._chunk({}, finish_reason=FINISH_REASONS.get(reason, "stop"))] if reason else []
         return []
@@ -160,9 +158,6 @@ class ChatAnswerStream:
     def _chunk(self, delta: Body, *, finish_reason: str | None = None) -> Body:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return {**self._envelope, "choices": [choice]}
-
-    def _overwrite_usage(self, usage: Body | None) -> None:
-        self._usage |= {name: value for name, value in (usage or {}).items() if value is not None}
 
 
 def _tool_call(block: Body) -> Body:

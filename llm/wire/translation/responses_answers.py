@@ -7,6 +7,7 @@ import time
 from typing import Any, Final
 from uuid import uuid4
 
+from billing.usage import merged, told_in, totals_of
 from llm.wire.formats import Body
 
 _ECHOED: Final[Body] = {
@@ -52,23 +53,20 @@ def responses_answer(completion: Body, *, request: Body) -> Body:
         **response,
         **_ending(reason),
         "output": output,
-        "usage": responses_usage(completion.get("usage") or {}),
+        "usage": responses_usage(told_in(completion)),
     }
 
 
 def responses_usage(usage: Body) -> Body:
     """Chat usage in the shape of responses."""
-    details = usage.get("prompt_tokens_details") or {}
-    made = usage.get("completion_tokens_details") or {}
+    told = totals_of("openai.chat", usage)
+    heard = told.plain_input + told.cache_read + told.cache_write
     return {
-        "input_tokens": usage.get("prompt_tokens") or 0,
-        "input_tokens_details": {
-            "cached_tokens": details.get("cached_tokens") or 0,
-            "cache_write_tokens": details.get("cache_write_tokens") or 0,
-        },
-        "output_tokens": usage.get("completion_tokens") or 0,
-        "output_tokens_details": {"reasoning_tokens": made.get("reasoning_tokens") or 0},
-        "total_tokens": usage.get("total_tokens") or 0,
+        "input_tokens": heard,
+        "input_tokens_details": {"cached_tokens": told.cache_read, "cache_write_tokens": told.cache_write},
+        "output_tokens": told.output,
+        "output_tokens_details": {"reasoning_tokens": told.reasoning},
+        "total_tokens": heard + told.output,
     }
 
 
@@ -92,8 +90,7 @@ class ResponsesAnswerStream:
             )
             events.append({"type": "response.created", "response": self._response})
             events.append({"type": "response.in_progress", "response": self._response})
-        if payload.get("usage"):
-            self._usage = payload["usage"]
+        self._usage = merged(self._usage, told_in(payload))
         for choice in payload.get("choices") or ():
             events += self._delta(choice.get("delta") or {})
             self._reason = choice.get("finish_reason") or self._reason

@@ -1,0 +1,141 @@
+"""How much of what a provider tells is booked, after it was held against what we know of the call.
+
+Invariant: pure. What is told is never booked below itself, unless it is beyond what the model can do: then nobody
+believes it, and the hold is booked. Whatever is not exact says so, and why.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from billing.outcomes import InvalidUsage
+from billing.rating import input_tokens, output_tokens
+from billing.usage import Meters, read_usage
+from billing.usage_blocks.doubts import Doubt, Kind
+
+# What tokenizers, chat templates and catalogues may differ by from what is true, at the very most.
+MOST_OF_WINDOW: Final = 1.5
+# A provider that runs tools by itself reads the conversation anew for each of their results.
+MOST_ROUNDS: Final = 10
+MOST_OF_ASKED: Final = 4
+SLACK: Final = 8192  # there are servers that know no limit, or another one than was sent
+LEAST_OF_COUNTED: Final = 4
+FEW: Final = 32
+
+
+class Certainty(StrEnum):
+    """How far an amount in the ledger is known."""
+
+    EXACT = "exact"
+    ESTIMATED = "estimated"  # counted, or bounded, by us
+    UNREAD = "unread"  # the provider told something that we could not read, or not believe: at a bound, until explained
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What we know of a call besides what its provider tells.
+
+    `input_tokens` is the most it may have, `output_tokens` what came, counted. `is_whole`: the provider ended its answer.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    asked_output_tokens: int
+    context_window: int
+    is_whole: bool = True
+    has_server_tools: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What is booked. `is_told`: by the provider's own figures; `is_beyond`: they are beyond what the model can do.
+
+    `unread_tokens` may have to be paid beside the meters.
+    """
+
+    meters: Meters
+    certainty: Certainty
+    is_told: bool
+    doubts: tuple[Doubt, ...] = ()
+    unread_tokens: int = 0
+    is_beyond: bool = False
+
+    @property
+    def reason(self) -> str:
+        """Why it is not exact; empty if it is."""
+        return "; ".join(doubt.detail for doubt in self.doubts)[:1000]
+
+
+def used(api: str, usage: Mapping[str, Any], *, context: Mapping[str, Any], evidence: Evidence) -> Used:
+    """What a call has used, by its provider's usage block as far as that can be true, else by what we counted."""
+    counted = {"input": evidence.input_tokens, "output": evidence.output_tokens}
+    try:
+        reading = read_usage(api, usage, context=context)
+    except InvalidUsage:
+        doubt = Doubt("no usage told", "no usage told", Kind.BOUNDED)
+        return Used(_without_zeros(counted), Certainty.ESTIMATED, is_told=False, doubts=(doubt,))
+    meters, doubts = dict(reading.meters), [*reading.doubts]
+    told_input, told_output = input_tokens(meters), output_tokens(meters)
+    beyond = [*_beyond(told_input, told_output - reading.unseen_output, told_output, meters, evidence)]
+    if beyond:
+        bound = {"input": evidence.input_tokens, "output": evidence.asked_output_tokens}
+        return Used(
+            _without_zeros(bound), Certainty.UNREAD, is_told=True, doubts=(*beyond, *doubts), is_beyond=True
+        )
+    if not told_input and evidence.input_tokens:
+        meters["input"] = evidence.input_tokens
+        doubts.append(Doubt("input told as nothing", "no input tokens told: counted", Kind.BOUNDED))
+    missing = evidence.output_tokens - told_output
+    if missing > 0 and not told_output:
+        meters["output"] = evidence.output_tokens
+        doubts.append(Doubt("output told as nothing", "no output tokens told: counted", Kind.BOUNDED))
+    elif not evidence.is_whole or any(doubt.kind is Kind.CONTRADICTION for doubt in doubts):
+        meters["output"] = meters.get("output", 0) + max(0, missing)
+        if not evidence.is_whole:
+            doubts.append(Doubt("not whole", "the answer broke off", Kind.BOUNDED))
+    elif missing > FEW and evidence.output_tokens > told_output * LEAST_OF_COUNTED:
+        what = "output far below what came"
+        doubts.append(
+            Doubt(what, f"{told_output} output tokens told, {evidence.output_tokens} counted", Kind.UNREAD)
+        )
+    return Used(
+        _without_zeros(meters), _certainty(doubts), is_told=bool(told_input or told_output), doubts=tuple(doubts),
+        unread_tokens=min(reading.unread_tokens, evidence.context_window),
+    )  # fmt: skip
+
+
+def _beyond(
+    told_input: int, text: int, told_output: int, meters: Meters, evidence: Evidence
+) -> Iterator[Doubt]:
+    """What no such call can have used."""
+    runs_tools = evidence.has_server_tools or any(
+        not meter.startswith(("input", "cache_", "output")) for meter in meters
+    )
+    rounds = MOST_ROUNDS if runs_tools else 1
+    # of texts to embed, each fits the window and all together need not
+    window = int(max(evidence.context_window, evidence.input_tokens) * MOST_OF_WINDOW) * rounds
+    if told_input > window:
+        what = "input beyond the context window"
+        yield Doubt(
+            what, f"{told_input} input tokens, of a model that takes {evidence.context_window}", Kind.UNREAD
+        )
+    came = evidence.output_tokens * MOST_OF_ASKED + SLACK
+    asked = evidence.asked_output_tokens * MOST_OF_ASKED + SLACK
+    if text > max(came, asked * rounds) or told_output > max(came, window, asked * rounds):
+        what = "output beyond what was asked for"
+        yield Doubt(
+            what,
+            f"{told_output} output tokens, where {evidence.asked_output_tokens} were asked for",
+            Kind.UNREAD,
+        )
+
+
+def _certainty(doubts: list[Doubt]) -> Certainty:
+    if any(doubt.kind in (Kind.UNREAD, Kind.CONTRADICTION) for doubt in doubts):
+        return Certainty.UNREAD
+    return Certainty.ESTIMATED if doubts else Certainty.EXACT
+
+
+def _without_zeros(meters: Meters) -> Meters:
+    return {name: quantity for name, quantity in meters.items() if quantity}

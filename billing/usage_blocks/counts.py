@@ -1,0 +1,109 @@
+"""A usage block as something to take figures out of, until nothing is left.
+
+Invariant: whatever was not taken, is not empty and is not known to cost nothing is reported as unread.
+"""
+
+import math
+import re
+import reprlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from billing.usage_blocks.doubts import Doubts, is_empty
+from billing.usage_blocks.free_fields import FREE_FIELDS
+from billing.usage_blocks.merging import merged
+
+LARGEST_COUNT: Final = 2**63 - 1  # what a column of the ledger takes
+MOST_DEPTH: Final = 6
+_FIGURE: Final = re.compile(r"\d{1,20}(?:\.0{1,9})?")
+
+
+class Block:
+    """One level of a usage block; `path` is how it is reached."""
+
+    def __init__(self, told: Mapping[str, Any], doubts: Doubts, *, path: str = "usage") -> None:
+        self._told, self._doubts, self._path = told, doubts, path
+        self._taken: set[str] = set()
+        self._parts: list[Block] = []
+
+    def tells(self, *names: str) -> bool:
+        """Whether any of the names has a value."""
+        return any(self._told.get(name) is not None for name in names)
+
+    def count(self, *names: str) -> int:
+        """The figure that stands under any of the names, 0 if none does; of several that differ, the largest."""
+        found: set[int] = set()
+        for name in names:
+            self._taken.add(name)
+            value = self._told.get(name)
+            if value is None:
+                continue
+            figure = count_of(value)
+            if figure is None:
+                self._doubts.contradicts(
+                    f"{self._path}.{name} is no count", f"{name} is no count: {reprlib.repr(value)}"
+                )
+            else:
+                found.add(figure)
+        if len(found - {0}) > 1:
+            self._doubts.contradicts(
+                f"{self._path}: {' and '.join(names)} differ", f"{names[0]} is told as {sorted(found)}"
+            )
+        return max(found, default=0)
+
+    def part(self, *names: str) -> "Block":
+        """What stands inside, under any of the names; an empty block if nothing does."""
+        inside: dict[str, Any] = {}
+        for name in names:
+            value = self._told.get(name)
+            if isinstance(value, Mapping):
+                self._taken.add(name)
+                inside = merged(inside, value)
+        path = next((name for name in names if name in self._taken), names[0])
+        block = Block(inside, self._doubts, path=f"{self._path}.{path}")
+        self._parts.append(block)
+        return block
+
+    def take(self, *names: str) -> Any:
+        """The first of the names that has a value, whatever it is; None if none has."""
+        self._taken.update(names)
+        return next((self._told[name] for name in names if not is_empty(self._told.get(name))), None)
+
+    def names(self) -> list[str]:
+        return list(self._told)
+
+    def finish(self) -> None:
+        """Report what nobody took, at this level and inside."""
+        for name, value in self._told.items():
+            if name not in self._taken and name not in FREE_FIELDS and not is_empty(value):
+                self._report(f"{self._path}.{name}", value, depth=0)
+        for part in self._parts:
+            part.finish()
+
+    def _report(self, path: str, value: Any, *, depth: int) -> None:
+        if isinstance(value, Mapping) and depth < MOST_DEPTH:
+            for name, inner in value.items():
+                if not is_empty(inner):
+                    self._report(f"{path}.{name}", inner, depth=depth + 1)
+            return
+        self._doubts.unread(path, value)
+        figure = count_of(value)
+        if figure and "token" in path.rpartition(".")[2].lower():
+            self._doubts.unread_tokens += figure
+
+
+def count_of(value: object) -> int | None:
+    """A figure as a count, written as a number or as text; None if it is none."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        if not _FIGURE.fullmatch(value.strip()):
+            return None
+        value = int(value.strip().partition(".")[0])
+    elif isinstance(value, float):
+        if not math.isfinite(value) or not value.is_integer():
+            return None
+        value = int(value)
+    if not isinstance(value, int) or not 0 <= value <= LARGEST_COUNT:
+        return None
+    return value

@@ -1,0 +1,70 @@
+"""What could not be read in a usage block, or cannot be true.
+
+Invariant: `what` names the kind without its figures, so that the same doubt of a thousand calls is one.
+"""
+
+import re
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+MOST_DOUBTS: Final = 20  # of one block: whoever invents more is not read on
+MOST_DETAIL: Final = 200
+_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
+
+
+class Kind(StrEnum):
+    """What a doubt means for the reading."""
+
+    UNREAD = "unread"  # something is told that we do not know
+    CONTRADICTION = "contradiction"  # it cannot be true, whoever wrote it
+    BOUNDED = "bounded"  # parts overlap and nobody tells by how much; read as the dearest that it can be
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One reason not to take a block at its word."""
+
+    what: str
+    detail: str
+    kind: Kind
+
+
+@dataclass(slots=True)
+class Doubts:
+    """The doubts of one block, as they turn up while it is read."""
+
+    found: dict[str, Doubt] = field(default_factory=dict)
+    unread_tokens: int = 0  # tokens told under names that we do not know: at worst they are billed on top
+    unseen_output: int = (
+        0  # tokens of the output that are no text for the client: reasoning, other iterations
+    )
+
+    def contradicts(self, what: str, detail: str) -> None:
+        self.add(what, detail, kind=Kind.CONTRADICTION)
+
+    def bounds(self, what: str, detail: str) -> None:
+        self.add(what, detail, kind=Kind.BOUNDED)
+
+    def unread(self, what: str, value: object) -> None:
+        self.add(what, f"{what} is {_short(value)}, which we do not know", kind=Kind.UNREAD)
+
+    def add(self, what: str, detail: str, *, kind: Kind) -> None:
+        if len(self.found) < MOST_DOUBTS:
+            what, detail = (_UNPRINTABLE.sub("?", text[:MOST_DETAIL]) for text in (what, detail))
+            self.found.setdefault(what, Doubt(what, detail, kind))
+
+
+def is_empty(value: object) -> bool:
+    """Whether a value tells nothing: null, zero, no text, nothing inside."""
+    if isinstance(value, Mapping):
+        return all(is_empty(inner) for inner in value.values())
+    if isinstance(value, list | tuple):
+        return all(is_empty(inner) for inner in value)
+    return value in (None, 0, "", False) or value == "0"
+
+
+def _short(value: object) -> str:
+    return value[:60] if isinstance(value, str) else reprlib.repr(value)[:60]

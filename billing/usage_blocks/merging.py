@@ -1,0 +1,128 @@
+"""Putting together what a provider tells of one call's usage, wherever and however often it tells it.
+
+Invariant: figures are cumulative and never fall: null, zero, nothing or a smaller figure never takes the place of a
+larger one that was told before.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from billing.usage_blocks.doubts import is_empty
+
+MOST_NAMES: Final = 200  # of one level of a block
+MOST_DEPTH: Final = 8
+TOO_MANY: Final = "more_fields_than_are_read"
+# Beside `usage` itself, the objects of an answer, event or chunk that may hold the usage block.
+_HOLDERS: Final = ("message", "response", "x_groq", "delta")
+# Blocks of other APIs that compatible servers pass on, and what their figures are called here.
+_FOREIGN: Final = {
+    "usageMetadata": "gemini",
+    "usage_metadata": "gemini",
+    "amazon-bedrock-invocationMetrics": "bedrock",
+}
+_PLACES: Final = frozenset({"usage", *_HOLDERS, *_FOREIGN})
+_OUR_NAMES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    "gemini": {
+        "promptTokenCount": ("prompt_tokens",),
+        "candidatesTokenCount": ("completion_tokens",),
+        "totalTokenCount": ("total_tokens",),
+        "thoughtsTokenCount": ("completion_tokens_details", "reasoning_tokens"),
+        "cachedContentTokenCount": ("prompt_tokens_details", "cached_tokens"),
+    },
+    "bedrock": {
+        "inputTokenCount": ("input_tokens",),
+        "outputTokenCount": ("output_tokens",),
+        "cacheReadInputTokenCount": ("cache_read_input_tokens",),
+        "cacheWriteInputTokenCount": ("cache_creation_input_tokens",),
+    },
+}
+_OF_TEXT: Final = ("promptTokensDetails", "candidatesTokensDetails", "cacheTokensDetails")
+_TIMES: Final = frozenset({"invocationLatency", "firstByteLatency"})
+
+
+def told_in(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The usage that an answer, a chunk or an event tells, in any of the places where servers put it; empty if none."""
+    told: dict[str, Any] = {}
+    for block in _blocks(payload):
+        told = merged(told, block)
+    return told
+
+
+def merged(earlier: Mapping[str, Any], later: Mapping[str, Any], *, depth: int = 0) -> dict[str, Any]:
+    """Both blocks as one: of each figure the larger, of other things what came last and is not empty."""
+    both = dict(earlier)
+    for name, value in later.items():
+        if name not in both and len(both) >= MOST_NAMES:
+            both[TOO_MANY] = 1
+            continue
+        both[name] = _merged_value(both.get(name), value, depth=depth) if name in both else value
+    return both
+
+
+def _merged_value(known: Any, value: Any, *, depth: int) -> Any:
+    if is_empty(value):
+        return value if known is None else known
+    if isinstance(known, Mapping) and isinstance(value, Mapping):
+        return merged(known, value, depth=depth + 1) if depth < MOST_DEPTH else value
+    if isinstance(known, list) and isinstance(value, list):
+        return _merged_lists(known, value, depth=depth)
+    known_figure, figure = _figure(known), _figure(value)
+    if known_figure is not None and figure is not None:
+        return value if figure >= known_figure else known
+    return value
+
+
+def _merged_lists(known: list[Any], value: list[Any], *, depth: int) -> list[Any]:
+    """Iterations: item by item, and what one of them has more."""
+    pairs = [_merged_value(one, other, depth=depth + 1) for one, other in zip(known, value, strict=False)]
+    return pairs + (known if len(known) > len(value) else value)[len(pairs) :]
+
+
+def _blocks(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for name in payload.keys() & _PLACES:
+        inside = payload[name]
+        if name in _FOREIGN:
+            if isinstance(inside, Mapping):
+                yield _translated(inside, _FOREIGN[name])
+        elif name == "usage":
+            yield from _block(inside)
+        elif isinstance(inside, Mapping) and "usage" in inside:
+            yield from _block(inside["usage"])
+    choices = payload.get("choices")
+    if isinstance(choices, list):
+        for choice in choices:
+            if isinstance(choice, Mapping) and "usage" in choice:
+                yield from _block(choice["usage"])
+
+
+def _block(told: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(told, Mapping):
+        yield told
+    elif not is_empty(told):
+        yield {"unreadable_block": told}
+
+
+def _translated(foreign: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    block: dict[str, Any] = {}
+    for name, value in foreign.items():
+        if name in _TIMES or (name in _OF_TEXT and _is_text_alone(value)):
+            continue
+        *outer, last = _OUR_NAMES[kind].get(name, (name,))
+        (block.setdefault(outer[0], {}) if outer else block)[last] = value
+    return block
+
+
+def _is_text_alone(details: Any) -> bool:
+    items = details if isinstance(details, list) else ()
+    return all(isinstance(item, Mapping) and item.get("modality") == "TEXT" for item in items)
+
+
+def _figure(value: Any) -> float | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return value
+    try:
+        return float(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
