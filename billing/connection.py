@@ -10,16 +10,17 @@ from typing import Any, TypeVar
 
 import psycopg
 import structlog
-from psycopg.errors import DeadlockDetected, SerializationFailure
+from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled, SerializationFailure
 from psycopg_pool import PoolClosed, PoolTimeout
 
-from billing.outcomes import LedgerUnavailable
+from billing.outcomes import LedgerUnavailable, Stalled
 from config import resources
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 CONFLICTS = (DeadlockDetected, SerializationFailure)
+TOO_LONG = (QueryCanceled, LockNotAvailable)  # for the limits of the gateway's login: docs/operations.md
 UNREACHABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed, OSError)
 CONFLICT_RETRIES = 5
 FIRST_PAUSE_SECONDS = 0.05
@@ -29,13 +30,16 @@ LONGEST_PAUSE_SECONDS = 2.0
 async def call(query: str, parameters: tuple[Any, ...]) -> Any:
     """Run one function call, prepared, in a transaction of its own; its single row.
 
-    Repeats what lost to a conflict, which was rolled back as a whole.
+    Repeats what lost to a conflict, which was rolled back as a whole. Raises Stalled for what took too long, which was
+    rolled back, too: here it is repeated by nobody, because others wait behind it.
     """
     for conflict in range(CONFLICT_RETRIES + 1):
         try:
             async with resources.db.connection() as connection:
                 cursor = await connection.execute(query, parameters, prepare=True)
                 return await cursor.fetchone()
+        except TOO_LONG as error:
+            raise Stalled from error
         except CONFLICTS:
             if conflict == CONFLICT_RETRIES:
                 raise
@@ -44,7 +48,7 @@ async def call(query: str, parameters: tuple[Any, ...]) -> Any:
 
 
 async def twice(work: Callable[[], Awaitable[T]]) -> T:
-    """Do the work, and once more if the connection broke. Raises LedgerUnavailable."""
+    """Do the work, and once more if the connection broke. Raises LedgerUnavailable, and Stalled."""
     try:
         return await work()
     except UNREACHABLE as first:

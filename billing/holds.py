@@ -22,7 +22,7 @@ from billing.balances import Balance, tightest
 from billing.budgets import BudgetFacts, Dimensions, WindowKey, windows_for
 from billing.connection import array_literal
 from billing.group_commit import GroupCommit
-from billing.outcomes import BudgetExceeded, LedgerUnavailable
+from billing.outcomes import BudgetExceeded, LedgerUnavailable, Stalled
 from config import resources
 
 __all__ = ["Balance", "NewAttempt", "admit", "balances_of", "mark_sent", "tightest"]
@@ -197,6 +197,8 @@ async def _admit_group(attempts: list[NewAttempt]) -> list[list[Balance] | Excep
 async def _admit_distinct(attempts: list[NewAttempt]) -> list[list[Balance] | Exception]:
     try:
         return await connection.twice(lambda: _admit_together(attempts))
+    except Stalled:  # nothing of it was done
+        raise
     except LedgerUnavailable:
         # The commit's answer may be what was lost: nothing of this goes out, so nothing of it may stay held.
         resources.background(_undo(attempts))

@@ -24,6 +24,7 @@ from billing.budgets import WindowKey
 from billing.connection import array_literal
 from billing.group_commit import GroupCommit
 from billing.holds import ATTEMPT_SECONDS, read_balances, window_ids_of
+from billing.outcomes import LedgerUnavailable
 from billing.rating import Rated
 from config import storable
 
@@ -125,7 +126,7 @@ async def progress(attempt_id: UUID, facts: Mapping[str, Any]) -> None:
     """
     try:
         await _notes.submit(_Progress(attempt_id, facts))
-    except connection.UNREACHABLE as error:
+    except (*connection.UNREACHABLE, LedgerUnavailable) as error:
         log.warning("progress_not_noted", error=type(error).__name__)
 
 
@@ -302,7 +303,9 @@ def _as_text(value: object) -> str:
     raise TypeError(f"no JSON for {type(value).__name__}")
 
 
-_settlements: GroupCommit[Settlement, list[Balance]] = GroupCommit(_settle_group, apart_on=(psycopg.Error,))
-_voids: GroupCommit[_Void, list[Balance]] = GroupCommit(_void_group, apart_on=(psycopg.Error,))
-_hits: GroupCommit[CacheHit, list[Balance]] = GroupCommit(_record_hit_group, apart_on=(psycopg.Error,))
+# after that the reaper ends the attempts
+_ON_FAULTS: Any = {"apart_on": (psycopg.Error,), "patience_seconds": ATTEMPT_SECONDS}
+_settlements: GroupCommit[Settlement, list[Balance]] = GroupCommit(_settle_group, **_ON_FAULTS)
+_voids: GroupCommit[_Void, list[Balance]] = GroupCommit(_void_group, **_ON_FAULTS)
+_hits: GroupCommit[CacheHit, list[Balance]] = GroupCommit(_record_hit_group, **_ON_FAULTS)
 _notes: GroupCommit[_Progress, None] = GroupCommit(_note_group)

@@ -65,6 +65,10 @@ class LedgerUnavailable(ClientError):
         super().__init__(message, retry_after_seconds=2)
 
 
+class Stalled(LedgerUnavailable):
+    """A statement waited or ran longer than it may, because of another one. Nothing of it was done."""
+
+
 class InvalidUsage(ValueError):
     """A usage block contradicts itself, or says nothing. It is not billed as it stands."""
 

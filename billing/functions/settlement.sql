@@ -27,16 +27,17 @@ BEGIN
     FROM unnest(p_ids, p_states) WITH ORDINALITY AS s (id, state, position)
     LEFT JOIN billing_attempt a ON a.id = s.id;
 
-    -- the period of each, made where it is not there; of a closed one, the open one that takes its corrections
+    -- the period of each, made where it is not there; of a closed one, the open one that takes its corrections; one that is
+    -- being closed is not waited for
     SELECT billing_periods_at(array_agg(CASE WHEN outcomes[s.position] >= 2 THEN s.tenant_id END ORDER BY s.position), moments)
     INTO periods FROM unnest(tenants) WITH ORDINALITY AS s (tenant_id, position);
-    PERFORM 1 FROM billing_billingperiod WHERE id = ANY (periods) ORDER BY id FOR SHARE;
+    PERFORM 1 FROM billing_billingperiod WHERE id = ANY (periods) AND status = 'open' ORDER BY id FOR SHARE;
     IF EXISTS (SELECT FROM billing_billingperiod WHERE id = ANY (periods) AND status <> 'open') THEN
         SELECT array_agg(CASE WHEN p.status = 'open' OR p.id IS NULL THEN p.id
                               ELSE billing_open_period_after(p.tenant_id, p.starts_at) END ORDER BY s.position)
         INTO periods
         FROM unnest(periods) WITH ORDINALITY AS s (id, position) LEFT JOIN billing_billingperiod p ON p.id = s.id;
-        PERFORM 1 FROM billing_billingperiod WHERE id = ANY (periods) ORDER BY id FOR SHARE;
+        PERFORM 1 FROM billing_billingperiod WHERE id = ANY (periods) AND status = 'open' ORDER BY id FOR SHARE;
     END IF;
 
     INSERT INTO billing_usagerecord (
@@ -236,7 +237,7 @@ BEGIN
     INTO periods
     FROM ROWS FROM (jsonb_to_recordset(p_records) AS (tenant_id bigint, occurred_at timestamptz)) WITH ORDINALITY
         AS r (tenant_id, occurred_at, position);
-    PERFORM 1 FROM billing_billingperiod WHERE id = ANY (periods) ORDER BY id FOR SHARE;
+    PERFORM 1 FROM billing_billingperiod WHERE id = ANY (periods) AND status = 'open' ORDER BY id FOR SHARE;
     IF EXISTS (SELECT FROM billing_billingperiod WHERE id = ANY (periods) AND status <> 'open') THEN
         SELECT array_agg(CASE WHEN p.status = 'open' THEN p.id ELSE billing_entry_period(p.tenant_id, p.starts_at) END
                          ORDER BY s.position)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from billing.group_commit import GroupCommit
+from billing.outcomes import Stalled
 
 
 async def test_it_works() -> None:
@@ -70,3 +71,34 @@ async def test_a_caller_that_is_cancelled_leaves_its_request_to_be_executed() ->
     may_go_on.set()
     assert await stays == 2
     assert executed == [1, 2]
+
+
+async def test_who_stalls_is_tried_again_alone_while_the_others_go_on() -> None:
+    groups: list[list[int]] = []
+
+    async def execute(numbers: list[int]) -> list[Any]:
+        groups.append(numbers)
+        await asyncio.sleep(0)
+        if 1 in numbers and len(groups) < 9:
+            raise Stalled
+        return list(numbers)
+
+    group: GroupCommit[int, int] = GroupCommit(execute, patience_seconds=60)
+    stuck = asyncio.create_task(group.submit(1))
+    neighbours = [asyncio.create_task(group.submit(number)) for number in (2, 3)]
+    assert await asyncio.gather(*neighbours) == [2, 3]
+    assert not stuck.done()
+    for number in range(4, 10):  # who comes later goes in groups of its own
+        assert await group.submit(number) == number
+    assert await stuck == 1
+
+
+async def test_who_stalls_beyond_the_patience_is_told() -> None:
+    async def execute(numbers: list[int]) -> list[Any]:
+        if 1 in numbers:
+            raise Stalled
+        return list(numbers)
+
+    group: GroupCommit[int, int] = GroupCommit(execute)
+    replies = await asyncio.gather(*(group.submit(number) for number in range(3)), return_exceptions=True)
+    assert [type(reply) for reply in replies] == [int, Stalled, int]
