@@ -1,4 +1,8 @@
+from typing import Any
+
 from django.apps import AppConfig
+from django.core import checks
+from django.db.models.signals import post_migrate
 
 
 class ConfigConfig(AppConfig):
@@ -8,3 +12,15 @@ class ConfigConfig(AppConfig):
     def ready(self) -> None:
         # whoever sends a task, the web workers too, sends it with our application and not with Celery's default
         from config import celery  # noqa: F401
+        from config.database_roles import check_logins
+
+        post_migrate.connect(make_database_roles, sender=self, dispatch_uid="purser.database_roles")
+        checks.register(check_logins, checks.Tags.database, deploy=True)
+
+
+def make_database_roles(*, using: str = "default", **kwargs: Any) -> None:
+    """What the migrations made is given to the roles that use it."""
+    from config import database_roles
+
+    if using == "default":
+        database_roles.ensure()

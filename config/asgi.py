@@ -2,9 +2,12 @@
 
 import logging
 import os
+import sys
 from typing import Any
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+if "config.settings" not in sys.modules:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    os.environ.setdefault("PURSER_LOGIN", "admin")  # the site's; the gateway has one of its own
 
 from django.conf import settings
 from django.core.asgi import get_asgi_application

@@ -5,9 +5,13 @@ no work, because what is due is found in PostgreSQL.
 """
 
 import os
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+if "celery" in (Path(sys.argv[0]).stem, Path(sys.argv[0]).parent.name):  # ours is the process
+    os.environ.setdefault("PURSER_LOGIN", "worker")
 
 from celery import Celery
 from celery.schedules import crontab

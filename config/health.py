@@ -25,7 +25,6 @@ from caching.scope_figures import collector
 from config import draining, resources
 
 DEADLINE_SECONDS = 2.0
-# read as the owner: the role of the gateway may not see Django's own tables
 APPLIED_SQL = "SELECT app, name FROM django_migrations"
 _asking: dict[str, asyncio.Task[None]] = {}
 
@@ -99,11 +98,7 @@ async def _postgresql() -> None:
 
 async def _migrations() -> None:
     expected = await asyncio.to_thread(_known_migrations)
-    async with (
-        resources.db.connection(timeout=DEADLINE_SECONDS / 2) as connection,
-        connection.transaction(),
-    ):
-        await connection.execute("SET LOCAL ROLE NONE")
+    async with resources.db.connection(timeout=DEADLINE_SECONDS / 2) as connection:
         cursor = await connection.execute(APPLIED_SQL)
         missing = expected - {(app, name) async for app, name in cursor}
     if missing:

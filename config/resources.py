@@ -1,7 +1,8 @@
 """What lives as long as the event loop: the HTTP session, the PostgreSQL pool, Redis and background work.
 
 Invariant: opened once per loop by `resources()` (ASGI lifespan, a task, a test) and closed by it; the lowest
-layer, so it knows nothing of the apps. The pool's connections run as `purser_app`, never as the owner.
+layer, so it knows nothing of the apps. The pool logs in as the gateway's own role, or becomes `purser_app`; it never
+works as the owner.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import aiohttp
+import structlog
 from django.conf import settings
 from django.db import connections
 from psycopg import AsyncConnection
@@ -17,6 +19,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from config import environment, logins
 from config.pool import Pool
 
 T = TypeVar("T")
@@ -26,6 +29,7 @@ db: Pool
 redis: Redis
 
 DRAIN_SECONDS = 30
+log = structlog.get_logger(__name__)
 REDIS_CONNECTIONS = 16
 _running: set[asyncio.Task[Any]] = set()
 _services: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -45,6 +49,20 @@ def background(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
     return task
 
 
+def gateway_parameters() -> tuple[dict[str, Any], bool]:
+    """How the gateway connects, and whether it has a login of its own."""
+    parameters = connections["default"].get_connection_params()
+    for name in ("cursor_factory", "context", "prepare_threshold", "pool"):
+        parameters.pop(name, None)
+    parameters["options"] = logins.TIME_LIMITS[logins.WEB].options()
+    if url := environment.text("WEB_DATABASE_URL"):
+        return parameters | {key: value for key, value in logins.parameters_of(url).items() if value}, True
+    role = logins.role_name(logins.WEB, parameters["dbname"])
+    if password := logins.kept_password(settings.PURSER_HOME, role):
+        return parameters | {"user": role, "password": password}, True
+    return parameters, False
+
+
 async def as_app_role(connection: AsyncConnection[Any]) -> None:
     """Drop to the role that row-level security applies to. Before the first migration there is none."""
     await connection.execute("SET ROLE purser_app")
@@ -54,14 +72,14 @@ async def as_app_role(connection: AsyncConnection[Any]) -> None:
 async def resources() -> AsyncIterator[None]:
     """Open everything, run the registered services, and close in reverse order."""
     global http, db, redis
-    parameters = connections["default"].get_connection_params()
-    for name in ("cursor_factory", "context", "prepare_threshold", "pool"):
-        parameters.pop(name, None)
+    parameters, has_login = gateway_parameters()
+    if not has_login:
+        log.warning("gateway_logs_in_as_owner", hint="manage.py check --deploy says what to do")
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=True) as http,
         Pool(
             kwargs={**parameters, "autocommit": True},
-            configure=as_app_role,
+            configure=None if has_login else as_app_role,
             min_size=2,
             max_size=settings.POOL_MAX_SIZE,
             timeout=5,

@@ -1,11 +1,11 @@
 """Settings of Purser, driven by the environment; README and docs/configuration.md list the variables."""
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import django_stubs_ext
 
 from config import environment as env
+from config import logins
 from config.logs import configure_logging
 from config.unfold import UNFOLD as UNFOLD
 
@@ -83,19 +83,23 @@ TEMPLATES = [
 ]
 
 # ---------------------------------------------------------------- PostgreSQL
-DATABASE_URL = env.text("DATABASE_URL") or env.embedded_url(PURSER_HOME, "postgres")
-_database = urlsplit(DATABASE_URL or "postgresql://no-database-is-running@127.0.0.1:1/purser")
+OWNER_DATABASE_URL = env.text("DATABASE_URL") or env.embedded_url(PURSER_HOME, "postgres")
+DATABASE_URL = logins.database_url(PURSER_HOME, owner_url=OWNER_DATABASE_URL)
+_database = logins.parameters_of(DATABASE_URL or "postgresql://no-database-is-running@127.0.0.1:1/purser")
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
-        "NAME": _database.path.lstrip("/") or "purser",
-        "USER": unquote(_database.username or ""),
-        "PASSWORD": unquote(_database.password or ""),
-        "HOST": _database.hostname or "",
-        "PORT": _database.port or "",
+        "NAME": _database["dbname"] or "purser",
+        "USER": _database["user"],
+        "PASSWORD": _database["password"],
+        "HOST": _database["host"],
+        "PORT": _database["port"],
         "CONN_MAX_AGE": 0,  # under ASGI a kept connection would leak with its thread
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"pool": {"min_size": 0, "max_size": 8, "timeout": 10, "max_idle": 60}},
+        "OPTIONS": {
+            "pool": {"min_size": 0, "max_size": 8, "timeout": 10, "max_idle": 60},
+            "options": logins.TIME_LIMITS[logins.of_process()].options(),
+        },
     }
 }
 POOL_MAX_SIZE = env.number("POOL_MAX_SIZE", 16)  # of the gateway's own pool, per worker

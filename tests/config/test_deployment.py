@@ -49,6 +49,42 @@ def test_our_services_start_when_the_database_is_prepared(compose: dict[str, Any
         }
 
 
+def test_only_prepare_knows_the_owner_of_the_tables(compose: dict[str, Any]) -> None:
+    knows = {
+        name for name, service in compose["services"].items() if "database_url" in service.get("secrets", [])
+    }
+    assert knows == {"prepare"}
+    logins = {
+        name: {
+            secret.removesuffix("_database_url")
+            for secret in service.get("secrets", [])
+            if secret.endswith("_database_url")
+        }
+        for name, service in compose["services"].items()
+    }
+    assert (logins["web"], logins["worker"], logins["beat"]) == ({"web", "admin"}, {"web", "worker"}, set())
+
+
+def test_every_container_has_no_rights_that_it_does_not_need(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert all(":size=" in folder for folder in service["tmpfs"]), name
+        if not service.get("build"):
+            assert re.search(r":\d+\.\d+\.\d+-", service["image"]), name
+
+
+def test_the_stores_are_on_a_network_of_their_own(compose: dict[str, Any]) -> None:
+    assert compose["networks"]["back"] == {"internal": True}
+    for name, service in compose["services"].items():
+        faces_the_world = "front" in service["networks"]
+        assert faces_the_world == (name in ("web", "worker")), name
+        assert bool(service.get("ports")) == (name == "web"), name
+    (port,) = compose["services"]["web"]["ports"]
+    assert port.startswith("${BIND:-127.0.0.1}:")
+
+
 def test_secrets_come_from_files_that_make_secrets_makes(compose: dict[str, Any], deploy: Path) -> None:
     for name, secret in compose["secrets"].items():
         assert secret == {"file": f"./deploy/secrets/{name}"}

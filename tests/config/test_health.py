@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from django.conf import settings
+from django.db import connection as django_connection
 from django.test import AsyncRequestFactory
 from psycopg_pool import AsyncConnectionPool
 
@@ -55,8 +57,8 @@ def test_without_redis_it_is_degraded_and_ready(stack: Stack) -> None:
 
 async def test_a_migration_that_is_missing_makes_it_unready(loop_resources: None) -> None:
     latest = "llm", "0001_initial"
-    async with resources.db.connection() as connection:
-        await connection.execute("SET ROLE NONE")
+    url = f"{settings.DATABASE_URL.rpartition('/')[0]}/{django_connection.settings_dict['NAME']}"
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute(
             "UPDATE django_migrations SET app = 'gone' WHERE (app, name) = (%s, %s)", latest
         )
@@ -64,7 +66,6 @@ async def test_a_migration_that_is_missing_makes_it_unready(loop_resources: None
             status, body = await readiness()
         finally:
             await connection.execute("UPDATE django_migrations SET app = %s WHERE app = 'gone'", latest[:1])
-            await connection.execute("SET ROLE purser_app")
     assert (status, body["status"]) == (503, "unready")
     assert "llm.0001_initial" in body["dependencies"]["migrations"]  # type: ignore[index]
 

@@ -39,9 +39,10 @@ async def test_it_works(acme: Tenant, outsider: Tenant) -> None:
 async def test_the_pool_runs_as_a_role_that_bypasses_nothing() -> None:
     async with resources.db.connection() as connection:
         cursor = await connection.execute(
-            "SELECT rolname, rolsuper, rolbypassrls, rolcanlogin FROM pg_roles WHERE rolname = current_user"
+            "SELECT rolsuper, rolbypassrls, pg_has_role('purser_app', 'USAGE'), current_user = session_user"
+            " FROM pg_roles WHERE rolname = current_user"
         )
-        assert await cursor.fetchone() == ("purser_app", False, False, False)
+        assert await cursor.fetchone() == (False, False, True, True)
 
 
 async def test_without_a_tenant_there_are_no_rows(acme: Tenant, outsider: Tenant) -> None:
