@@ -21,11 +21,11 @@ from unfold.contrib.filters.admin import (
 )
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
-from unfold.widgets import UnfoldAdminDecimalFieldWidget
+from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextInputWidget
 
 from billing.admin_figures import CENT, MomentField, json_block, plain
 from billing.models import PriceProposal, PriceRow
-from billing.price_changes import rival_of, set_price
+from billing.price_changes import revoke_price, rival_of, set_price
 from billing.price_import import approve_proposal, changes_of, reject_proposal
 from billing.price_list import ListPrice
 from tenants.admin_access import OperatorAdmin, Unedited, finish
@@ -45,6 +45,12 @@ class SetPriceForm(BaseDialogForm):
         help_text="For as many units as the old price.",
     )
     valid_from = MomentField(required=False, label="From (UTC)", help_text="Empty: from now on.")
+
+
+class RevokePriceForm(BaseDialogForm):
+    """Why a price that was announced does not come."""
+
+    reason = forms.CharField(max_length=500, widget=UnfoldAdminTextInputWidget())
 
 
 class LiveFilter(admin.SimpleListFilter):
@@ -110,7 +116,7 @@ class PriceRowAdmin(OperatorAdmin):
     list_select_related = ("tenant",)
     search_fields = ("model", "provider", "meter")
     autocomplete_fields = ("tenant",)
-    actions_detail = ("change_price",)
+    actions_detail = ("change_price", "revoke")
     fieldsets = (
         ("What", {"fields": (("provider", "model"), ("meter", "book"), "tenant")}),
         ("Condition", {"fields": (("processing", "service_tier"), ("region", "above_input_tokens"))}),
@@ -118,7 +124,14 @@ class PriceRowAdmin(OperatorAdmin):
     )
     traces = (
         "Where from",
-        {"fields": (("source", "approved_by"), ("recorded_at", "superseded_at"), "source_digest")},
+        {
+            "fields": (
+                ("source", "approved_by"),
+                ("recorded_at", "superseded_at"),
+                ("superseded_reason", "superseded_by"),
+                "source_digest",
+            )
+        },
     )
 
     def get_fieldsets(self, request: HttpRequest, obj: PriceRow | None = None) -> Any:
@@ -181,6 +194,20 @@ class PriceRowAdmin(OperatorAdmin):
             acting_user=request.user,
         )
         return finish(request, page_of(changed), f"Set: {changed}.")
+
+    @dialog_action(
+        "Call off…",
+        "event_busy",
+        title="Call off a price that is to come?",
+        text="Only before it counts. The row stays, superseded with your reason; the price before it counts on.",
+        submit="Call off",
+        form=RevokePriceForm,
+        is_destructive=True,
+        refusals=(ValidationError,),
+    )
+    def revoke(self, request: HttpRequest, form: RevokePriceForm, row: PriceRow) -> str:
+        remaining = revoke_price(row, reason=form.cleaned_data["reason"], acting_user=request.user)
+        return f"Called off. {remaining} counts on." if remaining else "Called off. No other price follows."
 
 
 @admin.register(PriceProposal)

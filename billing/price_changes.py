@@ -1,7 +1,8 @@
 """Changing a price by hand: from a moment on, another rate counts; what counted before stays known.
 
 Invariant: no row is edited. The old row is superseded, and two take its place: the old rate until the moment,
-the new one from then on, so that every past day still rates as it did.
+the new one from then on, so that every past day still rates as it did. A rate that was to come may be called off, with
+a reason; one that has begun may not.
 """
 
 from datetime import datetime
@@ -10,10 +11,12 @@ from decimal import Decimal
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
 from billing.models import PriceRow
+
+SUPERSESSION = ("superseded_at", "superseded_reason", "superseded_by")
 
 
 @transaction.atomic
@@ -47,16 +50,46 @@ def set_price(
     )
 
 
+@transaction.atomic
+def revoke_price(row: PriceRow, *, reason: str, acting_user: User | None = None) -> PriceRow | None:
+    """Call off a price that was to count from a later moment on; the one that counts on in its stead, if there is any.
+
+    The row stays, superseded with the reason. What it was to follow counts on to where the row would have ended. Raises
+    ValidationError for a row that is superseded or has begun, or without a reason.
+    """
+    current = PriceRow.objects.select_for_update().get(pk=row.pk)
+    at = now()
+    if not reason.strip():
+        raise ValidationError({"reason": "say why"})
+    if current.superseded_at is not None:
+        raise ValidationError("this price is superseded already")
+    if current.valid_from <= at:
+        raise ValidationError(
+            f"this price counts since {current.valid_from:%Y-%m-%d %H:%M} UTC; set another one instead"
+        )
+    why = {"superseded_at": at, "superseded_reason": reason.strip(), "superseded_by": acting_user}
+    PriceRow.objects.filter(pk=current.pk).update(**why)
+    before = _same_as(current).select_for_update().filter(valid_to=current.valid_from).first()
+    if before is None:
+        return None
+    PriceRow.objects.filter(pk=before.pk).update(**why)
+    return _copy(before, valid_to=current.valid_to)
+
+
 def rival_of(row: PriceRow) -> PriceRow | None:
     """Return the live row that prices the same meter in the same context at some moment of `row`'s time."""
+    same = _same_as(row).filter(Q(valid_to=None) | Q(valid_to__gt=row.valid_from))
+    return (same if row.valid_to is None else same.filter(valid_from__lt=row.valid_to)).first()
+
+
+def _same_as(row: PriceRow) -> QuerySet[PriceRow]:
+    """The other live rows that price the same meter in the same context."""
     identity = ("book", "tenant_id", "provider", "model", "meter", "service_tier", "processing", "region")
-    same = PriceRow.objects.filter(
+    return PriceRow.objects.filter(
         **{name: getattr(row, name) for name in identity},
         above_input_tokens=row.above_input_tokens,
         superseded_at=None,
     ).exclude(pk=row.pk)
-    same = same.filter(Q(valid_to=None) | Q(valid_to__gt=row.valid_from))
-    return (same if row.valid_to is None else same.filter(valid_from__lt=row.valid_to)).first()
 
 
 def _copy(row: PriceRow, **changes: object) -> PriceRow:
@@ -64,7 +97,7 @@ def _copy(row: PriceRow, **changes: object) -> PriceRow:
     kept = {
         field.attname: getattr(row, field.attname)
         for field in PriceRow._meta.concrete_fields
-        if field.name not in ("id", "recorded_at", "superseded_at", *changes)
+        if field.name not in ("id", "recorded_at", *SUPERSESSION, *changes)
     }
     copy = PriceRow(**kept, **changes)
     copy.full_clean()

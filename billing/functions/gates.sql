@@ -53,3 +53,16 @@ BEGIN
     PERFORM now() AT TIME ZONE NEW.timezone;
     RETURN NEW;
 END $$;
+
+-- A price row is superseded once, by whom and why, and changes in nothing else.
+CREATE OR REPLACE FUNCTION billing_price_immutable() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    may_change text[] := ARRAY['superseded_at', 'superseded_reason', 'superseded_by_id'];
+BEGIN
+    IF TG_OP <> 'UPDATE' OR OLD.superseded_at IS NOT NULL OR NEW.superseded_at IS NULL
+        OR to_jsonb(NEW) - may_change <> to_jsonb(OLD) - may_change THEN
+        RAISE EXCEPTION 'a price row is immutable: supersede it and insert another'
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NEW;
+END $$;

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from django.db import migrations
 
+from billing import functions
 from tenants.rls import EnableRLS, GrantApp, NotifyOnChange
 
 PARTS = ("billing_ensure_partition(date)", "billing_guard_partition(text, text)")
@@ -23,6 +24,7 @@ class Migration(migrations.Migration):
     dependencies = [("billing", "0001_initial"), ("tenants", "0001_initial")]
 
     operations = [
+        migrations.RunSQL(functions.sql_of("gates")),
         migrations.RunSQL((Path(__file__).parent / "sql" / "ledger.sql").read_text()),
         *[migrations.RunSQL(f"REVOKE ALL ON FUNCTION {name} FROM PUBLIC") for name in PARTS],
         # The gateway reads these for /v1, a tenant's own rows only; it writes none of them.

@@ -46,6 +46,15 @@ class PriceRow(models.Model):
     valid_to = models.DateTimeField(null=True, blank=True)
     recorded_at = models.DateTimeField(default=now, editable=False)
     superseded_at = models.DateTimeField(null=True, blank=True, editable=False)
+    superseded_reason = models.TextField(blank=True, default="", editable=False)
+    superseded_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.PROTECT,
+        related_name="+",
+    )
     source = models.CharField(max_length=100)
     source_digest = models.CharField(max_length=64, blank=True, default="")
     approved_by = models.ForeignKey(

@@ -186,15 +186,6 @@ ALTER TABLE billing_pricerow ADD CONSTRAINT price_one_at_a_time EXCLUDE USING gi
     tstzrange(valid_from, valid_to) WITH &&
 ) WHERE (superseded_at IS NULL);
 
-CREATE FUNCTION billing_price_immutable() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
-BEGIN
-    IF TG_OP <> 'UPDATE' OR OLD.superseded_at IS NOT NULL OR NEW.superseded_at IS NULL
-        OR to_jsonb(NEW) - 'superseded_at' <> to_jsonb(OLD) - 'superseded_at' THEN
-        RAISE EXCEPTION 'a price row is immutable: supersede it and insert another'
-            USING ERRCODE = 'integrity_constraint_violation';
-    END IF;
-    RETURN NEW;
-END $$;
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing_pricerow
     FOR EACH ROW EXECUTE FUNCTION billing_price_immutable();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing_pricerow EXECUTE FUNCTION billing_refuse_change();

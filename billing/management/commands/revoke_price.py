@@ -1,0 +1,27 @@
+"""`manage.py revoke_price`: call off a price that is to come; the same function as the admin's."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from billing.models import PriceRow
+from billing.price_changes import revoke_price
+
+
+class Command(BaseCommand):
+    help = "Call off a price before it counts; the one before it counts on. Its number stands in the admin's address."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("price", type=int, help="the number of the price row")
+        parser.add_argument("--reason", required=True)
+
+    def handle(self, *, price: int, reason: str, **options: Any) -> None:
+        row = PriceRow.objects.filter(pk=price).first()
+        if row is None:
+            raise CommandError(f"there is no price {price}")
+        try:
+            remaining = revoke_price(row, reason=reason)
+        except ValidationError as error:
+            raise CommandError("; ".join(error.messages)) from None
+        self.stdout.write(f"called off: {row}" + (f"; counts on: {remaining}" if remaining else ""))
