@@ -11,12 +11,13 @@ from decimal import ROUND_CEILING, Decimal
 from django.db import connection, transaction
 from django.utils.timezone import now
 
+from billing.estimate_book import CALLS_TO_BELIEVE
 from billing.models import EstimateAccuracy
 
 WINDOW = timedelta(days=14)
 # Of a short prompt a framing token is several percent; the margin of every hold is there for it.
 LEAST_COUNTED_TOKENS = 64
-CALLS_TO_LOWER, CALLS_TO_RAISE = 200, 20
+CALLS_TO_LOWER, CALLS_TO_RAISE = 200, CALLS_TO_BELIEVE
 HEADROOM = Decimal("1.01")
 LOWEST_FACTOR, HIGHEST_FACTOR = Decimal("0.5"), Decimal(4)
 FOUR_PLACES = Decimal("0.0001")

@@ -1,7 +1,7 @@
 """What was learned about estimates, as the hot path has it in memory.
 
-Invariant: pure but for `load_estimate_book`, and no model is imported with it. What nobody has learned about is taken
-as counted.
+Invariant: pure but for `load_estimate_book`, and no model is imported with it. What nobody has learned about may be
+longer than counted by UNKNOWN_ERROR, which goes as evidence comes; holds rest on that, what is refused never does.
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,27 @@ from django.apps import apps
 
 # a provider's framing may differ from ours by a few tokens; a hold that is short by one is no upper bound
 FRAMING_MARGIN_TOKENS = 16
+# a new model's tokenizer may make that many more tokens of a text than the one we count with (Claude 4.7 did)
+UNKNOWN_ERROR = Decimal("0.3")
+CALLS_TO_BELIEVE = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What past calls say of a model: input tokens are at most the count times `input_factor`."""
+    """What past calls say of a model: input tokens are at most the count times `input_factor`, as far as `calls` tell."""
 
     input_factor: Decimal = Decimal(1)
     usual_output_tokens: int = 0
+    calls: int = CALLS_TO_BELIEVE
+
+    @property
+    def error(self) -> Decimal:
+        """The share of the count by which it may still be wrong upwards."""
+        unknown = max(0, CALLS_TO_BELIEVE - self.calls)
+        return UNKNOWN_ERROR * unknown / CALLS_TO_BELIEVE
+
+
+NOTHING_LEARNED = Lesson(calls=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +43,14 @@ class EstimateBook:
     lessons: Mapping[tuple[str, str, str], Lesson] = field(default_factory=lambda: MappingProxyType({}))
 
     def most_input_tokens(self, counted: int, *, provider: str, model: str, shape: str) -> int:
-        """The input tokens to hold for so many counted ones."""
-        lesson = self.lessons.get((provider, model, shape))
-        if lesson is None or lesson.input_factor == 1:
-            return counted + FRAMING_MARGIN_TOKENS
-        learned = (counted * lesson.input_factor).to_integral_value(rounding=ROUND_CEILING)
-        return int(learned) + FRAMING_MARGIN_TOKENS
+        """The input tokens to hold for so many counted ones: a bound, with the error of what nobody has seen yet."""
+        lesson = self.lessons.get((provider, model, shape), NOTHING_LEARNED)
+        return _times(counted, lesson.input_factor + lesson.error) + FRAMING_MARGIN_TOKENS
+
+    def likely_input_tokens(self, counted: int, *, provider: str, model: str, shape: str) -> int:
+        """The same without that error: what has to fit beside an answer."""
+        lesson = self.lessons.get((provider, model, shape), NOTHING_LEARNED)
+        return _times(counted, lesson.input_factor) + FRAMING_MARGIN_TOKENS
 
     def usual_output_tokens(self, *, provider: str, model: str, shape: str) -> int:
         """How long half of its answers are at most; 0 where nothing is known."""
@@ -43,11 +58,20 @@ class EstimateBook:
         return lesson.usual_output_tokens if lesson else 0
 
 
+def _times(counted: int, factor: Decimal) -> int:
+    return int((counted * factor).to_integral_value(rounding=ROUND_CEILING))
+
+
 def load_estimate_book() -> EstimateBook:
     """Read what was learned: one query."""
     rows = apps.get_model("billing", "EstimateAccuracy").objects.all()
     return EstimateBook(
         MappingProxyType(
-            {(row.provider, row.model, row.shape): Lesson(row.input_factor, row.output_p50) for row in rows}
+            {
+                (row.provider, row.model, row.shape): Lesson(
+                    row.input_factor, row.output_p50, row.learned_from
+                )
+                for row in rows
+            }
         )
     )

@@ -138,7 +138,7 @@ def plan(call: Call, target: Target, number: int, *, body: Body | None = None) -
             )
     facts, n = read_route_facts(body), call.facts.n
     has_output = target.model_kind == "chat"
-    limit = output_limit(target, facts=facts, policy=call.policy, input_tokens=input_tokens)
+    limit = output_limit(target, facts=facts, policy=call.policy, input_tokens=estimate.likely_tokens)
     return Attempt(
         id=UUID(bytes=uuid_utils.uuid7().bytes),
         number=number,

@@ -25,10 +25,15 @@ FILE_PARTS: Final = frozenset({"file", "input_file", "document", "container_uplo
 
 @dataclass(frozen=True, slots=True)
 class InputEstimate:
-    """A prompt's tokens as counted, the most they may be, and the most that the provider may add of what it keeps."""
+    """A prompt's tokens as counted, the most they may be, and the most that the provider may add of what it keeps.
+
+    Holds are made of `most_tokens`; what has to fit into a window is `likely_tokens`, without the error of a model that
+    nobody has seen yet.
+    """
 
     counted_tokens: int
     most_tokens: int
+    likely_tokens: int
     shape: str
     kept_tokens: int = 0
 
@@ -61,17 +66,17 @@ def longest_input(exchange: Exchange, estimate: InputEstimate, *, target: Target
 
     Texts are only counted again where all of them together do not fit.
     """
-    if estimate.most_tokens <= target.context_window:
-        return estimate.most_tokens
+    if estimate.likely_tokens <= target.context_window:
+        return estimate.likely_tokens
     given = exchange.body.get("input")
     if target.model_kind != "embedding" or not isinstance(given, list):
-        return estimate.most_tokens
+        return estimate.likely_tokens
     longest = max(
         (count_prompt(one, target.tokenizer) for one in given if isinstance(one, str | list)), default=0
     )
     if not longest:  # one text, as tokens
-        return estimate.most_tokens
-    return -(-longest * estimate.most_tokens // max(1, estimate.counted_tokens))
+        return estimate.likely_tokens
+    return -(-longest * estimate.likely_tokens // max(1, estimate.counted_tokens))
 
 
 def least_input(
@@ -112,10 +117,10 @@ def _estimate(
 ) -> InputEstimate:
     """The provider counts tools and turns by its own protocol's rules: `wire` and `body` are as sent."""
     counted = count_input(wire, body, target.tokenizer)
-    most = snapshot.estimates.most_input_tokens(
-        counted, provider=target.provider, model=target.model, shape=shape
+    book, model = snapshot.estimates, {"provider": target.provider, "model": target.model, "shape": shape}
+    return InputEstimate(
+        counted, book.most_input_tokens(counted, **model), book.likely_input_tokens(counted, **model), shape
     )
-    return InputEstimate(counted, most, shape)
 
 
 def _as_sent(wire: WireFormat, body: Body, target: Target) -> tuple[WireFormat, Body]:

@@ -87,7 +87,7 @@ class Estimate(AsyncAPIView):
         except ModelUnpriced:
             return None
         basis = "a quarter of max_tokens"
-        input_tokens = output_tokens = 0
+        input_tokens = most_input_tokens = output_tokens = 0
         bound = expected = Decimal(0)
         for body, wire in zip(calls, wires, strict=True):
             facts = read_route_facts(body)
@@ -95,7 +95,9 @@ class Estimate(AsyncAPIView):
                 wire, body, wire.facts({"model": AUTO, **body}), target=target, snapshot=self.snapshot
             )
             counted, most = estimate.counted_tokens, estimate.most_tokens
-            limit = output_limit(target, facts=facts, policy=self.snapshot.policy, input_tokens=most)
+            limit = output_limit(
+                target, facts=facts, policy=self.snapshot.policy, input_tokens=estimate.likely_tokens
+            )
             usual = self.snapshot.estimates.usual_output_tokens(
                 provider=target.provider, model=target.model, shape=estimate.shape
             )
@@ -104,6 +106,7 @@ class Estimate(AsyncAPIView):
             )
             likely = min(limit, round(means.get(target.model, unknown)))
             input_tokens += counted
+            most_input_tokens += most
             output_tokens += likely * facts.answers
             bound += hold_for(rates, input_tokens=most, max_output_tokens=limit, n=facts.answers)
             expected += expected_cost(rates, input_tokens=counted, output_tokens=likely * facts.answers)
@@ -113,6 +116,7 @@ class Estimate(AsyncAPIView):
             "provider": target.provider,
             "tier": target.tier or None,
             "input_tokens": input_tokens,
+            "upper_bound_input_tokens": most_input_tokens,
             "expected_output_tokens": output_tokens,
             "output_basis": "your last 30 days" if target.model in means else basis,
             "upper_bound_usd": usd(bound),

@@ -21,6 +21,8 @@ from billing.estimate_accuracy import (
     Accuracy,
 )
 from billing.estimate_book import FRAMING_MARGIN_TOKENS, EstimateBook, Lesson
+from billing.estimates import expected_cost, hold_for
+from billing.prices import Price, rates_of
 from tests.api.conftest import ask, turns
 from tests.books import Books, eventually
 from tests.world import World
@@ -83,8 +85,49 @@ def test_a_hold_covers_every_call_up_to_the_learned_ratio(counted: int, ratio: D
     assert most <= counted * ratio + FRAMING_MARGIN_TOKENS + 1
     assert (
         book.most_input_tokens(counted, provider="p", model="m", shape="media")
-        == counted + FRAMING_MARGIN_TOKENS
+        == -(-counted * 13 // 10) + FRAMING_MARGIN_TOKENS
     )
+
+
+def test_the_error_of_a_new_model_goes_with_evidence() -> None:
+    def most(calls: int) -> int:
+        book = EstimateBook({("p", "m", "text"): Lesson(calls=calls)})
+        assert book.likely_input_tokens(1000, provider="p", model="m", shape="text") == 1016
+        return book.most_input_tokens(1000, provider="p", model="m", shape="text")
+
+    assert [most(calls) for calls in (0, 10, 19, 20, 1000)] == [1316, 1166, 1031, 1016, 1016]
+
+
+HAIKU = rates_of(
+    [
+        Price("input", Decimal("0.10")),
+        Price("input", Decimal("0.50"), above_input_tokens=100_000),
+        Price("output", Decimal("0.50")),
+        Price("output", Decimal("2.50"), above_input_tokens=100_000),
+    ],
+    provider="p",
+    model="m",
+)
+
+
+@pytest.mark.parametrize(
+    ("counted", "calls", "rate"),
+    [
+        (76_000, 0, "0.10"),
+        (77_000, 0, "0.50"),
+        (99_000, 0, "0.50"),
+        (99_000, 20, "0.10"),
+        (99_990, 20, "0.50"),
+    ],
+)
+def test_a_count_within_its_error_of_a_dearer_tier_is_held_at_that_tiers_price(
+    counted: int, calls: int, rate: str
+) -> None:
+    book = EstimateBook({("p", "m", "text"): Lesson(calls=calls)})
+    most = book.most_input_tokens(counted, provider="p", model="m", shape="text")
+    hold = hold_for(HAIKU, input_tokens=most, max_output_tokens=1000)
+    assert hold == (Decimal(rate) * most + Decimal(rate) * 5 * 1000) / 10**6
+    assert expected_cost(HAIKU, input_tokens=counted, output_tokens=0) == Decimal("0.10") * counted / 10**6
 
 
 PROMPT = (
@@ -183,7 +226,7 @@ def test_a_model_that_counts_less_is_held_for_less(
 
     deployment = make_deployment()
     most, counted = held_tokens(world, books, deployment.model)
-    assert most == counted + FRAMING_MARGIN_TOKENS
+    assert most == -(-counted * 13 // 10) + FRAMING_MARGIN_TOKENS
     history(deployment.model, deployment.provider, ratios=[0.7] * 195 + [0.8] * 5)
     learn()
     lower, counted = eventually(

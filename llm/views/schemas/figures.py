@@ -21,7 +21,10 @@ class ModelEstimate(BaseModel):
     model: str
     provider: str
     tier: str | None
-    input_tokens: int
+    input_tokens: int = Field(description="As counted here; the expected cost is made of it.")
+    upper_bound_input_tokens: int = Field(
+        description="The most they may be: 30 % more for a new model; the upper bound is made of it."
+    )
     expected_output_tokens: int
     output_basis: str
     upper_bound_usd: str = Field(description=USD)
