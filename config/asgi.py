@@ -18,8 +18,10 @@ import llm.providers.announcing  # noqa: E402 tells how the accounts do
 import llm.urls  # noqa: E402 the views, and the services they register for the lifespan
 import llm.warmup  # noqa: E402, F401
 from config import draining, web  # noqa: E402
+from config.cors import with_cors  # noqa: E402
 from config.gate import Gate  # noqa: E402 the apps must be ready first
 from config.gateway import GatewayHandler  # noqa: E402
+from config.paths import address_of  # noqa: E402
 from config.resources import resources  # noqa: E402
 
 gate = Gate(
@@ -27,7 +29,7 @@ gate = Gate(
     most_waiting=settings.MAX_CALLS_WAITING,
     longest_wait_seconds=settings.MAX_WAIT_SECONDS,
 )
-gateway = GatewayHandler("llm.urls", gate=gate)
+gateway = with_cors(GatewayHandler("llm.urls", gate=gate), origins=settings.CORS_ALLOWED_ORIGINS)
 draining.at_once(gate.shut)
 probes = GatewayHandler("config.health")  # whoever asks may use any name for this host
 web.allow_open_files()
@@ -38,9 +40,10 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     """Dispatch by path; the lifespan opens what lives as long as the event loop."""
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
-    elif scope["path"].startswith("/v1/"):
+    elif (address := address_of(scope["path"])).is_of_the_api:
+        scope |= {"path": address.path, "model_of_the_path": address.model}
         await gateway(scope, receive, send)
-    elif scope["path"] in PROBES:
+    elif scope["path"] in PROBES or (scope["path"] == "/" and scope["method"] == "HEAD"):
         await probes(scope, receive, send)
     else:
         await site(scope, receive, send)

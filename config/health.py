@@ -33,6 +33,11 @@ class NotReady(Exception):
     """A dependency is there, but not as we need it; the message says what to do."""
 
 
+async def is_here(request: HttpRequest) -> HttpResponse:
+    """What Claude Code asks (`HEAD /`) before it begins; whoever wants to see the front page gets it from the site."""
+    return HttpResponse(status=204)
+
+
 async def healthz(request: HttpRequest) -> HttpResponse:
     """This process answers."""
     return JsonResponse({"status": "ok"})
@@ -122,6 +127,7 @@ async def _embedder() -> None:
 
 
 urlpatterns = [
+    path("", require_safe(is_here)),
     path("healthz", require_safe(healthz)),
     path("readyz", require_safe(readyz)),
     path("metrics", require_safe(metrics)),

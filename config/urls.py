@@ -4,8 +4,11 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import include, path
+from django.views.defaults import page_not_found
 
 from config import reference
+from llm.errors import NotFound
+from llm.views.base import error_response, new_request_id
 
 urlpatterns = [
     path("", lambda request: redirect("admin:index")),
@@ -14,6 +17,14 @@ urlpatterns = [
     path("openapi.json", reference.openapi),
     path("docs", reference.docs),
 ]
+
+
+def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """A page for people, JSON for programs that missed the API's address."""
+    if request.path.startswith("/admin/") or "text/html" in request.headers.get("accept", ""):
+        return page_not_found(request, exception)
+    error = NotFound(f"There is no {request.path} here: the API's addresses begin with /v1.")
+    return error_response(error, request, request_id=new_request_id())
 
 
 def handler500(request: HttpRequest) -> HttpResponse:

@@ -128,7 +128,9 @@ def plan(call: Call, target: Target, number: int, *, body: Body | None = None) -
         estimate = replace(estimate, kept_tokens=min(estimate.kept_tokens, call.previous.context_tokens))
     input_tokens = estimate.most_tokens
     if (longest := longest_input(exchange, estimate, target=target)) > target.context_window:
-        least = least_input(call.wire, body, target=target, passed_on=call.passed_on)
+        least = least_input(
+            call.wire, body, target=target, passed_on=call.passed_on if exchange.is_native else {}
+        )
         if least > target.context_window:
             raise ContextLengthExceeded(
                 tokens=max(least, min(longest, estimate.counted_tokens)),

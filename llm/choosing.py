@@ -147,7 +147,8 @@ def _market(call: Call) -> Market:
 
     def count_at_least(model: str) -> int:
         target = call.snapshot.catalog.find(model)
-        return least_input(call.wire, call.body, target=target, passed_on=call.passed_on)
+        is_native = call.wire.api.startswith(f"{target.kind}.")
+        return least_input(call.wire, call.body, target=target, passed_on=call.passed_on if is_native else {})
 
     return Market(
         catalog=call.snapshot.catalog,

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import orjson
 
+from llm.providers.lengths import too_long
 from tenants.outcomes import Api, ClientError
 
 
@@ -28,18 +29,13 @@ class ContextLengthExceeded(ClientError):
 
     def __init__(self, *, tokens: int, most_tokens: int, model: str, param: str = "messages") -> None:
         super().__init__(
-            f"This model's maximum context length is {most_tokens} tokens. "
-            f"However, your messages resulted in {tokens} tokens.",
+            too_long("openai", tokens=tokens, most_tokens=most_tokens),
             param=param,
             facts={"model": model, "tokens": tokens, "context_window": most_tokens},
         )
 
     def message_for(self, api: Api) -> str:
-        if api == "anthropic":
-            return (
-                f"prompt is too long: {self.facts['tokens']} tokens > {self.facts['context_window']} maximum"
-            )
-        return self.message
+        return too_long(api, tokens=self.facts["tokens"], most_tokens=self.facts["context_window"])
 
 
 class ModelNotFound(ClientError):
@@ -52,6 +48,16 @@ class NotFound(ClientError):
 
 class MethodNotAllowed(ClientError):
     status, code, type = 405, "invalid_request", "invalid_request_error"
+
+
+class UpgradeRequired(ClientError):
+    """A websocket was asked for. This status is what makes Codex go on with plain HTTP at once."""
+
+    status, code, type = 426, "invalid_request", "invalid_request_error"
+
+
+class UnsupportedEncoding(ClientError):
+    status, code, type = 415, "unsupported_encoding", "invalid_request_error"
 
 
 class RequestTooLarge(ClientError):

@@ -112,7 +112,7 @@ def own_call(
         facts=replace(wire.facts(body), user=""),
         headers=replace(headers or CallHeaders(), user="", idempotency_key=""),
         passed_on=passed_on or {},
-        principal=principal,
+        principal=replace(principal, user=""),
         snapshot=snapshot,
         cache_state=state,
         **facts,

@@ -89,10 +89,11 @@ async def send(call: Call, underway: Underway) -> Reply:
     """Send it: the whole answer, or the stream once its first byte is here. Raises ProviderFailure."""
     target, exchange = underway.attempt.target, underway.attempt.exchange
     order = client.open_stream if call.facts.stream else client.call
+    headers = call.passed_on if exchange.is_native else {}
     with health.watch(target, streamed=call.facts.stream):
         underway.body = Outgoing(exchange.payload())
         try:
-            reply: Reply = await order(target, underway.body, path=exchange.path, headers=call.passed_on)
+            reply: Reply = await order(target, underway.body, path=exchange.path, headers=headers)
         finally:
             call.was_sent |= underway.is_sent
     metrics.ATTEMPTS.labels(target.provider, target.model, "answered").inc()

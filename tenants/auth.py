@@ -90,12 +90,13 @@ directory = KeyDirectory()
 
 
 def credentials_of(headers: Mapping[str, str]) -> str:
-    """The clear key of a request, or ''. Everything after `Bearer ` is the key, spaces included; without
-    an Authorization of that scheme it is `x-api-key`. `headers` must look names up without regard to case."""
+    """The clear key of a request, or ''. Everything after `Bearer ` is the key, spaces included; without an
+    Authorization of that scheme it is `x-api-key`, or Azure's `api-key`. `headers` must look names up without regard
+    to case."""
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and credentials.strip():
         return credentials.strip()
-    return headers.get("x-api-key", "").strip()
+    return (headers.get("x-api-key", "") or headers.get("api-key", "")).strip()
 
 
 async def identify(

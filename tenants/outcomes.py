@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 Api = Literal["openai", "anthropic"]
 
 # the same request would meet these again, whenever it is sent
-RECURRING: Final = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422})
+RECURRING: Final = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 426})
 LONGEST_RETRY_SECONDS: Final = 60  # there are clients that sleep for as long as they are told
 
 

@@ -1,6 +1,7 @@
 """Reads a provider's refusal: which outcome it is, and when to come back.
 
-Invariant: pure. Our own account's troubles (a bad key, no credit) are never told to a client as theirs.
+Invariant: pure. What the provider says to a client passes as it says it, because there are clients that look for its
+words. Our own account's troubles (a bad key, no credit) are never told to a client as theirs.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 import orjson
 
 from config import storable
+from llm.providers.lengths import says_too_long
 from llm.providers.outcomes import (
     ProviderError,
     ProviderFailure,
@@ -25,7 +27,6 @@ LONGEST_REQUEST_ID = 200
 
 _OVERLOADED = frozenset({429, 503, 529})
 _OUR_ACCOUNT = frozenset({401, 402, 403})
-_TOO_LONG = ("prompt is too long", "maximum context length", "context window", "input is too long")
 _EXHAUSTED = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error"})
 
 
@@ -49,23 +50,23 @@ def failure_of(
         "upstream_request_id": request_id_of(headers),
         "retry_after": retry_after(headers, now=now or datetime.now(UTC)),
     }
-    told = f"{provider}: {message}"
     if status in _OVERLOADED:
         exhausted = kind in _EXHAUSTED or error.get("type") in _EXHAUSTED
+        told = _of_our_account(provider, message) if exhausted else message
         return ProviderUnavailable(told, retryable=_retryable(headers, default=not exhausted), **facts)
     if status == 408 or status == 504:
         return ProviderTimeout(
-            told, retryable=_retryable(headers, default=True), may_be_billed=status == 504, **facts
+            message, retryable=_retryable(headers, default=True), may_be_billed=status == 504, **facts
         )
     if status == 409 or status >= 500:
-        return ProviderError(told, retryable=_retryable(headers, default=True), **facts)
+        return ProviderError(message, retryable=_retryable(headers, default=True), **facts)
     if status in _OUR_ACCOUNT:
-        return ProviderError(f"{provider} refused the gateway's account: {message}", **facts)
+        return ProviderError(_of_our_account(provider, message), **facts)
     if status < 400:
         return ProviderError(f"{provider} answered with status {status}, which is no answer.", **facts)
     facts["retry_after"] = None
     param = error.get("param") if isinstance(error.get("param"), str) else None
-    return ProviderRejected(told, **_client_status(status, kind, message), param=param, **facts)
+    return ProviderRejected(message, **_client_status(status, kind, message), param=param, **facts)
 
 
 def failure_in_stream(
@@ -73,12 +74,14 @@ def failure_in_stream(
 ) -> ProviderFailure:
     """The outcome of an error that a stream began with, in place of an answer."""
     kind = str(error.get("code") or error.get("type") or "")
-    told = f"{provider}: {without_secrets(str(error.get('message') or kind), api_key=api_key)}"
+    told = without_secrets(
+        str(error.get("message") or kind or f"{provider} failed without a word."), api_key=api_key
+    )
     if "overloaded" in kind or "rate_limit" in kind:
         return ProviderUnavailable(told, retryable=True, upstream_request_id=upstream_request_id)
     if "invalid_request" in kind:
         return ProviderRejected(
-            told, status=400, code="invalid_request", upstream_request_id=upstream_request_id
+            told, **_client_status(400, kind, told), upstream_request_id=upstream_request_id
         )
     return ProviderError(told, retryable=True, upstream_request_id=upstream_request_id)
 
@@ -125,12 +128,15 @@ def _retryable(headers: Mapping[str, str], *, default: bool) -> bool:
     return {"true": True, "false": False}.get(headers.get("x-should-retry", ""), default)
 
 
+def _of_our_account(provider: str, message: str) -> str:
+    return f"{provider} refused the gateway's account: {message}"
+
+
 def _client_status(status: int, kind: str, message: str) -> dict[str, Any]:
-    lowered = message.lower()
-    if kind == "context_length_exceeded" or any(phrase in lowered for phrase in _TOO_LONG):
+    if kind == "context_length_exceeded" or says_too_long(message):
         return {"status": 400, "code": "context_length_exceeded"}
     if status == 413:
         return {"status": 413, "code": "request_too_large"}
     if status == 404:
-        return {"status": 404, "code": "model_not_found" if "model" in lowered else "not_found"}
+        return {"status": 404, "code": "model_not_found" if "model" in message.lower() else "not_found"}
     return {"status": 400, "code": "invalid_request"}

@@ -7,13 +7,15 @@ bills; its message is the provider's own, without anything that looks like a cre
 import re
 from typing import Any
 
-from tenants.outcomes import ClientError
+from llm.providers.lengths import in_words_of
+from tenants.outcomes import Api, ClientError
 
 LONGEST_MESSAGE = 1000
 
 _SECRET = re.compile(
     r"(?i)bearer\s+\S+"
-    r"|\b(?:sk|rk|pk|psr|xai|gsk|key)[-_][\w*.-]{4,}"
+    r"|\b(?:sk|rk|pk|psr|xai|gsk)[-_][\w*.-]{4,}"
+    r"|\bkey[-_](?=[\w*.-]*\d)[\w*.-]{8,}"  # a field's name has no digit
     r"|\bAIza[\w-]{16,}"
     r"|\b(?:org|proj)[-_]\w{8,}"
     r"|(?<=://)[^/\s@]+:[^/\s@]+@"
@@ -93,6 +95,9 @@ class ProviderRejected(ProviderFailure):
     def __init__(self, message: str, *, status: int, code: str, **facts: Any) -> None:
         super().__init__(message, **facts)
         self.status, self.code = status, code
+
+    def message_for(self, api: Api) -> str:
+        return in_words_of(api, self.message) if self.code == "context_length_exceeded" else self.message
 
 
 class StreamBroken(ProviderFailure):

@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from llm.catalog import Target
 from llm.errors import InvalidRequest
-from llm.wire.passed_on import PASSED_ON
+from llm.wire.passed_on import may_pass
 
 ANTHROPIC_VERSION: Final = "2023-06-01"
 
@@ -52,9 +52,10 @@ def headers_for(target: Target, headers: Mapping[str, str], *, streamed: bool) -
         sent |= {"x-api-key": target.api_key, "anthropic-version": ANTHROPIC_VERSION}
     else:
         sent["authorization"] = f"Bearer {target.api_key}"
-    allowed = PASSED_ON[target.kind]
     return sent | {
-        name.lower(): _writable(name, value) for name, value in headers.items() if name.lower() in allowed
+        name.lower(): _writable(name, value)
+        for name, value in headers.items()
+        if may_pass(name, kind=target.kind)
     }
 
 

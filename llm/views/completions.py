@@ -16,11 +16,8 @@ from llm.views import schemas
 from llm.views.base import AsyncAPIView
 from llm.views.documented import CALL, OF_A_COMPLETION, OF_EVERY_CALL, operation, query
 from llm.views.stored_chats import PAGES, TAG, list_stored_chats
-from llm.wire import Source, format_for
+from llm.wire import Source, format_for, passed_on_headers
 from tenants.outcomes import ClientError
-
-# what chooses a provider's features is passed on to it; the provider client has the last word
-PASSED_ON = ("openai-beta", "anthropic-beta", "anthropic-version")
 
 
 class Completions(AsyncAPIView):
@@ -30,17 +27,19 @@ class Completions(AsyncAPIView):
 
     async def post(self, request: HttpRequest) -> HttpResponseBase:
         wire = format_for(self.api)
-        body = self.read_json(request)
+        given = self.read_json(request)
+        model = request.scope.get("model_of_the_path")  # type: ignore[attr-defined]
+        body = {"model": model, **given} if model and not given.get("model") else given
         call = Call(
             request_id=self.request_id,
             received_at=self.received_at,
             endpoint=request.path,
             wire=wire,
-            source=Source(request.body, body),
+            source=Source(request.body, given),
             body=body,
             facts=wire.facts(body),
             headers=parse_headers(request.headers),
-            passed_on={name: value for name in PASSED_ON if (value := request.headers.get(name))},
+            passed_on=passed_on_headers(request.headers, api=self.api),
             principal=self.principal,
             snapshot=self.snapshot,
         )

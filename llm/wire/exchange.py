@@ -63,6 +63,11 @@ class Exchange:
     def path(self) -> str:
         return self.upstream.path
 
+    @property
+    def is_native(self) -> bool:
+        """Whether the provider is asked in the client's own protocol."""
+        return self.translation is None
+
     def limited(self, max_output_tokens: int | None) -> "Exchange":
         """The same exchange with this limit of output; itself where there is none to set."""
         if max_output_tokens is None:

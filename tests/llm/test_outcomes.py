@@ -15,7 +15,7 @@ from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, envelope, erro
 from llm.providers.outcomes import ProviderRejected, ProviderUnavailable
 from tenants.outcomes import ClientError, RateLimitExceeded
 
-REFUSED_AGAIN = {400, 401, 402, 403, 404, 405, 413, 415}
+REFUSED_AGAIN = {400, 401, 402, 403, 404, 405, 413, 415, 426}
 
 
 def outcomes(of: type[ClientError] = ClientError) -> Iterator[type[ClientError]]:

@@ -34,7 +34,7 @@ def build(sandbox: Any) -> web.Application:
             target = sandbox.target(kind, upstream)
             limit = None if request.path == "/v1/embeddings" else facts.max_output_tokens or 300
             exchange = prepare(wire, body, kind=kind, upstream_model=upstream, max_output_tokens=limit)
-            headers = passed_on_headers(request.headers)
+            headers = passed_on_headers(request.headers, api=wire.api)
             if not facts.stream:
                 reply = await call(target, Outgoing(exchange.payload()), path=exchange.path, headers=headers)
                 return web.Response(

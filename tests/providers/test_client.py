@@ -311,12 +311,23 @@ def test_only_harmless_headers_are_passed_on() -> None:
         "x-api-key": "theirs",
         "authorization": "theirs",
         "openai-organization": "o",
+        "openai-beta": "b2",
+        "anthropic-version": "2026-10-21",
+        "anthropic-of-tomorrow": "on",
+        "Anthropic-Api-Key": "theirs",
+        "anthropic-workspace-id": "w",
+        "anthropic-organization-id": "o",
+        "x-anthropic-billing-header": "b",
+        "cookie": "c",
     }
     sent = headers_for(target, given, streamed=False)
     assert sent["anthropic-beta"] == "b1"
     assert sent["x-api-key"] == "ours"
     assert "authorization" not in sent
-    assert "openai-organization" not in sent
+    assert sent["anthropic-version"] == "2026-10-21"
+    assert sent["anthropic-of-tomorrow"] == "on"
+    ours = {"content-type", "accept", "accept-encoding", "user-agent", "x-api-key"}
+    assert sent.keys() - ours == {"anthropic-beta", "anthropic-version", "anthropic-of-tomorrow"}
     assert url_of(target, "/v1/messages") == "http://x/v1/messages"
 
 
