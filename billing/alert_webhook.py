@@ -1,21 +1,17 @@
 """Alerts over HTTP: what is signed, and where we are willing to send it.
 
-Invariant: a request leaves only for an address that is public or that the operator allowed, checked on the
-address actually connected to, so a name that resolves differently the second time gains nothing; redirects
-are not followed.
+Invariant: a request leaves only for an address that is public or that the operator allowed (`config.egress`);
+redirects are not followed.
 """
 
 import hashlib
 import hmac
-import socket
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 from django.conf import settings
+
+from config import egress
 
 SIGNATURE_HEADER = "x-purser-signature"
 EVENT_ID_HEADER = "x-purser-event-id"
@@ -77,35 +73,18 @@ async def post(session: aiohttp.ClientSession, webhook: Webhook, *, at: int) -> 
 
 def open_session() -> aiohttp.ClientSession:
     """A session whose connections can only reach allowed addresses."""
+    connector = egress.guarded_connector(may_be_private=settings.WEBHOOKS_MAY_BE_PRIVATE, limit=50)
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(resolver=GuardedResolver(), limit=50),
-        timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
+        connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS), trust_env=False
     )
 
 
 def check_url(url: str) -> None:
     """Raise AddressNotAllowed for a URL that is not http(s) or that names a forbidden address outright."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise AddressNotAllowed("a webhook needs an http:// or https:// address")
     try:
-        address = ip_address(parts.hostname)
-    except ValueError:
-        return  # a name: GuardedResolver checks what it resolves to
-    check_address(address)
-
-
-def check_address(address: IPv4Address | IPv6Address) -> None:
-    """Raise AddressNotAllowed unless the address is public, or private and the operator allows private ones.
-
-    Link-local addresses are never allowed: cloud machines hand out their credentials there.
-    """
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    is_special = address.is_multicast or address.is_link_local or address.is_unspecified
-    is_ours = settings.WEBHOOKS_MAY_BE_PRIVATE and (address.is_private or address.is_loopback)
-    if is_special or not (address.is_global or is_ours):
-        raise AddressNotAllowed(f"{address} is not a public address (see WEBHOOKS_MAY_BE_PRIVATE)")
+        egress.check_url(url, may_be_private=settings.WEBHOOKS_MAY_BE_PRIVATE)
+    except egress.AddressRefused as refusal:
+        raise AddressNotAllowed(f"{refusal} (see WEBHOOKS_MAY_BE_PRIVATE)") from None
 
 
 def _innermost(error: BaseException) -> str:
@@ -113,24 +92,3 @@ def _innermost(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error) or type(error).__name__
-
-
-class GuardedResolver(AbstractResolver):
-    """Resolves a name to its allowed addresses only."""
-
-    def __init__(self) -> None:
-        self._resolver = ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        results = await self._resolver.resolve(host, port, family)
-        for result in results:
-            try:
-                check_address(ip_address(result["host"].split("%")[0]))
-            except AddressNotAllowed as refusal:
-                raise OSError(str(refusal)) from refusal
-        return results
-
-    async def close(self) -> None:
-        await self._resolver.close()

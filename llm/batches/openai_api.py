@@ -31,7 +31,13 @@ class OpenAIBatches:
 
     def __init__(self, *, base_url: str, api_key: str) -> None:
         self._api_key = api_key
-        self._client = openai.OpenAI(base_url=base_url, api_key=api_key or "none", max_retries=2, timeout=120)
+        self._client = openai.OpenAI(
+            base_url=base_url,
+            api_key=api_key or "none",
+            max_retries=2,
+            timeout=120,
+            http_client=openai.DefaultHttpxClient(follow_redirects=False),  # the key is for this account
+        )
 
     def upload(self, order: JobOrder) -> str:
         content = b"\n".join(

@@ -1,10 +1,8 @@
 """Where a webhook may go, and what its signature proves."""
 
-from ipaddress import ip_address
-
 import pytest
 
-from billing.alert_webhook import AddressNotAllowed, check_address, check_url, sign, verify
+from billing.alert_webhook import AddressNotAllowed, check_url, sign, verify
 
 BODY = b'{"id": "1"}'
 
@@ -30,36 +28,11 @@ def test_a_signature_proves_body_secret_and_time(header: str, body: bytes, secre
     assert not verify(header, body, secret=secret, now=now)
 
 
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1", "10.1.2.3", "192.168.0.9", "::1", "fd00::1", "::ffff:127.0.0.1"]
-)
-def test_private_addresses_need_the_operators_leave(address: str, settings) -> None:
+def test_only_http_to_a_public_host_passes(settings) -> None:
     settings.WEBHOOKS_MAY_BE_PRIVATE = False
-    with pytest.raises(AddressNotAllowed):
-        check_address(ip_address(address))
-    settings.WEBHOOKS_MAY_BE_PRIVATE = True
-    check_address(ip_address(address))
-
-
-@pytest.mark.parametrize(
-    "address", ["169.254.169.254", "fe80::1", "0.0.0.0", "224.0.0.1", "::ffff:169.254.169.254"]
-)
-def test_addresses_that_are_nobodys_server_are_never_allowed(address: str, settings) -> None:
-    settings.WEBHOOKS_MAY_BE_PRIVATE = True
-    with pytest.raises(AddressNotAllowed):
-        check_address(ip_address(address))
-
-
-def test_public_addresses_are_allowed(settings) -> None:
-    settings.WEBHOOKS_MAY_BE_PRIVATE = False
-    check_address(ip_address("93.184.216.34"))
     check_url("https://example.com/hook")
-
-
-@pytest.mark.parametrize(
-    "url", ["ftp://example.com/", "file:///etc/passwd", "https://", "http://127.0.0.1/", "http://[::1]/"]
-)
-def test_only_http_to_a_public_host_passes(url: str, settings) -> None:
-    settings.WEBHOOKS_MAY_BE_PRIVATE = False
-    with pytest.raises(AddressNotAllowed):
-        check_url(url)
+    for url in ("ftp://example.com/", "file:///etc/passwd", "https://", "http://127.0.0.1/", "http://[::1]/"):
+        with pytest.raises(AddressNotAllowed):
+            check_url(url)
+    settings.WEBHOOKS_MAY_BE_PRIVATE = True
+    check_url("http://127.0.0.1/")
