@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from llm import tokens
+from llm.sandbox.anthropic_rules import check_rules
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.prompt import Prompt, Tool, Turn, image_count, text_of
 from llm.sandbox.prompt_cache import Block
@@ -28,6 +29,7 @@ def message_prompt(body: dict[str, Any], model: str) -> Prompt:
     if whole_number(body, "max_tokens", least=1) is None:
         raise ProviderError(400, "max_tokens: Field required")
     check_messages(body)
+    check_rules(body)
     number(body, "temperature", least=0, most=1)
     number(body, "top_p", least=0, most=1)
     turns: list[Turn] = []
@@ -71,8 +73,6 @@ def check_messages(body: dict[str, Any]) -> None:
             raise ProviderError(400, f"messages.{index}.role: Input should be 'user' or 'assistant'")
         if not isinstance(message.get("content"), (str, list)):
             raise ProviderError(400, f"messages.{index}.content: Field required")
-        if message["content"] in ("", []) and role == "user":
-            raise ProviderError(400, f"messages.{index}: user messages must have non-empty content")
 
 
 def prefix_blocks(body: dict[str, Any], model: str, total: int) -> list[Block]:

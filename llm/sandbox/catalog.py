@@ -66,6 +66,17 @@ CONTEXT_WINDOWS = (
     ("claude", 200_000),
     ("o", 200_000),
 )
+OUTPUT_LIMITS = (
+    ("gpt-4.1", 32_768),
+    ("gpt-5", 128_000),
+    ("gpt-3.5", 4_096),
+    ("gpt-4o", 16_384),
+    ("claude", 64_000),
+    ("o1", 100_000),
+    ("o3", 100_000),
+    ("o4", 100_000),
+)
+FORCED_TOOLS_REFUSED = re.compile(r"^claude-fable")
 DEFAULT_CONTEXT_WINDOW = 1_047_576
 EFFORT_TOKENS = {"none": 0, "minimal": 0, "low": 64, "medium": 192, "high": 512, "xhigh": 1_024}
 
@@ -99,6 +110,21 @@ def context_window_of(model: str) -> int:
     return next(
         (window for prefix, window in CONTEXT_WINDOWS if model.startswith(prefix)), DEFAULT_CONTEXT_WINDOW
     )
+
+
+def most_output_tokens_of(model: str) -> int:
+    """How much an answer may have; 0 where it is not known."""
+    return next((limit for prefix, limit in OUTPUT_LIMITS if model.startswith(prefix)), 0)
+
+
+def is_reasoning(model: str) -> bool:
+    """Whether the model thinks before it answers, and so takes some parameters and not others."""
+    return REASONING.match(model) is not None
+
+
+def refuses_forced_tools(model: str) -> bool:
+    """Whether the model cannot be made to call a tool."""
+    return FORCED_TOOLS_REFUSED.match(model) is not None
 
 
 def reasoning_tokens_of(model: str, effort: object) -> int:

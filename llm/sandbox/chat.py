@@ -20,7 +20,7 @@ from llm.sandbox.openai_bodies import chat_prompts
 from llm.sandbox.prompt import Reply
 from llm.sandbox.prompt_cache import OPENAI_MINIMUM, OPENAI_STEP
 from llm.sandbox.usage import Usage
-from llm.sandbox.validation import check_context, model_of
+from llm.sandbox.validation import check_context, check_room, model_of
 
 SERVED_TIERS = ("flex", "priority", "scale")
 DONE = b"data: [DONE]\n\n"
@@ -34,6 +34,7 @@ async def create_chat(exchange: Exchange) -> web.StreamResponse:
     prompts = chat_prompts(body, model)
     input_tokens = tokens.count_chat(body, model)
     check_context(exchange, input_tokens)
+    check_room(exchange, input_tokens)
     replies = [reply(prompt) for prompt in prompts]
     usage = usage_of(exchange, input_tokens, replies, {"m": body["messages"], "t": body.get("tools")})
     if body.get("stream") is not True:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from llm.sandbox.behaviours import PREFIX, ordered_in
 from llm.sandbox.calls import Call, key_digest
+from llm.sandbox.catalog import most_output_tokens_of
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.faults import Fault
 from llm.sandbox.state import Sandbox
@@ -107,9 +108,8 @@ class Exchange:
         if self.has_fault("bad_schema"):
             self.body = without_form(self.body)
         if self.has_fault("ignore_max_tokens"):
-            self.body = {
-                name: NO_LIMIT if name in LIMIT_FIELDS else value for name, value in self.body.items()
-            }
+            most = most_output_tokens_of(call.model) or NO_LIMIT
+            self.body = {name: most if name in LIMIT_FIELDS else value for name, value in self.body.items()}
 
     def has_fault(self, name: str) -> bool:
         """Whether this call was ordered to go wrong in this way."""

@@ -15,10 +15,11 @@ from aiohttp import web
 from llm import tokens
 from llm.sandbox.answers import TOKENS_PER_TOOL_CALL, pieces_of, reply
 from llm.sandbox.anthropic_bodies import check_messages, message_prompt, prefix_blocks
+from llm.sandbox.anthropic_rules import check_turns
 from llm.sandbox.exchange import Event, Exchange
 from llm.sandbox.prompt import Reply
 from llm.sandbox.usage import Usage
-from llm.sandbox.validation import check_context, model_of
+from llm.sandbox.validation import check_context, check_room, model_of
 
 FINISHES = {
     "stop": "end_turn",
@@ -39,6 +40,7 @@ async def create_message(exchange: Exchange) -> web.StreamResponse:
     prompt = message_prompt(body, model)
     total = tokens.count_messages(body, model)
     check_context(exchange, total)
+    check_room(exchange, total)
     answer = reply(prompt)
     usage = _usage(exchange, total, answer)
     head = _head(exchange, usage)
@@ -64,6 +66,7 @@ async def count_tokens(exchange: Exchange) -> web.StreamResponse:
     """POST /v1/messages/count_tokens."""
     model = model_of(exchange)
     check_messages(exchange.body)
+    check_turns(exchange.body)
     return await exchange.answer({"input_tokens": tokens.count_messages(exchange.body, model)})
 
 

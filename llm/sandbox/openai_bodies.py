@@ -9,6 +9,7 @@ from typing import Any
 
 from llm.sandbox.catalog import reasoning_tokens_of
 from llm.sandbox.errors import ProviderError
+from llm.sandbox.openai_rules import check_chat_rules
 from llm.sandbox.prompt import Prompt, Tool, Turn, image_count, text_of
 from llm.sandbox.validation import number, strings, whole_number
 
@@ -18,6 +19,7 @@ ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 def chat_prompts(body: dict[str, Any], model: str) -> list[Prompt]:
     """The question a chat body asks, once for each of its `n` choices."""
     prompt = _chat_prompt(body, model)
+    check_chat_rules(body)
     count = whole_number(body, "n", least=1, most=128) or 1
     return [prompt, *(replace(prompt, variant=index) for index in range(1, count))]
 

@@ -17,11 +17,11 @@ from llm.sandbox.chat import SERVED_TIERS, usage_of
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import Event, Exchange
 from llm.sandbox.openai_bodies import function_tools, response_format, tool_choice
+from llm.sandbox.openai_rules import LEAST_OUTPUT_TOKENS, check_response_rules
 from llm.sandbox.prompt import Prompt, Reply, Turn, image_count, text_of
 from llm.sandbox.state import STORED_CAPACITY
 from llm.sandbox.validation import check_context, model_of, number, whole_number
 
-LEAST_OUTPUT_TOKENS = 1
 DEFAULTS: dict[str, Any] = {
     "instructions": None,
     "max_output_tokens": None,
@@ -52,6 +52,7 @@ async def create_response(exchange: Exchange) -> web.StreamResponse:
     model = model_of(exchange)
     items = _conversation(exchange)
     prompt = _prompt(body, model, items)
+    check_response_rules(body, items)
     input_tokens = tokens.count_responses({**body, "input": items}, model)
     check_context(exchange, input_tokens)
     answer = reply(prompt)

@@ -51,6 +51,27 @@ def check_context(exchange: Exchange, input_tokens: int) -> None:
     )
 
 
+def check_room(exchange: Exchange, input_tokens: int) -> None:
+    """Raise 400 where the prompt and the longest answer asked for do not fit the context window together."""
+    window, limit = context_window_of(exchange.call.model), exchange.call.max_tokens
+    if limit is None or input_tokens + limit <= window:
+        return
+    if exchange.kind == ANTHROPIC:
+        raise ProviderError(
+            400,
+            f"input length and `max_tokens` exceed context limit: {input_tokens} + {limit} > {window}, decrease input "
+            f"length or `max_tokens` and try again",
+        )
+    raise ProviderError(
+        400,
+        f"This model's maximum context length is {window} tokens. However, you requested {input_tokens + limit} "
+        f"tokens ({input_tokens} in the messages, {limit} in the completion). Please reduce the length of the "
+        f"messages or completion.",
+        param="messages",
+        code="context_length_exceeded",
+    )
+
+
 def whole_number(body: dict[str, Any], name: str, *, least: int, most: int | None = None) -> int | None:
     """An optional whole number within bounds."""
     value = body.get(name)

@@ -126,7 +126,7 @@ def test_a_tenant_never_sees_anothers_answer(world: World) -> None:
 
 
 def test_other_parameters_and_prompts_are_other_questions(world: World) -> None:
-    text = fresh_question()
+    text = f"{fresh_question()} A word of JSON will do."
     ask(world.openai(), text)
     ask_until(world, "exact", text)
     for changed in (
