@@ -12,25 +12,36 @@ if "config.settings" not in sys.modules:
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 
-site = get_asgi_application()
+from config.bounded_site import BoundedSite
+
+site = BoundedSite(get_asgi_application())
 
 import llm.providers.announcing  # noqa: E402 tells how the accounts do
 import llm.urls  # noqa: E402 the views, and the services they register for the lifespan
 import llm.warmup  # noqa: E402, F401
 from config import draining, web  # noqa: E402
 from config.cors import with_cors  # noqa: E402
-from config.gate import Gate  # noqa: E402 the apps must be ready first
+from config.gate import STRANGERS, STRANGERS_WAITING, Gate  # noqa: E402 the apps must be ready first
 from config.gateway import GatewayHandler  # noqa: E402
 from config.paths import address_of  # noqa: E402
 from config.resources import resources  # noqa: E402
+from llm.views import host  # noqa: E402
 
 gate = Gate(
     most_inside=settings.MAX_CALLS_IN_FLIGHT,
     most_waiting=settings.MAX_CALLS_WAITING,
     longest_wait_seconds=settings.MAX_WAIT_SECONDS,
 )
-gateway = with_cors(GatewayHandler("llm.urls", gate=gate), origins=settings.CORS_ALLOWED_ORIGINS)
+strangers = Gate(
+    most_inside=settings.MAX_STRANGERS,
+    most_waiting=settings.MAX_CALLS_WAITING,
+    longest_wait_seconds=settings.MAX_WAIT_SECONDS,
+    gauges=(STRANGERS, STRANGERS_WAITING),
+)
+door = GatewayHandler("llm.urls", gate=gate, strangers=strangers, host=host)
+gateway = with_cors(door, origins=settings.CORS_ALLOWED_ORIGINS)
 draining.at_once(gate.shut)
+draining.at_once(strangers.shut)
 probes = GatewayHandler("config.health")  # whoever asks may use any name for this host
 web.allow_open_files()
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})

@@ -22,6 +22,12 @@ IN_FLIGHT = Gauge(
     multiprocess_mode="livesum",
 )
 WAITING = Gauge("purser_calls_waiting", "Calls of /v1 that wait in line", multiprocess_mode="livesum")
+STRANGERS = Gauge(
+    "purser_strangers_in_flight", "Calls of /v1 whose key is being looked up", multiprocess_mode="livesum"
+)
+STRANGERS_WAITING = Gauge(
+    "purser_strangers_waiting", "Calls of /v1 that wait for their key's look-up", multiprocess_mode="livesum"
+)
 TURNED_AWAY = Counter("purser_calls_turned_away_total", "Calls of /v1 refused before any work", ["reason"])
 
 
@@ -70,7 +76,9 @@ class Gate:
         most_waiting: int,
         longest_wait_seconds: float,
         drain: Drain | None = None,
+        gauges: tuple[Gauge, Gauge] = (IN_FLIGHT, WAITING),
     ) -> None:
+        self._inside_gauge, self._waiting_gauge = gauges
         self._most_inside = most_inside
         self._most_waiting = most_waiting
         self._longest_wait_seconds = longest_wait_seconds
@@ -91,7 +99,7 @@ class Gate:
             raise self._turned_away("stopping")
         if self._inside < self._most_inside:
             self._inside += 1
-            IN_FLIGHT.set(self._inside)
+            self._inside_gauge.set(self._inside)
             return
         if len(self._line) >= self._most_waiting:
             raise self._turned_away("full")
@@ -106,15 +114,15 @@ class Gate:
             turn = self._line.popleft()
             if not turn.done():
                 turn.set_result(None)
-                WAITING.set(len(self._line))
+                self._waiting_gauge.set(len(self._line))
                 return
         self._inside -= 1
-        IN_FLIGHT.set(self._inside)
+        self._inside_gauge.set(self._inside)
 
     async def _wait_in_line(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._line.append(turn)
-        WAITING.set(len(self._line))
+        self._waiting_gauge.set(len(self._line))
         try:
             async with asyncio.timeout(self._longest_wait_seconds):
                 await turn
@@ -134,7 +142,7 @@ class Gate:
             return True
         if turn in self._line:
             self._line.remove(turn)
-            WAITING.set(len(self._line))
+            self._waiting_gauge.set(len(self._line))
         return False
 
     def _seconds_to_pass(self) -> float:

@@ -1,39 +1,78 @@
 """The lean door of the gateway: Django's request, resolver and response; no signals, middleware, threads.
 
 Invariant: only the gateway's own routes are reachable through it; a client that hangs up cancels its view at
-once. Behind a gate a call is inside from before its body is read until its answer is out, so that neither a line nor
-a crowd costs memory. Why this exists, and what it measured: docs/decisions/0001-one-lean-door.md.
+once. Nothing of a body is read before it is known who sends it, and never more than the view takes. Behind a gate a call
+is inside from before its body is read until its answer is out, so that neither a line nor a crowd costs memory; who is
+not recognised yet stands before a small gate of the strangers'. Why this exists, and what it measured:
+docs/decisions/0001-one-lean-door.md and 0024-nobody-stops-the-loop.md.
 """
 
 import asyncio
 from io import BytesIO
-from typing import Any
+from typing import Any, Protocol
 
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.exception import convert_exception_to_response
-from django.urls import get_resolver, set_script_prefix
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import ResolverMatch, get_resolver, set_script_prefix, set_urlconf
 
+from config import bodies
+from config.bodies import BodyTooLarge, BodyTooSlow
 from config.gate import Gate, TurnedAway
 
-# what is read, and thrown away, of a call that is turned away: closing before would cost its sender our answer
-LARGEST_UNREAD_BYTES = 1024 * 1024
-LONGEST_UNREAD_SECONDS = 1.0
+LARGEST_BODY_BYTES = 64 * 1024  # of a view that does not say otherwise
+# what is taken of a body that nobody reads: most clients send it whole before they listen
+SMALL_BODY_BYTES, SMALL_BODY_SECONDS = 64 * 1024, 0.05
+STRANGERS_UNREAD = 16 * 1024 * 1024, 1.0
+CALLERS_UNREAD = 64 * 1024 * 1024, 5.0
 
 
 class Answered(Exception):
     """The response is out: stop listening for a hang-up."""
 
 
+class Refused(Exception):
+    """The call ends at the door, for this reason."""
+
+    def __init__(self, reason: Exception, *, is_stranger: bool) -> None:
+        super().__init__(str(reason))
+        self.reason, self.is_stranger = reason, is_stranger
+
+
+class Host(Protocol):
+    """Who knows the callers, and words what is said to those who do not come in."""
+
+    def recognises(self, request: HttpRequest) -> bool:
+        """Whether the caller is known already, from memory."""
+        ...
+
+    async def identify(self, request: HttpRequest) -> None:
+        """Find out who calls; raises what `refuse` can word."""
+        ...
+
+    async def refuse(self, request: HttpRequest, reason: Exception) -> HttpResponse:
+        """The answer to a call that ends at the door: TurnedAway, BodyTooLarge, BodyTooSlow, or what `identify` raised."""
+        ...
+
+
 class GatewayHandler(ASGIHandler):
     """An ASGI application for async views that never touch the ORM: those of one URL configuration.
 
-    With a gate, who finds no room gets what the URL configuration's `handler503(request, turned_away)` says.
+    Without a host everybody may come in, and without a gate at any time.
     """
 
-    def __init__(self, urlconf: str, *, gate: Gate | None = None) -> None:
+    def __init__(
+        self,
+        urlconf: str,
+        *,
+        gate: Gate | None = None,
+        strangers: Gate | None = None,
+        host: Host | None = None,
+    ) -> None:
         self.urlconf = urlconf
-        self.gate = gate
+        self.gate, self.strangers = gate, strangers
+        self.host = host
         super().__init__()
 
     def load_middleware(self, is_async: bool = True) -> None:
@@ -41,59 +80,89 @@ class GatewayHandler(ASGIHandler):
         self._view_middleware = self._template_response_middleware = self._exception_middleware = none
         self._middleware_chain = convert_exception_to_response(self._get_response_async)  # type: ignore[attr-defined]
 
+    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
+        """Where the request goes; found once, at the door."""
+        set_urlconf(self.urlconf)
+        if request.resolver_match is None:
+            request.resolver_match = get_resolver(self.urlconf).resolve(request.path_info)
+        return request.resolver_match
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if self.gate is None:
-            await self._serve(scope, receive, send)
-            return
-        try:
-            await self.gate.enter()
-        except TurnedAway as turned_away:
-            await self._turn_away(scope, receive, send, turned_away)
-            return
-        try:
-            await self._serve(scope, receive, send)
-        finally:
-            self.gate.leave()
-
-    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
-        try:
-            body = await self.read_body(receive)
-        except RequestAborted:
-            return
-        with body:
-            set_script_prefix(get_script_prefix(scope))
-            request, error = self.create_request(scope, body)
-
-            async def answer() -> None:
-                if request is not None:
-                    request.urlconf = self.urlconf
-                response = error or await self.run_get_response(request)  # type: ignore[arg-type]
-                await self.send_response(response, send)
-                raise Answered
-
-            try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self.listen_for_disconnect(receive))
-                    group.create_task(answer())
-            except* (Answered, RequestAborted):
-                pass
-
-    async def _turn_away(self, scope: Any, receive: Any, send: Any, turned_away: TurnedAway) -> None:
-        await _throw_body_away(receive)
         set_script_prefix(get_script_prefix(scope))
         request, error = self.create_request(scope, BytesIO())
-        refuse: Any = get_resolver(self.urlconf).resolve_error_handler(503)
-        await self.send_response(error or await refuse(request, turned_away), send)
+        if request is None:
+            await self._answer_unread(error, receive, send)
+            return
+        request.urlconf = self.urlconf
+        try:
+            await self._come_in(request, receive, send)
+        except Http404:
+            await self._answer_unread(await self.run_get_response(request), receive, send)
+        except Refused as refused:
+            await self._refuse(request, refused, receive, send)
+        except RequestAborted:
+            pass
 
+    async def _come_in(self, request: Any, receive: Any, send: Any) -> None:
+        view = getattr(self.resolve_request(request).func, "view_class", None)
+        largest = int(getattr(view, "max_body_bytes", LARGEST_BODY_BYTES))
+        if self.host is not None and not self.host.recognises(request):
+            await self._identify(self.host, request)
+        try:
+            bodies.check_announced(request.headers, largest=largest)
+            if self.gate is not None:
+                await self.gate.enter()
+            try:
+                with await bodies.read(receive, largest=largest) as request._stream:
+                    await self._serve(request, receive, send)
+            finally:
+                if self.gate is not None:
+                    self.gate.leave()
+        except (TurnedAway, BodyTooLarge, BodyTooSlow) as reason:
+            raise Refused(reason, is_stranger=False) from reason
 
-async def _throw_body_away(receive: Any) -> None:
-    size = 0
-    try:
-        async with asyncio.timeout(LONGEST_UNREAD_SECONDS):
-            while size <= LARGEST_UNREAD_BYTES:
-                message = await receive()
-                size += len(message.get("body", b""))
-                if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                    return
-    except TimeoutError:
-        pass
+    async def _identify(self, host: Host, request: HttpRequest) -> None:
+        try:
+            if self.strangers is not None:
+                await self.strangers.enter()
+            try:
+                await host.identify(request)
+            finally:
+                if self.strangers is not None:
+                    self.strangers.leave()
+        except Exception as reason:
+            raise Refused(reason, is_stranger=True) from reason
+
+    async def _serve(self, request: Any, receive: Any, send: Any) -> None:
+        async def answer() -> None:
+            response = await self.run_get_response(request)
+            await self.send_response(response, send)
+            raise Answered
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.listen_for_disconnect(receive))
+                group.create_task(answer())
+        except* (Answered, RequestAborted):
+            pass
+
+    async def _refuse(self, request: HttpRequest, refused: Refused, receive: Any, send: Any) -> None:
+        reason = refused.reason
+        if self.host is None:
+            response = HttpResponse(str(reason), status=413 if isinstance(reason, BodyTooLarge) else 503)
+        else:
+            response = await self.host.refuse(request, reason)
+        await self._answer_unread(response, receive, send, is_stranger=refused.is_stranger)
+
+    async def _answer_unread(
+        self, response: Any, receive: Any, send: Any, *, is_stranger: bool = True
+    ) -> None:
+        """Answer before the body is read. Its sender may be sending still, and hear us only afterwards: so some of it is
+        taken, and thrown away, before the connection is closed."""
+        is_all = await bodies.throw_away(receive, most=SMALL_BODY_BYTES, seconds=SMALL_BODY_SECONDS)
+        if not is_all:
+            response.headers["connection"] = "close"
+        await self.send_response(response, send)
+        if not is_all:
+            most, seconds = STRANGERS_UNREAD if is_stranger else CALLERS_UNREAD
+            await bodies.throw_away(receive, most=most, seconds=seconds)

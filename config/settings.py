@@ -113,6 +113,11 @@ MAX_CALLS_WAITING = env.number(
     "MAX_CALLS_WAITING", 1024
 )  # in line behind them; more are turned away with a 503
 MAX_WAIT_SECONDS = env.number("MAX_WAIT_SECONDS", 10)  # in that line
+MAX_STRANGERS = env.number(
+    "MAX_STRANGERS", 64
+)  # calls whose key is being looked up, because this process has not seen it
+BODY_SECONDS = env.number("BODY_SECONDS", 10)  # how long a body may pause, and how long a small one may take
+BODY_BYTES_A_SECOND = 100_000  # what a large one must come with
 DRAIN_SECONDS = env.number("DRAIN_SECONDS", 15)  # how long a stop waits for open calls before it ends them
 
 # ---------------------------------------------------------------- Redis and Celery

@@ -60,6 +60,12 @@ class UnsupportedEncoding(ClientError):
     status, code, type = 415, "unsupported_encoding", "invalid_request_error"
 
 
+class BodyTimeout(ClientError):
+    """The body of the request did not come in time."""
+
+    status, code, type = 408, "request_timeout", "invalid_request_error"
+
+
 class RequestTooLarge(ClientError):
     status, code, type = 413, "request_too_large", "invalid_request_error"
 
@@ -95,6 +101,7 @@ _ANTHROPIC_TYPES = {
     403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
+    408: "timeout_error",
     413: "request_too_large",
     415: "invalid_request_error",
     429: "rate_limit_error",

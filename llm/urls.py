@@ -17,7 +17,7 @@ from llm.views import (
     responses,
     stored_chats,
 )
-from llm.views.base import error_response, new_request_id, turned_away
+from llm.views.base import error_response, new_request_id
 
 
 class ResponseId(StringConverter):
@@ -61,8 +61,6 @@ urlpatterns = [
     path("v1/requests/<uuid:request_id>", accounts.RequestReceipt.as_view()),
     path("v1/feedback", accounts.GiveFeedback.as_view()),
 ]
-
-handler503 = turned_away
 
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from inspect import isawaitable
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
@@ -26,10 +26,8 @@ from rest_framework.views import APIView
 
 from billing.outcomes import LedgerUnavailable
 from config import resources
-from config.gate import TurnedAway
 from llm import refusals
 from llm.errors import (
-    GatewayBusy,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
@@ -42,7 +40,7 @@ from llm.errors import (
 from llm.loading import snapshots
 from llm.snapshot import TenantSnapshot
 from llm.wire import json_texts
-from tenants.auth import credentials_of, identify, recall
+from tenants.auth import credentials_of, identify
 from tenants.outcomes import Api, ClientError
 from tenants.principal import Principal
 
@@ -54,6 +52,8 @@ DATABASE_AWAY = (
 OPENAI_PATHS = tuple(f"/v1/{name}" for name in ("chat/", "completions", "responses", "embeddings", "batches"))
 # how drivers and Django refuse a text with a NUL
 CANNOT_BE_STORED = (psycopg.DataError, DataError, ValueError)
+
+AnyResponse = TypeVar("AnyResponse", bound=HttpResponseBase)
 
 log = structlog.get_logger(__name__)
 
@@ -92,10 +92,7 @@ class AsyncAPIView(APIView):
             if not self.is_logged:
                 self._leave_a_row(request, outcome)
             response = self.refuse(request, outcome)
-        response.headers.setdefault("x-request-id", str(self.request_id))
-        if api_of(request) == "anthropic":
-            response.headers["request-id"] = response.headers["x-request-id"]
-        return response
+        return with_request_id(response, request, self.request_id)
 
     async def initial_checks(self, request: HttpRequest) -> None:
         """Identify the caller and take the snapshot the whole request works with."""
@@ -160,29 +157,6 @@ class AsyncAPIView(APIView):
         return await response if isawaitable(response) else response
 
 
-async def turned_away(request: HttpRequest, reason: TurnedAway) -> HttpResponse:
-    """What the gate's `handler503` says to a call that found no room: early, and when to come back."""
-    seconds = reason.retry_after_seconds
-    error = GatewayBusy(
-        f"The gateway has {reason.inside:,} calls under way and {reason.waiting:,} in line; try again in {seconds} s.",
-        retry_after_seconds=seconds,
-        facts={"line": reason.reason, "inside": reason.inside, "waiting": reason.waiting},
-    )
-    request_id = new_request_id()
-    caller = recall(credentials_of(request.headers), client_ip=client_ip_of(request), snapshots=snapshots)
-    tenant_id, key_id = caller or (None, None)
-    work = refusals.log(
-        error,
-        request_id=request_id,
-        at=datetime.now(UTC),
-        endpoint=request.path,
-        tenant_id=tenant_id,
-        key_id=key_id,
-    )
-    resources.background(work)
-    return error_response(error, request, request_id=request_id)
-
-
 def new_request_id() -> UUID:
     """An id that sorts by time."""
     return UUID(bytes=uuid_utils.uuid7().bytes)
@@ -196,6 +170,14 @@ def error_response(error: ClientError, request: HttpRequest, *, request_id: UUID
         content_type="application/json",
         headers=error_headers(error, request_id=request_id),
     )
+
+
+def with_request_id(response: AnyResponse, request: HttpRequest, request_id: UUID) -> AnyResponse:
+    """The answer with the request's id under the name that the caller's API has for it."""
+    response.headers.setdefault("x-request-id", str(request_id))
+    if api_of(request) == "anthropic":
+        response.headers["request-id"] = response.headers["x-request-id"]
+    return response
 
 
 async def identify_caller(request: HttpRequest) -> tuple[Principal, TenantSnapshot]:

@@ -1,0 +1,98 @@
+"""Reads the body of a request while it comes.
+
+Invariant: never more than the largest body is taken in, and never for longer than its size explains: a sender who stands
+still, or trickles, is given up. What is thrown away is bounded, too, in bytes and in time.
+"""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Mapping
+from io import BytesIO
+from typing import IO, Any
+
+from django.conf import settings
+from django.core.exceptions import RequestAborted
+
+
+class BodyTooLarge(Exception):
+    """The body has, or announces, more bytes than are taken."""
+
+    def __init__(self, largest: int) -> None:
+        super().__init__(f"The body is larger than {largest:,} bytes.")
+        self.largest = largest
+
+
+class BodyTooSlow(Exception):
+    """The body did not come in the time that its size explains."""
+
+    def __init__(self, received: int) -> None:
+        super().__init__(f"The body came too slowly: {received:,} bytes, and then nothing in time.")
+        self.received = received
+
+
+def check_announced(headers: Mapping[str, str], *, largest: int) -> None:
+    """Raise BodyTooLarge where the head of the request says so."""
+    length = headers.get("content-length", "")
+    if length.isdigit() and int(length[:20]) > largest:
+        raise BodyTooLarge(largest)
+
+
+async def read(receive: Any, *, largest: int) -> IO[bytes]:
+    """The whole body, from its beginning. Raises BodyTooLarge, BodyTooSlow, RequestAborted.
+
+    The sender has BODY_SECONDS, and a second more for each BODY_BYTES_A_SECOND that have come; a pause may last
+    BODY_SECONDS. Large bodies lie in a temporary file.
+    """
+    began = time.monotonic()
+    message = await _next(receive, settings.BODY_SECONDS, received=0)
+    body = message.get("body", b"")
+    if len(body) > largest:
+        raise BodyTooLarge(largest)
+    if not message.get("more_body", False):
+        return BytesIO(body)
+    file = tempfile.SpooledTemporaryFile(max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE, mode="w+b")  # noqa: SIM115
+    try:
+        size = len(body)
+        file.write(body)
+        while message.get("more_body", False):
+            left = began + settings.BODY_SECONDS + size / settings.BODY_BYTES_A_SECOND - time.monotonic()
+            message = await _next(receive, min(left, settings.BODY_SECONDS), received=size)
+            body = message.get("body", b"")
+            size += len(body)
+            if size > largest:
+                raise BodyTooLarge(largest)
+            file.write(body)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return file
+
+
+async def throw_away(receive: Any, *, most: int, seconds: float) -> bool:
+    """Take what comes, for a moment, and keep nothing of it; whether that was all."""
+    size = 0
+    try:
+        async with asyncio.timeout(seconds):
+            while size <= most:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return True
+    except TimeoutError:
+        pass
+    return False
+
+
+async def _next(receive: Any, seconds: float, *, received: int) -> Any:
+    if seconds <= 0:
+        raise BodyTooSlow(received)
+    try:
+        async with asyncio.timeout(seconds):
+            message = await receive()
+    except TimeoutError:
+        raise BodyTooSlow(received) from None
+    if message["type"] == "http.disconnect":
+        raise RequestAborted
+    return message

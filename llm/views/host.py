@@ -1,0 +1,74 @@
+"""What the gateway's door knows of callers, and what it says to those who do not come in.
+
+Invariant: who calls is told from the head of the request alone; a refusal at the door leaves the same row of the log, in
+the same envelope, as one behind it.
+"""
+
+from datetime import UTC, datetime
+
+from django.http import HttpRequest, HttpResponse
+
+from config import resources
+from config.bodies import BodyTooLarge, BodyTooSlow
+from config.gate import TurnedAway
+from llm import refusals
+from llm.errors import BodyTimeout, GatewayBusy, RequestTooLarge
+from llm.loading import snapshots
+from llm.views.base import (
+    as_outcome,
+    client_ip_of,
+    error_response,
+    identify_caller,
+    new_request_id,
+    with_request_id,
+)
+from tenants.auth import credentials_of, recall
+from tenants.outcomes import ClientError
+
+
+def recognises(request: HttpRequest) -> bool:
+    """Whether this process knows the key, and that it is good; no I/O."""
+    return _recalled(request) is not None
+
+
+async def identify(request: HttpRequest) -> None:
+    """Look the key up; raises the 401 and 403 outcomes, or that nobody could be asked."""
+    await identify_caller(request)
+
+
+async def refuse(request: HttpRequest, reason: Exception) -> HttpResponse:
+    """The answer to a call that ends at the door, and its row in the log."""
+    error = _outcome_of(reason)
+    request_id = new_request_id()
+    caller = _recalled(request)
+    tenant_id, key_id = caller or (error.tenant_id, error.key_id)
+    work = refusals.log(
+        error,
+        request_id=request_id,
+        at=datetime.now(UTC),
+        endpoint=request.path,
+        tenant_id=tenant_id,
+        key_id=key_id,
+    )
+    resources.background(work)
+    return with_request_id(error_response(error, request, request_id=request_id), request, request_id)
+
+
+def _recalled(request: HttpRequest) -> tuple[int, int] | None:
+    return recall(credentials_of(request.headers), client_ip=client_ip_of(request), snapshots=snapshots)
+
+
+def _outcome_of(reason: Exception) -> ClientError:
+    if isinstance(reason, BodyTooLarge):
+        return RequestTooLarge(f"The body is larger than {reason.largest} bytes.")
+    if isinstance(reason, BodyTooSlow):
+        return BodyTimeout(str(reason))
+    if isinstance(reason, TurnedAway):
+        seconds = reason.retry_after_seconds
+        return GatewayBusy(
+            f"The gateway has {reason.inside:,} calls under way and {reason.waiting:,} in line; "
+            f"try again in {seconds} s.",
+            retry_after_seconds=seconds,
+            facts={"line": reason.reason, "inside": reason.inside, "waiting": reason.waiting},
+        )
+    return as_outcome(reason)
