@@ -178,7 +178,7 @@ async def _judge(rows: list[tuple[str, str, bool, str]], tenant_id: int) -> list
             scope = scope_of(body_of(kept), origin=origin, embedder=embedder.name)
             vector = await embedder.embed_one(kept)
             await storing.store(
-                scope, vector=vector, answer=answer, packed=pack(answer), policy=policy, key_id=None
+                scope, vector=vector, answer=answer, packed=pack(answer), policy=policy, asker=None
             )
             found = await semantic.look_up(body_of(asked), origin=origin, policy=policy, traits=traits())
             best = found.best

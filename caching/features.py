@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from caching.guards import FLAGS, Reading, differences, read
 
-VERSION = 1
+VERSION = 2
 # Only this many of the neighbours may be served; those behind them only vote.
 SERVED = 5
 # Below this similarity a neighbour says nothing about the words of its group.

@@ -13,6 +13,7 @@ from functools import lru_cache
 from caching.lexicon import (
     ANTONYMS,
     COMPARATORS,
+    INSTRUCTIONS,
     NEGATORS,
     NUMBER_WORDS,
     QUESTION_TYPES,
@@ -36,6 +37,7 @@ _CODE = re.compile(
     r"|\S{40,}"  # the embedder reads a very long word as an unknown one
     r"|\b\w+_\w+\b|\b\w+(?:\.\w+){2,}\b|(?<!\w)(?:/[\w.-]+){2,}|\b\w+\(\)",
 )
+_CLAUSE = re.compile(r"[.,;:!?()\[\]{}\"\n–—]+|\b(?:and|but|then|so|please|just|while|by)\b")
 _BEFORE_NOON = re.compile(r" \d[\d.,]* (?:am|a m) ")
 # One after the other: the more special come first.
 _CONTRACTIONS = (
@@ -45,12 +47,14 @@ _CONTRACTIONS = (
 _ORDINAL = re.compile(r"^\d+(?:st|nd|rd|th)$", re.IGNORECASE)
 _QUOTED = re.compile(r"\"([^\"]+)\"|“([^“”]+)”|«([^«»]+)»|(?<!\w)'([^']+)'(?!\w)|(?<!\w)‘([^‘’]+)’(?!\w)")
 # What no words make good for, whatever a tenant's traffic seems to say.
-VETOES = frozenset({"number", "code", "quote"})
+VETOES = frozenset({"number", "code", "quote", "instruction", "addition"})
 # In the order in which `differences` names them.
 FLAGS = (
     *("number", "code", "name", "quote", "negation", "antonym", "direction", "time", "comparator", "scope"),
-    *("answer_type", "substitution"),
+    *("answer_type", "substitution", "instruction", "addition"),
 )
+# Whoever plants an answer puts somebody's question behind words of his own; people who ask the same rarely say so much more.
+LARGE_ADDITION = 3
 _SUFFIXES = ("ingly", "edly", "ings", "ing", "ies", "ied", "ed", "es", "ly", "s")
 _PREFIXES = ("un", "in", "im", "dis", "de", "non", "ir", "mis")
 _DIRECTIONS = frozenset(
@@ -77,6 +81,9 @@ class Reading:
     scope: frozenset[str]
     slots: dict[str, frozenset[str]]
     answer_type: str
+    instructions: frozenset[
+        str
+    ]  # how to answer, not what: to say something, to ignore something, a language, a form
 
 
 def differences(a: str, b: str) -> tuple[str, ...]:
@@ -101,8 +108,16 @@ def differences(a: str, b: str) -> tuple[str, ...]:
         left.scope != right.scope,
         _ask_for_different_things(left.answer_type, right.answer_type),
         _differ_in_one_word(left.content, right.content) or _exchange_one_word(left.words, right.words),
+        left.instructions != right.instructions,
+        says_more(a, b, by=LARGE_ADDITION),
     )
     return tuple(flag for flag, is_raised in zip(FLAGS, differs, strict=True) if is_raised)
+
+
+def says_more(a: str, b: str, *, by: int = 1) -> bool:
+    """Whether one question says all that the other says, and so many words of weight more: they may turn its answer."""
+    left, right = frozenset(read(a).content), frozenset(read(b).content)
+    return (left < right or right < left) and abs(len(left) - len(right)) >= by
 
 
 @lru_cache(maxsize=8192)
@@ -128,7 +143,14 @@ def read(text: str) -> Reading:
         scope=frozenset(SCOPE_WORDS[word] for word in words if word in SCOPE_WORDS),
         slots=_slots(words),
         answer_type=next((kind for pattern, kind in QUESTION_TYPES if pattern.search(joined)), ""),
+        instructions=_instructions(text),
     )
+
+
+def _instructions(text: str) -> frozenset[str]:
+    """Which kinds of instruction the text gives, read clause by clause."""
+    clauses = f"| {' '.join(_CLAUSE.sub(' | ', text.lower()).split())} |"
+    return frozenset(kind for pattern, kind in INSTRUCTIONS if pattern.search(clauses))
 
 
 def _words(text: str) -> tuple[str, ...]:

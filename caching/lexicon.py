@@ -147,6 +147,47 @@ COMPARATORS = _patterns(
     }
 )
 
+_LANGUAGES = (
+    "english|german|french|spanish|italian|portuguese|dutch|polish|russian|turkish|arabic|hindi"
+    "|chinese|japanese|korean|latin"
+)
+_FORMS = (
+    "json|xml|yaml|html|csv|markdown|latex|bullets?|bullet points|a list|a table|a poem|a song|a haiku|a joke"
+)
+# Who says how to answer asks for another answer. Matched against clauses between bars, words between single blanks; verbs
+# of saying count at the beginning of a clause, where they are orders.
+INSTRUCTIONS = _patterns(
+    {
+        "say": (
+            r"\| (?:you )?(?:must |should |will |always |only |to )?"
+            r"(?:say|saying|answer|answering|reply|replying|respond|responding|repeat|repeating|output|claim|claiming"
+            r"|insist|insisting|state|stating|assert|confirm that|conclude|end with|start with|begin with|include|mention"
+            r"|add that|recommend|refuse|admit|deny) ",
+            r" (?:answer|reply|respond|say|write|output|print|tell (?:me|us|them|him|her|people|everyone|users?)) "
+            r"(?:that|only|exactly|nothing|with|as if|\|) ",
+        ),
+        "ignore": (
+            r"\| (?:you )?(?:must |should |to )?(?:ignore|ignoring|disregard|disregarding|override|overriding|bypass) ",
+            r" (?:ignore|disregard|forget) (?:all|any|the|your|my|every|previous|prior|above|earlier|everything) ",
+        ),
+        "pretend": (
+            r"\| (?:you )?(?:pretend|pretending|assume|assuming|suppose|supposing|imagine|imagining|act as|acting as"
+            r"|roleplay|role play|you are|speak|talk) ",
+            r" (?:as if|as though) ",
+        ),
+        "language": (
+            rf" (?:in|into|to) (?:{_LANGUAGES}) ",
+            r"\| (?:translate|translating) ",
+        ),
+        "form": (
+            rf" (?:in|as|with|using|into) (?:{_FORMS}) ",
+            r" in (?:one|two|three|a few|a single|\d+|at most \w+|no more than \w+) (?:words?|sentences?|lines?|paragraphs?) ",
+            r" (?:briefly|concisely|in short|in detail|in capitals|in uppercase|in lowercase|step by step|yes or no) ",
+            r" (?:one word|single word|one sentence) (?:answer|reply|response) ",
+        ),
+    }
+)
+
 # The first kind that fits is what the question asks for.
 QUESTION_TYPES = _patterns(
     {

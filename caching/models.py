@@ -43,6 +43,8 @@ class CacheEntry(models.Model):
         verbose_name="confirmed by keys",
         help_text="other keys that a provider gave the same answer",
     )
+    # digests of the end users, or keys that named none, who got the answer from a provider, the author's first
+    vouchers = ArrayField(models.BigIntegerField(), default=list, db_default=[], blank=True, editable=False)
     request_id = models.CharField("stored by request", max_length=64, blank=True, default="")
     hits = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()

@@ -70,6 +70,21 @@ class Scope:
         return self.origin.tenant_id
 
 
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, as far as confirming answers goes: a key, and the end user it names, if it names one."""
+
+    key_id: int
+    user: str = ""
+
+    @property
+    def voucher(self) -> int:
+        """64 bits that stand for the end user, or for the key where no user is named."""
+        if not self.user:
+            return self.key_id
+        return int.from_bytes(hashlib.blake2b(self.user.encode(), digest_size=8).digest(), signed=True)
+
+
 def circle_of(share: Share, *, user: str, key_id: int, team: str = "") -> str:
     """With whom a request may share answers under the tenant's policy; raises NotComparable if that is
     nobody.

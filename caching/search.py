@@ -18,7 +18,7 @@ from caching.answers import CachedAnswer, unpack
 from caching.embedder import Vector
 from caching.learnt import Learnt
 from caching.metrics import FAILURES
-from caching.scope import Scope
+from caching.scope import Asker, Scope
 from tenants.rls import tenant_connection
 
 CANDIDATES = 10
@@ -32,7 +32,7 @@ _LIMIT_TIME = "SELECT set_config('statement_timeout', %(milliseconds)s, true)"
 # so the inner product is the cosine. Only of the nearest is the rest of the row read: a third of the time.
 _NEAREST = """
 SELECT entry.id, entry.tenant_id, entry.scope_digest, entry.question, -near.distance,
-    entry.key_id, entry.confirmed_by, entry.answer_group
+    entry.key_id, entry.confirmed_by, entry.vouchers, entry.answer_group
 FROM (
     SELECT id, vector <#> %(vector)s::halfvec AS distance FROM caching_entry
     WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s AND expires_at > now()
@@ -57,7 +57,8 @@ class EntryGone(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """One entry near the question, nearest first. `keys` got the answer from a provider, its author before the others.
+    """One entry near the question, nearest first. The `keys` got the answer from a provider, its author's before the
+    others, for the end users that `vouchers` stand for.
 
     Entries of one `group` were found to have the same answer.
     """
@@ -66,14 +67,23 @@ class Neighbour:
     question: str
     similarity: float
     keys: tuple[int, ...] = ()
+    vouchers: tuple[int, ...] = ()
     group: bytes = b""
 
-    def is_open_to(self, key_id: int | None, *, confirm_keys: int) -> bool:
-        """Whether a key may be served: it is one of those that vouch for the answer, or there are enough of them.
+    def is_open_to(self, asker: Asker | None, *, confirmations: int) -> bool:
+        """Whether it may be served to an asker: who vouches for the answer, or one whom enough others vouch for.
 
-        One key alone could have planted an answer beside everybody's questions. What no key stored is an operator's.
+        One end user alone could have planted an answer near everybody's questions, and so could one key that invents
+        users: it takes as many users, and for another key as many keys. What nobody stored is an operator's.
         """
-        return not self.keys or key_id in self.keys or len(self.keys) >= confirm_keys
+        if not self.vouchers:
+            return True
+        if asker is None:
+            return len(self.keys) >= confirmations
+        if asker.voucher in self.vouchers:
+            return True
+        has_enough_keys = asker.key_id in self.keys or len(self.keys) >= confirmations
+        return len(self.vouchers) >= confirmations and has_enough_keys
 
 
 async def nearest(
@@ -97,8 +107,9 @@ async def nearest(
             row[3],
             max(-1.0, min(1.0, row[4])),
             () if row[5] is None else (row[5], *row[6]),
+            tuple(row[7]),
             # an entry of before there were groups is one of its own
-            bytes(row[7]) or row[0].to_bytes(8),
+            bytes(row[8]) or row[0].to_bytes(8),
         )
         for row in rows
     ]

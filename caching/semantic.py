@@ -27,7 +27,7 @@ from caching.embedder import EmbedderMissing, Vector, ready_embedder, ready_mini
 from caching.judging import Judge, judge_candidates
 from caching.learnt import weights_of
 from caching.metrics import FAILURES, SEARCH, STORED
-from caching.scope import NotComparable, Origin, Scope, scope_of
+from caching.scope import Asker, NotComparable, Origin, Scope, scope_of
 from caching.search import EntryGone
 from caching.threshold import FLOOR
 from caching.vectors import NO_VECTOR, FindEmbedder, TextEmbedder
@@ -86,7 +86,7 @@ async def look_up(
     origin: Origin,
     policy: CachePolicy,
     traits: Traits,
-    key_id: int | None = None,
+    asker: Asker | None = None,
     refresh: bool = False,
     embedder: TextEmbedder | None = None,
     find_embedder: FindEmbedder = ready_embedder,
@@ -98,7 +98,7 @@ async def look_up(
     the caller's fresh answer takes the place of what was found.
     """
     find = partial(find_embedder, policy.embedder) if embedder is None else partial(_given, embedder)
-    found = await _look_up(body, origin, policy, traits, key_id, refresh, find)
+    found = await _look_up(body, origin, policy, traits, asker, refresh, find)
     scope_digest = found.scope.digest if found.scope and found.best else b""
     stats.record(
         origin.tenant_id,
@@ -127,7 +127,7 @@ async def remember(
     answer: CachedAnswer,
     *,
     policy: CachePolicy,
-    key_id: int | None = None,
+    asker: Asker | None = None,
     group: bytes | None = None,
 ) -> bool:
     """Keep a complete answer (the caller knows that it is) for the question that was looked up; False if
@@ -143,7 +143,7 @@ async def remember(
         return False
     try:
         await storing.store(
-            scope, vector=vector, answer=answer, packed=packed, policy=policy, key_id=key_id, group=group
+            scope, vector=vector, answer=answer, packed=packed, policy=policy, asker=asker, group=group
         )
         STORED.labels("semantic").inc()
         if storing.trim_is_due(scope.tenant_id, policy.max_entries):
@@ -159,11 +159,11 @@ async def observe(
     fresh_answer: str,
     *,
     policy: CachePolicy,
-    key_id: int | None = None,
+    asker: Asker | None = None,
     judge: Judge | None = None,
 ) -> bytes | None:
     """Learn from a look-up that was answered upstream although it had candidates: would one of them have served?
-    If one would, the key that asked vouches for it from now on.
+    If one would, who asked vouches for it from now on.
 
     Call it beside the request, with the text of the fresh answer; it waits for the `judge`, who is asked where rules and
     vectors leave doubt. Returns the group of the entries with the same answer, for `remember`.
@@ -175,8 +175,8 @@ async def observe(
     try:
         verdicts = await judge_candidates(lookup, fresh_answer, judge=judge)
         verdict = verdicts.get(lookup.best.entry_id)
-        if verdict and not verdict.is_wrong and key_id is not None:
-            await storing.confirm(lookup.scope.tenant_id, lookup.best.entry_id, key_id=key_id)
+        if verdict and not verdict.is_wrong and asker is not None:
+            await storing.confirm(lookup.scope.tenant_id, lookup.best.entry_id, asker=asker)
         if verdict and policy.learns:
             await evidence.add_label(lookup, verdicts, max_error_rate=policy.max_error_rate)
     except _FAILURES as error:
@@ -227,7 +227,7 @@ async def _look_up(
     origin: Origin,
     policy: CachePolicy,
     traits: Traits,
-    key_id: int | None,
+    asker: Asker | None,
     refresh: bool,
     find_embedder: Callable[[], Awaitable[TextEmbedder]],
 ) -> Lookup:
@@ -253,7 +253,7 @@ async def _look_up(
         return Lookup(outcome="miss", reason="scope_too_slow", scope=scope, vector=vector)
     try:
         with SEARCH.time():
-            return await _database.call(lambda: _search(scope, vector, policy, key_id, refresh))
+            return await _database.call(lambda: _search(scope, vector, policy, asker, refresh))
     except Unavailable as unavailable:
         is_scope_slow = isinstance(unavailable.__cause__, QueryCanceled)
         if is_scope_slow:
@@ -263,7 +263,7 @@ async def _look_up(
 
 
 async def _search(
-    scope: Scope, vector: Vector, policy: CachePolicy, key_id: int | None, refresh: bool
+    scope: Scope, vector: Vector, policy: CachePolicy, asker: Asker | None, refresh: bool
 ) -> Lookup:
     """One transaction: the neighbours, the verdict, and the answer if it is a hit."""
     async with tenant_connection(scope.tenant_id) as connection:
@@ -277,10 +277,10 @@ async def _search(
             refresh=refresh,
         )
         needed = policy.confirm_keys if policy.share in ("team", "tenant") else 1
-        own = [near for near in neighbours if near.is_open_to(key_id, confirm_keys=needed)]
+        own = [near for near in neighbours if near.is_open_to(asker, confirmations=needed)]
         found = verdict(own)
         if found.outcome == "miss" and len(own) < len(neighbours):
-            # What is not this key's yet is not served, but what the provider says now may confirm it.
+            # What is not this asker's yet is not served, but what the provider says now may confirm it.
             other = verdict(neighbours)
             is_only_unconfirmed = other.outcome in ("hit", "would_hit")
             found = replace(other, label_weight=1.0)

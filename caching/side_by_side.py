@@ -9,6 +9,7 @@ from caching import semantic, vectors
 from caching.answers import CachedAnswer
 from caching.decision import Lookup
 from caching.embedder import ready_embedder
+from caching.scope import Asker
 from caching.vectors import NO_VECTOR, FindEmbedder
 from tenants.policy import CachePolicy
 
@@ -18,7 +19,7 @@ async def remember_for_others(
     answer: CachedAnswer,
     *,
     policy: CachePolicy,
-    key_id: int | None = None,
+    asker: Asker | None = None,
     find_embedder: FindEmbedder = ready_embedder,
 ) -> int:
     """Keep the answer for the policy's embedders that the look-up had no vector of; how many.
@@ -45,6 +46,6 @@ async def remember_for_others(
             continue
         placed = replace(scope, embedder=embedder.space_of(vector))
         kept += await semantic.remember(
-            Lookup(outcome="miss", scope=placed, vector=vector), answer, policy=policy, key_id=key_id
+            Lookup(outcome="miss", scope=placed, vector=vector), answer, policy=policy, asker=asker
         )
     return kept

@@ -1,7 +1,7 @@
 """Writes entries of the semantic cache, and keeps a tenant's number of them within its cap.
 
 Invariant: one entry per question of a scope; a later answer takes the earlier one's place, hits and all. It keeps
-the keys that vouch for the entry only if it came to one of them: what another key got is that key's alone.
+who vouches for the entry only if it came to one of them: what another asker got is that asker's alone.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ import orjson
 from caching.answers import CachedAnswer
 from caching.embedder import Vector
 from caching.metrics import EVICTED
-from caching.scope import Scope
+from caching.scope import Asker, Scope
 from caching.search import literal
 from tenants.policy import CachePolicy
 from tenants.rls import tenant_connection
@@ -22,28 +22,31 @@ from tenants.rls import tenant_connection
 _STORE = """
 INSERT INTO caching_entry AS e (
     tenant_id, scope_digest, question_digest, embedder, vector, question, answer, circle, endpoint, route,
-    model, provider, prompt_version, usage, list_cost_usd, key_id, confirmed_by, request_id, hits, created_at,
+    model, provider, prompt_version, usage, list_cost_usd, key_id, confirmed_by, vouchers, request_id, hits, created_at,
     last_hit_at, expires_at, answer_group)
 VALUES (
     %(tenant)s, %(scope)s, %(question_digest)s, %(embedder)s, %(vector)s::halfvec, %(question)s, %(answer)s,
     %(circle)s, %(endpoint)s, %(route)s, %(model)s, %(provider)s, %(prompt_version)s, %(usage)s::jsonb,
-    %(list_cost_usd)s, %(key_id)s, '{}', %(request_id)s, 0, %(now)s, %(now)s, %(expires_at)s,
+    %(list_cost_usd)s, %(key_id)s, '{}', %(vouchers)s, %(request_id)s, 0, %(now)s, %(now)s, %(expires_at)s,
     %(group)s)
 ON CONFLICT (tenant_id, scope_digest, question_digest) DO UPDATE
 SET answer = excluded.answer, answer_group = excluded.answer_group,
     model = excluded.model, provider = excluded.provider, usage = excluded.usage,
     list_cost_usd = excluded.list_cost_usd, request_id = excluded.request_id,
-    key_id = CASE WHEN excluded.key_id = ANY (e.key_id || e.confirmed_by) THEN e.key_id ELSE excluded.key_id END,
-    confirmed_by = CASE WHEN excluded.key_id = ANY (e.key_id || e.confirmed_by) THEN e.confirmed_by ELSE '{}' END,
+    key_id = CASE WHEN excluded.vouchers && e.vouchers THEN e.key_id ELSE excluded.key_id END,
+    confirmed_by = CASE WHEN excluded.vouchers && e.vouchers THEN e.confirmed_by ELSE '{}' END,
+    vouchers = CASE WHEN excluded.vouchers && e.vouchers THEN e.vouchers ELSE excluded.vouchers END,
     created_at = excluded.created_at, last_hit_at = excluded.last_hit_at, expires_at = excluded.expires_at
 """
 
-# More keys than this are no better proof.
+# More than so many are no better proof.
 _MOST_CONFIRMATIONS = 100
 _CONFIRM = """
-UPDATE caching_entry SET confirmed_by = confirmed_by || %(key_id)s::bigint
-WHERE tenant_id = %(tenant)s AND id = %(id)s AND key_id <> %(key_id)s AND NOT %(key_id)s = ANY (confirmed_by)
-  AND cardinality(confirmed_by) < %(most)s
+UPDATE caching_entry SET vouchers = vouchers || %(voucher)s::bigint,
+    confirmed_by = CASE WHEN %(key_id)s = ANY (key_id || confirmed_by) THEN confirmed_by
+                        ELSE confirmed_by || %(key_id)s::bigint END
+WHERE tenant_id = %(tenant)s AND id = %(id)s AND vouchers <> '{}' AND NOT %(voucher)s = ANY (vouchers)
+  AND cardinality(vouchers) < %(most)s
 """
 
 # The count reads the index alone; rows are touched only as far as there are too many.
@@ -66,21 +69,27 @@ async def store(
     answer: CachedAnswer,
     packed: bytes,
     policy: CachePolicy,
-    key_id: int | None,
+    asker: Asker | None,
     group: bytes | None = None,
 ) -> None:
     """Keep an answer, or put it in the place of the one that is there.
 
     `group` is that of entries with the same answer, where one was found.
     """
-    row = _row(scope, vector, answer, packed, policy, key_id) | {"group": group or group_of(answer.text)}
+    row = _row(scope, vector, answer, packed, policy, asker) | {"group": group or group_of(answer.text)}
     async with tenant_connection(scope.tenant_id) as connection:
         await connection.execute(_STORE, row)
 
 
-async def confirm(tenant_id: int, entry_id: int, *, key_id: int) -> None:
-    """Note that a provider gave another key the same answer. Idempotent."""
-    parameters = {"tenant": tenant_id, "id": entry_id, "key_id": key_id, "most": _MOST_CONFIRMATIONS}
+async def confirm(tenant_id: int, entry_id: int, *, asker: Asker) -> None:
+    """Note that a provider gave another asker the same answer. Idempotent."""
+    parameters = {
+        "tenant": tenant_id,
+        "id": entry_id,
+        "key_id": asker.key_id,
+        "voucher": asker.voucher,
+        "most": _MOST_CONFIRMATIONS,
+    }
     async with tenant_connection(tenant_id) as connection:
         await connection.execute(_CONFIRM, parameters)
 
@@ -121,7 +130,7 @@ def _row(
     answer: CachedAnswer,
     packed: bytes,
     policy: CachePolicy,
-    key_id: int | None,
+    asker: Asker | None,
 ) -> dict[str, Any]:
     now = datetime.now(UTC)
     return {
@@ -140,7 +149,8 @@ def _row(
         "prompt_version": scope.origin.prompt_version[:200],
         "usage": orjson.dumps(answer.usage).decode(),
         "list_cost_usd": answer.list_cost_usd,
-        "key_id": key_id,
+        "key_id": asker.key_id if asker else None,
+        "vouchers": [asker.voucher] if asker else [],
         "request_id": answer.request_id[:64],
         "now": now,
         "expires_at": now + timedelta(seconds=policy.ttl_seconds),

@@ -4,6 +4,7 @@ Invariant: a cache in trouble is a miss; a hit costs nothing, is told in the led
 served across a tenant, a scope or a changed prompt. Only complete answers are remembered.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +13,13 @@ from billing.ledger import CacheHit
 from caching import exact, flights, scope_figures, semantic
 from caching.answers import CachedAnswer
 from caching.eligibility import Traits
-from caching.scope import NotComparable, Origin, circle_of, epoch_of
+from caching.scope import Asker, NotComparable, Origin, circle_of, epoch_of
 from caching.side_by_side import remember_for_others
 from config import resources
 from llm import ending, hit_value, stored_chats
 from llm.answers import Answer, Outcome, StreamedAnswer, answer_headers, purser_block
 from llm.call import Call
+from llm.routing.facts import AUTO
 from llm.wire import stored_bytes
 from tenants.patterns import is_found
 
@@ -48,9 +50,9 @@ async def find_exact(call: Call) -> Hit | None:
     found = await flights.find(call.exact_key, patience_seconds=call.policy.cache.single_flight_seconds)
     if isinstance(found, flights.Flight):
         call.flight = found
-    is_hit = isinstance(found, CachedAnswer)
+    is_hit = isinstance(found, CachedAnswer) and _may_serve(call, found, "exact_cache")
     call.receipt.note("exact_cache", "hit" if is_hit else "miss", key=call.exact_key.name)
-    return Hit(found, "exact") if isinstance(found, CachedAnswer) else None
+    return Hit(found, "exact") if isinstance(found, CachedAnswer) and is_hit else None
 
 
 async def find_similar(call: Call) -> Hit | None:
@@ -65,6 +67,8 @@ async def find_similar(call: Call) -> Hit | None:
         call.cache_state = "miss"
         call.similarity = found.similarity
     if not found.is_hit or found.answer is None or call.headers.cache == "refresh":
+        return None
+    if not _may_serve(call, found.answer, "semantic_cache"):
         return None
     semantic.mark_hit(found)
     return Hit(found.answer, "semantic")
@@ -92,7 +96,7 @@ async def _look_up(call: Call, *, refresh: bool) -> semantic.Lookup:
             has_images=facts.has_images,
             has_audio=facts.has_audio,
         ),
-        key_id=call.principal.key_id,
+        asker=_asker(call),
         refresh=refresh,
         find_embedder=call.find_embedder,
     )
@@ -175,14 +179,20 @@ async def _remember(call: Call, answer: CachedAnswer) -> None:
         if call.flight is not None:
             await call.flight.land(answer, is_kept=is_kept)
     if call.lookup is not None:
-        key_id = call.principal.key_id
-        group = await semantic.observe(
-            call.lookup, answer.text, policy=policy, key_id=key_id, judge=call.judge
-        )
-        await semantic.remember(call.lookup, answer, policy=policy, key_id=key_id, group=group)
+        asker = _asker(call)
+        group = await semantic.observe(call.lookup, answer.text, policy=policy, asker=asker, judge=call.judge)
+        await semantic.remember(call.lookup, answer, policy=policy, asker=asker, group=group)
         await remember_for_others(
-            call.lookup, answer, policy=policy, key_id=key_id, find_embedder=call.find_embedder
+            call.lookup, answer, policy=policy, asker=asker, find_embedder=call.find_embedder
         )
+
+
+def _may_serve(call: Call, answer: CachedAnswer, cache: str) -> bool:
+    """Whether the key may use the model that answered: another key's call may have fallen back to one it may not."""
+    if call.principal.may_use(answer.model):
+        return True
+    call.receipt.note(cache, "passed over", reason="model_not_allowed", model=answer.model)
+    return False
 
 
 def _why_not(call: Call) -> str:
@@ -216,11 +226,22 @@ def _origin(call: Call) -> Origin:
         tenant_id=call.principal.tenant_id,
         circle=_circle(call),
         endpoint=call.endpoint,
-        route="/".join((call.facts.model, call.headers.tier, _wanted_compression(call))),
+        route="/".join(_route(call)),
         prompt_version=call.headers.prompt_version,
         epoch=epoch_of(call.policy),
         features="\n".join(f"{name}: {value}" for name, value in sorted(call.passed_on.items())),
     )
+
+
+def _route(call: Call) -> Iterator[str]:
+    """What was asked for and steers the choice of the model; of `auto` also what the key may use."""
+    yield from (call.facts.model, call.headers.tier, _wanted_compression(call))
+    if call.facts.model.partition(":")[0] == AUTO and (models := call.principal.models.digest):
+        yield models
+
+
+def _asker(call: Call) -> Asker:
+    return Asker(call.principal.key_id, call.user)
 
 
 def _circle(call: Call) -> str:

@@ -6,6 +6,7 @@ Invariant: frozen, and built only by `auth.identify`; whoever holds a Principal 
 import re
 from dataclasses import dataclass, field
 from fnmatch import translate
+from hashlib import sha256
 
 from tenants.outcomes import ModelNotAllowed
 from tenants.policy import RateLimits
@@ -21,6 +22,13 @@ class ModelGlobs:
     def __post_init__(self) -> None:
         joined = "|".join(translate(glob) for glob in self.globs) if self.globs else r"(?!)"
         object.__setattr__(self, "_pattern", None if "*" in self.globs else re.compile(joined))
+
+    @property
+    def digest(self) -> str:
+        """The same for lists that allow the same names; empty where everything is allowed."""
+        if self._pattern is None:
+            return ""
+        return sha256("\n".join(sorted(set(self.globs))).encode()).hexdigest()[:16]
 
     def allow(self, model: str) -> bool:
         return self._pattern is None or self._pattern.match(model) is not None

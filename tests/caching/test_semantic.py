@@ -15,7 +15,7 @@ from caching import admin_figures, decision, search, semantic
 from caching.eligibility import Traits
 from caching.learnt import CHECKED_SHARE
 from caching.models import CacheEntry, CacheLabel, CacheScope
-from caching.scope import Origin
+from caching.scope import Asker, Origin
 from caching.semantic import Lookup
 from config import resources
 from tenants.models import Tenant
@@ -34,10 +34,10 @@ async def look(
     origin: Origin,
     policy: CachePolicy = STATIC,
     *,
-    key_id: int | None = None,
+    asker: Asker | None = None,
     **traits: Any,
 ) -> Lookup:
-    return await semantic.look_up(body, origin=origin, policy=policy, traits=Traits(**traits), key_id=key_id)
+    return await semantic.look_up(body, origin=origin, policy=policy, traits=Traits(**traits), asker=asker)
 
 
 async def store(body: dict[str, Any], origin: Origin, text: str = "Wait.", **policy: Any) -> Lookup:
@@ -49,9 +49,9 @@ async def store(body: dict[str, Any], origin: Origin, text: str = "Wait.", **pol
 async def test_it_works(origin: Origin) -> None:
     first = await look(ask(ARRIVED), origin)
     assert (first.outcome, first.reason) == ("miss", "empty")
-    assert await semantic.remember(first, answer(), policy=STATIC, key_id=7)
+    assert await semantic.remember(first, answer(), policy=STATIC, asker=Asker(7))
 
-    second = await look(ask(STILL), origin, key_id=7)
+    second = await look(ask(STILL), origin, asker=Asker(7))
     assert second.is_hit
     assert second.similarity is not None
     assert 0.85 < second.similarity < 1
