@@ -234,6 +234,7 @@ def make_tenant(stack: Stack, committed: None) -> Callable[..., Member]:
         alerts: list[dict[str, Any]] | None = None,
         channels: list[dict[str, Any]] | None = None,
         key: dict[str, Any] | None = None,
+        more_keys: list[dict[str, Any]] | None = None,
     ) -> Member:
         from llm.configuration import apply_configuration
         from tenants.models import Tenant
@@ -250,7 +251,9 @@ def make_tenant(stack: Stack, committed: None) -> Callable[..., Member]:
                 users=json.dumps(
                     users if users is not None else [{"id": "alice", "cost_center": "4711"}, {"id": "bob"}]
                 ),
-                keys=json.dumps([{"name": "main", "secret": secret, "models": ["*"], **(key or {})}]),
+                keys=json.dumps(
+                    [{"name": "main", "secret": secret, "models": ["*"], **(key or {})}, *(more_keys or [])]
+                ),
                 budgets=json.dumps(budgets or []),
                 rate_limits=json.dumps(rate_limits or {}),
                 alerts=json.dumps(alerts or []),

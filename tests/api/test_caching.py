@@ -2,19 +2,20 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from uuid import uuid4
 
 from tests.api.conftest import ask, ask_claude, events_of, fresh_question, purser_of, turns
 from tests.books import Books, eventually
-from tests.world import Member, World
+from tests.world import Deployment, Member, World
 
 QUESTION = "What are the steps that I need to take to activate a new card?"
 PARAPHRASE = "What steps do I need to take to activate my new card?"
 
 
-def ask_until(world: World, state: str, text: str, **options):
+def ask_until(world: World, state: str, text: str, member: Member | None = None, **options):
     """Ask again until the answer, which is remembered in the background, comes from memory."""
     return eventually(
-        lambda: ask(world.openai(), text, **options),
+        lambda: ask(world.openai(member), text, **options),
         until=lambda answer: answer.headers["x-purser-cache"] == state,
         pause_seconds=0.1,
     )
@@ -180,3 +181,42 @@ def test_the_anthropic_sdk_gets_hits_as_well(world: World, books: Books) -> None
         assert stream.get_final_text() == first.parse().content[0].text
         assert stream.response.headers["x-purser-cache"] == "exact"
     assert [row.usage_source for row in books.rows(world.acme.id)].count("provider") == 1
+
+
+def test_a_key_gets_no_answer_of_a_model_it_may_not_use(
+    world: World, make_tenant: Callable[..., Member]
+) -> None:
+    secret = f"key-of-few-models-{uuid4().hex}"
+    member = make_tenant(more_keys=[{"name": "few", "secret": secret, "models": ["gpt-4.1-nano"]}])
+    few = Member(member.slug, secret, member.id)
+    hard = f"Analyze step by step why, prove it, and design an algorithm. {fresh_question()}"
+    rich = ask(world.openai(member), hard, model="auto")
+    assert rich.headers["x-purser-model"] == "gpt-4o"
+    ask_until(world, "exact", hard, model="auto", member=member)
+    for state in ("miss", "exact"):
+        poor = ask_until(world, state, hard, model="auto", member=few)
+        assert poor.headers["x-purser-model"] == "gpt-4.1-nano"
+    again = ask(world.openai(member), hard, model="auto")
+    assert (again.headers["x-purser-cache"], again.headers["x-purser-model"]) == ("exact", "gpt-4o")
+
+
+def test_nor_where_another_keys_call_fell_back_to_it(
+    world: World,
+    make_tenant: Callable[..., Member],
+    make_deployment: Callable[..., Deployment],
+) -> None:
+    """The answer to a named model may have come from its fallback, and is remembered under the name asked for."""
+    deployment = make_deployment(fallbacks=["gpt-4o"])
+    secret = f"key-of-one-model-{uuid4().hex}"
+    member = make_tenant(more_keys=[{"name": "one", "secret": secret, "models": [deployment.model]}])
+    one = Member(member.slug, secret, member.id)
+    text = fresh_question()
+    world.fault(fault="status:500", match={"key": deployment.account_key}, times=3)
+    first = ask(world.openai(member), text, model=deployment.model)
+    assert first.headers["x-purser-model"] == "gpt-4o"
+    ask_until(world, "exact", text, member=member, model=deployment.model)
+    own = eventually(
+        lambda: ask(world.openai(one).with_options(max_retries=6), text, model=deployment.model),
+        until=lambda answer: answer.headers["x-purser-cache"] == "miss",
+    )
+    assert own.headers["x-purser-model"] == deployment.model
