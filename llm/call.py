@@ -4,10 +4,10 @@ Invariant: one Call is one request; `body` is never edited in place, a step that
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from billing.balances import Balance, tightest
@@ -19,6 +19,7 @@ from caching.flights import Flight
 from caching.judging import Judge
 from caching.semantic import Lookup
 from caching.vectors import FindEmbedder
+from llm import long_work
 from llm.catalog import Target
 from llm.headers import CallHeaders
 from llm.kept_responses import Kept
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 
 MOST_ANSWERS = 128  # that a provider gives at once
+
+Read = TypeVar("Read")
 
 
 @dataclass(slots=True)
@@ -116,6 +119,10 @@ class Call:
             self.facts.n, MOST_ANSWERS
         )
         return read + written
+
+    async def read_by(self, work: Callable[[], Read]) -> Read:
+        """Do work that reads the whole body: where that is long, off the event loop."""
+        return await long_work.done(work, size=len(self.source.raw), tenant_id=self.principal.tenant_id)
 
     @property
     def header_style(self) -> HeaderStyle:

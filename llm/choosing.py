@@ -13,11 +13,12 @@ from billing.outcomes import reset_header
 from llm import compression, kept_responses
 from llm.call import Call
 from llm.catalog import Target
-from llm.errors import FeatureSwitchedOff, InvalidRequest
-from llm.estimating import least_input
+from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, InvalidRequest
+from llm.estimating import least_input, shortens_itself
 from llm.routing.facts import AUTO, read_route_facts
 from llm.routing.rules import Market, route
 from llm.token_counts import count_input
+from llm.tokens import LONGEST_TOKEN_BYTES
 from llm.wire import prepare
 
 
@@ -28,6 +29,18 @@ def check_model(call: Call) -> None:
     target = call.snapshot.catalog.find(call.facts.model)
     call.principal.require_model(target.model)
     call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)
+
+
+def check_length(call: Call) -> None:
+    """Refuse, before anything is counted, what no model that the call may go to can read: a token has so many bytes."""
+    if shortens_itself(call.body, call.passed_on):
+        return
+    catalog = call.snapshot.catalog
+    targets = [catalog.find(call.facts.model)] if not is_automatic(call) else list(catalog)
+    longest = max(targets, key=lambda target: target.context_window, default=None)
+    least = sum(map(len, call.facts.texts)) // LONGEST_TOKEN_BYTES
+    if longest is not None and call.wire.is_chat and least > longest.context_window:
+        raise ContextLengthExceeded(tokens=least, most_tokens=longest.context_window, model=longest.model)
 
 
 async def find_previous(call: Call) -> None:
@@ -59,27 +72,31 @@ async def choose(call: Call) -> list[Target]:
             headers=reset_header(tightest),
             facts={"feature": call.headers.feature, "used_percent": round(used_percent, 2)},
         )
-    call.route = route(
-        read_route_facts(call.body, declared_tier=call.headers.tier),
-        policy=call.policy,
-        market=_market(call),
-        used_percent=used_percent,
+    call.route = await call.read_by(
+        lambda: route(
+            read_route_facts(call.body, declared_tier=call.headers.tier),
+            policy=call.policy,
+            market=_market(call),
+            used_percent=used_percent,
+        )
     )
     call.receipt.note("route", call.route.model, tier=call.route.tier, reason=call.route.reason)
     return [call.route.target, *call.route.fallbacks]
 
 
-def compress(call: Call) -> None:
+async def compress(call: Call) -> None:
     """Shorten the prompt by the means the tenant's policy allows; the request header has the last word."""
     is_wanted = call.policy.compression.enabled if call.headers.compress is None else call.headers.compress
     if not is_wanted or not call.wire.is_chat:
         return
     tokenizer = call.route.target.tokenizer if call.route else call.facts.model
-    compressed = compression.compress(
-        call.body,
-        protocol=call.wire.api,
-        policy=call.policy.compression,
-        count=lambda body: count_input(call.wire, body, tokenizer),
+    compressed = await call.read_by(
+        lambda: compression.compress(
+            call.body,
+            protocol=call.wire.api,
+            policy=call.policy.compression,
+            count=lambda body: count_input(call.wire, body, tokenizer),
+        )
     )
     call.tokens_before_compression = compressed.tokens_before
     call.tokens_after_compression = compressed.tokens_after

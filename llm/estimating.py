@@ -86,8 +86,7 @@ def least_input(
 
     0 where the provider shortens it before it counts, or was asked for a longer window.
     """
-    betas = passed_on.get("anthropic-beta", "")
-    if any(body.get(name) for name in SHORTENED_BY) or body.get("truncation") == "auto" or LONGER in betas:
+    if shortens_itself(body, passed_on):
         return 0
     is_exact = has_exact_vocabulary(target.tokenizer)
     vocabulary = target.tokenizer if is_exact else PLAIN
@@ -103,6 +102,12 @@ def least_input(
     ):  # whose own tokens have not been fewer than the plain ones
         return least
     return least * UNKNOWN_VOCABULARY_PERCENT // 100
+
+
+def shortens_itself(body: Mapping[str, Any], passed_on: Mapping[str, str]) -> bool:
+    """Whether the provider may read less of the prompt than is sent, or more than its window says."""
+    betas = passed_on.get("anthropic-beta", "")
+    return any(body.get(name) for name in SHORTENED_BY) or body.get("truncation") == "auto" or LONGER in betas
 
 
 def shape_of(body: Mapping[str, Any], facts: RequestFacts) -> str:

@@ -40,6 +40,7 @@ async def answer(call: Call) -> Answer | StreamedAnswer:
 async def _answer(call: Call) -> Answer | StreamedAnswer:
     async with ending.ended_with(call):
         choosing.check_model(call)
+        choosing.check_length(call)
         await choosing.find_previous(call)
         call.slot = await limits.acquire(
             call.principal, user=call.user, tokens=call.rough_tokens, style=call.header_style
@@ -52,7 +53,7 @@ async def _answer(call: Call) -> Answer | StreamedAnswer:
             shadow.check_soon(call)
             return served
         targets = await choosing.choose(call)
-        choosing.compress(call)
+        await choosing.compress(call)
         return await attempts.first_success(call, targets)
 
 

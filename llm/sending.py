@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -67,7 +68,7 @@ class Underway:
 
 async def hold(call: Call, target: Target, *, number: int, why: str, body: Body | None = None) -> Attempt:
     """Hold the upper bound of the call, or of another body, against every budget that applies; committed as sent."""
-    attempt = plan(call, target, number, body=body)
+    attempt = await call.read_by(partial(plan, call, target, number, body=body))
     try:
         try:
             call.balances = await holds.admit(attempt.reservation(call))
@@ -91,7 +92,7 @@ async def send(call: Call, underway: Underway) -> Reply:
     order = client.open_stream if call.facts.stream else client.call
     headers = call.passed_on if exchange.is_native else {}
     with health.watch(target, streamed=call.facts.stream):
-        underway.body = Outgoing(exchange.payload())
+        underway.body = Outgoing(await call.read_by(exchange.payload))
         try:
             reply: Reply = await order(target, underway.body, path=exchange.path, headers=headers)
         finally:

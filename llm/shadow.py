@@ -78,7 +78,7 @@ async def _ask(call: Call) -> None:
         async with ending.ended_with(call):
             targets = await choosing.choose(call)
             _take_cheaper_tier(call, targets[0])
-            choosing.compress(call)
+            await choosing.compress(call)
             await attempts.first_success(call, targets)
     except ClientError:
         return  # its log and ledger say so

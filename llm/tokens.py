@@ -15,6 +15,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import orjson
@@ -54,7 +55,11 @@ OPENAI_MODELS = re.compile(r"(ft:)?(gpt-|chatgpt-|o\d|text-embedding-|davinci-|b
 CLAUDE_VERSION = re.compile(r"claude-[a-z]+-(\d+)(?:[-.](\d{1,2}))?(?!\d)")
 CLAUDE_PERCENT, NEW_CLAUDE_PERCENT = 120, 160  # of o200k_base; the tokenizer changed with Claude 4.7
 
-_LONG_COUNTS: dict[tuple[str, bytes], int] = {}  # by digest, so that long texts are not kept
+LONGEST_TOKEN_BYTES = 128  # of any token of either vocabulary
+
+# whose texts are counted: how fast an answer comes must not tell what another tenant's text was
+counted_for: ContextVar[int | None] = ContextVar("counted_for", default=None)
+_LONG_COUNTS: dict[tuple[int | None, str, bytes], int] = {}  # by digest, so that long texts are not kept
 
 
 @functools.cache
@@ -159,11 +164,13 @@ def _count(encoding_name: str, text: str) -> int:
     if len(text) <= SHORT_CHARACTERS:
         return _count_short(encoding_name, text)
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    known = _LONG_COUNTS.get((encoding_name, digest))
+    name = (counted_for.get(), encoding_name, digest)
+    known = _LONG_COUNTS.get(name)
     if known is None:
+        known = _count_chunks(encoding_name, text)
         if len(_LONG_COUNTS) >= CACHED_TEXTS:
             _LONG_COUNTS.clear()
-        known = _LONG_COUNTS[encoding_name, digest] = _count_chunks(encoding_name, text)
+        _LONG_COUNTS[name] = known
     return known
 
 

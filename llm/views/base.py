@@ -26,7 +26,7 @@ from rest_framework.views import APIView
 
 from billing.outcomes import LedgerUnavailable
 from config import resources
-from llm import refusals
+from llm import refusals, tokens
 from llm.errors import (
     InternalError,
     InvalidRequest,
@@ -40,6 +40,7 @@ from llm.errors import (
 from llm.loading import snapshots
 from llm.snapshot import TenantSnapshot
 from llm.wire import json_texts
+from tenants import limits
 from tenants.auth import credentials_of, identify
 from tenants.outcomes import Api, ClientError
 from tenants.principal import Principal
@@ -69,6 +70,9 @@ class AsyncAPIView(APIView):
     http_method_names: Sequence[str] = ("get", "post", "delete", "head")
     max_body_bytes = 20 * 1024 * 1024
 
+    is_limited = (
+        False  # whether it counts against the rate limits as a call does; completions count themselves
+    )
     is_logged = False  # whether somebody else sees to the request's row in the log
     principal: Principal
     snapshot: TenantSnapshot
@@ -84,7 +88,8 @@ class AsyncAPIView(APIView):
         self.request = Request(request, parsers=self.get_parsers())
         try:
             await self.initial_checks(request)
-            response = await self._handle(request, *args, **kwargs)
+            handle = self._handle_limited if self.is_limited else self._handle
+            response = await handle(request, *args, **kwargs)
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -100,6 +105,7 @@ class AsyncAPIView(APIView):
             raise UpgradeRequired(f"There are no websockets here: send a POST to {request.path}.")
         self.principal, self.snapshot = await identify_caller(request)
         structlog.contextvars.bind_contextvars(tenant=self.principal.tenant_slug)
+        tokens.counted_for.set(self.principal.tenant_id)
 
     def refuse(self, request: HttpRequest, error: ClientError) -> HttpResponse:
         """Render an outcome in the envelope of the API that was called."""
@@ -144,6 +150,16 @@ class AsyncAPIView(APIView):
         if body is None or len(body) > self.max_body_bytes:
             raise RequestTooLarge(f"The body is larger than {self.max_body_bytes} bytes.")
         return body
+
+    async def _handle_limited(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        slot = await limits.acquire(self.principal, tokens=0, style=api_of(request))
+        try:
+            response = await self._handle(request, *args, **kwargs)
+        finally:
+            await limits.release(slot)
+        for name, value in slot.headers(api_of(request)).items():
+            response.headers.setdefault(name, value)
+        return response
 
     async def _handle(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         method = (request.method or "").lower()

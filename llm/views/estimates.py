@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 
 from billing.estimates import expected_cost, hold_for
 from billing.outcomes import ModelUnpriced
+from llm import long_work
 from llm.answers import usd
 from llm.catalog import Target
 from llm.errors import InvalidRequest
@@ -23,6 +24,7 @@ from llm.wire import Body, WireFormat, format_for
 from tenants.rls import tenant_connection
 
 MAX_CALLS = 1_000
+MAX_SAMPLE_BYTES = 2 * 1024 * 1024  # of all sample calls together: each is counted for each model
 MAX_VOLUME = 10**12
 
 # what answers were long in the last month, as a share of the limit they were asked with
@@ -38,6 +40,8 @@ UNKNOWN_OUTPUT_SHARE = 0.25
 class Estimate(AsyncAPIView):
     """Tokens, upper bound and expected cost per model of one call, or of sample calls at a volume."""
 
+    is_limited = True
+
     @operation(
         "estimate",
         "What calls would cost, for each model; calls no provider",
@@ -48,17 +52,22 @@ class Estimate(AsyncAPIView):
             "calls": [{"model": "auto", "messages": [{"role": "user", "content": "Summarise this ticket."}]}],
             "volume": 100000,
         },
-        errors=(*OF_A_LOOK_UP, 402, 413),
+        errors=(*OF_A_LOOK_UP, 402, 413, 429),
     )
     async def post(self, request: HttpRequest) -> HttpResponse:
-        calls, volume = _read(self.read_json(request, allow_list=True))
+        calls, volume = _read(self.read_json(request, allow_list=True), size=len(request.body))
         wires = [_wire_of(body) for body in calls]
         means = await self._mean_outputs()
-        estimates = [
-            estimate
-            for target in self._targets(calls)
-            if (estimate := self._estimate(target, calls, wires, volume, means)) is not None
-        ]
+        targets = self._targets(calls)
+        estimates = await long_work.done(
+            lambda: [
+                estimate
+                for target in targets
+                if (estimate := self._estimate(target, calls, wires, volume, means)) is not None
+            ],
+            size=len(request.body) * len(targets),
+            tenant_id=self.principal.tenant_id,
+        )
         if not estimates:
             raise ModelUnpriced("None of the models of this estimate has a price.", param="model")
         estimates.sort(key=lambda estimate: Decimal(estimate["expected_cost_usd"]))
@@ -135,6 +144,7 @@ class _Count(AsyncAPIView):
     """The tokens of a prompt as its model's provider would count them: our own count, which leans upwards."""
 
     api = ""
+    is_limited = True
 
     async def count(self, request: HttpRequest) -> int:
         body = self.read_json(request)
@@ -142,7 +152,11 @@ class _Count(AsyncAPIView):
         facts = wire.facts(body)
         target = self.snapshot.catalog.find(facts.model)
         self.principal.require_model(target.model)
-        estimate = estimate_input(wire, body, facts, target=target, snapshot=self.snapshot)
+        estimate = await long_work.done(
+            lambda: estimate_input(wire, body, facts, target=target, snapshot=self.snapshot),
+            size=len(request.body),
+            tenant_id=self.principal.tenant_id,
+        )
         return estimate.counted_tokens
 
 
@@ -161,7 +175,7 @@ class CountTokens(_Count):
             "model": "claude-haiku-4-5",
             "messages": [{"role": "user", "content": "How do I activate my new card?"}],
         },
-        errors=(*OF_A_LOOK_UP, 413),
+        errors=(*OF_A_LOOK_UP, 413, 429),
         is_anthropic=True,
     )
     async def post(self, request: HttpRequest) -> HttpResponse:
@@ -180,13 +194,13 @@ class CountInputTokens(_Count):
         takes=schemas.ResponsesRequest,
         answers=schemas.CountInputTokensAnswer,
         example={"model": "gpt-4o-mini", "input": "How do I activate my new card?"},
-        errors=(*OF_A_LOOK_UP, 413),
+        errors=(*OF_A_LOOK_UP, 413, 429),
     )
     async def post(self, request: HttpRequest) -> HttpResponse:
         return json_response({"object": "response.input_tokens", "input_tokens": await self.count(request)})
 
 
-def _read(body: Any) -> tuple[list[Body], int]:
+def _read(body: Any, *, size: int) -> tuple[list[Body], int]:
     """One call, a list of calls, or `{"calls": [...], "volume": n}`."""
     if isinstance(body, list):
         body = {"calls": body}
@@ -197,6 +211,8 @@ def _read(body: Any) -> tuple[list[Body], int]:
         raise InvalidRequest("Field 'calls' must be a list of chat bodies, and not empty.", param="calls")
     if len(calls) > MAX_CALLS:
         raise InvalidRequest(f"At most {MAX_CALLS} sample calls are taken.", param="calls")
+    if size > MAX_SAMPLE_BYTES:
+        raise InvalidRequest(f"The sample calls may have {MAX_SAMPLE_BYTES:,} bytes in all.", param="calls")
     if not isinstance(volume, int) or isinstance(volume, bool) or not 1 <= volume <= MAX_VOLUME:
         raise InvalidRequest("Field 'volume' must be a positive number of calls.", param="volume")
     return calls, volume

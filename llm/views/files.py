@@ -13,7 +13,7 @@ from llm.batches import files
 from llm.errors import InvalidRequest, RequestTooLarge
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
-from llm.views.documented import OF_EVERY_CALL, operation, query
+from llm.views.documented import OF_A_LOOK_UP, OF_EVERY_CALL, operation, query
 from llm.views.pages import page_of, page_parameters
 
 _FORM_BYTES: Final = 64 * 1024  # what a form may be larger than its file
@@ -23,6 +23,7 @@ class Files(AsyncAPIView):
     """`POST /v1/files` (multipart: `file`, `purpose`) and `GET /v1/files?purpose=&after=&limit=&order=`."""
 
     max_body_bytes = files.MAX_FILE_BYTES + _FORM_BYTES
+    is_limited = True
 
     @operation(
         "uploadFile",
@@ -31,7 +32,7 @@ class Files(AsyncAPIView):
         takes=schemas.FileForm,
         request_type="multipart/form-data",
         answers=schemas.FileObject,
-        errors=(*OF_EVERY_CALL, 400, 413),
+        errors=(*OF_EVERY_CALL, 400, 413, 429),
     )
     async def post(self, request: HttpRequest) -> HttpResponse:
         filename, purpose, content = await asyncio.to_thread(_read_form, request)
@@ -55,7 +56,7 @@ class Files(AsyncAPIView):
             *page_parameters("1 to 10000, 10000 by default."),
             query("purpose", "Only files of this purpose."),
         ),
-        errors=(*OF_EVERY_CALL, 400),
+        errors=(*OF_EVERY_CALL, 400, 429),
     )
     async def get(self, request: HttpRequest) -> HttpResponse:
         page = page_of(request, largest=10_000, default=10_000)
@@ -72,11 +73,25 @@ class Files(AsyncAPIView):
 class File(AsyncAPIView):
     """`GET` and `DELETE /v1/files/{id}`."""
 
-    @operation("getFile", "One file", tag="Files and batches", answers=schemas.FileObject)
+    is_limited = True
+
+    @operation(
+        "getFile",
+        "One file",
+        tag="Files and batches",
+        answers=schemas.FileObject,
+        errors=(*OF_A_LOOK_UP, 429),
+    )
     async def get(self, request: HttpRequest, file_id: str) -> HttpResponse:
         return json_response(await files.find_file(self.principal.tenant_id, public_id=file_id))
 
-    @operation("deleteFile", "Delete a file", tag="Files and batches", answers=schemas.FileDeleted)
+    @operation(
+        "deleteFile",
+        "Delete a file",
+        tag="Files and batches",
+        answers=schemas.FileDeleted,
+        errors=(*OF_A_LOOK_UP, 429),
+    )
     async def delete(self, request: HttpRequest, file_id: str) -> HttpResponse:
         await files.delete_file(self.principal.tenant_id, public_id=file_id)
         return json_response({"id": file_id, "object": "file", "deleted": True})
@@ -85,11 +100,14 @@ class File(AsyncAPIView):
 class FileContent(AsyncAPIView):
     """`GET /v1/files/{id}/content`: the bytes as they were uploaded or written."""
 
+    is_limited = True
+
     @operation(
         "readFile",
         "A file's bytes",
         tag="Files and batches",
         content_type="application/octet-stream",
+        errors=(*OF_A_LOOK_UP, 429),
     )
     async def get(self, request: HttpRequest, file_id: str) -> HttpResponse:
         _, content = await files.read_file(self.principal.tenant_id, public_id=file_id)
