@@ -24,6 +24,7 @@ class Lesson:
 
     input_factor: Decimal = Decimal(1)
     usual_output_tokens: int = 0
+    long_output_tokens: int = 0
     calls: int = CALLS_TO_BELIEVE
 
     @property
@@ -57,6 +58,11 @@ class EstimateBook:
         lesson = self.lessons.get((provider, model, shape))
         return lesson.usual_output_tokens if lesson else 0
 
+    def long_output_tokens(self, *, provider: str, model: str, shape: str) -> int:
+        """How long 19 of 20 of its answers are at most; 0 where too little is known."""
+        lesson = self.lessons.get((provider, model, shape))
+        return lesson.long_output_tokens if lesson else 0
+
 
 def _times(counted: int, factor: Decimal) -> int:
     return int((counted * factor).to_integral_value(rounding=ROUND_CEILING))
@@ -69,7 +75,10 @@ def load_estimate_book() -> EstimateBook:
         MappingProxyType(
             {
                 (row.provider, row.model, row.shape): Lesson(
-                    row.input_factor, row.output_p50, row.learned_from
+                    row.input_factor,
+                    row.output_p50,
+                    row.output_p95 if row.samples >= CALLS_TO_BELIEVE else 0,
+                    row.learned_from,
                 )
                 for row in rows
             }

@@ -55,6 +55,15 @@ def affordable_output_tokens(rates: Rates, *, balance: Balance, input_tokens: in
     return int((left / each).to_integral_value(rounding=ROUND_FLOOR))
 
 
+def output_tokens_for(balance: Balance, *, rates: Rates, input_tokens: int) -> int:
+    """How many more output tokens what a budget has left would pay for, the input being paid."""
+    left = max(balance.remaining, Decimal(0))
+    if balance.unit == "tokens":
+        return int(left)
+    each = _bound(rates, ("output",), 1, input_tokens=input_tokens)
+    return int((left / each).to_integral_value(rounding=ROUND_FLOOR)) if each else 10**9
+
+
 def _bound(rates: Rates, meters: tuple[str, ...], quantity: int, *, input_tokens: int) -> Decimal:
     """The cost of a quantity at the dearest of the meters' prices, in any tier the input may reach."""
     if not quantity:

@@ -1,7 +1,8 @@
 """One planned call to one target: what goes out, and the most that it can cost.
 
-Invariant: pure. The hold is an upper bound: input counted upwards at the dearest rate that may apply, `n` answers as
-long as `max_tokens` lets them be; a request without a limit gets one.
+Invariant: pure. Held is input counted upwards at the dearest rate that may apply, and `n` answers: as long as
+`max_tokens` lets them be, or as long as such answers usually get where the limit is ours and either no hard budget counts
+the call or it is extended while it streams.
 """
 
 from dataclasses import dataclass, replace
@@ -19,9 +20,11 @@ from llm.call import Call
 from llm.catalog import Target
 from llm.errors import ContextLengthExceeded
 from llm.estimating import InputEstimate, estimate_exchange, least_input, longest_input
+from llm.output import covering
+from llm.output.asked import is_maximum_raised
+from llm.output.limits import OutputLimit, limit_for, need_of
 from llm.processing import processing_of
 from llm.routing.facts import read_route_facts
-from llm.routing.rules import output_limit
 from llm.token_counts import count_input
 from llm.wire import Body, Exchange, Untranslatable, prepare
 from llm.wire.cache_marks import with_cache_marks
@@ -39,9 +42,11 @@ class Attempt:
     exchange: Exchange
     rates: Rates
     estimate: InputEstimate
-    max_output_tokens: int
-    is_limit_ours: bool
+    limit: OutputLimit
+    max_output_tokens: int  # of all answers
+    held_output_tokens: int
     hold_usd: Decimal
+    must_be_covered: bool = False  # nothing may come that is not held
     is_marked_by_us: bool = False  # for the provider's prompt cache
 
     @property
@@ -51,7 +56,7 @@ class Attempt:
 
     @property
     def hold_tokens(self) -> int:
-        return self.input_tokens + self.max_output_tokens
+        return self.input_tokens + self.held_output_tokens
 
     def reservation(self, call: Call) -> NewAttempt:
         """What the ledger is asked to admit."""
@@ -75,21 +80,27 @@ class Attempt:
 
     def within(self, call: Call, balance: Balance) -> "Attempt | None":
         """The same call with as much output as a budget still affords; None if the client set the limit or little is left."""
-        if not self.is_limit_ours:
+        if not self.limit.is_ours:
             return None
-        limit = affordable_output_tokens(
-            self.rates, balance=balance, input_tokens=self.input_tokens, n=call.facts.n
-        )
-        if limit < LEAST_OUTPUT_TOKENS or limit >= self.max_output_tokens // max(1, call.facts.n):
+        n = call.facts.n
+        limit = affordable_output_tokens(self.rates, balance=balance, input_tokens=self.input_tokens, n=n)
+        if limit < LEAST_OUTPUT_TOKENS or limit >= self.held_output_tokens // n:
             return None
+        return self.limited(OutputLimit(limit, limit, "budget"), n=n)
+
+    def limited(self, limit: OutputLimit, *, n: int) -> "Attempt":
+        """The same call with that limit of each answer, all of it held."""
         return replace(
-            self,
-            exchange=self.exchange.limited(limit),
-            max_output_tokens=limit * call.facts.n,
-            hold_usd=hold_for(
-                self.rates, input_tokens=self.input_tokens, max_output_tokens=limit, n=call.facts.n
-            ),
+            self.holding(limit.most * n),
+            exchange=self.exchange.limited(limit.sent),
+            limit=limit,
+            max_output_tokens=limit.most * n,
         )
+
+    def holding(self, output_tokens: int) -> "Attempt":
+        """The same call with so many output tokens held."""
+        hold_usd = hold_for(self.rates, input_tokens=self.input_tokens, max_output_tokens=output_tokens)
+        return replace(self, held_output_tokens=output_tokens, hold_usd=hold_usd)
 
     def to_receipt(self) -> dict[str, Any]:
         return {
@@ -99,6 +110,8 @@ class Attempt:
             "input_tokens_estimate": self.input_tokens,
             "input_tokens_counted": self.estimate.counted_tokens,
             "max_output_tokens": self.max_output_tokens,
+            "held_output_tokens": self.held_output_tokens,
+            "output_limit": {"sent": self.limit.sent, "set_by": self.limit.set_by},
             "hold_usd": f"{self.hold_usd:f}",
             "hold_tokens": self.hold_tokens,
         }
@@ -138,23 +151,55 @@ def plan(call: Call, target: Target, number: int, *, body: Body | None = None) -
                 model=target.model,
                 param="messages" if call.wire.is_chat else "input",
             )
-    facts, n = read_route_facts(body), call.facts.n
-    has_output = target.model_kind == "chat"
-    limit = output_limit(target, facts=facts, policy=call.policy, input_tokens=estimate.likely_tokens)
-    return Attempt(
+    n = call.facts.n
+    limit = limit_for(
+        target,
+        facts=read_route_facts(body),
+        policy=call.policy,
+        input_tokens=estimate.likely_tokens,
+        api=call.wire.api,
+        is_maximum_raised=is_maximum_raised(call),
+    )
+    attempt = Attempt(
         id=UUID(bytes=uuid_utils.uuid7().bytes),
         number=number,
         target=target,
-        exchange=exchange.limited(limit if has_output else None),
+        exchange=exchange.limited(limit.sent),
         rates=rates,
         estimate=estimate,
-        max_output_tokens=limit * n,
-        is_limit_ours=has_output and call.facts.max_output_tokens is None,
+        limit=limit,
+        max_output_tokens=limit.most * n,
+        held_output_tokens=limit.most * n,
         hold_usd=hold_for(
-            rates, input_tokens=input_tokens + estimate.kept_tokens, max_output_tokens=limit, n=n
+            rates, input_tokens=input_tokens + estimate.kept_tokens, max_output_tokens=limit.most, n=n
         ),
         is_marked_by_us=exchange is not prepared,
     )
+    return _covered(call, attempt) if limit.is_ours else attempt
+
+
+def _covered(call: Call, attempt: Attempt) -> Attempt:
+    """The attempt with as much of its output held as has to be, when its limit is ours."""
+    target = attempt.target
+    windows = call.windows(model=target.model, provider=target.provider)
+    must_be_covered = call.policy.budgets.stream_overrun == "cut" or (
+        covering.counts_for_a_hard_budget(windows) and not covering.shows_its_tokens(attempt.exchange)
+    )
+    if must_be_covered and covering.is_ample(
+        windows, hold_usd=attempt.hold_usd, hold_tokens=attempt.hold_tokens
+    ):
+        return attempt
+    need = call.facts.n * need_of(
+        attempt.limit,
+        target=target,
+        policy=call.policy,
+        long_output_tokens=call.snapshot.estimates.long_output_tokens(
+            provider=target.provider, model=target.model, shape=attempt.estimate.shape
+        ),
+    )
+    if must_be_covered:
+        need = max(need, min(covering.MODEST_TOKENS * call.facts.n, attempt.max_output_tokens))
+    return replace(attempt.holding(need), must_be_covered=must_be_covered)
 
 
 def _marked(exchange: Exchange, target: Target) -> Exchange:

@@ -115,10 +115,17 @@ class Call:
     def most_tokens_at(self, target: Target) -> int:
         """The same guess for the limits of a provider's account, and never more than the model can read and write."""
         read = min(len(self.source.raw) // 4, target.context_window)
-        written = min(self.facts.max_output_tokens or 0, target.max_output_tokens) * min(
-            self.facts.n, MOST_ANSWERS
+        return read + self._expected_output_at(target) * min(self.facts.n, MOST_ANSWERS)
+
+    def _expected_output_at(self, target: Target) -> int:
+        if target.model_kind != "chat":
+            return 0
+        if (asked := self.facts.max_output_tokens) is not None:
+            return min(asked, target.output_bound)
+        usual = self.snapshot.estimates.usual_output_tokens(
+            provider=target.provider, model=target.model, shape="tools" if self.facts.has_tools else "text"
         )
-        return read + written
+        return min(usual or self.policy.default_max_tokens.for_tier(target.tier), target.output_bound)
 
     async def read_by(self, work: Callable[[], Read]) -> Read:
         """Do work that reads the whole body: where that is long, off the event loop."""

@@ -19,7 +19,8 @@ TIERS = ("simple", "standard", "complex")
 class Target:
     """One model at one provider account: everything a call to it needs.
 
-    `model` is the name clients use, `upstream` the provider's; `context_window` counts tokens in and out together.
+    `model` is the name clients use, `upstream` the provider's; `context_window` counts tokens in and out together;
+    `max_output_tokens` is 0 where nobody declared it.
     """
 
     model: str
@@ -31,13 +32,18 @@ class Target:
     model_kind: ModelKind = "chat"
     tier: str = ""
     context_window: int = 128_000
-    max_output_tokens: int = 4096
+    max_output_tokens: int = 0
     capabilities: frozenset[str] = frozenset()
     fallbacks: tuple[str, ...] = ()
     limits: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     timeouts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     weight: float = 1.0
     created_at: int = 0
+
+    @property
+    def output_bound(self) -> int:
+        """No answer is longer: the model's maximum, or its whole window where that is not declared."""
+        return self.max_output_tokens or self.context_window
 
     @property
     def tokenizer(self) -> str:

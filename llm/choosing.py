@@ -15,6 +15,7 @@ from llm.call import Call
 from llm.catalog import Target
 from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, InvalidRequest
 from llm.estimating import least_input, shortens_itself
+from llm.output.asked import check_limit
 from llm.routing.facts import AUTO, read_route_facts
 from llm.routing.rules import Market, route
 from llm.token_counts import count_input
@@ -23,12 +24,13 @@ from llm.wire import prepare
 
 
 def check_model(call: Call) -> None:
-    """Refuse a named model that does not exist, is not allowed to the key, or has no price."""
+    """Refuse a named model that does not exist, is not allowed to the key, has no price, or cannot write so much."""
     if is_automatic(call):
         return
     target = call.snapshot.catalog.find(call.facts.model)
     call.principal.require_model(target.model)
     call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)
+    check_limit(call, target)
 
 
 def check_length(call: Call) -> None:

@@ -50,7 +50,7 @@ class HoldWatch:
 
     def __init__(self, call: Call, attempt: Attempt, count: OutputCount) -> None:
         self._call, self._attempt, self._count = call, attempt, count
-        self._held_tokens = attempt.max_output_tokens
+        self._held_tokens = attempt.held_output_tokens
         self._look_at = self._held_tokens * BYTES_PER_TOKEN
 
     async def has_outgrown(self, meter: StreamMeter, *, bytes_read: int) -> bool:

@@ -14,13 +14,16 @@ from typing import Any, Final
 import structlog
 
 from billing import holds, ledger
-from billing.outcomes import BudgetExceeded, ModelUnpriced
+from billing.extensions import Extension, extend
+from billing.outcomes import BudgetExceeded, LedgerUnavailable, ModelUnpriced
 from config import resources
 from llm import metrics, settling
 from llm.attempt import Attempt, plan
 from llm.call import Call
 from llm.catalog import Target
 from llm.errors import ContextLengthExceeded
+from llm.output.covering import share_of_the_rest
+from llm.output.limits import OutputLimit
 from llm.providers import client
 from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.health import health
@@ -78,12 +81,32 @@ async def hold(call: Call, target: Target, *, number: int, why: str, body: Body 
                 raise
             attempt = smaller
             call.balances = await holds.admit(attempt.reservation(call))
+        attempt = await _with_its_share(call, attempt)
     except asyncio.CancelledError:  # it is admitted all the same
         resources.background(_take_back(call, attempt))
         raise
     call.receipt.note("hold", "held", attempt=number, **attempt.to_receipt())
     call.receipt.note_attempt(number, why=why)
     return attempt
+
+
+async def _with_its_share(call: Call, attempt: Attempt) -> Attempt:
+    """The attempt, no longer than what is held for it where nothing may come beyond: that is raised to its share of what
+    the hard budgets have left."""
+    if not attempt.must_be_covered or attempt.held_output_tokens >= attempt.max_output_tokens:
+        return attempt
+    n = call.facts.n
+    more = share_of_the_rest(call.balances, rates=attempt.rates, input_tokens=attempt.input_tokens)
+    most = min(attempt.max_output_tokens, attempt.held_output_tokens + more) // n
+    set_by = attempt.limit.set_by if most * n == attempt.max_output_tokens else "share"
+    wider = attempt.limited(OutputLimit(most, most, set_by), n=n)
+    try:
+        extension = Extension(attempt.id, hold_usd=wider.hold_usd, hold_tokens=wider.hold_tokens)
+        call.balances = await extend(extension) or call.balances
+    except (BudgetExceeded, LedgerUnavailable):  # somebody else took it meanwhile
+        held = attempt.held_output_tokens // n
+        return attempt.limited(OutputLimit(held, held, "share"), n=n)
+    return wider
 
 
 async def send(call: Call, underway: Underway) -> Reply:

@@ -75,7 +75,7 @@ async def capture_stream(
 
 async def estimate(call: Call, attempt: Attempt, *, reason: str) -> Outcome:
     """Settle an attempt whose answer was lost on its way: the provider may bill all that was held, so that is booked."""
-    bound = {"input": attempt.input_tokens, "output": attempt.max_output_tokens}
+    bound = {"input": attempt.input_tokens, "output": attempt.held_output_tokens}
     return await _settle(
         call, attempt, usage={}, context={}, produced="", upstream_id="", reason=reason, bound=bound
     )

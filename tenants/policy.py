@@ -106,10 +106,12 @@ class CachePolicy:
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class RoutingPolicy:
-    """Whether `auto` chooses a tier, and the tier of a request no rule speaks for."""
+    """Whether `auto` chooses a tier, the tier of a request no rule speaks for, and how long answers may be."""
 
     enabled: bool = True
     default_tier: Tier = "standard"
+    # what a named model gets where the request sets no limit: its own maximum, or its tier's `default_max_tokens`
+    output_limit: Literal["model", "tier"] = "model"
     baseline_model: str = (
         ""  # what `auto` is compared with; empty: the cheapest capable model of the complex tier
     )
@@ -144,7 +146,7 @@ class PressureRule:
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class DefaultMaxTokens:
-    """The `max_tokens` a request gets that sends none, by tier."""
+    """The `max_tokens` that a request to `auto` gets when it sends none, by tier."""
 
     simple: int = Field(default=512, ge=1, le=10_000_000)
     standard: int = Field(default=2_048, ge=1, le=10_000_000)

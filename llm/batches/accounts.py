@@ -14,7 +14,7 @@ from llm.batches.upstream import BatchApi, JobLine, JobOrder
 from llm.catalog import Target
 from llm.models import BatchItem, BatchJob, LanguageModel, Provider
 from llm.routing.facts import read_route_facts
-from llm.routing.rules import output_limit
+from llm.routing.rules import expected_output
 from llm.token_counts import count_input
 from llm.wire import Exchange, prepare
 from tenants.policy import Policy, parse_policy
@@ -74,7 +74,7 @@ def exchange_of(item: BatchItem, *, job: BatchJob, target: Target, policy: Polic
 
 def line_limit(item: BatchItem, endpoint: str, *, target: Target, policy: Policy) -> int:
     """The `max_tokens` of a line: what it asks for, else the tier's default."""
-    return output_limit(
+    return expected_output(
         target,
         facts=read_route_facts(item.body),
         policy=policy,

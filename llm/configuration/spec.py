@@ -151,7 +151,7 @@ class ModelSpec(Block):
     kind: Literal["chat", "embedding"] = "chat"
     tier: Tier | Literal[""] = ""
     context_window: Annotated[int, Field(ge=1, le=2_000_000_000)]
-    max_output_tokens: Annotated[int, Field(ge=1, le=2_000_000_000)] = 4096
+    max_output_tokens: Annotated[int, Field(ge=0, le=2_000_000_000)] = 0  # not declared
     capabilities: list[Name] = []
     fallbacks: list[Name] = []
     prices: Prices | None = None

@@ -88,7 +88,10 @@ class LanguageModel(models.Model):
         help_text="Empty: never chosen by routing, only by name.",
     )
     context_window = models.PositiveIntegerField(help_text="Tokens, input and output together.")
-    max_output_tokens = models.PositiveIntegerField(default=4096)
+    max_output_tokens = models.PositiveIntegerField(
+        default=0,
+        help_text="The longest answer that its provider allows; 0: not known, the provider decides.",
+    )
     capabilities = models.JSONField(
         default=list, blank=True, help_text='For instance ["tools", "vision", "json_schema"].'
     )

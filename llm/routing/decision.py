@@ -35,7 +35,8 @@ class Step:
 class Route:
     """The model that serves the request, the order in which others may take over, and how it came about.
 
-    `max_tokens` is what the client asked for, else the tier's default, never more than fits the chosen model.
+    `max_tokens` is what the client asked for, else the model's maximum or, for `auto`, the tier's default: never more than
+    fits the chosen model.
     """
 
     tier: str

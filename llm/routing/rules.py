@@ -6,13 +6,14 @@ reasons.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
 from billing.outcomes import ModelUnpriced
 from llm.catalog import TIERS, Catalog, Target
 from llm.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound
+from llm.output.limits import limit_for
 from llm.routing.decision import Considered, Route, Step
 from llm.routing.facts import RouteFacts
 from llm.routing.pressure import press
@@ -74,18 +75,21 @@ def route(
     return _named(facts, policy=policy, market=market, used_percent=used_percent)
 
 
-def output_limit(target: Target, *, facts: RouteFacts, policy: Policy, input_tokens: int) -> int:
-    """The `max_tokens` to send: what was asked for, else the tier's default bounded by the model and its
-    window; 0 for a model that writes nothing. A prompt that seems to fill the window may be counted too long: then
-    the window bounds nothing."""
+def expected_output(target: Target, *, facts: RouteFacts, policy: Policy, input_tokens: int) -> int:
+    """How long an answer is taken to be when models are compared: as was asked for, else the tier's default bounded by the
+    model and its window; 0 for a model that writes nothing."""
     if target.model_kind != "chat":
         return 0
     if facts.max_output_tokens is not None:
-        return facts.max_output_tokens
+        return min(facts.max_output_tokens, target.output_bound)
     default = policy.default_max_tokens.for_tier(target.tier)
     room = target.context_window - input_tokens
-    limit = min(default, target.max_output_tokens)
+    limit = min(default, target.output_bound)
     return min(limit, room) if room > 0 else limit
+
+
+def _most(target: Target, *, facts: RouteFacts, policy: Policy, input_tokens: int) -> int:
+    return limit_for(target, facts=facts, policy=policy, input_tokens=input_tokens).most
 
 
 def _named(facts: RouteFacts, *, policy: Policy, market: Market, used_percent: float | None) -> Route:
@@ -93,8 +97,8 @@ def _named(facts: RouteFacts, *, policy: Policy, market: Market, used_percent: f
     if not market.is_allowed(target.model):
         raise ModelNotAllowed(f"This key may not use the model '{target.model}'.", param="model")
     input_tokens = market.count(target.model)
-    limit = output_limit(target, facts=facts, policy=policy, input_tokens=input_tokens)
-    cost = market.cost_of(target, input_tokens, limit * facts.answers)
+    expected = expected_output(target, facts=facts, policy=policy, input_tokens=input_tokens)
+    cost = market.cost_of(target, input_tokens, expected * facts.answers)
     steps = [Step("named model", target.tier, "the request names its model")]
     if target.tier:
         pressed = press(target.tier, rules=policy.pressure, used_percent=used_percent, is_named=True)
@@ -113,7 +117,7 @@ def _named(facts: RouteFacts, *, policy: Policy, market: Market, used_percent: f
         tier=target.tier,
         target=target,
         reason="named model",
-        max_tokens=limit,
+        max_tokens=_most(target, facts=facts, policy=policy, input_tokens=input_tokens),
         fallbacks=tuple(one.target for one in understudies if not one.rejected),
         considered=(Considered(target, cost), *understudies),
         steps=tuple(steps),
@@ -187,11 +191,9 @@ def _choose(
 ) -> Route:
     """The cheapest capable model of the tier; where it has none, of the next tier up, and only then of one
     below."""
-    considered = [
-        _consider(facts, target, policy=policy, market=market)
-        for target in market.catalog
-        if target.tier and target.model_kind == "chat"
-    ]
+    models = [target for target in market.catalog if target.tier and target.model_kind == "chat"]
+    facts = _within_the_largest(facts, models)
+    considered = [_consider(facts, target, policy=policy, market=market) for target in models]
     if all(one.rejected for one in considered):
         considered = [_if_it_may_fit(one, market=market) for one in considered]
     by_tier = {name: _cheapest_first(one for one in considered if one.target.tier == name) for name in TIERS}
@@ -212,13 +214,21 @@ def _choose(
         tier=found,
         target=chosen,
         reason=steps[-1].detail,
-        max_tokens=output_limit(chosen, facts=facts, policy=policy, input_tokens=market.count(chosen.model)),
+        max_tokens=_most(chosen, facts=facts, policy=policy, input_tokens=market.count(chosen.model)),
         fallbacks=tuple(one.target for one in understudies),
         considered=tuple(considered),
         steps=tuple(steps),
         score=score,
         tier_without_pressure=undisturbed,
     )
+
+
+def _within_the_largest(facts: RouteFacts, models: list[Target]) -> RouteFacts:
+    """Who leaves the choice of the model to us cannot know its maximum: no more is asked than some model can write."""
+    largest = max((target.output_bound for target in models), default=0)
+    if facts.max_output_tokens is None or facts.max_output_tokens <= largest or not largest:
+        return facts
+    return replace(facts, max_output_tokens=largest)
 
 
 def _cheapest_first(considered: Iterable[Considered]) -> list[Considered]:
@@ -232,7 +242,7 @@ def _consider(facts: RouteFacts, target: Target, *, policy: Policy, market: Mark
     if rejected:
         return Considered(target, None, rejected)
     input_tokens = market.count(target.model)
-    expected = output_limit(target, facts=facts, policy=policy, input_tokens=input_tokens) * facts.answers
+    expected = expected_output(target, facts=facts, policy=policy, input_tokens=input_tokens) * facts.answers
     try:
         return Considered(target, market.cost_of(target, input_tokens, expected))
     except ModelUnpriced:
@@ -249,9 +259,9 @@ def _hard_constraint(facts: RouteFacts, target: Target, *, policy: Policy, marke
     if missing:
         return f"lacks {', '.join(missing)}"
     output = facts.max_output_tokens
-    if output is not None and output > target.max_output_tokens:
-        return f"answers with at most {target.max_output_tokens} tokens"
-    expected = output or min(policy.default_max_tokens.for_tier(target.tier), target.max_output_tokens)
+    if output is not None and output > target.output_bound:
+        return f"answers with at most {target.output_bound} tokens"
+    expected = output or min(policy.default_max_tokens.for_tier(target.tier), target.output_bound)
     if market.count(target.model) + expected > target.context_window:
         return f"{TOO_LONG} of {target.context_window} tokens"
     return ""

@@ -15,8 +15,9 @@ from llm.answers import usd
 from llm.catalog import Target
 from llm.errors import InvalidRequest
 from llm.estimating import estimate_input
+from llm.output.limits import OutputLimit, limit_for
 from llm.routing.facts import AUTO, read_route_facts
-from llm.routing.rules import output_limit
+from llm.routing.rules import expected_output
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
 from llm.views.documented import OF_A_LOOK_UP, operation
@@ -95,29 +96,36 @@ class Estimate(AsyncAPIView):
             rates = self.snapshot.prices.rates(target.provider, target.model, at=self.received_at)
         except ModelUnpriced:
             return None
-        basis = "a quarter of max_tokens"
+        basis = "a quarter of max_tokens, or of the tier's default"
+        limits: list[OutputLimit] = []
         input_tokens = most_input_tokens = output_tokens = 0
         bound = expected = Decimal(0)
         for body, wire in zip(calls, wires, strict=True):
-            facts = read_route_facts(body)
+            facts = read_route_facts({"model": AUTO, **body})
             estimate = estimate_input(
                 wire, body, wire.facts({"model": AUTO, **body}), target=target, snapshot=self.snapshot
             )
             counted, most = estimate.counted_tokens, estimate.most_tokens
-            limit = output_limit(
-                target, facts=facts, policy=self.snapshot.policy, input_tokens=estimate.likely_tokens
-            )
+            policy, likely_input = self.snapshot.policy, estimate.likely_tokens
+            limit = limit_for(target, facts=facts, policy=policy, input_tokens=likely_input, api=wire.api)
+            limits.append(limit)
             usual = self.snapshot.estimates.usual_output_tokens(
                 provider=target.provider, model=target.model, shape=estimate.shape
             )
             unknown, basis = (
-                (usual, "half of the model's answers") if usual else (limit * UNKNOWN_OUTPUT_SHARE, basis)
+                (usual, "half of the model's answers")
+                if usual
+                else (
+                    UNKNOWN_OUTPUT_SHARE
+                    * expected_output(target, facts=facts, policy=policy, input_tokens=likely_input),
+                    basis,
+                )
             )
-            likely = min(limit, round(means.get(target.model, unknown)))
+            likely = min(limit.most, round(means.get(target.model, unknown)))
             input_tokens += counted
             most_input_tokens += most
             output_tokens += likely * facts.answers
-            bound += hold_for(rates, input_tokens=most, max_output_tokens=limit, n=facts.answers)
+            bound += hold_for(rates, input_tokens=most, max_output_tokens=limit.most, n=facts.answers)
             expected += expected_cost(rates, input_tokens=counted, output_tokens=likely * facts.answers)
         scale = Decimal(volume) / len(calls)
         return {
@@ -126,6 +134,8 @@ class Estimate(AsyncAPIView):
             "tier": target.tier or None,
             "input_tokens": input_tokens,
             "upper_bound_input_tokens": most_input_tokens,
+            "max_output_tokens": max(limit.most for limit in limits),
+            "output_limit_set_by": sorted({limit.set_by for limit in limits}),
             "expected_output_tokens": output_tokens,
             "output_basis": "your last 30 days" if target.model in means else basis,
             "upper_bound_usd": usd(bound),

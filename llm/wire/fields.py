@@ -10,6 +10,8 @@ from llm.errors import InvalidRequest
 from llm.wire.people import Named, named_in
 
 LARGEST: Final = 2**31 - 1
+MOST_ANSWERS: Final = 128
+MOST_TOP_LOGPROBS: Final = 20
 
 
 def model_of(body: dict[str, Any]) -> str:
@@ -27,6 +29,23 @@ def positive_int(body: dict[str, Any], name: str) -> int | None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST:
         raise InvalidRequest(f"Field '{name}' must be a whole number from 1 to {LARGEST}.", param=name)
+    return value
+
+
+def at_most(body: dict[str, Any], name: str, most: int) -> None:
+    """Raise InvalidRequest, in the provider's words, for a whole number above the provider's maximum."""
+    value = body.get(name)
+    if isinstance(value, int) and value > most:
+        raise InvalidRequest(
+            f"Invalid '{name}': integer above maximum value. Expected a value <= {most}, but got {value} instead.",
+            param=name,
+        )
+
+
+def positive_int_up_to(body: dict[str, Any], name: str, most: int) -> int | None:
+    """A whole number from 1 to a maximum that the provider has, or None when absent; InvalidRequest for anything else."""
+    value = positive_int(body, name)
+    at_most(body, name, most)
     return value
 
 

@@ -41,12 +41,13 @@ def facts(body: Body) -> RequestFacts:
             last_user_text = "\n".join(found)
     response_format = body.get("response_format")
     whose = fields.whose(body, "user", "safety_identifier")
+    fields.at_most(body, "top_logprobs", fields.MOST_TOP_LOGPROBS)
     return RequestFacts(
         model=fields.model_of(body),
         stream=fields.flag(body, "stream"),
         wants_usage=_wants_usage(body),
         max_output_tokens=fields.limit(body, "max_completion_tokens") or fields.limit(body, "max_tokens"),
-        n=fields.positive_int(body, "n") or 1,
+        n=fields.positive_int_up_to(body, "n", fields.MOST_ANSWERS) or 1,
         temperature=fields.number(body, "temperature"),
         has_tools=bool(body.get("tools") or body.get("functions")),
         has_images=any(fields.has_part(message.get("content"), _IMAGE_PARTS) for message in messages),
@@ -65,7 +66,7 @@ def facts(body: Body) -> RequestFacts:
 
 def with_max_tokens(body: Body, max_tokens: int) -> Body:
     """Set the limit under the name that the body's model takes; the client's own name stays where both do."""
-    takes_new_name = bool(_NEW_LIMIT_FIELD.match(str(body.get("model", ""))))
+    takes_new_name = bool(_NEW_LIMIT_FIELD.match(str(body.get("model", "")).rpartition("/")[2]))
     if takes_new_name or body.get("max_completion_tokens") is not None:
         return fields.replaced(fields.without(body, "max_tokens"), "max_completion_tokens", max_tokens)
     return fields.replaced(fields.without(body, "max_completion_tokens"), "max_tokens", max_tokens)

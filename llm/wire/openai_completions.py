@@ -31,6 +31,7 @@ api = "openai.completions"
 path = "/completions"
 is_chat = False
 
+MOST_OF = 20
 _CHUNK_FIELDS = ("id", "created", "model", "system_fingerprint")
 
 
@@ -42,7 +43,10 @@ def facts(body: Body) -> RequestFacts:
     texts = tuple(fields.part_texts(prompt))
     options = body.get("stream_options")
     prompts = len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
-    answers = max(fields.positive_int(body, "n") or 1, fields.limit(body, "best_of") or 1)
+    fields.at_most(body, "best_of", MOST_OF)
+    answers = max(
+        fields.positive_int_up_to(body, "n", fields.MOST_ANSWERS) or 1, fields.limit(body, "best_of") or 1
+    )
     whose = fields.whose(body, "user")
     return RequestFacts(
         model=fields.model_of(body),

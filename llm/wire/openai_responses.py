@@ -48,6 +48,7 @@ def facts(body: Body) -> RequestFacts:
     text_config = body.get("text")
     text_format = text_config.get("format") if isinstance(text_config, dict) else None
     whose = fields.whose(body, "user", "safety_identifier")
+    fields.at_most(body, "top_logprobs", fields.MOST_TOP_LOGPROBS)
     return RequestFacts(
         model=fields.model_of(body),
         stream=fields.flag(body, "stream"),

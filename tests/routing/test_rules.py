@@ -259,7 +259,7 @@ def test_a_request_no_model_can_serve_is_told_why(offer, outcome):
 def test_what_only_seems_too_long_is_the_providers_to_refuse():
     offer = market(tokens=120_000, at_least=100_000)
     named = decide(model="large", offer=offer)
-    assert (named.model, named.max_tokens) == ("large", 4096)
+    assert (named.model, named.max_tokens) == ("large", 16_000)
     chosen = decide(LOOK_UP, offer=offer)
     assert (chosen.tier, chosen.model) == ("standard", "mini")
     with pytest.raises(ContextLengthExceeded) as refusal:

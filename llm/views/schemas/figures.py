@@ -25,6 +25,10 @@ class ModelEstimate(BaseModel):
     upper_bound_input_tokens: int = Field(
         description="The most they may be: 30 % more for a new model; the upper bound is made of it."
     )
+    max_output_tokens: int = Field(description="The longest that one answer may be.")
+    output_limit_set_by: list[str] = Field(
+        description="Who set that limit, over the calls: client, model, window, account, tier or provider."
+    )
     expected_output_tokens: int
     output_basis: str
     upper_bound_usd: str = Field(description=USD)
