@@ -114,6 +114,7 @@ class Attempt:
             "output_limit": {"sent": self.limit.sent, "set_by": self.limit.set_by},
             "hold_usd": f"{self.hold_usd:f}",
             "hold_tokens": self.hold_tokens,
+            **({"let_go": list(self.exchange.let_go)} if self.exchange.let_go else {}),
         }
 
 

@@ -12,6 +12,7 @@ from llm.errors import InvalidRequest
 from llm.streams.sse import splice_purser
 from llm.wire import (
     anthropic_messages,
+    fields,
     openai_chat,
     openai_completions,
     openai_embeddings,
@@ -57,6 +58,7 @@ class Exchange:
     upstream: WireFormat
     body: Body
     translation: Translation | None
+    let_go: tuple[str, ...] = ()  # hints that the provider does not get, by name
     source: Source | None = None  # what the client sent, where its protocol is the provider's
 
     @property
@@ -115,8 +117,12 @@ def prepare(
         translation = TRANSLATIONS[client.api, api](body)
         body = translation.request()
     body = upstream.with_model(body, upstream_model)
+    let_go = list(translation.let_go) if translation else []
+    if translation and "reasoning_effort" in body and openai_chat.cannot_reason(upstream_model):
+        body = fields.without(body, "reasoning_effort")
+        let_go.append("reasoning_effort")
     body = upstream.with_usage_in_stream(body)
-    exchange = Exchange(client, upstream, body, translation, None if translation else source)
+    exchange = Exchange(client, upstream, body, translation, tuple(let_go), None if translation else source)
     return exchange.limited(max_output_tokens)
 
 

@@ -23,6 +23,7 @@ _SYSTEM_ROLES = ("system", "developer")  # a tuple: a role that is no text at al
 _IMAGE_PARTS = frozenset({"image_url"})
 _AUDIO_PARTS = frozenset({"input_audio"})
 # models that take only `max_completion_tokens`; the older name is all that many compatible servers know
+_WITHOUT_REASONING = re.compile(r"(?:ft:)?(?:gpt-[34]|chatgpt-4)")  # refuse an effort
 _NEW_LIMIT_FIELD = re.compile(r"(?:o\d|gpt-(?:[5-9]|\d\d))")
 
 
@@ -70,6 +71,11 @@ def with_max_tokens(body: Body, max_tokens: int) -> Body:
     if takes_new_name or body.get("max_completion_tokens") is not None:
         return fields.replaced(fields.without(body, "max_tokens"), "max_completion_tokens", max_tokens)
     return fields.replaced(fields.without(body, "max_completion_tokens"), "max_tokens", max_tokens)
+
+
+def cannot_reason(model: str) -> bool:
+    """Whether a model is known to refuse `reasoning_effort`."""
+    return _WITHOUT_REASONING.match(model) is not None
 
 
 def with_usage_in_stream(body: Body) -> Body:

@@ -56,14 +56,14 @@ def test_what_anthropic_cannot_do_is_refused_by_name(facts: dict[str, Any], para
     ("facts", "param"),
     [
         ({"top_k": 5}, "top_k"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "thinking.type"),
+        ({"thinking": {"type": "between"}}, "thinking.type"),
         ({"stop_sequences": list("abcde")}, "stop_sequences"),
         ({"container": "c"}, "container"),
         ({"mcp_servers": []}, "mcp_servers"),
         ({"speed": "fast"}, "speed"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools.0.type"),
         ({"tools": [{"name": "f", "input_schema": {}, "input_examples": []}]}, "tools.0.input_examples"),
-        ({"output_config": {"effort": "max"}}, "output_config.effort"),
+        ({"output_config": {"effort": "beyond"}}, "output_config.effort"),
         (
             {"messages": parts({"type": "image", "source": {"type": "file"}})},
             "messages.0.content.0.source.type",

@@ -47,10 +47,11 @@ class ChatToMessages:
 
     def __init__(self, body: Body) -> None:
         self._body = body
+        self.let_go: list[str] = []
 
     def request(self) -> Body:
         """The messages request, or Untranslatable. `max_tokens` is the caller's to set."""
-        reader = Reader(self._body, target=TARGET)
+        reader = Reader(self._body, target=TARGET, let_go=self.let_go)
         given = fields.objects({"messages": reader.take("messages")}, "messages", required=True)
         system, messages = system_and_turns(given, target=TARGET)
         translated: Body = {"model": reader.take("model", ""), "messages": messages}
@@ -193,9 +194,10 @@ def _refuse_rest(reader: Reader) -> None:
     reader.ignore("store")  # it is the gateway that stores
     reader.ignore("metadata")  # of what is stored
     reader.allow("modalities", ["text"])
-    reader.allow("verbosity", "medium")
+    reader.let_go("verbosity", harmless="medium")
     reader.allow("functions", [])
     reader.ignore("stream_options")  # usage always comes; who sees it is decided on the way back
-    reader.allow("prompt_cache_retention", "in_memory")
+    reader.let_go("prompt_cache_retention", harmless="in_memory")
+    reader.let_go("prompt_cache_options")
     reader.ignore("prompt_cache_key")  # names a cache's place; Anthropic finds prefixes by themselves
     reader.done()

@@ -19,7 +19,12 @@ class StreamTranslator(Protocol):
 
 
 class Translation(Protocol):
-    """One request on its way to a provider of another protocol, and its answer on the way back."""
+    """One request on its way to a provider of another protocol, and its answer on the way back.
+
+    `let_go` names the hints of the request that the provider does not get, once the request is made.
+    """
+
+    let_go: list[str]
 
     def request(self) -> Body:
         """The request in the provider's protocol, or raise Untranslatable."""

@@ -4,6 +4,7 @@ Invariant: what OpenAI has no counterpart for is refused by name. Cache marks ar
 itself; so is thinking of earlier turns, which only the model that wrote it can read.
 """
 
+from math import inf
 from typing import Any, Final
 
 import orjson
@@ -20,8 +21,15 @@ MOST_STOPS: Final = 4
 LONGEST_USER: Final = 64  # OpenAI refuses a longer one
 
 _TOOL_CHOICES: Final = {"auto": "auto", "any": "required", "none": "none"}
-_EFFORTS: Final = frozenset({"low", "medium", "high", "xhigh"})
+_EFFORTS: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "xhigh"}
+_BUDGETS: Final = ((4_096, "low"), (16_384, "medium"), (inf, "high"))  # tokens of thinking
 _SERVICE_TIERS: Final = {"auto": "auto", "standard_only": "default"}
+_HOSTED: Final = (
+    "web_search_",
+    "web_fetch_",
+    "tool_search_tool_",
+    "advisor_",
+)  # none that holds data of its own
 _FAILED: Final = "The tool failed: "
 
 
@@ -30,10 +38,11 @@ class MessagesToChat:
 
     def __init__(self, body: Body) -> None:
         self._body = body
+        self.let_go: list[str] = []
 
     def request(self) -> Body:
         """The chat request, or Untranslatable."""
-        reader = Reader(self._body, target=TARGET)
+        reader = Reader(self._body, target=TARGET, let_go=self.let_go)
         given = fields.objects({"messages": reader.take("messages")}, "messages", required=True)
         translated: Body = {
             "model": reader.take("model", ""),
@@ -56,9 +65,11 @@ class MessagesToChat:
                 raise reader.refusal("service_tier")
             translated["service_tier"] = _SERVICE_TIERS[tier]
         if (thinking := reader.take("thinking")) is not None:
-            _thinking(reader.inside(thinking, "thinking"))
+            effort = _thinking(reader.inside(thinking, "thinking"))
+            translated = effort | translated
         reader.allow("speed", "standard")
         reader.ignore("cache_control")
+        reader.let_go("context_management")  # how the provider may shorten what it was sent
         reader.done()
         return translated
 
@@ -69,11 +80,16 @@ class MessagesToChat:
         return MessagesAnswerStream()
 
 
-def _thinking(thinking: Reader) -> None:
-    """OpenAI's models decide by themselves how long to think, and show none of it."""
-    thinking.allow("type", "disabled", "adaptive")
-    thinking.allow("display", "omitted")
+def _thinking(thinking: Reader) -> Body:
+    """OpenAI's models take an effort where Anthropic's take a budget, and show none of what they think."""
+    thinking.let_go("display", harmless="omitted")
+    kind, budget = thinking.take("type"), thinking.take("budget_tokens")
+    if kind not in ("disabled", "adaptive", "enabled"):
+        raise thinking.refusal("type")
     thinking.done()
+    if kind != "enabled" or not isinstance(budget, int):
+        return {}
+    return {"reasoning_effort": next(effort for most, effort in _BUDGETS if budget <= most)}
 
 
 def _output(reader: Reader) -> Body:
@@ -85,7 +101,7 @@ def _output(reader: Reader) -> Body:
     if (effort := inner.take("effort")) is not None:
         if effort not in _EFFORTS:
             raise inner.refusal("effort")
-        translated["reasoning_effort"] = effort
+        translated["reasoning_effort"] = _EFFORTS[effort]
     if (output_format := inner.take("format")) is not None:
         shape = inner.inside(output_format, "format")
         shape.allow("type", "json_schema")
@@ -104,7 +120,14 @@ def _tools(reader: Reader) -> Body:
     if not isinstance(tools, list):
         raise reader.refusal("tools")
     choice = reader.take("tool_choice")
-    translated: Body = {"tools": [_tool(reader, index, tool) for index, tool in enumerate(tools)]}
+    of_the_client = [(index, tool) for index, tool in enumerate(tools) if not _is_hosted(tool)]
+    chosen = choice.get("name") if isinstance(choice, dict) else None
+    for index, tool in enumerate(tools):
+        if _is_hosted(tool):  # what is all there is, or has to be called, is more than a hint
+            if not of_the_client or chosen == tool.get("name"):
+                raise reader.inside(tool, "tools", index).refusal("type")
+            reader.note_let_go(f"tools.{index} ({tool['type']})")
+    translated: Body = {"tools": [_tool(reader, index, tool) for index, tool in of_the_client]}
     if choice is not None:
         inner = reader.inside(choice, "tool_choice")
         kind = inner.take("type")
@@ -120,11 +143,17 @@ def _tools(reader: Reader) -> Body:
     return translated
 
 
+def _is_hosted(tool: Any) -> bool:
+    """Whether the provider itself runs the tool."""
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    return isinstance(kind, str) and kind.startswith(_HOSTED)
+
+
 def _tool(reader: Reader, index: int, tool: Any) -> Body:
     inner = reader.inside(tool, "tools", index)
     inner.allow("type", "custom")
     inner.ignore("cache_control", "eager_input_streaming")
-    inner.allow("defer_loading", False)
+    inner.let_go("defer_loading", harmless=False)
     inner.allow("allowed_callers", ["direct"])
     function = {"name": inner.take("name"), **inner.pass_on(("description", "strict"))}
     function["parameters"] = inner.take("input_schema")

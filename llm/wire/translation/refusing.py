@@ -1,6 +1,6 @@
 """Walks the fields of a request that is translated, so that none is dropped without a word.
 
-Invariant: a field is taken, harmless at its given value, or refused by name.
+Invariant: a field is taken, harmless at its given value, let go as a hint that stands in the receipt, or refused by name.
 """
 
 from collections.abc import Iterable
@@ -13,10 +13,11 @@ from llm.wire.untranslatable import Untranslatable
 class Reader:
     """The fields of one object; `done` refuses those that nobody took."""
 
-    def __init__(self, body: Body, *, target: str, at: str = "") -> None:
+    def __init__(self, body: Body, *, target: str, at: str = "", let_go: list[str] | None = None) -> None:
         self._rest = {name: value for name, value in body.items() if value is not None}
         self._target = target
         self._at = at
+        self._let_go = [] if let_go is None else let_go
 
     def take(self, name: str, default: Any = None) -> Any:
         return self._rest.pop(name, default)
@@ -31,6 +32,16 @@ class Reader:
         """Let go of fields that change nothing for the answer."""
         for name in names:
             self._rest.pop(name, None)
+
+    def let_go(self, *names: str, harmless: Any = None) -> None:
+        """Let go of hints: without them the answer is as right. Those that say more than `harmless` are named."""
+        for name in names:
+            if self._rest.pop(name, None) not in (None, harmless):
+                self.note_let_go(name)
+
+    def note_let_go(self, name: str) -> None:
+        """Name what was let go."""
+        self._let_go.append(".".join(filter(None, (self._at, name))))
 
     def allow(self, name: str, *harmless: Any) -> None:
         """Let go of a field that has one of these values; any other is refused."""
@@ -49,7 +60,7 @@ class Reader:
         at = ".".join(filter(None, (self._at, *map(str, path))))
         if not isinstance(body, dict):
             raise Untranslatable(at, target=self._target)
-        return Reader(body, target=self._target, at=at)
+        return Reader(body, target=self._target, at=at, let_go=self._let_go)
 
     def done(self) -> None:
         """Refuse the first field that was not taken."""
