@@ -25,6 +25,7 @@ from config.gate import STRANGERS, STRANGERS_WAITING, Gate  # noqa: E402 the app
 from config.gateway import GatewayHandler  # noqa: E402
 from config.paths import address_of  # noqa: E402
 from config.resources import resources  # noqa: E402
+from config.watchdog import watched  # noqa: E402
 from llm.views import host  # noqa: E402
 
 gate = Gate(
@@ -64,7 +65,7 @@ async def lifespan(receive: Any, send: Any) -> None:
     await receive()
     is_open = False
     try:
-        async with resources():
+        async with resources(), watched():
             is_open = True
             draining.listen()
             await send({"type": "lifespan.startup.complete"})

@@ -7,7 +7,6 @@ still, or trickles, is given up. What is thrown away is bounded, too, in bytes a
 import asyncio
 import tempfile
 import time
-from collections.abc import Mapping
 from io import BytesIO
 from typing import IO, Any
 
@@ -31,9 +30,8 @@ class BodyTooSlow(Exception):
         self.received = received
 
 
-def check_announced(headers: Mapping[str, str], *, largest: int) -> None:
-    """Raise BodyTooLarge where the head of the request says so."""
-    length = headers.get("content-length", "")
+def check_announced(length: str, *, largest: int) -> None:
+    """Raise BodyTooLarge where the head of the request, its `content-length`, says so."""
     if length.isdigit() and int(length[:20]) > largest:
         raise BodyTooLarge(largest)
 

@@ -27,7 +27,7 @@ class BoundedSite:
         is_login = scope["path"].startswith("/admin/login")
         largest = LARGEST_UPLOAD_BYTES if has_session and not is_login else LARGEST_FORM_BYTES
         try:
-            bodies.check_announced(headers, largest=largest)
+            bodies.check_announced(headers.get("content-length", ""), largest=largest)
             with await bodies.read(receive, largest=largest) as body:
                 message = {"type": "http.request", "body": body.read(), "more_body": False}
         except RequestAborted:

@@ -109,7 +109,7 @@ class GatewayHandler(ASGIHandler):
         if self.host is not None and not self.host.recognises(request):
             await self._identify(self.host, request)
         try:
-            bodies.check_announced(request.headers, largest=largest)
+            bodies.check_announced(request.META.get("CONTENT_LENGTH", ""), largest=largest)
             if self.gate is not None:
                 await self.gate.enter()
             try:

@@ -118,6 +118,12 @@ MAX_STRANGERS = env.number(
 )  # calls whose key is being looked up, because this process has not seen it
 BODY_SECONDS = env.number("BODY_SECONDS", 10)  # how long a body may pause, and how long a small one may take
 BODY_BYTES_A_SECOND = 100_000  # what a large one must come with
+LOOP_REPORT_SECONDS = env.number(
+    "LOOP_REPORT_SECONDS", 2
+)  # an event loop that stands still so long is reported
+LOOP_REPLACE_SECONDS = env.number(
+    "LOOP_REPLACE_SECONDS", 20
+)  # its worker is ended then, and another started; 0: never
 DRAIN_SECONDS = env.number("DRAIN_SECONDS", 15)  # how long a stop waits for open calls before it ends them
 
 # ---------------------------------------------------------------- Redis and Celery

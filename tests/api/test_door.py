@@ -8,7 +8,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -93,8 +92,8 @@ def test_who_shows_no_good_key_is_refused_before_the_body(world: World, hasty: s
                 assert sender.is_closed()
 
 
-def test_a_stranger_s_body_lies_nowhere(world: World, hasty: str) -> None:
-    """Three hundred megabytes in chunks: what is taken of them is little, and none of it is kept."""
+def test_a_stranger_s_body_is_not_taken(world: World, hasty: str) -> None:
+    """Three hundred megabytes in chunks: what is taken of them is little."""
     with ExitStack() as stack:
         sender = Sender(hasty, stack).head(CHAT, transfer_encoding="chunked")
         sent = 0
@@ -103,9 +102,6 @@ def test_a_stranger_s_body_lies_nowhere(world: World, hasty: str) -> None:
                 sender.send(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")
                 sent += 1
         assert sent < 100
-        assert not [
-            file for file in Path("/tmp").glob("tmp*") if file.is_file() and file.stat().st_size > 5_000_000
-        ]
 
 
 def test_a_refused_caller_may_call_again_on_the_same_connection(world: World, hasty: str) -> None:

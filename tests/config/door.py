@@ -5,6 +5,7 @@ Served by granian as `tests.config.door:application`; what happened to the views
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -34,6 +35,16 @@ async def wait(request: HttpRequest) -> HttpResponse:
         events.append("wait cancelled")
         raise
     return HttpResponse()
+
+
+async def block(request: HttpRequest) -> HttpResponse:
+    """Holds the loop up, and the interpreter with it, for as long as it may."""
+    re.fullmatch("(?:a+)+", "a" * int(request.GET["letters"]) + "!")
+    return HttpResponse("done")
+
+
+async def pid(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(os.getpid()))
 
 
 async def stream(request: HttpRequest) -> StreamingHttpResponse:
@@ -72,6 +83,8 @@ urlpatterns = [
     path("v1/ok", ok),
     path("v1/fail", fail),
     path("v1/wait", wait),
+    path("v1/block", block),
+    path("v1/pid", pid),
     path("v1/stream", stream),
     path("v1/events", tell),
 ]

@@ -1,0 +1,77 @@
+"""Sees that the event loop goes on: a process of its own reports a loop that stands still, and ends its worker.
+
+Invariant: whatever holds the loop up, a C function that keeps the interpreter to itself or a worker that was stopped, it
+is seen from outside; granian starts another worker in the place of one that was ended. Only the web workers are watched.
+"""
+
+import asyncio
+import faulthandler
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from django.conf import settings
+from prometheus_client import Counter
+
+from config import watching
+
+STALLED = Counter("purser_loop_stalls_total", "Times an event loop stood still, and went on")
+REPLACED = Counter("purser_workers_replaced_total", "Web workers ended because their event loop stood still")
+BEATS_A_REPORT = 4  # beats within the time after which silence is reported
+LONGEST_BEAT_SECONDS = 0.5
+
+
+@asynccontextmanager
+async def watched() -> AsyncIterator[None]:
+    """Have the running loop watched; off where LOOP_REPLACE_SECONDS is 0."""
+    if not settings.LOOP_REPLACE_SECONDS:
+        yield
+        return
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
+    REPLACED.inc(watching.take_marks(folder))
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    process = subprocess.Popen(  # noqa: ASYNC220 once, and a few milliseconds
+        [
+            *(sys.executable, "-I", "-S", str(Path(watching.__file__))),
+            *(
+                str(os.getpid()),
+                str(settings.LOOP_REPORT_SECONDS),
+                str(settings.LOOP_REPLACE_SECONDS),
+                folder,
+            ),
+        ],
+        stdin=reader,
+        start_new_session=True,  # a Ctrl-C is for the worker, which ends it by closing the pipe
+    )
+    os.close(reader)
+    with os.fdopen(writer, "wb", buffering=0) as pipe:
+        faulthandler.register(watching.TELL, file=pipe, all_threads=True)
+        heart = asyncio.create_task(_beat(pipe.fileno()))
+        try:
+            yield
+        finally:
+            heart.cancel()
+            faulthandler.unregister(watching.TELL)
+            signal.signal(watching.TELL, signal.SIG_IGN)
+    await asyncio.to_thread(process.wait)  # it ends when the pipe is closed
+
+
+async def _beat(pipe: int) -> None:
+    interval = min(settings.LOOP_REPORT_SECONDS / BEATS_A_REPORT, LONGEST_BEAT_SECONDS)
+    while True:
+        try:
+            os.write(pipe, watching.BEAT)
+        except BlockingIOError:
+            pass  # nobody reads at the moment
+        except BrokenPipeError:
+            return  # nobody watches any more: the worker goes on
+        before = time.monotonic()
+        await asyncio.sleep(interval)
+        if time.monotonic() - before > settings.LOOP_REPORT_SECONDS:
+            STALLED.inc()
