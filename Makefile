@@ -15,7 +15,7 @@ LOCK := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.1
 
 NPM_CLIENTS := tests/clients_node/node_modules
 
-.PHONY: help install install-dev npm-clients run test test-npm-clients lint format chaos conformance bench lock clean
+.PHONY: help install install-dev npm-clients run test test-npm-clients lint format chaos hostile conformance bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -44,8 +44,11 @@ chaos: install-dev ## KILLS=500 of web workers under load, then of everything, w
 	@KILLS=$(or $(KILLS),500) CHAOS_SECONDS=$(or $(CHAOS_SECONDS),1800) \
 	$(BIN)/python -m pytest tests/chaos/test_many_kills.py --capture=no $(ARGS)
 
-conformance: install-dev ## MUTATIONS=500 odd bodies per endpoint and Schemathesis at length (a quarter of an hour); prints what it finds
-	@MUTATIONS=$(or $(MUTATIONS),500) SCHEMATHESIS_EXAMPLES=$(or $(SCHEMATHESIS_EXAMPLES),60) \
+hostile: install-dev ## what somebody who means harm would try, on loopback; prints what it did to a bystander's latency
+	@HOSTILE=all $(BIN)/python -m pytest tests/hostile --capture=no $(ARGS)
+
+conformance: install-dev ## all behaviours of other servers, MUTATIONS=500 odd bodies per endpoint, Schemathesis at length; prints what it finds
+	@CATALOGUE=all MUTATIONS=$(or $(MUTATIONS),500) SCHEMATHESIS_EXAMPLES=$(or $(SCHEMATHESIS_EXAMPLES),60) \
 	SCHEMATHESIS_PHASES=examples,coverage,fuzzing,stateful \
 	$(BIN)/python -m pytest tests/conformance $(ARGS)
 
