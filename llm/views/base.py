@@ -129,6 +129,9 @@ class AsyncAPIView(APIView):
     def read_json(self, request: HttpRequest, *, allow_list: bool = False) -> Any:
         """Decode the body once, or raise InvalidRequest / RequestTooLarge. An object, or a list where that is allowed."""
         body = self.read_body(request)
+        most = json_texts.most_values(most_bytes=self.max_body_bytes)
+        if len(body) > most and json_texts.values_in(body) > most:
+            raise InvalidRequest(f"The body has more than {most:,} values.")
         try:
             decoded = orjson.loads(body)
         except orjson.JSONDecodeError as error:

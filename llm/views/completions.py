@@ -4,11 +4,12 @@ Invariant: every one of them goes through the same pipeline; the wire format is 
 """
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from llm import pipeline
+from llm import long_work, pipeline
 from llm.answers import Answer, StreamedAnswer
 from llm.call import Call
 from llm.headers import parse_headers
@@ -37,7 +38,9 @@ class Completions(AsyncAPIView):
             wire=wire,
             source=Source(request.body, given),
             body=body,
-            facts=wire.facts(body),
+            facts=await long_work.done(
+                partial(wire.facts, body), size=len(request.body), tenant_id=self.principal.tenant_id
+            ),
             headers=parse_headers(request.headers),
             passed_on=passed_on_headers(request.headers, api=self.api),
             principal=self.principal,

@@ -29,6 +29,7 @@ class MessageBatches(AsyncAPIView):
     """`POST /v1/messages/batches` with `requests`, and `GET` with `after_id`, `before_id` or `limit`."""
 
     max_body_bytes = files.MAX_FILE_BYTES
+    is_limited = True
 
     @operation(
         "createMessageBatch",
@@ -49,7 +50,7 @@ class MessageBatches(AsyncAPIView):
             ]
         },
         parameters=WHOSE,
-        errors=(*OF_A_LOOK_UP, 413),
+        errors=(*OF_A_LOOK_UP, 413, 429),
         is_anthropic=True,
     )
     async def post(self, request: HttpRequest) -> HttpResponse:

@@ -152,3 +152,26 @@ def test_asking_what_calls_cost_counts_as_calling(world: World, alone: str, make
         except urllib.error.HTTPError as error:
             statuses.append(error.code)
     assert statuses == [200, 200, 429]
+
+
+@pytest.mark.parametrize("piece", ["{},", "[],", "1,", '{"a":{}},', '{"role":"user","content":"x"},'])
+def test_a_body_of_nothing_but_values_is_refused_before_it_is_read(
+    world: World, alone: str, piece: str
+) -> None:
+    """Twenty megabytes of empty objects would be half a gigabyte of memory, and seconds of the loop."""
+    content = '{"model":"gpt-4o-mini","messages":[' + piece * (19_000_000 // len(piece)) + "{}]}"
+    told: list[tuple[int, str]] = []
+
+    def send() -> None:
+        request = urllib.request.Request(
+            f"{alone}{CHAT}", data=content.encode(), headers={"x-api-key": world.acme.key}
+        )
+        try:
+            with LOCAL.open(request, timeout=60):
+                pass
+        except urllib.error.HTTPError as error:
+            told.append((error.code, json.load(error)["error"]["message"]))
+
+    wait, took = longest_wait(alone, send)
+    assert told == [(400, "The body has more than 524,288 values.")]
+    assert wait < max(0.5, took / 2)
