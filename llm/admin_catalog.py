@@ -47,7 +47,7 @@ class ProviderForm(forms.ModelForm[Provider]):
 
     class Meta:
         model = Provider
-        fields = ("name", "kind", "base_url", "limits", "timeouts", "report_scope", "is_active")
+        fields = ("name", "kind", "tenant", "base_url", "limits", "timeouts", "report_scope", "is_active")
 
     def clean_limits(self) -> dict[str, int]:
         return _positive_numbers(self.cleaned_data["limits"], ("rpm", "tpm", "concurrency"), "limits")
@@ -84,12 +84,13 @@ class ProviderAdmin(RecordedOperatorAdmin):
     """Accounts at servers that speak one of the two protocols."""
 
     form = ProviderForm
-    list_display = ("name", "kind", "base_url", "model_count", "key_state", "is_active")
+    list_display = ("name", "kind", "base_url", "tenant", "model_count", "key_state", "is_active")
+    list_select_related = ("tenant",)
     list_filter = (("kind", ChoicesCheckboxFilter), "is_active")
     search_fields = ("name", "base_url")
     ordering = ("name",)
     fieldsets = (
-        (None, {"fields": (("name", "kind"), ("base_url", "is_active"), "new_api_key")}),
+        (None, {"fields": (("name", "kind"), ("base_url", "is_active"), "tenant", "new_api_key")}),
         ("Limits", {"fields": ("limits", "timeouts")}),
         ("Cost reports", {"fields": ("new_admin_api_key", "report_scope")}),
     )

@@ -126,8 +126,8 @@ def plan(call: Call, target: Target, number: int, *, body: Body | None = None) -
     rates = call.snapshot.prices.rates(
         target.provider, target.model, at=call.received_at, processing=processing
     )
-    if call.previous and call.previous.provider != target.provider:
-        raise Untranslatable("previous_response_id", target="an account that does not keep that response")
+    if field := call.stranger_to(target):
+        raise Untranslatable(field, target="an account that does not keep what it refers to")
     prepared = prepare(
         call.wire,
         body,
@@ -138,7 +138,7 @@ def plan(call: Call, target: Target, number: int, *, body: Body | None = None) -
     )
     exchange = _marked(prepared, target) if call.policy.cache.provider_marks else prepared
     estimate = estimate_exchange(exchange, body, call.facts, target=target, snapshot=call.snapshot)
-    if call.previous and not body.get("prompt"):
+    if call.previous and not body.get("prompt") and not call.facts.references:
         estimate = replace(estimate, kept_tokens=min(estimate.kept_tokens, call.previous.context_tokens))
     input_tokens = estimate.most_tokens
     if (longest := longest_input(exchange, estimate, target=target)) > target.context_window:

@@ -64,6 +64,7 @@ class Call:
     )
     route: Route | None = None
     previous: Kept | None = None  # the response that it continues
+    keepers: dict[str, str] = field(default_factory=dict)  # the accounts that made what it refers to, by id
     tokens_before_compression: int | None = None
     tokens_after_compression: int | None = None
     balances: list[Balance] = field(default_factory=list)
@@ -130,6 +131,15 @@ class Call:
     async def read_by(self, work: Callable[[], Read]) -> Read:
         """Do work that reads the whole body: where that is long, off the event loop."""
         return await long_work.done(work, size=len(self.source.raw), tenant_id=self.principal.tenant_id)
+
+    def stranger_to(self, target: Target) -> str:
+        """The field that refers to what the account of a target does not keep for this tenant; empty if none does."""
+        if self.previous and self.previous.provider != target.provider:
+            return "previous_response_id"
+        if target.owner is not None:  # all that is there is the tenant's
+            return ""
+        strange = (one.param for one in self.facts.references if self.keepers.get(one.id) != target.provider)
+        return next(strange, "")
 
     @property
     def header_style(self) -> HeaderStyle:

@@ -39,6 +39,7 @@ class Target:
     timeouts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     weight: float = 1.0
     created_at: int = 0
+    owner: int | None = None  # the tenant whose own account it is
 
     @property
     def output_bound(self) -> int:
@@ -70,6 +71,25 @@ class Catalog:
     def accounts_of(self, target: Target) -> tuple[Target, ...]:
         """The same model at every account that serves it, the first account first."""
         return self.accounts.get(target.model, (target,))
+
+    def of_tenant(self, tenant_id: int, *, own_only: bool) -> "Catalog":
+        """What a tenant may call: a model at its own accounts where it has any, else at those that all share."""
+        chosen = {}
+        for name, first in self.targets.items():
+            accounts = self.accounts.get(name, (first,))
+            own = tuple(account for account in accounts if account.owner == tenant_id)
+            chosen[name] = own or tuple(
+                account for account in accounts if account.owner is None and not own_only
+            )
+        return Catalog.of(chosen)
+
+    @classmethod
+    def of(cls, accounts: Mapping[str, tuple[Target, ...]]) -> "Catalog":
+        """The catalog of models by name, each with its accounts; one without any is left out."""
+        return cls(
+            MappingProxyType({name: targets[0] for name, targets in accounts.items() if targets}),
+            MappingProxyType({name: targets for name, targets in accounts.items() if len(targets) > 1}),
+        )
 
     def in_tier(self, tier: str) -> Iterator[Target]:
         """Yield the chat models that routing may choose for a tier."""

@@ -10,7 +10,7 @@ from billing.balances import Balance
 from billing.estimates import expected_cost
 from billing.holds import balances_of
 from billing.outcomes import reset_header
-from llm import compression, kept_responses
+from llm import compression, kept_responses, references
 from llm.call import Call
 from llm.catalog import Target
 from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, InvalidRequest
@@ -45,12 +45,21 @@ def check_length(call: Call) -> None:
         raise ContextLengthExceeded(tokens=least, most_tokens=longest.context_window, model=longest.model)
 
 
-async def find_previous(call: Call) -> None:
-    """Find the response that this one continues, or raise NotFound: another tenant's is nobody's."""
+async def find_kept(call: Call) -> None:
+    """Find what the call refers to of what providers keep, or raise NotFound: another tenant's is nobody's."""
     if call.facts.continues and _may_continue(call):
         call.previous = await kept_responses.find(
             call.principal.tenant_id, call.facts.continues, param="previous_response_id"
         )
+    if call.facts.references:
+        call.keepers = await references.keepers_of(call.principal.tenant_id, call.facts.references)
+        catalog = call.snapshot.catalog
+        asked = catalog if is_automatic(call) else [catalog.find(call.facts.model)]
+        accounts = [account for target in asked for account in catalog.accounts_of(target)]
+        strange = [call.stranger_to(account) for account in accounts]
+        if all(strange):
+            unknown = [one for one in call.facts.references if one.id not in call.keepers]
+            raise references.refusal((unknown or call.facts.references)[0])
 
 
 def _may_continue(call: Call) -> bool:
@@ -146,9 +155,12 @@ def _market(call: Call) -> Market:
 
     def cannot_be_put_to(target: Target) -> str:
         accounts = call.snapshot.catalog.accounts_of(target)
-        if call.previous and call.previous.provider not in {account.provider for account in accounts}:
-            return "previous_response_id"
-        named = [in_protocol(account.kind) for account in accounts]
+        strange = [call.stranger_to(account) for account in accounts]
+        if all(strange):
+            return strange[0]
+        named = [
+            in_protocol(account.kind) for account, field in zip(accounts, strange, strict=True) if not field
+        ]
         return "" if "" in named else named[0]
 
     def in_protocol(kind: str) -> str:

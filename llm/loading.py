@@ -31,11 +31,7 @@ def load_catalog() -> Catalog:
         .select_related("provider")
         .prefetch_related(Prefetch("deployments", queryset=further.order_by("provider__name")))
     )
-    accounts = {row.name: tuple(_accounts(row)) for row in rows}
-    return Catalog(
-        MappingProxyType({name: targets[0] for name, targets in accounts.items() if targets}),
-        MappingProxyType({name: targets for name, targets in accounts.items() if len(targets) > 1}),
-    )
+    return Catalog.of({row.name: tuple(_accounts(row)) for row in rows})
 
 
 def _accounts(row: "LanguageModel") -> Iterator[Target]:
@@ -72,15 +68,17 @@ def _target(
         timeouts=MappingProxyType({**account.timeouts, **timeouts}),
         weight=weight,
         created_at=int(row.created_at.timestamp()),
+        owner=account.tenant_id,
     )
 
 
 def load_snapshot(tenant_id: int) -> TenantSnapshot:
     """Build one tenant's snapshot. Five queries or so; called in a thread."""
+    tenant = load_tenant_facts(tenant_id)
     return TenantSnapshot(
-        tenant=load_tenant_facts(tenant_id),
+        tenant=tenant,
         budgets=load_budgets(tenant_id),
-        catalog=load_catalog(),
+        catalog=load_catalog().of_tenant(tenant_id, own_only=tenant.policy.own_accounts_only),
         prices=load_price_book(tenant_id),
         estimates=load_estimate_book(),
     )

@@ -41,7 +41,7 @@ async def _answer(call: Call) -> Answer | StreamedAnswer:
     async with ending.ended_with(call):
         choosing.check_model(call)
         choosing.check_length(call)
-        await choosing.find_previous(call)
+        await choosing.find_kept(call)
         call.slot = await limits.acquire(
             call.principal, user=call.user, tokens=call.rough_tokens, style=call.header_style
         )

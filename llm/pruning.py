@@ -11,7 +11,16 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from llm.batches.driver import UNFINISHED
-from llm.models import Batch, BatchItem, IdempotentCall, KeptResponse, RequestLog, StoredChat, StoredFile
+from llm.models import (
+    Batch,
+    BatchItem,
+    IdempotentCall,
+    KeptItem,
+    KeptResponse,
+    RequestLog,
+    StoredChat,
+    StoredFile,
+)
 
 LOG_AGE: Final = timedelta(days=90)
 RESPONSE_AGE: Final = timedelta(days=30)  # as long as OpenAI keeps them
@@ -29,7 +38,8 @@ def prune() -> dict[str, int]:
     return {
         "logs": _delete_logs(before=now - LOG_AGE),
         "stored_chats": _delete_stored_chats(before=now - RESPONSE_AGE),
-        "kept_responses": _delete_kept_responses(before=now - RESPONSE_AGE),
+        "kept_responses": _delete_kept(KeptResponse, before=now - RESPONSE_AGE),
+        "kept_items": _delete_kept(KeptItem, before=now - RESPONSE_AGE),
         "deleted_files": erasable.filter(deleted_at__isnull=False).update(content=b""),
         "old_files": erasable.filter(created_at__lt=now - BATCH_AGE).update(content=b"", deleted_at=now),
         "batch_lines": BatchItem.objects.filter(batch__in=finished)
@@ -50,12 +60,10 @@ def prune_idempotent_calls() -> int:
     return total
 
 
-def _delete_kept_responses(*, before: object) -> int:
+def _delete_kept(model: type[KeptItem] | type[KeptResponse], *, before: object) -> int:
     total = 0
-    while pks := list(
-        KeptResponse.objects.filter(created_at__lt=before).values_list("pk", flat=True)[:CHUNK]
-    ):
-        total += KeptResponse.objects.filter(pk__in=pks).delete()[0]
+    while pks := list(model.objects.filter(created_at__lt=before).values_list("pk", flat=True)[:CHUNK]):
+        total += model.objects.filter(pk__in=pks).delete()[0]
     return total
 
 

@@ -20,7 +20,7 @@ from billing.rating import input_tokens, output_tokens
 from billing.savings import PROVIDER_CACHE
 from billing.usage import reasoning_tokens
 from caching.answers import CachedAnswer
-from llm import kept_responses
+from llm import kept_responses, references
 from llm.answers import Outcome
 from llm.attempt import Attempt
 from llm.baseline import savings_of
@@ -28,6 +28,7 @@ from llm.booking.booked import Held, rated_of, used_of
 from llm.call import Call
 from llm.processing import processing_of
 from llm.wire import Body, StreamMeter
+from llm.wire.references import ids_made_by
 
 log = structlog.get_logger(__name__)
 
@@ -182,10 +183,17 @@ async def _settle(
 
 
 async def _keep(call: Call, attempt: Attempt, response: Body, outcome: Outcome) -> None:
-    """Write down whose a response is that its provider keeps. A failure costs the client its continuation, not more."""
-    if attempt.exchange.client.api != "openai.responses" or attempt.exchange.translation:
+    """Write down whose a response is that its provider keeps, and what was made in it. A failure costs the client that
+    it can go on from there, not more."""
+    if attempt.exchange.translation:
         return
+    is_response = attempt.exchange.client.api == "openai.responses"
+    ids = ids_made_by(response, are_items_kept=is_response and call.body.get("store") is not False)
     try:
+        if ids:
+            await references.keep(call.principal.tenant_id, ids, provider=outcome.provider)
+        if not is_response:
+            return
         await kept_responses.keep(
             call.principal.tenant_id,
             request=call.body,

@@ -208,6 +208,7 @@ class Policy:
     user_rate_limits: RateLimits = field(default_factory=RateLimits)  # of each end user by itself
     store_chats: bool = True  # keep chat completions that clients send with `store: true`
     log_prompts: bool = False
+    own_accounts_only: bool = False  # no call goes to a provider account that other tenants share
 
     def feature_is_off(self, feature: str, *, used_percent: float) -> bool:
         """Whether budget pressure has switched a feature off. Names in `features_off_at` may be globs."""
@@ -218,7 +219,7 @@ class Policy:
 
 
 # What operators decide about a tenant; its owners read it.
-PLATFORM_POLICY = ("closing",)
+PLATFORM_POLICY = ("closing", "own_accounts_only")
 
 _POLICY = TypeAdapter(Policy)
 _RATE_LIMITS = TypeAdapter(RateLimits)

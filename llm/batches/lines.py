@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from llm import references
 from llm.catalog import Target
 from llm.errors import InvalidRequest
 from llm.wire import RequestFacts, WireFormat, format_for, json_texts, prepare
@@ -138,6 +139,8 @@ def _line(
     if facts.continues:
         raise InvalidRequest("A line of a batch stands alone.", param="previous_response_id")
     target = find(facts.model)
+    if facts.references and target.owner is None:
+        raise references.refusal(facts.references[0])
     if (target.model_kind == "embedding") != (wire.api == "openai.embeddings"):
         raise InvalidRequest(f"The model '{target.model}' does not serve {endpoint}.", param="model")
     prepare(

@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from llm.configuration.catalog import apply_deployment, apply_model, apply_provider, check_fallbacks
+from llm.configuration.catalog import (
+    apply_deployment,
+    apply_model,
+    apply_owner,
+    apply_provider,
+    check_fallbacks,
+)
 from llm.configuration.changes import Changes
 from llm.configuration.document import read_document
 from llm.configuration.money import apply_alerts, apply_budget, apply_channel, apply_rate_rule
@@ -67,6 +73,8 @@ def _apply_catalog(spec: Spec, *, writer: Writer) -> None:
 def _apply_tenant(spec: TenantSpec, *, index: int, writer: Writer) -> None:
     path = ("tenants", index)
     tenant = apply_tenant(spec, path=path, writer=writer)
+    for position, name in enumerate(spec.own_accounts):
+        apply_owner(name, tenant=tenant, path=(*path, "own_accounts", position), writer=writer)
     for position, user in enumerate(spec.users):
         apply_user(user, tenant=tenant, path=(*path, "users", position), writer=writer)
     for position, key in enumerate(spec.keys):

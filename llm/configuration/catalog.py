@@ -9,6 +9,7 @@ from llm.configuration.document import Path
 from llm.configuration.spec import DeploymentSpec, ModelSpec, ProviderSpec
 from llm.configuration.writer import Writer
 from llm.models import Deployment, LanguageModel, Provider
+from tenants.models import Tenant
 
 
 def apply_provider(spec: ProviderSpec, *, path: Path, writer: Writer) -> None:
@@ -34,6 +35,24 @@ def apply_provider(spec: ProviderSpec, *, path: Path, writer: Writer) -> None:
         secrets=("api_key", "admin_api_key"),
         checked=("base_url",),  # Django's check of an URL knows no host without a dot, such as a container's
         words={"is_active": "active"},
+    )
+
+
+def apply_owner(name: str, *, tenant: Tenant, path: Path, writer: Writer) -> None:
+    """Make a provider account one tenant's alone."""
+    row = Provider.objects.filter(name=name).first()
+    if row is None:
+        raise writer.document.error(path, f"there is no provider {name!r}")
+    if row.tenant_id not in (None, tenant.pk):
+        raise writer.document.error(path, f"the provider {name!r} is another tenant's own")
+    writer.write(
+        row,
+        {"tenant": tenant},
+        written=("tenant",),
+        kind="provider",
+        name=name,
+        path=path,
+        checked=("base_url",),
     )
 
 

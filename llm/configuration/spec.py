@@ -289,6 +289,7 @@ class TenantSpec(Block):
     alerts: list[AlertSpec] = []
     channels: list[ChannelSpec] = []
     rate_rules: list[RateRuleSpec] = []
+    own_accounts: list[Name] = []  # providers that are this tenant's alone
 
 
 class Spec(Block):

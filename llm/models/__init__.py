@@ -4,7 +4,7 @@ from llm.models.batches import Batch, BatchItem, BatchJob, StoredFile
 from llm.models.catalog import Deployment, LanguageModel, Provider
 from llm.models.idempotency import IdempotentCall
 from llm.models.requests import Feedback, RequestLog
-from llm.models.responses import KeptResponse
+from llm.models.responses import KeptItem, KeptResponse
 from llm.models.stored_chats import StoredChat
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Deployment",
     "Feedback",
     "IdempotentCall",
+    "KeptItem",
     "KeptResponse",
     "LanguageModel",
     "Provider",

@@ -9,6 +9,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from simple_history.models import HistoricalRecords
 
+from tenants.models import Tenant
 from tenants.secrets import EncryptedTextField
 
 
@@ -30,6 +31,14 @@ class Provider(models.Model):
     name = models.SlugField(max_length=64, unique=True)
     kind = models.CharField(
         max_length=16, choices=Kind.choices, help_text="The wire protocol the server speaks."
+    )
+    tenant = models.ForeignKey(
+        Tenant,
+        on_delete=models.PROTECT,
+        related_name="+",
+        null=True,
+        blank=True,
+        help_text="The one tenant whose account it is; empty: all tenants share it.",
     )
     base_url = models.URLField(
         max_length=300, help_text="As the SDK takes it: with /v1 for OpenAI, without for Anthropic."

@@ -10,6 +10,22 @@ from django.utils.timezone import now
 from tenants.models import Tenant
 
 
+class KeptItem(models.Model):
+    """An id that a provider made in an answer to a tenant: an item, a file, a container, a recording."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+", db_index=False)
+    item_id = models.CharField(max_length=200)
+    provider = models.CharField(max_length=64, help_text="the account that keeps it")
+    created_at = models.DateTimeField(default=now)
+
+    class Meta:
+        indexes = [models.Index(fields=["created_at"], name="keptitem_age")]
+        constraints = [models.UniqueConstraint(fields=["tenant", "item_id"], name="keptitem_once")]
+
+    def __str__(self) -> str:
+        return self.item_id
+
+
 class KeptResponse(models.Model):
     """A response that a provider keeps for a tenant, and how much a call that continues it begins with."""
 

@@ -12,6 +12,7 @@ from llm.wire.anthropic_messages_stream import MessagesMeter, MessagesTail, bloc
 from llm.wire.bodies import encode_named_event as encode_event
 from llm.wire.bodies import usage, with_model, with_purser, with_usage_in_stream
 from llm.wire.formats import Body, RequestFacts
+from llm.wire.references import references_in
 
 __all__ = ["encode_event", "replay", "usage", "with_model", "with_purser", "with_usage_in_stream"]
 
@@ -44,6 +45,7 @@ def facts(body: Body) -> RequestFacts:
             last_user_text = _own_text(message) or last_user_text
     whose = fields.whose(body.get("metadata"), "user_id")
     output_config = body.get("output_config")
+    references = references_in(body)
     return RequestFacts(
         model=fields.model_of(body),
         stream=fields.flag(body, "stream"),
@@ -60,6 +62,8 @@ def facts(body: Body) -> RequestFacts:
         texts=tuple(texts),
         message_count=len(messages),
         service_tier=FAST if body.get("speed") == FAST else fields.text(body, "service_tier"),
+        is_continued=bool(references),
+        references=references,
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from llm.wire.references import Reference
+
 Body = dict[str, Any]
 
 
@@ -36,6 +38,7 @@ class RequestFacts:
         False  # the provider adds to the prompt what it keeps: of earlier turns, of a template
     )
     continues: str = ""  # the kept response it goes on from
+    references: tuple[Reference, ...] = ()  # what else it names of what the provider keeps
 
 
 class StreamMeter(Protocol):

@@ -12,6 +12,7 @@ from llm.wire import fields
 from llm.wire.bodies import usage, with_model, with_purser
 from llm.wire.formats import Body, RequestFacts
 from llm.wire.openai_chat_stream import ChatMeter, ChatTail, billed_texts, replay
+from llm.wire.references import references_in
 
 __all__ = ["replay", "usage", "with_model", "with_purser"]
 
@@ -43,6 +44,7 @@ def facts(body: Body) -> RequestFacts:
     response_format = body.get("response_format")
     whose = fields.whose(body, "user", "safety_identifier")
     fields.at_most(body, "top_logprobs", fields.MOST_TOP_LOGPROBS)
+    references = references_in(body)
     return RequestFacts(
         model=fields.model_of(body),
         stream=fields.flag(body, "stream"),
@@ -62,6 +64,8 @@ def facts(body: Body) -> RequestFacts:
         texts=tuple(texts),
         message_count=len(messages),
         service_tier=fields.text(body, "service_tier"),
+        is_continued=bool(references),
+        references=references,
     )
 
 

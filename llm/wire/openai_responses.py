@@ -14,6 +14,7 @@ from llm.wire.bodies import usage, with_model, with_purser, with_usage_in_stream
 from llm.wire.formats import Body, RequestFacts
 from llm.wire.openai_chat_stream import billed_texts
 from llm.wire.openai_responses_stream import ResponsesMeter, ResponsesTail, output_text, replay
+from llm.wire.references import references_in
 
 __all__ = ["encode_event", "replay", "usage", "with_model", "with_purser", "with_usage_in_stream"]
 
@@ -49,6 +50,7 @@ def facts(body: Body) -> RequestFacts:
     text_format = text_config.get("format") if isinstance(text_config, dict) else None
     whose = fields.whose(body, "user", "safety_identifier")
     fields.at_most(body, "top_logprobs", fields.MOST_TOP_LOGPROBS)
+    references = references_in(body)
     return RequestFacts(
         model=fields.model_of(body),
         stream=fields.flag(body, "stream"),
@@ -67,7 +69,8 @@ def facts(body: Body) -> RequestFacts:
         texts=tuple(texts),
         message_count=len(items),
         service_tier=fields.text(body, "service_tier"),
-        is_continued=any(body.get(name) for name in _KEPT_BY_THE_PROVIDER),
+        is_continued=bool(references) or any(body.get(name) for name in _KEPT_BY_THE_PROVIDER),
+        references=references,
         continues=fields.text(body, "previous_response_id"),
     )
 
