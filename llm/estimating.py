@@ -123,9 +123,9 @@ def _estimate(
     """The provider counts tools and turns by its own protocol's rules: `wire` and `body` are as sent."""
     counted = count_input(wire, body, target.tokenizer)
     book, model = snapshot.estimates, {"provider": target.provider, "model": target.model, "shape": shape}
-    return InputEstimate(
-        counted, book.most_input_tokens(counted, **model), book.likely_input_tokens(counted, **model), shape
-    )
+    likely = book.likely_input_tokens(counted, **model)
+    most = min(book.most_input_tokens(counted, **model), max(target.context_window, likely))
+    return InputEstimate(counted, most, likely, shape)
 
 
 def _as_sent(wire: WireFormat, body: Body, target: Target) -> tuple[WireFormat, Body]:

@@ -36,6 +36,7 @@ FOR_THE_OWNER = (
     "billing_periods_at(bigint[], timestamptz[])",
     "billing_open_period_after(bigint, timestamptz)",
     "billing_entry_period(bigint, timestamptz)",
+    "billing_window_start(bigint, text, timestamptz)",
     "billing_window_states(bigint[])",
     "billing_describe_windows(bigint[])",
     "billing_window_rooms(bigint[], boolean)",

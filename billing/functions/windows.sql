@@ -41,6 +41,24 @@ BEGIN
     JOIN billing_budget b ON b.id = w.budget_id);
 END $$;
 
+-- Where the window begins that a moment's window of a budget is: there, or where one begins that covers most of its time.
+-- So a tenant that changes its time zone goes on in the windows it has, and has no second allowance for the same day.
+CREATE OR REPLACE FUNCTION billing_window_start(p_budget bigint, p_subject text, p_start timestamptz) RETURNS timestamptz
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+DECLARE
+    half interval := (SELECT CASE period WHEN 'day' THEN interval '12 hours' WHEN 'week' THEN interval '84 hours'
+                                         WHEN 'month' THEN interval '14 days' END
+                      FROM billing_budget WHERE id = p_budget);
+BEGIN
+    RETURN coalesce((
+        SELECT w.starts_at FROM billing_budgetwindow w
+        WHERE w.budget_id = p_budget AND w.subject = p_subject AND w.shard = 0
+          AND w.starts_at BETWEEN p_start - half AND p_start + half
+          AND w.ends_at BETWEEN w.starts_at + half AND w.starts_at + 3 * half  -- of the period that the budget has now
+        ORDER BY abs(extract(epoch FROM w.starts_at - p_start)), w.starts_at LIMIT 1), p_start);
+END $$;
+
 -- The balances of windows that may not be there yet, of one tenant.
 CREATE OR REPLACE FUNCTION billing_balances(
     p_tenant bigint, p_budgets bigint[], p_subjects text[], p_starts timestamptz[]
@@ -55,7 +73,8 @@ BEGIN
     JOIN billing_budget b ON b.id = asked.budget_id AND b.tenant_id = p_tenant
     LEFT JOIN LATERAL (
         SELECT sum(spent) AS spent, sum(held) AS held FROM billing_budgetwindow
-        WHERE budget_id = b.id AND subject = asked.subject AND starts_at = asked.starts_at) w ON true
+        WHERE budget_id = b.id AND subject = asked.subject
+          AND starts_at = billing_window_start(b.id, asked.subject, asked.starts_at)) w ON true
     LEFT JOIN LATERAL (
         SELECT sum(extra_amount) AS extra FROM billing_budgetraise
         WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true);
@@ -70,6 +89,8 @@ SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET e
 DECLARE
     split bigint[];
 BEGIN
+    SELECT array_agg(billing_window_start(u.budget_id, u.subject, u.starts_at) ORDER BY u.position) INTO p_starts
+    FROM unnest(p_budgets, p_subjects, p_starts) WITH ORDINALITY AS u (budget_id, subject, starts_at, position);
     INSERT INTO billing_budgetwindow (
         budget_id, tenant_id, subject, starts_at, ends_at, shard, allowance, unit, held, spent, overrun)
     SELECT b.id, b.tenant_id, u.subject, u.starts_at, u.ends_at, n.shard, CASE WHEN b.shards > 1 THEN 0 END, b.unit, 0, 0, 0
