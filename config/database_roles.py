@@ -106,7 +106,7 @@ def _ensure(connection: Any, *, reset: bool) -> list[str]:
                 continue
             is_new = not password
             password = password or secrets.token_urlsafe(24)
-            _make(cursor, connection, role, password, is_there=is_there)
+            _make(cursor, connection, role, password, is_there=is_there, limits=logins.TIME_LIMITS[login])
             cursor.execute("SELECT pg_has_role(%s, %s, 'MEMBER')", [role, GROUPS[login]])
             if not cursor.fetchone()[0]:
                 grant = sql.SQL("GRANT {group} TO {role} " + (MEMBERSHIP if has_options else ""))
@@ -121,8 +121,13 @@ def _ensure(connection: Any, *, reset: bool) -> list[str]:
     return known
 
 
-def _make(cursor: Any, connection: Any, role: str, password: str, *, is_there: bool) -> None:
-    """Make a role, or see that it is what it is to be; one that an administrator made may be left to them."""
+def _make(
+    cursor: Any, connection: Any, role: str, password: str, *, is_there: bool, limits: logins.TimeLimits
+) -> None:
+    """Make a role, or see that it is what it is to be; one that an administrator made may be left to them.
+
+    The limits are the role's, too, for poolers that do not pass what a connection asks for.
+    """
     verifier = connection.connection.pgconn.encrypt_password(
         password.encode(), role.encode(), b"scram-sha-256"
     )
@@ -137,6 +142,9 @@ def _make(cursor: Any, connection: Any, role: str, password: str, *, is_there: b
     try:
         with transaction.atomic(using=connection.alias):
             cursor.execute(statement)
+            for name, value in limits.milliseconds().items():
+                change = sql.SQL("ALTER ROLE {} SET {} = {}")
+                cursor.execute(change.format(sql.Identifier(role), sql.Identifier(name), sql.Literal(value)))
     except DatabaseError as error:
         if not (is_there and isinstance(error.__cause__, errors.InsufficientPrivilege)):
             raise

@@ -28,14 +28,18 @@ class TimeLimits:
     lock: float
     idle_in_transaction: float
 
-    def options(self) -> str:
-        """As libpq passes them to the server."""
+    def milliseconds(self) -> dict[str, int]:
+        """By the server's names."""
         limits = {
             "statement_timeout": self.statement,
             "lock_timeout": self.lock,
             "idle_in_transaction_session_timeout": self.idle_in_transaction,
         }
-        return " ".join(f"-c {name}={round(seconds * 1000)}" for name, seconds in limits.items())
+        return {name: round(seconds * 1000) for name, seconds in limits.items()}
+
+    def options(self) -> str:
+        """As libpq passes them to the server."""
+        return " ".join(f"-c {name}={value}" for name, value in self.milliseconds().items())
 
 
 TIME_LIMITS: Final = {
