@@ -1,6 +1,6 @@
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.core import checks
 from django.db.models.signals import post_migrate
 
@@ -14,7 +14,10 @@ class ConfigConfig(AppConfig):
         from config import celery  # noqa: F401
         from config.database_roles import check_logins
 
-        post_migrate.connect(make_database_roles, sender=self, dispatch_uid="purser.database_roles")
+        # the last of our apps: Django tells nothing of an app without models, as this one
+        post_migrate.connect(
+            make_database_roles, sender=apps.get_app_config("llm"), dispatch_uid="purser.database_roles"
+        )
         checks.register(check_logins, checks.Tags.database, deploy=True)
 
 

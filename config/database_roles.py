@@ -57,7 +57,6 @@ BEGIN
 END $$;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO purser_app, purser_staff;
-GRANT SELECT ON django_migrations TO purser_app;
 """
 
 log = structlog.get_logger(__name__)
