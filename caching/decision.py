@@ -13,7 +13,7 @@ from typing import Any
 from caching.answers import CachedAnswer
 from caching.embedder import Vector
 from caching.features import SERVED, Comparison, compare
-from caching.guards import VETOES, differences, words_added
+from caching.guards import VETOES, differences, says_more
 from caching.learnt import NOTHING_LEARNT, Learnt
 from caching.scope import Scope
 from caching.search import Neighbour
@@ -185,20 +185,16 @@ def _nearest(
     best: Candidate | None = None
     for near in neighbours[:SERVED]:
         asks = best is None and near.similarity >= threshold
-        flags = _speaking_against(question, near, threshold) if asks else ()
+        flags = _speaking_against(question, near.question) if asks else ()
         candidates.append(Candidate(near.entry_id, near.question, near.similarity, flags, group=near.group))
         if asks and not flags:
             best = candidates[-1]
     return tuple(candidates), best or candidates[0]
 
 
-def _speaking_against(question: str, near: Neighbour, threshold: float) -> tuple[str, ...]:
-    """What speaks against an answer where no evidence speaks for it: the guards, and words that only one question has:
-    each halves the distance that may lie between the two."""
-    if flags := differences(question, near.question):
-        return flags
-    farthest = (1 - threshold) / 2 ** words_added(question, near.question)
-    return () if 1 - near.similarity <= farthest else ("addition",)
+def _speaking_against(question: str, other: str) -> tuple[str, ...]:
+    """What speaks against an answer where no evidence speaks for it: the guards, and what only one question says."""
+    return differences(question, other) or (("addition",) if says_more(question, other) else ())
 
 
 def _why_too_far(best: Candidate, nearest: Candidate, threshold: float) -> str:

@@ -109,16 +109,15 @@ def differences(a: str, b: str) -> tuple[str, ...]:
         _ask_for_different_things(left.answer_type, right.answer_type),
         _differ_in_one_word(left.content, right.content) or _exchange_one_word(left.words, right.words),
         left.instructions != right.instructions,
-        words_added(a, b) >= LARGE_ADDITION,
+        says_more(a, b, by=LARGE_ADDITION),
     )
     return tuple(flag for flag, is_raised in zip(FLAGS, differs, strict=True) if is_raised)
 
 
-def words_added(a: str, b: str) -> int:
-    """How many words of weight one question has beyond all that the other says; 0 where each has words of its own. They
-    may turn its answer."""
+def says_more(a: str, b: str, *, by: int = 1) -> bool:
+    """Whether one question says all that the other says, and so many words of weight more: they may turn its answer."""
     left, right = frozenset(read(a).content), frozenset(read(b).content)
-    return abs(len(left) - len(right)) if left < right or right < left else 0
+    return (left < right or right < left) and abs(len(left) - len(right)) >= by
 
 
 @lru_cache(maxsize=8192)

@@ -19,7 +19,7 @@ from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.limiter import limiter
 from llm.providers.outcomes import ProviderFailure, ProviderRejected
 from llm.providers.retries import DEFAULT, RetryPolicy
-from llm.repairing import Settled
+from llm.repairing import Settled, answer_of
 from llm.sending import CANNOT_BE_ASKED, Underway, ended_by_whatever_stops_it, hold
 from llm.wire import Untranslatable
 from tenants.outcomes import ClientError
@@ -94,13 +94,14 @@ async def _deliver(call: Call, answering: Underway, reply: ProviderReply, number
         await call.settle_cancelled()
         outcome = await settling.capture(call, answering.attempt, reply.body, upstream_id=reply.request_id)
     answering.free_place(tokens=outcome.input_tokens + outcome.output_tokens)
-    given = await repairing.honest(call, Settled(answering.attempt, reply, outcome), numbers)
-    attempt, reply, outcome = given.attempt, given.reply, given.outcome
-    body = attempt.exchange.answer_bytes(reply.body, reply.raw, purser_block(call, outcome))
+    settled = Settled(answering.attempt, reply, outcome, answer_of(answering.attempt, reply))
+    given = await repairing.honest(call, settled, numbers)
+    attempt, reply, outcome, answer = given.attempt, given.reply, given.outcome, given.answer
+    block = purser_block(call, outcome)
+    body = attempt.exchange.answer_bytes(answer, reply.raw, block)
     headers = answer_headers(call, outcome)
-    cached.remember_soon(
-        call, settling.to_remember(call, attempt, attempt.exchange.answer(reply.body), outcome)
-    )
-    await stored_chats.keep(call, attempt.exchange.answer(reply.body), purser_block(call, outcome))
+    if reply.is_exact:
+        cached.remember_soon(call, settling.to_remember(call, attempt, answer, outcome))
+        await stored_chats.keep(call, answer, block)
     await ending.answered(call, outcome)
     return Answer(body, headers)

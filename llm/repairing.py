@@ -17,6 +17,7 @@ from llm.call import Call
 from llm.catalog import Target
 from llm.providers.client import ProviderReply
 from llm.providers.limiter import limiter
+from llm.providers.outcomes import ProviderError
 from llm.sending import Underway, ended_by_whatever_stops_it, hold, send
 from llm.structured import Unchecked, asked_of, found_in, problem_with, with_repair
 from llm.structured.check import Problem
@@ -34,6 +35,19 @@ class Settled:
     attempt: Attempt
     reply: ProviderReply
     outcome: Outcome
+    answer: Body  # in the client's protocol
+
+
+def answer_of(attempt: Attempt, reply: ProviderReply) -> Body:
+    """The answer in the client's protocol; raises ProviderError for one that cannot be told in it."""
+    try:
+        return attempt.exchange.answer(reply.body)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ProviderError(
+            f"{attempt.target.provider} gave an answer that is not as its protocol says ({type(error).__name__}).",
+            upstream_status=200,
+            upstream_request_id=reply.request_id,
+        ) from None
 
 
 async def judge(call: Call, answer: Body) -> Problem | None:
@@ -61,13 +75,13 @@ async def judge(call: Call, answer: Body) -> Problem | None:
 
 async def honest(call: Call, settled: Settled, numbers: Iterator[int]) -> Settled:
     """The answer to give: the one that came, or that of a repair where it does not fit."""
-    problem = await judge(call, settled.attempt.exchange.answer(settled.reply.body))
+    problem = await judge(call, settled.answer)
     if problem is None or call.policy.structured_output != "repair" or call.facts.n > 1:
         return settled
     repaired = await _repair(call, settled, problem, numbers)
     if repaired is None:
         return settled
-    if await judge(call, repaired.attempt.exchange.answer(repaired.reply.body)) is None:
+    if await judge(call, repaired.answer) is None:
         call.structured = "repaired"
     return repaired
 
@@ -77,8 +91,7 @@ async def _repair(call: Call, settled: Settled, problem: Problem, numbers: Itera
     target, api = settled.attempt.target, call.wire.api
     asked = asked_of(api, call.body)
     assert asked is not None
-    answer = settled.attempt.exchange.answer(settled.reply.body)
-    body = with_repair(api, call.body, answer, asked=asked, problem=problem)
+    body = with_repair(api, call.body, settled.answer, asked=asked, problem=problem)
     try:
         underway = await _held(call, target, body, numbers)
         attempt = underway.attempt
@@ -88,7 +101,7 @@ async def _repair(call: Call, settled: Settled, problem: Problem, numbers: Itera
             assert isinstance(reply, ProviderReply)
             outcome = await settling.capture(call, attempt, reply.body, upstream_id=reply.request_id)
         underway.free_place(tokens=outcome.input_tokens + outcome.output_tokens)
-        return Settled(attempt, reply, outcome)
+        return Settled(attempt, reply, outcome, answer_of(attempt, reply))
     except ClientError as refusal:  # what came first is paid for: it is given all the same
         _note_failed(call, refusal)
         return None

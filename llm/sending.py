@@ -117,7 +117,7 @@ async def send(call: Call, underway: Underway) -> Reply:
     with health.watch(target, streamed=call.facts.stream):
         underway.body = Outgoing(await call.read_by(exchange.payload))
         try:
-            reply: Reply = await order(target, underway.body, path=exchange.path, headers=headers)
+            reply: Reply = await order(target, underway.body, wire=exchange.upstream, headers=headers)
         finally:
             call.was_sent |= underway.is_sent
     metrics.ATTEMPTS.labels(target.provider, target.model, "answered").inc()
@@ -154,12 +154,15 @@ async def end(call: Call, underway: Underway, error: BaseException) -> None:
 
 
 async def give_up(call: Call, attempt: Attempt, failure: ProviderFailure) -> None:
-    """End a failed attempt in the ledger: nothing is owed if the provider cannot have worked on it."""
+    """End a failed attempt in the ledger: by what it told of its usage, if it did; nothing is owed if the provider cannot
+    have worked on it."""
     metrics.ATTEMPTS.labels(attempt.target.provider, attempt.target.model, failure.code).inc()
     if failure.upstream_status == 429 and failure.retry_after:
         await limiter.pause(attempt.target, seconds=failure.retry_after)
     _note_end(call, attempt, **failure.to_receipt())
-    if failure.may_be_billed:
+    if failure.received is not None:
+        await settling.capture(call, attempt, failure.received, upstream_id=failure.upstream_request_id)
+    elif failure.may_be_billed:
         await settling.estimate(call, attempt, reason=failure.code)
     else:
         call.balances = await ledger.void(attempt.id, reason=failure.code) or call.balances

@@ -9,6 +9,7 @@ whatever fails while it is ended, its attempt is settled once, its call ends, an
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 import structlog
 
@@ -25,6 +26,7 @@ from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.outcomes import GatewayStopped, StreamBroken
 from llm.streams.outbox import Outbox
 from llm.streams.relay import Relay
+from llm.wire import Body
 
 QUEUED_BYTES = 64 * 1024
 READER_SECONDS = 300.0  # a client that takes nothing for so long counts as gone
@@ -125,12 +127,15 @@ class _Flow:
     async def _end_whole(self) -> None:
         call, attempt = self.call, self.attempt
         outcome = await self._settle(is_whole=True)
-        whole = self.relay.answer()
-        await repairing.judge(call, whole)
+        answer = self._exact_answer()
+        if answer is not None:
+            await repairing.judge(call, answer)
         block = purser_block(call, outcome)
-        await stored_chats.keep(call, whole, block)
+        if answer is not None:
+            await stored_chats.keep(call, answer, block)
         await self._put(self.relay.close(block))
-        cached.remember_soon(call, settling.to_remember(call, attempt, whole, outcome))
+        if answer is not None:
+            cached.remember_soon(call, settling.to_remember(call, attempt, answer, outcome))
         await ending.answered(call, outcome)
 
     async def _end_cut(self) -> None:
@@ -156,9 +161,8 @@ class _Flow:
         if not (self.is_abandoned or self.is_cut_off):
             health.failed(self.attempt.target)
         self._count(reason)
-        outcome = await self._settle(reason=reason)
-        error = {"message": broken.message, "type": broken.type, "code": broken.code, "param": None}
-        await self._put(call.wire.error_event(error, purser_block(call, outcome)))
+        outcome = await (self._void(reason) if self._owes_nothing(broken) else self._settle(reason=reason))
+        await self._put(call.wire.error_event(_error_of(broken), purser_block(call, outcome)))
         await ending.broken(call, outcome, error_code=reason)
 
     async def _end_failed(self) -> None:
@@ -177,6 +181,27 @@ class _Flow:
         }
         await self._put(call.wire.error_event(error, purser_block(call, outcome)))
         await ending.broken(call, outcome, error_code=FAILED)
+
+    def _exact_answer(self) -> Body | None:
+        """The answer as the client's protocol has it whole; None where it is not what was said, to the letter."""
+        try:
+            if self.relay.is_exact:
+                return self.relay.answer()
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            log.warning("stream_not_put_together", attempt=str(self.attempt.id), error=type(error).__name__)
+        self.call.receipt.note("stream", "not put together", reason="it has pieces that do not fit together")
+        return None
+
+    def _owes_nothing(self, broken: StreamBroken) -> bool:
+        """The provider states that it failed, and nothing came of it before."""
+        meter = self.relay.meter
+        return broken.stated is not None and not (meter.has_output or meter.usage or self.is_abandoned)
+
+    async def _void(self, reason: str) -> Outcome:
+        target = self.attempt.target
+        self.outcome = Outcome(model=target.model, provider=target.provider)
+        self.call.balances = await ledger.void(self.attempt.id, reason=reason) or self.call.balances
+        return self.outcome
 
     async def _settle(self, *, reason: str = "", is_whole: bool = False) -> Outcome:
         """Book what came, once."""
@@ -220,6 +245,13 @@ class _Flow:
                 self.attempt.id, {"input_tokens": self.attempt.input_tokens, "output_tokens": output_tokens}
             )
             await asyncio.sleep(PROGRESS_SECONDS)
+
+
+def _error_of(broken: StreamBroken) -> dict[str, Any]:
+    """The error as the client is told: by the provider's own names, where it has named it."""
+    stated = broken.stated or {}
+    named = {name: stated[name] for name in ("type", "code", "param") if isinstance(stated.get(name), str)}
+    return {"type": broken.type, "code": broken.code, "param": None, **named, "message": broken.message}
 
 
 _open: set[_Flow] = set()

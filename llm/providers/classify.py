@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import orjson
-
 from config import storable
 from llm.providers.lengths import says_too_long
 from llm.providers.outcomes import (
@@ -21,6 +19,8 @@ from llm.providers.outcomes import (
     ProviderUnavailable,
     without_secrets,
 )
+from llm.wire.json_texts import Unreadable, read_plain
+from llm.wire.told_errors import error_in_any, status_of
 
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "cf-ray")
 LONGEST_REQUEST_ID = 200
@@ -40,10 +40,39 @@ def failure_of(
     now: datetime | None = None,
 ) -> ProviderFailure:
     """The outcome of an HTTP answer that is not a 200."""
-    error = error_of(body)
+    return _outcome(status, error_of(body), headers, provider=provider, api_key=api_key, now=now)
+
+
+def failure_told(
+    error: Mapping[str, Any],
+    headers: Mapping[str, str],
+    *,
+    provider: str,
+    api_key: str,
+    received: dict[str, Any] | None = None,
+) -> ProviderFailure:
+    """The outcome of an error that came with status 200: in place of an answer, or before a stream said anything.
+
+    `received` is what it tells of its usage in: what was used is billed, and then not asked for again.
+    """
+    failure = _outcome(status_of(dict(error)), error, headers, provider=provider, api_key=api_key)
+    if received is not None:
+        failure.received, failure.retryable = received, False
+    return failure
+
+
+def _outcome(
+    status: int,
+    error: Mapping[str, Any],
+    headers: Mapping[str, str],
+    *,
+    provider: str,
+    api_key: str,
+    now: datetime | None = None,
+) -> ProviderFailure:
     kind = str(error.get("code") or error.get("type") or "")
     message = without_secrets(
-        str(error.get("message") or f"The provider answered with status {status}."), api_key=api_key
+        str(error.get("message") or kind or f"The provider answered with status {status}."), api_key=api_key
     )
     facts: dict[str, Any] = {
         "upstream_status": status,
@@ -69,36 +98,16 @@ def failure_of(
     return ProviderRejected(message, **_client_status(status, kind, message), param=param, **facts)
 
 
-def failure_in_stream(
-    error: Mapping[str, Any], *, provider: str, api_key: str, upstream_request_id: str = ""
-) -> ProviderFailure:
-    """The outcome of an error that a stream began with, in place of an answer."""
-    kind = str(error.get("code") or error.get("type") or "")
-    told = without_secrets(
-        str(error.get("message") or kind or f"{provider} failed without a word."), api_key=api_key
-    )
-    if "overloaded" in kind or "rate_limit" in kind:
-        return ProviderUnavailable(told, retryable=True, upstream_request_id=upstream_request_id)
-    if "invalid_request" in kind:
-        return ProviderRejected(
-            told, **_client_status(400, kind, told), upstream_request_id=upstream_request_id
-        )
-    return ProviderError(told, retryable=True, upstream_request_id=upstream_request_id)
-
-
 def error_of(body: bytes) -> dict[str, Any]:
     """The error object of either provider's envelope; for any other body its text as the message."""
     try:
-        decoded = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        decoded = read_plain(body)
+    except Unreadable:
         text = body[:200].decode("utf-8", "replace").strip()
         return {"message": text} if text and not text.startswith("<") else {}
-    if not isinstance(decoded, dict):
-        return {}
-    error = decoded.get("error", decoded)
-    if isinstance(error, dict):
-        return error
-    return {"message": error} if isinstance(error, str) else {}
+    if told := error_in_any(decoded):
+        return told
+    return decoded if isinstance(decoded, dict) else {}
 
 
 def request_id_of(headers: Mapping[str, str]) -> str:

@@ -12,24 +12,26 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import aiohttp
-import orjson
 
 from config import resources
 from llm.catalog import Target
-from llm.providers.classify import error_of, failure_in_stream, failure_of, request_id_of
+from llm.providers.classify import failure_of, request_id_of
 from llm.providers.outcomes import (
     ProviderError,
-    ProviderFailure,
     ProviderTimeout,
     ProviderUnavailable,
     StreamBroken,
 )
 from llm.providers.outgoing import Outgoing, headers_for
-from llm.streams.sse import SseSplitter, data_of
+from llm.providers.received import Opening, Received, Sender, whole_answer
+from llm.wire.formats import WireFormat
 
 LARGEST_REPLY_BYTES = 64 * 1024 * 1024
 LARGEST_ERROR_BYTES = 64 * 1024
 FINISH_SECONDS = 1.0
+SIGNS_OF_LIFE_SECONDS = (
+    10.0  # so long may a stream say nothing but that it lives before the client hears that, too
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +52,20 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class ProviderReply:
-    """A whole answer: decoded, and as it came."""
+    """A whole answer: decoded, and as it may be passed on. `is_exact`: it may be kept, and be told again."""
 
     body: dict[str, Any]
     raw: bytes
     request_id: str
     seconds: float
+    is_exact: bool = True
 
 
 class ProviderStream:
-    """A stream whose first byte is here. `finish` it at its end or `close` it: either frees the connection."""
+    """A stream that has begun to say something. `finish` it at its end or `close` it: either frees the connection.
+
+    Where the provider answered whole, `whole` is that answer, and there is nothing to read.
+    """
 
     def __init__(
         self,
@@ -76,9 +82,16 @@ class ProviderStream:
         self._first = first
         self._idle_seconds = timeouts.idle
         self._deadline = deadline
+        self.whole: Received | None = None
+
+    def unread(self, read: bytes) -> None:
+        """Let what was read be read again."""
+        self._first = read
 
     async def read(self) -> bytes:
         """Return bytes as they arrive, empty at the end, or raise StreamBroken."""
+        if self.whole is not None:
+            return b""
         if self._first:
             first, self._first = self._first, b""
             return first
@@ -117,7 +130,7 @@ async def call(
     target: Target,
     body: Outgoing,
     *,
-    path: str,
+    wire: WireFormat,
     headers: Mapping[str, str] = {},
     timeouts: Timeouts | None = None,
 ) -> ProviderReply:
@@ -127,24 +140,15 @@ async def call(
     async with _failures(target, body):
         async with asyncio.timeout(timeouts.total):
             response = await _post(
-                target, body, path=path, headers=headers, timeouts=timeouts, streamed=False
+                target, body, path=wire.path, headers=headers, timeouts=timeouts, streamed=False
             )
             async with response:
                 raw = await _read(response, LARGEST_REPLY_BYTES, timeouts=timeouts)
-    request_id = request_id_of(response.headers)
-    try:
-        decoded = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        decoded = None
-    if not isinstance(decoded, dict):
-        raise ProviderError(
-            f"{target.provider} answered with something that is not a JSON object.",
-            retryable=True,
-            may_be_billed=True,
-            upstream_status=response.status,
-            upstream_request_id=request_id,
-        )
-    return ProviderReply(decoded, raw, request_id, time.perf_counter() - began)
+    received = whole_answer(raw, Sender(target, wire, response.headers))
+    seconds = time.perf_counter() - began
+    return ProviderReply(
+        received.body, received.raw, request_id_of(response.headers), seconds, received.is_exact
+    )
 
 
 async def ask(target: Target, method: str, path: str, *, query: str = "") -> bytes:
@@ -171,28 +175,32 @@ async def open_stream(
     target: Target,
     body: Outgoing,
     *,
-    path: str,
+    wire: WireFormat,
     headers: Mapping[str, str] = {},
     timeouts: Timeouts | None = None,
 ) -> ProviderStream:
-    """Send a request and return its stream once the first byte is here, or raise a ProviderFailure."""
+    """Send a request and return its stream once it says something, or raise a ProviderFailure."""
     timeouts = timeouts or Timeouts.of(target)
     began = time.perf_counter()
     deadline = asyncio.get_running_loop().time() + timeouts.total
     async with _failures(target, body):
         async with asyncio.timeout(min(timeouts.first_byte + timeouts.connect, timeouts.total)):
-            response = await _post(target, body, path=path, headers=headers, timeouts=timeouts, streamed=True)
+            response = await _post(
+                target, body, path=wire.path, headers=headers, timeouts=timeouts, streamed=True
+            )
             try:
                 first = await response.content.readany()
             except BaseException:
                 response.close()
                 raise
+    stream = ProviderStream(response, first, timeouts=timeouts, deadline=deadline, began=began)
     try:
-        _check_first_bytes(target, response, first)
-    except ProviderFailure:
-        response.close()
+        async with _failures(target, body):
+            await _await_a_word(stream, response, Sender(target, wire, response.headers), timeouts=timeouts)
+    except BaseException:
+        stream.close()
         raise
-    return ProviderStream(response, first, timeouts=timeouts, deadline=deadline, began=began)
+    return stream
 
 
 def url_of(target: Target, path: str) -> str:
@@ -284,24 +292,27 @@ def _reach(body: Outgoing | None) -> dict[str, Any]:
     return {"sent": is_sent or body is None, "may_be_billed": is_sent}
 
 
-def _check_first_bytes(target: Target, response: aiohttp.ClientResponse, first: bytes) -> None:
-    """Refuse a 200 that is no stream, or whose first event is an error: nothing was forwarded yet."""
-    request_id = request_id_of(response.headers)
-    if not first or response.content_type == "application/json":
-        raise ProviderError(
-            f"{target.provider} answered without a stream.",
-            retryable=True,
-            may_be_billed=bool(first),
-            upstream_status=response.status,
-            upstream_request_id=request_id,
-        )
-    if b'"error"' in first[:400]:
-        event = next(iter(SseSplitter().feed(first)), b"")
-        data = data_of(event)
-        if data.startswith(b'{"error"') or b'"type":"error"' in data.replace(b" ", b""):
-            raise failure_in_stream(
-                error_of(data),
-                provider=target.provider,
-                api_key=target.api_key,
-                upstream_request_id=request_id,
-            )
+async def _await_a_word(
+    stream: ProviderStream, response: aiohttp.ClientResponse, sender: Sender, *, timeouts: Timeouts
+) -> None:
+    """Read until the stream says something, so that an error in place of an answer can still be made good.
+
+    Signs of life are waited through for a while; then they go on to the client, who waits for them, too.
+    """
+    opening = Opening(sender)
+    try:
+        async with asyncio.timeout(SIGNS_OF_LIFE_SECONDS):
+            while not (opening.says_something or opening.is_whole):
+                if chunk := await stream.read():
+                    opening.take(chunk)
+                else:
+                    opening.end()
+    except TimeoutError:
+        pass
+    except StreamBroken as broken:  # nothing was said yet: another try costs the client nothing but time
+        kind = ProviderTimeout if broken.code == ProviderTimeout.code else ProviderUnavailable
+        raise kind(broken.message, retryable=True, may_be_billed=True) from None
+    if opening.is_whole:
+        rest = await _read(response, LARGEST_REPLY_BYTES, timeouts=timeouts)
+        stream.whole = whole_answer(bytes(opening.taken) + rest, sender)
+    stream.unread(bytes(opening.taken))

@@ -5,6 +5,7 @@ bills; its message is the provider's own, without anything that looks like a cre
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from llm.providers.lengths import in_words_of
@@ -27,6 +28,7 @@ class ProviderFailure(ClientError):
 
     `retryable`: the same call may succeed later. `sent`: the request may have reached the provider.
     `may_be_billed`: it may have worked on it and charge for it, so the hold is estimated, not voided.
+    `received`: what came in place of an answer and tells what was used: that is what is billed.
     """
 
     status, code, type = 502, "provider_error", "api_error"
@@ -43,6 +45,7 @@ class ProviderFailure(ClientError):
         upstream_request_id: str = "",
         param: str | None = None,
         facts: dict[str, Any] | None = None,
+        received: dict[str, Any] | None = None,
     ) -> None:
         seconds = None if retry_after is None else max(1, round(retry_after))
         super().__init__(message, param=param, retry_after_seconds=seconds, facts=facts)
@@ -52,6 +55,7 @@ class ProviderFailure(ClientError):
         self.may_be_billed = may_be_billed
         self.upstream_status = upstream_status
         self.upstream_request_id = upstream_request_id
+        self.received = received
 
     @property
     def reason(self) -> str:
@@ -101,10 +105,18 @@ class ProviderRejected(ProviderFailure):
 
 
 class StreamBroken(ProviderFailure):
-    """A stream ended before its end. What came is billed."""
+    """A stream ended before its end. What came is billed. `stated`: the provider's own error, if it ended with one."""
 
-    def __init__(self, message: str, *, timed_out: bool = False, **facts: Any) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        timed_out: bool = False,
+        stated: Mapping[str, Any] | None = None,
+        **facts: Any,
+    ) -> None:
         super().__init__(message, **{"may_be_billed": True, **facts})
+        self.stated = stated
         if timed_out:
             self.status, self.code, self.type = 504, "provider_timeout", "timeout_error"
 

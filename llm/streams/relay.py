@@ -1,17 +1,18 @@
 """A provider's stream on its way to a client: split, measured, translated if need be, passed on at once.
 
 Invariant: events that need no change leave byte for byte as they came, in their order; the last one waits
-until it can carry the `purser` object.
+until it can carry the `purser` object. An answer that came whole is told as a stream. What cannot be put together
+exactly goes on as it came, and nobody may trust what was made of it.
 """
 
-from collections.abc import AsyncGenerator
-
-import orjson
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
 
 from config import resources
 from llm.providers.client import ProviderStream
 from llm.providers.outcomes import StreamBroken, without_secrets
-from llm.streams.sse import EventTooLarge, SseSplitter, data_of
+from llm.streams.events import Event, EventReader, Malformed
+from llm.streams.sse import EventTooLarge, SseSplitter
 from llm.wire.exchange import Exchange
 from llm.wire.formats import Body, StreamMeter
 
@@ -23,9 +24,11 @@ class Relay:
         self.meter: StreamMeter = exchange.upstream.meter()
         self._exchange = exchange
         self._splitter = SseSplitter()
+        self._reader = EventReader()
         self._translator = exchange.translation.stream() if exchange.translation else None
         self._tail = exchange.client.tail(wants_usage=wants_usage)
         self._done = False
+        self._is_exact = True
         self.bytes_read = 0
 
     async def run(self, stream: ProviderStream) -> AsyncGenerator[bytes, None]:
@@ -35,6 +38,9 @@ class Relay:
         Whoever stops early closes this generator, and with it the connection to the provider.
         """
         try:
+            if stream.whole is not None:
+                yield self._retold(stream.whole.body)
+                self._is_exact = stream.whole.is_exact
             while not self._done and (chunk := await stream.read()):
                 self.bytes_read += len(chunk)
                 forwarded, broken = self.feed(chunk)
@@ -80,30 +86,62 @@ class Relay:
         """The whole answer in the client's protocol, as it is remembered."""
         return self._exchange.answer(self.meter.response())
 
-    def _event(self, event: bytes) -> bytes:
-        data = data_of(event)
-        if not data:  # a comment: keeps the connection alive
-            return event
-        if data == b"[DONE]":
-            self._done = True
-            return b"" if self._translator else self._tail.feed(event, None)
+    @property
+    def is_exact(self) -> bool:
+        """Whether `answer` is what the provider said, to the letter: only then may it be kept, judged or told again."""
+        return self._is_exact and self._reader.is_exact and self.meter.is_exact
+
+    def _event(self, raw: bytes) -> bytes:
         try:
-            payload = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            raise StreamBroken("The provider's stream is malformed: an event is not JSON.") from None
-        if not isinstance(payload, dict):
-            raise StreamBroken("The provider's stream is malformed: an event is not an object.")
-        if error := self._exchange.upstream.error_in(payload):
-            raise StreamBroken(
-                without_secrets(str(error.get("message") or error.get("type") or "unknown error"))
-            )
-        try:
-            self.meter.feed(payload)
-            if self._translator:
-                return self._translated(self._translator.feed(payload))
+            event = self._reader.read(raw)
+            if event.payload is None:
+                return self._silence(event)
+            return self._said(event.raw, event.payload, error=event.error)
+        except Malformed as error:
+            raise StreamBroken(f"The provider's stream is malformed: {error}.") from None
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise StreamBroken(f"The provider's stream is malformed ({type(error).__name__}).") from None
-        return self._tail.feed(event, payload)
+
+    def _silence(self, event: Event) -> bytes:
+        """The end mark, or a sign of life: the client waits for that, too."""
+        if event.is_end:
+            self._done = True
+            return b"" if self._translator else self._tail.feed(event.raw, None)
+        return self._exchange.client.keep_alive() if self._translator else event.raw
+
+    def _said(self, raw: bytes, payload: Body, *, error: Mapping[str, Any] | None = None) -> bytes:
+        if error is not None:
+            self._take_what_it_tells(payload)
+            raise StreamBroken(
+                without_secrets(str(error.get("message") or error.get("type") or "unknown error")),
+                stated=error,
+            )
+        self.meter.feed(payload)
+        if self._translator is None:
+            return self._tail.feed(raw, payload)
+        translated = self._translator.feed(payload)
+        return self._translated(translated) if translated else self._unless_silent(payload)
+
+    def _unless_silent(self, payload: Body) -> bytes:
+        """What means nothing in the client's protocol still says that the stream lives."""
+        return self._exchange.client.keep_alive() if payload.get("type") == "ping" else b""
+
+    def _take_what_it_tells(self, payload: Body) -> None:
+        """An event that tells of an error may tell of usage, too."""
+        try:
+            self.meter.feed(payload)
+        except (KeyError, TypeError, AttributeError, ValueError):
+            return
+
+    def _retold(self, answer: Body) -> bytes:
+        """A whole answer as the stream that was asked for."""
+        upstream = self._exchange.upstream
+        told = b"".join(
+            self._said(upstream.encode_event(payload), payload) for payload in upstream.told(answer)
+        )
+        self._done = True
+        self.meter.end()
+        return told
 
     def _end(self) -> bytes:
         forwarded = b""
@@ -111,7 +149,9 @@ class Relay:
             forwarded, broken = self.feed(b"\n\n")
             if broken:
                 raise broken
-        if not (self._done or self.meter.has_ended):
+        if self._done:
+            self.meter.end()
+        elif not self.meter.has_ended:
             raise StreamBroken("The provider's stream ended before its answer did.")
         return forwarded + (self._translated(self._translator.end()) if self._translator else b"")
 

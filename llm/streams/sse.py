@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 DONE: Final = b"data: [DONE]\n\n"
+COMMENT: Final = b": the stream lives\n\n"
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024  # a generated image arrives as one event
 
 # a blank line in any of the three line ends; a bare CR counts once it is known that no LF follows

@@ -8,13 +8,13 @@ from typing import Any
 from llm.errors import ThreadUnsupported
 from llm.streams.sse import encode
 from llm.wire import fields
-from llm.wire.anthropic_messages_stream import MessagesMeter, MessagesTail, block_text, replay
+from llm.wire.anthropic_messages_stream import MessagesMeter, MessagesTail, block_text, replay, told
 from llm.wire.bodies import encode_named_event as encode_event
 from llm.wire.bodies import usage, with_model, with_purser, with_usage_in_stream
 from llm.wire.formats import Body, RequestFacts
 from llm.wire.references import references_in
 
-__all__ = ["encode_event", "replay", "usage", "with_model", "with_purser", "with_usage_in_stream"]
+__all__ = ["encode_event", "replay", "told", "usage", "with_model", "with_purser", "with_usage_in_stream"]
 
 api = "anthropic.messages"
 path = "/v1/messages"
@@ -78,7 +78,9 @@ def usage_context(response: Body) -> dict[str, Any]:
 
 
 def answer_text(response: Body) -> str:
-    return "".join(block["text"] for block in response.get("content") or () if block.get("type") == "text")
+    return "".join(
+        block.get("text") or "" for block in response.get("content") or () if block.get("type") == "text"
+    )
 
 
 def produced_text(response: Body) -> str:
@@ -86,7 +88,22 @@ def produced_text(response: Body) -> str:
 
 
 def is_complete(response: Body) -> bool:
-    return response.get("stop_reason") in _COMPLETE
+    """Whether the model said all it wanted to: a call of a tool is half an answer, whatever the reason says."""
+    kinds = {block.get("type") for block in response.get("content") or ()}
+    return response.get("stop_reason") in _COMPLETE and "tool_use" not in kinds
+
+
+def normal(response: Body) -> Body:
+    """Some servers give a text where the blocks of the content belong."""
+    text = response.get("content")
+    return {**response, "content": [{"type": "text", "text": text}]} if isinstance(text, str) else response
+
+
+def misfit(response: Body) -> str:
+    content = response.get("content")
+    if not isinstance(content, list):
+        return "its body has no content"
+    return "" if all(isinstance(block, dict) for block in content) else "a block of its content is no object"
 
 
 def meter() -> MessagesMeter:
@@ -97,11 +114,8 @@ def tail(*, wants_usage: bool) -> MessagesTail:
     return MessagesTail()
 
 
-def error_in(payload: Body) -> dict[str, Any] | None:
-    if payload.get("type") != "error":
-        return None
-    error = payload.get("error")
-    return error if isinstance(error, dict) else {"message": str(error)}
+def keep_alive() -> bytes:
+    return encode({"type": "ping"}, event="ping")
 
 
 def error_event(error: dict[str, Any], block: Body | None = None) -> bytes:

@@ -14,6 +14,11 @@ from llm.streams.sse import encode, splice_purser
 from llm.wire.formats import Body
 
 _TEXT_DELTAS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+_BLOCKS_OF = {
+    "text_delta": ("text",),
+    "thinking_delta": ("thinking",),
+    "input_json_delta": ("tool_use", "server_tool_use", "mcp_tool_use"),
+}
 
 
 class MessagesMeter:
@@ -25,8 +30,10 @@ class MessagesMeter:
         self.has_output = False
         self.has_ended = False
         self._message: Body = {}
-        self._blocks: dict[int, _Block] = {}
+        self._blocks: list[_Block] = []
+        self._by_index: dict[int, _Block] = {}  # a new block under a used index is a block of its own
         self._open_blocks: set[int] = set()
+        self._is_understood = True
 
     def feed(self, payload: Body) -> None:
         kind = payload.get("type")
@@ -34,34 +41,46 @@ class MessagesMeter:
             self.usage = merged(self.usage or {}, told)
         if kind == "content_block_delta":
             self.has_output = True
-            block = self._blocks.get(payload["index"])
-            if block is None:
-                block = self._blocks[payload["index"]] = _Block({"type": "text", "text": ""})
-            block.feed(payload["delta"])
+            delta = payload["delta"]
+            block = self._by_index.get(payload["index"])
+            if block is None:  # one that never began: its first delta says of what kind it is
+                self._is_understood = False
+                block = self._begin(payload["index"], _empty_block(delta))
+            block.feed(delta)
         elif kind == "content_block_stop":
             self._open_blocks.discard(payload["index"])
         elif kind == "content_block_start":
             self._open_blocks.add(payload["index"])
-            self._blocks[payload["index"]] = _Block(payload["content_block"])
-            self.has_output = self.has_output or payload["content_block"].get("type") not in (
-                "text",
-                "thinking",
-            )
+            self._begin(payload["index"], payload["content_block"])
+            self.has_output = self.has_output or _is_output(payload["content_block"])
         elif kind == "message_start":
             self._message = {**payload["message"]}
+            for index, content in enumerate(self._message.get("content") or ()):
+                self._begin(index, content)
         elif kind == "message_delta":
             self._message.update(payload.get("delta") or {})
             self.finish_reason = self._message.get("stop_reason") or self.finish_reason
+            self.has_ended = self.has_ended or self.finish_reason is not None
         elif kind == "message_stop":
             self.has_ended = True
             if is_empty(self.usage):
                 self.usage = None  # the protocol has no way to leave usage out: some servers say zero instead
 
+    @property
+    def is_exact(self) -> bool:
+        return self._is_understood and all(block.is_exact for block in self._blocks)
+
+    def end(self) -> None:
+        self.has_ended = bool(self._message)
+
     def text(self) -> str:
-        return "".join(block.everything() for block in self._blocks.values())
+        return "".join(block.everything() for block in self._blocks)
 
     def response(self) -> Body:
-        content = [self._blocks[index].to_json() for index in sorted(self._blocks)]
+        blocks = self._blocks
+        if len(self._by_index) == len(blocks):
+            blocks = [self._by_index[index] for index in sorted(self._by_index)]
+        content = [block.to_json() for block in blocks]
         return {**self._message, "content": content, "usage": self.usage or {}}
 
     def cut_short(self, *, input_tokens: int, output_tokens: int) -> list[Body]:
@@ -76,26 +95,45 @@ class MessagesMeter:
             {"type": "message_stop"},
         ]
 
+    def _begin(self, index: int, start: Body) -> "_Block":
+        block = self._by_index[index] = _Block(start)
+        self._blocks.append(block)
+        return block
+
 
 class _Block:
     """One content block of a stream, put together."""
 
-    __slots__ = ("_citations", "_pieces", "_start", "signature")
+    __slots__ = ("_citations", "_is_understood", "_pieces", "_start", "signature")
 
     def __init__(self, start: Body) -> None:
         self._start = start
         self._pieces: list[str] = []
         self._citations: list[Any] = []
+        self._is_understood = True
         self.signature = ""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether its pieces were understood, and fit together."""
+        pieces = "".join(self._pieces)
+        if not self._is_understood or not pieces or self._start.get("type") in ("text", "thinking"):
+            return self._is_understood
+        begun = self._start.get("input")
+        told = input_of(pieces)
+        return isinstance(told, dict) and begun in (None, {}, told)
 
     def feed(self, delta: Body) -> None:
         kind = delta.get("type", "")
         if kind in _TEXT_DELTAS:
             self._pieces.append(delta.get(_TEXT_DELTAS[kind]) or "")
+            self._is_understood = self._is_understood and self._start.get("type") in _BLOCKS_OF[kind]
         elif kind == "signature_delta":
             self.signature = delta.get("signature") or ""
         elif kind == "citations_delta":
             self._citations.append(delta.get("citation"))
+        else:
+            self._is_understood = False
 
     def everything(self) -> str:
         return block_text({**self._start, "input": None}) + "".join(self._pieces)
@@ -107,7 +145,10 @@ class _Block:
         if kind in ("text", "thinking"):
             block[kind] = (block.get(kind) or "") + pieces
         elif pieces:
-            block["input"] = _object_or_empty(pieces)
+            told = input_of(pieces)
+            block["input"] = (
+                told if told is not None else {}
+            )  # cut off in the middle: the stop reason says so
         if self.signature:
             block["signature"] = self.signature
         if self._citations:
@@ -139,6 +180,13 @@ class MessagesTail:
 
 def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
     """Tell a stored answer as a stream; every content block as one delta."""
+    for payload in told(response):
+        facts = {"purser": block} if payload["type"] in ("message_delta", "message_stop") else {}
+        yield encode({**payload, **facts}, event=payload["type"])
+
+
+def told(response: Body) -> Iterator[Body]:
+    """The events of a stream that would have told this answer."""
     usage = response.get("usage") or {}
     start = {
         **response,
@@ -147,26 +195,23 @@ def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]
         "stop_sequence": None,
         "usage": {**usage, "output_tokens": 0},
     }
-    yield encode({"type": "message_start", "message": start}, event="message_start")
+    yield {"type": "message_start", "message": start}
     for index, content in enumerate(response.get("content") or ()):
         empty, deltas = _opened(content)
-        yield _event("content_block_start", index=index, content_block=empty)
+        yield {"type": "content_block_start", "index": index, "content_block": empty}
         for delta in deltas:
-            yield _event("content_block_delta", index=index, delta=delta)
-        yield _event("content_block_stop", index=index)
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+        yield {"type": "content_block_stop", "index": index}
     end = {"stop_reason": response.get("stop_reason"), "stop_sequence": response.get("stop_sequence")}
-    yield _event("message_delta", delta=end, usage=usage, purser=block)
-    yield _event("message_stop", purser=block)
+    yield {"type": "message_delta", "delta": end, "usage": usage}
+    yield {"type": "message_stop"}
 
 
 def block_text(block: Body) -> str:
     """The text of a content block that counts as output."""
-    text = block.get("text") or block.get("thinking") or block.get("name") or ""
+    told = (block.get(name) for name in ("text", "thinking", "name"))
+    text = next((one for one in told if isinstance(one, str) and one), "")
     return text if block.get("input") is None else text + orjson.dumps(block["input"]).decode()
-
-
-def _event(kind: str, **facts: Any) -> bytes:
-    return encode({"type": kind, **facts}, event=kind)
 
 
 def _opened(content: Body) -> tuple[Body, list[Body]]:
@@ -188,8 +233,22 @@ def _opened(content: Body) -> tuple[Body, list[Body]]:
     return content, []
 
 
-def _object_or_empty(json: str) -> Any:
+def input_of(json: str) -> Any:
+    """The input of a tool as its pieces say it; None if they are no JSON."""
     try:
         return orjson.loads(json)
     except orjson.JSONDecodeError:
-        return {}  # cut off in the middle: the stop reason says so
+        return None
+
+
+def _is_output(start: Body) -> bool:
+    """Whether a block says something by having begun."""
+    kind = start.get("type")
+    return kind not in ("text", "thinking") or bool(start.get(kind))
+
+
+def _empty_block(delta: Body) -> Body:
+    """A block that this delta could have begun."""
+    if delta.get("type") == "thinking_delta":
+        return {"type": "thinking", "thinking": ""}
+    return {"type": "text", "text": ""}

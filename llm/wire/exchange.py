@@ -88,11 +88,11 @@ class Exchange:
         """The provider's answer in the client's protocol; the same object where they agree."""
         return self.translation.response(reply) if self.translation else reply
 
-    def answer_bytes(self, reply: Body, raw: bytes, block: Body) -> bytes:
-        """What the client gets: the provider's own bytes with our `purser` object, or their translation."""
+    def answer_bytes(self, answer: Body, raw: bytes, block: Body) -> bytes:
+        """What the client gets: the provider's own bytes with our `purser` object, or the translated answer."""
         if self.translation is None:
             return splice_purser(raw, block)
-        return orjson.dumps(self.client.with_purser(self.answer(reply), block), default=str)
+        return orjson.dumps(self.client.with_purser(answer, block), default=str)
 
 
 def prepare(
@@ -115,7 +115,15 @@ def prepare(
     translation: Translation | None = None
     if upstream is not client:
         translation = TRANSLATIONS[client.api, api](body)
-        body = translation.request()
+        try:
+            body = translation.request()
+        except (
+            AttributeError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:  # a field of a type that no SDK writes
+            raise InvalidRequest(f"The request cannot be read ({type(error).__name__}).") from None
     body = upstream.with_model(body, upstream_model)
     let_go = list(translation.let_go) if translation else []
     if translation and "reasoning_effort" in body and openai_chat.cannot_reason(upstream_model):

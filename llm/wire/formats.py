@@ -53,7 +53,16 @@ class StreamMeter(Protocol):
         """Whether the provider finished the stream properly."""
         ...
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether `response` is the answer to the letter; else nobody may keep it, judge it or tell it again."""
+        ...
+
     def feed(self, payload: Body) -> None: ...
+
+    def end(self) -> None:
+        """The provider says that this was all, whatever else is missing."""
+        ...
 
     def text(self) -> str:
         """Everything produced so far that a provider bills as output: text, reasoning, tool arguments."""
@@ -109,6 +118,14 @@ class WireFormat(Protocol):
 
     def answer_text(self, response: Body) -> str: ...
 
+    def normal(self, response: Body) -> Body:
+        """The same answer as the protocol wants it written; the same object where it is."""
+        ...
+
+    def misfit(self, response: Body) -> str:
+        """Why a body is no answer of this protocol; empty when it is one."""
+        ...
+
     def produced_text(self, response: Body) -> str:
         """Everything in an answer that a provider bills as output, as StreamMeter.text has it of a stream."""
         ...
@@ -125,10 +142,14 @@ class WireFormat(Protocol):
         """Tell a stored answer as a stream, ending with our `purser` object."""
         ...
 
+    def told(self, response: Body) -> Iterator[Body]:
+        """The events of a provider's stream that would have told this answer."""
+        ...
+
     def encode_event(self, payload: Body) -> bytes: ...
 
-    def error_in(self, payload: Body) -> dict[str, Any] | None:
-        """The error a stream's event carries, as {type, code, message}, if it is one."""
+    def keep_alive(self) -> bytes:
+        """What tells a client of a stream that it lives."""
         ...
 
     def error_event(self, error: dict[str, Any], block: Body | None = None) -> bytes:

@@ -1,8 +1,10 @@
-"""JSON as the world writes it: what is too deep to be written again, and what has too many values to be read.
+"""JSON as the world writes it: read though it is odd; what is too deep to be written again, or has too many values to be read.
 
-Invariant: pure. What we cannot write is refused where it is read, not in the middle of a call.
+Invariant: pure, and linear in the text. What is read is plain JSON: no NaN, no half of a surrogate pair, no number that
+nobody could write.
 """
 
+import json
 from typing import Any, Final
 
 import orjson
@@ -10,7 +12,35 @@ import orjson
 # orjson reads 1,024 levels and writes 254; a translation adds a few
 DEEPEST: Final = 240
 BYTES_A_VALUE: Final = 40
+KEPT_LEVELS: Final = 100  # of what is nested deeper than that
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
 _ROOM: Final = 254 - DEEPEST
+_LARGEST: Final = 2**64
+
+
+class Unreadable(ValueError):
+    """No JSON, however one looks at it."""
+
+
+def read(raw: bytes) -> tuple[Any, bool]:
+    """What the bytes say, and whether they say it as JSON should be written. Raises Unreadable."""
+    try:
+        return orjson.loads(raw), True
+    except orjson.JSONDecodeError:
+        pass
+    text = raw.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "replace")
+    try:
+        told = json.loads(text, strict=False, parse_constant=_null, parse_int=_number, parse_float=_real)
+        return told, False
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(str(error)) from None
+
+
+def read_plain(raw: bytes) -> Any:
+    """The same, with halves of surrogate pairs replaced."""
+    told, is_plain = read(raw)
+    return told if is_plain else without_halves(told)
 
 
 def most_values(*, most_bytes: int) -> int:
@@ -25,7 +55,7 @@ def values_in(raw: bytes) -> int:
 
 def is_too_deep(value: Any, raw: bytes) -> bool:
     """Whether a value that was read from these bytes is nested deeper than it could be written again."""
-    if raw.count(b"[") + raw.count(b"{") <= DEEPEST:
+    if len(raw) <= 2 * DEEPEST or raw.count(b"[") + raw.count(b"{") <= DEEPEST:
         return False
     wrapped = value
     for _ in range(_ROOM):
@@ -35,3 +65,79 @@ def is_too_deep(value: Any, raw: bytes) -> bool:
     except orjson.JSONEncodeError:
         return True
     return False
+
+
+def without_depths(value: Any, *, levels: int = KEPT_LEVELS) -> Any:
+    """The value with what is nested deeper than this left out."""
+    if not isinstance(value, dict | list):
+        return value
+    if not levels:
+        return None
+    if isinstance(value, dict):
+        return {name: without_depths(item, levels=levels - 1) for name, item in value.items()}
+    return [without_depths(item, levels=levels - 1) for item in value]
+
+
+def without_halves(value: Any) -> Any:
+    """The value with each half of a surrogate pair that stands alone replaced."""
+    return HalvesJoiner().join(value, is_last=True)
+
+
+class HalvesJoiner:
+    """Puts characters together that a stream has cut in two: the first half waits for the event that brings the second.
+
+    A half stands at the end of a text, and the other at the beginning of the text at the same place of the next event;
+    what finds no other half becomes U+FFFD.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[Any, ...], str] = {}
+
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._waiting)
+
+    def join(self, value: Any, *, is_last: bool = False) -> Any:
+        """The event with whole characters only; raises Unreadable where it is too deep to be walked."""
+        try:
+            return self._joined(value, (), is_last)
+        except RecursionError:
+            raise Unreadable("nested too deep") from None
+
+    def _joined(self, value: Any, at: tuple[Any, ...], is_last: bool) -> Any:
+        if isinstance(value, str):
+            return self._text(value, at, is_last)
+        if isinstance(value, dict):
+            return {_whole(name): self._joined(item, (*at, name), is_last) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self._joined(item, (*at, number), is_last) for number, item in enumerate(value)]
+        return value
+
+    def _text(self, text: str, at: tuple[Any, ...], is_last: bool) -> str:
+        text = self._waiting.pop(at, "") + text
+        if not is_last and text and "\ud800" <= text[-1] <= "\udbff":
+            self._waiting[at], text = text[-1], text[:-1]
+        return _whole(text)
+
+
+def _whole(text: str) -> str:
+    """Pairs of halves as the characters they are; what stands alone replaced."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _null(_: str) -> None:
+    """NaN and Infinity are no JSON: nothing is told."""
+
+
+def _number(text: str) -> int | float | None:
+    if len(text) > 20:
+        return _real(text)
+    number = int(text)
+    return number if -_LARGEST // 2 <= number < _LARGEST else float(number)
+
+
+def _real(text: str) -> float | None:
+    number = float(text)
+    return number if number - number == 0 else None

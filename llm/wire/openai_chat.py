@@ -7,14 +7,15 @@ import re
 from typing import Any
 
 from llm.errors import InvalidRequest
-from llm.streams.sse import encode
+from llm.streams.sse import COMMENT, encode
 from llm.wire import fields
-from llm.wire.bodies import usage, with_model, with_purser
+from llm.wire.bodies import normal, usage, with_model, with_purser
 from llm.wire.formats import Body, RequestFacts
-from llm.wire.openai_chat_stream import ChatMeter, ChatTail, billed_texts, replay
+from llm.wire.message_texts import text_of, told_once
+from llm.wire.openai_chat_stream import ChatMeter, ChatTail, billed_texts, replay, told
 from llm.wire.references import references_in
 
-__all__ = ["replay", "usage", "with_model", "with_purser"]
+__all__ = ["normal", "replay", "told", "usage", "with_model", "with_purser"]
 
 api = "openai.chat"
 path = "/chat/completions"
@@ -96,17 +97,38 @@ def usage_context(response: Body) -> dict[str, Any]:
 def answer_text(response: Body) -> str:
     """The text of the first choice."""
     choices = response.get("choices") or [{}]
-    content = (choices[0].get("message") or {}).get("content")
-    return content if isinstance(content, str) else ""
+    return text_of(choices[0].get("message") or {})
 
 
 def produced_text(response: Body) -> str:
-    return "".join(billed_texts([choice.get("message") for choice in response.get("choices") or ()]))
+    messages = [choice.get("message") or {} for choice in response.get("choices") or ()]
+    return "".join(billed_texts([told_once(message) for message in messages]))
 
 
 def is_complete(response: Body) -> bool:
     choices = response.get("choices") or []
-    return bool(choices) and all(choice.get("finish_reason") == "stop" for choice in choices)
+    return bool(choices) and all(
+        choice.get("finish_reason") == "stop" and not calls_tools(choice.get("message") or {})
+        for choice in choices
+    )
+
+
+def calls_tools(message: Body) -> bool:
+    """Whether it is half an answer, whatever its finish says."""
+    return bool(message.get("tool_calls") or message.get("function_call"))
+
+
+def misfit(response: Body) -> str:
+    choices = response.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return "its body has no choices"
+    for choice in choices:
+        if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
+            return "a choice has no message"
+        calls = choice["message"].get("tool_calls")
+        if calls and not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
+            return "its calls of tools are no objects"
+    return ""
 
 
 def meter() -> ChatMeter:
@@ -121,11 +143,8 @@ def encode_event(payload: Body) -> bytes:
     return encode(payload)
 
 
-def error_in(payload: Body) -> dict[str, Any] | None:
-    error = payload.get("error")
-    if isinstance(error, str):
-        return {"message": error}
-    return error if isinstance(error, dict) else None
+def keep_alive() -> bytes:
+    return COMMENT
 
 
 def error_event(error: dict[str, Any], block: Body | None = None) -> bytes:

@@ -9,9 +9,10 @@ from typing import Any, Final
 from billing.usage import merged, told_in
 from llm.streams.sse import DONE, encode, splice_purser
 from llm.wire.formats import Body
+from llm.wire.merging import WHOLE_FIELDS, add_parts, merge
+from llm.wire.message_texts import told_once
+from llm.wire.tool_calls import ToolCalls
 
-_WHOLE_FIELDS = frozenset({"role", "type", "id", "index", "name", "expires_at"})  # sent once, not in pieces
-_EMPTY_DELTA = frozenset({"role", "content", "refusal"})  # what a first chunk says before there is output
 _UNBILLED_AS_TEXT = frozenset({"role", "type", "id", "data", "signature"})
 _REPEATED_FIELDS: Final = ("id", "object", "created", "model")
 _CHUNK_FIELDS = ("id", "created", "model", "system_fingerprint", "service_tier")
@@ -26,35 +27,49 @@ class ChatMeter:
         self.has_output = False
         self._envelope: Body = {}
         self._choices: dict[int, _Choice] = {}
+        self._is_told = False  # all of it, be it without a finish
 
     def feed(self, payload: Body) -> None:
         if told := told_in(payload):
             self.usage = merged(self.usage or {}, told)
         choices = payload.get("choices")
-        if not self._envelope or not choices:
-            self._envelope.update(
-                (name, payload[name]) for name in _CHUNK_FIELDS if payload.get(name) is not None
-            )
+        if "id" not in self._envelope or not choices:  # a first chunk may have an empty one
+            self._envelope.update((name, payload[name]) for name in _CHUNK_FIELDS if payload.get(name))
+        if choices:
+            self._is_told = False
         for part in choices or ():
             index = part.get("index") or 0
+            if not isinstance(index, int):
+                index = 0
             choice = self._choices.get(index)
             if choice is None:
                 choice = self._choices[index] = _Choice(index)
-            delta = part.get("delta")
+            delta = part.get("delta") or (message_of(part) if choice.is_empty else None)
             if delta:
                 content = delta.get("content")
                 if type(content) is str and len(delta) == 1:
                     choice.texts.append(content)
                 else:
                     choice.feed(delta)
-                self.has_output = self.has_output or bool(content) or not delta.keys() <= _EMPTY_DELTA
+                self.has_output = self.has_output or bool(content) or says_something(delta)
             if part.get("finish_reason"):
                 choice.finish_reason = self.finish_reason = part["finish_reason"]
             if part.get("logprobs"):
                 choice.feed_logprobs(part["logprobs"])
+        if not choices and payload.get("usage"):  # the protocol's last chunk
+            self._is_told = bool(self._choices)
+
+    @property
+    def is_exact(self) -> bool:
+        return all(choice.is_exact for choice in self._choices.values())
+
+    def end(self) -> None:
+        self._is_told = bool(self._choices)
 
     @property
     def has_ended(self) -> bool:
+        if self._is_told:
+            return True
         return bool(self._choices) and all(choice.finish_reason for choice in self._choices.values())
 
     def text(self) -> str:
@@ -78,52 +93,83 @@ class ChatMeter:
 class _Choice:
     """One answer of a stream, put together."""
 
-    __slots__ = ("_logprobs", "_message", "_tool_calls", "finish_reason", "index", "texts")
+    __slots__ = ("_calls", "_logprobs", "_message", "_parts", "_texts", "finish_reason", "index", "texts")
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self.texts: list[str] = []
+        self.texts: list[str] = []  # of the content since the last part of a list
         self.finish_reason: str | None = None
+        self._parts: list[Any] = []  # of a content that comes as a list
+        self._texts: dict[str, list[str]] = {}  # of every other field that comes in pieces
         self._message: Body = {}
-        self._tool_calls: dict[int, Body] = {}
+        self._calls = ToolCalls()
         self._logprobs: Body | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        return self._calls.is_exact
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.texts or self._parts or self._texts or self._message or self._calls)
 
     def feed(self, delta: Body) -> None:
         for name, value in delta.items():
             if name == "content" and isinstance(value, str):
                 self.texts.append(value)
+            elif name == "content" and isinstance(value, list):
+                self._close_text()
+                add_parts(self._parts, value)
             elif name == "tool_calls":
                 for part in value or ():
-                    call = self._tool_calls.setdefault(part.get("index") or 0, {})
-                    _merge(call, {key: item for key, item in part.items() if key != "index"})
+                    self._calls.take(part)
+            elif isinstance(value, str) and name not in WHOLE_FIELDS:
+                self._texts.setdefault(name, []).append(value)
             elif value is not None:
-                _merge(self._message, {name: value})
+                merge(self._message, {name: value})
 
     def feed_logprobs(self, logprobs: Body) -> None:
         self._logprobs = self._logprobs or {}
         for name, tokens in logprobs.items():
             if isinstance(tokens, list):
-                self._logprobs[name] = [*(self._logprobs.get(name) or []), *tokens]
+                known = self._logprobs.get(name)
+                if isinstance(known, list):
+                    known.extend(tokens)
+                else:
+                    self._logprobs[name] = [*tokens]
             else:
                 self._logprobs.setdefault(name, tokens)
 
     def everything(self) -> str:
-        return "".join(
-            [*billed_texts(self._message), *self.texts, *billed_texts(list(self._tool_calls.values()))]
-        )
+        told = {name: "".join(pieces) for name, pieces in self._texts.items()}
+        calls = [call.to_json() for call in self._calls.in_order()]
+        said = told_once({**self._message, **told, "tool_calls": calls})
+        return "".join([*billed_texts(said), *billed_texts(self._parts), *self.texts])
 
     def to_json(self) -> Body:
-        content = "".join(self.texts) if self.texts and (any(self.texts) or not self._tool_calls) else None
-        message = {"role": "assistant", **self._message, "content": content}
+        told = {name: "".join(pieces) for name, pieces in self._texts.items()}
+        message = {"role": "assistant", **self._message, **told, "content": self._content()}
         message.setdefault("refusal", None)
-        if self._tool_calls:
-            message["tool_calls"] = [self._tool_calls[index] for index in sorted(self._tool_calls)]
+        if self._calls:
+            message["tool_calls"] = [call.to_json() for call in self._calls.in_order()]
         return {
             "index": self.index,
             "message": message,
             "logprobs": self._logprobs,
             "finish_reason": self.finish_reason,
         }
+
+    def _content(self) -> Any:
+        if self._parts:
+            self._close_text()
+            return self._parts
+        return "".join(self.texts) if self.texts and (any(self.texts) or not self._calls) else None
+
+    def _close_text(self) -> None:
+        """What came as a text is a part beside others."""
+        if text := "".join(self.texts):
+            add_parts(self._parts, [{"type": "text", "text": text}])
+        self.texts = []
 
 
 class ChatTail:
@@ -160,6 +206,28 @@ class ChatTail:
 
 def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
     """Tell a stored answer as a stream: per choice its message and its end; then usage if asked for."""
+    chunks = _chunks(response, wants_usage=wants_usage)
+    yield from (encode(chunk) for chunk in chunks[:-1])
+    yield encode({**chunks[-1], "purser": block}) + DONE
+
+
+def told(response: Body) -> Iterator[Body]:
+    """The chunks of a stream that would have told this answer."""
+    yield from _chunks(response, wants_usage=True)
+
+
+def message_of(choice: Body) -> Body | None:
+    """The message of a choice that some servers put where its delta belongs."""
+    message = choice.get("message")
+    return message if isinstance(message, dict) else None
+
+
+def says_something(delta: Body) -> bool:
+    """Whether there is output in it: a first chunk has a role, and empty fields."""
+    return any(value and name != "role" for name, value in delta.items())
+
+
+def _chunks(response: Body, *, wants_usage: bool) -> list[Body]:
     known = {name: response[name] for name in _CHUNK_FIELDS if name in response}
     envelope: Body = {"object": "chat.completion.chunk", **known}
     chunks: list[Body] = []
@@ -176,8 +244,7 @@ def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]
     if wants_usage:
         chunks = [{**chunk, "usage": None} for chunk in chunks]
         chunks.append({**envelope, "choices": [], "usage": response.get("usage")})
-    yield from (encode(chunk) for chunk in chunks[:-1])
-    yield encode({**chunks[-1], "purser": block}) + DONE
+    return chunks
 
 
 def cut_usage(input_tokens: int, output_tokens: int) -> Body:
@@ -200,20 +267,3 @@ def billed_texts(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from billed_texts(item)
-
-
-def _merge(whole: Body, part: Body) -> None:
-    for name, value in part.items():
-        known = whole.get(name)
-        if value is None:
-            whole.setdefault(name, None)
-        elif isinstance(known, str) and isinstance(value, str) and name not in _WHOLE_FIELDS:
-            whole[name] = known + value
-        elif isinstance(known, dict) and isinstance(value, dict):
-            _merge(known, value)
-        elif isinstance(known, list) and isinstance(value, list):
-            known.extend(value)
-        elif value != "" or known is None:
-            whole[name] = (
-                {**value} if isinstance(value, dict) else [*value] if isinstance(value, list) else value
-            )

@@ -11,15 +11,16 @@ from billing.usage import merged, told_in
 from llm.errors import InvalidRequest
 from llm.streams.sse import DONE, encode
 from llm.wire import fields
-from llm.wire.bodies import usage, with_model, with_purser
+from llm.wire.bodies import normal, usage, with_model, with_purser
 from llm.wire.formats import Body, RequestFacts
-from llm.wire.openai_chat import encode_event, error_event, error_in, usage_context, with_usage_in_stream
+from llm.wire.openai_chat import encode_event, error_event, keep_alive, usage_context, with_usage_in_stream
 from llm.wire.openai_chat_stream import ChatTail, cut_usage
 
 __all__ = [
     "encode_event",
     "error_event",
-    "error_in",
+    "keep_alive",
+    "normal",
     "usage",
     "usage_context",
     "with_model",
@@ -91,6 +92,23 @@ def tail(*, wants_usage: bool) -> ChatTail:
 
 def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
     """Tell a stored answer as a stream, one chunk per choice; then usage if asked for."""
+    chunks = _chunks(response, wants_usage=wants_usage)
+    yield from (encode(chunk) for chunk in chunks[:-1])
+    yield encode({**chunks[-1], "purser": block}) + DONE
+
+
+def told(response: Body) -> Iterator[Body]:
+    yield from _chunks(response, wants_usage=True)
+
+
+def misfit(response: Body) -> str:
+    choices = response.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return "its body has no choices"
+    return "" if all(isinstance(choice, dict) for choice in choices) else "a choice is no object"
+
+
+def _chunks(response: Body, *, wants_usage: bool) -> list[Body]:
     envelope = {
         "object": "text_completion",
         **{name: response[name] for name in _CHUNK_FIELDS if name in response},
@@ -98,8 +116,7 @@ def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]
     chunks = [{**envelope, "choices": [choice]} for choice in response.get("choices") or ()]
     if wants_usage:
         chunks.append({**envelope, "choices": [], "usage": response.get("usage")})
-    yield from (encode(chunk) for chunk in chunks[:-1])
-    yield encode({**chunks[-1], "purser": block}) + DONE
+    return chunks
 
 
 class CompletionMeter:
@@ -112,6 +129,7 @@ class CompletionMeter:
         self._envelope: Body = {}
         self._texts: dict[int, list[str]] = {}
         self._ends: dict[int, Body] = {}
+        self._is_told = False
 
     def feed(self, payload: Body) -> None:
         if told := told_in(payload):
@@ -130,7 +148,14 @@ class CompletionMeter:
 
     @property
     def has_ended(self) -> bool:
-        return bool(self._texts) and self._texts.keys() == self._ends.keys()
+        return self._is_told or (bool(self._texts) and self._texts.keys() == self._ends.keys())
+
+    @property
+    def is_exact(self) -> bool:
+        return True
+
+    def end(self) -> None:
+        self._is_told = bool(self._texts)
 
     def text(self) -> str:
         return "".join(piece for pieces in self._texts.values() for piece in pieces)

@@ -8,15 +8,16 @@ from typing import Any
 
 from llm.errors import InvalidRequest
 from llm.wire import fields
-from llm.wire.bodies import usage, with_model, with_purser, with_usage_in_stream
+from llm.wire.bodies import normal, usage, with_model, with_purser, with_usage_in_stream
 from llm.wire.formats import Body, RequestFacts
-from llm.wire.openai_chat import encode_event, error_event, error_in
+from llm.wire.openai_chat import encode_event, error_event, keep_alive
 from llm.wire.openai_chat_stream import ChatMeter, ChatTail
 
 __all__ = [
     "encode_event",
     "error_event",
-    "error_in",
+    "keep_alive",
+    "normal",
     "usage",
     "with_model",
     "with_purser",
@@ -63,6 +64,14 @@ def produced_text(response: Body) -> str:
 
 def is_complete(response: Body) -> bool:
     return bool(response.get("data"))
+
+
+def misfit(response: Body) -> str:
+    return "" if isinstance(response.get("data"), list) else "its body has no data"
+
+
+def told(response: Body) -> Iterator[Body]:
+    raise InvalidRequest("Embeddings are not streamed.", param="stream")
 
 
 def meter() -> ChatMeter:

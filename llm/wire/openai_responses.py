@@ -7,16 +7,25 @@ from collections import Counter
 from typing import Any
 
 from llm.errors import InvalidRequest
-from llm.streams.sse import encode
+from llm.streams.sse import COMMENT, encode
 from llm.wire import fields
 from llm.wire.bodies import encode_named_event as encode_event
-from llm.wire.bodies import usage, with_model, with_purser, with_usage_in_stream
+from llm.wire.bodies import normal, usage, with_model, with_purser, with_usage_in_stream
 from llm.wire.formats import Body, RequestFacts
 from llm.wire.openai_chat_stream import billed_texts
-from llm.wire.openai_responses_stream import ResponsesMeter, ResponsesTail, output_text, replay
+from llm.wire.openai_responses_stream import ResponsesMeter, ResponsesTail, output_text, replay, told
 from llm.wire.references import references_in
 
-__all__ = ["encode_event", "replay", "usage", "with_model", "with_purser", "with_usage_in_stream"]
+__all__ = [
+    "encode_event",
+    "normal",
+    "replay",
+    "told",
+    "usage",
+    "with_model",
+    "with_purser",
+    "with_usage_in_stream",
+]
 
 api = "openai.responses"
 path = "/responses"
@@ -111,13 +120,15 @@ def tail(*, wants_usage: bool) -> ResponsesTail:
     return ResponsesTail()
 
 
-def error_in(payload: Body) -> dict[str, Any] | None:
-    if payload.get("type") == "error":
-        return payload["error"] if isinstance(payload.get("error"), dict) else payload
-    if "type" not in payload and isinstance(payload.get("error"), dict):
-        error: dict[str, Any] = payload["error"]
-        return error
-    return None
+def misfit(response: Body) -> str:
+    output = response.get("output")
+    if not isinstance(output, list):
+        return "its body has no output"
+    return "" if all(isinstance(item, dict) for item in output) else "an item of its output is no object"
+
+
+def keep_alive() -> bytes:
+    return COMMENT
 
 
 def error_event(error: dict[str, Any], block: Body | None = None) -> bytes:

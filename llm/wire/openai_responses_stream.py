@@ -27,6 +27,7 @@ class ResponsesMeter:
         self._pieces: list[str] = []
         self._open_texts: dict[int, list[str]] = {}  # by the place of an item that is not done yet
         self._sequence_number = -1
+        self._is_told = False  # in its events, though the last one has none of it
 
     def feed(self, payload: Body) -> None:
         kind = payload.get("type", "")
@@ -54,16 +55,35 @@ class ResponsesMeter:
                 self.usage = merged(self.usage or {}, told)
             if kind in LAST_EVENTS:
                 self.has_ended = True
+                self._is_told = bool(self._items) and not self._response.get("output")
                 self.finish_reason = self._response.get("status") or kind.removeprefix("response.")
+
+    @property
+    def is_exact(self) -> bool:
+        """The last event has the whole response; where it has none of it, each item must have come to its end."""
+        return not self._is_told or not self._open_texts
+
+    def end(self) -> None:
+        """The end mark is none of this protocol's: only its last event ends a response."""
 
     def text(self) -> str:
         return "".join(self._pieces)
 
     def response(self) -> Body:
-        if self.has_ended:
+        if self.has_ended and not self._is_told:
             return self._response
+        if self.has_ended:
+            return {**self._response, "output": self._output()}
         output = [self._items[index] for index in sorted(self._items)]
         return {**self._response, "status": "incomplete", "output": output}
+
+    def _output(self) -> list[Body]:
+        """The items as their events told them."""
+        items = dict(self._items)
+        for place, pieces in self._open_texts.items():
+            if pieces:
+                items[place] = {**_cut_item(items[place], "".join(pieces)), "status": "completed"}
+        return [items[place] for place in sorted(items)]
 
     def cut_short(self, *, input_tokens: int, output_tokens: int) -> list[Body]:
         events: list[Body] = []
@@ -115,10 +135,16 @@ def finished(event: Body, block: Body) -> bytes:
 
 def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
     """Tell a stored response as a stream, every part of its output as one delta."""
-    events = [*_told(response)]
-    for number, event in enumerate(events[:-1]):
-        yield encode({**event, "sequence_number": number}, event=event["type"])
-    yield finished({**events[-1], "sequence_number": len(events) - 1}, block)
+    events = [*told(response)]
+    for event in events[:-1]:
+        yield encode(event, event=event["type"])
+    yield finished(events[-1], block)
+
+
+def told(response: Body) -> Iterator[Body]:
+    """The events of a stream that would have told this response."""
+    for number, event in enumerate(_told(response)):
+        yield {**event, "sequence_number": number}
 
 
 def output_text(response: Body) -> str:

@@ -76,7 +76,7 @@ def serving() -> Iterator[Provider]:
                 self.send_header(name, value)
             self.send_header("transfer-encoding", "chunked")
             self.end_headers()
-            for piece in script.pieces:
+            for piece in filter(None, script.pieces):
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
             if script.cut:
                 self.close_connection = True

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caching.guards import differences, words_added
+from caching.guards import differences, says_more
 
 TRAPS = [
     ("Show flights over 500 dollars", "Show flights over 600 dollars", "number"),
@@ -90,13 +90,13 @@ def test_any_two_texts_compare_the_same_both_ways(a: str, b: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "added"),
+    ("a", "b", "is_more"),
     [
-        ("How do I close my account?", "How do I close my dead mother's account?", 2),
-        ("How do I close my account?", "How can I please close my account?", 0),
-        ("How do I close my account?", "How do I open my old account?", 0),
-        ("How do I close my account?", "How do I close my account?", 0),
+        ("How do I close my account?", "How do I close my dead mother's account?", True),
+        ("How do I close my account?", "How can I please close my account?", False),
+        ("How do I close my account?", "How do I open my account?", False),
+        ("How do I close my account?", "How do I close my account?", False),
     ],
 )
-def test_it_counts_what_one_question_has_beyond_all_that_the_other_says(a: str, b: str, added: int) -> None:
-    assert (words_added(a, b), words_added(b, a)) == (added, added)
+def test_it_knows_which_question_says_more(a: str, b: str, is_more: bool) -> None:
+    assert (says_more(a, b), says_more(b, a)) == (is_more, is_more)

@@ -61,19 +61,6 @@ async def test_it_works(origin: Origin) -> None:
     assert second.answer.body == answer().body
 
 
-@pytest.mark.parametrize(
-    ("threshold", "outcome", "reason"), [(0.85, "hit", ""), (0.90, "miss", "guard_addition")]
-)
-async def test_a_word_that_only_one_question_has_halves_the_distance_allowed(
-    origin: Origin, threshold: float, outcome: str, reason: str
-) -> None:
-    """.937 alike: nearer than .85 and half of what is left, farther than .90 and half of that."""
-    await store(ask("How do I order a new chequebook?"), origin)
-    policy = replace(STATIC, threshold=threshold)
-    found = await look(ask("How do I order a new chequebook by post?"), origin, policy)
-    assert (found.outcome, found.reason) == (outcome, reason)
-
-
 async def test_a_question_far_away_is_a_miss_with_its_candidate(origin: Origin) -> None:
     await store(ask(ARRIVED), origin)
     found = await look(ask("Which currencies can I hold in my account?"), origin)

@@ -36,12 +36,15 @@ def build(sandbox: Any) -> web.Application:
             exchange = prepare(wire, body, kind=kind, upstream_model=upstream, max_output_tokens=limit)
             headers = passed_on_headers(request.headers, api=wire.api)
             if not facts.stream:
-                reply = await call(target, Outgoing(exchange.payload()), path=exchange.path, headers=headers)
+                reply = await call(
+                    target, Outgoing(exchange.payload()), wire=exchange.upstream, headers=headers
+                )
                 return web.Response(
-                    body=exchange.answer_bytes(reply.body, reply.raw, BLOCK), content_type="application/json"
+                    body=exchange.answer_bytes(exchange.answer(reply.body), reply.raw, BLOCK),
+                    content_type="application/json",
                 )
             stream = await open_stream(
-                target, Outgoing(exchange.payload()), path=exchange.path, headers=headers
+                target, Outgoing(exchange.payload()), wire=exchange.upstream, headers=headers
             )
         except ClientError as error:
             told = {"message": error.message, "code": error.code, "param": error.param, "type": error.type}

@@ -47,7 +47,9 @@ class Relayed:
 
 async def relayed(target: Target, *, timeouts: Timeouts | None = None, **facts: Any) -> Relayed:
     exchange = exchange_for(target, stream=True, **facts)
-    stream = await open_stream(target, Outgoing(exchange.payload()), path=exchange.path, timeouts=timeouts)
+    stream = await open_stream(
+        target, Outgoing(exchange.payload()), wire=exchange.upstream, timeouts=timeouts
+    )
     result = Relayed(Relay(exchange, wants_usage=False))
     try:
         async for piece in result.relay.run(stream):
@@ -63,14 +65,14 @@ async def failure(
     exchange = exchange_for(target, stream=stream)
     send: Callable[..., Any] = open_stream if stream else call
     with pytest.raises(ProviderFailure) as caught:
-        await send(target, Outgoing(exchange.payload()), path=exchange.path, timeouts=timeouts)
+        await send(target, Outgoing(exchange.payload()), wire=exchange.upstream, timeouts=timeouts)
     return caught.value
 
 
 async def test_it_works(sandbox: Any, http: Any) -> None:
     target = sandbox.target()
     exchange = exchange_for(target)
-    reply = await call(target, Outgoing(exchange.payload()), path=exchange.path)
+    reply = await call(target, Outgoing(exchange.payload()), wire=exchange.upstream)
     (billed,) = sandbox.calls()
     assert CHAT.usage(reply.body) == billed["usage"]
     assert reply.request_id == billed["request_id"]
@@ -82,7 +84,7 @@ async def test_it_works(sandbox: Any, http: Any) -> None:
 async def test_a_stream_adds_up_to_the_whole_answer(sandbox: Any, http: Any, kind: str, model: str) -> None:
     target = sandbox.target(kind, model)
     exchange = exchange_for(target)
-    whole = (await call(target, Outgoing(exchange.payload()), path=exchange.path)).body
+    whole = (await call(target, Outgoing(exchange.payload()), wire=exchange.upstream)).body
     relay = (await relayed(target)).relay
     wire = exchange.upstream
     assert wire.answer_text(relay.answer()) == wire.answer_text(whole)
@@ -95,7 +97,7 @@ async def test_a_stream_adds_up_to_the_whole_answer(sandbox: Any, http: Any, kin
 async def test_events_pass_byte_for_byte(sandbox: Any, http: Any) -> None:
     target = sandbox.target()
     exchange = exchange_for(target, stream=True, stream_options={"include_usage": True})
-    stream = await open_stream(target, Outgoing(exchange.payload()), path=exchange.path)
+    stream = await open_stream(target, Outgoing(exchange.payload()), wire=exchange.upstream)
     received = b""
     relay = Relay(exchange, wants_usage=True)
     forwarded = b""
@@ -119,7 +121,7 @@ async def test_a_client_that_hangs_up_stops_the_provider(sandbox: Any, http: Any
     sandbox.control("settings", {"tokens_per_second": 20})
     target = sandbox.target()
     exchange = exchange_for(target, stream=True)
-    stream = await open_stream(target, Outgoing(exchange.payload()), path=exchange.path)
+    stream = await open_stream(target, Outgoing(exchange.payload()), wire=exchange.upstream)
     relay = Relay(exchange, wants_usage=False)
     run = relay.run(stream)
     await anext(run)
@@ -279,7 +281,7 @@ async def test_a_cancelled_call_closes_its_connection(sandbox: Any, http: Any) -
     sandbox.order("slow_first_byte", delay_ms=5_000)
     target = sandbox.target()
     exchange = exchange_for(target)
-    task = asyncio.create_task(call(target, Outgoing(exchange.payload()), path=exchange.path))
+    task = asyncio.create_task(call(target, Outgoing(exchange.payload()), wire=exchange.upstream))
     while not sandbox.calls():
         await asyncio.sleep(0.02)
     task.cancel()
@@ -360,7 +362,7 @@ async def test_closing_a_stream_wakes_whoever_reads_it(sandbox: Any, http: Any) 
     sandbox.order("drip", delay_ms=5_000)
     target = sandbox.target()
     exchange = exchange_for(target, stream=True)
-    stream = await open_stream(target, Outgoing(exchange.payload()), path=exchange.path)
+    stream = await open_stream(target, Outgoing(exchange.payload()), wire=exchange.upstream)
     await stream.read()
     reading = asyncio.create_task(stream.read())
     await asyncio.sleep(0.05)

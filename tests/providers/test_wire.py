@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from llm.errors import InvalidRequest
 from llm.streams.sse import DONE, SseSplitter, data_of
 from llm.wire import WIRE_FORMATS, prepare
+from llm.wire.told_errors import error_in
 
 CHAT = WIRE_FORMATS["openai_chat"]
 MESSAGES = WIRE_FORMATS["anthropic_messages"]
@@ -284,7 +285,7 @@ def test_an_answer_replayed_and_metered_is_the_answer(told: tuple[Any, dict[str,
     replayed = payloads(wire.replay(answer, {"cost": "0"}, wants_usage=True))
     assert replayed[-1]["purser"] == {"cost": "0"}
     for payload in replayed:
-        assert wire.error_in(payload) is None
+        assert error_in(payload) is None
         meter.feed(payload)
     assert meter.has_ended
     assert meter.usage == answer["usage"]

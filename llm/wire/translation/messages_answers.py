@@ -22,22 +22,29 @@ FINISH_REASONS: Final = {
 }
 
 
+def finish_of(reason: Any, *, calls_tools: bool) -> str:
+    """Why a choice ended. Servers say `end_turn`, or nothing, behind a call of a tool, too."""
+    finish = FINISH_REASONS.get(str(reason or ""), "stop")
+    return "tool_calls" if calls_tools and finish == "stop" else finish
+
+
 def chat_answer(response: Body) -> Body:
     """The chat completion of a message."""
     blocks = response.get("content") or []
-    text = "".join(block.get("text", "") for block in blocks if block.get("type") == "text")
+    text = "".join(block.get("text") or "" for block in blocks if block.get("type") == "text")
     message: Body = {"role": "assistant", "content": text, "refusal": None}
-    if calls := [_tool_call(block) for block in blocks if block.get("type") == "tool_use"]:
+    calls = [_tool_call(block) for block in blocks if block.get("type") == "tool_use"]
+    if calls:
         message["content"] = text or None
         message["tool_calls"] = calls
     if thinking := [block for block in blocks if block.get("type") in ("thinking", "redacted_thinking")]:
-        message["reasoning_content"] = "".join(block.get("thinking", "") for block in thinking)
+        message["reasoning_content"] = "".join(block.get("thinking") or "" for block in thinking)
         message["thinking_blocks"] = thinking
     choice = {
         "index": 0,
         "message": message,
         "logprobs": None,
-        "finish_reason": FINISH_REASONS.get(response.get("stop_reason") or "", "stop"),
+        "finish_reason": finish_of(response.get("stop_reason"), calls_tools=bool(calls)),
     }
     return {
         "id": chat_id(response),
@@ -79,9 +86,11 @@ class ChatAnswerStream:
     def __init__(self) -> None:
         self._envelope: Body = {}
         self._usage: Body = {}
-        self._calls: dict[int, int] = {}  # content block -> tool call
-        self._has_arguments: set[int] = set()
+        self._number_of_calls = 0
+        self._calls: dict[int, int] = {}  # content block that is open -> tool call
+        self._inputs: dict[int, Any] = {}  # of blocks that began with all of it, and got no piece yet
         self._thinking: dict[int, Body] = {}
+        self._has_finished = False
 
     def feed(self, payload: Body) -> list[Body]:
         kind = payload.get("type")
@@ -98,55 +107,70 @@ class ChatAnswerStream:
                 "id": chat_id(message),
                 "object": "chat.completion.chunk",
                 "created": int(time.time()),
-                "model": message.get("model", ""),
+                "model": message.get("model") or "",
             }
             return [self._chunk({"role": "assistant", "content": "", "refusal": None})]
         if kind == "message_delta":
             reason = (payload.get("delta") or {}).get("stop_reason")
-            return [self._chunk({}, finish_reason=FINISH_REASONS.get(reason, "stop"))] if reason else []
+            return self._finish(reason) if reason else []
         return []
 
     def end(self) -> list[Body]:
-        return [{**self._envelope, "choices": [], "usage": chat_usage(self._usage)}]
+        finish = [] if self._has_finished else self._finish(None)
+        return [*finish, {**self._envelope, "choices": [], "usage": chat_usage(self._usage)}]
+
+    def _finish(self, reason: Any) -> list[Body]:
+        left = [
+            chunk for index in list(self._calls) for chunk in self._stop(index)
+        ]  # that were never stopped
+        self._has_finished = True
+        finish = finish_of(reason, calls_tools=self._number_of_calls > 0)
+        return [*left, self._chunk({}, finish_reason=finish)]
 
     def _start(self, index: int, block: Body) -> list[Body]:
         kind = block.get("type")
+        left = self._stop(index)  # one that was never stopped: another begins in its place
         if kind == "tool_use":
-            number = self._calls[index] = len(self._calls)
+            number = self._calls[index] = self._number_of_calls
+            self._number_of_calls += 1
+            self._inputs[index] = block.get("input") or {}
             function = {"name": block.get("name"), "arguments": ""}
-            return [
-                self._tool_chunk(
-                    {"index": number, "id": block.get("id"), "type": "function", "function": function}
-                )
-            ]
+            call = {"index": number, "id": block.get("id"), "type": "function", "function": function}
+            return [*left, self._tool_chunk(call)]
         if kind in ("thinking", "redacted_thinking"):
             self._thinking[index] = {**block}
+            begun = block.get("thinking")
+            return [*left, self._chunk({"reasoning_content": begun})] if begun else left
         if kind == "text" and block.get("text"):
-            return [self._chunk({"content": block["text"]})]
-        return []
+            return [*left, self._chunk({"content": block["text"]})]
+        return left
 
     def _delta(self, index: int, delta: Body) -> list[Body]:
         kind = delta.get("type")
         if kind == "text_delta":
-            return [self._chunk({"content": delta["text"]})]
+            return [self._chunk({"content": delta.get("text") or ""})]
         if kind == "input_json_delta" and index in self._calls:
-            if not delta["partial_json"]:
+            if not (piece := delta.get("partial_json")):
                 return []
-            self._has_arguments.add(index)
-            return [self._arguments(index, delta["partial_json"])]
+            self._inputs.pop(index, None)
+            return [self._arguments(index, piece)]
         if kind == "thinking_delta":
+            thought = delta.get("thinking") or ""
             block = self._thinking.setdefault(index, {"type": "thinking", "thinking": ""})
-            block["thinking"] = block.get("thinking", "") + delta["thinking"]
-            return [self._chunk({"reasoning_content": delta["thinking"]})]
+            block["thinking"] = (block.get("thinking") or "") + thought
+            return [self._chunk({"reasoning_content": thought})]
         if kind == "signature_delta" and index in self._thinking:
-            self._thinking[index]["signature"] = delta["signature"]
+            self._thinking[index]["signature"] = delta.get("signature")
         return []
 
     def _stop(self, index: int) -> list[Body]:
-        if index in self._calls and index not in self._has_arguments:
-            return [self._arguments(index, "{}")]
+        if index in self._calls:
+            told = self._inputs.pop(index, None)
+            chunks = [] if told is None else [self._arguments(index, orjson.dumps(told).decode())]
+            del self._calls[index]
+            return chunks
         if index in self._thinking:
-            return [self._chunk({"thinking_blocks": [self._thinking[index]]})]
+            return [self._chunk({"thinking_blocks": [self._thinking.pop(index)]})]
         return []
 
     def _arguments(self, index: int, piece: str) -> Body:

@@ -4,11 +4,14 @@ Invariant: the last event of a stream carries the response that the same answer 
 """
 
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 from uuid import uuid4
 
 from billing.usage import merged, told_in, totals_of
 from llm.wire.formats import Body
+from llm.wire.message_texts import reasoning_of, text_of
+from llm.wire.tool_calls import CallQueue, Step
 
 _ECHOED: Final[Body] = {
     "instructions": None,
@@ -38,7 +41,7 @@ def responses_answer(completion: Body, *, request: Body) -> Body:
     reason = _INCOMPLETE.get(choice.get("finish_reason") or "")
     status = "incomplete" if reason else "completed"
     output = []
-    if reasoning := message.get("reasoning_content"):
+    if reasoning := reasoning_of(message):
         output.append(_reasoning_item(_id("rs"), reasoning))
     if parts := _parts(message):
         output.append(_message_item(_id("msg"), parts, status="completed"))
@@ -80,6 +83,7 @@ class ResponsesAnswerStream:
         self._item: _Item | None = None
         self._reason: str | None = None
         self._usage: Body = {}
+        self._calls = CallQueue()
         self._number = 0
 
     def feed(self, payload: Body) -> list[Body]:
@@ -98,7 +102,8 @@ class ResponsesAnswerStream:
 
     def end(self) -> list[Body]:
         reason = _INCOMPLETE.get(self._reason or "")
-        events = self._close(status="incomplete" if reason else "completed")
+        events = self._told(self._calls.finish())
+        events += self._close(status="incomplete" if reason else "completed")
         response = {
             **self._response,
             **_ending(reason),
@@ -110,24 +115,34 @@ class ResponsesAnswerStream:
 
     def _delta(self, delta: Body) -> list[Body]:
         events: list[Body] = []
-        if reasoning := delta.get("reasoning_content"):
+        if reasoning := reasoning_of(delta):
             events += self._open("reasoning") + self._piece(reasoning)
-        if text := delta.get("content"):
+        if text := text_of(delta):
             events += self._open("text") + self._piece(text)
         if refusal := delta.get("refusal"):
             events += self._open("refusal") + self._piece(refusal)
         for call in delta.get("tool_calls") or ():
-            function = call.get("function") or {}
-            if call.get("id"):
-                events += self._open("call", call_id=call["id"], name=function.get("name") or "")
-            if function.get("arguments"):
-                events += self._piece(function["arguments"])
+            events += self._told(self._calls.take(call))
+        return events
+
+    def _told(self, steps: Iterable[Step]) -> list[Body]:
+        events: list[Body] = []
+        for kind, call, piece in steps:
+            if kind == "begin":
+                events += self._open("call", call_id=call.id, name=call.name)
+            else:
+                events += self._piece(piece)
         return events
 
     def _open(self, kind: str, *, call_id: str = "", name: str = "") -> list[Body]:
-        if self._item and self._item.kind == kind and self._item.call_id == call_id:
-            return []
-        events = self._close()
+        if kind != "call":
+            if self._item and self._item.kind == kind:
+                return []
+            events = self._told(self._calls.finish())
+            self._calls.is_first_told = True
+        else:
+            events = []
+        events += self._close()
         self._item = _Item(kind, len(self._output), call_id=call_id, name=name)
         return events + self._item.opened()
 

@@ -1,0 +1,82 @@
+"""What one event of a provider's stream says: a payload, an error, a sign of life, or the end.
+
+Invariant: an event that is written as it should be leaves byte for byte as it came; one that is not is written anew, as
+plain JSON, and never cuts a character in two.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from llm.streams.sse import data_of
+from llm.wire.formats import Body
+from llm.wire.json_texts import HalvesJoiner, Unreadable, is_too_deep, read, without_depths
+from llm.wire.told_errors import error_in, error_in_any
+
+_FIELDS: Final = (b":", b"event", b"id", b"retry", b"data")
+_SHORT: Final = 20
+_NAMED_ERROR: Final = (b"event: error\n", b"event:error\n", b"event: error\r", b"event:error\r")
+
+
+class Malformed(ValueError):
+    """No event of a stream."""
+
+
+@dataclass(slots=True)
+class Event:
+    """One event: its bytes as they may go on, and what it says. Without payload and end it is a sign of life."""
+
+    raw: bytes
+    payload: Body | None = None
+    error: dict[str, Any] | None = None
+    is_end: bool = False
+
+
+class EventReader:
+    """Reads the events of one stream in their order."""
+
+    __slots__ = ("_joiner", "is_exact")
+
+    def __init__(self) -> None:
+        self.is_exact = True  # what it has read is all that was said
+        self._joiner = HalvesJoiner()
+
+    def read(self, raw: bytes) -> Event:
+        """What an event says, or Malformed."""
+        data = data_of(raw)
+        if not data:
+            _check_silence(raw)
+            return Event(raw)
+        if len(data) < _SHORT and data.strip() == b"[DONE]":
+            return Event(raw, is_end=True)
+        try:
+            payload, is_plain = read(data)
+            if not is_plain or self._joiner.is_waiting:
+                payload = self._joiner.join(payload)
+                raw = _rewritten(raw, payload)
+        except (Unreadable, orjson.JSONEncodeError):
+            raise Malformed("an event is not JSON") from None
+        if is_too_deep(payload, data):  # it goes on as it came; nothing of ours could write it again
+            payload, self.is_exact = without_depths(payload), False
+        if not isinstance(payload, dict):
+            if error := error_in_any(payload):
+                return Event(raw, {"error": error}, error)
+            raise Malformed("an event is not an object")
+        error = error_in(payload)
+        if error is None and raw.startswith(_NAMED_ERROR):
+            error = payload
+        return Event(raw, payload, error)
+
+
+def _check_silence(raw: bytes) -> None:
+    """An event without data is a comment, or has other fields; a page of a proxy is neither."""
+    lines = [line for line in raw.splitlines() if line.strip()]
+    if lines and not any(line.startswith(_FIELDS) for line in lines):
+        raise Malformed("it has something else than events in it")
+
+
+def _rewritten(raw: bytes, payload: Any) -> bytes:
+    """The event with this payload in place of its own; its other fields stay."""
+    others = [line for line in raw.splitlines() if line and not line.startswith(b"data")]
+    return b"".join(b"%b\n" % line for line in others) + b"data: %b\n\n" % orjson.dumps(payload)

@@ -1,0 +1,67 @@
+"""What a chat message says, and what it thought before: in the places where servers put the two.
+
+Invariant: pure; what stands in two places is told once.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from llm.wire.formats import Body
+
+_REASONING_TEXTS: Final = ("reasoning_content", "reasoning", "thinking")
+_REASONING: Final = (*_REASONING_TEXTS, "reasoning_details")
+
+
+def text_of(message: Body) -> str:
+    """The text of a message or of a delta, be its content a text or a list of parts."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    return "".join(_texts(content, "text")) if isinstance(content, list) else ""
+
+
+def reasoning_of(message: Body) -> str:
+    """The reasoning that is told beside the content or inside it; empty where there is none."""
+    for name in _REASONING_TEXTS:
+        if isinstance(told := message.get(name), str) and told:
+            return told
+    if isinstance(details := message.get("reasoning_details"), list):
+        return "".join(
+            told
+            for detail in details
+            if isinstance(detail, dict)
+            for name in ("text", "summary")
+            if isinstance(told := detail.get(name), str)
+        )
+    content = message.get("content")
+    return "".join(_texts(content, "thinking")) if isinstance(content, list) else ""
+
+
+def told_once(message: Body) -> Body:
+    """The message without the fields that repeat its reasoning."""
+    told = [name for name in _REASONING if message.get(name)]
+    if len(told) < 2:
+        return message
+    return {name: value for name, value in message.items() if name not in told[1:]}
+
+
+def _texts(parts: list[Any], kind: str) -> Iterator[str]:
+    """The texts of the parts of a kind: `text`, or `thinking`, whose text may stand in parts of its own."""
+    for part in parts:
+        if isinstance(part, str) and kind == "text":
+            yield part
+        elif isinstance(part, dict) and _kind(part) == kind:
+            told = part.get(kind)
+            if told is None:
+                told = part.get("text")
+            if isinstance(told, str):
+                yield told
+            elif isinstance(told, list):
+                yield from _texts(told, "text")
+
+
+def _kind(part: Body) -> str:
+    kind = part.get("type")
+    if kind in ("thinking", "reasoning"):
+        return "thinking"
+    return "text" if kind in (None, "text", "output_text") else str(kind)

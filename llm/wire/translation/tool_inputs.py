@@ -1,0 +1,32 @@
+"""The arguments of a tool's call as the object that Anthropic's protocol wants.
+
+Invariant: pure; nothing is lost. No arguments are an empty object; a text that is no object is carried on inside one,
+under the name that says so.
+"""
+
+from typing import Any, Final
+
+import orjson
+
+from llm.wire.json_texts import is_too_deep
+
+UNREADABLE: Final = "_raw"
+
+
+def input_of(arguments: Any) -> dict[str, Any]:
+    """The object that arguments stand for, as text or as what a server made of them."""
+    if isinstance(arguments, dict):
+        return arguments
+    told = arguments
+    if isinstance(arguments, str):
+        if not arguments.strip():
+            return {}
+        try:
+            told = orjson.loads(arguments)
+        except orjson.JSONDecodeError:
+            return {UNREADABLE: arguments}
+        if is_too_deep(told, arguments.encode(errors="replace")):
+            return {UNREADABLE: arguments}
+    if told is None:
+        return {}
+    return told if isinstance(told, dict) else {UNREADABLE: arguments}
