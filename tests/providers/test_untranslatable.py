@@ -75,7 +75,7 @@ def test_what_anthropic_cannot_do_is_refused_by_name(facts: dict[str, Any], para
         ),
         (
             {"messages": parts({"type": "tool_result", "tool_use_id": "1", "content": [{"type": "image"}]})},
-            "messages.0.content.0.content.0.type",
+            "messages.0.content.0.content.0.source",
         ),
     ],
 )

@@ -1,18 +1,23 @@
 """The messages of a chat as an Anthropic system prompt and turns.
 
-Invariant: roles alternate: what the user and the tools said between two answers stands in one turn, in its order.
+Invariant: roles alternate: what the user and the tools said between two answers stands in one turn, in its order. What
+Anthropic refuses and nobody misses is left out: empty texts, and the turns that had nothing else. One odd call in a long
+history bricks no conversation.
 """
 
+import re
 from typing import Any, Final
-
-import orjson
 
 from llm.errors import InvalidRequest
 from llm.wire.formats import Body
+from llm.wire.translation.media import media_type
 from llm.wire.translation.refusing import Reader
+from llm.wire.translation.tool_inputs import input_of
 
 # what OpenAI's SDKs add to an answer they parsed: another reading of what stands beside it
 SDK_READINGS: Final = ("parsed", "parsed_arguments")
+
+_NOT_IN_AN_ID: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def system_and_turns(messages: list[Body], *, target: str) -> tuple[list[Body], list[Body]]:
@@ -34,14 +39,25 @@ def system_and_turns(messages: list[Body], *, target: str) -> tuple[list[Body], 
         else:
             raise reader.refusal("role")
         reader.done()
-    return system, [_plain(turn) for turn in turns]
+    if not turns:
+        raise InvalidRequest("Field 'messages' has no message with anything in it.", param="messages")
+    return [block for block in system if _says_something(block)], [_plain(turn) for turn in turns]
 
 
 def _append(turns: list[Body], role: str, blocks: list[Body]) -> None:
+    blocks = [block for block in blocks if _says_something(block)]
+    if not blocks:
+        return
     if turns and turns[-1]["role"] == role:
         turns[-1]["content"] += blocks
     else:
         turns.append({"role": role, "content": blocks})
+
+
+def _says_something(block: Body) -> bool:
+    """Whether it is no text that Anthropic would refuse for its emptiness."""
+    text = block.get("text")
+    return block.get("type") != "text" or not isinstance(text, str) or bool(text.strip())
 
 
 def _plain(turn: Body) -> Body:
@@ -53,13 +69,17 @@ def _plain(turn: Body) -> Body:
 
 
 def _tool_result(reader: Reader) -> Body:
-    blocks = _blocks(reader)
-    plain = len(blocks) == 1 and blocks[0].keys() == {"type", "text"}
-    return {
-        "type": "tool_result",
-        "tool_use_id": reader.take("tool_call_id"),
-        "content": blocks[0]["text"] if plain else blocks,
-    }
+    blocks = [block for block in _blocks(reader) if _says_something(block)]
+    result: Body = {"type": "tool_result", "tool_use_id": _id_of(reader.take("tool_call_id"))}
+    if blocks:
+        plain = len(blocks) == 1 and blocks[0].keys() == {"type", "text"}
+        result["content"] = blocks[0]["text"] if plain else blocks
+    return result
+
+
+def _id_of(identity: Any) -> Any:
+    """A call's id in the letters that Anthropic takes; a call and its result keep the same one."""
+    return _NOT_IN_AN_ID.sub("_", identity) if isinstance(identity, str) else identity
 
 
 def _assistant(reader: Reader) -> list[Body]:
@@ -76,23 +96,12 @@ def _assistant(reader: Reader) -> list[Body]:
             raise inner.refusal("type")
         function = inner.inside(inner.take("function"), "function")
         function.ignore(*SDK_READINGS)
-        arguments = _arguments(function.take("arguments") or "{}", at=f"messages.tool_calls.{index}")
-        blocks.append(
-            {"type": "tool_use", "id": inner.take("id"), "name": function.take("name"), "input": arguments}
-        )
+        arguments = input_of(function.take("arguments"))
+        identity, name = _id_of(inner.take("id")), function.take("name")
+        blocks.append({"type": "tool_use", "id": identity, "name": name, "input": arguments})
         function.done()
         inner.done()
-    return [block for block in blocks if block.get("type") != "text" or block.get("text")]
-
-
-def _arguments(arguments: Any, *, at: str) -> Any:
-    try:
-        decoded = orjson.loads(arguments)
-    except (orjson.JSONDecodeError, TypeError):
-        decoded = None
-    if not isinstance(decoded, dict):
-        raise InvalidRequest(f"The arguments of {at} are not a JSON object.", param=at)
-    return decoded
+    return blocks
 
 
 def _blocks(reader: Reader) -> list[Body]:
@@ -142,4 +151,4 @@ def _base64(reader: Reader, url: str) -> Body:
     kind, separator, data = url.removeprefix("data:").partition(";base64,")
     if not separator:
         raise reader.refusal("url")
-    return {"type": "base64", "media_type": kind.partition(";")[0], "data": data}
+    return {"type": "base64", "media_type": media_type(kind.partition(";")[0]), "data": data}

@@ -14,6 +14,7 @@ from llm.wire.formats import Body
 from llm.wire.people import bounded, named_in
 from llm.wire.translation.chat_answers import MessagesAnswerStream, messages_answer
 from llm.wire.translation.contract import StreamTranslator
+from llm.wire.translation.media import media_type
 from llm.wire.translation.refusing import Reader
 
 TARGET: Final = "an OpenAI model"
@@ -31,6 +32,9 @@ _HOSTED: Final = (
     "advisor_",
 )  # none that holds data of its own
 _FAILED: Final = "The tool failed: "
+_SHOWN: Final = "What the tool has shown in its result"
+_SEE_BEHIND: Final = "The result is in the next message of the user."
+_EMPTY: Final[Body] = {"type": "text", "text": ""}
 
 
 class MessagesToChat:
@@ -74,10 +78,10 @@ class MessagesToChat:
         return translated
 
     def response(self, response: Body) -> Body:
-        return messages_answer(response)
+        return messages_answer(response, model=str(self._body.get("model") or ""))
 
     def stream(self) -> StreamTranslator:
-        return MessagesAnswerStream()
+        return MessagesAnswerStream(model=str(self._body.get("model") or ""))
 
 
 def _thinking(thinking: Reader) -> Body:
@@ -184,7 +188,8 @@ def _messages(messages: list[Body]) -> list[Body]:
         elif not isinstance(content, list):
             raise reader.refusal("content")
         elif role == "assistant":
-            translated.append(_assistant(reader, content))
+            if (answer := _assistant(reader, content)) is not None:
+                translated.append(answer)
         elif role == "user":
             translated += _user(reader, content)
         elif role == "system":
@@ -194,7 +199,8 @@ def _messages(messages: list[Body]) -> list[Body]:
     return translated
 
 
-def _assistant(reader: Reader, content: list[Any]) -> Body:
+def _assistant(reader: Reader, content: list[Any]) -> Body | None:
+    """The answer of a turn; None of one that only thought, which OpenAI's protocol has no place for."""
     texts: list[str] = []
     calls: list[Body] = []
     for index, block in enumerate(content):
@@ -212,7 +218,9 @@ def _assistant(reader: Reader, content: list[Any]) -> Body:
         else:
             raise inner.refusal("type")
         inner.done()
-    message: Body = {"role": "assistant", "content": "".join(texts) if texts else None}
+    if not calls and not any(texts):
+        return None
+    message: Body = {"role": "assistant", "content": "".join(texts) or None}
     return {**message, "tool_calls": calls} if calls else message
 
 
@@ -220,6 +228,7 @@ def _user(reader: Reader, content: list[Any]) -> list[Body]:
     """What tools said, each as a message of its own, and what the user said, in their order."""
     messages: list[Body] = []
     parts: list[Body] = []
+    shown: list[Body] = []  # by tools: it follows their results
     for index, block in enumerate(content):
         inner = reader.inside(block, "content", index)
         inner.ignore("cache_control")
@@ -227,24 +236,44 @@ def _user(reader: Reader, content: list[Any]) -> list[Body]:
             if parts:
                 messages.append({"role": "user", "content": parts})
                 parts = []
-            messages.append(_tool_result(inner))
+            messages.append(_tool_result(inner, shown))
         else:
             parts.append(_part(inner))
         inner.done()
+    parts = [*shown, *(part for part in parts if part != _EMPTY or len(parts) == 1)]
     if parts:
         only_text = len(parts) == 1 and parts[0]["type"] == "text"
         messages.append({"role": "user", "content": parts[0]["text"] if only_text else parts})
     return messages
 
 
-def _tool_result(inner: Reader) -> Body:
+def _tool_result(inner: Reader, shown: list[Body]) -> Body:
+    """The message of a tool. It takes texts alone: what else the tool has shown goes to the user message behind."""
     inner.take("type")
-    content = inner.take("content", "")
-    result = content if isinstance(content, str) else _texts(inner, content, "content")
+    content, call_id = inner.take("content", ""), inner.take("tool_use_id")
+    result: str | list[Body] = content
+    if not isinstance(content, str):
+        parts = _result_parts(inner, content)
+        result = [part for part in parts if part["type"] == "text"]
+        if others := [part for part in parts if part["type"] != "text"]:
+            shown += [{"type": "text", "text": f"{_SHOWN} {call_id}:"}, *others]
+            result = result or [{"type": "text", "text": _SEE_BEHIND}]
     if inner.take("is_error"):
         lead = {"type": "text", "text": _FAILED}
         result = _FAILED + result if isinstance(result, str) else [lead, *result]
-    return {"role": "tool", "tool_call_id": inner.take("tool_use_id"), "content": result}
+    return {"role": "tool", "tool_call_id": call_id, "content": result or ""}
+
+
+def _result_parts(inner: Reader, blocks: Any) -> list[Body]:
+    if not isinstance(blocks, list):
+        raise inner.refusal("content")
+    parts = []
+    for index, block in enumerate(blocks):
+        one = inner.inside(block, "content", index)
+        one.ignore("cache_control")
+        parts.append(_part(one))
+        one.done()
+    return parts
 
 
 def _texts(reader: Reader, blocks: Any, name: str) -> list[Body]:
@@ -272,7 +301,7 @@ def _part(inner: Reader) -> Body:
         raise inner.refusal("type")
     origin = source.take("type")
     if kind == "image" and origin == "base64":
-        url = f"data:{source.take('media_type')};base64,{source.take('data')}"
+        url = f"data:{media_type(source.take('media_type'))};base64,{source.take('data')}"
         part: Body = {"type": "image_url", "image_url": {"url": url}}
     elif kind == "image" and origin == "url":
         part = {"type": "image_url", "image_url": {"url": source.take("url")}}

@@ -1,0 +1,13 @@
+"""Media types as the providers know them.
+
+Invariant: pure; a type that nobody writes differently stays as it is.
+"""
+
+from typing import Any, Final
+
+_KNOWN_AS: Final = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+
+
+def media_type(told: Any) -> Any:
+    """The type under the name that is registered for it."""
+    return _KNOWN_AS.get(told.strip().lower(), told) if isinstance(told, str) else told
