@@ -72,7 +72,8 @@ def prompt(model: str, question: str, fresh: str, cached: str) -> Body:
 
 def verdict_in(text: str) -> bool | None:
     """What one word says; None for anything but one of the two that were asked for."""
-    return _VERDICTS.get(re.sub(r"^\W+|\W+$", "", text).lower())
+    words = re.search(r"\w.*\w|\w", text, re.DOTALL)  # without what stands around them
+    return _VERDICTS.get(words[0].lower()) if words else None
 
 
 async def _judge(asker: Asker, target: Target, scope: Scope, fresh: str, cached: str) -> bool | None:

@@ -4,6 +4,7 @@ Invariant: the schema and the text are strangers': nothing is fetched for a refe
 work is bounded. What cannot be checked within that is said to be unchecked, never valid. Call it in a thread.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import lru_cache
@@ -23,10 +24,12 @@ LARGEST_SCHEMA_BYTES: Final = 100_000
 LARGEST_TEXT_CHARACTERS: Final = 500_000
 MOST_STEPS: Final = 50_000
 PATTERN_SECONDS: Final = 0.02
+PATTERNS_SECONDS: Final = 0.2  # all patterns of a schema together
 TOLD_ERRORS: Final = 3
 LONGEST_TOLD: Final = 300
 
 _steps: ContextVar[list[int]] = ContextVar("steps")
+_pattern_seconds: ContextVar[list[float]] = ContextVar("pattern_seconds")  # that are left
 Keyword = Callable[[Any, Any, Any, Any], Any]
 
 
@@ -56,6 +59,7 @@ def problem_with(text: str, schema: dict[str, Any]) -> Problem | None:
     except orjson.JSONDecodeError as error:
         return Problem.of(f"It is not JSON: {error}", "not JSON")
     _steps.set([0])
+    _pattern_seconds.set([PATTERNS_SECONDS])
     try:
         errors = list(islice(validator.iter_errors(value), TOLD_ERRORS))
     except (Unresolvable, RecursionError) as error:
@@ -79,6 +83,7 @@ def _validator(encoded: bytes) -> Validator:
         raise Unchecked("patternProperties are not checked")
     schema = orjson.loads(encoded)
     _steps.set([0])
+    _pattern_seconds.set([PATTERNS_SECONDS])
     try:
         _Bounded.check_schema(schema)
     except (SchemaError, RecursionError):
@@ -89,10 +94,15 @@ def _validator(encoded: bytes) -> Validator:
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
     if not isinstance(instance, str):
         return
+    left = _pattern_seconds.get()
+    began = time.monotonic()
     try:
         is_there = regex.search(pattern, instance, timeout=PATTERN_SECONDS)
     except (TimeoutError, regex.error):
         raise Unchecked("a pattern of the schema cannot be checked") from None
+    left[0] -= time.monotonic() - began
+    if left[0] < 0:
+        raise Unchecked("the patterns of the schema take too long")
     if not is_there:
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
 

@@ -48,6 +48,8 @@ GENERAL = (
     "a-",
     "a_",
     "a.",
+    "-",
+    "- ",
 )
 
 
@@ -74,6 +76,7 @@ def plans_against(pattern: "re.Pattern[Any]") -> list[Plan]:
         for between in BETWEEN
         for tail in MISMATCHES
     ]
+    plans += [Plan("a", pump, "a") for pump in (*GENERAL, *heads, *rounds)]
     for head in heads:
         plans += [Plan(head, pump, "\x00") for pump in (*rounds, "a", " ", "a ")]
         plans += [Plan("", head + pump * 8, "\x00") for pump in (*rounds, "a", " ")]

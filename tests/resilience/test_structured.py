@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -236,3 +237,12 @@ class TestCheck:
         assert problem_with('["abc", "def"]', schema) is None
         assert problem_with('["abc", "DEF"]', schema) is not None
         assert problem_with('["abc", "abc"]', schema) is not None
+
+
+def test_many_patterns_that_take_a_moment_each_do_not_take_for_ever() -> None:
+    slow = {"type": "array", "items": {"allOf": [{"pattern": f"(a+)+{letter}|a"} for letter in "bcdefghijk"]}}
+    text = json.dumps(["a" * 16 + "!bcdefghijk"] * 500)
+    start = time.process_time()
+    with pytest.raises(Unchecked):
+        problem_with(text, slow)
+    assert time.process_time() - start < 2
