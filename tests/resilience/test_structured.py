@@ -240,7 +240,10 @@ class TestCheck:
 
 
 def test_many_patterns_that_take_a_moment_each_do_not_take_for_ever() -> None:
-    slow = {"type": "array", "items": {"allOf": [{"pattern": f"(?:a|aa)+{letter}|a"} for letter in "bcdefghijk"]}}
+    slow = {
+        "type": "array",
+        "items": {"allOf": [{"pattern": f"(?:a|aa)+{letter}|a"} for letter in "bcdefghijk"]},
+    }
     text = json.dumps(["a" * 20 + "!bcdefghijk"] * 500)
     start = time.process_time()
     with pytest.raises(Unchecked):
