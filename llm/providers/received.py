@@ -176,8 +176,9 @@ def _put_together(raw: bytes, sender: Sender) -> Received:
                 failure = sender.told(told.error, received=_told_so_far(meter, told.payload))
                 failure.may_be_billed = failure.may_be_billed or meter.has_output
                 raise failure
-            if told.payload is not None:
-                meter.feed(told.payload)
+            for one in (*told.before, told):
+                if one.payload is not None:
+                    meter.feed(one.payload)
             is_done = is_done or told.is_end
     except (Malformed, EventTooLarge, KeyError, TypeError, AttributeError, ValueError) as error:
         raise sender.no_answer(f"its stream is malformed ({error})", may_be_billed=meter.has_output) from None

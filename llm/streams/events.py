@@ -25,22 +25,25 @@ class Malformed(ValueError):
 
 @dataclass(slots=True)
 class Event:
-    """One event: its bytes as they may go on, and what it says. Without payload and end it is a sign of life."""
+    """One event: its bytes as they may go on, and what it says. Without payload and end it is a sign of life. `before`:
+    what is to be told first, because this event shows that nothing more of it comes."""
 
     raw: bytes
     payload: Body | None = None
     error: dict[str, Any] | None = None
     is_end: bool = False
+    before: "tuple[Event, ...]" = ()
 
 
 class EventReader:
     """Reads the events of one stream in their order."""
 
-    __slots__ = ("_joiner", "is_exact")
+    __slots__ = ("_joiner", "_last", "is_exact")
 
     def __init__(self) -> None:
         self.is_exact = True  # what it has read is all that was said
         self._joiner = HalvesJoiner()
+        self._last = b""
 
     def read(self, raw: bytes) -> Event:
         """What an event says, or Malformed."""
@@ -49,11 +52,13 @@ class EventReader:
             _check_silence(raw)
             return Event(raw)
         if len(data) < _SHORT and data.strip() == b"[DONE]":
-            return Event(raw, is_end=True)
+            return Event(raw, is_end=True, before=self._written(self._joiner.let_go()))
+        before: tuple[Event, ...] = ()
         try:
             payload, is_plain = read(data)
             if not is_plain or self._joiner.is_waiting:
-                payload = self._joiner.join(payload)
+                left, payload = self._joiner.join(payload)
+                before, self._last = self._written(left), raw
                 raw = _rewritten(raw, payload)
         except (Unreadable, orjson.JSONEncodeError):
             raise Malformed("an event is not JSON") from None
@@ -66,7 +71,10 @@ class EventReader:
         error = error_in(payload)
         if error is None and raw.startswith(_NAMED_ERROR):
             error = payload
-        return Event(raw, payload, error)
+        return Event(raw, payload, error, before=before)
+
+    def _written(self, payloads: list[Any]) -> tuple[Event, ...]:
+        return tuple(Event(_rewritten(self._last, payload), payload) for payload in payloads)
 
 
 def _check_silence(raw: bytes) -> None:

@@ -94,13 +94,19 @@ class Relay:
     def _event(self, raw: bytes) -> bytes:
         try:
             event = self._reader.read(raw)
-            if event.payload is None:
-                return self._silence(event)
-            return self._said(event.raw, event.payload, error=event.error)
+            if event.before:
+                first = b"".join(self._said(one.raw, one.payload or {}) for one in event.before)
+                return first + self._event_itself(event)
+            return self._event_itself(event)
         except Malformed as error:
             raise StreamBroken(f"The provider's stream is malformed: {error}.") from None
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise StreamBroken(f"The provider's stream is malformed ({type(error).__name__}).") from None
+
+    def _event_itself(self, event: Event) -> bytes:
+        if event.payload is None:
+            return self._silence(event)
+        return self._said(event.raw, event.payload, error=event.error)
 
     def _silence(self, event: Event) -> bytes:
         """The end mark, or a sign of life: the client waits for that, too."""

@@ -13,10 +13,14 @@ import orjson
 DEEPEST: Final = 240
 BYTES_A_VALUE: Final = 40
 KEPT_LEVELS: Final = 100  # of what is nested deeper than that
+REPLACEMENT: Final = "\ufffd"
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 _ROOM: Final = 254 - DEEPEST
 _LARGEST: Final = 2**64
+_MARKS: Final = frozenset({"type", "index"})  # what says of a piece where it belongs
+
+Place = tuple[str | int, ...]
 
 
 class Unreadable(ValueError):
@@ -79,45 +83,72 @@ def without_depths(value: Any, *, levels: int = KEPT_LEVELS) -> Any:
 
 
 def without_halves(value: Any) -> Any:
-    """The value with each half of a surrogate pair that stands alone replaced."""
-    return HalvesJoiner().join(value, is_last=True)
+    """The value with each half of a surrogate pair that stands alone replaced; raises Unreadable."""
+    if isinstance(value, str):
+        return _whole(value)
+    try:
+        if isinstance(value, dict):
+            return {_whole(name): without_halves(item) for name, item in value.items()}
+        return [without_halves(item) for item in value] if isinstance(value, list) else value
+    except RecursionError:
+        raise Unreadable("nested too deep") from None
 
 
 class HalvesJoiner:
     """Puts characters together that a stream has cut in two: the first half waits for the event that brings the second.
 
-    A half stands at the end of a text, and the other at the beginning of the text at the same place of the next event;
-    what finds no other half becomes U+FFFD.
+    A half stands at the end of a piece of text, and the other at the beginning of the piece at the same place of the next
+    event; what finds no other half there becomes U+FFFD, in an event of its own.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[Any, ...], str] = {}
+        self._waiting: dict[Place, str] = {}
+        self._event: Any = None
 
     @property
     def is_waiting(self) -> bool:
         return bool(self._waiting)
 
-    def join(self, value: Any, *, is_last: bool = False) -> Any:
-        """The event with whole characters only; raises Unreadable where it is too deep to be walked."""
+    def join(self, event: Any) -> tuple[list[Any], Any]:
+        """The events to tell before this one, and this one, with whole characters only; raises Unreadable where it is too
+        deep to be walked."""
+        waited, self._waiting, before = self._waiting, {}, self._event
         try:
-            return self._joined(value, (), is_last)
+            joined = self._joined(event, (), waited)
         except RecursionError:
             raise Unreadable("nested too deep") from None
+        self._event = event
+        return [_only(before, at) for at in waited], joined
 
-    def _joined(self, value: Any, at: tuple[Any, ...], is_last: bool) -> Any:
+    def let_go(self) -> list[Any]:
+        """The events that tell what still waits, when nothing else follows."""
+        waited, self._waiting = self._waiting, {}
+        return [_only(self._event, at) for at in waited]
+
+    def _joined(self, value: Any, at: Place, waited: dict[Place, str]) -> Any:
         if isinstance(value, str):
-            return self._text(value, at, is_last)
+            return self._text(waited.pop(at, "") + value, at)
         if isinstance(value, dict):
-            return {_whole(name): self._joined(item, (*at, name), is_last) for name, item in value.items()}
+            return {_whole(name): self._joined(item, (*at, name), waited) for name, item in value.items()}
         if isinstance(value, list):
-            return [self._joined(item, (*at, number), is_last) for number, item in enumerate(value)]
+            return [self._joined(item, (*at, number), waited) for number, item in enumerate(value)]
         return value
 
-    def _text(self, text: str, at: tuple[Any, ...], is_last: bool) -> str:
-        text = self._waiting.pop(at, "") + text
-        if not is_last and text and "\ud800" <= text[-1] <= "\udbff":
+    def _text(self, text: str, at: Place) -> str:
+        if text and "\ud800" <= text[-1] <= "\udbff" and "delta" in at:  # elsewhere no text goes on
             self._waiting[at], text = text[-1], text[:-1]
         return _whole(text)
+
+
+def _only(event: Any, at: Place) -> Any:
+    """An event that tells of one piece of text, which is half a character, and nothing else that was told before."""
+    if not at:
+        return REPLACEMENT
+    if isinstance(event, list):
+        return [_only(event[int(at[0])], at[1:])]
+    is_inside = "delta" not in at
+    kept = {name: value for name, value in event.items() if name in _MARKS} if is_inside else dict(event)
+    return {**kept, at[0]: _only(event[at[0]], at[1:])}
 
 
 def _whole(text: str) -> str:
