@@ -1,11 +1,12 @@
 """`/healthz`, `/readyz` and `/metrics`: what a load balancer, an operator and Prometheus ask.
 
 Invariant: answering never hangs: each dependency is asked with a deadline. Redis away is degraded, not
-unready: requests still succeed without it.
+unready: requests still succeed without it. With a METRICS_TOKEN strangers hear whether we can serve, and no more.
 """
 
 import asyncio
 import functools
+import hmac
 import os
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -50,14 +51,21 @@ async def readyz(request: HttpRequest) -> HttpResponse:
     states = dict(zip(checks, answers, strict=True))
     is_ready = states["postgresql"] == states["migrations"] == "ok"
     is_whole = all(state == "ok" for state in states.values())
-    if draining.is_stopping:
-        return JsonResponse({"status": "stopping", "dependencies": states}, status=503)
-    status = "ok" if is_whole else "degraded" if is_ready else "unready"
-    return JsonResponse({"status": status, "dependencies": states}, status=200 if is_ready else 503)
+    able = "ok" if is_whole else "degraded" if is_ready else "unready"
+    status = "stopping" if draining.is_stopping else able
+    told = {"status": status, "dependencies": states} if _may_read_figures(request) else {"status": status}
+    return JsonResponse(told, status=200 if status in ("ok", "degraded") else 503)
 
 
 async def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus' text, summed over this machine's workers."""
+    """Prometheus' text, summed over this machine's workers; for whoever has the token, if there is one."""
+    if not _may_read_figures(request):
+        return HttpResponse(
+            "The figures need METRICS_TOKEN as a bearer token.\n",
+            status=401,
+            content_type="text/plain",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
     registry = REGISTRY
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         _forget_dead_workers(Path(folder))
@@ -67,6 +75,13 @@ async def metrics(request: HttpRequest) -> HttpResponse:
     scopes.register(collector)
     text = generate_latest(registry) + generate_latest(scopes)
     return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)
+
+
+def _may_read_figures(request: HttpRequest) -> bool:
+    """What a gateway spends, and which of its parts is ill, is not for strangers."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    is_right = hmac.compare_digest(token.strip().encode(), settings.METRICS_TOKEN.encode())
+    return not settings.METRICS_TOKEN or (scheme.lower() == "bearer" and is_right)
 
 
 def _forget_dead_workers(folder: Path) -> None:

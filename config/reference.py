@@ -41,7 +41,7 @@ SECURITY: Final[dict[str, Any]] = {
 }
 _STATES: Final = {
     "type": "object",
-    "required": ["status", "dependencies"],
+    "required": ["status"],
     "properties": {
         "status": {"enum": ["ok", "degraded", "unready"]},
         "dependencies": {"type": "object", "additionalProperties": {"type": "string"}},
@@ -80,7 +80,7 @@ HEALTH: Final = {
     ),
     "/readyz": _probe(
         "isReady",
-        "This process can serve calls; each dependency by name",
+        "This process can serve calls; each dependency by name, for strangers only where no METRICS_TOKEN is set",
         {
             "200": ("It can. `degraded`: with less than it should have.", "application/json", _STATES),
             "503": ("It cannot.", "application/json", _STATES),
@@ -89,7 +89,10 @@ HEALTH: Final = {
     "/metrics": _probe(
         "readMetrics",
         "Figures for Prometheus",
-        {"200": ("In its text format.", "text/plain", {"type": "string"})},
+        {
+            "200": ("In its text format.", "text/plain", {"type": "string"}),
+            "401": ("Without the token, where METRICS_TOKEN is set.", "text/plain", {"type": "string"}),
+        },
     ),
 }
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import django_stubs_ext
 
 from config import environment as env
-from config import logins
+from config import logins, peers
 from config.logs import configure_logging
 from config.unfold import UNFOLD as UNFOLD
 
@@ -29,6 +29,23 @@ if env.flag("BEHIND_HTTPS"):
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = 31_536_000
 X_FRAME_OPTIONS = "DENY"
+# who may read /metrics, and the dependencies on /readyz; empty: everybody
+METRICS_TOKEN = env.text("METRICS_TOKEN")
+# proxies whose X-Forwarded-For is believed
+TRUSTED_PROXIES = peers.trusted_networks(env.words("TRUSTED_PROXIES"))
+AUTHENTICATION_BACKENDS = ["tenants.login.GuardedBackend"]
+AUTH_PASSWORD_VALIDATORS: list[dict[str, object]] = [
+    {"NAME": f"django.contrib.auth.password_validation.{rule}"}
+    for rule in ("UserAttributeSimilarityValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+]
+AUTH_PASSWORD_VALIDATORS += [
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    }
+]
+SESSION_COOKIE_AGE = 60 * env.number("SESSION_IDLE_MINUTES", 60)
+SESSION_LONGEST_SECONDS = 3600 * env.number("SESSION_LONGEST_HOURS", 12)
 SECURE_REFERRER_POLICY = "same-origin"
 # webhooks may only go to public addresses, unless the operator's own network is meant
 WEBHOOKS_MAY_BE_PRIVATE = env.flag("WEBHOOKS_MAY_BE_PRIVATE")
@@ -59,10 +76,12 @@ INSTALLED_APPS = [
 # for the site only: nothing of this runs on /v1
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "config.pages.content_security",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "config.pages.session_length",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
@@ -128,6 +147,16 @@ DRAIN_SECONDS = env.number("DRAIN_SECONDS", 15)  # how long a stop waits for ope
 
 # ---------------------------------------------------------------- Redis and Celery
 REDIS_URL = env.text("REDIS_URL") or env.embedded_url(PURSER_HOME, "redis") or "redis://127.0.0.1:1/0"
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    # wrong passwords, counted for all processes
+    "logins": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "purser:login",
+        "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
+    },
+}
 BATCH_POLL_SECONDS = env.number("BATCH_POLL_SECONDS", 5)
 # a machine that is always busy may give the caches more time before a request goes on without them
 CACHE_BUDGET_SCALE = env.number("CACHE_BUDGET_SCALE", 1)

@@ -62,6 +62,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_BACK_BUTTON": True,
     "BORDER_RADIUS": "6px",
     "DASHBOARD_CALLBACK": "billing.admin_dashboard.dashboard",
+    "LOGIN": {"form": "tenants.login.LoginForm"},
     "COMMAND": {"search_models": False, "show_history": True},
     "COLORS": {
         "primary": {

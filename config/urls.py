@@ -9,9 +9,11 @@ from django.views.defaults import page_not_found
 from config import reference
 from llm.errors import NotFound
 from llm.views.base import error_response, new_request_id
+from tenants.login import login
 
 urlpatterns = [
     path("", lambda request: redirect("admin:index")),
+    path("admin/login/", login),
     path("admin/", admin.site.urls),
     path("", include("config.health")),
     path("openapi.json", reference.openapi),

@@ -15,6 +15,7 @@ import orjson
 import psycopg
 import structlog
 import uuid_utils
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.db import DataError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
@@ -26,6 +27,7 @@ from rest_framework.views import APIView
 
 from billing.outcomes import LedgerUnavailable
 from config import resources
+from config.peers import client_address
 from llm import refusals, tokens
 from llm.errors import (
     InternalError,
@@ -215,8 +217,12 @@ def api_of(request: HttpRequest) -> Api:
 
 
 def client_ip_of(request: HttpRequest) -> str:
-    """The peer's address. Behind a trusted proxy the server rewrites it before it reaches us."""
-    return str(request.META.get("REMOTE_ADDR", ""))
+    """The caller's address: the peer's, or what a trusted proxy says."""
+    return client_address(
+        str(request.META.get("REMOTE_ADDR", "")),
+        forwarded_for=request.headers.get("x-forwarded-for", ""),
+        trusted=settings.TRUSTED_PROXIES,
+    )
 
 
 def as_outcome(error: Exception) -> ClientError:

@@ -7,12 +7,14 @@ from typing import Any
 from django.contrib.auth.models import User
 from django.db import models
 from django.test import Client
+from django.utils.timezone import now
 
 from billing.closing import close_period
 from billing.models import (
     BillingPeriod,
     Statement,
 )
+from config.pages import SESSION_BEGAN
 from tenants.models import Tenant
 
 
@@ -31,6 +33,9 @@ class Office:
     def client(self, user: User) -> Client:
         client = Client()
         client.force_login(user)
+        session = client.session
+        session[SESSION_BEGAN] = int(now().timestamp())  # as the page of logging in does
+        session.save()
         return client
 
     def row(self, model: type[models.Model]) -> Any:

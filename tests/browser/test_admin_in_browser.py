@@ -120,3 +120,50 @@ def morning(
             waiting.value.save_as(downloads / waiting.value.suggested_filename)
         browser.close()
     return [problem for problem in problems if "favicon" not in problem]
+
+
+def test_every_page_may_load_what_it_needs(world: World, acme: Tenant, operator: tuple[str, str]) -> None:
+    """The content security policy keeps strangers' files out, and none of ours."""
+    assert round_of_pages(world.stack.base_url, operator, acme) == []
+
+
+def round_of_pages(base_url: str, operator: tuple[str, str], acme: Tenant) -> list[str]:
+    """Open every page of the sidebar, a form of each kind, and the reference; return what the console complained about."""
+    from playwright.sync_api import expect, sync_playwright
+
+    problems: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(15_000)
+        page.on(
+            "console",
+            lambda message: (
+                problems.append(f"{page.url}: {message.text}") if message.type == "error" else None
+            ),
+        )
+        page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
+        page.goto(f"{base_url}/admin/")
+        page.fill("[name=username]", operator[0])
+        page.fill("[name=password]", operator[1])
+        page.click("button[type=submit]")
+        links = page.locator("#nav-sidebar a[href^='/admin/']")
+        paths = [links.nth(number).get_attribute("href") for number in range(links.count())]
+        assert len(paths) > 30
+        forms = [f"/admin/tenants/tenant/{acme.pk}/{form}/" for form in ("change", "history")]
+        for path in [
+            *dict.fromkeys(paths),
+            "/admin/llm/languagemodel/add/",
+            *forms,
+            "/admin/password_change/",
+        ]:
+            page.goto(f"{base_url}{path}")
+        page.goto(f"{base_url}/admin/billing/budget/add/")
+        page.locator(".select2-selection").first.click()
+        page.locator(".select2-search__field").fill(acme.slug)
+        page.locator(".select2-results__option", has_text=acme.slug).click()
+        expect(page.locator(".select2-selection__rendered").first).to_contain_text(acme.slug)
+        page.goto(f"{base_url}/docs")
+        expect(page.get_by_text("POST/v1/chat/completions").first).to_be_visible()
+        browser.close()
+    return [problem for problem in problems if "favicon" not in problem]

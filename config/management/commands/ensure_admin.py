@@ -3,24 +3,33 @@
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from config import environment
 
 
 class Command(BaseCommand):
-    help = "Create the operator, or set its password anew."
+    help = "Create the operator. Whoever is there keeps their password, unless it is to be reset."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
+        parser.add_argument("--reset-password", action="store_true", help="of an operator who lost theirs")
 
     def handle(self, *args: Any, **options: Any) -> None:
         password = environment.text("PURSER_ADMIN_PASSWORD")
         if not password:
             raise CommandError("Set PURSER_ADMIN_PASSWORD.")
-        user, created = get_user_model().objects.get_or_create(
-            username=options["username"], defaults={"is_staff": True, "is_superuser": True}
-        )
-        if created or not user.check_password(password):
-            user.set_password(password)
-            user.save(update_fields=["password"])
+        users = get_user_model().objects
+        user = users.filter(username=options["username"]).first()
+        if user is not None and not options["reset_password"]:
+            self.stdout.write(f"{options['username']} is there; the password stays as it is.")
+            return
+        user = user or users.model(username=options["username"], is_staff=True, is_superuser=True)
+        try:
+            validate_password(password, user)
+        except ValidationError as error:
+            raise CommandError(f"PURSER_ADMIN_PASSWORD: {' '.join(error.messages)}") from None
+        user.set_password(password)
+        user.save()

@@ -1,0 +1,59 @@
+"""What holds for every page of the site: what it may load, and how long somebody stays logged in.
+
+Invariant: a page runs no script but our own files, and is framed by nobody; a session ends after a time without a
+request, and in any case after its longest.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from django.conf import settings
+from django.contrib.auth import logout
+from django.http import HttpRequest, HttpResponse
+from django.utils.timezone import now
+
+SESSION_BEGAN: Final = "began_at"
+SESSION_SEEN: Final = "seen_at"
+# The admin's components are Alpine's, which reads its attributes by eval, and are styled by attributes.
+CONTENT_SECURITY_POLICY: Final = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-eval'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data:",
+        "font-src 'self' data:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+
+Answer = Callable[[HttpRequest], HttpResponse]
+
+
+def content_security(answer: Answer) -> Answer:
+    """Middleware: says which sources a page may load from."""
+
+    def answered(request: HttpRequest) -> HttpResponse:
+        response = answer(request)
+        response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+        return response
+
+    return answered
+
+
+def session_length(answer: Answer) -> Answer:
+    """Middleware: logs out whoever has been away, or logged in, for too long."""
+
+    def answered(request: HttpRequest) -> HttpResponse:
+        if SESSION_BEGAN in request.session or request.user.is_authenticated:
+            at = int(now().timestamp())
+            began = request.session.setdefault(SESSION_BEGAN, at)
+            if at - began >= settings.SESSION_LONGEST_SECONDS:
+                logout(request)
+            elif at - request.session.get(SESSION_SEEN, began) >= settings.SESSION_COOKIE_AGE // 10:
+                request.session[SESSION_SEEN] = at  # saved, so its cookie and row last longer again
+        return answer(request)
+
+    return answered
