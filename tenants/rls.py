@@ -1,9 +1,9 @@
 """The second wall between tenants: row-level security, and the role that stands behind it.
 
-Invariant: the gateway's pool runs as `purser_app`, which owns nothing, bypasses nothing and sees a row
-of a protected table only inside `tenant_connection` of that row's tenant. Migrations, the admin and
-Celery run as the owner, to whom the policies do not apply. Queries still write `tenant_id = ...` out:
-the policy is there for the day somebody forgets.
+Invariant: the gateway's pool has the rights of `purser_app`, which owns nothing, bypasses nothing and sees a row
+of a protected table only inside `tenant_connection` of that row's tenant. The admin and Celery have those of
+`purser_staff`, whom a policy shows every row; migrations run as the owner (config/logins.py says who logs in as whom).
+Queries still write `tenant_id = ...` out: the policy is there for the day somebody forgets.
 """
 
 from collections.abc import AsyncIterator
