@@ -23,6 +23,7 @@ from config import draining, web  # noqa: E402
 from config.cors import with_cors  # noqa: E402
 from config.gate import STRANGERS, STRANGERS_WAITING, Gate  # noqa: E402 the apps must be ready first
 from config.gateway import GatewayHandler  # noqa: E402
+from config.keepalive import with_keepalive  # noqa: E402
 from config.paths import address_of  # noqa: E402
 from config.resources import resources  # noqa: E402
 from config.watchdog import watched  # noqa: E402
@@ -40,7 +41,9 @@ strangers = Gate(
     gauges=(STRANGERS, STRANGERS_WAITING),
 )
 door = GatewayHandler("llm.urls", gate=gate, strangers=strangers, host=host)
-gateway = with_cors(door, origins=settings.CORS_ALLOWED_ORIGINS)
+gateway = with_cors(
+    with_keepalive(door, seconds=settings.KEEPALIVE_SECONDS), origins=settings.CORS_ALLOWED_ORIGINS
+)
 draining.at_once(gate.shut)
 draining.at_once(strangers.shut)
 probes = GatewayHandler("config.health")  # whoever asks may use any name for this host

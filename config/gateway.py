@@ -8,7 +8,7 @@ docs/decisions/0001-one-lean-door.md and 0024-nobody-stops-the-loop.md.
 """
 
 import asyncio
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from typing import Any, Protocol
 
 from django.core.exceptions import RequestAborted
@@ -17,8 +17,9 @@ from django.core.handlers.exception import convert_exception_to_response
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import ResolverMatch, get_resolver, set_script_prefix, set_urlconf
 
-from config import bodies
+from config import bodies, encodings
 from config.bodies import BodyTooLarge, BodyTooSlow
+from config.encodings import BadlyEncoded, UnknownEncoding
 from config.gate import Gate, TurnedAway
 
 LARGEST_BODY_BYTES = 64 * 1024  # of a view that does not say otherwise
@@ -40,6 +41,10 @@ class Refused(Exception):
         self.reason, self.is_stranger = reason, is_stranger
 
 
+class NoWebsockets(Exception):
+    """A websocket was asked for. Whoever asks may be told so before it is known who it is."""
+
+
 class Host(Protocol):
     """Who knows the callers, and words what is said to those who do not come in."""
 
@@ -52,7 +57,7 @@ class Host(Protocol):
         ...
 
     async def refuse(self, request: HttpRequest, reason: Exception) -> HttpResponse:
-        """The answer to a call that ends at the door: TurnedAway, BodyTooLarge, BodyTooSlow, or what `identify` raised."""
+        """The answer to a call that ends at the door: for the gate's reason, the body's, or what `identify` raised."""
         ...
 
 
@@ -105,20 +110,28 @@ class GatewayHandler(ASGIHandler):
 
     async def _come_in(self, request: Any, receive: Any, send: Any) -> None:
         view = getattr(self.resolve_request(request).func, "view_class", None)
+        if request.META.get("HTTP_UPGRADE", "").lower() == "websocket":
+            raise Refused(NoWebsockets(), is_stranger=True)
         largest = int(getattr(view, "max_body_bytes", LARGEST_BODY_BYTES))
         if self.host is not None and not self.host.recognises(request):
             await self._identify(self.host, request)
         try:
             bodies.check_announced(request.META.get("CONTENT_LENGTH", ""), largest=largest)
+            encoded_by = encodings.encodings_of(request.META.get("HTTP_CONTENT_ENCODING", ""))
             if self.gate is not None:
                 await self.gate.enter()
             try:
-                with await bodies.read(receive, largest=largest) as request._stream:
+                body = await bodies.read(receive, largest=largest)
+                if encoded_by:
+                    body = await encodings.decoded(body, encoded_by, largest=largest)
+                    request.META["CONTENT_LENGTH"] = str(body.seek(0, SEEK_END))
+                    body.seek(0)
+                with body as request._stream:
                     await self._serve(request, receive, send)
             finally:
                 if self.gate is not None:
                     self.gate.leave()
-        except (TurnedAway, BodyTooLarge, BodyTooSlow) as reason:
+        except (TurnedAway, BodyTooLarge, BodyTooSlow, UnknownEncoding, BadlyEncoded) as reason:
             raise Refused(reason, is_stranger=False) from reason
 
     async def _identify(self, host: Host, request: HttpRequest) -> None:

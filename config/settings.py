@@ -143,6 +143,9 @@ LOOP_REPORT_SECONDS = env.number(
 LOOP_REPLACE_SECONDS = env.number(
     "LOOP_REPLACE_SECONDS", 20
 )  # its worker is ended then, and another started; 0: never
+KEEPALIVE_SECONDS = env.number(
+    "KEEPALIVE_SECONDS", 15
+)  # after which a silent stream says that it lives; 0: never
 DRAIN_SECONDS = env.number("DRAIN_SECONDS", 15)  # how long a stop waits for open calls before it ends them
 
 # ---------------------------------------------------------------- Redis and Celery

@@ -35,7 +35,6 @@ from llm.errors import (
     MethodNotAllowed,
     NotFound,
     RequestTooLarge,
-    UpgradeRequired,
     envelope,
     error_headers,
 )
@@ -103,8 +102,6 @@ class AsyncAPIView(APIView):
 
     async def initial_checks(self, request: HttpRequest) -> None:
         """Identify the caller and take the snapshot the whole request works with."""
-        if request.headers.get("upgrade", "").lower() == "websocket":
-            raise UpgradeRequired(f"There are no websockets here: send a POST to {request.path}.")
         self.principal, self.snapshot = await identify_caller(request)
         structlog.contextvars.bind_contextvars(tenant=self.principal.tenant_slug)
         tokens.counted_for.set(self.principal.tenant_id)
@@ -115,7 +112,7 @@ class AsyncAPIView(APIView):
 
     def _leave_a_row(self, request: HttpRequest, error: ClientError) -> None:
         """Refused before it became a call: the row of the log that says why. Nobody waits for it."""
-        if isinstance(error, NotFound | MethodNotAllowed | UpgradeRequired):
+        if isinstance(error, NotFound | MethodNotAllowed):
             return
         principal: Principal | None = getattr(self, "principal", None)
         work = refusals.log(

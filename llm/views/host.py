@@ -10,9 +10,18 @@ from django.http import HttpRequest, HttpResponse
 
 from config import resources
 from config.bodies import BodyTooLarge, BodyTooSlow
+from config.encodings import BadlyEncoded, UnknownEncoding
 from config.gate import TurnedAway
+from config.gateway import NoWebsockets
 from llm import refusals
-from llm.errors import BodyTimeout, GatewayBusy, RequestTooLarge
+from llm.errors import (
+    BodyTimeout,
+    GatewayBusy,
+    InvalidRequest,
+    RequestTooLarge,
+    UnsupportedEncoding,
+    UpgradeRequired,
+)
 from llm.loading import snapshots
 from llm.views.base import (
     as_outcome,
@@ -40,6 +49,8 @@ async def refuse(request: HttpRequest, reason: Exception) -> HttpResponse:
     """The answer to a call that ends at the door, and its row in the log."""
     error = _outcome_of(reason)
     request_id = new_request_id()
+    if isinstance(error, UpgradeRequired):  # nobody's call yet
+        return error_response(error, request, request_id=request_id)
     caller = _recalled(request)
     tenant_id, key_id = caller or (error.tenant_id, error.key_id)
     work = refusals.log(
@@ -63,6 +74,12 @@ def _outcome_of(reason: Exception) -> ClientError:
         return RequestTooLarge(f"The body is larger than {reason.largest} bytes.")
     if isinstance(reason, BodyTooSlow):
         return BodyTimeout(str(reason))
+    if isinstance(reason, NoWebsockets):
+        return UpgradeRequired("There are no websockets here: send a POST.")
+    if isinstance(reason, UnknownEncoding):
+        return UnsupportedEncoding(str(reason), param="content-encoding")
+    if isinstance(reason, BadlyEncoded):
+        return InvalidRequest(str(reason), param="content-encoding")
     if isinstance(reason, TurnedAway):
         seconds = reason.retry_after_seconds
         return GatewayBusy(

@@ -26,7 +26,11 @@ CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text()
 BLOCK = re.compile(r"^```.*?^```", re.M | re.S)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 # of others: these are not read by us, or only stand for "a variable of yours"
-FOREIGN = {"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "KEY", "BASE", "FILE", "NAME", "ONCE", "ARGS"}
+FOREIGN = {
+    *("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "KEY", "BASE", "FILE", "NAME", "ONCE", "ARGS", "PURSER_KEY"),
+    *("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS"),
+    *("ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL"),
+}
 READ = re.compile(r"(?:text|flag|number|words)\(\s*\"([A-Z_]+)\"|environ(?:\.get\(|\[)\"([A-Z_]+)\"")
 
 

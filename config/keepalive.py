@@ -1,0 +1,83 @@
+"""Keeps open streams alive while the provider thinks in silence: proxies and clients give up a stream that says nothing.
+
+Invariant: what is said stands between two whole events, in a form that every SDK skips: Anthropic's `ping`, else a comment.
+A stream that talks costs nothing but the time of its last word.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
+COMMENT: Final = b": keep-alive\n\n"
+_ENDS_OF_EVENTS: Final = (b"\n\n", b"\r\n\r\n")
+
+
+def with_keepalive(application: Application, *, seconds: float) -> Application:
+    """The application, whose event streams say something at least every so many seconds; itself for 0."""
+    if seconds <= 0:
+        return application
+
+    async def kept_alive(scope: Any, receive: Any, send: Any) -> None:
+        stream = _Stream(send, PING if scope["path"].startswith("/v1/messages") else COMMENT, seconds)
+        try:
+            await application(scope, receive, stream.send)
+        finally:
+            stream.stop()
+
+    return kept_alive
+
+
+class _Stream:
+    """One response; a stream of events has a task that looks after it."""
+
+    def __init__(self, send: Any, word: bytes, seconds: float) -> None:
+        self._send, self._word, self._seconds = send, word, seconds
+        self._spoke_at = 0.0
+        self._is_between_events = False
+        self._watching: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+
+    async def send(self, message: Any) -> None:
+        if self._watching is None:
+            await self._send(message)
+            if message["type"] == "http.response.start" and _is_stream(message):
+                self._watching = asyncio.create_task(self._watch())
+            return
+        async with self._turn:
+            if not message.get("more_body", False):
+                self.stop()
+            await self._send(message)
+        if body := message.get("body", b""):
+            self._is_between_events = body.endswith(_ENDS_OF_EVENTS)
+        self._spoke_at = asyncio.get_running_loop().time()
+
+    def stop(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def _watch(self) -> None:
+        clock = asyncio.get_running_loop().time
+        self._spoke_at = clock()
+        while True:
+            if (left := self._spoke_at + self._seconds - clock()) > 0:
+                await asyncio.sleep(left)
+                continue
+            if self._is_between_events and not self._turn.locked():  # else a slow reader has enough to read
+                async with self._turn:
+                    try:
+                        await self._send(
+                            {"type": "http.response.body", "body": self._word, "more_body": True}
+                        )
+                    except (OSError, RuntimeError):  # the client has gone; who reads from it finds that out
+                        return
+            self._spoke_at = clock()
+
+
+def _is_stream(message: Any) -> bool:
+    return any(
+        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
+        for name, value in message.get("headers", ())
+    )
