@@ -43,12 +43,12 @@ _JOINS: Final = """
 FIND: Final = f"""
 SELECT {_COLUMNS} FROM llm_batch AS batch {_JOINS}
 WHERE batch.tenant_id = %(tenant)s AND batch.public_id = %(public_id)s
-  AND (batch.endpoint = '/v1/messages') = %(messages)s
+  AND (batch.endpoint = '/v1/messages') = %(messages)s AND batch.deleted_at IS NULL
 """
 LIST: Final = f"""
 SELECT {_COLUMNS} FROM (
     SELECT * FROM llm_batch
-    WHERE tenant_id = %(tenant)s AND (endpoint = '/v1/messages') = %(messages)s
+    WHERE tenant_id = %(tenant)s AND (endpoint = '/v1/messages') = %(messages)s AND deleted_at IS NULL
       AND (%(after)s = '' OR id {{beyond}} (
           SELECT id FROM llm_batch WHERE tenant_id = %(tenant)s AND public_id = %(after)s))
     ORDER BY id {{order}} LIMIT %(limit)s
@@ -64,6 +64,11 @@ INSERT INTO llm_batch (public_id, tenant_id, key_id, "user", feature, tags, endp
 VALUES (%(public_id)s, %(tenant)s, %(key)s, %(user)s, %(feature)s, %(tags)s, %(endpoint)s, 'validating',
         %(file)s, %(lines)s, '[]', %(metadata)s, '24h', %(now)s, %(expires_at)s)
 RETURNING id
+"""
+DELETE: Final = """
+UPDATE llm_batch SET deleted_at = now()
+WHERE tenant_id = %(tenant)s AND public_id = %(public_id)s AND deleted_at IS NULL
+  AND coalesce(completed_at, failed_at, cancelled_at, expired_at) IS NOT NULL
 """
 CANCEL: Final = """
 UPDATE llm_batch SET status = 'cancelling', cancelling_at = %(now)s
@@ -155,6 +160,17 @@ async def cancel_batch(tenant_id: int, *, public_id: str, is_messages: bool = Fa
                 f"The batch is {before['status']} and cannot be cancelled.", param="batch_id"
             )
     return await find_batch(tenant_id, public_id=public_id, is_messages=is_messages)
+
+
+async def delete_batch(tenant_id: int, *, public_id: str, is_messages: bool = False) -> None:
+    """Have a batch that has ended be found no more; InvalidRequest for another one, NotFound if it is not there."""
+    await find_batch(tenant_id, public_id=public_id, is_messages=is_messages)
+    async with tenant_connection(tenant_id) as connection:
+        cursor = await connection.execute(DELETE, {"tenant": tenant_id, "public_id": public_id})
+        if cursor.rowcount == 0:
+            raise InvalidRequest(
+                "A batch can be deleted when it has ended: cancel it first.", param="batch_id"
+            )
 
 
 def batch_object(row: dict[str, Any]) -> dict[str, Any]:

@@ -10,20 +10,30 @@ from django.http import HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
 
 from llm.batches import files
-from llm.errors import InvalidRequest, RequestTooLarge
+from llm.errors import InvalidRequest, NotFound, RequestTooLarge
 from llm.views import schemas
-from llm.views.base import AsyncAPIView, json_response
+from llm.views.base import AsyncAPIView, api_of, json_response
 from llm.views.documented import OF_A_LOOK_UP, OF_EVERY_CALL, operation, query
 from llm.views.pages import page_of, page_parameters
 
 _FORM_BYTES: Final = 64 * 1024  # what a form may be larger than its file
 
 
-class Files(AsyncAPIView):
+class _OfOpenAI(AsyncAPIView):
+    """A page of OpenAI's API, whose address Anthropic's has, too."""
+
+    is_limited = True
+
+    async def initial_checks(self, request: HttpRequest) -> None:
+        await super().initial_checks(request)
+        if api_of(request) == "anthropic":
+            raise NotFound("Anthropic's Files API is not here: send the file's content in the message.")
+
+
+class Files(_OfOpenAI):
     """`POST /v1/files` (multipart: `file`, `purpose`) and `GET /v1/files?purpose=&after=&limit=&order=`."""
 
     max_body_bytes = files.MAX_FILE_BYTES + _FORM_BYTES
-    is_limited = True
 
     @operation(
         "uploadFile",
@@ -70,10 +80,8 @@ class Files(AsyncAPIView):
         return json_response(page.render(found, has_more=has_more))
 
 
-class File(AsyncAPIView):
+class File(_OfOpenAI):
     """`GET` and `DELETE /v1/files/{id}`."""
-
-    is_limited = True
 
     @operation(
         "getFile",
@@ -97,10 +105,8 @@ class File(AsyncAPIView):
         return json_response({"id": file_id, "object": "file", "deleted": True})
 
 
-class FileContent(AsyncAPIView):
+class FileContent(_OfOpenAI):
     """`GET /v1/files/{id}/content`: the bytes as they were uploaded or written."""
-
-    is_limited = True
 
     @operation(
         "readFile",

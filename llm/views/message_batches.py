@@ -126,7 +126,7 @@ class MessageBatches(AsyncAPIView):
 
 
 class MessageBatch(AsyncAPIView):
-    """`GET /v1/messages/batches/{id}`."""
+    """`GET` and `DELETE /v1/messages/batches/{id}`."""
 
     @operation(
         "getMessageBatch",
@@ -138,6 +138,17 @@ class MessageBatch(AsyncAPIView):
     async def get(self, request: HttpRequest, batch_id: str) -> HttpResponse:
         row = await requests.find_batch(self.principal.tenant_id, public_id=batch_id, is_messages=True)
         return json_response(batch_object(row, request=request))
+
+    @operation(
+        "deleteMessageBatch",
+        "Delete a batch of messages that has ended",
+        tag="Files and batches",
+        answers=schemas.MessageBatchDeleted,
+        is_anthropic=True,
+    )
+    async def delete(self, request: HttpRequest, batch_id: str) -> HttpResponse:
+        await requests.delete_batch(self.principal.tenant_id, public_id=batch_id, is_messages=True)
+        return json_response({"id": batch_id, "type": "message_batch_deleted"})
 
 
 class CancelMessageBatch(AsyncAPIView):

@@ -45,10 +45,16 @@ def test_it_works(world: World, celery):
     results = {entry.custom_id: entry.result for entry in client.messages.batches.results(order.id)}
     assert {name: result.type for name, result in results.items()} == {"a": "succeeded", "b": "succeeded"}
     assert all(result.message.content[0].text for result in results.values())
+    assert [one.id for one in client.messages.batches.list()] == [order.id]
+    deleted = client.messages.batches.delete(order.id)
+    assert (deleted.id, deleted.type) == (order.id, "message_batch_deleted")
+    for ask in (client.messages.batches.retrieve, client.messages.batches.delete):
+        with pytest.raises(anthropic.NotFoundError):
+            ask(order.id)
+    assert list(client.messages.batches.list()) == []
     records = list(UsageRecord.objects.filter(tenant_id=world.acme.id))
     assert len(records) == 2
     assert all(record.list_cost == 2 * record.billed_cost > Decimal(0) for record in records)
-    assert [one.id for one in client.messages.batches.list()] == [order.id]
     assert list(world.openai().files.list()) == list(world.openai().files.list(purpose="batch_output"))
 
 
@@ -80,14 +86,31 @@ def test_another_tenants_batch_is_not_there(world: World, celery):
         stranger.messages.batches.retrieve,
         stranger.messages.batches.cancel,
         stranger.messages.batches.results,
+        stranger.messages.batches.delete,
     ):
         with pytest.raises(anthropic.NotFoundError):
             ask(order.id)
     assert list(stranger.messages.batches.list()) == []
 
 
+def test_anthropics_files_are_told_to_be_elsewhere(world: World):
+    client = world.anthropic()
+    for ask in (
+        lambda: client.beta.files.upload(file=("a.txt", b"text", "text/plain")),
+        lambda: client.beta.files.list(),
+        lambda: client.beta.files.retrieve_metadata("file_1"),
+        lambda: client.beta.files.delete("file_1"),
+    ):
+        with pytest.raises(anthropic.NotFoundError) as caught:
+            ask()
+        assert caught.value.body["type"] == "error"
+        assert "Files API" in str(caught.value)
+
+
 def test_a_batch_can_be_cancelled(world: World, celery):
     client = world.anthropic()
+    with pytest.raises(anthropic.NotFoundError):
+        client.messages.batches.delete("msgbatch_made_up")
     world.control("POST", "/settings", {"batch_delay_s": 3})
     try:
         order = client.messages.batches.create(requests=[request("a", "What is 1 plus 1?")])

@@ -97,6 +97,11 @@ class MessageBatchOrder(BaseModel):
     requests: list[MessageBatchItem] = Field(min_length=1)
 
 
+class MessageBatchDeleted(BaseModel):
+    id: str
+    type: Literal["message_batch_deleted"]
+
+
 class MessageBatchObject(Open):
     id: str
     type: Literal["message_batch"]
