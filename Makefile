@@ -27,8 +27,8 @@ run: install ## start the product, drive its demonstration, serve until Ctrl-C (
 test: install-dev .venv/.installed-clients ## the whole suite on real servers (ARGS="tests/billing -k ledger" for a part)
 	@exec $(BIN)/python -m pytest $(or $(ARGS),$(if $(DATABASE_URL)$(REDIS_URL),,-n 2 --dist loadfile --no-loadscope-reorder))
 
-test-npm-clients: install-dev npm-clients ## the npm SDKs against the running product (needs Node.js 18 and npm)
-	@exec $(BIN)/python -m pytest tests/clients_node $(ARGS)
+test-npm-clients: install-dev npm-clients ## npm's SDKs, Claude Code and Codex against the running product (needs Node.js 18 and npm)
+	@exec $(BIN)/python -m pytest tests/clients_node tests/agents $(ARGS)
 
 lint: install-dev ## formatter, linter, types, import contract
 	$(BIN)/ruff format --check .
@@ -62,7 +62,7 @@ install: .venv/.installed $(PURSER_MODEL_DIR)/.built ## what the product needs, 
 
 install-dev: install .venv/.installed-dev ## and what its developers need
 
-npm-clients: $(NPM_CLIENTS)/.installed ## the npm SDKs that tests drive us with; without them those tests are skipped
+npm-clients: $(NPM_CLIENTS)/.installed ## the npm SDKs and agents that tests drive us with; without them those tests are skipped
 
 lock: install-dev ## write the hash-checked locks anew from the .in files
 	$(LOCK) requirements.in -o requirements.txt
