@@ -18,7 +18,6 @@ from llm.wire.fields import has_part
 
 PLAIN: Final = "gpt-4o"
 UNKNOWN_VOCABULARY_PERCENT: Final = 75  # of the plain count: larger vocabularies than that are known
-SHORTENED_BY: Final = ("context_management",)
 LONGER: Final = "context-1m"
 FILE_PARTS: Final = frozenset({"file", "input_file", "document", "container_upload", "input_audio"})
 
@@ -106,8 +105,16 @@ def least_input(
 
 def shortens_itself(body: Mapping[str, Any], passed_on: Mapping[str, str]) -> bool:
     """Whether the provider may read less of the prompt than is sent, or more than its window says."""
+    asked = body.get("context_management")
+    edits = asked.get("edits") if isinstance(asked, dict) else asked
+    is_edited = any(map(_clears_texts, edits)) if isinstance(edits, list) else bool(edits)
     betas = passed_on.get("anthropic-beta", "")
-    return any(body.get(name) for name in SHORTENED_BY) or body.get("truncation") == "auto" or LONGER in betas
+    return is_edited or body.get("truncation") == "auto" or LONGER in betas
+
+
+def _clears_texts(edit: Any) -> bool:
+    """Whether an edit of the context takes more out than thinking, which is not counted here."""
+    return not (isinstance(edit, dict) and str(edit.get("type")).startswith("clear_thinking_"))
 
 
 def shape_of(body: Mapping[str, Any], facts: RequestFacts) -> str:
