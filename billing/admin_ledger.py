@@ -1,12 +1,14 @@
 """Pages of the ledger and of what leads to it: attempts, records, days, periods. All of them to read only.
 
-Invariant: nothing here can add, change or delete a row; the database refuses it too.
+Invariant: nothing here can add, change or delete a row; the database refuses it too. What could not be read is settled
+by corrections.
 """
 
 from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -23,8 +25,10 @@ from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from billing import unread
 from billing.admin_figures import count, exact_usd, json_block, usd
 from billing.admin_reports import reports_page
+from billing.admin_unread import CertaintyFilter, ExplanationForm
 from billing.closing import CannotClose, close_period
 from billing.models import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
 from billing.rollups import rebuild_dirty
@@ -51,6 +55,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         "feature",
         "model",
         "shown_source",
+        "shown_certainty",
         "tokens",
         "shown_list_cost",
         "shown_billed_cost",
@@ -63,8 +68,10 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         ("user_id", FieldTextFilter),
         ("feature", FieldTextFilter),
         ("cost_center", FieldTextFilter),
+        CertaintyFilter,
     )
-    list_select_related = ("tenant",)
+    list_select_related = ("tenant", "attempt")
+    actions_detail = ("explain_usage", "read_usage_again")
     search_fields = ("request_id__exact", "attempt_id__exact", "upstream_id__exact")
     search_help_text = "A request, attempt or provider id"
     list_filter_submit = True
@@ -75,6 +82,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
                 "fields": (
                     ("occurred_at", "recorded_at"),
                     ("kind", "usage_source"),
+                    ("shown_certainty", "price_status"),
                     ("charge_class", "reason"),
                 )
             },
@@ -130,11 +138,60 @@ class UsageRecordAdmin(ReadOnlyAdmin):
                     ("attempt_id", "upstream_id"),
                     "corrects_id",
                     "shown_raw_usage",
+                    "shown_reading",
                 )
             },
         ),
     )
-    readonly_fields = ("key", "shown_tags", "shown_lines", "shown_savings", "shown_raw_usage")
+    readonly_fields = (
+        *("key", "shown_tags", "shown_lines", "shown_savings", "shown_raw_usage", "shown_reading"),
+        "shown_certainty",
+    )
+
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    @dialog_action(
+        "Explain…",
+        "troubleshoot",
+        title="What did this call cost?",
+        text="The provider told something that could not be read or believed, so the call was booked at a bound. The"
+        " difference to what you say is booked as a correction in the open month.",
+        submit="Book it",
+        form=ExplanationForm,
+        refusals=(ValidationError,),
+    )
+    def explain_usage(self, request: HttpRequest, form: ExplanationForm, record: UsageRecord) -> str:
+        difference = unread.explain(
+            record,
+            amount_usd=form.cleaned_data["amount_usd"],
+            explanation=form.cleaned_data["explanation"],
+            acting_user=request.user,
+        )
+        return f"Explained: {difference:+f} USD booked as a correction."
+
+    @dialog_action(
+        "Read again",
+        "refresh",
+        title="Read the usage again?",
+        text="As this release reads it, at the prices of its day. What it cannot read either stays as it is.",
+        submit="Read it",
+        refusals=(ValidationError,),
+    )
+    def read_usage_again(self, request: HttpRequest, form: BaseDialogForm, record: UsageRecord) -> str:
+        return "Read, and settled." if unread.read_again(record) else "It cannot be read yet."
+
+    @display(
+        description="Certainty",
+        label={"exact": "success", "estimated": "warning", "unread": "danger", "explained": "info"},
+    )
+    def shown_certainty(self, record: UsageRecord) -> str:
+        is_settled = record.attempt is not None and record.attempt.state == Attempt.State.CAPTURED
+        return "explained" if is_settled and record.certainty != "exact" else record.certainty
+
+    @display(description="How it was read")
+    def shown_reading(self, record: UsageRecord) -> SafeString | str:
+        return json_block(record.reading) if record.reading else "–"
 
     @display(
         description="Source",

@@ -5,7 +5,7 @@ believes it, and the hold is booked. Whatever is not exact says so, and why.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ MOST_OF_ASKED: Final = 4
 SLACK: Final = 8192  # there are servers that know no limit, or another one than was sent
 LEAST_OF_COUNTED: Final = 4
 FEW: Final = 32
+MOST_WHAT: Final = 100
 
 
 class Certainty(StrEnum):
@@ -45,21 +46,37 @@ class Evidence:
     context_window: int
     is_whole: bool = True
     has_server_tools: bool = False
+    held_output_tokens: int = 0  # if that is less than may come
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What is booked. `is_told`: by the provider's own figures; `is_beyond`: they are beyond what the model can do.
+    """What is booked. `is_beyond`: the provider's figures are beyond what the model can do.
 
     `unread_tokens` may have to be paid beside the meters.
     """
 
     meters: Meters
     certainty: Certainty
-    is_told: bool
     doubts: tuple[Doubt, ...] = ()
     unread_tokens: int = 0
     is_beyond: bool = False
+    source: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def to_reading(self) -> dict[str, Any]:
+        """What the ledger keeps of a reading that is not exact, so that a later release, or a person, can read it again."""
+        return {
+            "what": "; ".join(sorted(doubt.what for doubt in self.doubts))[:MOST_WHAT],
+            "doubts": [doubt.detail for doubt in self.doubts],
+            "meters": self.meters,
+            **self.source,
+        }
+
+    def doubted(self, doubts: tuple[Doubt, ...]) -> "Used":
+        """The same with more reasons to doubt it."""
+        if not doubts:
+            return self
+        return replace(self, doubts=(*self.doubts, *doubts), certainty=Certainty.UNREAD)
 
     @property
     def reason(self) -> str:
@@ -70,18 +87,24 @@ class Used:
 def used(api: str, usage: Mapping[str, Any], *, context: Mapping[str, Any], evidence: Evidence) -> Used:
     """What a call has used, by its provider's usage block as far as that can be true, else by what we counted."""
     counted = {"input": evidence.input_tokens, "output": evidence.output_tokens}
+    source = {"api": api, "context": dict(context), "evidence": asdict(evidence)}
     try:
         reading = read_usage(api, usage, context=context)
     except InvalidUsage:
         doubt = Doubt("no usage told", "no usage told", Kind.BOUNDED)
-        return Used(_without_zeros(counted), Certainty.ESTIMATED, is_told=False, doubts=(doubt,))
+        return Used(_without_zeros(counted), Certainty.ESTIMATED, doubts=(doubt,))
     meters, doubts = dict(reading.meters), [*reading.doubts]
     told_input, told_output = input_tokens(meters), output_tokens(meters)
     beyond = [*_beyond(told_input, told_output - reading.unseen_output, told_output, meters, evidence)]
     if beyond:
-        bound = {"input": evidence.input_tokens, "output": evidence.asked_output_tokens}
+        held_output = evidence.held_output_tokens or evidence.asked_output_tokens
+        bound = {"input": evidence.input_tokens, "output": held_output}
         return Used(
-            _without_zeros(bound), Certainty.UNREAD, is_told=True, doubts=(*beyond, *doubts), is_beyond=True
+            _without_zeros(bound),
+            Certainty.UNREAD,
+            doubts=(*beyond, *doubts),
+            is_beyond=True,
+            source=source,
         )
     if not told_input and evidence.input_tokens:
         meters["input"] = evidence.input_tokens
@@ -93,15 +116,15 @@ def used(api: str, usage: Mapping[str, Any], *, context: Mapping[str, Any], evid
     elif not evidence.is_whole or any(doubt.kind is Kind.CONTRADICTION for doubt in doubts):
         meters["output"] = meters.get("output", 0) + max(0, missing)
         if not evidence.is_whole:
-            doubts.append(Doubt("not whole", "the answer broke off", Kind.BOUNDED))
+            doubts.append(Doubt("not whole", "the answer, or what was told of it, broke off", Kind.BOUNDED))
     elif missing > FEW and evidence.output_tokens > told_output * LEAST_OF_COUNTED:
         what = "output far below what came"
         doubts.append(
             Doubt(what, f"{told_output} output tokens told, {evidence.output_tokens} counted", Kind.UNREAD)
         )
     return Used(
-        _without_zeros(meters), _certainty(doubts), is_told=bool(told_input or told_output), doubts=tuple(doubts),
-        unread_tokens=min(reading.unread_tokens, evidence.context_window),
+        _without_zeros(meters), _certainty(doubts), doubts=tuple(doubts),
+        unread_tokens=min(reading.unread_tokens, evidence.context_window), source=source,
     )  # fmt: skip
 
 

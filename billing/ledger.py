@@ -50,7 +50,9 @@ T = TypeVar("T")
 class Settlement:
     """How an attempt ended: what it used, what that costs, and what it would have cost without us.
 
-    `usage_source` is `provider` (the provider told its usage) or `estimated` (it was counted, or is the hold).
+    `usage_source` is `provider` (the provider told its usage), `estimated` (it was counted, or is a bound) or `manual` (a
+    person explained it). `certainty` follows from it where it is not told; `reading` says how the usage was read, and why
+    that is not exact.
     `saving` is signed and by kind; list cost less its sum is what is billed. Who, what and when are copied from
     the attempt.
     """
@@ -68,6 +70,15 @@ class Settlement:
     processing: str | None = None
     service_tier: str = "standard"
     region: str = "global"
+    certainty: str = ""
+    reading: Mapping[str, Any] | None = None
+
+    @property
+    def how_certain(self) -> str:
+        """`exact`, `estimated` or `unread`: what has no price is a bound until it has one."""
+        if self.rated.is_lump:
+            return "unread"
+        return self.certainty or ("estimated" if self.usage_source == "estimated" else "exact")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +168,7 @@ def settle_parameters(settlements: Sequence[Settlement]) -> tuple[Any, ...]:
         + record["output_tokens"]
         for record in records
     )
-    states = (
-        "captured" if settlement.usage_source == "provider" else "estimated" for settlement in settlements
-    )
+    states = ("captured" if settlement.how_certain == "exact" else "estimated" for settlement in settlements)
     return (
         array_literal(settlement.attempt_id for settlement in settlements),
         array_literal(states),
@@ -195,6 +204,8 @@ def _record(settlement: Settlement) -> dict[str, Any]:
         "contracted_cost": settlement.rated.cost_usd,
         "saving": settlement.saving,
         "price_status": "unpriced" if settlement.rated.is_lump else "priced",
+        "certainty": settlement.how_certain,
+        "reading": settlement.reading,
     }
 
 

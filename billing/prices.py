@@ -125,6 +125,16 @@ class PriceBook:
         self._seen[key] = (since, until, rates)
         return rates
 
+    def has(self, provider: str, model: str, *, service_tier: str = "", region: str = "") -> bool:
+        """Whether any row of a model is of that tier, or region."""
+        rows = self.rows.get((provider, model), ())
+        return any((service_tier, region) in ((row.service_tier, ""), ("", row.region)) for row in rows)
+
+    def regions(self, provider: str, model: str) -> frozenset[str]:
+        """Where a model has prices of its own; the global ones always."""
+        rows = self.rows.get((provider, model), ())
+        return frozenset(row.region for row in rows) | {GLOBAL}
+
 
 def rates_of(
     rows: Iterable[Price],

@@ -76,6 +76,7 @@ class Rated:
     provider_cost_usd: Decimal
     is_lump: bool = False
     is_bound: bool = False
+    unpriced: tuple[str, ...] = ()
 
     @classmethod
     def lump(cls, amount_usd: Decimal) -> "Rated":
@@ -87,13 +88,15 @@ class Rated:
         """The whole hold as one line, where nobody knows what was used."""
         return cls((), Decimal(0), Decimal(0), Decimal(0)).filled_up(amount_usd)
 
-    def filled_up(self, amount_usd: Decimal, *, is_lump: bool = False) -> "Rated":
+    def filled_up(
+        self, amount_usd: Decimal, *, is_lump: bool = False, unpriced: tuple[str, ...] = ()
+    ) -> "Rated":
         """The same, with what it lacks to an amount as a line of its own, be it nothing."""
         rest = max(Decimal(0), EXACT.quantize(amount_usd, TWELVE_PLACES) - self.cost_usd)
         line = RatedLine(HOLD, 1, None, 1, None, rest, rest, rest)
         return Rated(
             (*self.lines, line), self.cost_usd + rest, self.list_cost_usd + rest, self.provider_cost_usd + rest,
-            is_lump=is_lump, is_bound=True,
+            is_lump=is_lump, is_bound=True, unpriced=unpriced,
         )  # fmt: skip
 
 
@@ -108,20 +111,20 @@ def rate_bound(
     """Price what has a price, and fill up to the most that the rest can cost: never less than `least_usd`, nor than
     what is priced and all other tokens at the dearest price of any token."""
     total_input = input_tokens(meters)
-    priced, without_price = {}, 0
-    is_lump = False
+    priced: dict[str, int] = {}
+    unpriced: dict[str, int] = {}
     for meter, quantity in meters.items():
         try:
             rates.price(meter, input_tokens=total_input)
         except UnpricedMeter:
-            is_lump = True
-            without_price += quantity if is_token_meter(meter) else 0
+            unpriced[meter] = quantity
         else:
             priced[meter] = quantity
     rated = _rate(priced, rates, total_input)
     dearest = dearest_token_usd(rates, input_tokens=total_input)
-    most = rated.cost_usd + EXACT.multiply(dearest, Decimal(without_price + unread_tokens))
-    return rated.filled_up(max(least_usd, most), is_lump=is_lump)
+    tokens = unread_tokens + sum(quantity for meter, quantity in unpriced.items() if is_token_meter(meter))
+    most = rated.cost_usd + EXACT.multiply(dearest, Decimal(tokens))
+    return rated.filled_up(max(least_usd, most), is_lump=bool(unpriced), unpriced=tuple(unpriced))
 
 
 def dearest_token_usd(rates: Rates, *, input_tokens: int) -> Decimal:

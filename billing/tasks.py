@@ -16,6 +16,7 @@ from billing import (
     reaper,
     rollups,
     spend_watch,
+    unread,
 )
 
 
@@ -42,6 +43,12 @@ def close_months() -> None:
 def import_prices() -> None:
     """Import the list prices of the installed wheel; what changes a rate waits for a person."""
     price_import.import_list_prices()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def read_unread_usage() -> None:
+    """Read again what an earlier release could not."""
+    unread.read_all_again()
 
 
 @shared_task  # type: ignore[untyped-decorator]

@@ -7,7 +7,7 @@ it plainly tells, and says so.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from billing.outcomes import InvalidUsage
 from billing.usage_blocks.anthropic import read_anthropic
@@ -15,6 +15,7 @@ from billing.usage_blocks.counts import count_of
 from billing.usage_blocks.doubts import Doubt, Doubts, Kind, is_empty
 from billing.usage_blocks.merging import merged, told_in
 from billing.usage_blocks.openai import read_openai
+from billing.usage_blocks.tools import fees_of_items, read_tools, unknown_items
 
 __all__ = [
     "Meters",
@@ -29,14 +30,12 @@ __all__ = [
     "reasoning_tokens",
     "told_in",
     "totals_of",
+    "unknown_items",
     "usage_of_stream",
 ]
 
 Usage = Mapping[str, Any]
 Meters = dict[str, int]
-
-# Items of a Responses answer that carry a fee of their own, which no usage block mentions.
-FEE_ITEMS: Final = {"web_search_call": "web_search", "file_search_call": "file_search"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,8 @@ class Reading:
 def read_usage(api: str, usage: Usage | None, *, context: Usage | None = None) -> Reading:
     """Read a block; raises InvalidUsage only where there is none, or none of an API that we know.
 
-    `context` may say what the block does not: `tool_calls` (counts by name), `model` (whose iterations need
-    no mark of their own).
+    `context` may say what the block does not: `model` (whose iterations need no mark of their own), and what
+    `read_tools` takes.
     """
     if not isinstance(usage, Mapping) or not usage:
         raise InvalidUsage("there is no usage block")
@@ -76,12 +75,8 @@ def read_usage(api: str, usage: Usage | None, *, context: Usage | None = None) -
         meters = read_anthropic(usage, doubts, model=str(context.get("model") or ""))
     else:
         raise InvalidUsage(f"unknown API {api!r}")
-    tool_calls = context.get("tool_calls") or {}
-    for name, told in tool_calls.items():
-        meter, calls = FEE_ITEMS.get(name, name), count_of(told)
-        if calls is None:
-            doubts.contradicts(f"calls of {name} are no count", f"calls of {name} are no count: {told!r:.60}")
-        meters[meter] = meters.get(meter, 0) + (calls or 0)
+    for meter, quantity in read_tools(context, doubts).items():
+        meters[meter] = meters.get(meter, 0) + quantity
     meters = {name: quantity for name, quantity in meters.items() if quantity}
     return Reading(meters, tuple(doubts.found.values()), doubts.unread_tokens, doubts.unseen_output)
 
@@ -128,16 +123,6 @@ def usage_of_stream(api: str, events: Sequence[Usage]) -> dict[str, Any]:
     if not told:
         raise InvalidUsage("the stream ended without usage")
     return told
-
-
-def fees_of_items(items: Sequence[Usage]) -> dict[str, int]:
-    """Count the items of a Responses answer that cost a fee, by meter."""
-    counts: dict[str, int] = {}
-    for item in items:
-        meter = FEE_ITEMS.get(str(item.get("type")))
-        if meter:
-            counts[meter] = counts.get(meter, 0) + 1
-    return counts
 
 
 def reasoning_tokens(usage: Usage | None) -> int:

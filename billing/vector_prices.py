@@ -39,6 +39,8 @@ def rates_of_vector(vector: Vector, usage: Mapping[str, Any]) -> Rates:
     is_labelled = any(price.processing != ONLINE or price.service_tier != STANDARD for price in prices)
     if not is_labelled:  # one row, which is meant for this very call
         processing, tier = ONLINE, STANDARD
+    if tier != STANDARD and not any(price.service_tier == tier for price in prices):
+        raise ModelUnpriced(f"The model '{model}' of {provider} has no price for tier {tier}.", param="model")
     factor = _factor(vector, [row for row, mark in rows if not mark], region)
     if factor is not None:
         prices.append(Price(SURCHARGE, factor, per=1))

@@ -12,7 +12,7 @@ from billing.outcomes import InvalidUsage, ModelUnpriced
 from billing.prices import Rates
 from billing.rating import Rated, meters_from_usage, rate
 from billing.tenant_vectors import rate_tenant_vector
-from billing.usage import fees_of_items, usage_of_stream
+from billing.usage import fees_of_items, read_usage, usage_of_stream
 from billing.vector_prices import Vector, name_in, rates_of_vector
 
 
@@ -29,22 +29,31 @@ def rate_file(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def rate_provider_vector(vector: Vector) -> dict[str, Any]:
     """Meters, lines and exact cost of a provider vector. Raises InvalidUsage, UnpricedMeter, ModelUnpriced."""
     meters, rated, _ = rate_vector(vector)
+    unread = [
+        doubt.detail for doubt in read_usage(vector["api"], _usage(vector), context=_context(vector)).doubts
+    ]
     return {
         "meters": meters,
         "lines": [line.to_receipt() for line in rated.lines],
         "cost_usd": f"{rated.cost_usd:.12f}",
+        **({"unread": unread} if unread else {}),
     }
 
 
 def rate_vector(vector: Vector) -> tuple[dict[str, int], Rated, Rates]:
     """The meters of a vector, what they cost, and at which rates."""
-    usage = vector.get("usage")
-    if usage is None and vector.get("stream_events") is not None:
-        usage = usage_of_stream(vector["api"], vector["stream_events"])
+    usage = _usage(vector)
     meters = meters_from_usage(vector["api"], usage, context=_context(vector))
     rates = rates_of_vector(vector, usage or {})
     named = {name_in(rates, meter): quantity for meter, quantity in meters.items()}
     return named, rate(named, rates), rates
+
+
+def _usage(vector: Vector) -> Any:
+    usage = vector.get("usage")
+    if usage is None and vector.get("stream_events") is not None:
+        return usage_of_stream(vector["api"], vector["stream_events"])
+    return usage
 
 
 def _context(vector: Vector) -> dict[str, Any]:
@@ -52,7 +61,8 @@ def _context(vector: Vector) -> dict[str, Any]:
     context = dict(vector.get("context") or {})
     tool_calls = dict(vector.get("tool_calls") or context.get("tool_calls") or {})
     items = vector.get("output") or vector.get("output_items") or ()
-    return context | {"model": vector.get("model"), "tool_calls": tool_calls or fees_of_items(items)}
+    told = {"tool_usage": vector["tool_usage"]} if vector.get("tool_usage") else {}
+    return context | told | {"model": vector.get("model"), "tool_calls": tool_calls or fees_of_items(items)}
 
 
 def _told(vector: Vector, result: Callable[[], dict[str, Any]]) -> dict[str, Any]:

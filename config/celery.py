@@ -37,6 +37,10 @@ app.conf.update(
         "propose-reratings": {"task": "billing.tasks.propose_reratings", "schedule": timedelta(seconds=60)},
         "rebuild-rollups": {"task": "billing.tasks.rebuild_rollups", "schedule": timedelta(seconds=60)},
         "import-prices": {"task": "billing.tasks.import_prices", "schedule": crontab(hour="3", minute="17")},
+        "read-unread-usage": {
+            "task": "billing.tasks.read_unread_usage",
+            "schedule": crontab(hour="3", minute="47"),
+        },
         "close-months": {"task": "billing.tasks.close_months", "schedule": crontab(hour="5", minute="23")},
         "ensure-partitions": {
             "task": "billing.tasks.ensure_partitions",

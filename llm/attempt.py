@@ -7,13 +7,14 @@ the call or it is extended while it streams.
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import uuid_utils
 
 from billing.balances import Balance
-from billing.estimates import affordable_output_tokens, hold_for
+from billing.estimates import INPUT_METERS, affordable_output_tokens, hold_for
 from billing.holds import NewAttempt
 from billing.prices import Rates
 from llm.call import Call
@@ -23,12 +24,13 @@ from llm.estimating import InputEstimate, estimate_exchange, least_input, longes
 from llm.output import covering
 from llm.output.asked import is_maximum_raised
 from llm.output.limits import OutputLimit, limit_for, need_of
-from llm.processing import processing_of
+from llm.processing import dearest_of, processing_of
 from llm.routing.facts import read_route_facts
 from llm.token_counts import count_input
 from llm.wire import Body, Exchange, Untranslatable, prepare
 from llm.wire.cache_marks import with_cache_marks
 
+LONG_TTL, LONG_WRITES = b'"12h"', "cache_write_12h"  # OpenAI's dearer lifetime of what is cached
 LEAST_OUTPUT_TOKENS = 64  # a shorter answer than this is of no use: refuse instead
 
 
@@ -40,7 +42,9 @@ class Attempt:
     number: int
     target: Target
     exchange: Exchange
-    rates: Rates
+    rates: Rates  # of what it asks for
+    held_rates: Rates  # the dearest that it may be served at
+    held_meters: tuple[str, ...]  # of its input
     estimate: InputEstimate
     limit: OutputLimit
     max_output_tokens: int  # of all answers
@@ -83,7 +87,9 @@ class Attempt:
         if not self.limit.is_ours:
             return None
         n = call.facts.n
-        limit = affordable_output_tokens(self.rates, balance=balance, input_tokens=self.input_tokens, n=n)
+        limit = affordable_output_tokens(
+            self.held_rates, balance=balance, input_tokens=self.input_tokens, n=n
+        )
         if limit < LEAST_OUTPUT_TOKENS or limit >= self.held_output_tokens // n:
             return None
         return self.limited(OutputLimit(limit, limit, "budget"), n=n)
@@ -99,7 +105,12 @@ class Attempt:
 
     def holding(self, output_tokens: int) -> "Attempt":
         """The same call with so many output tokens held."""
-        hold_usd = hold_for(self.rates, input_tokens=self.input_tokens, max_output_tokens=output_tokens)
+        hold_usd = hold_for(
+            self.held_rates,
+            input_tokens=self.input_tokens,
+            max_output_tokens=output_tokens,
+            input_meters=self.held_meters,
+        )
         return replace(self, held_output_tokens=output_tokens, hold_usd=hold_usd)
 
     def to_receipt(self) -> dict[str, Any]:
@@ -161,19 +172,30 @@ def plan(call: Call, target: Target, number: int, *, body: Body | None = None) -
         api=call.wire.api,
         is_maximum_raised=is_maximum_raised(call),
     )
+    meters = _input_meters(call, rates)
+    hold = partial(
+        hold_for,
+        input_tokens=input_tokens + estimate.kept_tokens,
+        max_output_tokens=limit.most,
+        n=n,
+        input_meters=meters,
+    )
+    held_rates = dearest_of(
+        call.snapshot.prices, rates, at=call.received_at, service_tier=call.facts.service_tier, hold=hold
+    )
     attempt = Attempt(
         id=UUID(bytes=uuid_utils.uuid7().bytes),
         number=number,
         target=target,
         exchange=exchange.limited(limit.sent),
         rates=rates,
+        held_rates=held_rates,
+        held_meters=meters,
         estimate=estimate,
         limit=limit,
         max_output_tokens=limit.most * n,
         held_output_tokens=limit.most * n,
-        hold_usd=hold_for(
-            rates, input_tokens=input_tokens + estimate.kept_tokens, max_output_tokens=limit.most, n=n
-        ),
+        hold_usd=hold(held_rates),
         is_marked_by_us=exchange is not prepared,
     )
     return _covered(call, attempt) if limit.is_ours else attempt
@@ -201,6 +223,14 @@ def _covered(call: Call, attempt: Attempt) -> Attempt:
     if must_be_covered:
         need = max(need, min(covering.MODEST_TOKENS * call.facts.n, attempt.max_output_tokens))
     return replace(attempt.holding(need), must_be_covered=must_be_covered)
+
+
+def _input_meters(call: Call, rates: Rates) -> tuple[str, ...]:
+    """The meters that its input may come to. Writes that are kept for 12 hours cost more, where they are asked for; where
+    they have no price, they are held at that of the output."""
+    if LONG_TTL not in call.source.raw:
+        return INPUT_METERS
+    return (*INPUT_METERS, LONG_WRITES if LONG_WRITES in rates.meters else "output")
 
 
 def _marked(exchange: Exchange, target: Target) -> Exchange:

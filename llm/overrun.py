@@ -110,7 +110,10 @@ class HoldWatch:
 
     def _bound(self, output_tokens: int) -> Decimal:
         return hold_for(
-            self._attempt.rates, input_tokens=self._attempt.input_tokens, max_output_tokens=output_tokens
+            self._attempt.held_rates,
+            input_tokens=self._attempt.input_tokens,
+            max_output_tokens=output_tokens,
+            input_meters=self._attempt.held_meters,
         )
 
     def _doubt(self) -> int:

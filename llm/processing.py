@@ -1,14 +1,27 @@
-"""How a provider works on a call, as far as the price depends on it: online, flex or priority.
+"""How a provider works on a call, as far as its hold depends on it: online, flex or priority.
 
-Invariant: pure. A call is held at what it asks for and billed at what the provider says it served.
+Invariant: pure. A call is held at the dearest that it may be served at: of what it asks for, and of every region that its
+model has a price for. What was served decides the bill: `billing.served`.
 """
 
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
 from typing import Final
 
-# the providers' own words; every other tier (auto, default, standard, scale) is priced as online
-_PROCESSING: Final = {"flex": "flex", "priority": "priority", "fast": "priority"}
+from billing.prices import PriceBook, Rates
+from billing.served import contexts, processing_asked
+
+__all__ = ["dearest_of", "processing_of"]
+
+processing_of = processing_asked
+# `auto` leaves the tier to the account, which may have the dear one
+_LEFT_TO_THE_ACCOUNT: Final = {"auto": frozenset({"priority"})}
 
 
-def processing_of(service_tier: str) -> str:
-    """The processing whose prices apply to a service tier, asked for or served."""
-    return _PROCESSING.get(service_tier, "online")
+def dearest_of(
+    book: PriceBook, asked: Rates, *, at: datetime, service_tier: str, hold: Callable[[Rates], Decimal]
+) -> Rates:
+    """The rates under which a call's hold is the largest."""
+    processings = _LEFT_TO_THE_ACCOUNT.get(service_tier, frozenset())
+    return max(contexts(book, asked, at=at, processings=processings), key=hold)

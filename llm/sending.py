@@ -96,7 +96,7 @@ async def _with_its_share(call: Call, attempt: Attempt) -> Attempt:
     if not attempt.must_be_covered or attempt.held_output_tokens >= attempt.max_output_tokens:
         return attempt
     n = call.facts.n
-    more = share_of_the_rest(call.balances, rates=attempt.rates, input_tokens=attempt.input_tokens)
+    more = share_of_the_rest(call.balances, rates=attempt.held_rates, input_tokens=attempt.input_tokens)
     most = min(attempt.max_output_tokens, attempt.held_output_tokens + more) // n
     set_by = attempt.limit.set_by if most * n == attempt.max_output_tokens else "share"
     wider = attempt.limited(OutputLimit(most, most, set_by), n=n)

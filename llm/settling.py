@@ -15,18 +15,17 @@ from psycopg_pool import PoolTimeout
 from billing import ledger
 from billing.certainty import Certainty, Used
 from billing.ledger import Settlement
-from billing.outcomes import ModelUnpriced
 from billing.rating import input_tokens, output_tokens
 from billing.savings import PROVIDER_CACHE
+from billing.served import served
 from billing.usage import reasoning_tokens
 from caching.answers import CachedAnswer
 from llm import kept_responses, references
 from llm.answers import Outcome
 from llm.attempt import Attempt
 from llm.baseline import savings_of
-from llm.booking.booked import Held, rated_of, used_of
+from llm.booking.booked import Held, rated_of, used_of, with_models
 from llm.call import Call
-from llm.processing import processing_of
 from llm.wire import Body, StreamMeter
 from llm.wire.references import ids_made_by
 
@@ -64,7 +63,7 @@ async def capture_stream(
         call,
         attempt,
         usage=meter.usage or {},
-        is_whole=is_whole or meter.has_ended,
+        is_whole=(is_whole or meter.has_ended) and (meter.is_usage_final or not meter.usage),
         context=attempt.exchange.upstream.usage_context(response),
         produced=meter.text(),
         upstream_id=upstream_id,
@@ -119,26 +118,37 @@ async def _settle(
     reason: str = "",
     bound: dict[str, int] | None = None,
 ) -> Outcome:
-    attempt = _as_served(call, attempt, str(context.get("service_tier") or ""))
-    held = Held(attempt.hold_usd, attempt.input_tokens, attempt.max_output_tokens)
+    target, prices = attempt.target, call.snapshot.prices
+    asked_region = attempt.exchange.body.get("inference_geo")
+    how = served(prices, attempt.rates, at=call.received_at, context=context, asked_region=asked_region)
+    attempt = replace(attempt, rates=how.rates)
+    held = Held(attempt.hold_usd, attempt.input_tokens, attempt.held_output_tokens)
     if bound is None:
         what = used_of(
             attempt.exchange,
-            attempt.target,
+            target,
             usage,
             context=context,
             produced=produced,
             held=held,
             n=call.facts.n,
             is_whole=is_whole,
+        ).doubted(how.doubts)
+        attempt = replace(
+            attempt,
+            rates=with_models(
+                attempt.rates, what.meters, catalog=call.snapshot.catalog, book=prices, at=call.received_at
+            ),
         )
     else:
         meters = {name: quantity for name, quantity in bound.items() if quantity}
-        what = Used(meters, Certainty.ESTIMATED, is_told=False)
-    meters, rated = what.meters, rated_of(what, attempt.rates, held=held)
+        what = Used(meters, Certainty.ESTIMATED)
+    meters, rated = what.meters, rated_of(what, attempt.rates, held=held, dearest=attempt.held_rates)
     source = "provider" if what.certainty is Certainty.EXACT else "estimated"
     if what.certainty is Certainty.UNREAD or not reason:
         reason = "; ".join(filter(None, (reason, what.reason)))
+    if rated.unpriced:
+        reason = "; ".join(filter(None, (reason, f"no price for {', '.join(rated.unpriced)}")))
     waterfall = savings_of(call, attempt, meters, rated)
     settlement = Settlement(
         attempt_id=attempt.id,
@@ -150,8 +160,12 @@ async def _settle(
         saving=waterfall.steps,
         raw_usage=usage or None,
         upstream_id=upstream_id,
-        reasoning_tokens=reasoning_tokens(usage),
+        reasoning_tokens=min(reasoning_tokens(usage), output_tokens(meters)),
         processing=attempt.rates.processing,
+        service_tier=how.service_tier,
+        region=how.region,
+        certainty=what.certainty,
+        reading=what.to_reading() if what.certainty is Certainty.UNREAD or rated.is_lump else None,
     )
     call.balances = await ledger.settle(settlement) or call.balances
     outcome = Outcome(
@@ -173,6 +187,7 @@ async def _settle(
         model=attempt.target.model,
         provider=attempt.target.provider,
         usage_source=source,
+        certainty=settlement.how_certain,
         reason=reason or None,
         meters=meters,
         lines=[line.to_receipt() for line in rated.lines],
@@ -223,19 +238,3 @@ def _note_provider_cache(call: Call, attempt: Attempt, outcome: Outcome) -> None
         tokens_written=written,
         saved_usd=f"{outcome.saving.get(PROVIDER_CACHE, 0):f}",
     )
-
-
-def _as_served(call: Call, attempt: Attempt, service_tier: str) -> Attempt:
-    """The attempt at the prices of the tier that the provider says it served; where that has none, of the one asked."""
-    processing = processing_of(service_tier)
-    if not service_tier or processing == attempt.rates.processing:
-        return attempt
-    target = attempt.target
-    try:
-        rates = call.snapshot.prices.rates(
-            target.provider, target.model, at=call.received_at, processing=processing
-        )
-    except ModelUnpriced:
-        log.error("served_tier_unpriced", attempt=str(attempt.id), model=target.model, tier=service_tier)
-        return attempt
-    return replace(attempt, rates=rates)

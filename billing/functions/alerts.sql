@@ -55,7 +55,7 @@ BEGIN
 END $$;
 
 -- Requests that cost more than their tenant wants to be told of (0.50 USD where no rule says otherwise), and those whose
--- usage has no price and was billed at its hold.
+-- usage has no price, or could not be read, and was billed at a bound.
 CREATE OR REPLACE FUNCTION billing_alert_requests(
     p_ids uuid[], p_outcomes int[], p_tenants bigint[], p_usd numeric[], p_records jsonb
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
@@ -100,6 +100,27 @@ BEGIN
             LIMIT 1) r ON true
         WHERE s.outcome = 2 AND p_records -> (s.position - 1)::int ->> 'price_status' = 'unpriced'
         ORDER BY a.tenant_id, a.provider, a.model, day.label, a.id
+        ON CONFLICT DO NOTHING;
+    END IF;
+
+    -- the operators', once for a provider's model and what it told; whoever tells something new every time is heard a while
+    IF p_records @> '[{"certainty": "unread", "price_status": "priced"}]' THEN
+        INSERT INTO billing_alertevent (metric, subject_key, window_key, value, threshold, message, fired_at)
+        SELECT DISTINCT ON (told.subject, told.what) 'unread_usage', told.subject, told.what, s.usd, 0,
+               format('Usage of %s could not be read: %s. It was booked at a bound, first in request %s',
+                      told.subject, s.record ->> 'reason', a.request_id),
+               clock_timestamp()
+        FROM unnest(p_ids, p_outcomes, p_usd) WITH ORDINALITY AS u (id, outcome, usd, position)
+        CROSS JOIN LATERAL (SELECT u.id, u.outcome, u.usd, p_records -> (u.position - 1)::int AS record) s
+        JOIN billing_attempt a ON a.id = s.id
+        CROSS JOIN LATERAL (
+            SELECT left(a.provider || '/' || a.model, 300) AS subject,
+                   left(coalesce(s.record -> 'reading' ->> 'what', s.record ->> 'reason'), 100) AS what) told
+        WHERE s.outcome = 2 AND s.record ->> 'certainty' = 'unread' AND s.record ->> 'price_status' = 'priced'
+          AND (SELECT count(*) FROM billing_alertevent e
+               WHERE e.tenant_id IS NULL AND e.metric = 'unread_usage' AND e.subject_key = told.subject
+                 AND e.fired_at > now() - interval '1 day') < 20
+        ORDER BY told.subject, told.what, a.id
         ON CONFLICT DO NOTHING;
     END IF;
 END $$;

@@ -35,7 +35,7 @@ BEGIN
             id, occurred_at, recorded_at, tenant_id, period_id, attempt_id, seq, kind, usage_source, charge_class, corrects_id,
             reason, request_id, user_id, key_id, feature, project, cost_center, tags, endpoint, provider, model, model_asked,
             tier, cache_state, service_tier, processing, region, upstream_id,
-            list_cost, provider_cost, contracted_cost, billed_cost, saving, price_status)
+            list_cost, provider_cost, contracted_cost, billed_cost, saving, price_status, certainty)
         SELECT n.correction_id, r.occurred_at, clock_timestamp(), r.tenant_id, p.id, r.attempt_id,
                -- 1 is the usage that comes after an estimate
                greatest(1, coalesce((SELECT max(c.seq) FROM billing_usagerecord c WHERE c.attempt_id = r.attempt_id
@@ -43,7 +43,8 @@ BEGIN
                'correction', r.usage_source, CASE WHEN p.starts_at > r.occurred_at THEN 'Correction' ELSE '' END, r.id,
                g.reason, r.request_id, r.user_id, r.key_id, r.feature, r.project, r.cost_center, r.tags, r.endpoint, r.provider,
                r.model, r.model_asked, r.tier, r.cache_state, r.service_tier, r.processing, r.region, r.upstream_id,
-               n.list_delta, n.provider_delta, n.contracted_delta, n.billed_delta, n.saving, 'priced'
+               n.list_delta, n.provider_delta, n.contracted_delta, n.billed_delta, n.saving, 'priced',
+               CASE WHEN r.price_status = 'unpriced' THEN 'exact' ELSE r.certainty END
         FROM billing_reratingrow n
         JOIN billing_rerating g ON g.id = n.rerating_id
         JOIN billing_usagerecord r ON r.id = n.record_id AND r.occurred_at = n.occurred_at
@@ -68,6 +69,12 @@ BEGIN
         line_no smallint, meter text, quantity bigint, per integer, price_id bigint, unit_price numeric,
         list_cost numeric, provider_cost numeric, contracted_cost numeric, billed_cost numeric)
     WHERE n.rerating_id = p_rerating AND n.correction_id = ANY (booked);
+
+    -- what had no price has one now: its bound is no bound any more
+    UPDATE billing_attempt a SET state = 'captured'
+    FROM billing_reratingrow n JOIN billing_usagerecord r ON r.id = n.record_id AND r.occurred_at = n.occurred_at
+    WHERE n.rerating_id = p_rerating AND n.correction_id = ANY (booked) AND r.price_status = 'unpriced'
+      AND a.id = r.attempt_id AND a.state = 'estimated';
 
     UPDATE billing_budgetwindow w SET spent = w.spent + m.delta
     FROM (SELECT h.id, sum(n.billed_delta) AS delta

@@ -45,7 +45,7 @@ BEGIN
         request_id, user_id, key_id, feature, project, cost_center, tags, endpoint, provider, model, model_asked, tier,
         cache_state, service_tier, processing, region, upstream_id, raw_usage,
         input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-        list_cost, provider_cost, contracted_cost, billed_cost, saving, price_status)
+        list_cost, provider_cost, contracted_cost, billed_cost, saving, price_status, certainty, reading)
     SELECT a.id, a.occurred_at, clock_timestamp(), a.tenant_id, p.id, a.id, 0, 'usage', s.usage_source,
            CASE WHEN p.starts_at > a.occurred_at THEN 'Correction' ELSE '' END, NULL, s.reason,
            a.request_id, a.user_id, a.key_id, a.feature, coalesce(a.dims ->> 'project', ''),
@@ -54,15 +54,15 @@ BEGIN
            coalesce(a.dims ->> 'cache_state', ''), s.service_tier, coalesce(s.processing, a.processing), s.region,
            s.upstream_id, s.raw_usage,
            s.input_tokens, s.cache_read_tokens, s.cache_write_tokens, s.output_tokens, s.reasoning_tokens,
-           s.list_cost, s.provider_cost, s.contracted_cost, s.usd, s.saving, s.price_status
+           s.list_cost, s.provider_cost, s.contracted_cost, s.usd, s.saving, s.price_status, s.certainty, s.reading
     FROM ROWS FROM (unnest(p_ids, p_usd), jsonb_to_recordset(p_records) AS (
             usage_source text, reason text, service_tier text, processing text, region text, upstream_id text, raw_usage jsonb,
             input_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint, output_tokens bigint,
             reasoning_tokens bigint, list_cost numeric, provider_cost numeric, contracted_cost numeric, saving jsonb,
-            price_status text)) WITH ORDINALITY
+            price_status text, certainty text, reading jsonb)) WITH ORDINALITY
         AS s (id, usd, usage_source, reason, service_tier, processing, region, upstream_id, raw_usage, input_tokens,
               cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, list_cost, provider_cost,
-              contracted_cost, saving, price_status, position)
+              contracted_cost, saving, price_status, certainty, reading, position)
     JOIN billing_attempt a ON a.id = s.id
     JOIN billing_billingperiod p ON p.id = periods[s.position]
     WHERE outcomes[s.position] = 2;
@@ -148,9 +148,10 @@ BEGIN
             request_id, user_id, key_id, feature, project, cost_center, tags, endpoint, provider, model, model_asked, tier,
             cache_state, service_tier, processing, region, upstream_id, raw_usage,
             input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-            list_cost, provider_cost, contracted_cost, billed_cost, saving, price_status)
+            list_cost, provider_cost, contracted_cost, billed_cost, saving, price_status, certainty, reading)
         SELECT correction_id, e.occurred_at, e.tenant_id, p.id, e.attempt_id, booked.next_seq, 'correction', f.usage_source,
-               CASE WHEN p.starts_at > e.occurred_at THEN 'Correction' ELSE '' END, e.id, 'usage that came after an estimate',
+               CASE WHEN p.starts_at > e.occurred_at THEN 'Correction' ELSE '' END, e.id,
+               coalesce(nullif(f.reason, ''), 'usage that came after an estimate'),
                e.request_id, e.user_id, e.key_id, e.feature, e.project, e.cost_center, e.tags, e.endpoint, e.provider, e.model,
                e.model_asked, e.tier, e.cache_state, f.service_tier, coalesce(f.processing, e.processing), f.region,
                f.upstream_id, f.raw_usage, f.input_tokens - booked.input, f.cache_read_tokens - booked.cache_read,
@@ -164,7 +165,7 @@ BEGIN
                         SELECT s.key, -s.value::numeric FROM billing_usagerecord r, jsonb_each_text(r.saving) s
                         WHERE r.attempt_id = attempt.id AND r.occurred_at = attempt.occurred_at) step
                     GROUP BY step.key) steps),
-               f.price_status
+               f.price_status, f.certainty, f.reading
         FROM billing_usagerecord e, jsonb_populate_record(NULL::billing_usagerecord, p_records -> (entry - 1)) f,
              billing_billingperiod p
         WHERE e.id = attempt.id AND e.occurred_at = attempt.occurred_at AND p.id = p_periods[entry];

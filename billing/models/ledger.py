@@ -128,6 +128,11 @@ class UsageRecord(models.Model):
         MANUAL = "manual", "manual"
         PROVIDER_INVOICE = "provider_invoice", "provider's invoice"
 
+    class Certainty(models.TextChoices):
+        EXACT = "exact", "exact"
+        ESTIMATED = "estimated", "estimated"
+        UNREAD = "unread", "unread"
+
     id = models.UUIDField(primary_key=True)
     occurred_at = models.DateTimeField()
     recorded_at = models.DateTimeField(default=now)
@@ -175,6 +180,12 @@ class UsageRecord(models.Model):
     billed_cost = AmountField(default=0, help_text="what the tenant pays")
     saving = models.JSONField(default=dict, help_text="USD by kind; list cost = their sum + billed cost")
     price_status = models.TextField(default="priced", help_text="priced or unpriced")
+    certainty = models.TextField(
+        choices=Certainty,
+        default=Certainty.EXACT,
+        help_text="how far the amounts are known, when they were booked",
+    )
+    reading = models.JSONField(null=True, help_text="how the usage was read, where that is not exact")
 
     class Meta:
         managed = False

@@ -20,6 +20,7 @@ _FOREIGN: Final = {
     "usage_metadata": "gemini",
     "amazon-bedrock-invocationMetrics": "bedrock",
 }
+_PARTS_OF_TOTAL: Final = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
 _PLACES: Final = frozenset({"usage", *_HOLDERS, *_FOREIGN})
 _OUR_NAMES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "gemini": {
@@ -51,12 +52,21 @@ def told_in(payload: Mapping[str, Any]) -> dict[str, Any]:
 def merged(earlier: Mapping[str, Any], later: Mapping[str, Any], *, depth: int = 0) -> dict[str, Any]:
     """Both blocks as one: of each figure the larger, of other things what came last and is not empty."""
     both = dict(earlier)
+    if "total_tokens" in both and later.get("total_tokens") is None and _outgrows(earlier, later):
+        del both["total_tokens"]  # the sum of what was told before
     for name, value in later.items():
         if name not in both and len(both) >= MOST_NAMES:
             both[TOO_MANY] = 1
             continue
         both[name] = _merged_value(both.get(name), value, depth=depth) if name in both else value
     return both
+
+
+def _outgrows(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> bool:
+    """Whether a part of the total has grown."""
+    return any(
+        (_figure(later.get(name)) or 0) > (_figure(earlier.get(name)) or 0) for name in _PARTS_OF_TOTAL
+    )
 
 
 def _merged_value(known: Any, value: Any, *, depth: int) -> Any:

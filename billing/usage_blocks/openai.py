@@ -27,7 +27,10 @@ def read_openai(usage: Mapping[str, Any], doubts: Doubts) -> Meters:
     reasoning = max(said.count("reasoning_tokens", "thinking_tokens"), block.count("reasoning_tokens"))
     if not block.tells("prompt_tokens", "input_tokens"):
         doubts.contradicts("no input tokens", "the usage block has no input tokens")
-        told_in = max(0, total - told_out)
+        if block.tells("completion_tokens", "output_tokens"):
+            told_in = max(0, total - told_out)
+        else:
+            told_out = total  # the dearer of two readings
 
     beside_in, beside_out = _beside(
         total - told_in - told_out, total, {"cached": cached, "written": sum(written.values()), "reasoning": reasoning},

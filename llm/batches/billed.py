@@ -14,8 +14,9 @@ from billing.outcomes import ModelUnpriced
 from billing.prices import Rates
 from billing.rating import Rated, input_tokens, output_tokens
 from billing.savings import Waterfall, waterfall
+from billing.served import served
 from billing.usage import reasoning_tokens
-from llm.booking.booked import Held, rated_of, used_of
+from llm.booking.booked import Held, rated_of, used_of, with_models
 from llm.catalog import Target
 from llm.models import Batch, BatchItem
 from llm.snapshot import TenantSnapshot
@@ -51,31 +52,40 @@ def bill(
     usage = upstream.usage(reply)
     n = exchange.client.facts(item.body).n
     bound = Held.of(exchange.body, usd=held[0], tokens=held[1], n=n)
+    rates = snapshot.prices.rates(target.provider, target.model, at=at, processing="batch")
+    context = upstream.usage_context(reply)
+    asked_region = exchange.body.get("inference_geo")
+    how = served(snapshot.prices, rates, at=at, context=context, asked_region=asked_region)
     what = used_of(
         exchange,
         target,
         usage,
-        context=upstream.usage_context(reply),
+        context=context,
         produced=upstream.produced_text(reply),
         held=bound,
         n=n,
     )
+    what = what.doubted(how.doubts)
     meters = what.meters
-    rates = snapshot.prices.rates(target.provider, target.model, at=at, processing="batch")
-    rated = rated_of(what, rates, held=bound)
+    rates = with_models(how.rates, meters, catalog=snapshot.catalog, book=snapshot.prices, at=at)
+    rated = rated_of(what, rates, held=bound, dearest=rates)
     fall = _fall(rated, meters, rates, online=_online_rates(snapshot, target=target, at=at))
     settlement = Settlement(
         attempt_id=item.attempt_id,
         usage_source="provider" if what.certainty is Certainty.EXACT else "estimated",
-        reason=what.reason,
+        reason=what.reason or (f"no price for {', '.join(rated.unpriced)}" if rated.unpriced else ""),
         rated=rated,
         meters=meters,
         list_cost_usd=fall.list_cost_usd,
         saving=fall.steps,
         raw_usage=usage or None,
         upstream_id=str(reply.get("id") or ""),
-        reasoning_tokens=reasoning_tokens(usage),
-        processing="batch",
+        reasoning_tokens=min(reasoning_tokens(usage), output_tokens(meters)),
+        processing=rates.processing,
+        service_tier=how.service_tier,
+        region=how.region,
+        certainty=what.certainty,
+        reading=what.to_reading() if what.certainty is Certainty.UNREAD or rated.is_lump else None,
     )
     tokens = {"input": input_tokens(meters), "output": output_tokens(meters)}
     block = {

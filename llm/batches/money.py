@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from billing.estimates import INPUT_METERS, hold_for
 from billing.holds import NewAttempt
 from billing.models import Attempt
 from billing.outcomes import BudgetExceeded
+from billing.served import contexts
 from config import storable
 from config.resources import resources
 from llm.batches.accounts import exchange_of, line_limit, target_of
@@ -126,6 +128,13 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
     is_chat = target.model_kind == "chat"
     limit = line_limit(item, batch.endpoint, target=target, policy=snapshot.policy) if is_chat else 0
     writes_cache = b'"cache_control"' in exchange.payload()
+    hold = partial(
+        hold_for,
+        input_tokens=input_tokens,
+        max_output_tokens=limit,
+        n=facts.n,
+        input_meters=INPUT_METERS if writes_cache else ("input", "cache_read"),
+    )
     user = batch.user or facts.user
     known = snapshot.tenant.users.get(user)
     cost_center = known.cost_center if known else ""
@@ -152,13 +161,7 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
         model=target.model,
         processing="batch",
         occurred_at=at,
-        hold_usd=hold_for(
-            rates,
-            input_tokens=input_tokens,
-            max_output_tokens=limit,
-            n=facts.n,
-            input_meters=INPUT_METERS if writes_cache else ("input", "cache_read"),
-        ),
+        hold_usd=max(map(hold, contexts(snapshot.prices, rates, at=at, processings=frozenset()))),
         hold_tokens=input_tokens + limit * facts.n,
         windows=windows_for(snapshot.budgets, dimensions, at=at, timezone=snapshot.tenant.timezone),
         is_sent=False,

@@ -5,7 +5,8 @@ because it has no price.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final
@@ -13,10 +14,11 @@ from typing import Any, Final
 import structlog
 
 from billing.certainty import Certainty, Evidence, Used, used
-from billing.outcomes import UnpricedMeter
-from billing.prices import Rates
+from billing.outcomes import ModelUnpriced, UnpricedMeter
+from billing.prices import PriceBook, Rates
 from billing.rating import Rated, rate, rate_bound
-from llm.catalog import Target
+from billing.usage_blocks.anthropic import is_same_model
+from llm.catalog import Catalog, Target
 from llm.tokens import count_text
 from llm.wire import Body, Exchange
 
@@ -61,6 +63,7 @@ def used_of(
         context_window=target.context_window,
         is_whole=is_whole,
         has_server_tools=_has_server_tools(exchange.body),
+        held_output_tokens=held.output_tokens,
     )
     what = used(
         exchange.upstream.api, usage, context={"model": target.upstream, **context}, evidence=evidence
@@ -70,18 +73,38 @@ def used_of(
     return what
 
 
-def rated_of(what: Used, rates: Rates, *, held: Held) -> Rated:
-    """What that costs. Beyond belief: the hold. Without a price, or not read: the most that it can come to."""
+def rated_of(what: Used, rates: Rates, *, held: Held, dearest: Rates) -> Rated:
+    """What that costs. Beyond belief: the hold. Without a price, or not read: the most that it can come to, at the dearest
+    rates that the call was held at."""
     if what.is_beyond:
         return Rated.bound(held.usd)
-    bound = partial(rate_bound, what.meters, rates, least_usd=held.usd)
+    bound = partial(rate_bound, what.meters, rates)
     if what.certainty is Certainty.UNREAD:
-        return bound(unread_tokens=what.unread_tokens)
+        most = rate_bound(what.meters, dearest, least_usd=held.usd, unread_tokens=what.unread_tokens)
+        return bound(least_usd=most.cost_usd, unread_tokens=what.unread_tokens)
     try:
         return rate(what.meters, rates)
     except UnpricedMeter as error:
         log.error("unpriced_meter", model=rates.model, reason=str(error))
-        return bound()
+        return bound(least_usd=held.usd)
+
+
+def with_models(
+    rates: Rates, meters: Mapping[str, int], *, catalog: Catalog, book: PriceBook, at: datetime
+) -> Rates:
+    """The rates with those of the other models whose iterations were billed (`output@name`), as far as the same account
+    has them."""
+    names = {mark for meter in meters if (mark := meter.partition("@")[2])}
+    found = dict(rates.meters)
+    for name in names:
+        for target in catalog:
+            if target.provider == rates.provider and is_same_model(target.upstream, name):
+                try:
+                    others = book.rates(target.provider, target.model, at=at, processing=rates.processing)
+                except ModelUnpriced:
+                    continue
+                found |= {f"{meter}@{name}": tiers for meter, tiers in others.meters.items()}
+    return replace(rates, meters=found) if names else rates
 
 
 def _limit_sent(body: Body) -> int:

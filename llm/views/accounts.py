@@ -41,8 +41,16 @@ SELECT {group} AS "group", count(*) FILTER (WHERE cache_state <> ALL (%(own)s)) 
        count(*) FILTER (WHERE usage_source = 'gateway_cache') AS cache_hits,
        sum(input_tokens)::bigint AS input_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens,
        sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(output_tokens)::bigint AS output_tokens,
-       coalesce(sum(billed_cost), 0) AS cost_usd, coalesce(sum(list_cost), 0) AS list_cost_usd
-FROM billing_usagerecord
+       coalesce(sum(billed_cost), 0) AS cost_usd, coalesce(sum(list_cost), 0) AS list_cost_usd,
+       coalesce(sum(billed_cost) FILTER (WHERE known.certainty = 'exact'), 0) AS exact_usd,
+       coalesce(sum(billed_cost) FILTER (WHERE known.certainty = 'estimated'), 0) AS estimated_usd,
+       coalesce(sum(billed_cost) FILTER (WHERE known.certainty = 'unread'), 0) AS unread_usd
+FROM billing_usagerecord AS booked
+-- what was explained since is exact: its bound and the correction together
+CROSS JOIN LATERAL (SELECT CASE
+    WHEN booked.certainty = 'exact' THEN 'exact'
+    WHEN EXISTS (SELECT FROM billing_attempt AS a WHERE a.id = booked.attempt_id AND a.state = 'captured') THEN 'exact'
+    ELSE booked.certainty END AS certainty) AS known
 WHERE tenant_id = %(tenant)s
   AND occurred_at >= %(start)s::date::timestamp AT TIME ZONE %(timezone)s
   AND occurred_at < (%(end)s::date + 1)::timestamp AT TIME ZONE %(timezone)s
@@ -98,7 +106,8 @@ class Usage(AsyncAPIView):
             for row in rows:
                 row["group"] = names.get(row["group"], str(row["group"]))
         total = {
-            name: sum((row[name] for row in rows), start=Decimal(0)) for name in ("cost_usd", "list_cost_usd")
+            name: sum((row[name] for row in rows), start=Decimal(0))
+            for name in ("cost_usd", "list_cost_usd", "exact_usd", "estimated_usd", "unread_usd")
         }
         return json_response(
             {

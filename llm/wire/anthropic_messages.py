@@ -72,9 +72,13 @@ def with_max_tokens(body: Body, max_tokens: int) -> Body:
 
 
 def usage_context(response: Body) -> dict[str, Any]:
+    """How it was served: the tier, the speed and the region that its usage names."""
     told = usage(response)
-    tier = FAST if told.get("speed") == FAST else told.get("service_tier")
-    return {"service_tier": tier} if isinstance(tier, str) else {}
+    return {
+        name: told[name]
+        for name in ("service_tier", "speed", "inference_geo")
+        if isinstance(told.get(name), str)
+    }
 
 
 def answer_text(response: Body) -> str:

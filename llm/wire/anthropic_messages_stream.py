@@ -29,6 +29,7 @@ class MessagesMeter:
         self.finish_reason: str | None = None
         self.has_output = False
         self.has_ended = False
+        self.is_usage_final = False
         self._message: Body = {}
         self._blocks: list[_Block] = []
         self._by_index: dict[int, _Block] = {}  # a new block under a used index is a block of its own
@@ -39,6 +40,8 @@ class MessagesMeter:
         kind = payload.get("type")
         if told := told_in(payload):
             self.usage = merged(self.usage or {}, told)
+            # what the start says of the output is of the start
+            self.is_usage_final |= kind != "message_start" and not is_empty(told.get("output_tokens"))
         if kind == "content_block_delta":
             self.has_output = True
             delta = payload["delta"]

@@ -45,6 +45,7 @@ class StreamMeter(Protocol):
     """Follows a stream in its provider's protocol, event by event; knows what was produced so far."""
 
     usage: dict[str, Any] | None
+    is_usage_final: bool  # of the whole answer, once that has ended
     finish_reason: str | None
     has_output: bool
 

@@ -13,7 +13,7 @@ from llm.wire.merging import WHOLE_FIELDS, add_parts, merge
 from llm.wire.message_texts import told_once
 from llm.wire.tool_calls import ToolCalls
 
-_UNBILLED_AS_TEXT = frozenset({"role", "type", "id", "data", "signature"})
+_UNBILLED_AS_TEXT = frozenset({"role", "type", "id", "data", "signature", "url", "b64_json", "annotations"})
 _REPEATED_FIELDS: Final = ("id", "object", "created", "model")
 _CHUNK_FIELDS = ("id", "created", "model", "system_fingerprint", "service_tier")
 
@@ -23,6 +23,7 @@ class ChatMeter:
 
     def __init__(self) -> None:
         self.usage: dict[str, Any] | None = None
+        self.is_usage_final = True
         self.finish_reason: str | None = None
         self.has_output = False
         self._envelope: Body = {}

@@ -124,6 +124,7 @@ class CompletionMeter:
 
     def __init__(self) -> None:
         self.usage: dict[str, Any] | None = None
+        self.is_usage_final = True
         self.finish_reason: str | None = None
         self.has_output = False
         self._envelope: Body = {}

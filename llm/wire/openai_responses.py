@@ -3,9 +3,9 @@
 Invariant: pure; a body is never edited in place.
 """
 
-from collections import Counter
 from typing import Any
 
+from billing.usage import fees_of_items, unknown_items
 from llm.errors import InvalidRequest
 from llm.streams.sse import COMMENT, encode
 from llm.wire import fields
@@ -35,9 +35,6 @@ _SYSTEM_ROLES = ("system", "developer")  # a tuple: a role that is no text at al
 _IMAGE_PARTS = frozenset({"input_image"})
 _AUDIO_PARTS = frozenset({"input_audio"})
 _KEPT_BY_THE_PROVIDER = ("previous_response_id", "prompt")
-_BILLED_PER_CALL = frozenset(
-    {"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"}
-)
 
 
 def facts(body: Body) -> RequestFacts:
@@ -89,13 +86,16 @@ def with_max_tokens(body: Body, max_tokens: int) -> Body:
 
 
 def usage_context(response: Body) -> dict[str, Any]:
-    """The tier that was served, and how often each tool ran whose fee is not in the usage."""
-    context: dict[str, Any] = {}
-    if isinstance(response.get("service_tier"), str):
-        context["service_tier"] = response["service_tier"]
-    calls = Counter(item.get("type") for item in response.get("output") or ())
-    tool_calls = {str(kind): count for kind, count in calls.items() if kind in _BILLED_PER_CALL}
-    return {**context, "tool_calls": tool_calls} if tool_calls else context
+    """The tier that was served, the provider's own count of its tools, and what it put out whose fee is not in the usage."""
+    tier, counted = response.get("service_tier"), response.get("tool_usage")
+    output = response.get("output")
+    items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+    return {
+        **({"service_tier": tier} if isinstance(tier, str) else {}),
+        **({"tool_usage": counted} if counted else {}),
+        **({"tool_calls": fees} if (fees := fees_of_items(items)) else {}),
+        **({"unknown_items": kinds} if (kinds := unknown_items(items)) else {}),
+    }
 
 
 def answer_text(response: Body) -> str:

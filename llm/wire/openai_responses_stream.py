@@ -19,6 +19,7 @@ class ResponsesMeter:
 
     def __init__(self) -> None:
         self.usage: dict[str, Any] | None = None
+        self.is_usage_final = True
         self.finish_reason: str | None = None
         self.has_output = False
         self.has_ended = False

@@ -80,7 +80,7 @@ PLAIN = rates(input="1", cache_read="0.1", output="10")
 )  # fmt: skip
 def test_it_works(usage: dict[str, Any], meters: dict[str, int]) -> None:
     assert meters_from_usage("openai.chat", usage) == meters
-    assert booked(usage) == Used(meters, Certainty.EXACT, is_told=True)
+    assert booked(usage) == Used(meters, Certainty.EXACT)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,6 @@ def test_what_contradicts_itself_is_booked_at_what_it_plainly_tells(
     what = booked(usage)
     assert what.meters == least
     assert what.certainty is Certainty.UNREAD
-    assert what.is_told
     assert what.reason
     assert "no usage told" not in what.reason
 

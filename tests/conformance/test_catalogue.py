@@ -20,11 +20,6 @@ from tests.world import Member
 
 IS_SHORT = os.environ.get("CATALOGUE") != "all"
 _WHY_NOT_YET = {
-    "told figures, tiers and items are not all read": """
-    item_unknown message_tier_unknown response_tier_unknown search_and_opened_page searches_counted
-    searches_counted_as_none served_at_another_speed served_in_a_region tier_without_a_price unknown_tier
-    usage_null_at_the_end usage_only_at_the_start
-""",
     "errors and ends are not all heard": """
     done_and_nothing_else error_200_among_nulls error_200_as_base_resp error_200_as_detail
     error_200_as_object error_200_as_success_false error_200_as_text error_200_with_a_code

@@ -44,7 +44,15 @@ class EstimateAnswer(BaseModel):
     models: list[ModelEstimate] = Field(description="Cheapest expected cost first.")
 
 
-class UsageRow(BaseModel):
+class Certainties(BaseModel):
+    """How far a cost is known: by the provider's figures, counted by us, or booked at a bound until it is explained."""
+
+    exact_usd: str
+    estimated_usd: str
+    unread_usd: str
+
+
+class UsageRow(Certainties):
     group: str | None
     requests: int
     cache_hits: int
@@ -56,7 +64,7 @@ class UsageRow(BaseModel):
     list_cost_usd: str
 
 
-class UsageTotal(BaseModel):
+class UsageTotal(Certainties):
     requests: int
     cost_usd: str
     list_cost_usd: str
