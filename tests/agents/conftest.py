@@ -76,7 +76,7 @@ def desk(
         for kind, name, window in (
             ("anthropic", CLAUDE_MODEL, 400_000),
             ("openai", GPT_MODEL, 400_000),
-            ("anthropic", TIGHT_MODEL, 5_000),
+            ("anthropic", TIGHT_MODEL, 2_000),
         ):
             _, document = declare_deployment(
                 stack.sandbox_url,

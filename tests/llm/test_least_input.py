@@ -18,9 +18,8 @@ PDF = {
 
 
 def target(model: str = "claude-opus-4-5") -> Target:
-    return Target(
-        model=model, provider="p", kind="anthropic", base_url="http://x", api_key="", upstream=model
-    )
+    kind = "anthropic" if model.startswith("claude") else "openai"
+    return Target(model=model, provider="p", kind=kind, base_url="http://x", api_key="", upstream=model)
 
 
 def least(*, model: str = "claude-opus-4-5", betas: str = "", **facts: Any) -> int:
