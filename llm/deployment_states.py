@@ -86,7 +86,7 @@ def _merged(reports: Iterable[bytes]) -> dict[Deployment, DeploymentState]:
 
 
 def _account(client: "redis.Redis", account: str) -> AccountState:
-    kept_key, running_key = account_keys(account)
+    kept_key, running_key, *_ = account_keys(account)
     now = time.time()
     paid = {
         name: float(value) - now

@@ -96,7 +96,9 @@ async def _second(call: Call, asked: Target, numbers: Iterator[int]) -> Underway
     for target in (*others, asked):
         if not health.is_well(target):
             continue
-        taken = await limiter.try_acquire(target, tokens=call.most_tokens_at(target))
+        taken = await limiter.try_acquire(
+            target, tokens=call.most_tokens_at(target), tenant_id=call.principal.tenant_id
+        )
         if isinstance(taken, ProviderSlot):
             slot = taken
             break

@@ -122,14 +122,18 @@ class Accounts:
         call = self.call
         chosen, shortest_wait = accounts[0], inf
         for account in accounts if len(accounts) > 1 else ():
-            slot = await limiter.try_acquire(account.target, tokens=call.most_tokens_at(account.target))
+            slot = await limiter.try_acquire(
+                account.target, tokens=call.most_tokens_at(account.target), tenant_id=call.principal.tenant_id
+            )
             if isinstance(slot, ProviderSlot):
                 return account, slot
             skip(call, account.target, reason=AT_LIMITS, outcome="passed over")
             if slot < shortest_wait:
                 chosen, shortest_wait = account, slot
         try:
-            return chosen, await limiter.acquire(chosen.target, tokens=call.most_tokens_at(chosen.target))
+            return chosen, await limiter.acquire(
+                chosen.target, tokens=call.most_tokens_at(chosen.target), tenant_id=call.principal.tenant_id
+            )
         except ProviderUnavailable as full:
             self.failure = self.failure or full
             for account in accounts:

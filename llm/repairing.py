@@ -110,7 +110,10 @@ async def _repair(call: Call, settled: Settled, problem: Problem, numbers: Itera
 async def _held(call: Call, target: Target, body: Body, numbers: Iterator[int]) -> Underway:
     """A repair that has its place and is held."""
     slot = await limiter.acquire(
-        target, tokens=call.most_tokens_at(target), patience_seconds=PATIENCE_SECONDS
+        target,
+        tokens=call.most_tokens_at(target),
+        tenant_id=call.principal.tenant_id,
+        patience_seconds=PATIENCE_SECONDS,
     )
     try:
         return Underway(await hold(call, target, number=next(numbers), why=WHY, body=body), slot)

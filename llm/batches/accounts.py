@@ -4,15 +4,19 @@ Invariant: an order is made from the stored lines alone and comes out the same e
 that was switched off meanwhile still finishes what it began.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Literal, cast
+from uuid import UUID
 
+from billing.models import Attempt, BudgetWindow
 from llm.batches.anthropic_api import AnthropicBatches
 from llm.batches.lines import wire_of
 from llm.batches.openai_api import OpenAIBatches
 from llm.batches.upstream import BatchApi, JobLine, JobOrder
 from llm.catalog import Target
 from llm.models import BatchItem, BatchJob, LanguageModel, Provider
+from llm.output.limits import limit_for
 from llm.routing.facts import read_route_facts
 from llm.routing.rules import expected_output
 from llm.token_counts import count_input
@@ -49,8 +53,12 @@ def target_of(job: BatchJob) -> Target:
 def order_of(job: BatchJob, *, submitting_at: datetime) -> JobOrder:
     """The job with the body of each line as its provider wants it."""
     target, policy = target_of(job), parse_policy(job.tenant.policy)
+    covered = _counted_by_hard_budgets(job)
     exchanges = [
-        (item, exchange_of(item, job=job, target=target, policy=policy))
+        (
+            item,
+            exchange_of(item, job=job, target=target, policy=policy, is_covered=item.attempt_id in covered),
+        )
         for item in job.items.order_by("line")
     ]
     return JobOrder(
@@ -61,19 +69,40 @@ def order_of(job: BatchJob, *, submitting_at: datetime) -> JobOrder:
     )
 
 
-def exchange_of(item: BatchItem, *, job: BatchJob, target: Target, policy: Policy) -> Exchange:
-    """One line between its client's protocol and its provider's."""
+def exchange_of(
+    item: BatchItem, *, job: BatchJob, target: Target, policy: Policy, is_covered: bool = True
+) -> Exchange:
+    """One line between its client's protocol and its provider's. One that is covered gets no longer than what is held."""
     wire = wire_of(job.batch.endpoint)
-    limit = (
-        None
-        if target.model_kind == "embedding"
-        else line_limit(item, job.batch.endpoint, target=target, policy=policy)
-    )
+    limit = limit_for(
+        target,
+        facts=read_route_facts(item.body),
+        policy=policy,
+        input_tokens=count_input(wire, item.body, target.tokenizer),
+        api=wire.api,
+    ).sent
+    if (is_covered or limit is None) and target.model_kind != "embedding":
+        limit = line_limit(item, job.batch.endpoint, target=target, policy=policy)
     return prepare(wire, item.body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=limit)
 
 
+def _counted_by_hard_budgets(job: BatchJob) -> Collection[UUID]:
+    """The attempts of a job's lines that a hard budget of dollars or tokens counts."""
+    windows_of = dict(
+        Attempt.objects.filter(pk__in=job.items.values("attempt_id")).values_list("pk", "window_ids")
+    )
+    hard = set(
+        BudgetWindow.objects.filter(
+            pk__in={window for windows in windows_of.values() for window in windows}, budget__mode="hard"
+        )
+        .exclude(unit="requests")
+        .values_list("pk", flat=True)
+    )
+    return {attempt_id for attempt_id, windows in windows_of.items() if hard.intersection(windows)}
+
+
 def line_limit(item: BatchItem, endpoint: str, *, target: Target, policy: Policy) -> int:
-    """The `max_tokens` of a line: what it asks for, else the tier's default."""
+    """The output tokens that are held for a line: what it asks for, else the tier's default."""
     return expected_output(
         target,
         facts=read_route_facts(item.body),

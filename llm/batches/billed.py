@@ -43,15 +43,12 @@ def bill(
     target: Target,
     exchange: Exchange,
     snapshot: TenantSnapshot,
-    held: tuple[Decimal, int],
+    held: Held,
 ) -> Billed:
-    """Rate a provider's answer to a line that was held at so many USD and tokens. Where no usable usage came it is
-    counted, and the row says `estimated`."""
+    """Rate a provider's answer to a line. Where no usable usage came it is counted, and the row says `estimated`."""
     at = batch.created_at
     upstream = exchange.upstream
     usage = upstream.usage(reply)
-    n = exchange.client.facts(item.body).n
-    bound = Held.of(exchange.body, usd=held[0], tokens=held[1], n=n)
     rates = snapshot.prices.rates(target.provider, target.model, at=at, processing="batch")
     context = upstream.usage_context(reply)
     asked_region = exchange.body.get("inference_geo")
@@ -62,13 +59,13 @@ def bill(
         usage,
         context=context,
         produced=upstream.produced_text(reply),
-        held=bound,
-        n=n,
+        held=held,
+        n=exchange.client.facts(item.body).n,
     )
     what = what.doubted(how.doubts)
     meters = what.meters
     rates = with_models(how.rates, meters, catalog=snapshot.catalog, book=snapshot.prices, at=at)
-    rated = rated_of(what, rates, held=bound, dearest=rates)
+    rated = rated_of(what, rates, held=held, dearest=rates)
     fall = _fall(rated, meters, rates, online=_online_rates(snapshot, target=target, at=at))
     settlement = Settlement(
         attempt_id=item.attempt_id,

@@ -29,6 +29,7 @@ from llm.batches.billed import Billed, bill
 from llm.batches.lines import wire_of
 from llm.batches.logs import log_lines
 from llm.batches.upstream import LineResult
+from llm.booking.booked import Held
 from llm.catalog import Target
 from llm.estimating import estimate_exchange
 from llm.loading import load_snapshot
@@ -198,8 +199,19 @@ def _bill(
     snapshot: TenantSnapshot,
     held: tuple[Decimal, int],
 ) -> Billed:
-    exchange = exchange_of(item, job=job, target=target, policy=snapshot.policy)
-    return bill(item, answer, batch=job.batch, target=target, exchange=exchange, snapshot=snapshot, held=held)
+    usd, tokens = held
+    n = wire_of(job.batch.endpoint).facts(item.body).n
+    output = min(tokens, n * line_limit(item, job.batch.endpoint, target=target, policy=snapshot.policy))
+    return bill(
+        item,
+        answer,
+        batch=job.batch,
+        target=target,
+        # with the longest limit that may have been sent
+        exchange=exchange_of(item, job=job, target=target, policy=snapshot.policy, is_covered=False),
+        snapshot=snapshot,
+        held=Held(usd, tokens - output, output),
+    )
 
 
 def _write_down(

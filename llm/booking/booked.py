@@ -37,12 +37,6 @@ class Held:
     input_tokens: int
     output_tokens: int
 
-    @classmethod
-    def of(cls, body: Body, *, usd: Decimal, tokens: int, n: int) -> "Held":
-        """The same, of a body that was sent, and its tokens in all."""
-        output = min(tokens, _limit_sent(body) * n)
-        return cls(usd, tokens - output, output)
-
 
 def used_of(
     exchange: Exchange,

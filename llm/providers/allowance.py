@@ -2,7 +2,9 @@
 
 Invariant: in no minute more than the limit is let through (a burst of a tenth at once, the rest evenly), and
 both keepers decide alike. A request larger than the burst waits for a full one; those after it pay it off. No debt is
-longer than about a minute, whatever was taken, and a request that is taken back leaves nothing behind.
+longer than about a minute, whatever was taken, and a request that is taken back leaves nothing behind. Where the
+calls of several processes wait, the tenant goes first that has had the least (start-time fair queueing, as in
+`fair_queue`): each process asks for its own next one, which holds a ticket for as long as it keeps asking.
 """
 
 import time
@@ -16,6 +18,8 @@ MINUTE_SECONDS: Final = 60.0
 LEASE_SECONDS: Final = 900.0  # a slot of a process that died frees itself
 UNKNOWN_WAIT: Final = -1.0  # until a running call ends
 BURST_SHARE: Final = 10
+TICKET_SECONDS: Final = 3.0  # of a call that waits and asks no more
+SHARES_SECONDS: Final = 120  # what tenants have had counts for so long after anybody waited
 LONGEST_PAUSE_SECONDS: Final = 300.0  # then it is tried again, whatever the provider said
 
 
@@ -37,6 +41,13 @@ class Limits:
 
     def __bool__(self) -> bool:
         return bool(self.rpm or self.tpm or self.concurrency)
+
+    def share_of(self, tokens: int) -> float:
+        """Which part of the account's minute a call takes: of requests or tokens, whichever is scarcer for it."""
+        parts = [1 / self.rpm] if self.rpm else []
+        if self.tpm:
+            parts.append(max(1, tokens) / self.tpm)
+        return max(parts, default=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +81,24 @@ class Pace:
 class Keeper(Protocol):
     """Keeps an account's allowance."""
 
-    async def take(self, account: str, limits: Limits, *, lease: str, tokens: int) -> float:
-        """Take a request's share and return 0, or take nothing and return the seconds to wait."""
+    async def take(
+        self,
+        account: str,
+        limits: Limits,
+        *,
+        lease: str,
+        tokens: int,
+        tenant_id: int = 0,
+        waits: bool = False,
+    ) -> float:
+        """Take a request's share and return 0, or take nothing and return the seconds to wait. One that `waits` is asked for
+        again until `give_back`, and others that have had more stand behind it."""
         ...
 
     async def give_back(
-        self, account: str, limits: Limits, *, lease: str, tokens: int, requests: int = 0
+        self, account: str, limits: Limits, *, lease: str, tokens: int, requests: int = 0, tenant_id: int = 0
     ) -> None:
-        """End a call; `tokens` and `requests` more (or, negative, fewer) than were taken."""
+        """End a call; `tokens` and `requests` more (or, negative, fewer) than were taken, by the tenant."""
         ...
 
     async def pause(self, account: str, *, seconds: float) -> None:
@@ -103,7 +124,16 @@ class ProcessKeeper:
         self._clock = clock
         self._accounts: dict[str, _Account] = {}
 
-    async def take(self, account: str, limits: Limits, *, lease: str, tokens: int) -> float:
+    async def take(
+        self,
+        account: str,
+        limits: Limits,
+        *,
+        lease: str,
+        tokens: int,
+        tenant_id: int = 0,
+        waits: bool = False,
+    ) -> float:
         now = self._clock()
         kept = self._accounts.setdefault(account, _Account())
         requests, units = Pace.of(limits.rpm), Pace.of(limits.tpm)
@@ -123,7 +153,7 @@ class ProcessKeeper:
         return 0.0
 
     async def give_back(
-        self, account: str, limits: Limits, *, lease: str, tokens: int, requests: int = 0
+        self, account: str, limits: Limits, *, lease: str, tokens: int, requests: int = 0, tenant_id: int = 0
     ) -> None:
         kept = self._accounts.get(account)
         if kept is None or kept.leases.pop(lease, None) is None:
@@ -159,9 +189,43 @@ local request_burst, request_interval = tonumber(ARGV[5]), tonumber(ARGV[6])
 local token_burst, token_interval = tonumber(ARGV[7]), tonumber(ARGV[8])
 local longest = math.max((tonumber(kept[3] or 0) or 0) - now,
     wait(kept[1], 1, request_burst, request_interval), wait(kept[2], tokens, token_burst, token_interval))
-if longest > 0 then return tostring(longest) end
+
+-- whose turn it is, among those that wait
+for _, silent in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', string.format('%.6f', now), 'LIMIT', 0, 100)) do
+    redis.call('ZREM', KEYS[3], silent)
+    redis.call('ZREM', KEYS[4], silent)
+end
+local tenant, waits, share = ARGV[11], ARGV[12] == '1', tonumber(ARGV[13])
+local ticket = tonumber(redis.call('ZSCORE', KEYS[3], lease) or nil)
+local first = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
+local shares = redis.call('HMGET', KEYS[5], 'now', tenant)
+local served = tonumber(shares[1] or 0) or 0
+local start = ticket or math.max(served, tonumber(shares[2] or 0) or 0)
+local is_first = not first[1] or first[1] == lease or (not ticket and start < tonumber(first[2]))
+
+local function stand_in_line()
+    if not waits then return end
+    if not ticket then redis.call('ZADD', KEYS[3], string.format('%.12f', start), lease) end
+    redis.call('ZADD', KEYS[4], string.format('%.6f', now + tonumber(ARGV[14])), lease)
+    redis.call('EXPIRE', KEYS[3], 60)
+    redis.call('EXPIRE', KEYS[4], 60)
+end
+
+if longest > 0 then stand_in_line() return tostring(longest) end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%.6f', now))
-if concurrency > 0 and redis.call('ZCARD', KEYS[2]) >= concurrency then return '-1' end
+if not is_first or (concurrency > 0 and redis.call('ZCARD', KEYS[2]) >= concurrency) then
+    stand_in_line()
+    return '-1'
+end
+if first[1] or shares[1] then
+    redis.call('HSET', KEYS[5], 'now', string.format('%.12f', math.max(served, start)),
+        tenant, string.format('%.12f', start + share))
+end
+if first[1] then
+    redis.call('ZREM', KEYS[3], lease)
+    redis.call('ZREM', KEYS[4], lease)
+    redis.call('EXPIRE', KEYS[5], tonumber(ARGV[15]))
+end
 redis.call('ZADD', KEYS[2], string.format('%.6f', now + lease_seconds), lease)
 redis.call('EXPIRE', KEYS[2], math.ceil(lease_seconds))
 local function spend(field, value, cost, interval, longest_debt)
@@ -176,6 +240,8 @@ return '0'
 """
 # What is paid is no longer kept: an account that nobody uses is no key.
 _GIVE_BACK: Final = """
+redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('ZREM', KEYS[4], ARGV[1])
 if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then return end
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1000000
@@ -189,6 +255,9 @@ end
 settle('requests', tonumber(ARGV[2]), tonumber(ARGV[3]))
 settle('tokens', tonumber(ARGV[4]), tonumber(ARGV[5]))
 settle('paused', 0, math.huge)
+if tonumber(ARGV[7]) ~= 0 and redis.call('HEXISTS', KEYS[5], ARGV[6]) == 1 then
+    redis.call('HINCRBYFLOAT', KEYS[5], ARGV[6], ARGV[7])
+end
 """
 _PAUSE: Final = """
 local clock = redis.call('TIME')
@@ -208,27 +277,35 @@ class RedisKeeper:
         self._give_back = redis.register_script(_GIVE_BACK)
         self._pause = redis.register_script(_PAUSE)
 
-    async def take(self, account: str, limits: Limits, *, lease: str, tokens: int) -> float:
+    async def take(
+        self,
+        account: str,
+        limits: Limits,
+        *,
+        lease: str,
+        tokens: int,
+        tenant_id: int = 0,
+        waits: bool = False,
+    ) -> float:
         requests, units = Pace.of(limits.rpm), Pace.of(limits.tpm)
         paces = (requests.burst, requests.interval, units.burst, units.interval)
         debts = (requests.longest_debt, units.longest_debt)
+        turn = (str(tenant_id), int(waits), limits.share_of(tokens), TICKET_SECONDS, SHARES_SECONDS)
         arguments: list[str | float] = [
-            lease,
-            tokens,
-            limits.lease_seconds,
-            limits.concurrency,
-            *paces,
-            *debts,
+            *(lease, tokens, limits.lease_seconds, limits.concurrency),
+            *(*paces, *debts, *turn),
         ]
         return float(await self._take(keys=account_keys(account), args=arguments))
 
     async def give_back(
-        self, account: str, limits: Limits, *, lease: str, tokens: int, requests: int = 0
+        self, account: str, limits: Limits, *, lease: str, tokens: int, requests: int = 0, tenant_id: int = 0
     ) -> None:
         by_request, by_token = Pace.of(limits.rpm), Pace.of(limits.tpm)
         arguments: list[str | float] = [lease]
         for amount, pace in ((requests, by_request), (tokens, by_token)):
             arguments += [amount * pace.interval, pace.longest_debt]
+        was_never_sent = requests < 0
+        arguments += [str(tenant_id), -limits.share_of(-tokens) if was_never_sent else 0]
         await self._give_back(keys=account_keys(account), args=arguments)
 
     async def pause(self, account: str, *, seconds: float) -> None:
@@ -236,5 +313,7 @@ class RedisKeeper:
 
 
 def account_keys(account: str) -> list[str]:
-    """Where Redis keeps an account: what is paid until when, and the calls that run."""
-    return [f"purser:provider:{{{account}}}", f"purser:provider:{{{account}}}:running"]
+    """Where Redis keeps an account: what is paid until when, the calls that run, those that wait and until when each is
+    believed to, and what the tenants have had."""
+    name = f"purser:provider:{{{account}}}"
+    return [name, *(f"{name}:{part}" for part in ("running", "waiting", "asking", "shares"))]

@@ -57,6 +57,11 @@ class FairQueue:
                 tenant: until for tenant, until in self._served_until.items() if until > self._now
             }
 
+    def took_back(self, tenant_id: int, *, cost: float) -> None:
+        """What a call got was not used."""
+        if tenant_id in self._served_until:
+            self._served_until[tenant_id] -= cost
+
     async def _enter(self, tenant_id: int) -> None:
         if not self.is_busy:
             self._is_taken = True
@@ -86,19 +91,23 @@ class FairQueue:
         number = next(reversed(self._waiting[longest]))
         turn = self._waiting[longest][number]
         self._forget(longest, number)
-        turn.set_exception(QueueFull())
+        if not turn.done():
+            turn.set_exception(QueueFull())
 
     def _pass_on(self) -> None:
         self._is_taken = False
-        if not self._size:
-            self._now = 0.0
-            self._served_until.clear()
-            return
-        tenant_id = min(self._waiting, key=lambda one: (self._start_of(one), next(iter(self._waiting[one]))))
-        number, turn = next(iter(self._waiting[tenant_id].items()))
-        self._forget(tenant_id, number)
-        self._is_taken = True
-        turn.set_result(None)
+        while self._size:
+            tenant_id = min(
+                self._waiting, key=lambda one: (self._start_of(one), next(iter(self._waiting[one])))
+            )
+            number, turn = next(iter(self._waiting[tenant_id].items()))
+            self._forget(tenant_id, number)
+            if not turn.done():  # else it was cancelled just now
+                self._is_taken = True
+                turn.set_result(None)
+                return
+        self._now = 0.0
+        self._served_until.clear()
 
     def _forget(self, tenant_id: int, number: int) -> None:
         queue = self._waiting.get(tenant_id)

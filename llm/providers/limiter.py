@@ -1,7 +1,8 @@
 """A queue in front of each provider account, so that bursts wait their turn instead of failing.
 
 Invariant: what goes out stays within the account's limits, for all processes together while Redis answers,
-per process while it does not; a caller waits in turn and at most as long as it is ready to. A call takes no more than
+per process while it does not; a caller waits at most as long as it is ready to, and for his own tenant's calls, not for
+others': the tenant goes first that has had the least. A call takes no more than
 the model can use and the account has in a minute, and one that never reached the provider takes nothing.
 """
 
@@ -10,19 +11,21 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from uuid import uuid4
 
 import structlog
+import uuid_utils
 from prometheus_client import Gauge, Histogram
 from redis.exceptions import RedisError
 
 from config import resources
 from llm.catalog import Target
 from llm.providers.allowance import UNKNOWN_WAIT, Keeper, Limits, ProcessKeeper, RedisKeeper
+from llm.providers.fair_queue import FairQueue, QueueFull
 from llm.providers.outcomes import ProviderUnavailable
 
 PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.05
+LONGEST_SLEEP_SECONDS = 1.0  # a ticket is asked for again before it is forgotten
 ANSWER_SECONDS = 0.25
 REDIS_AWAY_SECONDS = 2.0
 MOST_UNTOLD = 10_000  # ends of calls that Redis is told of when it is back
@@ -52,8 +55,9 @@ class ProviderSlot:
     limits: Limits
     lease: str
     tokens: int
-    waited_seconds: float
-    is_in_doubt: bool = False  # it was asked for, and no answer is known
+    tenant_id: int
+    waited_seconds: float = 0.0
+    is_in_doubt: bool = False  # Redis may keep something of it: a ticket, or a place whose answer got lost
     is_released: bool = False
 
 
@@ -68,7 +72,12 @@ class _End:
     async def tell(self, keeper: Keeper) -> None:
         slot = self.slot
         await keeper.give_back(
-            slot.account, slot.limits, lease=slot.lease, tokens=self.tokens, requests=self.requests
+            slot.account,
+            slot.limits,
+            lease=slot.lease,
+            tokens=self.tokens,
+            requests=self.requests,
+            tenant_id=slot.tenant_id,
         )
 
 
@@ -79,51 +88,54 @@ class ProviderLimiter:
         self._local = ProcessKeeper()
         self._shared_of = shared or _redis_keeper
         self._away_until = 0.0
-        self._queues: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._queues: defaultdict[str, FairQueue] = defaultdict(FairQueue)
         self._freed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._last_waits: dict[str, float] = {}
         self._untold: deque[_End] = deque(maxlen=MOST_UNTOLD)
 
-    async def try_acquire(self, target: Target, *, tokens: int) -> ProviderSlot | float:
+    async def try_acquire(self, target: Target, *, tokens: int, tenant_id: int) -> ProviderSlot | float:
         """A call's turn if it has come, without waiting; else about how many seconds it would wait."""
-        slot = _slot_for(target, tokens)
+        slot = _slot_for(target, tokens, tenant_id)
         if not slot.limits:
             return _taken(slot)
-        if self._queues[slot.account].locked():  # others wait already, and are not overtaken
+        if self._queues[slot.account].is_busy:  # others wait already, and are not overtaken
             return self._last_waits.get(slot.account, POLL_SECONDS)
         wait = UNKNOWN_WAIT
         try:
-            async with self._queues[slot.account]:
-                wait = await self._take(slot)
+            async with self._queues[slot.account].turn(tenant_id):
+                wait = await self._take(slot, waits=False)
         finally:
             if wait and slot.is_in_doubt:
                 resources.background(self._undo(slot))
         return max(POLL_SECONDS, wait) if wait else _taken(slot)
 
     async def acquire(
-        self, target: Target, *, tokens: int, patience_seconds: float = PATIENCE_SECONDS
+        self, target: Target, *, tokens: int, tenant_id: int, patience_seconds: float = PATIENCE_SECONDS
     ) -> ProviderSlot:
         """Wait for a call's turn, or raise ProviderUnavailable when it does not come in time.
 
         No I/O when the account has no limits. `tokens` is an estimate; `release` corrects it.
         """
-        slot = _slot_for(target, tokens)
+        slot = _slot_for(target, tokens, tenant_id)
         if not slot.limits:
             return _taken(slot)
+        queue = self._queues[slot.account]
         began = time.monotonic()
         wait = 0.0
         is_taken = False
         try:
-            async with asyncio.timeout(patience_seconds), self._queues[slot.account]:
-                while wait := await self._take(slot):
+            async with asyncio.timeout(patience_seconds), queue.turn(tenant_id):
+                while wait := await self._take(slot, waits=True):
                     self._last_waits[slot.account] = max(POLL_SECONDS, wait)
                     if wait > patience_seconds - (time.monotonic() - began):
                         raise TimeoutError
                     await self._until(slot.account, wait)
                 is_taken = True
-        except TimeoutError:
+                queue.served(tenant_id, cost=slot.limits.share_of(slot.tokens))
+        except (TimeoutError, QueueFull) as full:
+            why = "too many calls wait" if isinstance(full, QueueFull) else "the wait is too long"
             raise ProviderUnavailable(
-                f"{target.provider} is at the limits of its account; the wait is too long.",
+                f"{target.provider} is at the limits of its account; {why}.",
                 retryable=False,
                 retry_after=max(1.0, wait),
                 sent=False,
@@ -144,6 +156,7 @@ class ProviderLimiter:
     async def take_back(self, slot: ProviderSlot) -> None:
         """End a call that never reached the provider: nothing of it is left. Never raises for want of Redis."""
         if _is_first_end(slot):
+            self._queues[slot.account].took_back(slot.tenant_id, cost=slot.limits.share_of(slot.tokens))
             await self._undo(slot)
 
     async def _undo(self, slot: ProviderSlot) -> None:
@@ -180,23 +193,30 @@ class ProviderLimiter:
         if Limits.of(target.limits):
             await self._both(lambda keeper: keeper.pause(target.provider, seconds=seconds))
 
-    async def _take(self, slot: ProviderSlot) -> float:
+    async def _take(self, slot: ProviderSlot, *, waits: bool) -> float:
         if time.monotonic() >= self._away_until:
             slot.is_in_doubt = True
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    wait = await self._take_from(self._shared_of(), slot)
-                slot.is_in_doubt = False
+                    wait = await self._take_from(self._shared_of(), slot, waits=waits)
+                slot.is_in_doubt = waits and wait != 0
                 if self._untold:
                     resources.background(self._tell_the_untold())
                 return wait
             except (RedisError, OSError, TimeoutError) as error:
                 self._lose_redis(error)
-        return await self._take_from(self._local, slot)
+        return await self._take_from(self._local, slot, waits=waits)
 
     @staticmethod
-    async def _take_from(keeper: Keeper, slot: ProviderSlot) -> float:
-        return await keeper.take(slot.account, slot.limits, lease=slot.lease, tokens=slot.tokens)
+    async def _take_from(keeper: Keeper, slot: ProviderSlot, *, waits: bool) -> float:
+        return await keeper.take(
+            slot.account,
+            slot.limits,
+            lease=slot.lease,
+            tokens=slot.tokens,
+            tenant_id=slot.tenant_id,
+            waits=waits,
+        )
 
     async def _both(self, operation: Callable[[Keeper], Awaitable[None]]) -> None:
         """Tell both keepers: a slot may have been taken from either."""
@@ -212,7 +232,7 @@ class ProviderLimiter:
     async def _until(self, account: str, wait: float) -> None:
         """Sleep for a known time; for an unknown one until a call of ours ends, and a moment for others'."""
         if wait > 0:
-            await asyncio.sleep(wait)
+            await asyncio.sleep(min(wait, LONGEST_SLEEP_SECONDS))
             return
         freed = self._freed[account]
         freed.clear()
@@ -240,10 +260,11 @@ def _is_first_end(slot: ProviderSlot) -> bool:
     return True
 
 
-def _slot_for(target: Target, tokens: int) -> ProviderSlot:
+def _slot_for(target: Target, tokens: int, tenant_id: int) -> ProviderSlot:
     limits = Limits.of(target.limits, longest_call_seconds=float(target.timeouts.get("total") or 0))
     tokens = max(0, min(tokens, limits.tpm or tokens))
-    return ProviderSlot(target.provider, limits, uuid4().hex, tokens, 0.0)
+    lease = uuid_utils.uuid7().hex  # in the order of time, as tickets are among equals
+    return ProviderSlot(target.provider, limits, lease, tokens, tenant_id)
 
 
 _keeper: tuple[object, RedisKeeper] | None = None

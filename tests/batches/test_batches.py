@@ -88,6 +88,19 @@ def test_it_works(desk_for):
     assert RequestLog.objects.filter(tenant_id=desk.member.id, status=200, cost_usd__gt=0).count() == 5
 
 
+@pytest.mark.parametrize(("budgets", "most"), [([], 16_384), ([BUDGET], 2_048)], ids=["none", "hard"])
+def test_a_line_without_a_limit_gets_the_models_own_where_no_hard_budget_counts_it(desk_for, budgets, most):
+    """Nothing can be held beyond what was held at first: where a hard budget counts a line, it gets no longer."""
+    desk = desk_for(budgets=budgets)
+    line = question("a", "What is 1 plus 1?")
+    del line["body"]["max_tokens"]
+    assert desk.wait(desk.order([line]).id).status == "completed"
+    (call,) = billed_upstream(desk)
+    assert call["max_tokens"] == most
+    (record,) = records_of(desk)
+    assert Attempt.objects.get(pk=record.attempt_id).hold_tokens < 2_200
+
+
 def test_one_batch_may_mix_models_and_providers(desk):
     order = desk.order(
         [

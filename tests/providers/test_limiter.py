@@ -43,14 +43,14 @@ def limiter(keeper: Any) -> ProviderLimiter:
 
 async def test_it_works(limiter: ProviderLimiter) -> None:
     account = target(rpm=1000, tpm=100_000, concurrency=5)
-    slot = await limiter.acquire(account, tokens=100)
+    slot = await limiter.acquire(account, tokens=100, tenant_id=1)
     await limiter.release(slot, tokens=50)
     await limiter.release(slot, tokens=50)
 
 
 async def test_an_account_without_limits_costs_nothing() -> None:
     limiter = ProviderLimiter(shared=lambda: pytest.fail("asked for nothing"))
-    await limiter.release(await limiter.acquire(target(), tokens=1), tokens=1)
+    await limiter.release(await limiter.acquire(target(), tokens=1, tenant_id=1), tokens=1)
 
 
 async def test_both_keepers_decide_alike(keeper: Any) -> None:
@@ -87,7 +87,7 @@ async def test_a_burst_queues_and_all_of_it_gets_through(limiter: ProviderLimite
 
     async def one() -> None:
         nonlocal running, most
-        slot = await limiter.acquire(account, tokens=1)
+        slot = await limiter.acquire(account, tokens=1, tenant_id=1)
         running += 1
         most = max(most, running)
         await asyncio.sleep(0.005)
@@ -103,7 +103,7 @@ async def test_callers_are_served_in_turn(limiter: ProviderLimiter) -> None:
     served: list[int] = []
 
     async def one(number: int) -> None:
-        slot = await limiter.acquire(account, tokens=1)
+        slot = await limiter.acquire(account, tokens=1, tenant_id=1)
         served.append(number)
         await limiter.release(slot, tokens=1)
 
@@ -115,40 +115,40 @@ async def test_a_wait_that_is_too_long_is_refused_at_once_and_names_the_time(
     limiter: ProviderLimiter,
 ) -> None:
     account = target(rpm=1)
-    await limiter.acquire(account, tokens=1)
+    await limiter.acquire(account, tokens=1, tenant_id=1)
     with pytest.raises(ProviderUnavailable) as caught:
-        await limiter.acquire(account, tokens=1, patience_seconds=20)
+        await limiter.acquire(account, tokens=1, tenant_id=1, patience_seconds=20)
     assert 55 < caught.value.retry_after <= 60
     assert not caught.value.sent
 
 
 async def test_patience_ends_while_all_slots_are_taken(limiter: ProviderLimiter) -> None:
     account = target(concurrency=1)
-    await limiter.acquire(account, tokens=1)
+    await limiter.acquire(account, tokens=1, tenant_id=1)
     with pytest.raises(ProviderUnavailable):
-        await limiter.acquire(account, tokens=1, patience_seconds=0.1)
+        await limiter.acquire(account, tokens=1, tenant_id=1, patience_seconds=0.1)
 
 
 async def test_without_redis_each_process_counts_for_itself() -> None:
     away = Redis.from_url("redis://127.0.0.1:9/0")
     limiter = ProviderLimiter(shared=lambda: RedisKeeper(away))
     account = target(concurrency=1)
-    slot = await limiter.acquire(account, tokens=1)
+    slot = await limiter.acquire(account, tokens=1, tenant_id=1)
     with pytest.raises(ProviderUnavailable):
-        await limiter.acquire(account, tokens=1, patience_seconds=0.1)
+        await limiter.acquire(account, tokens=1, tenant_id=1, patience_seconds=0.1)
     await limiter.release(slot, tokens=1)
-    await limiter.release(await limiter.acquire(account, tokens=1), tokens=1)
+    await limiter.release(await limiter.acquire(account, tokens=1, tenant_id=1), tokens=1)
     await away.aclose()
 
 
 async def test_two_processes_share_one_account(redis: Redis) -> None:
     one, other = (ProviderLimiter(shared=lambda: RedisKeeper(redis)) for _ in range(2))
     account = target(concurrency=1)
-    slot = await one.acquire(account, tokens=1)
+    slot = await one.acquire(account, tokens=1, tenant_id=1)
     with pytest.raises(ProviderUnavailable):
-        await other.acquire(account, tokens=1, patience_seconds=0.1)
+        await other.acquire(account, tokens=1, tenant_id=1, patience_seconds=0.1)
     await one.release(slot, tokens=1)
-    await other.release(await other.acquire(account, tokens=1), tokens=1)
+    await other.release(await other.acquire(account, tokens=1, tenant_id=1), tokens=1)
 
 
 @given(
@@ -184,18 +184,18 @@ async def test_a_free_account_is_taken_without_waiting_and_a_full_one_says_how_l
     limiter: ProviderLimiter,
 ) -> None:
     account = target(rpm=6)  # one at once, then one in twelve seconds
-    assert isinstance(await limiter.try_acquire(account, tokens=1), ProviderSlot)
-    wait = await limiter.try_acquire(account, tokens=1)
+    assert isinstance(await limiter.try_acquire(account, tokens=1, tenant_id=1), ProviderSlot)
+    wait = await limiter.try_acquire(account, tokens=1, tenant_id=1)
     assert isinstance(wait, float)
     assert 0 < wait <= 12
 
 
 async def test_who_waits_already_is_not_overtaken(limiter: ProviderLimiter) -> None:
     account = target(concurrency=1)
-    first = await limiter.acquire(account, tokens=1)
-    waiting = asyncio.create_task(limiter.acquire(account, tokens=1))
+    first = await limiter.acquire(account, tokens=1, tenant_id=1)
+    waiting = asyncio.create_task(limiter.acquire(account, tokens=1, tenant_id=1))
     await asyncio.sleep(0.1)
-    assert isinstance(await limiter.try_acquire(account, tokens=1), float)
+    assert isinstance(await limiter.try_acquire(account, tokens=1, tenant_id=1), float)
     await limiter.release(first, tokens=1)
     async with asyncio.timeout(60):
         await limiter.release(await waiting, tokens=1)
@@ -212,22 +212,22 @@ async def kept_of(redis: Redis, account: str) -> dict[bytes, object]:
 async def test_a_call_that_never_was_sent_leaves_nothing(redis: Redis) -> None:
     limiter = ProviderLimiter(shared=lambda: RedisKeeper(redis))
     account = target(rpm=20, tpm=20_000, concurrency=5)
-    slot = await limiter.acquire(account, tokens=1999)
+    slot = await limiter.acquire(account, tokens=1999, tenant_id=1)
     assert await kept_of(redis, account.provider)
     await limiter.take_back(slot)
     await limiter.take_back(slot)
     assert await kept_of(redis, account.provider) == {}
-    await limiter.release(await limiter.acquire(account, tokens=700), tokens=901)
+    await limiter.release(await limiter.acquire(account, tokens=700, tenant_id=1), tokens=901)
     before = await kept_of(redis, account.provider)
-    await limiter.take_back(await limiter.acquire(account, tokens=777))
+    await limiter.take_back(await limiter.acquire(account, tokens=777, tenant_id=1))
     assert await kept_of(redis, account.provider) == before != {}
 
 
 async def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing(redis: Redis) -> None:
     limiter = ProviderLimiter(shared=lambda: RedisKeeper(redis))
     account = target(rpm=1000, tpm=1_000_000, concurrency=1)
-    first = await limiter.acquire(account, tokens=10)
-    waiting = [asyncio.create_task(limiter.acquire(account, tokens=10)) for _ in range(3)]
+    first = await limiter.acquire(account, tokens=10, tenant_id=1)
+    waiting = [asyncio.create_task(limiter.acquire(account, tokens=10, tenant_id=1)) for _ in range(3)]
     await asyncio.sleep(0.1)
     for task in waiting:
         task.cancel()
@@ -262,12 +262,12 @@ async def test_a_place_whose_answer_got_lost_is_given_back_when_redis_is_there_a
     keeper = Forgetful(RedisKeeper(redis))
     limiter = ProviderLimiter(shared=lambda: keeper)
     account = target(rpm=1000, tpm=1_000_000, concurrency=2)
-    slot = await limiter.acquire(account, tokens=10)
+    slot = await limiter.acquire(account, tokens=10, tenant_id=1)
     keeper.loses = False
     await limiter.release(slot, tokens=10)  # Redis counts as away
     monkeypatch.setattr("llm.providers.limiter.REDIS_AWAY_SECONDS", 0.0)
     limiter._away_until = 0.0
-    again = await limiter.acquire(account, tokens=10)
+    again = await limiter.acquire(account, tokens=10, tenant_id=1)
     running = f"purser:provider:{{{account.provider}}}:running"
     async with asyncio.timeout(20):
         while await redis.zcard(running) > 1:
@@ -278,14 +278,14 @@ async def test_a_place_whose_answer_got_lost_is_given_back_when_redis_is_there_a
 
 async def test_no_call_takes_more_than_a_minute_of_its_account(limiter: ProviderLimiter) -> None:
     account = target(tpm=1_000_000)
-    slot = await limiter.acquire(account, tokens=2**31 - 1)
+    slot = await limiter.acquire(account, tokens=2**31 - 1, tenant_id=1)
     assert slot.tokens == 1_000_000
     with pytest.raises(ProviderUnavailable) as caught:
-        await limiter.acquire(account, tokens=100_000, patience_seconds=5)
+        await limiter.acquire(account, tokens=100_000, tenant_id=1, patience_seconds=5)
     assert caught.value.retry_after < 75
     await limiter.release(slot, tokens=2**40)  # whatever the provider says it was
     with pytest.raises(ProviderUnavailable) as caught:
-        await limiter.acquire(account, tokens=1, patience_seconds=5)
+        await limiter.acquire(account, tokens=1, tenant_id=1, patience_seconds=5)
     assert caught.value.retry_after < 75
 
 
