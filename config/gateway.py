@@ -102,7 +102,8 @@ class GatewayHandler(ASGIHandler):
         try:
             await self._come_in(request, receive, send)
         except Http404:
-            await self._answer_unread(await self.run_get_response(request), receive, send)
+            response = await self.run_get_response(request)
+            await self._answer_unread(response, receive, send, is_waiting=_is_waiting(request))
         except Refused as refused:
             await self._refuse(request, refused, receive, send)
         except RequestAborted:
@@ -165,13 +166,24 @@ class GatewayHandler(ASGIHandler):
             response = HttpResponse(str(reason), status=413 if isinstance(reason, BodyTooLarge) else 503)
         else:
             response = await self.host.refuse(request, reason)
-        await self._answer_unread(response, receive, send, is_stranger=refused.is_stranger)
+        is_stranger, is_waiting = refused.is_stranger, _is_waiting(request)
+        await self._answer_unread(response, receive, send, is_stranger=is_stranger, is_waiting=is_waiting)
 
     async def _answer_unread(
-        self, response: Any, receive: Any, send: Any, *, is_stranger: bool = True
+        self,
+        response: Any,
+        receive: Any,
+        send: Any,
+        *,
+        is_stranger: bool = True,
+        is_waiting: bool = False,
     ) -> None:
         """Answer before the body is read. Its sender may be sending still, and hear us only afterwards: so some of it is
-        taken, and thrown away, before the connection is closed."""
+        taken, and thrown away, before the connection is closed. Who waits for our leave to send is not asked to."""
+        if is_waiting:
+            response.headers["connection"] = "close"
+            await self.send_response(response, send)
+            return
         is_all = await bodies.throw_away(receive, most=SMALL_BODY_BYTES, seconds=SMALL_BODY_SECONDS)
         if not is_all:
             response.headers["connection"] = "close"
@@ -179,3 +191,8 @@ class GatewayHandler(ASGIHandler):
         if not is_all:
             most, seconds = STRANGERS_UNREAD if is_stranger else CALLERS_UNREAD
             await bodies.throw_away(receive, most=most, seconds=seconds)
+
+
+def _is_waiting(request: HttpRequest) -> bool:
+    """Whether the sender keeps the body back until it hears that it is wanted."""
+    return str(request.META.get("HTTP_EXPECT", "")).lower() == "100-continue"

@@ -104,6 +104,25 @@ def test_a_stranger_s_body_is_not_taken(world: World, hasty: str) -> None:
         assert sent < 100
 
 
+def test_who_waits_for_leave_to_send_a_body_gets_none_without_a_key(world: World, hasty: str) -> None:
+    body = json.dumps({"model": "gpt-4o-mini", "messages": turns("Hello")}).encode()
+    waiting = {"expect": "100-continue", "content_length": str(len(body))}
+    with ExitStack() as stack:
+        sender = Sender(hasty, stack).head(CHAT, **waiting)
+        assert sender.socket.recv(12) == b"HTTP/1.1 401"
+        assert sender.seconds < 5
+    with ExitStack() as stack:
+        sender = Sender(hasty, stack).head(CHAT, x_api_key=world.acme.key, **waiting)
+        assert sender.socket.recv(12) == b"HTTP/1.1 100"
+        sender.send(body)
+        response = http.client.HTTPResponse(sender.socket)
+        while sender.socket.recv(1) != b"\n":
+            pass
+        assert sender.socket.recv(2) == b"\r\n"
+        response.begin()
+        assert response.status == 200
+
+
 def test_a_refused_caller_may_call_again_on_the_same_connection(world: World, hasty: str) -> None:
     body = json.dumps({"model": "gpt-4o-mini", "messages": turns("Hello")}).encode()
     with ExitStack() as stack:
