@@ -42,6 +42,7 @@ PRICES = {
 TOOLS = ("get_weather", "read_file")
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}, "path": {"type": "string"}}}
 AT_ONCE = 8
+SHARED_MODELS = 4
 SECONDS = 60.0
 
 
@@ -68,9 +69,21 @@ class Case:
         return self.endpoint != self.behaviour.protocol
 
     @property
+    def may_fail(self) -> bool:
+        return bool(self.behaviour.error or self.behaviour.breaks)
+
+    @property
     def model(self) -> str:
-        may_fail = self.behaviour.error or self.behaviour.breaks
-        return f"other-{self.name if may_fail else self.behaviour.name}-{self.run}"
+        """A model of its own where a breaker may open; else one of a few, and the prompt says what to answer."""
+        if self.may_fail:
+            return f"other-{self.name}-{self.run}"
+        return f"other-{KINDS[self.behaviour.protocol]}-{len(self.name) % SHARED_MODELS}-{self.run}"
+
+    @property
+    def upstream(self) -> str:
+        if self.may_fail:
+            return PREFIX + self.behaviour.name
+        return "claude-haiku-4-5" if KINDS[self.behaviour.protocol] == "anthropic" else "some-model"
 
     @property
     def expected(self) -> dict[str, Any]:
@@ -78,7 +91,7 @@ class Case:
 
     def body(self) -> dict[str, Any]:
         """The call, in the endpoint's protocol."""
-        question = f"Is this {self.user}?"
+        question = f"Is this {self.user}, {PREFIX}{self.behaviour.name}?"
         limit = self.behaviour.request.get("max_tokens", 1000)
         body: dict[str, Any] = {"model": self.model, "stream": self.is_stream}
         if self.endpoint == "responses":
@@ -255,7 +268,7 @@ def configuration_of(cases: Iterable[Case], sandbox_url: str) -> dict[str, Any]:
         models[case.model] = {
             "name": case.model,
             "provider": case.model,
-            "upstream": PREFIX + case.behaviour.name,
+            "upstream": case.upstream,
             "context_window": 128000,
             "max_output_tokens": 16384,
             "capabilities": ["tools", "vision", "json_schema"],
