@@ -78,6 +78,12 @@ def check_chat_rules(body: dict[str, Any]) -> None:
         body, "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
     )
     _check_tools(body)
+    if body.get("tools") == []:
+        raise _refused(
+            "Invalid 'tools': empty array. Expected an array with minimum length 1, but got an empty array instead.",
+            "tools",
+            "empty_array",
+        )
     stops = body.get("stop")
     if isinstance(stops, list) and len(stops) > MOST_STOPS:
         raise _refused(
@@ -145,12 +151,6 @@ def _check_tools(body: dict[str, Any]) -> None:
         raise _refused("Invalid type for 'tools': expected an array.", "tools", "invalid_type")
     if not tools and body.get("tool_choice") not in (None, "none", "auto"):
         raise _refused("'tool_choice' is only allowed when 'tools' are specified.", "tool_choice")
-    if tools == []:
-        raise _refused(
-            "Invalid 'tools': empty array. Expected an array with minimum length 1, but got an empty array instead.",
-            "tools",
-            "empty_array",
-        )
     for index, tool in enumerate(tools or ()):
         function = (
             tool.get("function", tool) if isinstance(tool, dict) and tool.get("type") == "function" else None

@@ -258,6 +258,9 @@ def test_tokens_are_counted(world: World, books: Books, model: str) -> None:
 def test_server_tools_and_betas_reach_the_provider(world: World, books: Books, make_deployment) -> None:
     deployment = make_deployment("anthropic")
     client = world.anthropic()
+    world.fault(
+        fault="behaviour:message_tier_standard", match={"key": deployment.account_key}
+    )  # it takes any field
     client.beta.messages.create(
         model=deployment.model,
         **SHORT,
