@@ -29,7 +29,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 FOREIGN = {
     *("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "KEY", "BASE", "FILE", "NAME", "ONCE", "ARGS", "PURSER_KEY"),
     *("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS"),
-    *("ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL"),
+    *("ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL", "BIND"),
 }
 READ = re.compile(r"(?:text|flag|number|words)\(\s*\"([A-Z_]+)\"|environ(?:\.get\(|\[)\"([A-Z_]+)\"")
 
@@ -65,7 +65,7 @@ def test_every_variable_that_is_named_is_read(page: Path) -> None:
     text = page.read_text()
     named = set(re.findall(r"`([A-Z][A-Z_]{3,})(?:=[^`]*)?`", text))
     named |= set(re.findall(r"(?:^|\s)([A-Z][A-Z_]{3,})=", text, re.M))
-    sql = {"NOTIFY", "LISTEN", "UPDATE", "DELETE", "TRUNCATE"}
+    sql = {"NOTIFY", "LISTEN", "UPDATE", "DELETE", "TRUNCATE", "LOGIN", "NOLOGIN"}
     assert {name.removesuffix("_FILE") for name in named} - known - sql == set()
 
 
@@ -73,7 +73,7 @@ def test_every_variable_that_is_read_is_documented() -> None:
     read = {name.removesuffix("_FILE") for name in _variables(*PRODUCT)}
     missing = {name for name in read if f"`{name}`" not in CONFIGURATION}
     # made by the supervisor and the demonstration for themselves, or of the system
-    assert missing - {"DJANGO_SETTINGS_MODULE", "TIKTOKEN_CACHE_DIR", "NO_PROXY"} == set()
+    assert missing - {"DJANGO_SETTINGS_MODULE", "PURSER_LOGIN", "TIKTOKEN_CACHE_DIR", "NO_PROXY"} == set()
 
 
 @pytest.mark.parametrize(
