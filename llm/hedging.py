@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from billing import ledger
 from config import resources
 from llm import metrics, settling
+from llm.attempt import Attempt
 from llm.call import Call
 from llm.catalog import Target
 from llm.hops import order_of
@@ -144,7 +145,7 @@ async def _call_off(call: Call, task: "asyncio.Task[Reply]", underway: Underway)
             # as of a client that hangs up: what came is counted, and before the first byte that is the input
             relay = Relay(attempt.exchange, wants_usage=False)
             if isinstance(reply, ProviderStream):
-                relay.feed(await reply.read())
+                relay.feed(_whole_told(attempt, reply) or await reply.read())
                 reply.close()
             upstream_id = reply.request_id if isinstance(reply, ProviderStream) else ""
             outcome = await settling.capture_stream(
@@ -153,6 +154,14 @@ async def _call_off(call: Call, task: "asyncio.Task[Reply]", underway: Underway)
         else:  # a whole answer is made and billed to its end, whoever waits for it
             outcome = await settling.estimate(call, attempt, reason="hedge_lost")
     underway.free_place(tokens=outcome.input_tokens + outcome.output_tokens)
+
+
+def _whole_told(attempt: Attempt, reply: ProviderStream) -> bytes:
+    """An answer that came whole where a stream was asked for, as that stream."""
+    if reply.whole is None:
+        return b""
+    upstream = attempt.exchange.upstream
+    return b"".join(map(upstream.encode_event, upstream.told(reply.whole.body)))
 
 
 def _close(task: "asyncio.Task[Reply]") -> None:

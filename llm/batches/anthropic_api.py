@@ -11,8 +11,8 @@ from typing import Any, Final, cast
 from urllib.parse import quote
 
 import anthropic
-import orjson
 
+from llm.batches.reading import lines_in
 from llm.batches.sdk_failures import told_as_upstream_errors
 from llm.batches.upstream import (
     ALREADY_OVER,
@@ -81,10 +81,8 @@ class AnthropicBatches:
         path = f"/v1/messages/batches/{quote(upstream_id, safe='')}/results"
         with told_as_upstream_errors(api_key=self._api_key):
             told = self._client.get(path, cast_to=str)
-        for line in told.split("\n"):
-            if line.strip():
-                entry = orjson.loads(line)
-                yield _result(entry["custom_id"], entry["result"])
+        for entry in lines_in(told.encode(errors="replace")):
+            yield _result(str(entry.get("custom_id")), entry.get("result") or {})
 
     def cancel(self, upstream_id: str) -> None:
         try:
@@ -96,11 +94,12 @@ class AnthropicBatches:
 
 
 def _result(name: str, result: dict[str, Any]) -> LineResult:
-    kind = result["type"]
-    if kind == "succeeded":
+    kind = result.get("type")
+    if kind == "succeeded" and isinstance(result.get("message"), dict):
         return LineResult(name=name, status=200, answer=result["message"], error=None)
     if kind == "errored":
-        inner = result["error"].get("error") or result["error"]
+        told = result.get("error") or {}
+        inner = told.get("error") or told
         code = str(inner.get("type", "provider_error"))
         error = {"code": code, "message": inner.get("message", "")}
         return LineResult(name=name, status=_STATUS_OF.get(code, 500), answer=None, error=error)

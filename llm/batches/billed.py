@@ -97,7 +97,7 @@ def bill(
     }
     return Billed(
         settlement=settlement,
-        answer=exchange.client.with_purser(exchange.answer(reply), block),
+        answer=exchange.client.with_purser(_answer_of(exchange, reply), block),
         cost_usd=rated.cost_usd,
         list_cost_usd=fall.list_cost_usd,
         input_tokens=tokens["input"],
@@ -110,6 +110,14 @@ def _fall(rated: Rated, meters: dict[str, int], rates: Rates, *, online: Rates |
     if rated.is_bound:
         return Waterfall(rated.cost_usd, rated.cost_usd, {})
     return waterfall(meters, paid=rates, online=online)
+
+
+def _answer_of(exchange: Exchange, reply: dict[str, Any]) -> dict[str, Any]:
+    """The answer in the client's protocol; what cannot be told in it is billed all the same."""
+    try:
+        return exchange.answer(reply)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {"error": {"code": "provider_error", "message": "The answer is not as its protocol says."}}
 
 
 def _online_rates(snapshot: TenantSnapshot, *, target: Target, at: datetime) -> Rates | None:

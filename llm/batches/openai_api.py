@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 import openai
 import orjson
 
+from llm.batches.reading import error_in_answer, lines_in
 from llm.batches.sdk_failures import told_as_upstream_errors
 from llm.batches.upstream import (
     ALREADY_OVER,
@@ -20,6 +21,7 @@ from llm.batches.upstream import (
     NotSubmittedError,
     UpstreamError,
 )
+from llm.wire.told_errors import error_in
 
 NAME_IN_METADATA: Final = "purser_job"
 CLOCK_SKEW: Final = timedelta(minutes=5)
@@ -83,9 +85,7 @@ class OpenAIBatches:
             if file_id:
                 with told_as_upstream_errors(api_key=self._api_key):
                     content = self._client.files.content(file_id).read()
-                for raw in content.split(b"\n"):
-                    if raw.strip():
-                        yield _result(orjson.loads(raw))
+                yield from map(_result, lines_in(content))
 
     def cancel(self, upstream_id: str) -> None:
         try:
@@ -100,10 +100,11 @@ def _result(line: dict[str, Any]) -> LineResult:
     response = line.get("response") or {}
     status = int(response.get("status_code") or 500)
     body = response.get("body")
-    if not line.get("error") and 200 <= status < 300 and isinstance(body, dict):
-        return LineResult(name=str(line.get("custom_id")), status=status, answer=body, error=None)
-    inner = body.get("error") if isinstance(body, dict) else None
-    error = (
-        line.get("error") or inner or {"code": "provider_error", "message": "The provider gave no answer."}
-    )
-    return LineResult(name=str(line.get("custom_id")), status=status, answer=None, error=dict(error))
+    name = str(line.get("custom_id"))
+    stated = error_in({"error": line.get("error")})
+    if isinstance(body, dict) and not stated:
+        if 200 <= status < 300 and error_in_answer(body) is None:
+            return LineResult(name=name, status=status, answer=body, error=None)
+        stated = error_in(body)
+    error = stated or {"code": "provider_error", "message": "The provider gave no answer."}
+    return LineResult(name=name, status=status, answer=None, error=dict(error))
