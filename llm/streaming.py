@@ -27,6 +27,7 @@ from llm.providers.outcomes import GatewayStopped, StreamBroken
 from llm.streams.outbox import Outbox
 from llm.streams.relay import Relay
 from llm.wire import Body
+from llm.wire.told_errors import status_of
 
 QUEUED_BYTES = 64 * 1024
 READER_SECONDS = 300.0  # a client that takes nothing for so long counts as gone
@@ -158,11 +159,12 @@ class _Flow:
         if self.is_cut_off and not self.is_abandoned:
             broken = GatewayStopped("The gateway is being restarted and could not wait for the stream's end.")
         reason = "client_gone" if self.is_abandoned else broken.code
-        if not (self.is_abandoned or self.is_cut_off):
+        if not (self.is_abandoned or self.is_cut_off or _is_the_callers_own(broken)):
             health.failed(self.attempt.target)
         self._count(reason)
         outcome = await (self._void(reason) if self._owes_nothing(broken) else self._settle(reason=reason))
-        await self._put(call.wire.error_event(_error_of(broken), purser_block(call, outcome)))
+        block = purser_block(call, outcome)
+        await self._put(self.relay.stated_end(block) or call.wire.error_event(_error_of(broken), block))
         await ending.broken(call, outcome, error_code=reason)
 
     async def _end_failed(self) -> None:
@@ -245,6 +247,11 @@ class _Flow:
                 self.attempt.id, {"input_tokens": self.attempt.input_tokens, "output_tokens": output_tokens}
             )
             await asyncio.sleep(PROGRESS_SECONDS)
+
+
+def _is_the_callers_own(broken: StreamBroken) -> bool:
+    """The provider states what it would state of this request again: that says nothing about how well it is."""
+    return broken.stated is not None and status_of(dict(broken.stated)) in (400, 404, 413, 422)
 
 
 def _error_of(broken: StreamBroken) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class Relay:
         self._tail = exchange.client.tail(wants_usage=wants_usage)
         self._done = False
         self._is_exact = True
+        self._has_stated_end = False
         self.bytes_read = 0
 
     async def run(self, stream: ProviderStream) -> AsyncGenerator[bytes, None]:
@@ -69,6 +70,10 @@ class Relay:
     def close(self, block: Body) -> bytes:
         """The last event, with our facts in it."""
         return self._tail.close(block)
+
+    def stated_end(self, block: Body) -> bytes:
+        """The provider's own last event of an answer that failed, where its protocol has one; else nothing."""
+        return self._tail.close(block) if self._has_stated_end else b""
 
     def cut_short(self, *, input_tokens: int, output_tokens: int, block: Body) -> bytes:
         """End the stream here, properly, as if the model had reached its limit."""
@@ -118,10 +123,12 @@ class Relay:
     def _said(self, raw: bytes, payload: Body, *, error: Mapping[str, Any] | None = None) -> bytes:
         if error is not None:
             self._take_what_it_tells(payload)
-            raise StreamBroken(
-                without_secrets(str(error.get("message") or error.get("type") or "unknown error")),
-                stated=error,
-            )
+            message = without_secrets(str(error.get("message") or error.get("type") or "unknown error"))
+            if self._translator is None and payload.get("type") == "response.failed":
+                response = {**payload["response"], "error": {**error, "message": message}}
+                self._tail.feed(raw, {**payload, "response": response})
+                self._has_stated_end = True
+            raise StreamBroken(message, stated=error)
         self.meter.feed(payload)
         if self._translator is None:
             return self._tail.feed(raw, payload)

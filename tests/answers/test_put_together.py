@@ -288,3 +288,19 @@ def _all_blocks(events: list[dict[str, Any]]) -> list[tuple[str, str]]:
             kind, text = found[-1]
             found[-1] = (kind, text + event["delta"][kind])
     return found
+
+
+def test_a_response_that_fails_in_the_middle_ends_as_its_provider_says(
+    client: Client, scripted: Callable[..., Deployment]
+) -> None:
+    """Clients act on the event by its name; what came is billed by what it tells."""
+    told = list(WIRE_FORMATS["openai_responses"].told(response()))[:-1]
+    error = {"code": "rate_limit_exceeded", "message": "Wait for sk-sandbox-abcdef123456."}
+    failed = response(status="failed", error=error, output=[])
+    events = [*told, {"type": "response.failed", "response": failed, "sequence_number": len(told)}]
+    result = client.ask(scripted(stream(events, done=False)), api="responses", streamed=True)
+    last = result.events[-1]
+    assert (last["type"], last["response"]["error"]["code"]) == ("response.failed", "rate_limit_exceeded")
+    assert "sk-sandbox" not in result.raw.decode()
+    assert last["purser"]["tokens"]["output"] == 10
+    assert client.meters() == {"input": 100, "output": 10}
