@@ -355,7 +355,7 @@ def test_tools_that_bill_per_call_are_counted() -> None:
     output = [{"type": "web_search_call"}, {"type": "web_search_call"}, {"type": "message"}]
     assert RESPONSES.usage_context({"service_tier": "flex", "output": output}) == {
         "service_tier": "flex",
-        "tool_calls": {"web_search_call": 2},
+        "tool_calls": {"web_search": 2},
     }
 
 
