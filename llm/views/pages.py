@@ -12,6 +12,8 @@ from drf_spectacular.utils import OpenApiParameter
 from llm.errors import InvalidRequest
 from llm.views.documented import query
 
+LONGEST_LIMIT = 9  # figures
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -44,9 +46,10 @@ def page_parameters(limits: str) -> tuple[OpenApiParameter, ...]:
 def page_of(request: HttpRequest, *, largest: int, default: int, order: str = "desc") -> Page:
     """Read `after`, `limit` and `order`, or raise InvalidRequest naming the one that is wrong."""
     limit = request.GET.get("limit", str(default))
-    if not limit.isascii() or not limit.isdecimal() or int(limit[:9]) > largest:
+    figures = limit.lstrip("0") or "0"
+    if not limit.isascii() or not limit.isdecimal() or len(figures) > LONGEST_LIMIT or int(figures) > largest:
         raise InvalidRequest(f"'limit' must be a number from 0 to {largest}.", param="limit")
     order = request.GET.get("order", order)
     if order not in {"asc", "desc"}:
         raise InvalidRequest("'order' must be asc or desc.", param="order")
-    return Page(after=request.GET.get("after", ""), limit=int(limit), is_ascending=order == "asc")
+    return Page(after=request.GET.get("after", ""), limit=int(figures), is_ascending=order == "asc")

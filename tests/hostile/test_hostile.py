@@ -30,11 +30,7 @@ SIZE = 5 if IS_LONG else 1
 QUIET_SECONDS = 10.0 if IS_LONG else 0.5
 REQUEST_SECONDS = 60.0
 PACES = ("tokens", "requests", "paused")
-NOT_YET = {
-    "refused_and_repeated": "a place is taken before the budget is asked",
-    "odd_values": "a page limit of many figures is a 500",
-    "no_http": "a chunk without a length is a 500",
-}
+NOT_YET = {"refused_and_repeated": "calls take their place at the account before the budget refuses them"}
 POOR = [{"scope": "tenant", "unit": "usd", "period": "month", "limit": "0.02", "mode": "hard"}]
 
 __all__ = ["connections", "limits", "texts"]
