@@ -37,7 +37,7 @@ WORDS = 40
 TOKENS_PER_SECOND = float(os.environ.get("TOKENS_PER_SECOND", "0.2"))
 STARTS_PER_SECOND = 100
 PATIENCE_SECONDS = 900
-KEY = "key-of-bench-streams"
+KEY = "key-of-bench-streams-0123456789abcdef"
 ROOT = Path(__file__).resolve().parent.parent
 LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

@@ -21,6 +21,7 @@ from llm.routing.rules import Market, route
 from llm.token_counts import count_input
 from llm.tokens import LONGEST_TOKEN_BYTES
 from llm.wire import prepare
+from tenants import known_users
 
 
 def check_model(call: Call) -> None:
@@ -31,6 +32,12 @@ def check_model(call: Call) -> None:
     call.principal.require_model(target.model)
     call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)
     check_limit(call, target)
+
+
+def check_user(call: Call) -> None:
+    """Refuse a call for somebody whom the tenant does not serve."""
+    have_budgets = any(budget.scope == "user" for budget in call.snapshot.budgets)
+    known_users.check_user(call.snapshot.tenant, call.user, have_budgets=have_budgets)
 
 
 def check_length(call: Call) -> None:

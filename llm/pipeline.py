@@ -39,6 +39,7 @@ async def answer(call: Call) -> Answer | StreamedAnswer:
 
 async def _answer(call: Call) -> Answer | StreamedAnswer:
     async with ending.ended_with(call):
+        choosing.check_user(call)
         choosing.check_model(call)
         choosing.check_length(call)
         await choosing.find_kept(call)

@@ -16,10 +16,12 @@ from django.utils.timezone import now
 
 from tenants import keys
 from tenants.models import ApiKey, Tenant
+from tenants.policy import parse_policy
 from tenants.tenancy import record_author
 
 DEFAULT_GRACE = timedelta(hours=24)
-SHORTEST_GIVEN_SECRET = 8
+SHORTEST_GIVEN_SECRET = 32  # one round of SHA-256 is enough for 128 bits, which a short one never has
+FEWEST_CHARACTERS = 8  # different ones
 
 
 class KeyRevoked(Exception):
@@ -57,6 +59,9 @@ def issue_key(
         expires_at=expires_at,
     )
     key.full_clean()
+    most = parse_policy(tenant.policy).quotas.keys
+    if ApiKey.objects.filter(tenant=tenant, revoked_at=None).count() >= most:
+        raise ValidationError(f"the tenant has {most} keys, the most it may have")
     record_author(key, acting_user=acting_user, reason="issued")
     key.save()
     return key, clear
@@ -155,6 +160,8 @@ def _given(secret: str) -> str:
     clear = secret.strip()
     if len(clear) < SHORTEST_GIVEN_SECRET:
         raise ValidationError({"secret": f"must have at least {SHORTEST_GIVEN_SECRET} characters"})
+    if len(set(clear)) < FEWEST_CHARACTERS:
+        raise ValidationError({"secret": f"must have at least {FEWEST_CHARACTERS} different characters"})
     return clear
 
 

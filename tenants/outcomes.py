@@ -96,6 +96,18 @@ class IpNotAllowed(ClientError):
     status, code, type = 403, "ip_not_allowed", "permission_error"
 
 
+class UserNotAllowed(ClientError):
+    """The user is switched off, or nobody declared them and the tenant serves only those it knows."""
+
+    status, code, type = 403, "user_not_allowed", "permission_error"
+
+
+class QuotaExceeded(ClientError):
+    """The tenant has as much of something as it may have."""
+
+    status, code, type = 403, "quota_exceeded", "permission_error"
+
+
 class ModelNotAllowed(ClientError):
     """The key's allow-list does not name the model."""
 

@@ -185,6 +185,23 @@ class HedgingPolicy:
     whole_answers: bool = False  # also for calls that do not stream, whose first byte is their last
 
 
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class UsersPolicy:
+    """Whether a call may name a user nobody declared, and whether it may name nobody where users have budgets."""
+
+    unknown: Literal["invent", "refuse"] = "invent"
+    missing: Literal["allow", "refuse"] = "allow"
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
+class Quotas:
+    """How much of what is kept for it a tenant may have."""
+
+    files: int = Field(default=10_000, ge=0)
+    file_bytes: int = Field(default=20_000_000_000, ge=0)  # of all of them together
+    keys: int = Field(default=1_000, ge=0)
+
+
 _DEFAULT_PRESSURE = (
     PressureRule(at_percent=90, demote="complex"),
     PressureRule(at_percent=95, only="simple"),
@@ -203,6 +220,8 @@ class Policy:
     default_max_tokens: DefaultMaxTokens = field(default_factory=DefaultMaxTokens)
     budgets: BudgetPolicy = field(default_factory=BudgetPolicy)
     closing: ClosingPolicy = field(default_factory=ClosingPolicy)
+    users: UsersPolicy = field(default_factory=UsersPolicy)
+    quotas: Quotas = field(default_factory=Quotas)
     hedging: HedgingPolicy = field(default_factory=HedgingPolicy)
     structured_output: Literal["repair", "flag", "off"] = "repair"  # an answer that does not fit its schema
     user_rate_limits: RateLimits = field(default_factory=RateLimits)  # of each end user by itself
@@ -219,7 +238,7 @@ class Policy:
 
 
 # What operators decide about a tenant; its owners read it.
-PLATFORM_POLICY = ("closing", "own_accounts_only")
+PLATFORM_POLICY = ("closing", "own_accounts_only", "quotas", "users")
 
 _POLICY = TypeAdapter(Policy)
 _RATE_LIMITS = TypeAdapter(RateLimits)

@@ -60,7 +60,7 @@ class UserFacts:
 @dataclass(frozen=True, slots=True)
 class TenantFacts:
     """A tenant as the pipeline sees it. `keys` is by public id; `users` is by external id and holds only
-    those with a cost centre or switched off: about the others there is nothing to say."""
+    those with a cost centre or switched off, unless nobody else is served."""
 
     id: int
     slug: str
@@ -88,14 +88,17 @@ def load_tenant_facts(tenant_id: int) -> TenantFacts:
         tenant = Tenant.objects.get(pk=tenant_id)
     except Tenant.DoesNotExist:
         raise TenantNotFound(f"no tenant {tenant_id}") from None
-    known_users = EndUser.objects.filter(~Q(cost_center="") | Q(is_active=False), tenant_id=tenant_id)
+    policy = parse_policy(tenant.policy)
+    known_users = EndUser.objects.filter(tenant_id=tenant_id)
+    if policy.users.unknown == "invent":
+        known_users = known_users.filter(~Q(cost_center="") | Q(is_active=False))
     return TenantFacts(
         id=tenant.pk,
         slug=tenant.slug,
         name=tenant.name,
         timezone=tenant.timezone,
         status=tenant.status,
-        policy=parse_policy(tenant.policy),
+        policy=policy,
         rate_limits=parse_rate_limits(tenant.rate_limits),
         keys=MappingProxyType(
             {key.public_id: _key_facts(key) for key in ApiKey.objects.filter(tenant_id=tenant_id)}

@@ -11,6 +11,8 @@ from typing import Any, Final
 from psycopg.rows import dict_row
 
 from llm.errors import InvalidRequest, NotFound
+from tenants.outcomes import QuotaExceeded
+from tenants.policy import Quotas
 from tenants.rls import tenant_connection
 
 MAX_FILE_BYTES: Final = 100 * 1024 * 1024
@@ -24,6 +26,10 @@ INSERT: Final = f"""
 INSERT INTO llm_storedfile (public_id, tenant_id, key_id, purpose, filename, bytes, content, created_at)
 VALUES (%(public_id)s, %(tenant)s, %(key)s, %(purpose)s, %(filename)s, %(bytes)s, %(content)s, %(now)s)
 RETURNING {_COLUMNS}
+"""
+LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('llm_storedfile', %s::bigint))"
+USED: Final = """
+SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM llm_storedfile WHERE tenant_id = %s AND deleted_at IS NULL
 """
 FIND: Final = f"""
 SELECT {_COLUMNS} FROM llm_storedfile
@@ -55,12 +61,23 @@ def new_file_id() -> str:
 
 
 async def store_file(
-    tenant_id: int, *, key_id: int, purpose: str, filename: str, content: bytes
+    tenant_id: int, *, key_id: int, purpose: str, filename: str, content: bytes, quotas: Quotas
 ) -> dict[str, Any]:
-    """Keep a file and return its object, or raise InvalidRequest for a batch's file without a line."""
+    """Keep a file and return its object. Raises InvalidRequest for a batch's file without a line, QuotaExceeded."""
     if purpose == "batch" and not content.strip():
         raise InvalidRequest("The file is empty.", param="file")
     async with tenant_connection(tenant_id) as connection:
+        await connection.execute(LOCK, (tenant_id,))  # so that uploads at once are counted one after another
+        [count, size] = await (await connection.execute(USED, (tenant_id,))).fetchone() or (0, 0)
+        if count >= quotas.files:
+            raise QuotaExceeded(
+                f"The tenant has {count} files, the most it may have; delete some.", param="file"
+            )
+        if size + len(content) > quotas.file_bytes:
+            raise QuotaExceeded(
+                f"The tenant's files take {size} bytes of the {quotas.file_bytes} that they may; delete some.",
+                param="file",
+            )
         cursor = connection.cursor(row_factory=dict_row)
         await cursor.execute(
             INSERT,

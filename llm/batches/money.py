@@ -36,6 +36,7 @@ from llm.loading import load_snapshot
 from llm.models import Batch, BatchItem, BatchJob
 from llm.snapshot import TenantSnapshot
 from llm.wire import prepare
+from tenants.known_users import check_user
 
 T = TypeVar("T")
 
@@ -137,6 +138,7 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
         input_meters=INPUT_METERS if writes_cache else ("input", "cache_read"),
     )
     user = batch.user or facts.user
+    check_user(snapshot.tenant, user, have_budgets=any(one.scope == "user" for one in snapshot.budgets))
     known = snapshot.tenant.users.get(user)
     cost_center = known.cost_center if known else ""
     project = batch.tags.get("project", "")

@@ -38,7 +38,7 @@ FORMS = {
     EMAIL: "must be an e-mail address",
     METER: "must be a meter such as input, cache_read or output",
 }
-Secret = Annotated[str, StringConstraints(strip_whitespace=True, min_length=8, max_length=500)]
+Secret = Annotated[str, StringConstraints(strip_whitespace=True, min_length=32, max_length=500)]
 Slug = Annotated[str, Field(pattern=SLUG, max_length=63)]
 Url = Annotated[str, Field(pattern=URL, max_length=300)]
 Count = Annotated[int, Field(ge=1, le=9_000_000_000_000_000)]

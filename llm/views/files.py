@@ -42,7 +42,7 @@ class Files(_OfOpenAI):
         takes=schemas.FileForm,
         request_type="multipart/form-data",
         answers=schemas.FileObject,
-        errors=(*OF_EVERY_CALL, 400, 413, 429),
+        errors=(*OF_EVERY_CALL, 400, 403, 413, 429),
     )
     async def post(self, request: HttpRequest) -> HttpResponse:
         filename, purpose, content = await asyncio.to_thread(_read_form, request)
@@ -54,6 +54,7 @@ class Files(_OfOpenAI):
             purpose=purpose,
             filename=filename,
             content=content,
+            quotas=self.snapshot.policy.quotas,
         )
         return json_response(created)
 

@@ -21,6 +21,7 @@ from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
 from llm.views.batches import drive_soon
 from llm.views.documented import OF_A_LOOK_UP, OF_EVERY_CALL, WHOSE, operation, query
+from llm.views.pages import limit_of
 
 ENDPOINT: Final = "/v1/messages"
 
@@ -50,7 +51,7 @@ class MessageBatches(AsyncAPIView):
             ]
         },
         parameters=WHOSE,
-        errors=(*OF_A_LOOK_UP, 413, 429),
+        errors=(*OF_A_LOOK_UP, 403, 413, 429),
         is_anthropic=True,
     )
     async def post(self, request: HttpRequest) -> HttpResponse:
@@ -64,6 +65,7 @@ class MessageBatches(AsyncAPIView):
             purpose=files.MESSAGES_PURPOSE,
             filename="requests.jsonl",
             content=content,
+            quotas=self.snapshot.policy.quotas,
         )
         headers = parse_headers(request.headers)
         row = await requests.create_batch(
@@ -95,14 +97,12 @@ class MessageBatches(AsyncAPIView):
         is_anthropic=True,
     )
     async def get(self, request: HttpRequest) -> HttpResponse:
-        limit = request.GET.get("limit", "20")
-        if not limit.isdecimal() or not 1 <= int(limit) <= 1000:
-            raise InvalidRequest("'limit' must be a number from 1 to 1000.", param="limit")
+        limit = limit_of(request, least=1, largest=1000, default=20)
         before = request.GET.get("before_id", "")
         rows, has_more = await requests.list_batches(
             self.principal.tenant_id,
             after=before or request.GET.get("after_id", ""),
-            limit=int(limit),
+            limit=limit,
             is_ascending=bool(before),
             is_messages=True,
         )

@@ -12,8 +12,6 @@ from drf_spectacular.utils import OpenApiParameter
 from llm.errors import InvalidRequest
 from llm.views.documented import query
 
-LONGEST_LIMIT = 9  # figures
-
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -43,13 +41,20 @@ def page_parameters(limits: str) -> tuple[OpenApiParameter, ...]:
     )
 
 
+def limit_of(request: HttpRequest, *, least: int, largest: int, default: int) -> int:
+    """Read `limit`, however many digits it has, or raise InvalidRequest."""
+    written = request.GET.get("limit", str(default))
+    digits = written.lstrip("0") or "0"
+    is_number = written.isascii() and written.isdecimal()
+    if not is_number or len(digits) > len(str(largest)) or not least <= int(digits) <= largest:
+        raise InvalidRequest(f"'limit' must be a number from {least} to {largest}.", param="limit")
+    return int(digits)
+
+
 def page_of(request: HttpRequest, *, largest: int, default: int, order: str = "desc") -> Page:
     """Read `after`, `limit` and `order`, or raise InvalidRequest naming the one that is wrong."""
-    limit = request.GET.get("limit", str(default))
-    figures = limit.lstrip("0") or "0"
-    if not limit.isascii() or not limit.isdecimal() or len(figures) > LONGEST_LIMIT or int(figures) > largest:
-        raise InvalidRequest(f"'limit' must be a number from 0 to {largest}.", param="limit")
+    limit = limit_of(request, least=0, largest=largest, default=default)
     order = request.GET.get("order", order)
     if order not in {"asc", "desc"}:
         raise InvalidRequest("'order' must be asc or desc.", param="order")
-    return Page(after=request.GET.get("after", ""), limit=int(figures), is_ascending=order == "asc")
+    return Page(after=request.GET.get("after", ""), limit=limit, is_ascending=order == "asc")

@@ -152,7 +152,7 @@ def site(home: Path) -> Iterator[Site]:
         "REDIS_URL": redis_server.url,
         "DJANGO_SETTINGS_MODULE": "config.settings",
     }
-    key = f"key-of-chaos-{secrets.token_hex(8)}"
+    key = f"key-of-chaos-{secrets.token_hex(16)}"
     running = Site(home, Stack(home, environment), postgres, redis_server, key, home / "calls.jsonl")
     try:
         running.stack.sandbox_url = f"http://127.0.0.1:{embedded.free_port()}"

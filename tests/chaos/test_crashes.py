@@ -186,7 +186,7 @@ def test_postgresql_may_die(world: World, tmp_path: Path) -> None:
     postgres = embedded.start_postgres(tmp_path)
     url = postgres.url
     deployment, document = declare_deployment(world.stack.sandbox_url)
-    secret = secrets.token_hex(12)
+    secret = secrets.token_hex(16)
     tenant = {
         "slug": "acme",
         "name": "Acme",

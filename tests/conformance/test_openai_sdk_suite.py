@@ -87,6 +87,8 @@ def test_it_works(stack: Stack, committed: None, tmp_path: Path) -> None:
 def declare(stack: Stack, models: list[str]) -> None:
     """The models their tests ask for, as an operator would declare them, and a tenant with their key."""
     from llm.configuration import apply_configuration
+    from tenants import keys
+    from tenants.models import ApiKey
 
     prices = [{"meter": meter, "usd_per_million": "1"} for meter in ("input", "cache_read", "output")]
     common = {"provider": "sandbox-openai", "context_window": 128000, "prices": prices}
@@ -106,11 +108,13 @@ def declare(stack: Stack, models: list[str]) -> None:
             else {"name": name, "upstream": "gpt-4o-mini", **common, **chat}
             for name in models
         ],
-        "tenants": [
-            {"slug": "sdk-suite", "name": "SDK", "keys": [{"name": "sdk", "secret": KEY, "models": ["*"]}]}
-        ],
+        "tenants": [{"slug": "sdk-suite", "name": "SDK", "keys": [{"name": "sdk", "models": ["*"]}]}],
     }
     apply_configuration(json.dumps(document), source="sdk.yaml", environ={}, dry_run=False)
+    # shorter than a secret may be
+    ApiKey.objects.filter(tenant__slug="sdk-suite", name="sdk").update(
+        public_id=keys.public_id_of(KEY), secret_hash=keys.hash_secret(KEY)
+    )
 
 
 def reason_of(message: str) -> str:

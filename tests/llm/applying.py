@@ -15,7 +15,7 @@ from tests.declared import GPT_4O_MINI
 
 ENVIRON = {
     "OPENAI_API_KEY": "sk-openai-secret",
-    "ACME_KEY": "acme-secret-of-the-file",
+    "ACME_KEY": "acme-secret-of-the-file-0123456789",
     "HOOK_SECRET": "hook-secret-of-the-file",
 }
 FILE = (

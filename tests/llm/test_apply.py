@@ -52,7 +52,7 @@ def test_it_works() -> None:
     assert acme.rate_limits == {"rpm": 600, "tpm": 400000, "concurrency": 50}
     assert acme.users.get().cost_center == "4711"
     key = acme.keys.get()
-    assert keys.matches("acme-secret-of-the-file", bytes(key.secret_hash))
+    assert keys.matches("acme-secret-of-the-file-0123456789", bytes(key.secret_hash))
     assert key.expires_at == datetime(2027, 12, 31, 23, tzinfo=UTC)  # the day's end in Berlin
     assert acme.budgets.count() == 3
     of_tenant = acme.budgets.get(scope="tenant")
@@ -192,7 +192,10 @@ def test_the_demonstrations_file_is_accepted() -> None:
         import_list_price(model, kind="anthropic")
     path = Path(__file__).parents[2] / "demo" / "demo.yaml"
     names = ("PURSER_SANDBOX_KEY", "PURSER_DEMO_KEY", "PURSER_DEMO_BOUNDED_KEY", "PURSER_HOOK_SECRET")
-    environ = {"PURSER_SANDBOX_URL": "http://127.0.0.1:1", **{name: f"the value of {name}" for name in names}}
+    environ = {
+        "PURSER_SANDBOX_URL": "http://127.0.0.1:1",
+        **{name: f"the value of {name}, 0123456789" for name in names},
+    }
     apply_configuration(path.read_text(), source="demo.yaml", environ=environ)
     assert apply_configuration(path.read_text(), source="demo.yaml", environ=environ).is_empty
 

@@ -87,7 +87,7 @@ pytestmark = pytest.mark.django_db
             "32: tenants[0].policy.pressure[0].demote: must be 'standard' or 'complex'",
         ),
         ("id: alice", "idd: alice", "34: tenants[0].users[0].idd: is not known here"),
-        ("${ACME_KEY}", "short", "36: tenants[0].keys[0].secret: must have at least 8 characters"),
+        ("${ACME_KEY}", "short", "36: tenants[0].keys[0].secret: must have at least 32 characters"),
         ("2027-12-31", "soon", "36: tenants[0].keys[0].expires: must be a date such as 2027-12-31"),
         ("limit: 100000,", "limit: -1,", "39: tenants[0].budgets[1].limit: must be at least 0, not -1"),
         ("alert_at: [50", "alert_at: [0", "38: tenants[0].budgets[0].alert_at[0]: must be above 0, not 0"),

@@ -76,18 +76,18 @@ def test_a_grace_can_be_ended(acme: Tenant) -> None:
 
 
 def test_a_given_key_can_be_rotated(acme: Tenant) -> None:
-    key, clear = issue_key(acme, name="ci", secret="brought from elsewhere")
-    assert clear == "brought from elsewhere"
+    key, clear = issue_key(acme, name="ci", secret="brought from elsewhere, 0123456789")
+    assert clear == "brought from elsewhere, 0123456789"
     second = rotate_key(key)
     assert keys.public_id_of(second) == keys.public_id_of(clear) == key.public_id
 
 
 def test_a_given_secret_must_not_be_short_or_taken(acme: Tenant) -> None:
-    with pytest.raises(ValidationError, match="at least 8"):
+    with pytest.raises(ValidationError, match="at least 32"):
         issue_key(acme, name="ci", secret="short")
-    issue_key(acme, name="ci", secret="brought from elsewhere")
+    issue_key(acme, name="ci", secret="brought from elsewhere, 0123456789")
     with pytest.raises(ValidationError):
-        issue_key(acme, name="cd", secret="brought from elsewhere")
+        issue_key(acme, name="cd", secret="brought from elsewhere, 0123456789")
     with pytest.raises(ValidationError):
         issue_key(acme, name="ci")
 
@@ -95,9 +95,9 @@ def test_a_given_secret_must_not_be_short_or_taken(acme: Tenant) -> None:
 def test_a_replaced_secret_ends_the_former_at_once(acme: Tenant) -> None:
     key, _ = issue_key(acme, name="ci")
     rotate_key(key)
-    assert replace_secret(key, secret="brought from elsewhere")
+    assert replace_secret(key, secret="brought from elsewhere, 0123456789")
     assert key.previous_secret_hash is None
-    assert not replace_secret(key, secret="brought from elsewhere")
+    assert not replace_secret(key, secret="brought from elsewhere, 0123456789")
 
 
 def test_a_revoked_key_stays_revoked_and_frees_its_name(acme: Tenant) -> None:

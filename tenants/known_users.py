@@ -1,0 +1,28 @@
+"""Whom a tenant serves.
+
+Invariant: where only known users are served nobody gets an allowance by inventing a name, and where users have budgets
+a tenant may ask that every call names one.
+"""
+
+from tenants.outcomes import ClientError, UserNotAllowed
+from tenants.snapshot import TenantFacts
+
+
+class UserNeeded(ClientError):
+    """Nobody is named, and each user has a budget."""
+
+    status, code, type = 400, "invalid_request", "invalid_request_error"
+
+
+def check_user(tenant: TenantFacts, user: str, *, have_budgets: bool) -> None:
+    """Raise the outcome that keeps a call for this user, or for nobody, from being served. Pure."""
+    policy = tenant.policy.users
+    if not user:
+        if policy.missing == "refuse" and have_budgets:
+            raise UserNeeded("Name the user: 'x-purser-user', or 'user' in the body.", param="user")
+        return
+    known = tenant.users.get(user)
+    if known is None and policy.unknown == "refuse":
+        raise UserNotAllowed(f"There is no user '{user[:100]}' in the tenant '{tenant.slug}'.", param="user")
+    if known is not None and not known.is_active:
+        raise UserNotAllowed(f"The user '{user[:100]}' is switched off.", param="user")
