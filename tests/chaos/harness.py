@@ -24,6 +24,7 @@ import aiohttp
 import redis
 
 from config import embedded
+from llm.sandbox.behaviours import PREFIX, behaviours
 from tests.books import eventually
 from tests.stack import ROOT, Process, Stack, answers
 
@@ -42,6 +43,21 @@ BUDGETS = [
     {"scope": "tenant", "unit": "tokens", "period": "day", "limit": "1000000000"},
     {"scope": "key", "unit": "requests", "period": "total", "limit": "1000000000"},
 ]
+PROTOCOLS = {"gpt-4o-mini": "chat", "claude-haiku-4-5": "messages"}
+# What other servers answer, where they do answer, and bill the prompt and no more output than was asked for: so what is
+# booked without their figures must cover it, too.
+BEHAVIOURS = {
+    model: [
+        behaviour.name
+        for behaviour in behaviours().values()
+        if behaviour.protocol == protocol
+        and behaviour.bills.get("input") == "input"
+        and behaviour.bills.keys() <= {"input", "output"}
+        and not (behaviour.error or behaviour.breaks or behaviour.request)
+    ]
+    for model, protocol in PROTOCOLS.items()
+}
+BEHAVING_SHARE = 0.25
 REAP_LATER = """
 import datetime, django
 django.setup()
@@ -173,6 +189,7 @@ class Told:
     status: int
     request_id: str = ""
     code: str = ""
+    is_odd: bool = False  # it asked for the answer of another server, which may be none
 
 
 class Load:
@@ -221,7 +238,7 @@ class Load:
     async def _call(self, session: aiohttp.ClientSession, user: str) -> Told:
         path, body = self._request(user)
         patience = self._chance.uniform(0, 1) if self._chance.random() < 0.2 else 60.0
-        told = Told(user, -1)
+        told = Told(user, -1, is_odd=PREFIX in body["messages"][0]["content"])
         headers = {
             "authorization": f"Bearer {self.site.key}",
             "x-purser-cache": "off",
@@ -247,12 +264,11 @@ class Load:
     def _request(self, user: str) -> tuple[str, dict]:
         chance = self._chance
         words = chance.choice((10, 30, 30, 200, 400))
-        body = {
-            "model": chance.choice(list(PRICES)),
-            "messages": [{"role": "user", "content": f"Write {words} words about {user}."}],
-            "max_tokens": 600,
-            "stream": chance.random() < 0.6,
-        }
+        body = {"model": chance.choice(list(PRICES)), "max_tokens": 600, "stream": chance.random() < 0.6}
+        question = f"Write {words} words about {user}."
+        if chance.random() < BEHAVING_SHARE:
+            question += f" {PREFIX}{chance.choice(BEHAVIOURS[body['model']])}"
+        body["messages"] = [{"role": "user", "content": question}]
         if chance.random() < 0.3:
             return "/v1/messages", body | {"metadata": {"user_id": user}}
         return "/v1/chat/completions", body | {"user": user}

@@ -14,6 +14,8 @@ from tests.chaos.audit import Audit, audit
 from tests.chaos.harness import Load, Site, site
 
 KILLS = int(os.environ.get("KILLS", "20"))
+# a site without its servers, or a model that is given a rest because others asked for what is no answer
+REFUSED_FOR_NOW = {"", "service_unavailable", "provider_unavailable"}
 ENOUGH = min(KILLS, 5)
 # no more kills than enough after this: a slow machine proves less, it does not fail
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "30"))
@@ -48,9 +50,10 @@ def test_it_works(running: Site) -> None:
     found = check(running, load)
     assert running.destroyed["web worker killed"] >= ENOUGH
     assert found.by_figures > 50
+    assert found.of_other_servers > 5
     # on a machine without time a worker that has just begun turns calls away early; it says so, and nothing is owed
-    assert {told.status for told in load.told} <= {-1, 0, 200, 503}
-    assert {told.code for told in load.told} <= {"", "service_unavailable"}
+    assert {told.status for told in load.told if not told.is_odd} <= {-1, 0, 200, 503}
+    assert {told.code for told in load.told if not told.is_odd} <= REFUSED_FOR_NOW
 
 
 def test_everything_may_die_in_the_same_minute(running: Site) -> None:
@@ -70,7 +73,7 @@ def test_everything_may_die_in_the_same_minute(running: Site) -> None:
     found = check(running, load)
     assert found.by_figures > 100
     # without PostgreSQL calls are refused; without Redis they are not
-    assert {told.code for told in load.told} <= {"", "service_unavailable"}
+    assert {told.code for told in load.told if not told.is_odd} <= REFUSED_FOR_NOW
 
 
 def check(running: Site, load: Load) -> Audit:
@@ -91,6 +94,7 @@ def print_table(running: Site, load: Load, found: Audit) -> None:
     for status, name in statuses.items():
         lines.append((f"calls {name}", sum(told.status == status for told in load.told)))
     lines.append(("calls the provider had", found.calls))
+    lines.append(("of these as other servers answer", found.of_other_servers))
     lines.append(("booked by the provider's figures", found.by_figures))
     lines += [(f"booked as estimate: {reason}", count) for reason, count in found.estimated.items()]
     lines += [(f"voided: {reason}", count) for reason, count in found.voided.items()]
