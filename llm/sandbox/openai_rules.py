@@ -15,54 +15,10 @@ TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]+")
 LONGEST_TOOL_NAME = 64
 MOST_STOPS = 4
 LEAST_OUTPUT_TOKENS = 16
-CHAT_FIELDS = frozenset(
-    {
-        "model",
-        "messages",
-        "audio",
-        "frequency_penalty",
-        "function_call",
-        "functions",
-        "logit_bias",
-        "logprobs",
-        "max_completion_tokens",
-        "max_tokens",
-        "metadata",
-        "modalities",
-        "moderation",
-        "n",
-        "parallel_tool_calls",
-        "prediction",
-        "presence_penalty",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "reasoning_effort",
-        "response_format",
-        "safety_identifier",
-        "seed",
-        "service_tier",
-        "stop",
-        "store",
-        "stream",
-        "stream_options",
-        "temperature",
-        "tool_choice",
-        "tools",
-        "top_logprobs",
-        "top_p",
-        "user",
-        "verbosity",
-        "web_search_options",
-    }
-)
 
 
 def check_chat_rules(body: dict[str, Any]) -> None:
     """Raise 400 for what the real one refuses in a chat body."""
-    for name in body:
-        if name not in CHAT_FIELDS:
-            raise ProviderError(400, f"Unrecognized request argument supplied: {name}")
     if body.get("stream_options") is not None and body.get("stream") is not True:
         raise _refused(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options"

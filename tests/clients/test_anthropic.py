@@ -258,9 +258,6 @@ def test_tokens_are_counted(world: World, books: Books, model: str) -> None:
 def test_server_tools_and_betas_reach_the_provider(world: World, books: Books, make_deployment) -> None:
     deployment = make_deployment("anthropic")
     client = world.anthropic()
-    world.fault(
-        fault="behaviour:message_tier_standard", match={"key": deployment.account_key}
-    )  # it takes any field
     client.beta.messages.create(
         model=deployment.model,
         **SHORT,
@@ -277,10 +274,8 @@ def test_server_tools_and_betas_reach_the_provider(world: World, books: Books, m
 def test_what_gpt_has_no_counterpart_for_is_refused_by_name(world: World) -> None:
     client = world.anthropic()
     search = {"type": "web_search_20250305", "name": "web_search"}
-    thinking = {"type": "enabled", "budget_tokens": 1024}
     cases: list[tuple[str, dict[str, Any]]] = [
         ("tools.0.type", {"tools": [search]}),
-        ("thinking.type", {"thinking": thinking, "max_tokens": 2000}),
         ("top_k", {"extra_body": {"top_k": 5}}),
     ]
     for name, asked in cases:
