@@ -1,4 +1,4 @@
-"""Pages of what is kept for tenants: responses at their provider, chat completions with us.
+"""Pages of what is kept for tenants: responses and items at their provider, chat completions with us.
 
 Invariant: to read only, and without the texts: those are the tenant's own.
 """
@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import FieldTextFilter, RangeDateTimeFilter
 
-from llm.models import KeptResponse, StoredChat
+from llm.models import KeptItem, KeptResponse, StoredChat
 from tenants.admin_access import ReadOnlyAdmin
 from tenants.admin_choices import SeenRowsFilter
 
@@ -26,6 +26,17 @@ class KeptResponseAdmin(ReadOnlyAdmin):
     list_select_related = ("tenant",)
     search_fields = ("response_id__exact",)
     search_help_text = "The id of a response"
+
+
+@admin.register(KeptItem)
+class KeptItemAdmin(ReadOnlyAdmin):
+    """Items, files and containers that a provider made for a tenant, and keeps."""
+
+    list_display = ("created_at", "tenant", "item_id", "provider")
+    list_filter = (("tenant", SeenRowsFilter), ("created_at", RangeDateTimeFilter))
+    list_select_related = ("tenant",)
+    search_fields = ("item_id__exact",)
+    search_help_text = "The id of an item, a file or a container"
 
 
 @admin.register(StoredChat)

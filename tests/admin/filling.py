@@ -40,6 +40,7 @@ from llm.models import (
     BatchItem,
     BatchJob,
     Feedback,
+    KeptItem,
     KeptResponse,
     LanguageModel,
     Provider,
@@ -166,9 +167,10 @@ def fill(office: Office, tenant: Tenant) -> None:
     add(CacheLabel(**scope, similarity=0.9, is_wrong=False, source="miss", at=at))
     add(CacheStat(tenant=tenant, hour=at, cache="exact", outcome="hit", count=1))
     add(
+        KeptItem(tenant=tenant, item_id=f"msg_{uuid4().hex}", provider="openai"),
         KeptResponse(
             tenant=tenant, response_id=f"resp_{uuid4().hex}", provider="p", model="m", context_tokens=9
-        )
+        ),
     )
     text = b"a prompt nobody may read"
     add(StoredChat(tenant=tenant, public_id=f"chatcmpl-{uuid4().hex}", model="m", asked=text, answer=text))
