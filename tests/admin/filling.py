@@ -166,8 +166,8 @@ def fill(office: Office, tenant: Tenant) -> None:
         )
     add(CacheLabel(**scope, similarity=0.9, is_wrong=False, source="miss", at=at))
     add(CacheStat(tenant=tenant, hour=at, cache="exact", outcome="hit", count=1))
+    add(KeptItem(tenant=tenant, item_id=f"msg_{uuid4().hex}", provider="openai"))
     add(
-        KeptItem(tenant=tenant, item_id=f"msg_{uuid4().hex}", provider="openai"),
         KeptResponse(
             tenant=tenant, response_id=f"resp_{uuid4().hex}", provider="p", model="m", context_tokens=9
         ),
