@@ -5,7 +5,7 @@ decision is PostgreSQL's alone, under the windows' locks. Nothing here remembers
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -104,7 +104,22 @@ async def balances_of(
 ) -> list[Balance]:
     """The balances of the budgets that apply, as the gate would see them now; one query. Raises LedgerUnavailable."""
     dimensions = Dimensions(user, key, feature, project, cost_center, model, provider)
-    windows = windows_for(budgets, dimensions, at=at, timezone=timezone)
+    return await _balances(tenant_id, windows_for(budgets, dimensions, at=at, timezone=timezone))
+
+
+async def look(attempt: NewAttempt) -> None:
+    """Raise the BudgetExceeded that `admit` would raise now; nothing is held. One query. Raises LedgerUnavailable."""
+    short = [
+        balance
+        for balance in await _balances(attempt.tenant_id, attempt.windows)
+        if balance.mode == "hard" and _amount(attempt, balance.unit) > balance.remaining
+    ]
+    if short:
+        fullest = tightest(short)
+        raise BudgetExceeded(fullest, needed=Decimal(_amount(attempt, fullest.unit)))
+
+
+async def _balances(tenant_id: int, windows: Sequence[WindowKey]) -> list[Balance]:
     if not windows:
         return []
     parameters = (

@@ -20,7 +20,7 @@ from llm.providers.limiter import limiter
 from llm.providers.outcomes import ProviderFailure, ProviderRejected
 from llm.providers.retries import DEFAULT, RetryPolicy
 from llm.repairing import Settled, answer_of
-from llm.sending import CANNOT_BE_ASKED, Underway, ended_by_whatever_stops_it, hold
+from llm.sending import CANNOT_BE_ASKED, Underway, check_room, ended_by_whatever_stops_it, hold
 from llm.wire import Untranslatable
 from tenants.outcomes import ClientError
 
@@ -42,6 +42,12 @@ async def first_success(
             why=f"fallback after {failure.reason}" if failure else FIRST_CHOICE,
             retries=retries,
         )
+        try:
+            await check_room(call, target)
+        except CANNOT_BE_ASKED as error:
+            if not is_of_one_account(error):
+                refusal = refusal or error
+                accounts.drop_all(reason=f"{error.code}: {error.message}")
         while hop := await accounts.next():
             try:
                 return await _attempt(call, hop, numbers)

@@ -36,6 +36,9 @@ from tenants.outcomes import ClientError
 # what a deployment is passed over for, where another one may do
 CANNOT_BE_ASKED: Final = (BudgetExceeded, ModelUnpriced, Untranslatable, ContextLengthExceeded)
 
+# of a minute of an account: a call that takes no more may be refused after it has taken its place
+SMALL_SHARE: Final = 100
+
 Reply = ProviderReply | ProviderStream
 
 log = structlog.get_logger(__name__)
@@ -67,6 +70,20 @@ class Underway:
             self.free_place(tokens=0)
         else:
             self.free_place(tokens=self.slot.tokens)
+
+
+async def check_room(call: Call, target: Target) -> None:
+    """Raise what `hold` would raise of a call that takes much of an account's limits: they are taken before it is held, and
+    what a budget refuses must not keep others waiting meanwhile."""
+    limit = target.limits.get("tpm")
+    if not limit or call.most_tokens_at(target) * SMALL_SHARE <= limit:
+        return
+    attempt = await call.read_by(partial(plan, call, target, 0))
+    try:
+        await holds.look(attempt.reservation(call))
+    except BudgetExceeded as refusal:
+        if attempt.within(call, refusal.balance) is None:
+            raise
 
 
 async def hold(call: Call, target: Target, *, number: int, why: str, body: Body | None = None) -> Attempt:

@@ -30,7 +30,6 @@ SIZE = 5 if IS_LONG else 1
 QUIET_SECONDS = 10.0 if IS_LONG else 0.5
 REQUEST_SECONDS = 60.0
 PACES = ("tokens", "requests", "paused")
-NOT_YET = {"refused_and_repeated": "calls take their place at the account before the budget refuses them"}
 POOR = [{"scope": "tenant", "unit": "usd", "period": "month", "limit": "0.02", "mode": "hard"}]
 
 __all__ = ["connections", "limits", "texts"]
@@ -123,14 +122,7 @@ def place(
 
 @pytest.mark.parametrize(
     "attack",
-    [
-        pytest.param(
-            attack,
-            id=attack.name,
-            marks=[pytest.mark.xfail(reason=NOT_YET[attack.name])] if attack.name in NOT_YET else [],
-        )
-        for attack in ATTACKS
-    ],
+    [pytest.param(attack, id=attack.name) for attack in ATTACKS],
 )
 def test_nobody_is_harmed(place: Place, table: list[dict[str, Any]], attack: Attack) -> None:
     before = place.debts()
