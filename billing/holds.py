@@ -23,7 +23,7 @@ from billing.budgets import BudgetFacts, Dimensions, WindowKey, windows_for
 from billing.connection import array_literal
 from billing.group_commit import GroupCommit
 from billing.outcomes import BudgetExceeded, LedgerUnavailable, Stalled
-from config import resources
+from config import resources, storable
 
 __all__ = ["Balance", "NewAttempt", "admit", "balances_of", "mark_sent", "tightest"]
 
@@ -265,7 +265,7 @@ async def _admit_together(attempts: list[NewAttempt]) -> list[list[Balance] | Ex
             }
         )
     parameters = (
-        orjson.dumps(rows).decode(),
+        storable.json_text(rows),
         array_literal(ordered),
         array_literal(hold_attempts),
         array_literal(hold_windows),

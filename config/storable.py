@@ -32,7 +32,12 @@ def json_text(value: Any, *, default: Callable[[Any], Any] | None = None) -> str
         written = orjson.dumps(value, default=default).decode()
     except orjson.JSONEncodeError:  # half a character, too deep, a number that is too large
         return standard_json.dumps(_plain(value, default))
-    return _ESCAPED_NUL.sub(rf"\1{REPLACEMENT}", written) if "\\u0000" in written else written
+    return _ESCAPED_NUL.sub(rf"\1{REPLACEMENT}", written) if has_null(written) else written
+
+
+def has_null(written: str) -> bool:
+    """Whether a text inside this JSON has a null character, which none of PostgreSQL's has."""
+    return "\\u0000" in written and _ESCAPED_NUL.search(written) is not None
 
 
 def json_value(value: Any) -> Any:

@@ -105,6 +105,8 @@ def _choice(headers: Mapping[str, str], name: str, choices: tuple[str, ...]) -> 
 
 
 def _tags(text: str) -> dict[str, str]:
+    if "\x00" in text:
+        raise InvalidRequest("Header x-purser-tags has a NUL character.", param="x-purser-tags")
     tags = {}
     for pair in filter(None, (part.strip() for part in text.split(","))):
         key, separator, value = pair.partition("=")

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from config import storable
 from llm import references
 from llm.catalog import Target
 from llm.errors import InvalidRequest
@@ -130,7 +131,7 @@ def _line(
     body = request.get("body")
     if not isinstance(body, dict):
         raise InvalidRequest("'body' must be a JSON object.", param="body")
-    if b"\\u0000" in orjson.dumps(body):
+    if storable.has_null(orjson.dumps(body).decode()):
         raise InvalidRequest("'body' holds a null character.", param="body")
     wire = wire_of(endpoint)
     facts = wire.facts(body)

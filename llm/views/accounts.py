@@ -21,6 +21,7 @@ from caching.feedback import Complaint, complain
 from llm.errors import InvalidRequest, NotFound
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
+from llm.views.client_texts import Text
 from llm.views.documented import OF_EVERY_CALL, operation, query
 from tenants.rls import tenant_connection
 
@@ -167,7 +168,7 @@ class _Rating(BaseModel):
     model_config = ConfigDict(extra="forbid")
     request_id: UUID
     rating: Literal[1, -1]
-    reason: Annotated[str, Field(max_length=2000)] = ""
+    reason: Annotated[Text, Field(max_length=2000)] = ""
 
 
 class GiveFeedback(AsyncAPIView):

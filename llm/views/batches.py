@@ -5,11 +5,11 @@ Celery.
 """
 
 import asyncio
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import structlog
 from django.http import HttpRequest, HttpResponse
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from llm.batches import requests
 from llm.batches.lines import ENDPOINTS
@@ -18,20 +18,18 @@ from llm.headers import parse_headers
 from llm.tasks import advance_batch
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
+from llm.views.client_texts import Metadata, Text
 from llm.views.documented import OF_EVERY_CALL, WHOSE, operation
 from llm.views.pages import page_of, page_parameters
 
 log = structlog.get_logger(__name__)
 
-_Key = Annotated[str, Field(max_length=64)]
-_Value = Annotated[str, Field(max_length=512)]
-
 
 class _Order(BaseModel):
-    input_file_id: str
+    input_file_id: Text
     endpoint: Literal[ENDPOINTS]  # type: ignore[valid-type]
     completion_window: Literal["24h"]
-    metadata: Annotated[dict[_Key, _Value], Field(max_length=16)] | None = None
+    metadata: Metadata | None = None
 
 
 class Batches(AsyncAPIView):

@@ -20,6 +20,7 @@ from llm.errors import InvalidRequest, NotFound
 from llm.headers import parse_headers
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
+from llm.views.client_texts import Text
 from llm.views.documented import OF_EVERY_CALL, operation, query
 from tenants.rls import tenant_connection
 
@@ -46,12 +47,12 @@ STATES = ("pending", "approved", "refused", "expired")
 class _Wish(BaseModel):
     model_config = ConfigDict(extra="forbid")
     scope: Literal["tenant", "user", "key", "feature", "project", "cost_center", "model", "provider"]
-    value: Annotated[str, Field(max_length=200)] = ""
+    value: Annotated[Text, Field(max_length=200)] = ""
     unit: Literal["usd", "tokens", "requests"]
     period: Literal["day", "week", "month", "total"]
     amount: Annotated[Decimal, Field(gt=0, max_digits=28, decimal_places=12)]
     until: AwareDatetime
-    reason: Annotated[str, Field(min_length=1, max_length=300)]
+    reason: Annotated[Text, Field(min_length=1, max_length=300)]
 
 
 class RaiseRequests(AsyncAPIView):

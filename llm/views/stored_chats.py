@@ -3,27 +3,24 @@
 Invariant: a view parses and renders; what is kept, and for whom, is `llm.stored_chats`'s to say.
 """
 
-from typing import Annotated
-
 from django.http import HttpRequest, HttpResponse
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from llm import stored_chats
 from llm.errors import InvalidRequest
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
+from llm.views.client_texts import Metadata
 from llm.views.documented import OF_A_LOOK_UP, operation
 from llm.views.pages import page_of, page_parameters
 from llm.wire import Body
 
 PAGES = page_parameters("0 to 100, 20 by default.")
 TAG = "Stored chat completions"
-_Key = Annotated[str, Field(max_length=64)]
-_Value = Annotated[str, Field(max_length=512)]
 
 
 class _Update(BaseModel):
-    metadata: Annotated[dict[_Key, _Value], Field(max_length=16)] | None
+    metadata: Metadata | None
 
 
 class StoredChat(AsyncAPIView):

@@ -98,9 +98,11 @@ def whose(body: Any, *names: str) -> Named:
     if not isinstance(body, dict):
         return Named()
     named = next((body[name] for name in names if isinstance(body.get(name), str) and body[name]), "")
-    if "\x00" in named:
+    found = named_in(named)
+    # JSON inside the text may have one that the text itself has not
+    if any("\x00" in part for part in (named, found.person, found.session)):
         raise InvalidRequest(f"Field '{names[0]}' has a NUL character.", param=names[0])
-    return named_in(named)
+    return found
 
 
 def part_texts(content: Any) -> Iterator[str]:
