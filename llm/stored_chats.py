@@ -1,7 +1,8 @@
 """Chat completions that a client asked to have stored: kept, found again, listed, deleted.
 
 Invariant: every statement runs inside the tenant's connection and names the tenant; what is not there is a 404. A copy
-that cannot be kept fails no answer.
+that cannot be kept, or that the tenant has no room for, fails no answer: the receipt says why it is not there. A page of
+a list is bounded in bytes, and reads no question.
 """
 
 import secrets
@@ -20,7 +21,14 @@ from llm.errors import NotFound
 from llm.wire import Body
 from tenants.rls import tenant_connection
 
+PAGE_BYTES: Final = 4 * 1024 * 1024  # of answers; a larger one is a page by itself
+
 _COLUMNS: Final = "public_id, asked, answer, metadata"
+# octet_length reads no text that is stored apart
+USED: Final = """
+SELECT count(*), coalesce(sum(octet_length(asked) + octet_length(answer)), 0)::bigint
+FROM llm_storedchat WHERE tenant_id = %s
+"""
 INSERT: Final = """
 INSERT INTO llm_storedchat (tenant_id, public_id, model, asked, answer, metadata, created_at)
 VALUES (%(tenant)s, %(public_id)s, %(model)s, %(asked)s, %(answer)s, %(metadata)s, %(now)s)
@@ -29,12 +37,16 @@ ON CONFLICT (tenant_id, public_id) DO NOTHING
 FIND: Final = (
     f"SELECT {_COLUMNS} FROM llm_storedchat WHERE tenant_id = %(tenant)s AND public_id = %(public_id)s"
 )
-LIST: Final = f"""
-SELECT {_COLUMNS} FROM llm_storedchat
+LIST: Final = """
+SELECT answer, metadata, found FROM (
+SELECT id, answer, metadata, count(*) OVER () AS found, row_number() OVER by_age AS number,
+       sum(octet_length(answer)) OVER by_age AS bytes
+FROM (SELECT id, answer, metadata FROM llm_storedchat
 WHERE tenant_id = %(tenant)s AND (%(model)s = '' OR model = %(model)s) AND metadata @> %(metadata)s::jsonb
-  AND (%(after)s = '' OR id {{beyond}} (
+  AND (%(after)s = '' OR id {beyond} (
       SELECT id FROM llm_storedchat WHERE tenant_id = %(tenant)s AND public_id = %(after)s))
-ORDER BY id {{order}} LIMIT %(limit)s
+ORDER BY id {order} LIMIT %(limit)s) AS wanted WINDOW by_age AS (ORDER BY id {order})
+) AS page WHERE number = 1 OR bytes <= %(most_bytes)s ORDER BY id {order}
 """
 UPDATE: Final = f"""
 UPDATE llm_storedchat SET metadata = %(metadata)s WHERE tenant_id = %(tenant)s AND public_id = %(public_id)s
@@ -69,22 +81,31 @@ async def keep(call: Call, answer: Body, block: Body) -> None:
     """Keep an answer that is to be kept, before its client can look for it."""
     if not is_wanted(call) or not isinstance(answer.get("id"), str):
         return
-    asked, metadata = call.source.body["messages"], call.source.body.get("metadata")
+    metadata = call.source.body.get("metadata")
+    quotas = call.policy.quotas
     try:
+        asked = orjson.dumps(call.source.body["messages"])
+        told = orjson.dumps({**answer, "purser": block}, default=str)
         async with tenant_connection(call.principal.tenant_id) as connection:
+            used = await connection.execute(USED, (call.principal.tenant_id,))
+            [count, size] = await used.fetchone() or (0, 0)
+            if count >= quotas.chats or size + len(asked) + len(told) > quotas.chat_bytes:
+                call.receipt.note("stored", "refused", reason="quota_exceeded", chats=count, bytes=size)
+                return
             await connection.execute(
                 INSERT,
                 {
                     "tenant": call.principal.tenant_id,
                     "public_id": storable.text(answer["id"])[:128],
                     "model": call.facts.model,
-                    "asked": orjson.dumps(asked),
-                    "answer": orjson.dumps({**answer, "purser": block}, default=str),
+                    "asked": asked,
+                    "answer": told,
                     "metadata": storable.json_text(metadata if isinstance(metadata, dict) else {}),
                     "now": datetime.now(UTC),
                 },
             )
     except Exception as error:
+        call.receipt.note("stored", "failed")
         log.warning("chat_not_stored", error=type(error).__name__)
 
 
@@ -108,16 +129,24 @@ async def delete(tenant_id: int, public_id: str) -> None:
 
 async def list_chats(
     tenant_id: int, *, model: str, metadata: Mapping[str, str], after: str, limit: int, is_ascending: bool
-) -> tuple[list[StoredChat], bool]:
-    """A page of chat completions after the one named, and whether more follow."""
+) -> tuple[list[Body], bool]:
+    """A page of answers after the one named, and whether more follow: fewer than `limit` where they are long."""
     statement = LIST.format(beyond=">" if is_ascending else "<", order="ASC" if is_ascending else "DESC")
     wanted = storable.json_text(dict(metadata))
-    parameters = {"tenant": tenant_id, "model": model, "metadata": wanted, "after": after, "limit": limit + 1}
+    parameters = {
+        "tenant": tenant_id,
+        "model": model,
+        "metadata": wanted,
+        "after": after,
+        "limit": limit + 1,
+        "most_bytes": PAGE_BYTES,
+    }
     async with tenant_connection(tenant_id) as connection:
         cursor = connection.cursor(row_factory=dict_row)
         await cursor.execute(statement, parameters)  # type: ignore[arg-type]
         rows = await cursor.fetchall()
-    return [_stored(row) for row in rows[:limit]], len(rows) > limit
+    answers = [_answer(row) for row in rows[:limit]]
+    return answers, bool(rows) and rows[0]["found"] > len(answers)
 
 
 def not_stored(public_id: str) -> NotFound:
@@ -135,5 +164,8 @@ async def _one(tenant_id: int, public_id: str, statement: str, **more: Any) -> S
 
 
 def _stored(row: dict[str, Any]) -> StoredChat:
-    answer = {**orjson.loads(bytes(row["answer"])), "metadata": row["metadata"]}
-    return StoredChat(orjson.loads(bytes(row["asked"])), answer)
+    return StoredChat(orjson.loads(bytes(row["asked"])), _answer(row))
+
+
+def _answer(row: dict[str, Any]) -> Body:
+    return {**orjson.loads(bytes(row["answer"])), "metadata": row["metadata"]}

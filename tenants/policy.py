@@ -199,6 +199,8 @@ class Quotas:
 
     files: int = Field(default=10_000, ge=0)
     file_bytes: int = Field(default=20_000_000_000, ge=0)  # of all of them together
+    chats: int = Field(default=10_000, ge=0)  # stored ones; beyond them an answer is given and not stored
+    chat_bytes: int = Field(default=2_000_000_000, ge=0)
     keys: int = Field(default=1_000, ge=0)
 
 

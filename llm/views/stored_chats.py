@@ -95,7 +95,7 @@ async def list_stored_chats(view: AsyncAPIView, request: HttpRequest) -> HttpRes
         limit=page.limit,
         is_ascending=page.is_ascending,
     )
-    return json_response(page.render([one.answer for one in found], has_more=has_more))
+    return json_response(page.render(found, has_more=has_more))
 
 
 def _message(turn: Body, identity: str) -> Body:
