@@ -201,6 +201,7 @@ class Quotas:
     file_bytes: int = Field(default=20_000_000_000, ge=0)  # of all of them together
     chats: int = Field(default=10_000, ge=0)  # stored ones; beyond them an answer is given and not stored
     chat_bytes: int = Field(default=2_000_000_000, ge=0)
+    open_batches: int = Field(default=100, ge=0)  # of both APIs, that have not ended
     keys: int = Field(default=1_000, ge=0)
 
 

@@ -15,6 +15,8 @@ from psycopg.rows import dict_row
 
 from llm.batches.files import MESSAGES_PURPOSE, no_file
 from llm.errors import InvalidRequest, NotFound
+from tenants.outcomes import QuotaExceeded
+from tenants.policy import Quotas
 from tenants.rls import tenant_connection
 
 COMPLETION_WINDOW: Final = timedelta(hours=24)
@@ -58,6 +60,11 @@ INPUT_FILE: Final = """
 SELECT id, purpose FROM llm_storedfile
 WHERE tenant_id = %(tenant)s AND public_id = %(input_file)s AND deleted_at IS NULL
 """
+LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('llm_batch', %s::bigint))"
+OPEN: Final = """
+SELECT count(*) FROM llm_batch
+WHERE tenant_id = %s AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+"""
 INSERT: Final = """
 INSERT INTO llm_batch (public_id, tenant_id, key_id, "user", feature, tags, endpoint, status, input_file_id,
                        line_count, errors, metadata, completion_window, created_at, expires_at)
@@ -91,8 +98,8 @@ class NewBatch:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-async def create_batch(tenant_id: int, *, new: NewBatch) -> dict[str, Any]:
-    """Write the batch down and return its row, or raise NotFound / InvalidRequest for its input file."""
+async def create_batch(tenant_id: int, *, new: NewBatch, quotas: Quotas) -> dict[str, Any]:
+    """Write the batch down and return its row, or raise NotFound / InvalidRequest for its input file, QuotaExceeded."""
     public_id = f"{'msgbatch' if new.endpoint == '/v1/messages' else 'batch'}_{secrets.token_hex(16)}"
     now = datetime.now(UTC)
     async with tenant_connection(tenant_id) as connection:
@@ -103,6 +110,14 @@ async def create_batch(tenant_id: int, *, new: NewBatch) -> dict[str, Any]:
         if found[1] not in {"batch", MESSAGES_PURPOSE}:
             raise InvalidRequest(
                 f"The file '{new.input_file}' was not uploaded with purpose 'batch'.", param="input_file_id"
+            )
+        await connection.execute(
+            LOCK, (tenant_id,)
+        )  # so that batches begun at once are counted one after another
+        [count] = await (await connection.execute(OPEN, (tenant_id,))).fetchone() or (0,)
+        if count >= quotas.open_batches:
+            raise QuotaExceeded(
+                f"The tenant has {count} batches that have not ended, the most it may have; wait for one or cancel it."
             )
         await connection.execute(
             INSERT,

@@ -66,6 +66,7 @@ class Batches(AsyncAPIView):
                 feature=headers.feature,
                 tags=headers.tags,
             ),
+            quotas=self.snapshot.policy.quotas,
         )
         await drive_soon(row["id"])
         return _render(row)

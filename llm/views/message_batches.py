@@ -22,6 +22,7 @@ from llm.views.base import AsyncAPIView, json_response
 from llm.views.batches import drive_soon
 from llm.views.documented import OF_A_LOOK_UP, OF_EVERY_CALL, WHOSE, operation, query
 from llm.views.pages import limit_of
+from tenants.outcomes import QuotaExceeded
 
 ENDPOINT: Final = "/v1/messages"
 
@@ -58,28 +59,34 @@ class MessageBatches(AsyncAPIView):
         wanted = self.read_json(request).get("requests")
         if not isinstance(wanted, list) or not wanted or not all(isinstance(one, dict) for one in wanted):
             raise InvalidRequest("'requests' must be a list of objects.", param="requests")
+        headers = parse_headers(request.headers)
         content = await asyncio.to_thread(self._lines, wanted)
+        quotas = self.snapshot.policy.quotas
         stored = await files.store_file(
             self.principal.tenant_id,
             key_id=self.principal.key_id,
             purpose=files.MESSAGES_PURPOSE,
             filename="requests.jsonl",
             content=content,
-            quotas=self.snapshot.policy.quotas,
+            quotas=quotas,
         )
-        headers = parse_headers(request.headers)
-        row = await requests.create_batch(
-            self.principal.tenant_id,
-            new=requests.NewBatch(
-                key_id=self.principal.key_id,
-                endpoint=ENDPOINT,
-                input_file=stored["id"],
-                line_count=len(wanted),
-                user=self.principal.user or headers.user,
-                feature=headers.feature,
-                tags=headers.tags,
-            ),
-        )
+        try:
+            row = await requests.create_batch(
+                self.principal.tenant_id,
+                new=requests.NewBatch(
+                    key_id=self.principal.key_id,
+                    endpoint=ENDPOINT,
+                    input_file=stored["id"],
+                    line_count=len(wanted),
+                    user=self.principal.user or headers.user,
+                    feature=headers.feature,
+                    tags=headers.tags,
+                ),
+                quotas=quotas,
+            )
+        except QuotaExceeded:
+            await files.delete_file(self.principal.tenant_id, public_id=stored["id"])
+            raise
         await drive_soon(row["id"])
         return json_response(batch_object(row, request=request))
 

@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from urllib.parse import quote
 
+import anthropic
 import openai
 import pytest
+from django.utils.timezone import now
 
-from tests.api.conftest import ask
+from llm.models import Batch
+from tests.api.conftest import ask, turns
 from tests.world import Member, World
 
 FILE = ("a.txt", b"0123456789")
@@ -22,6 +25,31 @@ def test_files_are_counted_and_weighed(world: World, make_tenant: Callable[..., 
         assert refused.value.response.headers["x-should-retry"] == "false"
         client.files.delete(kept[0].id)
         client.files.create(file=FILE, purpose="user_data")
+
+
+def test_open_batches_are_counted_in_both_apis(world: World, make_tenant: Callable[..., Member]) -> None:
+    member = make_tenant(policy={"quotas": {"open_batches": 1, "files": 3}})
+    client, claude = world.openai(member), world.anthropic(member)
+    params = {"model": "claude-haiku-4-5", "max_tokens": 9, "messages": turns("What is 1 plus 1?")}
+    uploaded = client.files.create(file=("a.jsonl", b"{}"), purpose="batch")
+
+    def begin() -> None:
+        client.batches.create(
+            input_file_id=uploaded.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+
+    begun = claude.messages.batches.create(requests=[{"custom_id": "a", "params": params}])
+    for _ in range(2):  # what is refused leaves no file behind
+        with pytest.raises(anthropic.PermissionDeniedError, match="1 batches that have not ended") as told:
+            claude.messages.batches.create(requests=[{"custom_id": "a", "params": params}])
+        assert told.value.body["type"] == "error"
+        assert told.value.response.headers["x-should-retry"] == "false"
+        with pytest.raises(openai.PermissionDeniedError, match="1 batches that have not ended") as refused:
+            begin()
+        assert refused.value.code == "quota_exceeded"
+        assert refused.value.response.headers["x-should-retry"] == "false"
+    Batch.objects.filter(public_id=begun.id).update(status="completed", completed_at=now())
+    begin()
 
 
 def test_only_known_users_are_served(world: World, make_tenant: Callable[..., Member]) -> None:
