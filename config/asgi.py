@@ -39,6 +39,7 @@ strangers = Gate(
     most_waiting=settings.MAX_CALLS_WAITING,
     longest_wait_seconds=settings.MAX_WAIT_SECONDS,
     gauges=(STRANGERS, STRANGERS_WAITING),
+    has_pace=False,
 )
 door = GatewayHandler("llm.urls", gate=gate, strangers=strangers, host=host)
 gateway = with_cors(

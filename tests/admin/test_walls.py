@@ -50,7 +50,8 @@ def pages_of(model: type[models.Model]) -> TenantScopedAdmin:
 
 def offered_by(pages: TenantScopedAdmin) -> list[str]:
     """The look-ups of a list's filters."""
-    return [item[0] if isinstance(item, tuple) else item for item in pages.list_filter]
+    items = [item[0] if isinstance(item, tuple) else item for item in pages.list_filter]
+    return [item if isinstance(item, str) else item.parameter_name for item in items]
 
 
 def request_of(client: Client) -> Any:

@@ -119,6 +119,18 @@ async def test_a_line_that_plainly_moves_too_slowly_is_not_joined() -> None:
     assert (caught.value.reason, caught.value.retry_after_seconds) == ("slow", 29)
 
 
+async def test_a_gate_without_a_pace_lets_whoever_fits_join_the_line() -> None:
+    now = 1000.0
+    one = Gate(
+        most_inside=1, most_waiting=5, longest_wait_seconds=10, drain=Drain(lambda: now), has_pace=False
+    )
+    await one.enter()
+    now += 29
+    one.leave()
+    await one.enter()
+    await in_line(one, 5)
+
+
 async def test_without_any_drain_the_longest_wait_is_told() -> None:
     one = gate(waiting=0)
     await one.enter()
