@@ -75,13 +75,13 @@ class RemoteEmbedder:
             return False
         if len(text) > _LONGEST_TOKEN_CHARACTERS * window:
             return True
-        most = self.asker.snapshot.estimates.most_input_tokens(
+        likely = self.asker.snapshot.estimates.likely_input_tokens(
             count_text(text, self.target.tokenizer),
             provider=self.target.provider,
             model=self.target.model,
             shape="text",
         )
-        return most > window
+        return likely > window
 
     def kept(self, text: str) -> Vector | None:
         return groups.kept(text, tenant_id=self.asker.principal.tenant_id, space=self.name)

@@ -91,7 +91,7 @@ def test_a_tenant_changes_from_one_in_the_process_to_a_providers(
     assert ask(client, PARAPHRASE).headers["x-purser-cache"] == "semantic"
 
     set_policy(member, static(model.model))
-    other = PARAPHRASE.replace("new", "brand-new")
+    other = PARAPHRASE.replace("my new", "a new")
     hit = eventually(
         lambda: ask(client, other),
         until=lambda response: response.headers["x-purser-cache"] != "miss",
