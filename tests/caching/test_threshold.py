@@ -88,7 +88,7 @@ def test_hostile_traffic_never_opens_it() -> None:
 
 
 @given(
-    st.lists(st.builds(Label, st.floats(0, 1), st.booleans(), st.sampled_from([1.0, 20.0])), max_size=300),
+    st.lists(st.builds(Label, st.floats(1e-9, 1), st.booleans(), st.sampled_from([1.0, 20.0])), max_size=300),
     st.floats(0.005, 0.3),
 )
 def test_an_open_threshold_always_keeps_the_bound_on_its_own_labels(
