@@ -50,9 +50,9 @@ async def find_exact(call: Call) -> Hit | None:
     found = await flights.find(call.exact_key, patience_seconds=call.policy.cache.single_flight_seconds)
     if isinstance(found, flights.Flight):
         call.flight = found
-    is_hit = isinstance(found, CachedAnswer) and _may_serve(call, found, "exact_cache")
-    call.receipt.note("exact_cache", "hit" if is_hit else "miss", key=call.exact_key.name)
-    return Hit(found, "exact") if isinstance(found, CachedAnswer) and is_hit else None
+    hit = isinstance(found, CachedAnswer) and _may_serve(call, found, "exact_cache") and Hit(found, "exact")
+    call.receipt.note("exact_cache", "hit" if hit else "miss", key=call.exact_key.name)
+    return hit or None
 
 
 async def find_similar(call: Call) -> Hit | None:
