@@ -139,7 +139,7 @@ class Opening:
                 told = self._reader.read(event)
                 if told.error is not None:
                     raise self._sender.told(told.error, received=_told_so_far(self._meter, told.payload))
-                if told.payload is not None:
+                if told.payload is not None and told.payload.get("type") != "ping":
                     self.says_something = True
                     self._meter.feed(told.payload)
                     if self._meter.has_output:
