@@ -13,12 +13,12 @@ from config import resources
 from llm import cached, ending, hedging, repairing, settling, stored_chats, streaming
 from llm.answers import Answer, StreamedAnswer, answer_headers, purser_block
 from llm.call import Call
-from llm.catalog import Target
 from llm.hops import Accounts, Hop
 from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.limiter import limiter
 from llm.providers.outcomes import ProviderFailure, ProviderRejected
 from llm.providers.retries import DEFAULT, RetryPolicy
+from llm.providers.target import Target
 from llm.repairing import Settled, answer_of
 from llm.sending import CANNOT_BE_ASKED, Underway, check_room, ended_by_whatever_stops_it, hold
 from llm.wire import Untranslatable

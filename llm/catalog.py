@@ -6,52 +6,11 @@ Invariant: pure data, built by `llm.loading`; the hot path reads nothing else ab
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
 
 from llm.errors import ModelNotFound
+from llm.providers.target import Target
 
-Kind = Literal["openai", "anthropic"]
-ModelKind = Literal["chat", "embedding"]
 TIERS = ("simple", "standard", "complex")
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One model at one provider account: everything a call to it needs.
-
-    `model` is the name clients use, `upstream` the provider's; `context_window` counts tokens in and out together;
-    `max_output_tokens` is 0 where nobody declared it.
-    """
-
-    model: str
-    provider: str
-    kind: Kind
-    base_url: str
-    api_key: str = field(repr=False)
-    upstream: str
-    model_kind: ModelKind = "chat"
-    tier: str = ""
-    context_window: int = 128_000
-    max_output_tokens: int = 0
-    capabilities: frozenset[str] = frozenset()
-    fallbacks: tuple[str, ...] = ()
-    limits: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    timeouts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    weight: float = 1.0
-    created_at: int = 0
-    owner: int | None = None  # the tenant whose own account it is
-
-    @property
-    def output_bound(self) -> int:
-        """No answer is longer: the model's maximum, or its whole window where that is not declared."""
-        return self.max_output_tokens or self.context_window
-
-    @property
-    def tokenizer(self) -> str:
-        """The name to count tokens by. Ours may be anything, and so may an account's prefix before Claude's."""
-        if self.kind != "anthropic":
-            return self.upstream
-        return self.upstream[self.upstream.find("claude") :] if "claude" in self.upstream else "claude"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from billing.holds import balances_of
 from billing.outcomes import reset_header
 from llm import compression, kept_responses, references
 from llm.call import Call
-from llm.catalog import Target
 from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, InvalidRequest
 from llm.estimating import least_input, shortens_itself
 from llm.output.asked import check_limit
+from llm.providers.target import Target
 from llm.routing.facts import AUTO, read_route_facts
 from llm.routing.rules import Market, route
 from llm.token_counts import count_input

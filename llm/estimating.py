@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from llm.catalog import Target
+from llm.providers.target import Target
 from llm.snapshot import TenantSnapshot
 from llm.token_counts import count_input
 from llm.tokens import count_prompt, count_text, has_exact_vocabulary

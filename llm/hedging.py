@@ -13,11 +13,11 @@ from config import resources
 from llm import metrics, settling
 from llm.attempt import Attempt
 from llm.call import Call
-from llm.catalog import Target
 from llm.hops import order_of
 from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter
+from llm.providers.target import Target
 from llm.sending import Reply, Underway, end, ended_by_whatever_stops_it, hold, send
 from llm.streams.relay import Relay
 from tenants.outcomes import ClientError

@@ -11,13 +11,13 @@ from math import inf
 from typing import Final
 
 from llm.call import Call
-from llm.catalog import Target
 from llm.providers import balancing
 from llm.providers.balancing import Candidate
 from llm.providers.health import RESTING, health
 from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.outcomes import ProviderFailure, ProviderUnavailable
 from llm.providers.retries import DEFAULT, RetryPolicy, retry_delay, should_retry
+from llm.providers.target import Target
 
 AT_LIMITS: Final = "at the limits of its account"
 

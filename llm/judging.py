@@ -22,9 +22,9 @@ from config import resources
 from llm import attempts, ending, own_calls
 from llm.answers import Answer
 from llm.call import Call
-from llm.catalog import Target
 from llm.own_calls import Allowance, Asker
 from llm.providers.retries import RetryPolicy
+from llm.providers.target import Target
 from llm.wire import Body, format_for
 from tenants.outcomes import ClientError
 

@@ -14,10 +14,10 @@ from llm import metrics, settling
 from llm.answers import Outcome
 from llm.attempt import Attempt
 from llm.call import Call
-from llm.catalog import Target
 from llm.providers.client import ProviderReply
 from llm.providers.limiter import limiter
 from llm.providers.outcomes import ProviderError
+from llm.providers.target import Target
 from llm.sending import Underway, ended_by_whatever_stops_it, hold, send
 from llm.structured import Unchecked, asked_of, found_in, problem_with, with_repair
 from llm.structured.check import Problem

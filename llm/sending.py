@@ -20,7 +20,6 @@ from config import resources
 from llm import metrics, settling
 from llm.attempt import Attempt, plan
 from llm.call import Call
-from llm.catalog import Target
 from llm.errors import ContextLengthExceeded
 from llm.output.covering import share_of_the_rest
 from llm.output.limits import OutputLimit
@@ -30,6 +29,7 @@ from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.outcomes import ProviderFailure
 from llm.providers.outgoing import Outgoing
+from llm.providers.target import Target
 from llm.wire import Body, Untranslatable
 from tenants.outcomes import ClientError
 

@@ -19,8 +19,8 @@ from caching.semantic import Lookup
 from config import resources
 from llm import attempts, cached, choosing, ending, own_calls
 from llm.call import Call
-from llm.catalog import Target
 from llm.own_calls import Allowance
+from llm.providers.target import Target
 from llm.wire import Source
 from tenants.outcomes import ClientError
 

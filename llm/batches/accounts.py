@@ -10,13 +10,13 @@ from typing import Literal, cast
 from uuid import UUID
 
 from billing.models import Attempt, BudgetWindow
-from llm.batches.anthropic_api import AnthropicBatches
 from llm.batches.lines import wire_of
-from llm.batches.openai_api import OpenAIBatches
-from llm.batches.upstream import BatchApi, JobLine, JobOrder
-from llm.catalog import Target
 from llm.models import BatchItem, BatchJob, LanguageModel, Provider
 from llm.output.limits import limit_for
+from llm.providers.kinds.anthropic.message_batches import AnthropicBatches
+from llm.providers.kinds.batch_api import BatchApi, JobLine, JobOrder
+from llm.providers.kinds.openai.file_batches import OpenAIBatches
+from llm.providers.target import Target
 from llm.routing.facts import read_route_facts
 from llm.routing.rules import expected_output
 from llm.token_counts import count_input

@@ -17,8 +17,8 @@ from billing.savings import Waterfall, waterfall
 from billing.served import served
 from billing.usage import reasoning_tokens
 from llm.booking.booked import Held, rated_of, used_of, with_models
-from llm.catalog import Target
 from llm.models import Batch, BatchItem
+from llm.providers.target import Target
 from llm.snapshot import TenantSnapshot
 from llm.wire import Exchange
 

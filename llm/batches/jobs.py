@@ -17,8 +17,14 @@ from django.utils import timezone
 from config import storable
 from llm.batches import money
 from llm.batches.accounts import batch_api, order_of
-from llm.batches.upstream import BatchApi, LineResult, NotCertainError, NotSubmittedError, UpstreamError
 from llm.models import Batch, BatchItem, BatchJob
+from llm.providers.kinds.batch_api import (
+    BatchApi,
+    LineResult,
+    NotCertainError,
+    NotSubmittedError,
+    UpstreamError,
+)
 
 log = structlog.get_logger(__name__)
 

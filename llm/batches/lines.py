@@ -12,8 +12,8 @@ import orjson
 
 from config import storable
 from llm import references
-from llm.catalog import Target
 from llm.errors import InvalidRequest
+from llm.providers.target import Target
 from llm.wire import RequestFacts, WireFormat, format_for, json_texts, prepare
 from tenants.outcomes import ClientError
 

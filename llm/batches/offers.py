@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from billing.outcomes import ModelUnpriced
-from llm.catalog import Target
+from llm.providers.target import Target
 from llm.snapshot import TenantSnapshot
 from tenants.outcomes import ModelNotAllowed
 

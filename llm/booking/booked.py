@@ -18,7 +18,8 @@ from billing.outcomes import ModelUnpriced, UnpricedMeter
 from billing.prices import PriceBook, Rates
 from billing.rating import Rated, rate, rate_bound
 from billing.usage_blocks.anthropic import is_same_model
-from llm.catalog import Catalog, Target
+from llm.catalog import Catalog
+from llm.providers.target import Target
 from llm.tokens import count_text
 from llm.wire import Body, Exchange
 

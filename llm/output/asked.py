@@ -6,8 +6,8 @@ Invariant: pure; looks at what the client wrote, before anything is counted, hel
 from typing import Final
 
 from llm.call import Call
-from llm.catalog import Target
 from llm.errors import InvalidRequest
+from llm.providers.target import Target
 
 _LIMIT_FIELDS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _LONGER_OUTPUT: Final = "output-"  # a beta of Anthropic's, such as output-128k-2025-02-19

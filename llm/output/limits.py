@@ -7,7 +7,7 @@ own maximum. The tiers' defaults are for `auto`, and for tenants whose policy as
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from llm.catalog import Target
+from llm.providers.target import Target
 from llm.routing.facts import RouteFacts
 from tenants.policy import Policy
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from llm.catalog import Target
+from llm.providers.target import Target
 
 CACHED_PREFIX_CHARACTERS = 4096  # about 1,024 tokens: no provider caches a shorter prefix
 

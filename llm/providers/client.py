@@ -14,7 +14,6 @@ from typing import Any
 import aiohttp
 
 from config import resources
-from llm.catalog import Target
 from llm.providers.classify import failure_of, request_id_of
 from llm.providers.outcomes import (
     ProviderError,
@@ -24,6 +23,7 @@ from llm.providers.outcomes import (
 )
 from llm.providers.outgoing import Outgoing, headers_for
 from llm.providers.received import Opening, Received, Sender, whole_answer
+from llm.providers.target import Target
 from llm.wire.formats import WireFormat
 
 LARGEST_REPLY_BYTES = 64 * 1024 * 1024

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from llm.catalog import Target
 from llm.providers.balancing import Candidate
 from llm.providers.breaker import Breaker, BreakerPolicy, State
 from llm.providers.outcomes import ProviderFailure, ProviderRejected, ProviderUnavailable
 from llm.providers.standing import Standing
 from llm.providers.tally import Tally
+from llm.providers.target import Target
 
 Deployment = tuple[str, str]
 

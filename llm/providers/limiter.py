@@ -18,10 +18,10 @@ from prometheus_client import Gauge, Histogram
 from redis.exceptions import RedisError
 
 from config import resources
-from llm.catalog import Target
 from llm.providers.allowance import UNKNOWN_WAIT, Keeper, Limits, ProcessKeeper, RedisKeeper
 from llm.providers.fair_queue import FairQueue, QueueFull
 from llm.providers.outcomes import ProviderUnavailable
+from llm.providers.target import Target
 
 PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.05

@@ -11,9 +11,9 @@ from typing import Any, Final
 from aiohttp import BytesPayload
 from aiohttp.abc import AbstractStreamWriter
 
-from llm.catalog import Target
 from llm.errors import InvalidRequest
-from llm.wire.passed_on import may_pass
+from llm.providers.passed_on import may_pass
+from llm.providers.target import Target
 
 ANTHROPIC_VERSION: Final = "2023-06-01"
 

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import orjson
 
-from llm.catalog import Target
 from llm.providers.classify import failure_told, request_id_of
 from llm.providers.outcomes import ProviderError, ProviderFailure, without_secrets
+from llm.providers.target import Target
 from llm.streams.events import EventReader, Malformed
 from llm.streams.sse import EventTooLarge, SseSplitter
 from llm.wire.formats import Body, StreamMeter, WireFormat

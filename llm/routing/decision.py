@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from llm.catalog import Target
+from llm.providers.target import Target
 from llm.routing.signals import Score
 
 

@@ -11,9 +11,10 @@ from decimal import Decimal
 from typing import Final
 
 from billing.outcomes import ModelUnpriced
-from llm.catalog import TIERS, Catalog, Target
+from llm.catalog import TIERS, Catalog
 from llm.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound
 from llm.output.limits import limit_for
+from llm.providers.target import Target
 from llm.routing.decision import Considered, Route, Step
 from llm.routing.facts import RouteFacts
 from llm.routing.pressure import press

@@ -13,11 +13,12 @@ from llm import long_work, pipeline
 from llm.answers import Answer, StreamedAnswer
 from llm.call import Call
 from llm.headers import parse_headers
+from llm.providers.passed_on import passed_on_headers
 from llm.views import schemas
 from llm.views.base import AsyncAPIView
 from llm.views.documented import CALL, OF_A_COMPLETION, OF_EVERY_CALL, operation, query
 from llm.views.stored_chats import PAGES, TAG, list_stored_chats
-from llm.wire import Source, format_for, passed_on_headers
+from llm.wire import Source, format_for
 from tenants.outcomes import ClientError
 
 

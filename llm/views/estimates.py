@@ -12,10 +12,10 @@ from billing.estimates import expected_cost, hold_for
 from billing.outcomes import ModelUnpriced
 from llm import long_work
 from llm.answers import usd
-from llm.catalog import Target
 from llm.errors import InvalidRequest
 from llm.estimating import estimate_input
 from llm.output.limits import OutputLimit, limit_for
+from llm.providers.target import Target
 from llm.routing.facts import AUTO, read_route_facts
 from llm.routing.rules import expected_output
 from llm.views import schemas

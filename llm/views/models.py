@@ -5,8 +5,8 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
-from llm.catalog import Target
 from llm.errors import ModelNotFound
+from llm.providers.target import Target
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, api_of, json_response
 from llm.views.documented import OF_EVERY_CALL, operation

@@ -9,10 +9,10 @@ from urllib.parse import quote
 from django.http import HttpRequest, HttpResponse
 
 from llm import kept_responses
-from llm.catalog import Target
 from llm.errors import InvalidRequest, NotFound
 from llm.providers import client
 from llm.providers.outcomes import ProviderRejected
+from llm.providers.target import Target
 from llm.views import schemas
 from llm.views.base import AsyncAPIView
 from llm.views.documented import OF_A_LOOK_UP, operation, query

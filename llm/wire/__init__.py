@@ -2,7 +2,6 @@
 
 from llm.wire.exchange import WIRE_FORMATS, Exchange, format_for, prepare, stored_bytes
 from llm.wire.formats import Body, RequestFacts, StreamMeter, Tail, WireFormat
-from llm.wire.passed_on import passed_on_headers
 from llm.wire.splicing import Source
 from llm.wire.untranslatable import Untranslatable
 
@@ -17,7 +16,6 @@ __all__ = [
     "Untranslatable",
     "WireFormat",
     "format_for",
-    "passed_on_headers",
     "prepare",
     "stored_bytes",
 ]

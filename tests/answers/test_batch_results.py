@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
-from llm.batches import anthropic_api, openai_api
-from llm.batches.reading import lines_in
+from llm.providers.kinds.anthropic import message_batches
+from llm.providers.kinds.batch_results import lines_in
+from llm.providers.kinds.openai import file_batches
 from tests.answers.bodies import chat, message, response
 
 
@@ -23,16 +24,16 @@ def test_it_works() -> None:
 
 
 def test_an_error_with_status_200_is_no_answer() -> None:
-    result = openai_api._result(json.loads(line("a", {"error": {"code": 429, "message": "no"}})))
+    result = file_batches._result(json.loads(line("a", {"error": {"code": 429, "message": "no"}})))
     assert (result.answer, result.error) == (None, {"code": 429, "message": "no"})
     failed = response(status="failed", error={"code": "server_error", "message": "boom"})
-    told = openai_api._result(json.loads(line("b", failed)))
+    told = file_batches._result(json.loads(line("b", failed)))
     assert told.answer == failed  # it tells its usage: that is billed
-    answered = openai_api._result(json.loads(line("c", chat())))
+    answered = file_batches._result(json.loads(line("c", chat())))
     assert answered.error is None
 
 
 def test_a_result_without_its_parts_is_no_answer() -> None:
     for odd in ({}, {"type": "succeeded"}, {"type": "errored"}, {"type": "errored", "error": None}):
-        assert anthropic_api._result("a", odd).answer is None
-    assert anthropic_api._result("a", {"type": "succeeded", "message": message()}).answer == message()
+        assert message_batches._result("a", odd).answer is None
+    assert message_batches._result("a", {"type": "succeeded", "message": message()}).answer == message()

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.batches.lines import read_lines
-from llm.catalog import Target
 from llm.errors import ModelNotFound
+from llm.providers.target import Target
 
 ENDPOINT = "/v1/chat/completions"
 

@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from llm.batches.anthropic_api import AnthropicBatches
-from llm.batches.openai_api import OpenAIBatches
-from llm.batches.upstream import UpstreamError
+from llm.providers.kinds.anthropic.message_batches import AnthropicBatches
+from llm.providers.kinds.batch_api import UpstreamError
+from llm.providers.kinds.openai.file_batches import OpenAIBatches
 
 RESULT = {
     "custom_id": "one",

@@ -12,9 +12,8 @@ from uuid import uuid4
 
 import pytest
 
-from llm.batches.anthropic_api import AnthropicBatches
-from llm.batches.openai_api import OpenAIBatches
-from llm.batches.upstream import (
+from llm.providers.kinds.anthropic.message_batches import AnthropicBatches
+from llm.providers.kinds.batch_api import (
     BatchApi,
     JobLine,
     JobOrder,
@@ -23,6 +22,7 @@ from llm.batches.upstream import (
     NotSubmittedError,
     UpstreamError,
 )
+from llm.providers.kinds.openai.file_batches import OpenAIBatches
 from tests.stack import Stack
 
 KINDS = ("openai", "anthropic")

@@ -234,8 +234,8 @@ def test_a_model_that_is_gone_or_no_embedding_model_is_no_embedder(make_tenant: 
 
 
 def test_no_two_models_share_a_space() -> None:
-    from llm.catalog import Target
     from llm.embedding.remote import LONGEST_NAME, space_name
+    from llm.providers.target import Target
 
     target = Target(
         model="a", provider="p", kind="openai", base_url="", api_key="", upstream="b", model_kind="embedding"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from llm.catalog import Target
 from llm.estimating import least_input
+from llm.providers.target import Target
 from llm.token_counts import count_input
 from llm.wire import format_for
 

@@ -16,7 +16,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from config import resources
-from llm.catalog import Target
+from llm.providers.target import Target
 from tests.providers.relay_server import build
 
 

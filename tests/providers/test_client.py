@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from llm.catalog import Target
 from llm.providers.classify import failure_of, retry_after
 from llm.providers.client import Timeouts, call, open_stream, url_of
 from llm.providers.outcomes import (
@@ -22,6 +21,7 @@ from llm.providers.outcomes import (
     without_secrets,
 )
 from llm.providers.outgoing import Outgoing, headers_for
+from llm.providers.target import Target
 from llm.streams.relay import Relay
 from llm.wire import WIRE_FORMATS, Exchange, prepare
 

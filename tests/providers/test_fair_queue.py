@@ -9,11 +9,11 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
-from llm.catalog import Target
 from llm.providers.allowance import Limits, RedisKeeper
 from llm.providers.fair_queue import FairQueue, QueueFull
 from llm.providers.limiter import ProviderLimiter
 from llm.providers.outcomes import ProviderUnavailable
+from llm.providers.target import Target
 
 FLOOD, BYSTANDER, THIRD = 1, 2, 3
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from llm.catalog import Target
 from llm.providers.breaker import Breaker, BreakerPolicy, State
 from llm.providers.health import Health
 from llm.providers.outcomes import ProviderError, ProviderRejected, ProviderUnavailable
+from llm.providers.target import Target
 
 POLICY = BreakerPolicy(failures=3, open_seconds=10, longest_open_seconds=40, probe_seconds=30)
 TARGET = Target(model="m", provider="p", kind="openai", base_url="", api_key="", upstream="m")

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from llm.catalog import Target
 from llm.providers.allowance import Limits, ProcessKeeper, RedisKeeper
 from llm.providers.limiter import ProviderLimiter, ProviderSlot
 from llm.providers.outcomes import ProviderUnavailable
+from llm.providers.target import Target
 
 
 def target(**limits: int) -> Target:

@@ -4,12 +4,12 @@ from collections import Counter
 
 import pytest
 
-from llm.catalog import Target
 from llm.providers.balancing import Candidate, in_order, key_of
 from llm.providers.breaker import BreakerPolicy
 from llm.providers.health import Health
 from llm.providers.outcomes import ProviderError, ProviderUnavailable
 from llm.providers.standing import LEAST_WORTH, Standing
+from llm.providers.target import Target
 
 KEYS = [f"request-{number}" for number in range(4000)]
 

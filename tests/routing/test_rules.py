@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from billing.outcomes import ModelUnpriced
-from llm.catalog import Catalog, Target
+from llm.catalog import Catalog
 from llm.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound
+from llm.providers.target import Target
 from llm.routing.facts import read_route_facts
 from llm.routing.rules import Market, route
 from llm.routing.signals import Score

@@ -11,9 +11,7 @@ from typing import Any, Final, cast
 import openai
 import orjson
 
-from llm.batches.reading import error_in_answer, lines_in
-from llm.batches.sdk_failures import told_as_upstream_errors
-from llm.batches.upstream import (
+from llm.providers.kinds.batch_api import (
     ALREADY_OVER,
     JobOrder,
     JobState,
@@ -21,6 +19,8 @@ from llm.batches.upstream import (
     NotSubmittedError,
     UpstreamError,
 )
+from llm.providers.kinds.batch_results import error_in_answer, lines_in
+from llm.providers.kinds.sdk_failures import told_as_upstream_errors
 from llm.wire.told_errors import error_in
 
 NAME_IN_METADATA: Final = "purser_job"

@@ -12,9 +12,7 @@ from urllib.parse import quote
 
 import anthropic
 
-from llm.batches.reading import lines_in
-from llm.batches.sdk_failures import told_as_upstream_errors
-from llm.batches.upstream import (
+from llm.providers.kinds.batch_api import (
     ALREADY_OVER,
     JobOrder,
     JobState,
@@ -23,6 +21,8 @@ from llm.batches.upstream import (
     NotSubmittedError,
     UpstreamError,
 )
+from llm.providers.kinds.batch_results import lines_in
+from llm.providers.kinds.sdk_failures import told_as_upstream_errors
 
 CLOCK_SKEW: Final = timedelta(minutes=5)
 _STATUS_OF: Final = {"invalid_request_error": 400, "rate_limit_error": 429, "overloaded_error": 529}

@@ -7,7 +7,7 @@ from typing import Any, Final
 import anthropic
 import openai
 
-from llm.batches.upstream import UpstreamError
+from llm.providers.kinds.batch_api import UpstreamError
 from llm.providers.outcomes import without_secrets
 
 # what either SDK's HTTP client calls a request of which no byte went out

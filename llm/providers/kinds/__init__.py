@@ -1,0 +1,1 @@
+"""What each kind of provider is: one module or folder for each."""
