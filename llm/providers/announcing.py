@@ -14,7 +14,7 @@ from prometheus_client import Gauge
 from redis.exceptions import RedisError
 
 from config import resources
-from llm.providers.breaker import State
+from config.breaker import State
 from llm.providers.health import health
 
 KEY: Final = "purser:deployments"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from config.breaker import Breaker, BreakerPolicy, State
 from llm.providers.balancing import Candidate
-from llm.providers.breaker import Breaker, BreakerPolicy, State
 from llm.providers.outcomes import ProviderFailure, ProviderRejected, ProviderUnavailable
 from llm.providers.standing import Standing
 from llm.providers.tally import Tally

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from llm.providers.breaker import Breaker, BreakerPolicy, State
+from config.breaker import Breaker, BreakerPolicy, State
 from llm.providers.health import Health
 from llm.providers.outcomes import ProviderError, ProviderRejected, ProviderUnavailable
 from llm.providers.target import Target

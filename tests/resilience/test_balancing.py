@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
+from config.breaker import BreakerPolicy
 from llm.providers.balancing import Candidate, in_order, key_of
-from llm.providers.breaker import BreakerPolicy
 from llm.providers.health import Health
 from llm.providers.outcomes import ProviderError, ProviderUnavailable
 from llm.providers.standing import LEAST_WORTH, Standing
