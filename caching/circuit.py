@@ -16,6 +16,7 @@ from django.conf import settings
 
 from caching.metrics import CIRCUIT_OPEN, FAILURES
 from config import resources
+from config.breaker import Breaker, BreakerPolicy, State
 
 T = TypeVar("T")
 # When the event loop itself was late, the answer may have come with the timer: it is given a few turns to be read.
@@ -77,6 +78,7 @@ class Circuit:
         no_outages: tuple[type[Exception], ...] = (),
         rest_seconds: float = 1.0,
         slow_calls_allowed: int = 3,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
         scale = settings.CACHE_BUDGET_SCALE
@@ -86,16 +88,23 @@ class Circuit:
         self._probe = probe
         self._outages = outages
         self._no_outages = no_outages
-        self._rest_seconds = rest_seconds
-        self._slow_calls_allowed = slow_calls_allowed
-        self._slow_calls = 0
-        self._is_open = False
-        self._next_probe_at = 0.0
-        self._prober: asyncio.Task[None] | None = None
+        self._policy = BreakerPolicy(
+            failures=slow_calls_allowed,
+            open_seconds=rest_seconds,
+            longest_open_seconds=rest_seconds,
+            probe_seconds=rest_seconds,
+        )
+        self._breaker = Breaker()
+        self.clock = clock
+
+    @property
+    def state(self) -> State:
+        """Half open while its probe runs."""
+        return self._breaker.state
 
     @property
     def is_open(self) -> bool:
-        return self._is_open
+        return self.state is not State.CLOSED
 
     async def call(
         self, work: Callable[[], Coroutine[Any, Any, T]], *, budget_seconds: float | None = None
@@ -107,11 +116,12 @@ class Circuit:
         """
         is_awaited = budget_seconds is None  # by a request; what runs beside them says nothing about it
         budget = self.budget.seconds if budget_seconds is None else budget_seconds
-        if self._is_open:
+        if self.is_open:
+            longest = self._policy.probe_seconds
             if self._probe is None:
-                self._probe_when_due(work, min(budget, self._rest_seconds))
+                self._probe_when_due(work, min(budget, longest))
             else:
-                self._probe_when_due(self._probe, self._rest_seconds)
+                self._probe_when_due(self._probe, longest)
             raise Unavailable(self._name)
         began = time.monotonic()
         task = resources.background(work())
@@ -126,8 +136,7 @@ class Circuit:
         if not task.done():
             task.cancel()
             task.add_done_callback(_retrieve)
-            self._note_failure("slow", opens=self._slow_calls + 1 >= self._slow_calls_allowed)
-            self._slow_calls += 1
+            self._note_failure("slow", self._breaker.failed(self.clock(), self._policy))
             if is_awaited:
                 self.budget.was_late()
             raise Unavailable(f"{self._name} took longer than {budget * 1000:.0f} ms")
@@ -135,41 +144,45 @@ class Circuit:
             raise Unavailable(self._name)
         error = task.exception()
         if error is None:
-            self._slow_calls = 0
+            if not self.is_open:  # only a probe closes it
+                self._breaker = self._breaker.succeeded()
             if is_awaited:
                 self.budget.note(time.monotonic() - began)
             return task.result()
         if not isinstance(error, Exception):
             raise error
         is_outage = isinstance(error, self._outages) and not isinstance(error, self._no_outages)
-        self._note_failure(type(error).__name__, opens=is_outage)
+        after = self._breaker.opened(self.clock(), self._policy) if is_outage else self._breaker
+        self._note_failure(type(error).__name__, after)
         raise Unavailable(f"{self._name}: {type(error).__name__}") from error
 
-    def _note_failure(self, kind: str, *, opens: bool) -> None:
+    def _note_failure(self, kind: str, after: Breaker) -> None:
+        """A call failed, and the breaker is to become `after`; while it is open only a probe changes it."""
+        opens = not self.is_open and after.state is State.OPEN
         FAILURES.labels(self._name, kind).inc()
         log.warning("cache dependency failed", dependency=self._name, kind=kind, circuit_opens=opens)
-        if opens and not self._is_open:
-            self._is_open = True
-            self._next_probe_at = time.monotonic() + self._rest_seconds
+        if not self.is_open:
+            self._breaker = after
+        if opens:
             CIRCUIT_OPEN.labels(self._name).set(1)
 
     def _probe_when_due(self, probe: Callable[[], Awaitable[Any]], seconds: float) -> None:
-        now = time.monotonic()
-        if now < self._next_probe_at or (self._prober and not self._prober.done()):
-            return
-        self._next_probe_at = now + self._rest_seconds
-        self._prober = resources.background(self._try_again(probe, seconds))
+        now = self.clock()
+        if self._breaker.permits(now):
+            self._breaker = self._breaker.begun(now, self._policy)
+            resources.background(self._try_again(probe, seconds, began=now))
 
-    async def _try_again(self, probe: Callable[[], Awaitable[Any]], seconds: float) -> None:
+    async def _try_again(self, probe: Callable[[], Awaitable[Any]], seconds: float, *, began: float) -> None:
+        failures: tuple[type[Exception], ...] = (TimeoutError, *self._outages)
         try:
             async with asyncio.timeout(seconds):
                 await probe()
-        except TimeoutError:
+        except failures:
+            self._breaker = self._breaker.failed(
+                began, self._policy
+            )  # the rest counts from the probe's start
             return
-        except self._outages:
-            return
-        self._is_open = False
-        self._slow_calls = 0
+        self._breaker = self._breaker.succeeded()
         CIRCUIT_OPEN.labels(self._name).set(0)
         log.info("cache dependency is back", dependency=self._name)
 

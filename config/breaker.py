@@ -1,4 +1,7 @@
-"""A circuit breaker: stops asking a deployment that keeps failing, and finds out when it is well again.
+"""A circuit breaker: stops asking something that keeps failing, and finds out when it is well again.
+
+The one state machine of the product: `llm.providers.health` keeps one for each deployment, `caching.circuit` one for
+each dependency of the cache.
 
 Invariant: pure and immutable; time is passed in as seconds of one monotonic clock. While open nothing is let
 through; while half open, one probe at a time.
@@ -6,6 +9,9 @@ through; while half open, one probe at a time.
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
+
+_MOST_DOUBLINGS: Final = 32  # more would not fit a float, after a day of failed probes
 
 
 class State(StrEnum):
@@ -16,7 +22,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerPolicy:
-    """How many failures in a row open it, and for how long; each failed probe doubles that."""
+    """How many failures in a row open it, and for how long; each failed probe doubles that, up to the longest."""
 
     failures: int = 5
     open_seconds: float = 5.0
@@ -26,7 +32,7 @@ class BreakerPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """One deployment's state."""
+    """The state of one thing that is called."""
 
     state: State = State.CLOSED
     failures: int = 0
@@ -34,7 +40,7 @@ class Breaker:
     until: float = 0.0  # open: when a probe may go; half open: when the probe counts as lost
 
     def permits(self, now: float) -> bool:
-        """Whether a call may go now. One that does must be told with `begun`."""
+        """Whether a call may go now. One that does is reported with `begun`."""
         return self.state is State.CLOSED or now >= self.until
 
     def begun(self, now: float, policy: BreakerPolicy) -> "Breaker":
@@ -48,15 +54,19 @@ class Breaker:
         return self if self.state is State.OPEN else Breaker()
 
     def failed(self, now: float, policy: BreakerPolicy) -> "Breaker":
-        """A call failed in a way that speaks against the deployment."""
+        """A call failed in a way that speaks against what was called."""
+        if self.state is State.CLOSED and self.failures + 1 < policy.failures:
+            return replace(self, failures=self.failures + 1)
+        return self.opened(now, policy)
+
+    def opened(self, now: float, policy: BreakerPolicy) -> "Breaker":
+        """A call failed in a way that leaves no doubt: it opens at once."""
         if self.state is State.OPEN:
             return self
-        failures = self.failures + 1
-        if self.state is State.CLOSED and failures < policy.failures:
-            return replace(self, failures=failures)
-        seconds = min(policy.longest_open_seconds, policy.open_seconds * 2**self.openings)
-        return Breaker(State.OPEN, failures, self.openings + 1, now + seconds)
+        doubled = policy.open_seconds * 2 ** min(self.openings, _MOST_DOUBLINGS)
+        until = now + min(policy.longest_open_seconds, doubled)
+        return Breaker(State.OPEN, self.failures + 1, self.openings + 1, until)
 
     def abandoned(self, now: float) -> "Breaker":
-        """A call ended without telling anything (it was cancelled, or refused for its own faults)."""
+        """A call ended without showing anything (it was cancelled, or refused for its own faults)."""
         return replace(self, state=State.OPEN, until=now) if self.state is State.HALF_OPEN else self

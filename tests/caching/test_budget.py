@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from caching.circuit import Budget, Circuit, Unavailable
+from config.breaker import State
 
 
 def test_it_becomes_small_where_calls_are_quick() -> None:
@@ -58,3 +59,38 @@ async def test_three_late_calls_open_the_circuit_and_then_nothing_is_even_begun(
         with pytest.raises(Unavailable):
             await circuit.call(hang)
     assert begun == 3
+
+
+async def test_an_open_circuit_is_probed_once_at_a_time_and_rests_between() -> None:
+    at, probes = 0.0, 0
+    answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def refuse() -> None:
+        raise OSError
+
+    async def probe() -> None:
+        nonlocal probes
+        probes += 1
+        await asyncio.shield(answer)
+
+    circuit = Circuit(
+        "away", budget_seconds=1, probe=probe, outages=(OSError,), rest_seconds=10, clock=lambda: at
+    )
+
+    async def ask(times: int = 3) -> State:
+        for _ in range(times):
+            with pytest.raises(Unavailable):
+                await circuit.call(refuse)
+            await asyncio.sleep(0)
+        return circuit.state
+
+    assert (await ask(), probes) == (State.OPEN, 0)
+    at = 10.0
+    assert (await ask(), probes) == (State.HALF_OPEN, 1)
+    answer.set_exception(OSError())
+    assert (await ask(), probes) == (State.OPEN, 1)  # the rest begins again with the probe's start
+    at, answer = 20.0, asyncio.get_running_loop().create_future()
+    assert (await ask(), probes) == (State.HALF_OPEN, 2)
+    answer.set_result(None)
+    await asyncio.sleep(0.01)
+    assert circuit.state is State.CLOSED

@@ -111,7 +111,7 @@ def test_without_redis_nobody_knows_what_was_spent_and_nothing_is(
 
     async def embed() -> None:
         embedder = await embedder_of(member, model.model)
-        embedder.circuit._rest_seconds = 60.0
+        embedder.circuit.clock = lambda: 0.0  # so that nobody probes it
         working, resources.redis = resources.redis, Redis.from_url("redis://127.0.0.1:1/0")
         try:
             with pytest.raises(Unavailable):
@@ -122,6 +122,11 @@ def test_without_redis_nobody_knows_what_was_spent_and_nothing_is(
 
     in_the_product(embed)
     assert not books.calls(key=model.account_key)
+
+
+async def probed(circuit: Any) -> None:
+    while circuit.state == "half_open":
+        await asyncio.sleep(0.01)
 
 
 def test_a_provider_that_fails_is_left_out_until_it_is_well(
@@ -137,22 +142,23 @@ def test_a_provider_that_fails_is_left_out_until_it_is_well(
     async def embed() -> None:
         embedder = await embedder_of(member, model.model)
         circuit = embedder.circuit
-        circuit._rest_seconds = 60.0  # so that nobody probes it
+        at = 0.0
+        circuit.clock = lambda: at  # so that nobody probes it
         for text in TEXTS:
             with pytest.raises(Unavailable):
                 await for_a_request(embedder, text)
         assert circuit.is_open
         assert len(books.calls(key=model.account_key)) == 1
 
-        circuit._next_probe_at = 0.0
+        at += 60.0
         with pytest.raises(Unavailable):
             await for_a_request(embedder, TEXTS[0])  # this one is what it is probed with, and fails
-        await circuit._prober
+        await probed(circuit)
         assert circuit.is_open
-        circuit._next_probe_at = 0.0
+        at += 60.0
         with pytest.raises(Unavailable):
             await for_a_request(embedder, TEXTS[1])  # and this one succeeds, beside its request
-        await circuit._prober
+        await probed(circuit)
         assert not circuit.is_open
         assert (await for_a_request(embedder, TEXTS[1])).shape == (1536,)
 

@@ -1,12 +1,8 @@
 """A deployment that keeps failing is left alone, and found again when it is well."""
 
-from typing import Any
-
 import pytest
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from config.breaker import Breaker, BreakerPolicy, State
+from config.breaker import BreakerPolicy, State
 from llm.providers.health import Health
 from llm.providers.outcomes import ProviderError, ProviderRejected, ProviderUnavailable
 from llm.providers.target import Target
@@ -121,35 +117,3 @@ def test_a_stream_that_breaks_later_counts(health: Health) -> None:
     for _ in range(POLICY.failures):
         health.failed(TARGET)
     assert not health.is_well(TARGET)
-
-
-class AnyHistory(RuleBasedStateMachine):
-    """Whatever happens in whatever order, an open breaker rests and comes back."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-        self.breaker = Breaker()
-
-    @rule(seconds=st.floats(0, 100))
-    def time_passes(self, seconds: float) -> None:
-        self.now += seconds
-
-    @rule()
-    def call(self) -> None:
-        if self.breaker.permits(self.now):
-            self.breaker = self.breaker.begun(self.now, POLICY)
-            assert self.breaker.state is not State.OPEN
-
-    @rule(end=st.sampled_from(["succeeded", "failed", "abandoned"]))
-    def a_call_ends(self, end: str) -> None:
-        arguments: dict[str, tuple[Any, ...]] = {"failed": (self.now, POLICY), "abandoned": (self.now,)}
-        self.breaker = getattr(self.breaker, end)(*arguments.get(end, ()))
-
-    @invariant()
-    def it_always_comes_back(self) -> None:
-        assert self.breaker.permits(self.now + POLICY.longest_open_seconds)
-        assert self.breaker.state is not State.CLOSED or self.breaker.failures < POLICY.failures
-
-
-TestAnyHistory = AnyHistory.TestCase
