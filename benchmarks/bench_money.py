@@ -223,8 +223,8 @@ def _settlements() -> Callable[[UUID], Any]:
 
 
 def _rated() -> Any:
-    from billing.prices import Price, rates_of
-    from billing.rating import rate
+    from billing.prices.book import Price, rates_of
+    from billing.prices.rating import rate
 
     prices = [Price("input", Decimal("0.15")), Price("output", Decimal("0.60"))]
     return rate(METERS, rates_of(prices, provider="openai", model="gpt-test"))

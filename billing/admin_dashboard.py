@@ -19,7 +19,7 @@ from django.utils.text import Truncator
 from billing.admin_budgets import used_percent, with_usage
 from billing.admin_figures import amount_of, bar, count, percent, usd, utc_today
 from billing.models import AlertEvent, Budget, UsageDaily
-from billing.savings import OUR_OWN
+from billing.prices.savings import OUR_OWN
 from tenants.admin_access import tenants_of
 
 DAYS_SHOWN = 30

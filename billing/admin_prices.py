@@ -25,9 +25,9 @@ from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextInputWi
 
 from billing.admin_figures import CENT, MomentField, json_block, plain
 from billing.models import PriceProposal, PriceRow
-from billing.price_changes import revoke_price, rival_of, set_price
-from billing.price_import import approve_proposal, changes_of, reject_proposal
-from billing.price_list import ListPrice
+from billing.prices.editing import revoke_price, rival_of, set_price
+from billing.prices.importing import approve_proposal, changes_of, reject_proposal
+from billing.prices.lists import ListPrice
 from tenants.admin_access import OperatorAdmin, Unedited, finish
 from tenants.admin_choices import SeenRowsFilter
 from tenants.admin_dialogs import dialog_action, page_of

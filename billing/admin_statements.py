@@ -22,7 +22,7 @@ from billing.admin_figures import count, exact_usd, plain
 from billing.admin_restated import ProposeForm, propose, restated_page
 from billing.corrections import adjust, credit
 from billing.models import ManualEntry, RateRule, Rerating, Statement, StatementFile
-from billing.rate_rules import end_rule, set_rule
+from billing.prices.plan_editing import end_rule, set_rule
 from billing.rerating import StaleProposal, approve_rerating, reject_rerating
 from tenants.admin_access import HistoryPages, ReadOnlyAdmin, TenantScopedAdmin, Unedited
 from tenants.admin_choices import SeenRowsFilter

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from billing.outcomes import InvalidUsage
-from billing.rating import input_tokens, output_tokens
+from billing.prices.rating import input_tokens, output_tokens
 from billing.usage import Meters, read_usage
 from billing.usage_blocks.doubts import Doubt, Kind
 

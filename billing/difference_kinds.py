@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 
-from billing.rating import HOLD
+from billing.prices.rating import HOLD
 
 Key = tuple[date, str, str]  # day, model, meter
 ModelDay = tuple[date, str]

@@ -8,8 +8,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from billing.balances import Balance
 from billing.exact import EXACT, TWELVE_PLACES
-from billing.prices import Rates
-from billing.rating import rate
+from billing.prices.book import Rates
+from billing.prices.rating import rate
 
 # Only text is counted ahead; its tokens may be read plain, from the cache, or written to it.
 INPUT_METERS = ("input", "cache_read", "cache_write", "cache_write_5m", "cache_write_1h")

@@ -25,7 +25,7 @@ from billing.connection import array_literal
 from billing.group_commit import GroupCommit
 from billing.holds import ATTEMPT_SECONDS, read_balances, window_ids_of
 from billing.outcomes import LedgerUnavailable
-from billing.rating import Rated
+from billing.prices.rating import Rated
 from config import storable
 
 __all__ = ["CacheHit", "Settlement", "progress", "record_hit", "settle", "settle_parameters", "void"]

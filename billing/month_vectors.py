@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 from billing.budgets import span
 from billing.estimates import INPUT_METERS, hold_for
 from billing.exact import EXACT, TWELVE_PLACES
-from billing.prices import Price, rates_of
-from billing.rating import Rated, rate
+from billing.prices.book import Price, rates_of
+from billing.prices.rating import Rated, rate
 from billing.statement_money import print_amounts
 from billing.vector_prices import Vector, moment, rates_of_vector
 

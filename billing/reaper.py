@@ -18,8 +18,8 @@ from django.utils.timezone import now
 
 from billing.ledger import SETTLE, VOID, Settlement, settle_parameters
 from billing.outcomes import ModelUnpriced, UnpricedMeter
-from billing.prices import PriceBook, load_price_book
-from billing.rating import Rated, rate
+from billing.prices.book import PriceBook, load_price_book
+from billing.prices.rating import Rated, rate
 
 BATCH = 200
 

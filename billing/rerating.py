@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from billing.models import PriceRow, Rerating, ReratingRow, UsageRecord
-from billing.prices import load_price_book
+from billing.prices.book import load_price_book
 from billing.rerating_rows import IN_SPAN, OF_RERATING, CannotRate, Difference, booked, difference_of
 from tenants.models import Tenant
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from billing.outcomes import ModelUnpriced
-from billing.prices import GLOBAL, ONLINE, STANDARD, PriceBook, Rates, is_token_meter
+from billing.prices.book import GLOBAL, ONLINE, STANDARD, PriceBook, Rates, is_token_meter
 from billing.usage_blocks.doubts import Doubt, Doubts
 
 # The providers' own words for how they work. `auto` is the account's choice, and told by servers that have no other.

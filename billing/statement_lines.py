@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connection
 
 from billing.models import BillingPeriod
-from billing.prices import is_token_meter
+from billing.prices.book import is_token_meter
 from billing.statement_money import print_amounts
 from tenants.models import ApiKey
 

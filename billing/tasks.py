@@ -11,13 +11,13 @@ from billing import (
     closing,
     estimate_accuracy,
     partitions,
-    price_import,
     raise_requests,
     reaper,
     rollups,
     spend_watch,
     unread,
 )
+from billing.prices import importing as price_import
 
 
 @shared_task  # type: ignore[untyped-decorator]

@@ -12,11 +12,11 @@ from billing.difference_kinds import tolerance_usd
 from billing.exact import EXACT, TWELVE_PLACES
 from billing.month_vectors import correction, decimal, first, period, reservation, statement
 from billing.outcomes import ModelUnpriced, UnpricedMeter
-from billing.prices import Price, PriceBook, Rates, is_token_meter, rates_of
+from billing.prices.book import Price, PriceBook, Rates, is_token_meter, rates_of
+from billing.prices.plans import RateRule, RuleKind, cost_of, unit_price_of
+from billing.prices.rating import Rated, rate
+from billing.prices.savings import GATEWAY_CACHE, PROVIDER_CACHE, uncached
 from billing.provider_reports import anthropic_amount_usd, openai_amount_usd
-from billing.rate_plans import RateRule, RuleKind, cost_of, unit_price_of
-from billing.rating import Rated, rate
-from billing.savings import GATEWAY_CACHE, PROVIDER_CACHE, uncached
 from billing.vector_prices import FEES_PER, TOKENS_PER, Vector
 
 RateVector = Callable[[Vector], tuple[dict[str, int], Rated, Rates]]

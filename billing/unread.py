@@ -18,9 +18,9 @@ from billing.certainty import Certainty, Evidence, used
 from billing.ledger import SETTLE, Settlement, settle_parameters
 from billing.models import Attempt, UsageRecord
 from billing.outcomes import ModelUnpriced, UnpricedMeter
-from billing.prices import load_price_book
-from billing.rating import HOLD, Rated, output_tokens, rate, rate_bound
-from billing.savings import GATEWAY_CACHE, OUR_OWN, waterfall
+from billing.prices.book import load_price_book
+from billing.prices.rating import HOLD, Rated, output_tokens, rate, rate_bound
+from billing.prices.savings import GATEWAY_CACHE, OUR_OWN, waterfall
 from billing.served import Served, served
 from billing.usage import Meters, reasoning_tokens
 

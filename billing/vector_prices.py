@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from billing.outcomes import ModelUnpriced
-from billing.prices import GLOBAL, ONLINE, STANDARD, SURCHARGE, Price, Rates, is_token_meter, rates_of
+from billing.prices.book import GLOBAL, ONLINE, STANDARD, SURCHARGE, Price, Rates, is_token_meter, rates_of
 
 Vector = Mapping[str, Any]
 

@@ -16,7 +16,7 @@ import uuid_utils
 from billing.balances import Balance
 from billing.estimates import INPUT_METERS, affordable_output_tokens, hold_for
 from billing.holds import NewAttempt
-from billing.prices import Rates
+from billing.prices.book import Rates
 from llm.call import Call
 from llm.errors import ContextLengthExceeded
 from llm.estimating import InputEstimate, estimate_exchange, least_input, longest_input

@@ -7,9 +7,9 @@ with model `auto` is compared with.
 from decimal import Decimal
 
 from billing.outcomes import ModelUnpriced
-from billing.prices import Rates
-from billing.rating import Rated
-from billing.savings import GATEWAY_CACHE, Waterfall, waterfall
+from billing.prices.book import Rates
+from billing.prices.rating import Rated
+from billing.prices.savings import GATEWAY_CACHE, Waterfall, waterfall
 from llm.attempt import Attempt
 from llm.call import Call
 from llm.choosing import is_automatic

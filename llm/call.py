@@ -12,7 +12,7 @@ from uuid import UUID
 
 from billing.balances import Balance, tightest
 from billing.budgets import Dimensions, WindowKey, windows_for
-from billing.savings import OUR_OWN
+from billing.prices.savings import OUR_OWN
 from caching.embedder import ready_embedder
 from caching.exact import ExactKey
 from caching.flights import Flight

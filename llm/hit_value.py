@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from billing.outcomes import ModelUnpriced, UnpricedMeter
-from billing.rating import input_tokens, output_tokens, rate
+from billing.prices.rating import input_tokens, output_tokens, rate
 from caching.answers import CachedAnswer
 from llm.call import Call
 

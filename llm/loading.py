@@ -12,7 +12,7 @@ from django.db.models import Prefetch
 
 from billing.budgets import load_budgets
 from billing.estimate_book import load_estimate_book
-from billing.prices import load_price_book
+from billing.prices.book import load_price_book
 from llm.catalog import Catalog
 from llm.providers.target import Kind, ModelKind, Target
 from llm.snapshot import TenantSnapshot

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from billing.prices import PriceBook, Rates
+from billing.prices.book import PriceBook, Rates
 from billing.served import contexts, processing_asked
 
 __all__ = ["dearest_of", "processing_of"]

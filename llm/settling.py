@@ -15,8 +15,8 @@ from psycopg_pool import PoolTimeout
 from billing import ledger
 from billing.certainty import Certainty, Used
 from billing.ledger import Settlement
-from billing.rating import input_tokens, output_tokens
-from billing.savings import PROVIDER_CACHE
+from billing.prices.rating import input_tokens, output_tokens
+from billing.prices.savings import PROVIDER_CACHE
 from billing.served import served
 from billing.usage import reasoning_tokens
 from caching.answers import CachedAnswer

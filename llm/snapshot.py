@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from billing.budgets import BudgetFacts
 from billing.estimate_book import EstimateBook
-from billing.prices import PriceBook
+from billing.prices.book import PriceBook
 from llm.catalog import Catalog
 from tenants.policy import Policy
 from tenants.snapshot import TenantFacts

@@ -12,7 +12,7 @@ from typing import TextIO
 from zoneinfo import ZoneInfo
 
 from billing.exports.cells import exact, guarded, zulu
-from billing.prices import is_token_meter
+from billing.prices.book import is_token_meter
 from billing.reports import DetailLine, Report
 
 ISSUER = "Purser"

@@ -11,9 +11,9 @@ from typing import Any
 from billing.certainty import Certainty
 from billing.ledger import Settlement
 from billing.outcomes import ModelUnpriced
-from billing.prices import Rates
-from billing.rating import Rated, input_tokens, output_tokens
-from billing.savings import Waterfall, waterfall
+from billing.prices.book import Rates
+from billing.prices.rating import Rated, input_tokens, output_tokens
+from billing.prices.savings import Waterfall, waterfall
 from billing.served import served
 from billing.usage import reasoning_tokens
 from llm.booking.booked import Held, rated_of, used_of, with_models

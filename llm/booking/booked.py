@@ -15,8 +15,8 @@ import structlog
 
 from billing.certainty import Certainty, Evidence, Used, used
 from billing.outcomes import ModelUnpriced, UnpricedMeter
-from billing.prices import PriceBook, Rates
-from billing.rating import Rated, rate, rate_bound
+from billing.prices.book import PriceBook, Rates
+from billing.prices.rating import Rated, rate, rate_bound
 from billing.usage_blocks.anthropic import is_same_model
 from llm.catalog import Catalog
 from llm.providers.target import Target

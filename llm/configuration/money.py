@@ -10,7 +10,7 @@ from typing import Any
 from django.utils.timezone import now
 
 from billing.models import AlertChannel, AlertRule, Budget
-from billing.rate_rules import rule_at, set_rule
+from billing.prices.plan_editing import rule_at, set_rule
 from llm.configuration.changes import FieldChange, shown
 from llm.configuration.document import Path
 from llm.configuration.spec import AlertSpec, BudgetSpec, ChannelSpec, RateRuleSpec

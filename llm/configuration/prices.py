@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.utils.timezone import now
 
 from billing.models import PriceRow
-from billing.price_changes import set_price
+from billing.prices.editing import set_price
 from llm.configuration.changes import FieldChange, shown
 from llm.configuration.document import Path
 from llm.configuration.spec import ModelSpec, Prices

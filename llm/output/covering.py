@@ -13,7 +13,7 @@ from typing import Final
 from billing.balances import Balance
 from billing.budgets import WindowKey
 from billing.estimates import output_tokens_for
-from billing.prices import Rates
+from billing.prices.book import Rates
 from llm.wire import Exchange
 
 AMPLE: Final = 100  # a budget of so many of the longest answers has room for one

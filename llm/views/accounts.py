@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from billing.balances import Balance
 from billing.holds import balances_of
 from billing.outcomes import plain
-from billing.savings import OUR_OWN
+from billing.prices.savings import OUR_OWN
 from caching.feedback import Complaint, complain
 from llm.errors import InvalidRequest, NotFound
 from llm.views import schemas

@@ -33,7 +33,7 @@ from billing.models import (
     UsageLine,
     UsageRecord,
 )
-from billing.rate_rules import set_rule
+from billing.prices.plan_editing import set_rule
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheStat
 from llm.models import (
     Batch,

@@ -15,8 +15,8 @@ from billing.balances import Balance
 from billing.budgets import BudgetFacts, Dimensions, load_budgets, windows_for
 from billing.holds import NewAttempt
 from billing.ledger import CacheHit, Settlement
-from billing.prices import Price, Rates, rates_of
-from billing.rating import rate
+from billing.prices.book import Price, Rates, rates_of
+from billing.prices.rating import rate
 
 RATES: Rates = rates_of(
     [Price("input", Decimal("1")), Price("cache_read", Decimal("0.1")), Price("output", Decimal("5"))],

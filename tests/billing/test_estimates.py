@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from billing.balances import Balance
 from billing.estimates import affordable_output_tokens, expected_cost, hold_for
 from billing.outcomes import UnpricedMeter
-from billing.prices import Price, Rates, rates_of
-from billing.rating import rate
+from billing.prices.book import Price, Rates, rates_of
+from billing.prices.rating import rate
 
 PRICE = st.decimals("0", "100", places=6)
 COUNT = st.integers(0, 500_000)

@@ -16,8 +16,8 @@ import pytest
 
 from billing.certainty import Certainty, Evidence, Used, used
 from billing.outcomes import UnpricedMeter
-from billing.prices import Price, rates_of
-from billing.rating import rate, rate_bound
+from billing.prices.book import Price, rates_of
+from billing.prices.rating import rate, rate_bound
 from llm.sandbox.behaviours import PATHS, behaviours
 from llm.sandbox.usage import Usage
 from llm.wire import WIRE_FORMATS

@@ -11,11 +11,11 @@ from django.core.management import call_command
 from django.utils.timezone import now
 
 from billing.models import PriceProposal, PriceRow
-from billing.price_changes import set_price
-from billing.price_import import approve_proposal, changes_of, import_list_prices, reject_proposal
-from billing.price_list import digest_of, read_list_prices
-from billing.prices import load_price_book
-from billing.rating import rate
+from billing.prices.book import load_price_book
+from billing.prices.editing import set_price
+from billing.prices.importing import approve_proposal, changes_of, import_list_prices, reject_proposal
+from billing.prices.lists import digest_of, read_list_prices
+from billing.prices.rating import rate
 
 pytestmark = pytest.mark.django_db
 PROVIDERS = ("openai", "anthropic")

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.outcomes import ModelUnpriced, UnpricedMeter
-from billing.prices import SURCHARGE, Price, PriceBook, rates_of
-from billing.rating import Rated, rate
+from billing.prices.book import SURCHARGE, Price, PriceBook, rates_of
+from billing.prices.rating import Rated, rate
 
 MONEY = st.decimals("0", "1000", places=9)
 QUANTITY = st.integers(0, 10**9)

@@ -15,8 +15,8 @@ from django.utils.timezone import now
 
 from billing.models import PriceRow
 from billing.outcomes import ModelUnpriced
-from billing.price_changes import revoke_price, set_price
-from billing.prices import load_price_book
+from billing.prices.book import load_price_book
+from billing.prices.editing import revoke_price, set_price
 
 pytestmark = pytest.mark.django_db
 

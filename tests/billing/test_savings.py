@@ -5,8 +5,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.prices import Price, Rates, rates_of
-from billing.savings import uncached, waterfall
+from billing.prices.book import Price, Rates, rates_of
+from billing.prices.savings import uncached, waterfall
 
 PRICE = st.decimals("0", "100", places=6)
 COUNT = st.integers(0, 100_000)

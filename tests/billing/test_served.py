@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from billing.prices import Price, PriceBook, Rates
+from billing.prices.book import Price, PriceBook, Rates
 from billing.served import Served, contexts, served
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)

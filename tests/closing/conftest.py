@@ -20,9 +20,9 @@ from django.utils.timezone import now
 from billing.closing import close_period, period_at
 from billing.ledger import RECORD_HITS, SETTLE, CacheHit, Settlement, _hit, settle_parameters
 from billing.models import Attempt, BillingPeriod, PriceRow, Statement, UsageLine, UsageRecord
-from billing.prices import load_price_book
-from billing.rating import rate
-from billing.savings import waterfall
+from billing.prices.book import load_price_book
+from billing.prices.rating import rate
+from billing.prices.savings import waterfall
 from tenants.keys_admin import issue_key
 from tenants.models import ApiKey, Tenant
 

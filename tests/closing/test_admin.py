@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from billing.models import PriceRow, Rerating
-from billing.price_changes import set_price
+from billing.prices.editing import set_price
 from tests.closing.conftest import Shop
 
 SUBMITTED = {"_form_submitted": "on"}

@@ -12,11 +12,11 @@ from django.db import IntegrityError, transaction
 from django.utils.timezone import now
 
 from billing.models import RateRule
-from billing.prices import Price, PriceBook, load_price_book
-from billing.rate_plans import RateRule as Rule
-from billing.rate_plans import RuleKind
-from billing.rate_rules import end_rule, set_rule
-from billing.rating import rate
+from billing.prices.book import Price, PriceBook, load_price_book
+from billing.prices.plan_editing import end_rule, set_rule
+from billing.prices.plans import RateRule as Rule
+from billing.prices.plans import RuleKind
+from billing.prices.rating import rate
 from tests.closing.conftest import Shop
 
 VECTORS = Path(__file__).parent.parent / "billing" / "data" / "cost_vectors_public.json"

@@ -10,7 +10,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils.timezone import now
 
 from billing.models import Budget, BudgetWindow, PriceRow, ReratingRow
-from billing.price_changes import set_price
+from billing.prices.editing import set_price
 from billing.rerating import (
     NothingToRerate,
     StaleProposal,
@@ -187,7 +187,7 @@ def test_an_estimate_that_was_rerated_is_still_corrected_by_its_usage(
 
 def test_a_lump_cannot_be_rated_and_is_counted(shop: Shop, last_month: datetime) -> None:
     from billing.ledger import Settlement
-    from billing.rating import Rated
+    from billing.prices.rating import Rated
 
     attempt = shop.open_attempt(last_month, hold=Decimal("0.5"))
     shop.settle(
@@ -203,7 +203,7 @@ def test_a_lump_cannot_be_rated_and_is_counted(shop: Shop, last_month: datetime)
 
 def test_usage_without_a_price_is_rated_once_there_is_one(shop: Shop, last_month: datetime) -> None:
     from billing.ledger import Settlement
-    from billing.rating import Rated
+    from billing.prices.rating import Rated
 
     attempt = shop.open_attempt(last_month, hold=Decimal("0.5"))
     usage = {

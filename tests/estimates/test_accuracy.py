@@ -22,7 +22,7 @@ from billing.estimate_accuracy import (
 )
 from billing.estimate_book import FRAMING_MARGIN_TOKENS, EstimateBook, Lesson
 from billing.estimates import expected_cost, hold_for
-from billing.prices import Price, rates_of
+from billing.prices.book import Price, rates_of
 from tests.api.conftest import ask, turns
 from tests.books import Books, eventually
 from tests.world import World

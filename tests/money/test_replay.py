@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from billing import ledger
 from billing.holds import BudgetExceeded, admit
-from billing.prices import Price, rates_of
-from billing.rating import rate
+from billing.prices.book import Price, rates_of
+from billing.prices.rating import rate
 from tests.billing.conftest import Account
 from tests.orm import in_thread
 

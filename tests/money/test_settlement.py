@@ -13,7 +13,7 @@ from billing import ledger
 from billing.holds import admit
 from billing.ledger import progress, record_hit, settle, void
 from billing.models import AlertEvent, AlertRule, Attempt, BudgetWindow, RollupDirty, UsageLine, UsageRecord
-from billing.rating import Rated
+from billing.prices.rating import Rated
 from config import resources
 from tests.billing.conftest import Account, new_id
 from tests.orm import in_thread

@@ -12,7 +12,7 @@ from django.db import DatabaseError, connection, connections, transaction
 from billing.exports import FORMATS, export
 from billing.line_items import LineItem
 from billing.models import BillingPeriod, CostComparison, PriceRow, UsageRecord
-from billing.price_changes import set_price
+from billing.prices.editing import set_price
 from billing.provider_reports import Report, ReportLine
 from billing.reconciliation import Account, book_adjustment, compare, store_report
 from billing.reports import month_report

@@ -20,9 +20,9 @@ from django.db import connection, connections
 from billing import holds, ledger
 from billing.ledger import CacheHit, Settlement
 from billing.models import RollupDirty
-from billing.prices import Price, PriceBook
-from billing.rating import rate
-from billing.savings import waterfall
+from billing.prices.book import Price, PriceBook
+from billing.prices.rating import rate
+from billing.prices.savings import waterfall
 from tenants.keys_admin import issue_key
 from tenants.models import ApiKey, EndUser, Tenant
 

@@ -5,8 +5,8 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from billing.price_import import approve_proposal, import_list_prices
-from billing.price_list import source_name
+from billing.prices.importing import approve_proposal, import_list_prices
+from billing.prices.lists import source_name
 
 SHOWN = 40
 

@@ -6,7 +6,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing.models import PriceRow
-from billing.price_changes import revoke_price
+from billing.prices.editing import revoke_price
 
 
 class Command(BaseCommand):

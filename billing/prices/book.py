@@ -16,7 +16,7 @@ from django.db.models import Count, Max, Q
 
 from billing.exact import EXACT, NINE_PLACES
 from billing.outcomes import ModelUnpriced, UnpricedMeter
-from billing.rate_plans import RateRule, RuleKind, unit_price_of
+from billing.prices.plans import RateRule, RuleKind, unit_price_of
 
 STANDARD, ONLINE, GLOBAL = "standard", "online", "global"
 LIST, COST, CONTRACT = "list", "cost", "contract"

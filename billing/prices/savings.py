@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from billing.outcomes import UnpricedMeter
-from billing.prices import Rates
-from billing.rating import input_tokens, output_tokens, rate
+from billing.prices.book import Rates
+from billing.prices.rating import input_tokens, output_tokens, rate
 
 __all__ = ["Waterfall", "input_tokens", "output_tokens", "uncached", "waterfall"]
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from billing.exact import EXACT, TWELVE_PLACES
 from billing.outcomes import UnpricedMeter
-from billing.prices import Rates, is_token_meter
+from billing.prices.book import Rates, is_token_meter
 from billing.usage import meters_from_usage
 
 __all__ = [

@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from billing.models import PriceProposal, PriceRow
-from billing.price_list import ListPrice, digest_of, read_list_prices, source_name
+from billing.prices.lists import ListPrice, digest_of, read_list_prices, source_name
 
 BATCH = 2000
 # Importing and approving are one at a time: two of them would propose the same twice.
