@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from billing.budgets import span
 from billing.estimates import INPUT_METERS, hold_for
-from billing.exact import EXACT, TWELVE_PLACES
+from billing.money import EXACT, TWELVE_PLACES
 from billing.prices.book import Price, rates_of
 from billing.prices.rating import Rated, rate
 from billing.statement_money import print_amounts

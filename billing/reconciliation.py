@@ -21,9 +21,9 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from billing.difference_kinds import Cell, Verdict, name_differences
-from billing.exact import EXACT, TWELVE_PLACES
 from billing.line_items import LineItem, ModelNames
 from billing.models import CostComparison, CostReport, CostReportLine
+from billing.money import EXACT, TWELVE_PLACES
 from billing.provider_reports import Report
 from billing.reconciliation_alerts import tell_of_open_days
 from billing.reconciliation_rows import (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
-from billing.exact import EXACT
+from billing.money import EXACT
 
 # Digits after the point where they are not two (ISO 4217).
 EXPONENTS = {

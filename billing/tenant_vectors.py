@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from billing.difference_kinds import tolerance_usd
-from billing.exact import EXACT, TWELVE_PLACES
+from billing.money import EXACT, TWELVE_PLACES
 from billing.month_vectors import correction, decimal, first, period, reservation, statement
 from billing.outcomes import ModelUnpriced, UnpricedMeter
 from billing.prices.book import Price, PriceBook, Rates, is_token_meter, rates_of

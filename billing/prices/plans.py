@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from billing.exact import EXACT, TWELVE_PLACES
+from billing.money import EXACT, TWELVE_PLACES
 
 HUNDRED = Decimal(100)
 

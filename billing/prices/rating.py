@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
-from billing.exact import EXACT, TWELVE_PLACES
+from billing.money import EXACT, TWELVE_PLACES
 from billing.outcomes import UnpricedMeter
 from billing.prices.book import Rates, is_token_meter
 from billing.usage import meters_from_usage
