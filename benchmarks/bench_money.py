@@ -169,7 +169,7 @@ class _Account:
         self.tenant_id, self.budgets = tenant_id, budgets
 
     def __call__(self) -> Any:
-        from billing.budgets import Dimensions, windows_for
+        from billing.budgets.windows import Dimensions, windows_for
         from billing.holds import NewAttempt
 
         at, identity = datetime.now(UTC), UUID(bytes=uuid_utils.uuid7().bytes)
@@ -194,8 +194,8 @@ class _Account:
 def _make_account() -> _Account:
     from django.db import connection
 
-    from billing.budget_admin import set_budget
-    from billing.budgets import load_budgets
+    from billing.budgets.editing import set_budget
+    from billing.budgets.windows import load_budgets
     from tenants.models import Tenant
 
     tenant = Tenant.objects.create(slug=f"bench-{uuid_utils.uuid7()}", name="Bench", timezone="Europe/Berlin")

@@ -107,7 +107,7 @@ def _measure(url: str, *, shards: int, in_flight: int) -> dict[str, Any]:
 def _make_tenant(shards: int) -> int:
     from django.db import connection
 
-    from billing.budget_admin import set_budget
+    from billing.budgets.editing import set_budget
     from tenants.models import Tenant
 
     tenant = Tenant.objects.create(slug=f"bench-{uuid_utils.uuid7()}", name="Bench", timezone="Europe/Berlin")
@@ -126,7 +126,7 @@ def _budgets() -> Iterator[tuple[str, str, str]]:
 
 async def _call(order: dict[str, Any]) -> dict[str, Any]:
     """One process: keep so many pairs under way from the common beginning on."""
-    from billing.budgets import load_budgets
+    from billing.budgets.windows import load_budgets
     from billing.holds import admit
     from billing.ledger import settle
     from config.resources import resources

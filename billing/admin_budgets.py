@@ -25,9 +25,9 @@ from unfold.widgets import (
 )
 
 from billing.admin_figures import MomentField, amount_of, bar, plain
+from billing.budgets.raise_requests import request_raise
+from billing.budgets.raises import end_raise, raise_budget
 from billing.models import Budget, BudgetRaise, BudgetWindow
-from billing.raise_requests import request_raise
-from billing.raises import end_raise, raise_budget
 from tenants.admin_access import ReadOnlyAdmin, RecordedAdmin, TenantScopedForm, finish
 from tenants.admin_choices import SeenRowsFilter
 from tenants.admin_dialogs import dialog_action, page_of

@@ -17,8 +17,8 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from billing.admin_budgets import may_decide
 from billing.admin_figures import amount_of
+from billing.budgets.raise_requests import approve_raise, refuse_raise
 from billing.models import RaiseRequest
-from billing.raise_requests import approve_raise, refuse_raise
 from tenants.admin_access import ReadOnlyAdmin
 from tenants.admin_choices import SeenRowsFilter
 from tenants.admin_dialogs import dialog_action

@@ -6,7 +6,7 @@ Invariant: pure. A hold is an upper bound: every input token at the dearest rate
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
-from billing.balances import Balance
+from billing.budgets.balances import Balance
 from billing.money import EXACT, TWELVE_PLACES
 from billing.prices.book import Rates
 from billing.prices.rating import rate

@@ -11,7 +11,7 @@ from uuid import UUID
 import orjson
 
 from billing import connection
-from billing.balances import Balance
+from billing.budgets.balances import Balance
 from billing.group_commit import GroupCommit
 from billing.holds import read_balances
 from billing.outcomes import BudgetExceeded

@@ -18,8 +18,8 @@ import structlog
 from psycopg.errors import NoDataFound, ObjectNotInPrerequisiteState
 
 from billing import connection
-from billing.balances import Balance, tightest
-from billing.budgets import BudgetFacts, Dimensions, WindowKey, windows_for
+from billing.budgets.balances import Balance, tightest
+from billing.budgets.windows import BudgetFacts, Dimensions, WindowKey, windows_for
 from billing.connection import array_literal
 from billing.group_commit import GroupCommit
 from billing.outcomes import BudgetExceeded, LedgerUnavailable, Stalled

@@ -19,8 +19,8 @@ import structlog
 import uuid_utils
 
 from billing import connection
-from billing.balances import Balance
-from billing.budgets import WindowKey
+from billing.budgets.balances import Balance
+from billing.budgets.windows import WindowKey
 from billing.connection import array_literal
 from billing.group_commit import GroupCommit
 from billing.holds import ATTEMPT_SECONDS, read_balances, window_ids_of

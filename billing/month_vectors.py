@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from billing.budgets import span
+from billing.budgets.windows import span
 from billing.estimates import INPUT_METERS, hold_for
 from billing.money import EXACT, TWELVE_PLACES
 from billing.prices.book import Price, rates_of

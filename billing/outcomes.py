@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from tenants.outcomes import ClientError
 
 if TYPE_CHECKING:
-    from billing.balances import Balance
+    from billing.budgets.balances import Balance
 
 
 RESETS_AT: Final = "x-purser-budget-resets-at"

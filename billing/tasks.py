@@ -11,12 +11,12 @@ from billing import (
     closing,
     estimate_accuracy,
     partitions,
-    raise_requests,
     reaper,
     rollups,
     spend_watch,
     unread,
 )
+from billing.budgets import raise_requests
 from billing.prices import importing as price_import
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from billing.balances import Balance
+from billing.budgets.balances import Balance
 from llm.call import Call
 
 

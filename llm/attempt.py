@@ -13,7 +13,7 @@ from uuid import UUID
 
 import uuid_utils
 
-from billing.balances import Balance
+from billing.budgets.balances import Balance
 from billing.estimates import INPUT_METERS, affordable_output_tokens, hold_for
 from billing.holds import NewAttempt
 from billing.prices.book import Rates

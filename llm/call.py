@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from billing.balances import Balance, tightest
-from billing.budgets import Dimensions, WindowKey, windows_for
+from billing.budgets.balances import Balance, tightest
+from billing.budgets.windows import Dimensions, WindowKey, windows_for
 from billing.prices.savings import OUR_OWN
 from caching.embedder import ready_embedder
 from caching.exact import ExactKey

@@ -6,7 +6,7 @@ what was chosen and why stands in the receipt.
 
 from decimal import Decimal
 
-from billing.balances import Balance
+from billing.budgets.balances import Balance
 from billing.estimates import expected_cost
 from billing.holds import balances_of
 from billing.outcomes import reset_header

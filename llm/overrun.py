@@ -7,7 +7,7 @@ keeps to its limit is never cut: where its tokenizer is not ours, only what is b
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 
-from billing.balances import Balance
+from billing.budgets.balances import Balance
 from billing.estimates import hold_for
 from billing.extensions import Extension, extend
 from billing.outcomes import BudgetExceeded, LedgerUnavailable

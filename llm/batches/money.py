@@ -16,7 +16,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from billing import holds, ledger
-from billing.budgets import Dimensions, windows_for
+from billing.budgets.windows import Dimensions, windows_for
 from billing.estimates import INPUT_METERS, hold_for
 from billing.holds import NewAttempt
 from billing.models import Attempt

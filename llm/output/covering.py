@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
 
-from billing.balances import Balance
-from billing.budgets import WindowKey
+from billing.budgets.balances import Balance
+from billing.budgets.windows import WindowKey
 from billing.estimates import output_tokens_for
 from billing.prices.book import Rates
 from llm.wire import Exchange

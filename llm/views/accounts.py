@@ -13,7 +13,7 @@ from psycopg.errors import UniqueViolation
 from psycopg.rows import dict_row
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from billing.balances import Balance
+from billing.budgets.balances import Balance
 from billing.holds import balances_of
 from billing.outcomes import plain
 from billing.prices.savings import OUR_OWN

@@ -128,8 +128,8 @@ def test_an_estimate_of_embeddings_has_no_output(world: World) -> None:
 def test_a_temporary_raise_counts_at_once(world: World, make_tenant: Callable[..., Member]) -> None:
     from datetime import UTC, datetime, timedelta
 
+    from billing.budgets.raises import raise_budget
     from billing.models import Budget
-    from billing.raises import raise_budget
 
     member = make_tenant(budgets=[{**MONTH, "limit": "0.000001"}])
     body = {"model": "gpt-4o-mini", "messages": turns(fresh_question()), "max_tokens": 50}

@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 import uuid_utils
 
-from billing.balances import Balance
-from billing.budgets import BudgetFacts, Dimensions, load_budgets, windows_for
+from billing.budgets.balances import Balance
+from billing.budgets.windows import BudgetFacts, Dimensions, load_budgets, windows_for
 from billing.holds import NewAttempt
 from billing.ledger import CacheHit, Settlement
 from billing.prices.book import Price, Rates, rates_of
@@ -102,7 +102,7 @@ def make_account(committed: None) -> Callable[..., Account]:
     """Make a tenant with these budgets: `{scope, unit, period, limit, ...}` each."""
 
     def make(*budgets: dict[str, Any], timezone: str = "Europe/Berlin") -> Account:
-        from billing.budget_admin import set_budget
+        from billing.budgets.editing import set_budget
         from tenants.models import Tenant
 
         slug = f"money-{secrets.token_hex(4)}"

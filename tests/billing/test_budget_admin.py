@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 
-from billing.budget_admin import retire_budget, set_budget
+from billing.budgets.editing import retire_budget, set_budget
 from billing.models import Budget
 from billing.partitions import ensure_partitions
 from tenants.models import Tenant

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.budgets import BudgetFacts, Dimensions, span, windows_for
+from billing.budgets.windows import BudgetFacts, Dimensions, span, windows_for
 
 ZONES = (
     "UTC",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.balances import Balance
+from billing.budgets.balances import Balance
 from billing.estimates import affordable_output_tokens, expected_cost, hold_for
 from billing.outcomes import UnpricedMeter
 from billing.prices.book import Price, Rates, rates_of

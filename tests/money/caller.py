@@ -16,7 +16,7 @@ import django
 
 async def call_all(order: dict[str, Any]) -> dict[str, dict[str, int]]:
     """Let the workers call in each account; how many calls were admitted, refused, settled, voided."""
-    from billing.budgets import load_budgets
+    from billing.budgets.windows import load_budgets
     from config.resources import resources
     from tests.billing.conftest import Account
     from tests.orm import in_thread

@@ -12,11 +12,11 @@ from django.conf import settings
 from django.db import connection
 
 from billing import holds, ledger
-from billing.budgets import load_budgets
+from billing.budgets.raises import raise_budget
+from billing.budgets.windows import load_budgets
 from billing.holds import BudgetExceeded, admit, balances_of
 from billing.models import Attempt, Budget, BudgetWindow
 from billing.outcomes import LedgerUnavailable
-from billing.raises import raise_budget
 from config import resources
 from tests.billing.conftest import Account, of_scope
 from tests.orm import in_thread

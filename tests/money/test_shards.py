@@ -18,12 +18,12 @@ import pytest
 from billing import holds
 from billing.admin_budgets import with_usage
 from billing.alerts import notice_shards
-from billing.budgets import load_budgets
+from billing.budgets.raises import raise_budget
+from billing.budgets.windows import load_budgets
 from billing.extensions import Extension, extend
 from billing.holds import BudgetExceeded, admit, balances_of
 from billing.ledger import SETTLE, settle, settle_parameters, void
 from billing.models import AlertEvent, Attempt, Budget, BudgetWindow
-from billing.raises import raise_budget
 from billing.reaper import reap
 from tests.billing.conftest import Account
 from tests.orm import in_thread

@@ -89,7 +89,7 @@ def row_of(answer: dict[str, Any]) -> Any:
 def test_it_works(world: World, member: Member, operator: Any) -> None:
     import openai
 
-    from billing.raise_requests import approve_raise
+    from billing.budgets.raise_requests import approve_raise
 
     with pytest.raises(openai.RateLimitError) as refused:
         ask(world.openai(member), max_tokens=500)
@@ -112,7 +112,7 @@ def test_it_works(world: World, member: Member, operator: Any) -> None:
 
 
 def test_who_asked_and_who_decided_when_stays(world: World, member: Member, operator: Any) -> None:
-    from billing.raise_requests import approve_raise
+    from billing.budgets.raise_requests import approve_raise
 
     before = now()
     answer = asked(world, member)
@@ -124,8 +124,8 @@ def test_who_asked_and_who_decided_when_stays(world: World, member: Member, oper
 
 
 def test_a_refusal_is_read_by_whoever_asked(world: World, member: Member, operator: Any) -> None:
+    from billing.budgets.raise_requests import refuse_raise
     from billing.models import BudgetRaise
-    from billing.raise_requests import refuse_raise
 
     answer = asked(world, member)
     refuse_raise(row_of(answer), acting_user=operator, reason="use the smaller model")
@@ -137,8 +137,8 @@ def test_a_refusal_is_read_by_whoever_asked(world: World, member: Member, operat
 def test_it_is_decided_once(world: World, member: Member, operator: Any) -> None:
     from django.core.exceptions import ValidationError
 
+    from billing.budgets.raise_requests import approve_raise, refuse_raise
     from billing.models import BudgetRaise
-    from billing.raise_requests import approve_raise, refuse_raise
 
     answer = asked(world, member)
     approve_raise(row_of(answer), acting_user=operator)
@@ -155,8 +155,8 @@ def test_two_operators_at_once_grant_one_raise(world: World, member: Member, ope
     from django.core.exceptions import ValidationError
     from django.db import connection
 
+    from billing.budgets.raise_requests import approve_raise
     from billing.models import BudgetRaise
-    from billing.raise_requests import approve_raise
 
     row = row_of(asked(world, member))
 
@@ -177,8 +177,8 @@ def test_two_operators_at_once_grant_one_raise(world: World, member: Member, ope
 def test_nobody_decides_on_one_that_has_expired(world: World, member: Member, operator: Any) -> None:
     from django.core.exceptions import ValidationError
 
+    from billing.budgets.raise_requests import approve_raise, expire_requests
     from billing.models import RaiseRequest
-    from billing.raise_requests import approve_raise, expire_requests
 
     answer = asked(world, member)
     RaiseRequest.objects.filter(pk=answer["id"]).update(expires_at=now())
@@ -255,7 +255,7 @@ def test_a_budget_that_is_not_there_is_a_404(world: World, member: Member) -> No
 
 
 def test_too_many_open_requests_are_refused(world: World, member: Member) -> None:
-    from billing.raise_requests import MOST_PENDING
+    from billing.budgets.raise_requests import MOST_PENDING
 
     for _ in range(MOST_PENDING):
         asked(world, member)

@@ -12,9 +12,9 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.timezone import now
 
+from billing.budgets.raises import raise_budget
 from billing.models import AlertEvent, Budget, BudgetRaise, RaiseRequest
 from billing.outcomes import plain
-from billing.raises import raise_budget
 
 METRIC = "raise_requested"
 OPEN_FOR = timedelta(days=7)
