@@ -63,7 +63,8 @@ def main() -> None:
 
 
 def _measure() -> dict[str, Any]:
-    from billing import closing, ledger_digest, statement_files
+    from billing import closing, statement_files
+    from billing.ledger import digest
     from billing.statements import first_break
     from tenants.models import Tenant
 
@@ -77,7 +78,7 @@ def _measure() -> dict[str, Any]:
     watched = [
         (closing, "lines_of", "sums"),
         (statement_files, "month_report", "report"),
-        (ledger_digest, "day_digests", "digest"),
+        (digest, "day_digests", "digest"),
         *((statement_files, name, name) for name in ("statement_csv", "export")),
     ]
     with _watch(watched, steps), _timed("closing", told):

@@ -82,7 +82,7 @@ async def _measure_all(url: str) -> list[Row]:
 
 async def _measure(url: str, *, how: str, tenants: int, in_flight: int) -> Row:
     """Keep `in_flight` pairs under way for a while and check the books."""
-    from billing import holds, ledger
+    from billing.ledger import holds, settlements
 
     accounts = await asyncio.to_thread(lambda: [_make_account() for _ in range(tenants)])
     gate = asyncio.Semaphore(CONNECTIONS_ONE_BY_ONE)
@@ -94,10 +94,10 @@ async def _measure(url: str, *, how: str, tenants: int, in_flight: int) -> Row:
             raise reply
 
     if how == "groups":
-        admit, settle = holds.admit, ledger.settle
+        admit, settle = holds.admit, settlements.settle
     else:
         admit = lambda attempt: alone(holds._admit_together, attempt)  # noqa: E731
-        settle = lambda settlement: alone(ledger._settle_group, settlement)  # noqa: E731
+        settle = lambda settlement: alone(settlements._settle_group, settlement)  # noqa: E731
     sizes: dict[str, list[int]] = {"admit": [], "settle": []}
     added: list[float] = []
     ended = [0] * tenants
@@ -118,7 +118,7 @@ async def _measure(url: str, *, how: str, tenants: int, in_flight: int) -> Row:
         until = time.perf_counter() + seconds
         await asyncio.gather(*(keep_calling(number, until) for number in range(in_flight)))
 
-    with _SizesOf(holds._group, sizes["admit"]), _SizesOf(ledger._settlements, sizes["settle"]):
+    with _SizesOf(holds._group, sizes["admit"]), _SizesOf(settlements._settlements, sizes["settle"]):
         await run(WARM_SECONDS)
         warm = sum(ended)
         added.clear()
@@ -170,7 +170,7 @@ class _Account:
 
     def __call__(self) -> Any:
         from billing.budgets.windows import Dimensions, windows_for
-        from billing.holds import NewAttempt
+        from billing.ledger.holds import NewAttempt
 
         at, identity = datetime.now(UTC), UUID(bytes=uuid_utils.uuid7().bytes)
         dimensions = Dimensions(user="alice", key="main", model="gpt-test", provider="openai")
@@ -212,7 +212,7 @@ def _make_account() -> _Account:
 
 def _settlements() -> Callable[[UUID], Any]:
     """How every attempt ends: the same usage, rated once, as rating is not what is measured here."""
-    from billing.ledger import Settlement
+    from billing.ledger.settlements import Settlement
 
     rated = _rated()
 

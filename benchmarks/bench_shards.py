@@ -127,8 +127,8 @@ def _budgets() -> Iterator[tuple[str, str, str]]:
 async def _call(order: dict[str, Any]) -> dict[str, Any]:
     """One process: keep so many pairs under way from the common beginning on."""
     from billing.budgets.windows import load_budgets
-    from billing.holds import admit
-    from billing.ledger import settle
+    from billing.ledger.holds import admit
+    from billing.ledger.settlements import settle
     from config.resources import resources
 
     budgets = await asyncio.to_thread(load_budgets, order["tenant_id"])

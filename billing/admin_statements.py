@@ -20,7 +20,7 @@ from unfold.forms import BaseDialogForm
 
 from billing.admin_figures import count, exact_usd, plain
 from billing.admin_restated import ProposeForm, propose, restated_page
-from billing.corrections import adjust, credit
+from billing.ledger.corrections import adjust, credit
 from billing.models import ManualEntry, RateRule, Rerating, Statement, StatementFile
 from billing.prices.plan_editing import end_rule, set_rule
 from billing.rerating import StaleProposal, approve_rerating, reject_rerating

@@ -13,7 +13,8 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from billing import ledger_digest, month_reading, statement_files
+from billing import month_reading, statement_files
+from billing.ledger import digest
 from billing.models import Attempt, BillingPeriod, Statement, StatementFile, StatementLine
 from billing.statement_lines import Line, UnbalancedStatement, lines_of, printed, values_of
 from tenants.models import Tenant
@@ -154,8 +155,8 @@ def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: st
         rounding=rounding,
         total=total,
         previous_digest=previous.digest if previous else "",
-        day_digests=ledger_digest.day_digests(tenant.pk, locked.pk),
-        content_digest=ledger_digest.content_digest(
+        day_digests=digest.day_digests(tenant.pk, locked.pk),
+        content_digest=digest.content_digest(
             map(values_of, lines), {file.format: file.sha256 for file in files}
         ),
         issued_at=issued_at,
@@ -196,7 +197,7 @@ def digest_of(statement: Statement) -> str:
         "issued_at": int(statement.issued_at.timestamp() * 1_000_000),
         "forced_reason": statement.forced_reason,
     }
-    return ledger_digest.chained(statement.previous_digest, facts)
+    return digest.chained(statement.previous_digest, facts)
 
 
 def _rows(statement: Statement, lines: list[Line]) -> list[StatementLine]:

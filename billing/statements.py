@@ -11,8 +11,9 @@ from decimal import Decimal
 
 from django.db import transaction
 
-from billing import ledger_digest, month_reading
+from billing import month_reading
 from billing.closing import digest_of
+from billing.ledger import digest
 from billing.models import BillingPeriod, Statement, StatementLine
 from billing.statement_lines import OF_TIME, Line, UnbalancedStatement, lines_of, values_of
 from tenants.models import Tenant
@@ -96,7 +97,7 @@ def _problem(statement: Statement, *, number: int, previous: str) -> str:
 
 
 def _changed_day(statement: Statement) -> str:
-    found = ledger_digest.day_digests(statement.tenant_id, statement.period_id)
+    found = digest.day_digests(statement.tenant_id, statement.period_id)
     for day in sorted(found.keys() | statement.day_digests.keys()):
         then, today = statement.day_digests.get(day), found.get(day)
         if then != today:
@@ -109,7 +110,7 @@ def _changed_day(statement: Statement) -> str:
 def _changed_lines(statement: Statement) -> str:
     lines = stored_lines(statement)
     files = dict(statement.files.values_list("format", "sha256"))
-    if ledger_digest.content_digest(map(values_of, lines), files) != statement.content_digest:
+    if digest.content_digest(map(values_of, lines), files) != statement.content_digest:
         return "its lines, or the digests of its files, are not those that were issued"
     if sum((line.amount for line in lines), start=Decimal(0)) != statement.total:
         return "its printed lines do not make its total"

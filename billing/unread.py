@@ -15,7 +15,7 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
 from billing.certainty import Certainty, Evidence, used
-from billing.ledger import SETTLE, Settlement, settle_parameters
+from billing.ledger.settlements import SETTLE, Settlement, settle_parameters
 from billing.models import Attempt, UsageRecord
 from billing.outcomes import ModelUnpriced, UnpricedMeter
 from billing.prices.book import load_price_book

@@ -15,7 +15,7 @@ import uuid_utils
 
 from billing.budgets.balances import Balance
 from billing.estimates import INPUT_METERS, affordable_output_tokens, hold_for
-from billing.holds import NewAttempt
+from billing.ledger.holds import NewAttempt
 from billing.prices.book import Rates
 from llm.call import Call
 from llm.errors import ContextLengthExceeded

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from billing import ledger
-from billing.ledger import CacheHit
+from billing.ledger import settlements
+from billing.ledger.settlements import CacheHit
 from caching import exact, flights, scope_figures, semantic
 from caching.answers import CachedAnswer
 from caching.eligibility import Traits
@@ -113,7 +113,7 @@ async def serve(call: Call, hit: Hit) -> Answer | StreamedAnswer:
         scope_figures.note_hit(
             call.principal.tenant_id, call.lookup.scope.digest, saved_usd=value.list_cost_usd
         )
-    call.balances = await ledger.record_hit(
+    call.balances = await settlements.record_hit(
         CacheHit(
             request_id=call.request_id,
             tenant_id=call.principal.tenant_id,

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from billing.budgets.balances import Balance
 from billing.estimates import expected_cost
-from billing.holds import balances_of
+from billing.ledger.holds import balances_of
 from billing.outcomes import reset_header
 from llm import compression, kept_responses, references
 from llm.call import Call

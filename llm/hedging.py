@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from billing import ledger
+from billing.ledger import settlements
 from config import resources
 from llm import metrics, settling
 from llm.attempt import Attempt
@@ -124,7 +124,7 @@ async def _take_back(call: Call, second: Underway) -> None:
     """A second call that was held and never sent."""
     resources.background(limiter.take_back(second.slot))
     allowance.restore(call.principal.tenant_id)
-    call.balances = await ledger.void(second.attempt.id, reason="hedge_not_needed") or call.balances
+    call.balances = await settlements.void(second.attempt.id, reason="hedge_not_needed") or call.balances
     call.receipt.note_attempt(second.attempt.number, sent=False, code="hedge_not_needed")
 
 

@@ -16,7 +16,7 @@ import orjson
 import structlog
 from psycopg.rows import dict_row
 
-from billing import connection
+from billing.ledger import connection
 from billing.outcomes import LedgerUnavailable, plain
 from config import resources, storable
 from llm import metrics

@@ -9,7 +9,7 @@ from decimal import ROUND_FLOOR, Decimal
 
 from billing.budgets.balances import Balance
 from billing.estimates import hold_for
-from billing.extensions import Extension, extend
+from billing.ledger.extensions import Extension, extend
 from billing.outcomes import BudgetExceeded, LedgerUnavailable
 from llm.attempt import Attempt
 from llm.call import Call

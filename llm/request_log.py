@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from billing.group_commit import GroupCommit
+from billing.ledger.group_commit import GroupCommit
 from config import resources, storable
 
 log = structlog.get_logger(__name__)

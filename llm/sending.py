@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import structlog
 
-from billing import holds, ledger
-from billing.extensions import Extension, extend
+from billing.ledger import holds, settlements
+from billing.ledger.extensions import Extension, extend
 from billing.outcomes import BudgetExceeded, LedgerUnavailable, ModelUnpriced
 from config import resources
 from llm import metrics, settling
@@ -167,7 +167,7 @@ async def end(call: Call, underway: Underway, error: BaseException) -> None:
     if underway.is_sent:
         await settling.estimate(call, attempt, reason=reason)
     else:
-        call.balances = await ledger.void(attempt.id, reason=reason) or call.balances
+        call.balances = await settlements.void(attempt.id, reason=reason) or call.balances
 
 
 async def give_up(call: Call, attempt: Attempt, failure: ProviderFailure) -> None:
@@ -182,7 +182,7 @@ async def give_up(call: Call, attempt: Attempt, failure: ProviderFailure) -> Non
     elif failure.may_be_billed:
         await settling.estimate(call, attempt, reason=failure.code)
     else:
-        call.balances = await ledger.void(attempt.id, reason=failure.code) or call.balances
+        call.balances = await settlements.void(attempt.id, reason=failure.code) or call.balances
 
 
 async def _take_back(call: Call, attempt: Attempt) -> None:
@@ -191,7 +191,7 @@ async def _take_back(call: Call, attempt: Attempt) -> None:
         await holds.admit(attempt.reservation(call))
     except ClientError:
         return
-    await ledger.void(attempt.id, reason="not sent")
+    await settlements.void(attempt.id, reason="not sent")
 
 
 def _note_end(call: Call, attempt: Attempt, **facts: Any) -> None:

@@ -12,9 +12,9 @@ import structlog
 from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
-from billing import ledger
 from billing.certainty import Certainty, Used
-from billing.ledger import Settlement
+from billing.ledger import settlements
+from billing.ledger.settlements import Settlement
 from billing.prices.rating import input_tokens, output_tokens
 from billing.prices.savings import PROVIDER_CACHE
 from billing.served import served
@@ -167,7 +167,7 @@ async def _settle(
         certainty=what.certainty,
         reading=what.to_reading() if what.certainty is Certainty.UNREAD or rated.is_lump else None,
     )
-    call.balances = await ledger.settle(settlement) or call.balances
+    call.balances = await settlements.settle(settlement) or call.balances
     outcome = Outcome(
         model=attempt.target.model,
         provider=attempt.target.provider,

@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from billing import ledger
+from billing.ledger import settlements
 from config import draining, resources
 from llm import cached, ending, metrics, repairing, settling, stored_chats
 from llm.answers import Outcome, StreamedAnswer, answer_headers, purser_block
@@ -202,7 +202,7 @@ class _Flow:
     async def _void(self, reason: str) -> Outcome:
         target = self.attempt.target
         self.outcome = Outcome(model=target.model, provider=target.provider)
-        self.call.balances = await ledger.void(self.attempt.id, reason=reason) or self.call.balances
+        self.call.balances = await settlements.void(self.attempt.id, reason=reason) or self.call.balances
         return self.outcome
 
     async def _settle(self, *, reason: str = "", is_whole: bool = False) -> Outcome:
@@ -243,7 +243,7 @@ class _Flow:
         await self.has_begun.wait()
         while True:
             output_tokens = self.output.look(self.relay.meter)
-            await ledger.progress(
+            await settlements.progress(
                 self.attempt.id, {"input_tokens": self.attempt.input_tokens, "output_tokens": output_tokens}
             )
             await asyncio.sleep(PROGRESS_SECONDS)

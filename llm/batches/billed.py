@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from billing.certainty import Certainty
-from billing.ledger import Settlement
+from billing.ledger.settlements import Settlement
 from billing.outcomes import ModelUnpriced
 from billing.prices.book import Rates
 from billing.prices.rating import Rated, input_tokens, output_tokens

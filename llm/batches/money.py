@@ -15,10 +15,10 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from billing import holds, ledger
 from billing.budgets.windows import Dimensions, windows_for
 from billing.estimates import INPUT_METERS, hold_for
-from billing.holds import NewAttempt
+from billing.ledger import holds, settlements
+from billing.ledger.holds import NewAttempt
 from billing.models import Attempt
 from billing.outcomes import BudgetExceeded
 from billing.served import contexts
@@ -81,8 +81,8 @@ def settle(job: BatchJob, pairs: Sequence[tuple[BatchItem, LineResult]]) -> bool
     failed = [item.attempt_id for item, result in pairs if result.answer is None]
 
     async def end_all() -> list[Any]:
-        settled = (ledger.settle(one.settlement) for one in billed.values())
-        voided = (ledger.void(attempt_id, reason="provider_error") for attempt_id in failed)
+        settled = (settlements.settle(one.settlement) for one in billed.values())
+        voided = (settlements.void(attempt_id, reason="provider_error") for attempt_id in failed)
         return await asyncio.gather(*settled, *voided)
 
     if pairs:
@@ -98,7 +98,7 @@ def release(items: Sequence[BatchItem], *, reason: str) -> None:
     held = _open(item.attempt_id for item in items)
 
     async def void_all() -> list[Any]:
-        return await asyncio.gather(*(ledger.void(attempt_id, reason=reason) for attempt_id in held))
+        return await asyncio.gather(*(settlements.void(attempt_id, reason=reason) for attempt_id in held))
 
     if held:
         _run(void_all)

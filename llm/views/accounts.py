@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from billing.budgets.balances import Balance
-from billing.holds import balances_of
+from billing.ledger.holds import balances_of
 from billing.outcomes import plain
 from billing.prices.savings import OUR_OWN
 from caching.feedback import Complaint, complain

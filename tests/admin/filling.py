@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from django.utils.timezone import now
 
-from billing.corrections import credit
+from billing.ledger.corrections import credit
 from billing.models import (
     AlertChannel,
     AlertDelivery,

@@ -13,8 +13,8 @@ import uuid_utils
 
 from billing.budgets.balances import Balance
 from billing.budgets.windows import BudgetFacts, Dimensions, load_budgets, windows_for
-from billing.holds import NewAttempt
-from billing.ledger import CacheHit, Settlement
+from billing.ledger.holds import NewAttempt
+from billing.ledger.settlements import CacheHit, Settlement
 from billing.prices.book import Price, Rates, rates_of
 from billing.prices.rating import rate
 

@@ -7,8 +7,8 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 
 from billing.budgets.editing import retire_budget, set_budget
+from billing.ledger.partitions import ensure_partitions
 from billing.models import Budget
-from billing.partitions import ensure_partitions
 from tenants.models import Tenant
 
 pytestmark = pytest.mark.django_db

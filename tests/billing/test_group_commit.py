@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from billing.group_commit import GroupCommit
+from billing.ledger.group_commit import GroupCommit
 from billing.outcomes import Stalled
 
 

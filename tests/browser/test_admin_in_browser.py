@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
+from billing.ledger.rollups import rebuild_dirty
 from billing.models import BudgetRaise
 from billing.reports import month_report
-from billing.rollups import rebuild_dirty
 from tenants.models import Tenant
 from tests.world import World
 

@@ -61,7 +61,7 @@ BEHAVING_SHARE = 0.25
 REAP_LATER = """
 import datetime, django
 django.setup()
-from billing.reaper import reap
+from billing.ledger.reaper import reap
 print(reap(datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)))
 """
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.db import connections
 
-from billing.reaper import reap
+from billing.ledger.reaper import reap
 from config import embedded
 from tenants.models import Tenant
 from tests.api.conftest import turns

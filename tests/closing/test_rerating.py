@@ -186,7 +186,7 @@ def test_an_estimate_that_was_rerated_is_still_corrected_by_its_usage(
 
 
 def test_a_lump_cannot_be_rated_and_is_counted(shop: Shop, last_month: datetime) -> None:
-    from billing.ledger import Settlement
+    from billing.ledger.settlements import Settlement
     from billing.prices.rating import Rated
 
     attempt = shop.open_attempt(last_month, hold=Decimal("0.5"))
@@ -202,7 +202,7 @@ def test_a_lump_cannot_be_rated_and_is_counted(shop: Shop, last_month: datetime)
 
 
 def test_usage_without_a_price_is_rated_once_there_is_one(shop: Shop, last_month: datetime) -> None:
-    from billing.ledger import Settlement
+    from billing.ledger.settlements import Settlement
     from billing.prices.rating import Rated
 
     attempt = shop.open_attempt(last_month, hold=Decimal("0.5"))

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import DatabaseError
 from django.utils.timezone import now
 
-from billing.corrections import adjust, credit
+from billing.ledger.corrections import adjust, credit
 from billing.models import ManualEntry
 from billing.statements import first_break, restate
 from tests.closing.conftest import Shop

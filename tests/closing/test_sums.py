@@ -77,7 +77,7 @@ def _line(amount: Decimal) -> Line:
 
 
 def test_a_month_of_many_kinds_of_rows_adds_up(shop: Shop, last_month: datetime) -> None:
-    from billing.corrections import credit
+    from billing.ledger.corrections import credit
 
     shop.price("input", "1.25", processing="batch")
     shop.price("output", "5", processing="batch")

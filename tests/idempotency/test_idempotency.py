@@ -281,7 +281,7 @@ def end_lease(tenant_id: int) -> None:
 def test_a_crash_is_told_honestly_once_it_is_settled(world: World, books: Books, make_deployment) -> None:
     from django.utils.timezone import now
 
-    from billing.reaper import reap
+    from billing.ledger.reaper import reap
 
     deployment = make_deployment()
     world.fault(fault="drip", match={"key": deployment.account_key}, delay_ms=100)
@@ -306,8 +306,8 @@ def test_a_crash_is_told_honestly_once_it_is_settled(world: World, books: Books,
 def test_a_crash_that_owes_nothing_frees_the_key(world: World, books: Books, make_deployment) -> None:
     from django.utils.timezone import now
 
+    from billing.ledger.reaper import reap
     from billing.models import Attempt
-    from billing.reaper import reap
 
     deployment = make_deployment()
     world.fault(fault="drip", match={"key": deployment.account_key}, delay_ms=100)

@@ -38,8 +38,8 @@ async def call_all(order: dict[str, Any]) -> dict[str, dict[str, int]]:
 
 
 async def _work(account: Any, counts: Counter[str], *, number: int, rounds: int) -> None:
-    from billing.holds import BudgetExceeded, admit
-    from billing.ledger import settle, void
+    from billing.ledger.holds import BudgetExceeded, admit
+    from billing.ledger.settlements import settle, void
 
     for turn in range(rounds):
         attempt = account.attempt(usd="0.01", tokens=1500, user=f"user-{number % 3}")

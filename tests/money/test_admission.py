@@ -11,10 +11,10 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from billing import holds, ledger
 from billing.budgets.raises import raise_budget
 from billing.budgets.windows import load_budgets
-from billing.holds import BudgetExceeded, admit, balances_of
+from billing.ledger import holds, settlements
+from billing.ledger.holds import BudgetExceeded, admit, balances_of
 from billing.models import Attempt, Budget, BudgetWindow
 from billing.outcomes import LedgerUnavailable
 from config import resources
@@ -226,9 +226,9 @@ async def test_an_observer_never_sees_more_than_the_limit(make_account: MakeAcco
             except BudgetExceeded:
                 continue
             if number % 4 == 0:
-                await ledger.void(attempt.id, reason="test")
+                await settlements.void(attempt.id, reason="test")
             else:
-                await ledger.settle(account.settlement(attempt.id, read=50, written=10))
+                await settlements.settle(account.settlement(attempt.id, read=50, written=10))
 
     observer = asyncio.create_task(observe())
     await asyncio.gather(*(call(number) for number in range(40)))
@@ -288,7 +288,7 @@ async def test_connections_that_break_under_load_lose_and_double_nothing(make_ac
             except LedgerUnavailable:
                 continue
             admitted.append(attempt.id)
-            await ledger.settle(account.settlement(attempt.id))
+            await settlements.settle(account.settlement(attempt.id))
 
     enemy = asyncio.create_task(saboteur())
     await asyncio.gather(*(call() for _ in range(30)))

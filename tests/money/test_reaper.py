@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from billing.holds import admit
-from billing.ledger import progress, settle
+from billing.ledger.holds import admit
+from billing.ledger.reaper import Reaped, reap
+from billing.ledger.settlements import progress, settle
 from billing.models import Attempt, BillingPeriod, BudgetWindow, PriceRow, UsageRecord
-from billing.reaper import Reaped, reap
 from llm import streaming
 from tests.billing.conftest import Account
 from tests.orm import in_thread

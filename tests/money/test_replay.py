@@ -13,8 +13,8 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from billing import ledger
-from billing.holds import BudgetExceeded, admit
+from billing.ledger import settlements
+from billing.ledger.holds import BudgetExceeded, admit
 from billing.prices.book import Price, rates_of
 from billing.prices.rating import rate
 from tests.billing.conftest import Account
@@ -116,19 +116,19 @@ class Books:
         if verb == "admit":
             await admit(self.attempts[number])
         elif verb == "settle":
-            await ledger.settle(self.account.settlement(identity, read=numbers[0], written=numbers[1]))
+            await settlements.settle(self.account.settlement(identity, read=numbers[0], written=numbers[1]))
         elif verb == "estimate":
-            await ledger.settle(
+            await settlements.settle(
                 self.account.settlement(
                     identity, read=numbers[0], written=numbers[1], usage_source="estimated"
                 )
             )
         elif verb == "void":
-            await ledger.void(identity, reason="test")
+            await settlements.void(identity, reason="test")
         elif verb == "progress":
-            await ledger.progress(identity, {"input_tokens": 1, "output_tokens": numbers[0]})
+            await settlements.progress(identity, {"input_tokens": 1, "output_tokens": numbers[0]})
         else:
-            await ledger.record_hit(self.hits[number])
+            await settlements.record_hit(self.hits[number])
 
     async def read(self) -> tuple[Any, ...]:
         def work() -> tuple[Any, ...]:
@@ -184,7 +184,7 @@ async def test_parts_add_up_to_the_whole_however_requests_are_split_and_ordered(
         await asyncio.gather(*(admit(one) for one, *_ in together))
         await asyncio.gather(
             *(
-                ledger.settle(account.settlement(one.id, read=read, written=wrote))
+                settlements.settle(account.settlement(one.id, read=read, written=wrote))
                 for one, read, wrote in together
             )
         )

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.db.models import Sum
 
-from billing import ledger
-from billing.holds import admit
-from billing.ledger import progress, record_hit, settle, void
+from billing.ledger import settlements as ledger
+from billing.ledger.holds import admit
+from billing.ledger.settlements import progress, record_hit, settle, void
 from billing.models import AlertEvent, AlertRule, Attempt, BudgetWindow, RollupDirty, UsageLine, UsageRecord
 from billing.prices.rating import Rated
 from config import resources

@@ -15,16 +15,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from billing import holds
 from billing.admin_budgets import with_usage
 from billing.alerts import notice_shards
 from billing.budgets.raises import raise_budget
 from billing.budgets.windows import load_budgets
-from billing.extensions import Extension, extend
-from billing.holds import BudgetExceeded, admit, balances_of
-from billing.ledger import SETTLE, settle, settle_parameters, void
+from billing.ledger import holds
+from billing.ledger.extensions import Extension, extend
+from billing.ledger.holds import BudgetExceeded, admit, balances_of
+from billing.ledger.reaper import reap
+from billing.ledger.settlements import SETTLE, settle, settle_parameters, void
 from billing.models import AlertEvent, Attempt, Budget, BudgetWindow
-from billing.reaper import reap
 from tests.billing.conftest import Account
 from tests.orm import in_thread
 

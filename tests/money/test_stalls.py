@@ -13,8 +13,8 @@ from django.conf import settings
 from django.db import connection
 
 from billing.closing import period_at
-from billing.holds import admit
-from billing.ledger import settle
+from billing.ledger.holds import admit
+from billing.ledger.settlements import settle
 from billing.models import Attempt, BillingPeriod, UsageRecord
 from config import resources
 from tenants.models import Tenant

@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from billing.holds import admit, balances_of
-from billing.ledger import settle
+from billing.ledger.holds import admit, balances_of
+from billing.ledger.settlements import settle
 from billing.models import BudgetWindow
 from billing.outcomes import BudgetExceeded
 from tests.billing.conftest import Account

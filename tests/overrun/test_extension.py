@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from billing import ledger
-from billing.extensions import Extension, extend
-from billing.holds import admit
+from billing.ledger import settlements
+from billing.ledger.extensions import Extension, extend
+from billing.ledger.holds import admit
 from billing.models import Attempt, BudgetWindow
 from billing.outcomes import BudgetExceeded
 from tests.billing.conftest import Account
@@ -36,7 +36,7 @@ async def test_it_works(make_account: MakeAccount) -> None:
     }
     row = await in_thread(Attempt.objects.get, pk=attempt.id)
     assert (row.hold_usd, row.hold_tokens) == (Decimal("0.4"), 500)
-    await ledger.void(attempt.id, reason="test")
+    await settlements.void(attempt.id, reason="test")
     assert [(await window(account, unit=unit)).held for unit in ("usd", "tokens")] == [0, 0]
 
 
@@ -75,7 +75,7 @@ async def test_an_attempt_that_has_ended_gets_nothing(make_account: MakeAccount)
     account = await in_thread(make_account, {"limit": 1})
     attempt = account.attempt(usd="0.25")
     await admit(attempt)
-    await ledger.void(attempt.id, reason="test")
+    await settlements.void(attempt.id, reason="test")
     assert await extend(Extension(attempt.id, Decimal("0.4"), 500)) == []
     assert (await window(account)).held == 0
 
@@ -94,7 +94,7 @@ async def test_100_extensions_at_once_pass_no_limit_and_leave_no_room_unused(
         found.held
         for found in await in_thread(lambda: list(BudgetWindow.objects.filter(tenant_id=account.tenant_id)))
     } == {Decimal(2)}
-    await asyncio.gather(*(ledger.void(attempt.id, reason="test") for attempt in attempts))
+    await asyncio.gather(*(settlements.void(attempt.id, reason="test") for attempt in attempts))
     assert (await window(account, subject="alice")).held == 0
 
 

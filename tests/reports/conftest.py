@@ -17,8 +17,8 @@ import uuid_utils
 from asgiref.sync import sync_to_async
 from django.db import connection, connections
 
-from billing import holds, ledger
-from billing.ledger import CacheHit, Settlement
+from billing.ledger import holds, settlements
+from billing.ledger.settlements import CacheHit, Settlement
 from billing.models import RollupDirty
 from billing.prices.book import Price, PriceBook
 from billing.prices.rating import rate
@@ -103,7 +103,7 @@ class Books:
                 },
             )
         )
-        await ledger.settle(
+        await settlements.settle(
             Settlement(
                 attempt_id=attempt_id,
                 usage_source=usage_source,
@@ -119,7 +119,7 @@ class Books:
 
     async def hit(self, model: tuple[str, str], worth: str, *, at: datetime, user: str = "alice") -> None:
         """An answer from the cache."""
-        await ledger.record_hit(
+        await settlements.record_hit(
             CacheHit(
                 request_id=uuid4(),
                 tenant_id=self.tenant.pk,

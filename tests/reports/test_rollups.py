@@ -8,8 +8,8 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 from django.db.models import Sum
 
+from billing.ledger.rollups import rebuild_dirty
 from billing.models import RollupDirty, UsageDaily
-from billing.rollups import rebuild_dirty
 from tests.reports.conftest import GPT, Books
 
 NOON = datetime(2026, 11, 15, 12, tzinfo=UTC)

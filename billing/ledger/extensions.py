@@ -10,10 +10,10 @@ from uuid import UUID
 
 import orjson
 
-from billing import connection
 from billing.budgets.balances import Balance
-from billing.group_commit import GroupCommit
-from billing.holds import read_balances
+from billing.ledger import connection
+from billing.ledger.group_commit import GroupCommit
+from billing.ledger.holds import read_balances
 from billing.outcomes import BudgetExceeded
 
 EXTEND = (

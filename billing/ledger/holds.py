@@ -17,11 +17,11 @@ import psycopg
 import structlog
 from psycopg.errors import NoDataFound, ObjectNotInPrerequisiteState
 
-from billing import connection
 from billing.budgets.balances import Balance, tightest
 from billing.budgets.windows import BudgetFacts, Dimensions, WindowKey, windows_for
-from billing.connection import array_literal
-from billing.group_commit import GroupCommit
+from billing.ledger import connection
+from billing.ledger.connection import array_literal
+from billing.ledger.group_commit import GroupCommit
 from billing.outcomes import BudgetExceeded, LedgerUnavailable, Stalled
 from config import resources, storable
 
@@ -288,10 +288,10 @@ async def _admit_together(attempts: list[NewAttempt]) -> list[list[Balance] | Ex
 
 
 async def _undo(attempts: list[NewAttempt]) -> None:
-    from billing import ledger
+    from billing.ledger import settlements
 
     for attempt in attempts:
-        await ledger.void(attempt.id, reason="admission was not confirmed")
+        await settlements.void(attempt.id, reason="admission was not confirmed")
 
 
 def _amount(attempt: NewAttempt, unit: str) -> Decimal | int:

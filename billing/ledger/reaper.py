@@ -16,7 +16,7 @@ import structlog
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from billing.ledger import SETTLE, VOID, Settlement, settle_parameters
+from billing.ledger.settlements import SETTLE, VOID, Settlement, settle_parameters
 from billing.outcomes import ModelUnpriced, UnpricedMeter
 from billing.prices.book import PriceBook, load_price_book
 from billing.prices.rating import Rated, rate

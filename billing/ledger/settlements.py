@@ -18,12 +18,12 @@ import psycopg
 import structlog
 import uuid_utils
 
-from billing import connection
 from billing.budgets.balances import Balance
 from billing.budgets.windows import WindowKey
-from billing.connection import array_literal
-from billing.group_commit import GroupCommit
-from billing.holds import ATTEMPT_SECONDS, read_balances, window_ids_of
+from billing.ledger import connection
+from billing.ledger.connection import array_literal
+from billing.ledger.group_commit import GroupCommit
+from billing.ledger.holds import ATTEMPT_SECONDS, read_balances, window_ids_of
 from billing.outcomes import LedgerUnavailable
 from billing.prices.rating import Rated
 from config import storable
