@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from billing.budgets.windows import span
-from billing.estimates import INPUT_METERS, hold_for
+from billing.estimates.costs import INPUT_METERS, hold_for
 from billing.money import EXACT, TWELVE_PLACES
 from billing.prices.book import Price, rates_of
 from billing.prices.rating import Rated, rate

@@ -14,7 +14,7 @@ from uuid import UUID
 import uuid_utils
 
 from billing.budgets.balances import Balance
-from billing.estimates import INPUT_METERS, affordable_output_tokens, hold_for
+from billing.estimates.costs import INPUT_METERS, affordable_output_tokens, hold_for
 from billing.ledger.holds import NewAttempt
 from billing.prices.book import Rates
 from llm.call import Call

@@ -7,7 +7,7 @@ what was chosen and why stands in the receipt.
 from decimal import Decimal
 
 from billing.budgets.balances import Balance
-from billing.estimates import expected_cost
+from billing.estimates.costs import expected_cost
 from billing.ledger.holds import balances_of
 from billing.outcomes import reset_header
 from llm import compression, kept_responses, references

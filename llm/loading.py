@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from django.db.models import Prefetch
 
 from billing.budgets.windows import load_budgets
-from billing.estimate_book import load_estimate_book
+from billing.estimates.book import load_estimate_book
 from billing.prices.book import load_price_book
 from llm.catalog import Catalog
 from llm.providers.target import Kind, ModelKind, Target

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 
 from billing.budgets.balances import Balance
-from billing.estimates import hold_for
+from billing.estimates.costs import hold_for
 from billing.ledger.extensions import Extension, extend
 from billing.outcomes import BudgetExceeded, LedgerUnavailable
 from llm.attempt import Attempt

@@ -6,7 +6,7 @@ Invariant: a snapshot is never edited, only replaced; a request keeps the one it
 from dataclasses import dataclass, field
 
 from billing.budgets.windows import BudgetFacts
-from billing.estimate_book import EstimateBook
+from billing.estimates.book import EstimateBook
 from billing.prices.book import PriceBook
 from llm.catalog import Catalog
 from tenants.policy import Policy

@@ -16,7 +16,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from billing.budgets.windows import Dimensions, windows_for
-from billing.estimates import INPUT_METERS, hold_for
+from billing.estimates.costs import INPUT_METERS, hold_for
 from billing.ledger import holds, settlements
 from billing.ledger.holds import NewAttempt
 from billing.models import Attempt

@@ -12,7 +12,7 @@ from typing import Final
 
 from billing.budgets.balances import Balance
 from billing.budgets.windows import WindowKey
-from billing.estimates import output_tokens_for
+from billing.estimates.costs import output_tokens_for
 from billing.prices.book import Rates
 from llm.wire import Exchange
 

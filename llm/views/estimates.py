@@ -8,7 +8,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
-from billing.estimates import expected_cost, hold_for
+from billing.estimates.costs import expected_cost, hold_for
 from billing.outcomes import ModelUnpriced
 from llm import long_work
 from llm.answers import usd

@@ -13,15 +13,15 @@ from django.core.management import CommandError, call_command
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.estimate_accuracy import (
+from billing.estimates.accuracy import (
     CALLS_TO_LOWER,
     CALLS_TO_RAISE,
     HIGHEST_FACTOR,
     LOWEST_FACTOR,
     Accuracy,
 )
-from billing.estimate_book import FRAMING_MARGIN_TOKENS, EstimateBook, Lesson
-from billing.estimates import expected_cost, hold_for
+from billing.estimates.book import FRAMING_MARGIN_TOKENS, EstimateBook, Lesson
+from billing.estimates.costs import expected_cost, hold_for
 from billing.prices.book import Price, rates_of
 from tests.api.conftest import ask, turns
 from tests.books import Books, eventually
@@ -222,7 +222,7 @@ def test_prompts_are_told_apart_by_their_shape(world: World, books: Books, shape
 def test_a_model_that_counts_less_is_held_for_less(
     world: World, books: Books, make_deployment, history
 ) -> None:
-    from billing.estimate_accuracy import learn
+    from billing.estimates.accuracy import learn
 
     deployment = make_deployment()
     most, counted = held_tokens(world, books, deployment.model)
@@ -241,7 +241,7 @@ def test_a_model_that_counts_less_is_held_for_less(
 def test_a_model_that_counts_more_is_held_for_more(
     world: World, books: Books, make_deployment, history
 ) -> None:
-    from billing.estimate_accuracy import learn
+    from billing.estimates.accuracy import learn
     from billing.models import EstimateAccuracy
 
     deployment = make_deployment()
@@ -257,7 +257,7 @@ def test_a_model_that_counts_more_is_held_for_more(
 
 
 def test_short_prompts_teach_nothing(make_deployment, history) -> None:
-    from billing.estimate_accuracy import learn
+    from billing.estimates.accuracy import learn
     from billing.models import EstimateAccuracy
 
     deployment = make_deployment()
@@ -268,7 +268,7 @@ def test_short_prompts_teach_nothing(make_deployment, history) -> None:
 
 
 def test_a_model_nobody_calls_any_more_is_forgotten(make_deployment, history) -> None:
-    from billing.estimate_accuracy import WINDOW, learn
+    from billing.estimates.accuracy import WINDOW, learn
     from billing.models import EstimateAccuracy
 
     deployment = make_deployment()
@@ -281,7 +281,7 @@ def test_a_model_nobody_calls_any_more_is_forgotten(make_deployment, history) ->
 
 def test_over_recorded_traffic_every_hold_covers_its_bill(world: World, books: Books) -> None:
     """Calls of every kind through the product: the report has none that was short, and an exact count stays exact."""
-    from billing.estimate_accuracy import accuracy
+    from billing.estimates.accuracy import accuracy
 
     since = datetime.now(UTC)
     for number in range(6):
@@ -330,7 +330,7 @@ def test_the_estimate_is_the_hold(world: World, books: Books) -> None:
 
 
 def test_the_usual_length_of_a_models_answers_is_forecast(world: World, make_deployment, history) -> None:
-    from billing.estimate_accuracy import learn
+    from billing.estimates.accuracy import learn
 
     deployment = make_deployment()
     history(deployment.model, deployment.provider, ratios=[1.0] * 5)

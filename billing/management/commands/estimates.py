@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.timezone import now
 
-from billing.estimate_accuracy import Accuracy, accuracy, learn
+from billing.estimates.accuracy import Accuracy, accuracy, learn
 from tenants.models import Tenant
 
 COLUMNS = (

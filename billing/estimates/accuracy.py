@@ -11,7 +11,7 @@ from decimal import ROUND_CEILING, Decimal
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from billing.estimate_book import CALLS_TO_BELIEVE
+from billing.estimates.book import CALLS_TO_BELIEVE
 from billing.models import EstimateAccuracy
 
 WINDOW = timedelta(days=14)
