@@ -63,9 +63,10 @@ def main() -> None:
 
 
 def _measure() -> dict[str, Any]:
-    from billing import closing, statement_files
     from billing.ledger import digest
-    from billing.statements import first_break
+    from billing.months import closing
+    from billing.months import files as statement_files
+    from billing.months.statements import first_break
     from tenants.models import Tenant
 
     tenant = Tenant.objects.create(slug="bench", name="Bench", timezone="UTC")

@@ -15,9 +15,9 @@ from django.template.response import TemplateResponse
 from django.utils.timezone import now
 
 from billing.admin_figures import count, exact_usd, usd
-from billing.exports import FORMATS, export, file_name
 from billing.models import BillingPeriod
-from billing.reports import InvalidMonth, Report, Section, UnbalancedReport, month_report
+from billing.months.exports import FORMATS, export, file_name
+from billing.months.report import InvalidMonth, Report, Section, UnbalancedReport, month_report
 from tenants.admin_access import tenants_of
 from tenants.models import Tenant
 

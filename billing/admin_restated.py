@@ -15,9 +15,9 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from billing.admin_figures import count, exact_usd
 from billing.models import PriceRow, Rerating
+from billing.months.files import statement_csv
+from billing.months.statements import restate
 from billing.rerating import NothingToRerate, propose_for_price
-from billing.statement_files import statement_csv
-from billing.statements import restate
 from tenants.admin_access import finish
 from tenants.admin_dialogs import list_of, page_of
 

@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 from billing.budgets.windows import span
 from billing.estimates.costs import INPUT_METERS, hold_for
 from billing.money import EXACT, TWELVE_PLACES
+from billing.months.amounts import print_amounts
 from billing.prices.book import Price, rates_of
 from billing.prices.rating import Rated, rate
-from billing.statement_money import print_amounts
 from billing.vector_prices import Vector, moment, rates_of_vector
 
 RateVector = Callable[[Vector], tuple[dict[str, int], Rated, Any]]

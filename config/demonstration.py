@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from billing.models import AlertDelivery
-from billing.reports import Measures, month_report
+from billing.months.report import Measures, month_report
 from tenants.models import Tenant
 
 QUESTIONS = Path(settings.BASE_DIR) / "demo" / "questions.yaml"

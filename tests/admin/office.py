@@ -9,11 +9,11 @@ from django.db import models
 from django.test import Client
 from django.utils.timezone import now
 
-from billing.closing import close_period
 from billing.models import (
     BillingPeriod,
     Statement,
 )
+from billing.months.closing import close_period
 from config.pages import SESSION_BEGAN
 from tenants.models import Tenant
 

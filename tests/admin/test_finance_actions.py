@@ -10,7 +10,6 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
 
-from billing.exports import export
 from billing.models import (
     BillingPeriod,
     ManualEntry,
@@ -19,7 +18,8 @@ from billing.models import (
     Statement,
     UsageRecord,
 )
-from billing.reports import month_report
+from billing.months.exports import export
+from billing.months.report import month_report
 from tests.admin.office import Office
 from tests.admin.pressing import press
 from tests.admin.test_pages import url_of

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from billing.months.amounts import print_amounts
 from billing.prices.plans import RateRule, RuleKind, unit_price_of
 from billing.provider_reports import InvalidReport, anthropic_amount_usd, openai_amount_usd, parse_json
-from billing.statement_money import print_amounts
 
 
 def test_it_works() -> None:

@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 
 from billing.ledger.rollups import rebuild_dirty
 from billing.models import BudgetRaise
-from billing.reports import month_report
+from billing.months.report import month_report
 from tenants.models import Tenant
 from tests.world import World
 

@@ -12,8 +12,8 @@ import pytest
 from django.db import DatabaseError, IntegrityError, connection, connections, transaction
 from django.utils.timezone import now
 
-from billing.closing import CannotClose, close_due, close_period, open_periods, reopen_period
 from billing.models import BillingPeriod, Statement, StatementFile, StatementLine, UsageLine, UsageRecord
+from billing.months.closing import CannotClose, close_due, close_period, open_periods, reopen_period
 from tests.closing.conftest import Shop, open_shop
 
 

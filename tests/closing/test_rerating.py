@@ -10,6 +10,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils.timezone import now
 
 from billing.models import Budget, BudgetWindow, PriceRow, ReratingRow
+from billing.months.statements import first_break, restate
 from billing.prices.editing import set_price
 from billing.rerating import (
     NothingToRerate,
@@ -19,7 +20,6 @@ from billing.rerating import (
     propose_rerating,
     reject_rerating,
 )
-from billing.statements import first_break, restate
 from tests.closing.conftest import Shop
 
 

@@ -11,7 +11,7 @@ from django.utils.timezone import now
 
 from billing.ledger.corrections import adjust, credit
 from billing.models import ManualEntry
-from billing.statements import first_break, restate
+from billing.months.statements import first_break, restate
 from tests.closing.conftest import Shop
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from billing.reports import month_report
-from billing.statement_lines import Line, lines_of, printed
-from billing.statements import restate
+from billing.months.lines import Line, lines_of, printed
+from billing.months.report import month_report
+from billing.months.statements import restate
 from tests.closing.conftest import Shop, month_ago, open_shop
 
 CALLS = st.lists(

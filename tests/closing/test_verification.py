@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
 from billing.models import Statement
-from billing.statements import first_break
+from billing.months.statements import first_break
 from tests.closing.conftest import Shop
 
 

@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from billing.exports import export
 from billing.models import StatementFile
-from billing.reports import Report, month_report
+from billing.months.exports import export
+from billing.months.report import Report, month_report
 from tests.closing.conftest import Shop
 
 

@@ -12,10 +12,10 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from billing.closing import period_at
 from billing.ledger.holds import admit
 from billing.ledger.settlements import settle
 from billing.models import Attempt, BillingPeriod, UsageRecord
+from billing.months.closing import period_at
 from config import resources
 from tenants.models import Tenant
 from tests.billing.conftest import Account

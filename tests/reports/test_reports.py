@@ -13,11 +13,11 @@ from asgiref.sync import sync_to_async
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from billing.exports import export, file_name
-from billing.exports import workbook as workbooks
-from billing.exports.focus import COLUMNS
 from billing.models import BillingPeriod
-from billing.reports import (
+from billing.months.exports import export, file_name
+from billing.months.exports import workbook as workbooks
+from billing.months.exports.focus import COLUMNS
+from billing.months.report import (
     InvalidMonth,
     Measures,
     Report,

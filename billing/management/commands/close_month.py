@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from billing.closing import CannotClose, close_period
 from billing.models import BillingPeriod
-from billing.statement_lines import UnbalancedStatement
+from billing.months.closing import CannotClose, close_period
+from billing.months.lines import UnbalancedStatement
 
 
 class Command(BaseCommand):

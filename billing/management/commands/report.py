@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from billing.exports import FORMATS, export, file_name
-from billing.reports import InvalidMonth, Report, month_report
+from billing.months.exports import FORMATS, export, file_name
+from billing.months.report import InvalidMonth, Report, month_report
 from tenants.models import Tenant
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing.models import Statement
-from billing.statements import first_break
+from billing.months.statements import first_break
 from tenants.models import Tenant
 
 

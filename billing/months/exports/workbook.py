@@ -15,9 +15,9 @@ from xlsxwriter.format import Format
 from xlsxwriter.workbook import Workbook
 from xlsxwriter.worksheet import Worksheet
 
-from billing.exports.cells import exact
-from billing.exports.detail_csv import DETAIL_COLUMNS
-from billing.reports import Measures, Report, Section
+from billing.months.exports.cells import exact
+from billing.months.exports.detail_csv import DETAIL_COLUMNS
+from billing.months.report import Measures, Report, Section
 
 ROWS_OF_A_SHEET = 1_000_000  # a spreadsheet ends after 1,048,576
 MEASURES = tuple(field.name for field in fields(Measures))

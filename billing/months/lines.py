@@ -12,8 +12,8 @@ from typing import Any
 from django.db import connection
 
 from billing.models import BillingPeriod
+from billing.months.amounts import print_amounts
 from billing.prices.book import is_token_meter
-from billing.statement_money import print_amounts
 from tenants.models import ApiKey
 
 CACHE_HIT = "gateway_cache_hit"

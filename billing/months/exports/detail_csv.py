@@ -9,8 +9,8 @@ import csv
 from dataclasses import fields
 from typing import TextIO
 
-from billing.exports.cells import cell
-from billing.reports import DetailLine, Report
+from billing.months.exports.cells import cell
+from billing.months.report import DetailLine, Report
 
 DETAIL_COLUMNS = tuple(field.name for field in fields(DetailLine) if field.name != "tags")
 

@@ -11,11 +11,11 @@ from decimal import Decimal
 
 from django.db import transaction
 
-from billing import month_reading
-from billing.closing import digest_of
 from billing.ledger import digest
 from billing.models import BillingPeriod, Statement, StatementLine
-from billing.statement_lines import OF_TIME, Line, UnbalancedStatement, lines_of, values_of
+from billing.months import reading as month_reading
+from billing.months.closing import digest_of
+from billing.months.lines import OF_TIME, Line, UnbalancedStatement, lines_of, values_of
 from tenants.models import Tenant
 
 

@@ -19,9 +19,9 @@ from zoneinfo import ZoneInfo
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from billing import month_reading
 from billing.models import BillingPeriod
-from billing.reports_sql import CUT, KEYS, METERS, PEOPLE, RECORDS, SAVINGS, TOTALS
+from billing.months import reading as month_reading
+from billing.months.report_queries import CUT, KEYS, METERS, PEOPLE, RECORDS, SAVINGS, TOTALS
 from tenants.models import Tenant
 
 

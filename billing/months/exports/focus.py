@@ -11,9 +11,9 @@ from decimal import Decimal
 from typing import TextIO
 from zoneinfo import ZoneInfo
 
-from billing.exports.cells import exact, guarded, zulu
+from billing.months.exports.cells import exact, guarded, zulu
+from billing.months.report import DetailLine, Report
 from billing.prices.book import is_token_meter
-from billing.reports import DetailLine, Report
 
 ISSUER = "Purser"
 LINE_ROUNDING = Decimal("5e-13")

@@ -13,10 +13,11 @@ from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from billing import month_reading, statement_files
 from billing.ledger import digest
 from billing.models import Attempt, BillingPeriod, Statement, StatementFile, StatementLine
-from billing.statement_lines import Line, UnbalancedStatement, lines_of, printed, values_of
+from billing.months import files as statement_files
+from billing.months import reading as month_reading
+from billing.months.lines import Line, UnbalancedStatement, lines_of, printed, values_of
 from tenants.models import Tenant
 from tenants.policy import parse_policy
 

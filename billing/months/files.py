@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import astuple, fields, replace
 from datetime import datetime
 
-from billing.exports import FORMATS, export, file_name
-from billing.exports.cells import cell
 from billing.models import BillingPeriod, StatementFile
-from billing.reports import month_report
-from billing.statement_lines import Line
+from billing.months.exports import FORMATS, export, file_name
+from billing.months.exports.cells import cell
+from billing.months.lines import Line
+from billing.months.report import month_report
 from tenants.models import Tenant
 
 STATEMENT_FORMAT = "statement"

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, TextIO
 
-from billing.exports.detail_csv import write_csv
-from billing.exports.focus import write_focus
-from billing.exports.workbook import write_xlsx
-from billing.reports import Report
+from billing.months.exports.detail_csv import write_csv
+from billing.months.exports.focus import write_focus
+from billing.months.exports.workbook import write_xlsx
+from billing.months.report import Report
 
 
 @dataclass(frozen=True, slots=True)
