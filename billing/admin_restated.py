@@ -17,7 +17,7 @@ from billing.admin_figures import count, exact_usd
 from billing.models import PriceRow, Rerating
 from billing.months.files import statement_csv
 from billing.months.statements import restate
-from billing.rerating import NothingToRerate, propose_for_price
+from billing.rerating.proposals import NothingToRerate, propose_for_price
 from tenants.admin_access import finish
 from tenants.admin_dialogs import list_of, page_of
 

@@ -23,7 +23,7 @@ from billing.admin_restated import ProposeForm, propose, restated_page
 from billing.ledger.corrections import adjust, credit
 from billing.models import ManualEntry, RateRule, Rerating, Statement, StatementFile
 from billing.prices.plan_editing import end_rule, set_rule
-from billing.rerating import StaleProposal, approve_rerating, reject_rerating
+from billing.rerating.proposals import StaleProposal, approve_rerating, reject_rerating
 from tenants.admin_access import HistoryPages, ReadOnlyAdmin, TenantScopedAdmin, Unedited
 from tenants.admin_choices import SeenRowsFilter
 from tenants.admin_dialogs import dialog_action

@@ -5,12 +5,13 @@ Invariant: each task calls one function, takes no arguments and may run twice at
 
 from celery import shared_task
 
-from billing import alerts, backdated_prices, spend_watch, unread
+from billing import alerts, spend_watch, unread
 from billing.budgets import raise_requests
 from billing.estimates import accuracy as estimate_accuracy
 from billing.ledger import partitions, reaper, rollups
 from billing.months import closing
 from billing.prices import importing as price_import
+from billing.rerating import backdated as backdated_prices
 
 
 @shared_task  # type: ignore[untyped-decorator]

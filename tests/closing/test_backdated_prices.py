@@ -5,9 +5,9 @@ from decimal import Decimal
 
 from django.utils.timezone import now
 
-from billing.backdated_prices import propose_for_backdated
 from billing.models import AlertEvent, PriceCheck, PriceRow, Rerating
-from billing.rerating import approve_rerating
+from billing.rerating.backdated import propose_for_backdated
+from billing.rerating.proposals import approve_rerating
 from tests.closing.conftest import Shop
 from tests.closing.test_rerating import correct
 

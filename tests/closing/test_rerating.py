@@ -12,7 +12,7 @@ from django.utils.timezone import now
 from billing.models import Budget, BudgetWindow, PriceRow, ReratingRow
 from billing.months.statements import first_break, restate
 from billing.prices.editing import set_price
-from billing.rerating import (
+from billing.rerating.proposals import (
     NothingToRerate,
     StaleProposal,
     approve_rerating,

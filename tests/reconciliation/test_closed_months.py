@@ -18,7 +18,7 @@ from billing.months.statements import first_break
 from billing.prices.editing import set_price
 from billing.provider_reports import Report, ReportLine
 from billing.reconciliation import Account, book_adjustment, compare, store_report
-from billing.rerating import approve_rerating, propose_rerating
+from billing.rerating.proposals import approve_rerating, propose_rerating
 from tests.closing.conftest import INPUT, OUTPUT, Shop, last_month, month_ago, open_shop  # noqa: F401
 
 

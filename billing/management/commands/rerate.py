@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing.models import PriceRow, Rerating
-from billing.rerating import (
+from billing.rerating.proposals import (
     NothingToRerate,
     StaleProposal,
     approve_rerating,

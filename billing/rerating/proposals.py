@@ -19,7 +19,7 @@ from django.utils.timezone import now
 
 from billing.models import PriceRow, Rerating, ReratingRow, UsageRecord
 from billing.prices.book import load_price_book
-from billing.rerating_rows import IN_SPAN, OF_RERATING, CannotRate, Difference, booked, difference_of
+from billing.rerating.rows import IN_SPAN, OF_RERATING, CannotRate, Difference, booked, difference_of
 from tenants.models import Tenant
 
 BATCH_ROWS = 1000

@@ -13,7 +13,7 @@ from django.utils.timezone import now
 
 from billing.models import PriceCheck, PriceRow, Rerating
 from billing.operator_alerts import tell_operators
-from billing.rerating import NothingToRerate, propose_rerating
+from billing.rerating.proposals import NothingToRerate, propose_rerating
 
 # A price that begins this much before it was written down is no price from now on.
 FIND = """
