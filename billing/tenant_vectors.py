@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from billing.difference_kinds import tolerance_usd
 from billing.money import EXACT, TWELVE_PLACES
 from billing.month_vectors import correction, decimal, first, period, reservation, statement
 from billing.outcomes import ModelUnpriced, UnpricedMeter
@@ -16,7 +15,8 @@ from billing.prices.book import Price, PriceBook, Rates, is_token_meter, rates_o
 from billing.prices.plans import RateRule, RuleKind, cost_of, unit_price_of
 from billing.prices.rating import Rated, rate
 from billing.prices.savings import GATEWAY_CACHE, PROVIDER_CACHE, uncached
-from billing.provider_reports import anthropic_amount_usd, openai_amount_usd
+from billing.reconciliation.difference_kinds import tolerance_usd
+from billing.reconciliation.provider_reports import anthropic_amount_usd, openai_amount_usd
 from billing.vector_prices import FEES_PER, TOKENS_PER, Vector
 
 RateVector = Callable[[Vector], tuple[dict[str, int], Rated, Rates]]

@@ -22,8 +22,8 @@ from django.utils.timezone import now
 
 from billing.admin_figures import exact_usd, usd
 from billing.models import CostComparison, CostReport, UsageRecord
-from billing.provider_reports import InvalidReport
-from billing.reconciliation_rows import model_names
+from billing.reconciliation.provider_reports import InvalidReport
+from billing.reconciliation.rows import model_names
 from llm.models import Provider
 from llm.reconciling import CannotPull, pull, upload
 

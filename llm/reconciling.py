@@ -1,7 +1,7 @@
 """Pulling the providers' cost reports, and reconciling an account with what was pulled or uploaded.
 
 Invariant: this is the only place that asks a provider for its bill; it reads, and what it reads goes to
-`billing.reconciliation` whole or not at all: a page that is missing is an error, never a smaller bill. The admin key
+`billing.reconciliation.comparing` whole or not at all: a page that is missing is an error, never a smaller bill. The admin key
 is sent to the account's own server and told nobody.
 """
 
@@ -18,8 +18,8 @@ from django.contrib.auth.models import User
 from django.utils.timezone import now
 
 from billing.models import CostComparison, CostReport
-from billing.provider_reports import InvalidReport, Report, parse_json, read_file, read_pages
-from billing.reconciliation import Account, compare, store_report
+from billing.reconciliation.comparing import Account, compare, store_report
+from billing.reconciliation.provider_reports import InvalidReport, Report, parse_json, read_file, read_pages
 from llm.models import LanguageModel, Provider
 
 DAY = timedelta(days=1)

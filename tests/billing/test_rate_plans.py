@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from billing.months.amounts import print_amounts
 from billing.prices.plans import RateRule, RuleKind, unit_price_of
-from billing.provider_reports import InvalidReport, anthropic_amount_usd, openai_amount_usd, parse_json
+from billing.reconciliation.provider_reports import (
+    InvalidReport,
+    anthropic_amount_usd,
+    openai_amount_usd,
+    parse_json,
+)
 
 
 def test_it_works() -> None:

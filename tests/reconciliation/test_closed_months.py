@@ -10,14 +10,14 @@ import pytest
 from django.db import DatabaseError, connection, connections, transaction
 
 from billing.ledger.rollups import rebuild_dirty
-from billing.line_items import LineItem
 from billing.models import BillingPeriod, CostComparison, PriceRow, UsageRecord
 from billing.months.exports import FORMATS, export
 from billing.months.report import month_report
 from billing.months.statements import first_break
 from billing.prices.editing import set_price
-from billing.provider_reports import Report, ReportLine
-from billing.reconciliation import Account, book_adjustment, compare, store_report
+from billing.reconciliation.comparing import Account, book_adjustment, compare, store_report
+from billing.reconciliation.line_items import LineItem
+from billing.reconciliation.provider_reports import Report, ReportLine
 from billing.rerating.proposals import approve_rerating, propose_rerating
 from tests.closing.conftest import INPUT, OUTPUT, Shop, last_month, month_ago, open_shop  # noqa: F401
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from billing.difference_kinds import (
+from billing.reconciliation.difference_kinds import (
     Attempts,
     Cell,
     Evidence,
@@ -15,7 +15,7 @@ from billing.difference_kinds import (
     tolerance_usd,
     within_tolerance,
 )
-from billing.line_items import LineItem, ModelNames, openai_item
+from billing.reconciliation.line_items import LineItem, ModelNames, openai_item
 
 DAY = date(2026, 3, 10)
 NOTHING = Evidence()

@@ -10,7 +10,13 @@ from django.core.exceptions import ValidationError
 from django.core.management import call_command
 
 from billing.models import AlertEvent, CostComparison, CostReport, CostReportLine, UsageRecord
-from billing.reconciliation import StaleComparison, book_adjustment, compare, decide, tenants_of_comparison
+from billing.reconciliation.comparing import (
+    StaleComparison,
+    book_adjustment,
+    compare,
+    decide,
+    tenants_of_comparison,
+)
 from llm.reconciling import CannotPull, pull, pull_due
 from tenants.models import Tenant
 from tests.reconciliation.conftest import LONG, Account, span

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, transaction
 
 from billing.models import CostComparison, CostReportLine
-from billing.provider_reports import InvalidReport, parse_json, read_file, read_pages
+from billing.reconciliation.provider_reports import InvalidReport, parse_json, read_file, read_pages
 from llm.reconciling import _pull_pages, upload
 from tests.reconciliation.conftest import Account, span
 
@@ -74,7 +74,7 @@ def test_the_console_export_of_anthropic_names_models_for_people() -> None:
     )
     report = read_file("anthropic", text.encode())
     assert report.days == {date(2026, 8, 4), date(2026, 8, 5), date(2026, 8, 6)}
-    from billing.line_items import ModelNames
+    from billing.reconciliation.line_items import ModelNames
 
     names = ModelNames({"haiku": "claude-haiku-4-5-20251001"})
     items = [names.item(line.item) for line in report.lines]

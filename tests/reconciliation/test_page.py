@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from billing.models import CostComparison, CostReport, UsageRecord
-from billing.reconciliation import compare
+from billing.reconciliation.comparing import compare
 from tests.reconciliation.conftest import Account, span
 
 PAGE_QUERIES = 18

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from billing.provider_reports import parse_json
+from billing.reconciliation.provider_reports import parse_json
 from billing.vectors import rate_file
 
 

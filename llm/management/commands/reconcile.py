@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.timezone import now
 
 from billing.models import CostComparison
-from billing.provider_reports import InvalidReport
+from billing.reconciliation.provider_reports import InvalidReport
 from llm.models import Provider
 from llm.reconciling import DAYS_BACK, CannotPull, Reconciled, pull, upload
 

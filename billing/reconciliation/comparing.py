@@ -20,13 +20,13 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from billing.difference_kinds import Cell, Verdict, name_differences
-from billing.line_items import LineItem, ModelNames
 from billing.models import CostComparison, CostReport, CostReportLine
 from billing.money import EXACT, TWELVE_PLACES
-from billing.provider_reports import Report
-from billing.reconciliation_alerts import tell_of_open_days
-from billing.reconciliation_rows import (
+from billing.reconciliation.alerts import tell_of_open_days
+from billing.reconciliation.difference_kinds import Cell, Verdict, name_differences
+from billing.reconciliation.line_items import LineItem, ModelNames
+from billing.reconciliation.provider_reports import Report
+from billing.reconciliation.rows import (
     callers_of,
     covered_days,
     read_cells,

@@ -13,9 +13,9 @@ from typing import Any
 
 from django.db import connection
 
-from billing.difference_kinds import Attempts, Cell, Evidence, Key, ModelDay, Side
-from billing.line_items import ModelNames, known_meter
 from billing.models import CostReport, CostReportLine
+from billing.reconciliation.difference_kinds import Attempts, Cell, Evidence, Key, ModelDay, Side
+from billing.reconciliation.line_items import ModelNames, known_meter
 
 ROW = "r.provider = %(provider)s AND r.occurred_at >= %(starts_at)s AND r.occurred_at < %(ends_at)s"
 

@@ -12,10 +12,10 @@ from decimal import Decimal
 
 import structlog
 
-from billing.difference_kinds import LEAST_TOLERANCE_USD
 from billing.models import AlertEvent, CostComparison
 from billing.operator_alerts import tell_operators
-from billing.reconciliation_rows import callers_of, lately_callers_of
+from billing.reconciliation.difference_kinds import LEAST_TOLERANCE_USD
+from billing.reconciliation.rows import callers_of, lately_callers_of
 
 METRIC = "reconciliation"
 

@@ -14,8 +14,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from billing import line_items
-from billing.line_items import LineItem
+from billing.reconciliation import line_items
+from billing.reconciliation.line_items import LineItem
 
 CENTS = Decimal(100)
 MOST_PLACES = 28  # the table keeps two more, for cents; a float's shortest text has fewer
