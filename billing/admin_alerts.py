@@ -19,8 +19,8 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from billing.admin_figures import plain, usd
-from billing.alert_webhook import AddressNotAllowed, check_url
-from billing.alerts import acknowledge, retry
+from billing.alerts.outbox import acknowledge, retry
+from billing.alerts.webhook import AddressNotAllowed, check_url
 from billing.models import AlertChannel, AlertDelivery, AlertEvent, AlertRule
 from tenants.admin_access import ReadOnlyAdmin, RecordedAdmin, TenantScopedAdmin, TenantScopedForm
 from tenants.admin_choices import SeenRowsFilter

@@ -5,7 +5,9 @@ Invariant: each task calls one function, takes no arguments and may run twice at
 
 from celery import shared_task
 
-from billing import alerts, spend_watch, unread
+from billing import unread
+from billing.alerts import outbox as alerts
+from billing.alerts import spend_watch
 from billing.budgets import raise_requests
 from billing.estimates import accuracy as estimate_accuracy
 from billing.ledger import partitions, reaper, rollups

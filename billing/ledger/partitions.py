@@ -10,7 +10,7 @@ import structlog
 from django.db import DatabaseError, connection, transaction
 from django.utils.timezone import now
 
-from billing.operator_alerts import tell_operators
+from billing.alerts.operators import tell_operators
 
 MONTHS_AHEAD = 3
 

@@ -12,8 +12,8 @@ from decimal import Decimal
 
 import structlog
 
+from billing.alerts.operators import tell_operators
 from billing.models import AlertEvent, CostComparison
-from billing.operator_alerts import tell_operators
 from billing.reconciliation.difference_kinds import LEAST_TOLERANCE_USD
 from billing.reconciliation.rows import callers_of, lately_callers_of
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from django.utils.timezone import now
 
-from billing.alerts import queue_deliveries
+from billing.alerts.outbox import queue_deliveries
 from billing.models import AlertChannel, AlertDelivery, AlertEvent, AlertRule
 from tenants.models import Tenant
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from billing.alert_webhook import AddressNotAllowed, check_url, sign, verify
+from billing.alerts.webhook import AddressNotAllowed, check_url, sign, verify
 
 BODY = b'{"id": "1"}'
 

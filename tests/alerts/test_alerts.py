@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django.utils.timezone import now
 
-from billing.alert_webhook import verify
-from billing.alerts import MAX_ATTEMPTS, acknowledge, deliver_due, retry
+from billing.alerts.outbox import MAX_ATTEMPTS, acknowledge, deliver_due, retry
+from billing.alerts.webhook import verify
 from billing.models import AlertDelivery, Budget
 from tests.alerts.conftest import Desk, Mailbox, Receiver
 
@@ -146,7 +146,7 @@ def test_it_gives_up_and_can_be_retried(desk: Desk, receiver: Receiver) -> None:
 
 
 def test_a_worker_that_died_loses_its_claim(desk: Desk, receiver: Receiver) -> None:
-    from billing.alerts import CLAIM, claim_due, queue_deliveries
+    from billing.alerts.outbox import CLAIM, claim_due, queue_deliveries
 
     desk.channel("webhook", receiver.url)
     event = desk.event()

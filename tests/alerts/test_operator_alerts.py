@@ -13,10 +13,10 @@ from django.db import DatabaseError
 from django.test import RequestFactory
 
 from billing.admin_alerts import AlertChannelAdmin
-from billing.alerts import deliver_due
+from billing.alerts.operators import tell_operators
+from billing.alerts.outbox import deliver_due
 from billing.ledger import partitions
 from billing.models import AlertChannel, AlertEvent
-from billing.operator_alerts import tell_operators
 from tests.alerts.conftest import Desk, Receiver
 
 

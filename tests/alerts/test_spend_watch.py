@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 from django.utils.timezone import now
 
+from billing.alerts.spend_watch import watch
 from billing.models import AlertEvent, AlertRule
-from billing.spend_watch import watch
 from tenants.models import Tenant
 
 pytestmark = pytest.mark.django_db

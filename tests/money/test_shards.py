@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from billing.admin_budgets import with_usage
-from billing.alerts import notice_shards
+from billing.alerts.outbox import notice_shards
 from billing.budgets.raises import raise_budget
 from billing.budgets.windows import load_budgets
 from billing.ledger import holds

@@ -197,7 +197,7 @@ def test_a_request_lives_a_week_or_until_it_would_be_over(world: World, member: 
 
 
 def test_the_alert_channels_are_told_of_a_new_request(world: World, member: Member) -> None:
-    from billing.alerts import queue_deliveries
+    from billing.alerts.outbox import queue_deliveries
     from billing.models import AlertDelivery, AlertEvent
 
     answer = asked(world, member)

@@ -23,7 +23,8 @@ from django.db import connection
 from django.template.loader import render_to_string
 from django.utils.timezone import now
 
-from billing import alert_webhook, operator_alerts
+from billing.alerts import operators as operator_alerts
+from billing.alerts import webhook as alert_webhook
 from billing.models import AlertDelivery, AlertEvent
 
 MAX_ATTEMPTS = 8
