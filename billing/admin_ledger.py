@@ -25,13 +25,13 @@ from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from billing import unread
 from billing.admin_figures import count, exact_usd, json_block, usd
 from billing.admin_reports import reports_page
 from billing.admin_unread import CertaintyFilter, ExplanationForm
 from billing.ledger.rollups import rebuild_dirty
 from billing.models import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
 from billing.months.closing import CannotClose, close_period
+from billing.usage import unread
 from tenants.admin_access import READING_ROLES, ReadOnlyAdmin, finish
 from tenants.admin_choices import SeenRowsFilter
 from tenants.admin_dialogs import dialog_action, page_of

@@ -5,7 +5,6 @@ Invariant: each task calls one function, takes no arguments and may run twice at
 
 from celery import shared_task
 
-from billing import unread
 from billing.alerts import outbox as alerts
 from billing.alerts import spend_watch
 from billing.budgets import raise_requests
@@ -14,6 +13,7 @@ from billing.ledger import partitions, reaper, rollups
 from billing.months import closing
 from billing.prices import importing as price_import
 from billing.rerating import backdated as backdated_prices
+from billing.usage import unread
 
 
 @shared_task  # type: ignore[untyped-decorator]

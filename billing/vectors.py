@@ -12,7 +12,7 @@ from billing.outcomes import InvalidUsage, ModelUnpriced
 from billing.prices.book import Rates
 from billing.prices.rating import Rated, meters_from_usage, rate
 from billing.tenant_vectors import rate_tenant_vector
-from billing.usage import fees_of_items, read_usage, usage_of_stream
+from billing.usage.reading import fees_of_items, read_usage, usage_of_stream
 from billing.vector_prices import Vector, name_in, rates_of_vector
 
 

@@ -1,7 +1,7 @@
 """How a provider works on a call, as far as its hold depends on it: online, flex or priority.
 
 Invariant: pure. A call is held at the dearest that it may be served at: of what it asks for, and of every region that its
-model has a price for. What was served decides the bill: `billing.served`.
+model has a price for. What was served decides the bill: `billing.usage.served`.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Final
 
 from billing.prices.book import PriceBook, Rates
-from billing.served import contexts, processing_asked
+from billing.usage.served import contexts, processing_asked
 
 __all__ = ["dearest_of", "processing_of"]
 

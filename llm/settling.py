@@ -12,13 +12,13 @@ import structlog
 from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
-from billing.certainty import Certainty, Used
 from billing.ledger import settlements
 from billing.ledger.settlements import Settlement
 from billing.prices.rating import input_tokens, output_tokens
 from billing.prices.savings import PROVIDER_CACHE
-from billing.served import served
-from billing.usage import reasoning_tokens
+from billing.usage.certainty import Certainty, Used
+from billing.usage.reading import reasoning_tokens
+from billing.usage.served import served
 from caching.answers import CachedAnswer
 from llm import kept_responses, references
 from llm.answers import Outcome

@@ -13,7 +13,7 @@ from typing import Any, Final
 from billing.money import EXACT, TWELVE_PLACES
 from billing.outcomes import UnpricedMeter
 from billing.prices.book import Rates, is_token_meter
-from billing.usage import meters_from_usage
+from billing.usage.reading import meters_from_usage
 
 __all__ = [
     "HOLD",

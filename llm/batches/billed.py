@@ -8,14 +8,14 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from billing.certainty import Certainty
 from billing.ledger.settlements import Settlement
 from billing.outcomes import ModelUnpriced
 from billing.prices.book import Rates
 from billing.prices.rating import Rated, input_tokens, output_tokens
 from billing.prices.savings import Waterfall, waterfall
-from billing.served import served
-from billing.usage import reasoning_tokens
+from billing.usage.certainty import Certainty
+from billing.usage.reading import reasoning_tokens
+from billing.usage.served import served
 from llm.booking.booked import Held, rated_of, used_of, with_models
 from llm.models import Batch, BatchItem
 from llm.providers.target import Target

@@ -21,7 +21,7 @@ from billing.ledger import holds, settlements
 from billing.ledger.holds import NewAttempt
 from billing.models import Attempt
 from billing.outcomes import BudgetExceeded
-from billing.served import contexts
+from billing.usage.served import contexts
 from config import storable
 from config.resources import resources
 from llm.batches.accounts import exchange_of, line_limit, target_of

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import structlog
 
-from billing.certainty import Certainty, Evidence, Used, used
 from billing.outcomes import ModelUnpriced, UnpricedMeter
 from billing.prices.book import PriceBook, Rates
 from billing.prices.rating import Rated, rate, rate_bound
-from billing.usage_blocks.anthropic import is_same_model
+from billing.usage.blocks.anthropic import is_same_model
+from billing.usage.certainty import Certainty, Evidence, Used, used
 from llm.catalog import Catalog
 from llm.providers.target import Target
 from llm.tokens import count_text

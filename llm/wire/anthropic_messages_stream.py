@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from billing.usage import is_empty, merged, told_in
+from billing.usage.reading import is_empty, merged, told_in
 from llm.streams.sse import encode, splice_purser
 from llm.wire.formats import Body
 

@@ -5,7 +5,7 @@ Invariant: pure; a body is never edited in place.
 
 from typing import Any
 
-from billing.usage import told_in
+from billing.usage.reading import told_in
 from llm.streams.sse import encode
 from llm.wire import fields
 from llm.wire.formats import Body

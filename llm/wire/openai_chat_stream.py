@@ -6,7 +6,7 @@ Invariant: a stream that was metered and its answer replayed tell a client the s
 from collections.abc import Iterator
 from typing import Any, Final
 
-from billing.usage import merged, told_in
+from billing.usage.reading import merged, told_in
 from llm.streams.sse import DONE, encode, splice_purser
 from llm.wire.formats import Body
 from llm.wire.merging import WHOLE_FIELDS, add_parts, merge

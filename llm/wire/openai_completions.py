@@ -7,7 +7,7 @@ usage, an end mark.
 from collections.abc import Iterator
 from typing import Any
 
-from billing.usage import merged, told_in
+from billing.usage.reading import merged, told_in
 from llm.errors import InvalidRequest
 from llm.streams.sse import DONE, encode
 from llm.wire import fields

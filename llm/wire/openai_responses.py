@@ -5,7 +5,7 @@ Invariant: pure; a body is never edited in place.
 
 from typing import Any
 
-from billing.usage import fees_of_items, unknown_items
+from billing.usage.reading import fees_of_items, unknown_items
 from llm.errors import InvalidRequest
 from llm.streams.sse import COMMENT, encode
 from llm.wire import fields

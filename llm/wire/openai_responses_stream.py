@@ -7,7 +7,7 @@ did.
 from collections.abc import Iterator
 from typing import Any
 
-from billing.usage import merged, told_in
+from billing.usage.reading import merged, told_in
 from llm.streams.sse import data_of, encode
 from llm.wire.formats import Body
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from billing import unread
 from billing.models import AlertEvent, Attempt, UsageRecord
+from billing.usage import unread
 from tests.api.conftest import ask, ask_claude, fresh_question, purser_of
 from tests.books import Books, eventually
 from tests.world import World
@@ -89,7 +89,7 @@ def test_a_person_explains_it(world: World, books: Books) -> None:
 
 
 def test_a_release_that_can_read_it_does(world: World, books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
-    from billing.usage_blocks import free_fields
+    from billing.usage.blocks import free_fields
 
     row, _ = call(world, "unknown_figure_beside")
     assert not unread.read_again(row)

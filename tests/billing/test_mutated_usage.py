@@ -14,10 +14,10 @@ from typing import Any
 import orjson
 import pytest
 
-from billing.certainty import Certainty, Evidence, Used, used
 from billing.outcomes import UnpricedMeter
 from billing.prices.book import Price, rates_of
 from billing.prices.rating import rate, rate_bound
+from billing.usage.certainty import Certainty, Evidence, Used, used
 from llm.sandbox.behaviours import PATHS, behaviours
 from llm.sandbox.usage import Usage
 from llm.wire import WIRE_FORMATS

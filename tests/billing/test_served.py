@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from billing.prices.book import Price, PriceBook, Rates
-from billing.served import Served, contexts, served
+from billing.usage.served import Served, contexts, served
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 

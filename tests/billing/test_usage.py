@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.outcomes import InvalidUsage
-from billing.usage import fees_of_items, meters_from_usage, reasoning_tokens, usage_of_stream
+from billing.usage.reading import fees_of_items, meters_from_usage, reasoning_tokens, usage_of_stream
 
 COUNT = st.integers(0, 10**7)
 

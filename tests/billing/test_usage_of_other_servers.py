@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from billing.certainty import Certainty, Evidence, Used, used
 from billing.prices.book import Price, Rates, rates_of
 from billing.prices.rating import rate, rate_bound
-from billing.usage import is_empty, merged, meters_from_usage, told_in, usage_of_stream
+from billing.usage.certainty import Certainty, Evidence, Used, used
+from billing.usage.reading import is_empty, merged, meters_from_usage, told_in, usage_of_stream
 
 EVIDENCE = Evidence(input_tokens=27, output_tokens=3, asked_output_tokens=100, context_window=128_000)
 MILLIONTH = Decimal("0.000001")

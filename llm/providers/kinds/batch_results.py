@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from billing.usage import told_in
+from billing.usage.reading import told_in
 from llm.wire.json_texts import Unreadable, is_too_deep, read_plain, without_depths
 from llm.wire.told_errors import error_in
 

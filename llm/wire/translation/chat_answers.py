@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 from uuid import uuid4
 
-from billing.usage import merged, told_in, totals_of
+from billing.usage.reading import merged, told_in, totals_of
 from llm.wire.formats import Body
 from llm.wire.message_texts import reasoning_of, text_of
 from llm.wire.openai_chat_stream import message_of

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from billing.usage import count_of, merged, reasoning_tokens, told_in
+from billing.usage.reading import count_of, merged, reasoning_tokens, told_in
 from llm.wire.formats import Body
 
 FINISH_REASONS: Final = {

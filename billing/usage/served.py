@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from billing.outcomes import ModelUnpriced
 from billing.prices.book import GLOBAL, ONLINE, STANDARD, PriceBook, Rates, is_token_meter
-from billing.usage_blocks.doubts import Doubt, Doubts
+from billing.usage.blocks.doubts import Doubt, Doubts
 
 # The providers' own words for how they work. `auto` is the account's choice, and told by servers that have no other.
 PROCESSINGS: Final = {

@@ -9,9 +9,9 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from billing.usage_blocks.doubts import Doubts, is_empty
-from billing.usage_blocks.free_fields import FREE_FIELDS
-from billing.usage_blocks.merging import merged
+from billing.usage.blocks.doubts import Doubts, is_empty
+from billing.usage.blocks.free_fields import FREE_FIELDS
+from billing.usage.blocks.merging import merged
 
 LARGEST_COUNT: Final = 2**63 - 1  # what a column of the ledger takes
 MOST_DEPTH: Final = 6

@@ -6,8 +6,8 @@ Invariant: the provider's own count of a tool goes before ours; an item of a kin
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from billing.usage_blocks.counts import Block, count_of
-from billing.usage_blocks.doubts import Doubts
+from billing.usage.blocks.counts import Block, count_of
+from billing.usage.blocks.doubts import Doubts
 
 # Items of a Responses answer that carry a fee of their own, which no usage block mentions.
 FEE_ITEMS: Final = {

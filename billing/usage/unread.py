@@ -14,15 +14,15 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
-from billing.certainty import Certainty, Evidence, used
 from billing.ledger.settlements import SETTLE, Settlement, settle_parameters
 from billing.models import Attempt, UsageRecord
 from billing.outcomes import ModelUnpriced, UnpricedMeter
 from billing.prices.book import load_price_book
 from billing.prices.rating import HOLD, Rated, output_tokens, rate, rate_bound
 from billing.prices.savings import GATEWAY_CACHE, OUR_OWN, waterfall
-from billing.served import Served, served
-from billing.usage import Meters, reasoning_tokens
+from billing.usage.certainty import Certainty, Evidence, used
+from billing.usage.reading import Meters, reasoning_tokens
+from billing.usage.served import Served, served
 
 BATCH = 500
 EXPLAINED = "explained"  # the meter of what a person says it cost beside what was read

@@ -1,4 +1,4 @@
-"""Reading the usage blocks of providers: `billing.usage` is their door, a module here for each thing to know.
+"""Reading the usage blocks of providers: `billing.usage.reading` is their door, a module here for each thing to know.
 
 Invariant: pure. Nothing in a block goes unread: what has no place among the meters and is not known to cost nothing
 is a doubt of its reading.

@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from billing.usage_blocks.counts import Block
-from billing.usage_blocks.doubts import Doubts
+from billing.usage.blocks.counts import Block
+from billing.usage.blocks.doubts import Doubts
 
 Meters = dict[str, int]
 

@@ -7,7 +7,7 @@ larger one that was told before.
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from billing.usage_blocks.doubts import is_empty
+from billing.usage.blocks.doubts import is_empty
 
 MOST_NAMES: Final = 200  # of one level of a block
 MOST_DEPTH: Final = 8

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from billing.outcomes import InvalidUsage
-from billing.usage_blocks.anthropic import read_anthropic
-from billing.usage_blocks.counts import count_of
-from billing.usage_blocks.doubts import Doubt, Doubts, Kind, is_empty
-from billing.usage_blocks.merging import merged, told_in
-from billing.usage_blocks.openai import read_openai
-from billing.usage_blocks.tools import fees_of_items, read_tools, unknown_items
+from billing.usage.blocks.anthropic import read_anthropic
+from billing.usage.blocks.counts import count_of
+from billing.usage.blocks.doubts import Doubt, Doubts, Kind, is_empty
+from billing.usage.blocks.merging import merged, told_in
+from billing.usage.blocks.openai import read_openai
+from billing.usage.blocks.tools import fees_of_items, read_tools, unknown_items
 
 __all__ = [
     "Meters",

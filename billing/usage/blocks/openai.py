@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
-from billing.usage_blocks.counts import Block
-from billing.usage_blocks.doubts import Doubts, Kind
+from billing.usage.blocks.counts import Block
+from billing.usage.blocks.doubts import Doubts, Kind
 
 Meters = dict[str, int]
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from billing.outcomes import InvalidUsage
 from billing.prices.rating import input_tokens, output_tokens
-from billing.usage import Meters, read_usage
-from billing.usage_blocks.doubts import Doubt, Kind
+from billing.usage.blocks.doubts import Doubt, Kind
+from billing.usage.reading import Meters, read_usage
 
 # What tokenizers, chat templates and catalogues may differ by from what is true, at the very most.
 MOST_OF_WINDOW: Final = 1.5
