@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing.reconciliation.provider_reports import parse_json
-from billing.vectors import rate_file
+from billing.vectors.replay import rate_file
 
 
 class Command(BaseCommand):

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 from billing.money import EXACT, TWELVE_PLACES
-from billing.month_vectors import correction, decimal, first, period, reservation, statement
 from billing.outcomes import ModelUnpriced, UnpricedMeter
 from billing.prices.book import Price, PriceBook, Rates, is_token_meter, rates_of
 from billing.prices.plans import RateRule, RuleKind, cost_of, unit_price_of
@@ -17,7 +16,8 @@ from billing.prices.rating import Rated, rate
 from billing.prices.savings import GATEWAY_CACHE, PROVIDER_CACHE, uncached
 from billing.reconciliation.difference_kinds import tolerance_usd
 from billing.reconciliation.provider_reports import anthropic_amount_usd, openai_amount_usd
-from billing.vector_prices import FEES_PER, TOKENS_PER, Vector
+from billing.vectors.months import correction, decimal, first, period, reservation, statement
+from billing.vectors.prices import FEES_PER, TOKENS_PER, Vector
 
 RateVector = Callable[[Vector], tuple[dict[str, int], Rated, Rates]]
 

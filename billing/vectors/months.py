@@ -16,7 +16,7 @@ from billing.money import EXACT, TWELVE_PLACES
 from billing.months.amounts import print_amounts
 from billing.prices.book import Price, rates_of
 from billing.prices.rating import Rated, rate
-from billing.vector_prices import Vector, moment, rates_of_vector
+from billing.vectors.prices import Vector, moment, rates_of_vector
 
 RateVector = Callable[[Vector], tuple[dict[str, int], Rated, Any]]
 LISTS = ("ledger_by_line", "ledger_lines", "lines_usd", "lines", "amounts_usd", "amounts")
