@@ -61,7 +61,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "BORDER_RADIUS": "6px",
-    "DASHBOARD_CALLBACK": "billing.admin_dashboard.dashboard",
+    "DASHBOARD_CALLBACK": "billing.admin.dashboard.dashboard",
     "LOGIN": {"form": "tenants.login.LoginForm"},
     "COMMAND": {"search_models": False, "show_history": True},
     "COLORS": {

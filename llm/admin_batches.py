@@ -15,7 +15,7 @@ from unfold.contrib.filters.admin import (
 )
 from unfold.decorators import display
 
-from billing.admin_figures import exact_usd, json_block
+from billing.admin.figures import exact_usd, json_block
 from llm.models import Batch, BatchItem, BatchJob, StoredFile
 from tenants.admin_access import ReadOnlyAdmin
 from tenants.admin_choices import SeenRowsFilter

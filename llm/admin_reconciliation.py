@@ -21,7 +21,7 @@ from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
-from billing.admin_figures import exact_usd
+from billing.admin.figures import exact_usd
 from billing.models import CostComparison, CostReport
 from billing.reconciliation.comparing import StaleComparison, book_adjustment, decide, tenants_of_comparison
 from llm.reconciliation_page import plain_quantity, reconciliation_page

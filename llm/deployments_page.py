@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from billing.admin_figures import count, percent
+from billing.admin.figures import count, percent
 from llm.deployment_states import AccountState, DeploymentState, States, read_states
 from llm.models import LanguageModel, Provider
 

@@ -20,7 +20,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 
-from billing.admin_figures import exact_usd, usd
+from billing.admin.figures import exact_usd, usd
 from billing.models import CostComparison, CostReport, UsageRecord
 from billing.reconciliation.provider_reports import InvalidReport
 from billing.reconciliation.rows import model_names

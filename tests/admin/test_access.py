@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from billing.admin_figures import usd
+from billing.admin.figures import usd
 from billing.models import Budget, UsageDaily
 from tenants.admin_access import TenantScopedAdmin
 from tenants.models import ApiKey, Membership, Tenant

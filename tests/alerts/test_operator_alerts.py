@@ -12,7 +12,7 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError
 from django.test import RequestFactory
 
-from billing.admin_alerts import AlertChannelAdmin
+from billing.admin.alerts import AlertChannelAdmin
 from billing.alerts.operators import tell_operators
 from billing.alerts.outbox import deliver_due
 from billing.ledger import partitions

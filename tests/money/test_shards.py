@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from billing.admin_budgets import with_usage
+from billing.admin.budgets import with_usage
 from billing.alerts.outbox import notice_shards
 from billing.budgets.raises import raise_budget
 from billing.budgets.windows import load_budgets

@@ -14,7 +14,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from unfold.decorators import action, display
 
-from billing.admin_figures import usd, utc_today
+from billing.admin.figures import usd, utc_today
 from billing.models import UsageDaily
 from tenants.admin_tenants import TenantAdmin
 from tenants.models import Tenant

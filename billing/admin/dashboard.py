@@ -16,8 +16,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from billing.admin_budgets import used_percent, with_usage
-from billing.admin_figures import amount_of, bar, count, percent, usd, utc_today
+from billing.admin.budgets import used_percent, with_usage
+from billing.admin.figures import amount_of, bar, count, percent, usd, utc_today
 from billing.models import AlertEvent, Budget, UsageDaily
 from billing.prices.savings import OUR_OWN
 from tenants.admin_access import tenants_of

@@ -14,7 +14,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.utils.timezone import now
 
-from billing.admin_figures import count, exact_usd, usd
+from billing.admin.figures import count, exact_usd, usd
 from billing.models import BillingPeriod
 from billing.months.exports import FORMATS, export, file_name
 from billing.months.report import InvalidMonth, Report, Section, UnbalancedReport, month_report

@@ -7,7 +7,7 @@ from django.contrib import admin
 from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.decorators import display
 
-from billing.admin_figures import exact_usd
+from billing.admin.figures import exact_usd
 from billing.models import EstimateAccuracy
 from tenants.admin_access import OperatorAdmin, Unedited
 

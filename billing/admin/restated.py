@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from billing.admin_figures import count, exact_usd
+from billing.admin.figures import count, exact_usd
 from billing.models import PriceRow, Rerating
 from billing.months.files import statement_csv
 from billing.months.statements import restate

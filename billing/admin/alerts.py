@@ -18,7 +18,7 @@ from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminPasswordWidget
 
-from billing.admin_figures import plain, usd
+from billing.admin.figures import plain, usd
 from billing.alerts.outbox import acknowledge, retry
 from billing.alerts.webhook import AddressNotAllowed, check_url
 from billing.models import AlertChannel, AlertDelivery, AlertEvent, AlertRule

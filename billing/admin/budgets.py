@@ -24,7 +24,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from billing.admin_figures import MomentField, amount_of, bar, plain
+from billing.admin.figures import MomentField, amount_of, bar, plain
 from billing.budgets.raise_requests import request_raise
 from billing.budgets.raises import end_raise, raise_budget
 from billing.models import Budget, BudgetRaise, BudgetWindow

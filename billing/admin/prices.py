@@ -23,7 +23,7 @@ from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextInputWidget
 
-from billing.admin_figures import CENT, MomentField, json_block, plain
+from billing.admin.figures import CENT, MomentField, json_block, plain
 from billing.models import PriceProposal, PriceRow
 from billing.prices.editing import revoke_price, rival_of, set_price
 from billing.prices.importing import approve_proposal, changes_of, reject_proposal

@@ -18,8 +18,8 @@ from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFil
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 
-from billing.admin_figures import count, exact_usd, plain
-from billing.admin_restated import ProposeForm, propose, restated_page
+from billing.admin.figures import count, exact_usd, plain
+from billing.admin.restated import ProposeForm, propose, restated_page
 from billing.ledger.corrections import adjust, credit
 from billing.models import ManualEntry, RateRule, Rerating, Statement, StatementFile
 from billing.prices.plan_editing import end_rule, set_rule

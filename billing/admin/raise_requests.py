@@ -15,8 +15,8 @@ from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from billing.admin_budgets import may_decide
-from billing.admin_figures import amount_of
+from billing.admin.budgets import may_decide
+from billing.admin.figures import amount_of
 from billing.budgets.raise_requests import approve_raise, refuse_raise
 from billing.models import RaiseRequest
 from tenants.admin_access import ReadOnlyAdmin

@@ -25,9 +25,9 @@ from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from billing.admin_figures import count, exact_usd, json_block, usd
-from billing.admin_reports import reports_page
-from billing.admin_unread import CertaintyFilter, ExplanationForm
+from billing.admin.figures import count, exact_usd, json_block, usd
+from billing.admin.reports import reports_page
+from billing.admin.unread import CertaintyFilter, ExplanationForm
 from billing.ledger.rollups import rebuild_dirty
 from billing.models import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
 from billing.months.closing import CannotClose, close_period

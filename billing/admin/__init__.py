@@ -1,0 +1,21 @@
+"""The admin of everything that is money. Each page stands in the file of its thing; this one gathers them."""
+
+from billing.admin import alerts as admin_alerts
+from billing.admin import budgets as admin_budgets
+from billing.admin import estimates as admin_estimates
+from billing.admin import ledger as admin_ledger
+from billing.admin import prices as admin_prices
+from billing.admin import raise_requests as admin_raise_requests
+from billing.admin import statements as admin_statements
+from billing.admin import tenants as admin_tenants
+
+__all__ = [
+    "admin_alerts",
+    "admin_budgets",
+    "admin_estimates",
+    "admin_ledger",
+    "admin_prices",
+    "admin_raise_requests",
+    "admin_statements",
+    "admin_tenants",
+]
