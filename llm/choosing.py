@@ -13,13 +13,13 @@ from billing.outcomes import reset_header
 from llm import compression, kept_responses, references
 from llm.call import Call
 from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, InvalidRequest
-from llm.estimating import least_input, shortens_itself
 from llm.output.asked import check_limit
 from llm.providers.target import Target
 from llm.routing.facts import AUTO, read_route_facts
 from llm.routing.rules import Market, route
-from llm.token_counts import count_input
-from llm.tokens import LONGEST_TOKEN_BYTES
+from llm.tokens.counting import LONGEST_TOKEN_BYTES
+from llm.tokens.estimating import least_input, shortens_itself
+from llm.tokens.inputs import count_input
 from llm.wire import prepare
 from tenants import known_users
 

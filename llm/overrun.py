@@ -13,7 +13,7 @@ from billing.ledger.extensions import Extension, extend
 from billing.outcomes import BudgetExceeded, LedgerUnavailable
 from llm.attempt import Attempt
 from llm.call import Call
-from llm.tokens import count_text, has_exact_vocabulary
+from llm.tokens.counting import count_text, has_exact_vocabulary
 from llm.wire import StreamMeter
 
 EXTENSION_TOKENS = 256  # at least so many at a time

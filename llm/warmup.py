@@ -9,7 +9,7 @@ import structlog
 
 from caching.embedder import EmbedderMissing, ready_minilm
 from config import resources
-from llm.tokens import count_text
+from llm.tokens.counting import count_text
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from llm.providers.kinds.openai.file_batches import OpenAIBatches
 from llm.providers.target import Target
 from llm.routing.facts import read_route_facts
 from llm.routing.rules import expected_output
-from llm.token_counts import count_input
+from llm.tokens.inputs import count_input
 from llm.wire import Exchange, prepare
 from tenants.policy import Policy, parse_policy
 

@@ -20,7 +20,7 @@ from billing.usage.blocks.anthropic import is_same_model
 from billing.usage.certainty import Certainty, Evidence, Used, used
 from llm.catalog import Catalog
 from llm.providers.target import Target
-from llm.tokens import count_text
+from llm.tokens.counting import count_text
 from llm.wire import Body, Exchange
 
 _LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")

@@ -22,7 +22,7 @@ from llm.embedding import groups
 from llm.embedding.calls import AllowanceSpent, EmbeddingFailed, EmbeddingRefused
 from llm.own_calls import Asker
 from llm.providers.target import Target
-from llm.tokens import count_text
+from llm.tokens.counting import count_text
 from tenants.policy import LOCAL_EMBEDDERS
 
 # Entries and scopes keep so much of a name.

@@ -8,13 +8,13 @@ import re
 
 import orjson
 
-from llm import tokens
 from llm.sandbox import exercises, tasks
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.patterns import UnsupportedPattern
 from llm.sandbox.prompt import Prompt, Reply, ToolCall
 from llm.sandbox.schema_values import value_for
 from llm.sandbox.tool_use import tool_calls
+from llm.tokens import counting
 
 TOKENS_PER_TOOL_CALL = 8
 CACHED_CHARACTERS = 4_096
@@ -38,7 +38,7 @@ def reply(prompt: Prompt) -> Reply:
     reasoning_tokens = prompt.reasoning_tokens
     called = sum(_tokens_of_call(call, prompt.model) for call in calls)
     finish = "tool_calls" if calls else "stop" if stop_sequence is None else "stop_sequence"
-    total = reasoning_tokens + tokens.count_text(text, prompt.model) + called
+    total = reasoning_tokens + counting.count_text(text, prompt.model) + called
     if prompt.max_tokens is not None and total > prompt.max_tokens:
         reasoning_tokens = min(reasoning_tokens, prompt.max_tokens)
         pieces = _first_pieces(pieces, prompt.max_tokens - reasoning_tokens, prompt.model)
@@ -58,7 +58,7 @@ def reply(prompt: Prompt) -> Reply:
 @functools.lru_cache(maxsize=4_096)
 def pieces_of(text: str, model: str) -> tuple[str, ...]:
     """The text token by token; tokens that end within a character are joined to the next."""
-    encoding = tokens.encoding_for(model)
+    encoding = counting.encoding_for(model)
     pieces: list[str] = []
     pending = b""
     for token in encoding.decode_tokens_bytes(encoding.encode_ordinary(text)):
@@ -115,7 +115,7 @@ def _stopped(text: str, stop: tuple[str, ...]) -> tuple[str, str | None]:
 
 def _first_pieces(pieces: tuple[str, ...], most_tokens: int, model: str) -> tuple[str, ...]:
     count = min(len(pieces), max(0, most_tokens))
-    while count and tokens.billed_tokens(count, model) > most_tokens:
+    while count and counting.billed_tokens(count, model) > most_tokens:
         count -= 1
     return pieces[:count]
 
@@ -129,7 +129,9 @@ def _cut_calls(calls: tuple[ToolCall, ...], prompt: Prompt) -> tuple[ToolCall, .
 
 def _tokens_of_call(call: ToolCall, model: str) -> int:
     return (
-        TOKENS_PER_TOOL_CALL + tokens.count_text(call.name, model) + tokens.count_text(call.arguments, model)
+        TOKENS_PER_TOOL_CALL
+        + counting.count_text(call.name, model)
+        + counting.count_text(call.arguments, model)
     )
 
 

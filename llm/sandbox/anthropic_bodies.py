@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 
-from llm import tokens
 from llm.sandbox.anthropic_rules import check_rules
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.prompt import Prompt, Tool, Turn, image_count, text_of
 from llm.sandbox.prompt_cache import Block
 from llm.sandbox.validation import number, strings, whole_number
+from llm.tokens import counting
 
 MOST_BREAKPOINTS = 4
 THINKING_TOKENS = 96
@@ -148,7 +148,7 @@ def _thinking_tokens(body: dict[str, Any]) -> int:
 
 def _block(role: str, part: Any, model: str) -> Block:
     if not isinstance(part, dict):
-        return Block(f"{role}:{part}".encode(), tokens.count_text(str(part), model))
+        return Block(f"{role}:{part}".encode(), counting.count_text(str(part), model))
     control = part.get("cache_control")
     ttl = 0
     if isinstance(control, dict):
@@ -156,6 +156,6 @@ def _block(role: str, part: Any, model: str) -> Block:
     bare = {name: value for name, value in part.items() if name != "cache_control"}
     content = role.encode() + orjson.dumps(bare)
     if role == "tools":
-        return Block(content, tokens.count_messages({"tools": [bare]}, model) - tokens.REPLY_PRIMING, ttl)
-    counted = tokens.count_messages({"system": [bare]}, model) - tokens.REPLY_PRIMING
-    return Block(content, counted + (0 if role == "system" else tokens.ANTHROPIC_TOKENS_PER_MESSAGE), ttl)
+        return Block(content, counting.count_messages({"tools": [bare]}, model) - counting.REPLY_PRIMING, ttl)
+    counted = counting.count_messages({"system": [bare]}, model) - counting.REPLY_PRIMING
+    return Block(content, counted + (0 if role == "system" else counting.ANTHROPIC_TOKENS_PER_MESSAGE), ttl)

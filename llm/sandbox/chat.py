@@ -12,7 +12,6 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from llm import tokens
 from llm.sandbox.answers import TOKENS_PER_TOOL_CALL, pieces_of, reply
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import Event, Exchange
@@ -21,6 +20,7 @@ from llm.sandbox.prompt import Reply
 from llm.sandbox.prompt_cache import OPENAI_MINIMUM, OPENAI_STEP
 from llm.sandbox.usage import Usage
 from llm.sandbox.validation import check_context, check_room, model_of
+from llm.tokens import counting
 
 SERVED_TIERS = ("flex", "priority", "scale")
 DONE = b"data: [DONE]\n\n"
@@ -32,7 +32,7 @@ async def create_chat(exchange: Exchange) -> web.StreamResponse:
     body = exchange.body
     model = model_of(exchange)
     prompts = chat_prompts(body, model)
-    input_tokens = tokens.count_chat(body, model)
+    input_tokens = counting.count_chat(body, model)
     check_context(exchange, input_tokens)
     check_room(exchange, input_tokens)
     replies = [reply(prompt) for prompt in prompts]

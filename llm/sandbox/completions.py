@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from llm import tokens
 from llm.sandbox.answers import reply
 from llm.sandbox.chat import finish_of, framed, head_of, send_stream, tail, usage_of
 from llm.sandbox.errors import ProviderError
@@ -17,6 +16,7 @@ from llm.sandbox.exchange import Event, Exchange
 from llm.sandbox.prompt import Prompt, Reply, Turn
 from llm.sandbox.usage import Usage
 from llm.sandbox.validation import model_of, strings, whole_number
+from llm.tokens import counting
 
 DEFAULT_MAX_TOKENS = 16
 
@@ -33,7 +33,7 @@ async def create_completion(exchange: Exchange) -> web.StreamResponse:
         for text in prompts
         for variant in range(variants)
     ]
-    usage = usage_of(exchange, tokens.count_prompt(given, model), replies, {"p": given})
+    usage = usage_of(exchange, counting.count_prompt(given, model), replies, {"p": given})
     head = head_of(exchange, "cmpl-", "text_completion")
     if body.get("stream") is not True:
         choices = [_choice(index, answer.text, finish_of(answer)) for index, answer in enumerate(replies)]
@@ -56,7 +56,7 @@ def _prompt(body: dict[str, Any], *, model: str, text: Any, variant: int) -> Pro
 def decoded(ids: Any, model: str) -> str:
     """The text of a list of tokens; raises 400 for what is no token."""
     try:
-        return tokens.encoding_for(model).decode(ids)
+        return counting.encoding_for(model).decode(ids)
     except (TypeError, KeyError, OverflowError) as error:
         raise ProviderError(400, "Invalid tokens in the input.", param="input") from error
 

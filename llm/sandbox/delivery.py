@@ -12,13 +12,13 @@ from typing import Any, NoReturn
 import orjson
 from aiohttp import web
 
-from llm import tokens
 from llm.sandbox.behaviours import Behaviour
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import ANTHROPIC, OPENAI, Bill, Event, Exchange, Handler
 from llm.sandbox.faults import Fault
 from llm.sandbox.state import Sandbox
 from llm.sandbox.usage import Usage
+from llm.tokens import counting as tokens
 
 SANDBOX: web.AppKey[Sandbox] = web.AppKey("sandbox", Sandbox)
 WRITE_BYTES = 4_096

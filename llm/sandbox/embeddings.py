@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from aiohttp import web
 
-from llm import tokens
 from llm.sandbox.completions import decoded
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import Exchange
 from llm.sandbox.usage import Usage
 from llm.sandbox.validation import model_of, whole_number
+from llm.tokens import counting
 
 MOST_INPUTS = 2_048
 MOST_TOKENS = 8_192
@@ -37,7 +37,7 @@ async def create_embeddings(exchange: Exchange) -> web.StreamResponse:
     asked = whole_number(body, "dimensions", least=1, most=size)
     if asked is not None and "ada-002" in model:
         raise ProviderError(400, "This model does not support specifying dimensions.", param="dimensions")
-    input_tokens = tokens.count_prompt(body["input"], model)
+    input_tokens = counting.count_prompt(body["input"], model)
     wants_base64 = body.get("encoding_format") == "base64"
     usage = Usage(input=input_tokens)
     data = []
@@ -87,7 +87,7 @@ def _texts(given: Any, model: str) -> list[str]:
     for text in texts:
         if not text:
             raise ProviderError(400, "'$.input' cannot be an empty string.", param="input")
-        if (counted := tokens.count_text(text, model)) > MOST_TOKENS:
+        if (counted := counting.count_text(text, model)) > MOST_TOKENS:
             raise ProviderError(
                 400,
                 f"This model's maximum context length is {MOST_TOKENS} tokens, however you requested "

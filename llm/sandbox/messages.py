@@ -12,7 +12,6 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from llm import tokens
 from llm.sandbox.answers import TOKENS_PER_TOOL_CALL, pieces_of, reply
 from llm.sandbox.anthropic_bodies import check_messages, message_prompt, prefix_blocks
 from llm.sandbox.anthropic_rules import check_turns
@@ -20,6 +19,7 @@ from llm.sandbox.exchange import Event, Exchange
 from llm.sandbox.prompt import Reply
 from llm.sandbox.usage import Usage
 from llm.sandbox.validation import check_context, check_room, model_of
+from llm.tokens import counting
 
 FINISHES = {
     "stop": "end_turn",
@@ -38,7 +38,7 @@ async def create_message(exchange: Exchange) -> web.StreamResponse:
     body = exchange.body
     model = model_of(exchange)
     prompt = message_prompt(body, model)
-    total = tokens.count_messages(body, model)
+    total = counting.count_messages(body, model)
     check_context(exchange, total)
     check_room(exchange, total)
     answer = reply(prompt)
@@ -54,7 +54,7 @@ async def create_message(exchange: Exchange) -> web.StreamResponse:
         return await exchange.answer(payload, usage=usage, tokens=usage.output)
 
     def bill(produced: int, is_complete: bool) -> None:
-        output = usage.output if is_complete else min(usage.output, tokens.billed_tokens(produced, model))
+        output = usage.output if is_complete else min(usage.output, counting.billed_tokens(produced, model))
         billed = usage.with_output(output)
         exchange.call.bill(billed, billed.messages())
 
@@ -67,7 +67,7 @@ async def count_tokens(exchange: Exchange) -> web.StreamResponse:
     model = model_of(exchange)
     check_messages(exchange.body)
     check_turns(exchange.body)
-    return await exchange.answer({"input_tokens": tokens.count_messages(exchange.body, model)})
+    return await exchange.answer({"input_tokens": counting.count_messages(exchange.body, model)})
 
 
 def _head(exchange: Exchange, usage: Usage) -> dict[str, Any]:

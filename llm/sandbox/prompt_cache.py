@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from llm import tokens
+from llm.tokens import counting as tokens
 
 OPENAI_MINIMUM, OPENAI_STEP = 1_024, 128
 LOOK_BACK_BLOCKS = 20

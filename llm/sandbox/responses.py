@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from llm import tokens
 from llm.sandbox.answers import TOKENS_PER_TOOL_CALL, pieces_of, reply
 from llm.sandbox.catalog import reasoning_tokens_of
 from llm.sandbox.chat import SERVED_TIERS, usage_of
@@ -21,6 +20,7 @@ from llm.sandbox.openai_rules import LEAST_OUTPUT_TOKENS, check_response_rules
 from llm.sandbox.prompt import Prompt, Reply, Turn, image_count, text_of
 from llm.sandbox.state import STORED_CAPACITY
 from llm.sandbox.validation import check_context, model_of, number, whole_number
+from llm.tokens import counting
 
 DEFAULTS: dict[str, Any] = {
     "instructions": None,
@@ -53,7 +53,7 @@ async def create_response(exchange: Exchange) -> web.StreamResponse:
     items = _conversation(exchange)
     prompt = _prompt(body, model, items)
     check_response_rules(body, items)
-    input_tokens = tokens.count_responses({**body, "input": items}, model)
+    input_tokens = counting.count_responses({**body, "input": items}, model)
     check_context(exchange, input_tokens)
     answer = reply(prompt)
     usage = usage_of(exchange, input_tokens, [answer], {"i": items, "t": body.get("tools")})
@@ -111,7 +111,7 @@ async def count_input_tokens(exchange: Exchange) -> web.StreamResponse:
     """POST /v1/responses/input_tokens."""
     items = _conversation(exchange)
     model = exchange.call.model or "gpt-4o"
-    counted = tokens.count_responses({**exchange.body, "input": items}, model)
+    counted = counting.count_responses({**exchange.body, "input": items}, model)
     return await exchange.answer({"object": "response.input_tokens", "input_tokens": counted})
 
 

@@ -16,7 +16,6 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from llm import tokens
 from llm.sandbox import (
     batches,
     chat,
@@ -36,6 +35,7 @@ from llm.sandbox.delivery import SANDBOX, endpoint
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import ANTHROPIC, OPENAI, Handler
 from llm.sandbox.state import Sandbox, Settings
+from llm.tokens import counting
 
 LARGEST_BODY = 512 * 1024 * 1024
 SHUTDOWN_SECONDS = 1.0
@@ -58,8 +58,8 @@ def run(*, host: str, port: int, settings: Settings, seed: int | None, log: Path
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     behaviours()
     sandbox = Sandbox(settings=settings, seed=seed, log=log)
-    tokens.count_text("warm", "gpt-4o")
-    tokens.count_text("warm", "text-embedding-3-small")
+    counting.count_text("warm", "gpt-4o")
+    counting.count_text("warm", "text-embedding-3-small")
     uvloop.run(_serve(sandbox, host=host, port=port))
 
 

@@ -28,7 +28,7 @@ from rest_framework.views import APIView
 from billing.outcomes import LedgerUnavailable
 from config import resources
 from config.peers import client_address
-from llm import refusals, tokens
+from llm import refusals
 from llm.errors import (
     InternalError,
     InvalidRequest,
@@ -40,6 +40,7 @@ from llm.errors import (
 )
 from llm.loading import snapshots
 from llm.snapshot import TenantSnapshot
+from llm.tokens import counting
 from llm.wire import json_texts
 from tenants import limits
 from tenants.auth import credentials_of, identify
@@ -104,7 +105,7 @@ class AsyncAPIView(APIView):
         """Identify the caller and take the snapshot the whole request works with."""
         self.principal, self.snapshot = await identify_caller(request)
         structlog.contextvars.bind_contextvars(tenant=self.principal.tenant_slug)
-        tokens.counted_for.set(self.principal.tenant_id)
+        counting.counted_for.set(self.principal.tenant_id)
 
     def refuse(self, request: HttpRequest, error: ClientError) -> HttpResponse:
         """Render an outcome in the envelope of the API that was called."""

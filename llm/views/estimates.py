@@ -13,11 +13,11 @@ from billing.outcomes import ModelUnpriced
 from llm import long_work
 from llm.answers import usd
 from llm.errors import InvalidRequest
-from llm.estimating import estimate_input
 from llm.output.limits import OutputLimit, limit_for
 from llm.providers.target import Target
 from llm.routing.facts import AUTO, read_route_facts
 from llm.routing.rules import expected_output
+from llm.tokens.estimating import estimate_input
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
 from llm.views.documented import OF_A_LOOK_UP, operation

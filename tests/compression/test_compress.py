@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from llm.compression import compress
-from llm.tokens import count_chat, count_messages
+from llm.tokens.counting import count_chat, count_messages
 from tenants.policy import CompressionPolicy
 
 RECORDS = (

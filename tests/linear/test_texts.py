@@ -10,13 +10,13 @@ import pytest
 
 from caching import eligibility, guards
 from caching.agreement import judge_by_rules
-from llm import tokens
 from llm.compression.compress import compress
 from llm.compression.duplicates import drop_duplicate_paragraphs
 from llm.compression.json_minify import minify_json
 from llm.compression.whitespace import compact_whitespace
 from llm.routing import signals, tasks
 from llm.routing.facts import read_route_facts
+from llm.tokens import counting
 from tenants.policy import CompressionPolicy
 from tests.linear.growth import grows_too_fast
 
@@ -71,9 +71,9 @@ def chat(*texts: str) -> dict[str, Any]:
 
 
 def count(text: str) -> int:
-    tokens._LONG_COUNTS.clear()
-    tokens._count_short.cache_clear()
-    return tokens.count_text(text, "gpt-4o")
+    counting._LONG_COUNTS.clear()
+    counting._count_short.cache_clear()
+    return counting.count_text(text, "gpt-4o")
 
 
 def compressed(text: str) -> object:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from llm.estimating import least_input
 from llm.providers.target import Target
-from llm.token_counts import count_input
+from llm.tokens.estimating import least_input
+from llm.tokens.inputs import count_input
 from llm.wire import format_for
 
 WIRE = format_for("anthropic.messages")

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from llm import long_work, tokens
+from llm import long_work
 from llm.errors import GatewayBusy
+from llm.tokens import counting as tokens
 
 LONG = long_work.SHORT_BYTES + 1
 

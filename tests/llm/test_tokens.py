@@ -13,8 +13,8 @@ import tiktoken
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm import token_ranks, tokens
-from llm.image_tokens import anthropic_image_tokens, openai_image_tokens
+from llm.tokens import counting, vocabularies
+from llm.tokens.images import anthropic_image_tokens, openai_image_tokens
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = {
@@ -37,8 +37,8 @@ def png(width: int, height: int) -> str:
 
 
 def test_it_works() -> None:
-    assert tokens.count_text("Hello world", "gpt-4o") == 2
-    assert tokens.count_chat(chat("Hello world"), "gpt-4o") == 3 + 1 + 2 + 3
+    assert counting.count_text("Hello world", "gpt-4o") == 2
+    assert counting.count_chat(chat("Hello world"), "gpt-4o") == 3 + 1 + 2 + 3
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_it_works() -> None:
     ],
 )
 def test_each_model_has_its_vocabulary(model: str, encoding: str) -> None:
-    assert tokens.encoding_for(model).name == encoding
+    assert counting.encoding_for(model).name == encoding
 
 
 def test_the_published_example_of_openai_is_matched() -> None:
@@ -94,15 +94,15 @@ def test_the_published_example_of_openai_is_matched() -> None:
             "to boil the ocean for the client deliverable.",
         },
     ]
-    assert tokens.count_chat({"messages": messages}, "gpt-4o") == 124
-    assert tokens.count_chat({"messages": messages}, "gpt-4") == 129
+    assert counting.count_chat({"messages": messages}, "gpt-4o") == 124
+    assert counting.count_chat({"messages": messages}, "gpt-4") == 129
 
 
 @given(st.text(max_size=300))
 def test_any_text_has_a_count_and_special_tokens_are_text(text: str) -> None:
-    encoding = tokens.encoding_for("gpt-4o")
-    assert tokens.count_text(text, "gpt-4o") == len(encoding.encode_ordinary(text))
-    assert tokens.count_text(f"{text} <|endoftext|>", "gpt-4o") > 5
+    encoding = counting.encoding_for("gpt-4o")
+    assert counting.count_text(text, "gpt-4o") == len(encoding.encode_ordinary(text))
+    assert counting.count_text(f"{text} <|endoftext|>", "gpt-4o") > 5
 
 
 WORDS = st.lists(st.text(alphabet="ab é漢\n.7", min_size=1, max_size=9), max_size=9)
@@ -111,36 +111,36 @@ WORDS = st.lists(st.text(alphabet="ab é漢\n.7", min_size=1, max_size=9), max_s
 @given(WORDS, st.sampled_from("a7é漢"), st.integers(2_000, 9_000))
 def test_cutting_a_long_text_into_chunks_changes_no_token(words: list[str], word: str, times: int) -> None:
     text = " ".join([*words, word] * (times // (len(words) + 1)))
-    assert tokens.count_text(text, "gpt-4o") == len(tokens.encoding_for("gpt-4o").encode_ordinary(text))
+    assert counting.count_text(text, "gpt-4o") == len(counting.encoding_for("gpt-4o").encode_ordinary(text))
 
 
 @pytest.mark.parametrize("run", ["a", " ", "=", "\n", "漢", "1", "\ud800"])
 def test_a_million_characters_in_one_run_are_counted(run: str) -> None:
-    assert 0 < tokens.count_text(run * 1_000_000, "gpt-4o") <= 3_000_000
+    assert 0 < counting.count_text(run * 1_000_000, "gpt-4o") <= 3_000_000
 
 
 def test_every_part_of_a_chat_adds_tokens() -> None:
-    plain = tokens.count_chat(chat("Hello"), "gpt-4o")
+    plain = counting.count_chat(chat("Hello"), "gpt-4o")
     schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
-    assert tokens.count_chat(chat("Hello", tools=[TOOL]), "gpt-4o") > plain + 20
-    assert tokens.count_chat(chat("Hello", response_format=schema), "gpt-4o") > plain + 10
-    assert tokens.count_chat(chat("Hello", "Hello"), "gpt-4o") == 2 * plain - 3
+    assert counting.count_chat(chat("Hello", tools=[TOOL]), "gpt-4o") > plain + 20
+    assert counting.count_chat(chat("Hello", response_format=schema), "gpt-4o") > plain + 10
+    assert counting.count_chat(chat("Hello", "Hello"), "gpt-4o") == 2 * plain - 3
     call = {
         "id": "1",
         "type": "function",
         "function": {"name": "get_weather", "arguments": '{"city":"Rome"}'},
     }
     called = {"messages": [{"role": "assistant", "content": None, "tool_calls": [call]}]}
-    assert tokens.count_chat(called, "gpt-4o") > 15
-    assert tokens.count_chat(chat([{"type": "text", "text": "Hello"}]), "gpt-4o") == plain
+    assert counting.count_chat(called, "gpt-4o") > 15
+    assert counting.count_chat(chat([{"type": "text", "text": "Hello"}]), "gpt-4o") == plain
 
 
 def test_responses_count_like_chat() -> None:
-    as_text = tokens.count_responses({"input": "Hello", "instructions": "Be brief."}, "gpt-4o")
+    as_text = counting.count_responses({"input": "Hello", "instructions": "Be brief."}, "gpt-4o")
     items = [{"role": "user", "content": [{"type": "input_text", "text": "Hello"}]}]
-    assert tokens.count_responses({"input": items, "instructions": "Be brief."}, "gpt-4o") == as_text
+    assert counting.count_responses({"input": items, "instructions": "Be brief."}, "gpt-4o") == as_text
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
-    assert tokens.count_chat({"messages": messages}, "gpt-4o") == as_text
+    assert counting.count_chat({"messages": messages}, "gpt-4o") == as_text
 
 
 @pytest.mark.parametrize(
@@ -186,27 +186,27 @@ def test_sizes_are_read_from_jpeg_gif_and_webp() -> None:
 
 
 def test_messages_count_system_tools_blocks_and_documents() -> None:
-    plain = tokens.count_messages(chat("Hello"), "claude-haiku-4-5")
-    assert tokens.count_messages(chat("Hello", system="Be brief."), "claude-haiku-4-5") > plain
+    plain = counting.count_messages(chat("Hello"), "claude-haiku-4-5")
+    assert counting.count_messages(chat("Hello", system="Be brief."), "claude-haiku-4-5") > plain
     tool = {"name": "get_weather", "input_schema": {"type": "object"}}
-    assert tokens.count_messages(chat("Hello", tools=[tool]), "claude-haiku-4-5") > plain + 346
+    assert counting.count_messages(chat("Hello", tools=[tool]), "claude-haiku-4-5") > plain + 346
     document = {"type": "document", "source": {"type": "base64", "data": "A" * 80_000}}
-    assert tokens.count_messages(chat([document]), "claude-haiku-4-5") >= 6_000
+    assert counting.count_messages(chat([document]), "claude-haiku-4-5") >= 6_000
     result = {"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "18 degrees"}]}
-    assert tokens.count_messages(chat([result]), "claude-haiku-4-5") > 10
+    assert counting.count_messages(chat([result]), "claude-haiku-4-5") > 10
 
 
 def test_claude_counts_more_than_the_same_text_for_openai() -> None:
     text = "The quick brown fox jumps over the lazy dog. " * 20
-    older, newer = (tokens.count_text(text, model) for model in ("claude-haiku-4-5", "claude-sonnet-5"))
-    assert tokens.count_text(text, "gpt-4o") < older < newer
+    older, newer = (counting.count_text(text, model) for model in ("claude-haiku-4-5", "claude-sonnet-5"))
+    assert counting.count_text(text, "gpt-4o") < older < newer
 
 
 def test_embedding_inputs_may_be_texts_or_tokens() -> None:
-    assert tokens.count_prompt("Hello world", "text-embedding-3-small") == 2
-    assert tokens.count_prompt(["Hello world", "Hi"], "text-embedding-3-small") == 3
-    assert tokens.count_prompt([1, 2, 3], "text-embedding-3-small") == 3
-    assert tokens.count_prompt([[1, 2], [3]], "text-embedding-3-small") == 3
+    assert counting.count_prompt("Hello world", "text-embedding-3-small") == 2
+    assert counting.count_prompt(["Hello world", "Hi"], "text-embedding-3-small") == 3
+    assert counting.count_prompt([1, 2, 3], "text-embedding-3-small") == 3
+    assert counting.count_prompt([[1, 2], [3]], "text-embedding-3-small") == 3
 
 
 JSON = st.recursive(
@@ -231,7 +231,7 @@ JSON = st.recursive(
     )
 )
 def test_no_body_however_odd_raises(body: dict[str, object]) -> None:
-    for count in (tokens.count_chat, tokens.count_responses, tokens.count_messages):
+    for count in (counting.count_chat, counting.count_responses, counting.count_messages):
         assert count(body, "gpt-4o") >= 0
 
 
@@ -239,31 +239,31 @@ def test_deeply_nested_content_is_counted() -> None:
     block: dict[str, object] = {"type": "text", "text": "deep"}
     for _ in range(200):
         block = {"type": "tool_result", "content": [block]}
-    assert tokens.count_messages(chat([block]), "claude-haiku-4-5") > 200
+    assert counting.count_messages(chat([block]), "claude-haiku-4-5") > 200
 
 
 def test_the_vocabularies_unpack_where_tiktoken_looks_for_them(tmp_path: Path) -> None:
-    assert token_ranks.unpack(tmp_path) == tmp_path
+    assert vocabularies.unpack(tmp_path) == tmp_path
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert len(before) == 2
     script = "import tiktoken; print(len(tiktoken.get_encoding('o200k_base').encode('Hello world')))"
     environment = {**os.environ, "TIKTOKEN_CACHE_DIR": str(tmp_path), "https_proxy": "http://127.0.0.1:9"}
     assert subprocess.check_output([sys.executable, "-c", script], env=environment, text=True).strip() == "2"
-    token_ranks.unpack(tmp_path)
+    vocabularies.unpack(tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
 def test_a_damaged_vocabulary_is_replaced(tmp_path: Path) -> None:
-    token_ranks.unpack(tmp_path)
-    damaged = tmp_path / token_ranks.RANK_FILES[0].cache_name
+    vocabularies.unpack(tmp_path)
+    damaged = tmp_path / vocabularies.RANK_FILES[0].cache_name
     damaged.write_bytes(b"short")
-    token_ranks.unpack(tmp_path)
-    assert damaged.stat().st_size == token_ranks.RANK_FILES[0].size
+    vocabularies.unpack(tmp_path)
+    assert damaged.stat().st_size == vocabularies.RANK_FILES[0].size
 
 
 def test_the_command_needs_neither_django_nor_the_network(tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "PURSER_MODEL_DIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-m", "llm.token_ranks"], cwd=ROOT, env=environment, check=True)
+    subprocess.run([sys.executable, "-m", "llm.tokens.vocabularies"], cwd=ROOT, env=environment, check=True)
     script = (
         "import sys; from llm import tokens; tokens.count_text('x', 'gpt-4o'); print('django' in sys.modules)"
     )
@@ -274,9 +274,9 @@ def test_the_command_needs_neither_django_nor_the_network(tmp_path: Path) -> Non
 
 def test_counting_agrees_with_tiktoken_for_every_known_model() -> None:
     for model in ("gpt-4o", "gpt-4.1", "o3", "gpt-5", "gpt-4", "gpt-3.5-turbo", "text-embedding-3-large"):
-        assert tokens.encoding_for(model) is tiktoken.encoding_for_model(model)
+        assert counting.encoding_for(model) is tiktoken.encoding_for_model(model)
 
 
 def test_json_in_tools_may_hold_anything() -> None:
     body = json.loads('{"messages": [], "tools": [{"x": 1e400}, "no object", null]}')
-    assert tokens.count_chat(body, "gpt-4o") > 0
+    assert counting.count_chat(body, "gpt-4o") > 0

@@ -78,7 +78,7 @@ def finishes(events: list[dict[str, Any]]) -> list[str]:
 
 
 def test_it_works(world: World, poor: Member, make_deployment, books: Books) -> None:
-    from llm.tokens import count_text
+    from llm.tokens.counting import count_text
 
     deployment = make_deployment()
     never_ending(world, deployment)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from llm.tokens import count_messages
+from llm.tokens.counting import count_messages
 from llm.wire.cache_marks import with_cache_marks
 
 LONG = "All our rules, at length. " * 300

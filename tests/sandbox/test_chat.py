@@ -7,7 +7,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from llm import tokens
+from llm.tokens import counting
 from tests.sandbox.conftest import Provider
 
 WEATHER = {
@@ -43,8 +43,8 @@ def test_it_works(provider: Provider) -> None:
 def test_usage_is_counted_by_the_tokenizer(provider: Provider) -> None:
     body = {"messages": [{"role": "user", "content": "Explain tides."}], "tools": [WEATHER]}
     completion = provider.openai().chat.completions.create(model="gpt-4o", **body)
-    assert completion.usage.prompt_tokens == tokens.count_chat(body, "gpt-4o")
-    assert completion.usage.completion_tokens == tokens.count_text(
+    assert completion.usage.prompt_tokens == counting.count_chat(body, "gpt-4o")
+    assert completion.usage.completion_tokens == counting.count_text(
         completion.choices[0].message.content, "gpt-4o"
     )
 
@@ -120,7 +120,7 @@ def test_the_answer_ends_before_a_stop_sequence(provider: Provider) -> None:
 def test_several_choices_are_all_billed(provider: Provider) -> None:
     completion = ask(provider, "How do I top up?", n=3)
     assert [choice.index for choice in completion.choices] == [0, 1, 2]
-    counted = sum(tokens.count_text(choice.message.content, "gpt-4o-mini") for choice in completion.choices)
+    counted = sum(counting.count_text(choice.message.content, "gpt-4o-mini") for choice in completion.choices)
     assert completion.usage.completion_tokens == counted
     streamed = list(ask(provider, "How do I top up?", n=3, stream=True))
     assert {chunk.choices[0].index for chunk in streamed} == {0, 1, 2}

@@ -7,7 +7,7 @@ import urllib.request
 import anthropic
 import pytest
 
-from llm import tokens
+from llm.tokens import counting
 from tests.sandbox.conftest import Provider
 
 MODEL = "claude-sonnet-4-5"
@@ -44,7 +44,7 @@ def test_usage_is_what_the_counter_counts(provider: Provider) -> None:
     }
     client = provider.anthropic()
     counted = client.messages.count_tokens(model=MODEL, **body).input_tokens
-    assert counted == tokens.count_messages(body, MODEL)
+    assert counted == counting.count_messages(body, MODEL)
     assert client.messages.create(model=MODEL, max_tokens=100, **body).usage.input_tokens == counted
 
 

@@ -21,8 +21,8 @@ from typing import Any
 import orjson
 import tiktoken
 
-from llm import token_ranks
-from llm.image_tokens import anthropic_image_tokens, openai_image_tokens
+from llm.tokens import vocabularies
+from llm.tokens.images import anthropic_image_tokens, openai_image_tokens
 
 CHUNK_CHARACTERS = 16_000  # tiktoken's regular expression overflows its stack on very long runs
 SHORT_CHARACTERS = 2_048
@@ -143,7 +143,7 @@ def count_prompt(prompt: Any, model: str) -> int:
 
 @functools.cache
 def _encoding(name: str) -> tiktoken.Encoding:
-    os.environ["TIKTOKEN_CACHE_DIR"] = str(token_ranks.unpack())
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(vocabularies.unpack())
     return tiktoken.get_encoding(name)
 
 

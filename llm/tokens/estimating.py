@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from llm.providers.target import Target
 from llm.snapshot import TenantSnapshot
-from llm.token_counts import count_input
-from llm.tokens import count_prompt, count_text, has_exact_vocabulary
+from llm.tokens.counting import count_prompt, count_text, has_exact_vocabulary
+from llm.tokens.inputs import count_input
 from llm.wire import Body, Exchange, RequestFacts, Untranslatable, WireFormat, prepare
 from llm.wire.fields import has_part
 

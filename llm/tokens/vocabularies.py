@@ -3,7 +3,7 @@
 Invariant: a file that stands under its final name has the SHA-256 that tiktoken itself demands.
 
 tiktoken downloads these files on first use; a gateway must start without the internet. The shipped files are
-byte for byte the ones tiktoken would download. Needs no Django: `python -m llm.token_ranks` runs at install time.
+byte for byte the ones tiktoken would download. Needs no Django: `python -m llm.tokens.vocabularies` runs at install time.
 """
 
 import hashlib

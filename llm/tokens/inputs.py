@@ -3,15 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from llm import tokens
+from llm.tokens import counting
 from llm.wire import WireFormat
 
 _COUNTERS: Mapping[str, Callable[[Mapping[str, Any], str], int]] = {
-    "openai.chat": tokens.count_chat,
-    "openai.responses": tokens.count_responses,
-    "openai.completions": lambda body, model: tokens.count_prompt(body.get("prompt"), model),
-    "openai.embeddings": lambda body, model: tokens.count_prompt(body.get("input"), model),
-    "anthropic.messages": tokens.count_messages,
+    "openai.chat": counting.count_chat,
+    "openai.responses": counting.count_responses,
+    "openai.completions": lambda body, model: counting.count_prompt(body.get("prompt"), model),
+    "openai.embeddings": lambda body, model: counting.count_prompt(body.get("input"), model),
+    "anthropic.messages": counting.count_messages,
 }
 
 
