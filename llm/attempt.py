@@ -22,13 +22,13 @@ from llm.errors import ContextLengthExceeded
 from llm.output import covering
 from llm.output.asked import is_maximum_raised
 from llm.output.limits import OutputLimit, limit_for, need_of
-from llm.processing import dearest_of, processing_of
 from llm.providers.target import Target
 from llm.routing.facts import read_route_facts
 from llm.tokens.estimating import InputEstimate, estimate_exchange, least_input, longest_input
 from llm.tokens.inputs import count_input
 from llm.wire import Body, Exchange, Untranslatable, prepare
 from llm.wire.cache_marks import with_cache_marks
+from llm.wire.service_tiers import dearest_of, processing_of
 
 LONG_TTL, LONG_WRITES = b'"12h"', "cache_write_12h"  # OpenAI's dearer lifetime of what is cached
 LEAST_OUTPUT_TOKENS = 64  # a shorter answer than this is of no use: refuse instead

@@ -14,7 +14,8 @@ from config import storable
 from llm import references
 from llm.errors import InvalidRequest
 from llm.providers.target import Target
-from llm.wire import RequestFacts, WireFormat, format_for, json_texts, prepare
+from llm.wire import RequestFacts, WireFormat, format_for, prepare
+from llm.wire.texts import json_texts
 from tenants.outcomes import ClientError
 
 MAX_LINES: Final = 50_000

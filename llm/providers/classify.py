@@ -19,7 +19,7 @@ from llm.providers.outcomes import (
     ProviderUnavailable,
     without_secrets,
 )
-from llm.wire.json_texts import Unreadable, read_plain
+from llm.wire.texts.json_texts import Unreadable, read_plain
 from llm.wire.told_errors import error_in_any, status_of
 
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "cf-ray")

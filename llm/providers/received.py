@@ -14,10 +14,17 @@ import orjson
 from llm.providers.classify import failure_told, request_id_of
 from llm.providers.outcomes import ProviderError, ProviderFailure, without_secrets
 from llm.providers.target import Target
-from llm.streams.events import EventReader, Malformed
-from llm.streams.sse import EventTooLarge, SseSplitter
 from llm.wire.formats import Body, StreamMeter, WireFormat
-from llm.wire.json_texts import BYTE_ORDER_MARK, Unreadable, is_too_deep, read, without_depths, without_halves
+from llm.wire.texts.events import EventReader, Malformed
+from llm.wire.texts.json_texts import (
+    BYTE_ORDER_MARK,
+    Unreadable,
+    is_too_deep,
+    read,
+    without_depths,
+    without_halves,
+)
+from llm.wire.texts.sse import EventTooLarge, SseSplitter
 from llm.wire.told_errors import error_in_any
 
 _EVENT_STARTS: Final = (b"data:", b"event:", b":", b"id:", b"retry:")

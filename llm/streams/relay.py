@@ -11,10 +11,10 @@ from typing import Any
 from config import resources
 from llm.providers.client import ProviderStream
 from llm.providers.outcomes import StreamBroken, without_secrets
-from llm.streams.events import Event, EventReader, Malformed
-from llm.streams.sse import EventTooLarge, SseSplitter
 from llm.wire.exchange import Exchange
 from llm.wire.formats import Body, StreamMeter
+from llm.wire.texts.events import Event, EventReader, Malformed
+from llm.wire.texts.sse import EventTooLarge, SseSplitter
 
 
 class Relay:

@@ -14,7 +14,7 @@ from llm.snapshot import TenantSnapshot
 from llm.tokens.counting import count_prompt, count_text, has_exact_vocabulary
 from llm.tokens.inputs import count_input
 from llm.wire import Body, Exchange, RequestFacts, Untranslatable, WireFormat, prepare
-from llm.wire.fields import has_part
+from llm.wire.texts.fields import has_part
 
 PLAIN: Final = "gpt-4o"
 UNKNOWN_VOCABULARY_PERCENT: Final = 75  # of the plain count: larger vocabularies than that are known

@@ -41,7 +41,7 @@ from llm.errors import (
 from llm.loading import snapshots
 from llm.snapshot import TenantSnapshot
 from llm.tokens import counting
-from llm.wire import json_texts
+from llm.wire.texts import json_texts
 from tenants import limits
 from tenants.auth import credentials_of, identify
 from tenants.outcomes import Api, ClientError

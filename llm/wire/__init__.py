@@ -2,7 +2,7 @@
 
 from llm.wire.exchange import WIRE_FORMATS, Exchange, format_for, prepare, stored_bytes
 from llm.wire.formats import Body, RequestFacts, StreamMeter, Tail, WireFormat
-from llm.wire.splicing import Source
+from llm.wire.texts.splicing import Source
 from llm.wire.untranslatable import Untranslatable
 
 __all__ = [

@@ -6,13 +6,13 @@ Invariant: pure; a body is never edited in place. `max_tokens` is required by th
 from typing import Any
 
 from llm.errors import ThreadUnsupported
-from llm.streams.sse import encode
-from llm.wire import fields
 from llm.wire.anthropic_messages_stream import MessagesMeter, MessagesTail, block_text, replay, told
-from llm.wire.bodies import encode_named_event as encode_event
-from llm.wire.bodies import usage, with_model, with_purser, with_usage_in_stream
 from llm.wire.formats import Body, RequestFacts
 from llm.wire.references import references_in
+from llm.wire.texts import fields
+from llm.wire.texts.bodies import encode_named_event as encode_event
+from llm.wire.texts.bodies import usage, with_model, with_purser, with_usage_in_stream
+from llm.wire.texts.sse import encode
 
 __all__ = ["encode_event", "replay", "told", "usage", "with_model", "with_purser", "with_usage_in_stream"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from billing.usage.reading import is_empty, merged, told_in
-from llm.streams.sse import encode, splice_purser
 from llm.wire.formats import Body
+from llm.wire.texts.sse import encode, splice_purser
 
 _TEXT_DELTAS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
 _BLOCKS_OF = {

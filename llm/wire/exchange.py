@@ -9,17 +9,11 @@ from typing import Final, cast
 import orjson
 
 from llm.errors import InvalidRequest
-from llm.streams.sse import splice_purser
-from llm.wire import (
-    anthropic_messages,
-    fields,
-    openai_chat,
-    openai_completions,
-    openai_embeddings,
-    openai_responses,
-)
+from llm.wire import anthropic_messages, openai_chat, openai_completions, openai_embeddings, openai_responses
 from llm.wire.formats import Body, WireFormat
-from llm.wire.splicing import Source
+from llm.wire.texts import fields
+from llm.wire.texts.splicing import Source
+from llm.wire.texts.sse import splice_purser
 from llm.wire.translation import TRANSLATIONS, Translation
 from llm.wire.untranslatable import Untranslatable
 

@@ -7,13 +7,13 @@ import re
 from typing import Any
 
 from llm.errors import InvalidRequest
-from llm.streams.sse import COMMENT, encode
-from llm.wire import fields
-from llm.wire.bodies import normal, usage, with_model, with_purser
 from llm.wire.formats import Body, RequestFacts
-from llm.wire.message_texts import text_of, told_once
 from llm.wire.openai_chat_stream import ChatMeter, ChatTail, billed_texts, replay, told
 from llm.wire.references import references_in
+from llm.wire.texts import fields
+from llm.wire.texts.bodies import normal, usage, with_model, with_purser
+from llm.wire.texts.message_texts import text_of, told_once
+from llm.wire.texts.sse import COMMENT, encode
 
 __all__ = ["normal", "replay", "told", "usage", "with_model", "with_purser"]
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from billing.usage.reading import merged, told_in
-from llm.streams.sse import DONE, encode, splice_purser
 from llm.wire.formats import Body
-from llm.wire.merging import WHOLE_FIELDS, add_parts, merge
-from llm.wire.message_texts import told_once
+from llm.wire.texts.merging import WHOLE_FIELDS, add_parts, merge
+from llm.wire.texts.message_texts import told_once
+from llm.wire.texts.sse import DONE, encode, splice_purser
 from llm.wire.tool_calls import ToolCalls
 
 _UNBILLED_AS_TEXT = frozenset({"role", "type", "id", "data", "signature", "url", "b64_json", "annotations"})

@@ -9,12 +9,12 @@ from typing import Any
 
 from billing.usage.reading import merged, told_in
 from llm.errors import InvalidRequest
-from llm.streams.sse import DONE, encode
-from llm.wire import fields
-from llm.wire.bodies import normal, usage, with_model, with_purser
 from llm.wire.formats import Body, RequestFacts
 from llm.wire.openai_chat import encode_event, error_event, keep_alive, usage_context, with_usage_in_stream
 from llm.wire.openai_chat_stream import ChatTail, cut_usage
+from llm.wire.texts import fields
+from llm.wire.texts.bodies import normal, usage, with_model, with_purser
+from llm.wire.texts.sse import DONE, encode
 
 __all__ = [
     "encode_event",

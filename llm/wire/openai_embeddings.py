@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from llm.errors import InvalidRequest
-from llm.wire import fields
-from llm.wire.bodies import normal, usage, with_model, with_purser, with_usage_in_stream
 from llm.wire.formats import Body, RequestFacts
 from llm.wire.openai_chat import encode_event, error_event, keep_alive
 from llm.wire.openai_chat_stream import ChatMeter, ChatTail
+from llm.wire.texts import fields
+from llm.wire.texts.bodies import normal, usage, with_model, with_purser, with_usage_in_stream
 
 __all__ = [
     "encode_event",

@@ -7,14 +7,14 @@ from typing import Any
 
 from billing.usage.reading import fees_of_items, unknown_items
 from llm.errors import InvalidRequest
-from llm.streams.sse import COMMENT, encode
-from llm.wire import fields
-from llm.wire.bodies import encode_named_event as encode_event
-from llm.wire.bodies import normal, usage, with_model, with_purser, with_usage_in_stream
 from llm.wire.formats import Body, RequestFacts
 from llm.wire.openai_chat_stream import billed_texts
 from llm.wire.openai_responses_stream import ResponsesMeter, ResponsesTail, output_text, replay, told
 from llm.wire.references import references_in
+from llm.wire.texts import fields
+from llm.wire.texts.bodies import encode_named_event as encode_event
+from llm.wire.texts.bodies import normal, usage, with_model, with_purser, with_usage_in_stream
+from llm.wire.texts.sse import COMMENT, encode
 
 __all__ = [
     "encode_event",

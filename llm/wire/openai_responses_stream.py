@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from billing.usage.reading import merged, told_in
-from llm.streams.sse import data_of, encode
 from llm.wire.formats import Body
+from llm.wire.texts.sse import data_of, encode
 
 LAST_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed"})
 

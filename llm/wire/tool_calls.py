@@ -12,7 +12,7 @@ from typing import Any, Literal
 import orjson
 
 from llm.wire.formats import Body
-from llm.wire.merging import merge
+from llm.wire.texts.merging import merge
 
 _OWN: frozenset[str] = frozenset({"index", "id", "function"})
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.streams.sse import EventTooLarge, SseSplitter, data_of, encode, splice_purser
+from llm.wire.texts.sse import EventTooLarge, SseSplitter, data_of, encode, splice_purser
 
 line_ends = st.sampled_from(["\n", "\r\n", "\r"])
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), max_size=40)

@@ -7,8 +7,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.streams.sse import DONE, SseSplitter, data_of
 from llm.wire import Exchange
+from llm.wire.texts.sse import DONE, SseSplitter, data_of
 from tests.providers.translating import CHAT, MESSAGES, RESPONSES, exchange
 
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=10)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.errors import InvalidRequest
-from llm.streams.sse import DONE, SseSplitter, data_of
 from llm.wire import WIRE_FORMATS, prepare
+from llm.wire.texts.sse import DONE, SseSplitter, data_of
 from llm.wire.told_errors import error_in
 
 CHAT = WIRE_FORMATS["openai_chat"]

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from billing.usage.reading import told_in
-from llm.wire.json_texts import Unreadable, is_too_deep, read_plain, without_depths
+from llm.wire.texts.json_texts import Unreadable, is_too_deep, read_plain, without_depths
 from llm.wire.told_errors import error_in
 
 log = structlog.get_logger(__name__)

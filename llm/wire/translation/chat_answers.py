@@ -10,8 +10,8 @@ from uuid import uuid4
 
 from billing.usage.reading import merged, told_in, totals_of
 from llm.wire.formats import Body
-from llm.wire.message_texts import reasoning_of, text_of
 from llm.wire.openai_chat_stream import message_of
+from llm.wire.texts.message_texts import reasoning_of, text_of
 from llm.wire.tool_calls import CallQueue, Step, ToolCall
 from llm.wire.translation.tool_inputs import input_of
 

@@ -6,8 +6,8 @@ themselves.
 
 from typing import Any, Final
 
-from llm.wire import fields
 from llm.wire.formats import Body
+from llm.wire.texts import fields
 from llm.wire.translation.chat_turns import system_and_turns
 from llm.wire.translation.contract import StreamTranslator
 from llm.wire.translation.messages_answers import ChatAnswerStream, chat_answer

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import orjson
 
-from llm.wire import fields
 from llm.wire.formats import Body
 from llm.wire.people import bounded, named_in
+from llm.wire.texts import fields
 from llm.wire.translation.chat_answers import MessagesAnswerStream, messages_answer
 from llm.wire.translation.contract import StreamTranslator
 from llm.wire.translation.media import media_type

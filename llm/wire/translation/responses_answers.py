@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from billing.usage.reading import merged, told_in, totals_of
 from llm.wire.formats import Body
-from llm.wire.message_texts import reasoning_of, text_of
+from llm.wire.texts.message_texts import reasoning_of, text_of
 from llm.wire.tool_calls import CallQueue, Step
 
 _ECHOED: Final[Body] = {

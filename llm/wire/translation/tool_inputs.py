@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from llm.wire.json_texts import is_too_deep
+from llm.wire.texts.json_texts import is_too_deep
 
 UNREADABLE: Final = "_raw"
 

@@ -6,9 +6,9 @@ Invariant: pure; a body is never edited in place.
 from typing import Any
 
 from billing.usage.reading import told_in
-from llm.streams.sse import encode
-from llm.wire import fields
 from llm.wire.formats import Body
+from llm.wire.texts import fields
+from llm.wire.texts.sse import encode
 
 
 def with_model(body: Body, model: str) -> Body:
