@@ -20,12 +20,12 @@ from caching.judging import Judge
 from caching.semantic import Lookup
 from caching.vectors import FindEmbedder
 from llm import long_work
+from llm.catalog.snapshot import TenantSnapshot
 from llm.headers import CallHeaders
 from llm.kept_responses import Kept
 from llm.providers.target import Target
 from llm.receipt import Receipt
 from llm.routing.decision import Route
-from llm.snapshot import TenantSnapshot
 from llm.wire import RequestFacts, Source, WireFormat
 from tenants.limits import HeaderStyle, Slot
 from tenants.policy import Policy

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
-from llm.catalog import TIERS
+from llm.catalog.catalog import TIERS
 from llm.errors import InvalidRequest
 from llm.wire.people import bounded
 

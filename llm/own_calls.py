@@ -19,8 +19,8 @@ from redis.exceptions import RedisError
 
 from config import resources
 from llm.call import Call
+from llm.catalog.snapshot import TenantSnapshot
 from llm.headers import CallHeaders
-from llm.snapshot import TenantSnapshot
 from llm.wire import Body, Source, WireFormat
 from tenants.principal import Principal
 

@@ -17,9 +17,9 @@ from billing.usage.certainty import Certainty
 from billing.usage.reading import reasoning_tokens
 from billing.usage.served import served
 from llm.booking.booked import Held, rated_of, used_of, with_models
+from llm.catalog.snapshot import TenantSnapshot
 from llm.models import Batch, BatchItem
 from llm.providers.target import Target
-from llm.snapshot import TenantSnapshot
 from llm.wire import Exchange
 
 

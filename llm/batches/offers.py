@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from billing.outcomes import ModelUnpriced
+from llm.catalog.snapshot import TenantSnapshot
 from llm.providers.target import Target
-from llm.snapshot import TenantSnapshot
 from tenants.outcomes import ModelNotAllowed
 
 

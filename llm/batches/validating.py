@@ -17,9 +17,9 @@ from llm.batches import money
 from llm.batches.finishing import new_file
 from llm.batches.lines import Line, Problem, read_lines
 from llm.batches.offers import offers
-from llm.loading import load_snapshot
+from llm.catalog.loading import load_snapshot
+from llm.catalog.snapshot import TenantSnapshot
 from llm.models import Batch, BatchItem, BatchJob
-from llm.snapshot import TenantSnapshot
 from tenants.outcomes import ClientError
 
 CHUNK = 500  # lines written or held at a time

@@ -18,7 +18,7 @@ from billing.prices.book import PriceBook, Rates
 from billing.prices.rating import Rated, rate, rate_bound
 from billing.usage.blocks.anthropic import is_same_model
 from billing.usage.certainty import Certainty, Evidence, Used, used
-from llm.catalog import Catalog
+from llm.catalog.catalog import Catalog
 from llm.providers.target import Target
 from llm.tokens.counting import count_text
 from llm.wire import Body, Exchange

@@ -20,12 +20,12 @@ from caching.near_indexes import MOST_DIMENSIONS
 from llm import attempts, ending, own_calls
 from llm.answers import Answer
 from llm.call import Call
-from llm.catalog import Catalog
+from llm.catalog.catalog import Catalog
+from llm.catalog.snapshot import TenantSnapshot
 from llm.own_calls import Allowance, AllowanceUnknown, Asker
 from llm.providers.outcomes import ProviderFailure, ProviderRejected
 from llm.providers.retries import RetryPolicy
 from llm.providers.target import Target
-from llm.snapshot import TenantSnapshot
 from llm.wire import format_for
 from tenants.outcomes import ClientError
 

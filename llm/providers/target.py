@@ -1,6 +1,6 @@
 """One model at one provider account, as frozen facts in memory.
 
-Invariant: pure data, built in one place (`llm.loading`) and never edited.
+Invariant: pure data, built in one place (`llm.catalog.loading`) and never edited.
 """
 
 from collections.abc import Mapping

@@ -6,7 +6,7 @@ Invariant: pressure only ever lowers a tier, and says at which share of the budg
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from llm.catalog import TIERS
+from llm.catalog.catalog import TIERS
 from tenants.policy import PressureRule
 
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Final
 
 from billing.outcomes import ModelUnpriced
-from llm.catalog import TIERS, Catalog
+from llm.catalog.catalog import TIERS, Catalog
 from llm.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound
 from llm.output.limits import limit_for
 from llm.providers.target import Target

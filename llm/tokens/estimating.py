@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
+from llm.catalog.snapshot import TenantSnapshot
 from llm.providers.target import Target
-from llm.snapshot import TenantSnapshot
 from llm.tokens.counting import count_prompt, count_text, has_exact_vocabulary
 from llm.tokens.inputs import count_input
 from llm.wire import Body, Exchange, RequestFacts, Untranslatable, WireFormat, prepare

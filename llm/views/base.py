@@ -29,6 +29,8 @@ from billing.outcomes import LedgerUnavailable
 from config import resources
 from config.peers import client_address
 from llm import refusals
+from llm.catalog.loading import snapshots
+from llm.catalog.snapshot import TenantSnapshot
 from llm.errors import (
     InternalError,
     InvalidRequest,
@@ -38,8 +40,6 @@ from llm.errors import (
     envelope,
     error_headers,
 )
-from llm.loading import snapshots
-from llm.snapshot import TenantSnapshot
 from llm.tokens import counting
 from llm.wire.texts import json_texts
 from tenants import limits

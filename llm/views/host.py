@@ -14,6 +14,7 @@ from config.encodings import BadlyEncoded, UnknownEncoding
 from config.gate import TurnedAway
 from config.gateway import NoWebsockets
 from llm import refusals
+from llm.catalog.loading import snapshots
 from llm.errors import (
     BodyTimeout,
     GatewayBusy,
@@ -22,7 +23,6 @@ from llm.errors import (
     UnsupportedEncoding,
     UpgradeRequired,
 )
-from llm.loading import snapshots
 from llm.views.base import (
     as_outcome,
     client_ip_of,

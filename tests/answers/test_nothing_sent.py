@@ -34,7 +34,7 @@ WRONG = {
 
 async def _call(member: Member, model: str, *, streamed: bool, extra: dict[str, Any], **facts: Any) -> Any:
     """A call in this process, as the pipeline has it before it is sent."""
-    from llm.loading import load_snapshot
+    from llm.catalog.loading import load_snapshot
     from llm.own_calls import own_call
     from llm.wire import format_for
     from tenants.principal import Principal

@@ -58,8 +58,8 @@ async def embedder_of(member: Member, model: str) -> Any:
     """The embedder as a request of the member's key would have it."""
     from uuid import uuid4
 
+    from llm.catalog.loading import load_snapshot
     from llm.embedding.remote import find_embedder
-    from llm.loading import load_snapshot
     from llm.own_calls import Asker
     from tenants.principal import Principal
     from tenants.snapshot import SnapshotCache

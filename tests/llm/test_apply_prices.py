@@ -6,8 +6,8 @@ import pytest
 from django.utils.timezone import now
 
 from billing.models import PriceRow
+from llm.catalog.loading import load_catalog
 from llm.configuration import ConfigurationError
-from llm.loading import load_catalog
 from llm.models import LanguageModel, Provider
 from tests.llm.applying import FILE, apply, import_list_price, live_prices, summary
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from billing.outcomes import ModelUnpriced
-from llm.catalog import Catalog
+from llm.catalog.catalog import Catalog
 from llm.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound
 from llm.providers.target import Target
 from llm.routing.facts import read_route_facts

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from billing.budgets.windows import BudgetFacts
 from billing.estimates.book import EstimateBook
 from billing.prices.book import PriceBook
-from llm.catalog import Catalog
+from llm.catalog.catalog import Catalog
 from tenants.policy import Policy
 from tenants.snapshot import TenantFacts
 

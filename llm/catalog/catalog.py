@@ -1,6 +1,6 @@
 """The models clients may ask for, as frozen facts in memory.
 
-Invariant: pure data, built by `llm.loading`; the hot path reads nothing else about providers and models.
+Invariant: pure data, built by `llm.catalog.loading`; the hot path reads nothing else about providers and models.
 """
 
 from collections.abc import Iterator, Mapping

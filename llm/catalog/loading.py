@@ -13,9 +13,9 @@ from django.db.models import Prefetch
 from billing.budgets.windows import load_budgets
 from billing.estimates.book import load_estimate_book
 from billing.prices.book import load_price_book
-from llm.catalog import Catalog
+from llm.catalog.catalog import Catalog
+from llm.catalog.snapshot import TenantSnapshot
 from llm.providers.target import Kind, ModelKind, Target
-from llm.snapshot import TenantSnapshot
 from tenants.snapshot import SnapshotCache, load_tenant_facts
 
 if TYPE_CHECKING:
