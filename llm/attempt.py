@@ -17,7 +17,7 @@ from billing.budgets.balances import Balance
 from billing.estimates.costs import INPUT_METERS, affordable_output_tokens, hold_for
 from billing.ledger.holds import NewAttempt
 from billing.prices.book import Rates
-from llm.call import Call
+from llm.calls.call import Call
 from llm.errors import ContextLengthExceeded
 from llm.output import covering
 from llm.output.asked import is_maximum_raised

@@ -10,9 +10,10 @@ from typing import Final
 
 from billing.outcomes import BudgetExceeded, ModelUnpriced
 from config import resources
-from llm import cached, ending, hedging, repairing, settling, stored_chats, streaming
-from llm.answers import Answer, StreamedAnswer, answer_headers, purser_block
-from llm.call import Call
+from llm import cached, hedging, repairing, settling, stored_chats, streaming
+from llm.calls import ending
+from llm.calls.answers import Answer, StreamedAnswer, answer_headers, purser_block
+from llm.calls.call import Call
 from llm.hops import Accounts, Hop
 from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.limiter import limiter

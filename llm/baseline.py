@@ -11,7 +11,7 @@ from billing.prices.book import Rates
 from billing.prices.rating import Rated
 from billing.prices.savings import GATEWAY_CACHE, Waterfall, waterfall
 from llm.attempt import Attempt
-from llm.call import Call
+from llm.calls.call import Call
 from llm.choosing import is_automatic
 
 

@@ -11,7 +11,7 @@ from billing.estimates.costs import expected_cost
 from billing.ledger.holds import balances_of
 from billing.outcomes import reset_header
 from llm import compression, kept_responses, references
-from llm.call import Call
+from llm.calls.call import Call
 from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, InvalidRequest
 from llm.output.asked import check_limit
 from llm.providers.target import Target

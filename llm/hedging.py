@@ -12,7 +12,7 @@ from billing.ledger import settlements
 from config import resources
 from llm import metrics, settling
 from llm.attempt import Attempt
-from llm.call import Call
+from llm.calls.call import Call
 from llm.hops import order_of
 from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.health import health

@@ -9,7 +9,7 @@ from decimal import Decimal
 from billing.outcomes import ModelUnpriced, UnpricedMeter
 from billing.prices.rating import input_tokens, output_tokens, rate
 from caching.answers import CachedAnswer
-from llm.call import Call
+from llm.calls.call import Call
 
 
 @dataclass(frozen=True, slots=True)

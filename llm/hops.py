@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
-from llm.call import Call
+from llm.calls.call import Call
 from llm.providers import balancing
 from llm.providers.balancing import Candidate
 from llm.providers.health import RESTING, health

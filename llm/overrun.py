@@ -12,7 +12,7 @@ from billing.estimates.costs import hold_for
 from billing.ledger.extensions import Extension, extend
 from billing.outcomes import BudgetExceeded, LedgerUnavailable
 from llm.attempt import Attempt
-from llm.call import Call
+from llm.calls.call import Call
 from llm.tokens.counting import count_text, has_exact_vocabulary
 from llm.wire import StreamMeter
 

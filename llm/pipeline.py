@@ -9,9 +9,10 @@ holds are settled, its slot is free, and one row of the request log says what wa
 import asyncio
 
 from config import resources
-from llm import attempts, cached, choosing, ending, idempotency, judging, shadow
-from llm.answers import Answer, StreamedAnswer
-from llm.call import Call
+from llm import attempts, cached, choosing, judging, shadow
+from llm.calls import ending, idempotency
+from llm.calls.answers import Answer, StreamedAnswer
+from llm.calls.call import Call
 from llm.embedding.remote import finder_for
 from tenants import limits
 from tenants.outcomes import ClientError

@@ -11,9 +11,9 @@ from typing import Final
 
 from config import resources
 from llm import metrics, settling
-from llm.answers import Outcome
 from llm.attempt import Attempt
-from llm.call import Call
+from llm.calls.answers import Outcome
+from llm.calls.call import Call
 from llm.providers.client import ProviderReply
 from llm.providers.limiter import limiter
 from llm.providers.outcomes import ProviderError

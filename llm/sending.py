@@ -19,7 +19,7 @@ from billing.outcomes import BudgetExceeded, LedgerUnavailable, ModelUnpriced
 from config import resources
 from llm import metrics, settling
 from llm.attempt import Attempt, plan
-from llm.call import Call
+from llm.calls.call import Call
 from llm.errors import ContextLengthExceeded
 from llm.output.covering import share_of_the_rest
 from llm.output.limits import OutputLimit

@@ -17,9 +17,10 @@ from caching import scope_figures
 from caching.metrics import CHECKS
 from caching.semantic import Lookup
 from config import resources
-from llm import attempts, cached, choosing, ending, own_calls
-from llm.call import Call
-from llm.own_calls import Allowance
+from llm import attempts, cached, choosing
+from llm.calls import ending, own_calls
+from llm.calls.call import Call
+from llm.calls.own_calls import Allowance
 from llm.providers.target import Target
 from llm.wire import Source
 from tenants.outcomes import ClientError

@@ -16,7 +16,7 @@ import structlog
 from psycopg.rows import dict_row
 
 from config import storable
-from llm.call import Call
+from llm.calls.call import Call
 from llm.errors import NotFound
 from llm.wire import Body
 from tenants.rls import tenant_connection

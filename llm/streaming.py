@@ -15,10 +15,11 @@ import structlog
 
 from billing.ledger import settlements
 from config import draining, resources
-from llm import cached, ending, metrics, repairing, settling, stored_chats
-from llm.answers import Outcome, StreamedAnswer, answer_headers, purser_block
+from llm import cached, metrics, repairing, settling, stored_chats
 from llm.attempt import Attempt
-from llm.call import Call
+from llm.calls import ending
+from llm.calls.answers import Outcome, StreamedAnswer, answer_headers, purser_block
+from llm.calls.call import Call
 from llm.overrun import HoldWatch, OutputCount
 from llm.providers.client import ProviderStream
 from llm.providers.health import health

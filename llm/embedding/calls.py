@@ -17,12 +17,13 @@ import structlog
 from caching.embedder import Vector
 from caching.metrics import EMBED_CALLS
 from caching.near_indexes import MOST_DIMENSIONS
-from llm import attempts, ending, own_calls
-from llm.answers import Answer
-from llm.call import Call
+from llm import attempts
+from llm.calls import ending, own_calls
+from llm.calls.answers import Answer
+from llm.calls.call import Call
+from llm.calls.own_calls import Allowance, AllowanceUnknown, Asker
 from llm.catalog.catalog import Catalog
 from llm.catalog.snapshot import TenantSnapshot
-from llm.own_calls import Allowance, AllowanceUnknown, Asker
 from llm.providers.outcomes import ProviderFailure, ProviderRejected
 from llm.providers.retries import RetryPolicy
 from llm.providers.target import Target

@@ -5,7 +5,7 @@ Invariant: pure; looks at what the client wrote, before anything is counted, hel
 
 from typing import Final
 
-from llm.call import Call
+from llm.calls.call import Call
 from llm.errors import InvalidRequest
 from llm.providers.target import Target
 

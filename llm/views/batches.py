@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from llm.batches import requests
 from llm.batches.lines import ENDPOINTS
+from llm.calls.headers import parse_headers
 from llm.errors import InvalidRequest
-from llm.headers import parse_headers
 from llm.tasks import advance_batch
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response

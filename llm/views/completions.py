@@ -10,9 +10,9 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from llm import long_work, pipeline
-from llm.answers import Answer, StreamedAnswer
-from llm.call import Call
-from llm.headers import parse_headers
+from llm.calls.answers import Answer, StreamedAnswer
+from llm.calls.call import Call
+from llm.calls.headers import parse_headers
 from llm.providers.passed_on import passed_on_headers
 from llm.views import schemas
 from llm.views.base import AsyncAPIView

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from billing.estimates.costs import expected_cost, hold_for
 from billing.outcomes import ModelUnpriced
 from llm import long_work
-from llm.answers import usd
+from llm.calls.answers import usd
 from llm.errors import InvalidRequest
 from llm.output.limits import OutputLimit, limit_for
 from llm.providers.target import Target

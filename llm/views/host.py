@@ -13,7 +13,7 @@ from config.bodies import BodyTooLarge, BodyTooSlow
 from config.encodings import BadlyEncoded, UnknownEncoding
 from config.gate import TurnedAway
 from config.gateway import NoWebsockets
-from llm import refusals
+from llm.calls import refusals
 from llm.catalog.loading import snapshots
 from llm.errors import (
     BodyTimeout,

@@ -15,8 +15,8 @@ from llm.batches import files, requests
 from llm.batches.lines import read_lines
 from llm.batches.message_results import read_results
 from llm.batches.offers import offers
+from llm.calls.headers import parse_headers
 from llm.errors import InvalidRequest
-from llm.headers import parse_headers
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
 from llm.views.batches import drive_soon

@@ -16,8 +16,8 @@ from psycopg.rows import dict_row
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from billing.outcomes import plain
+from llm.calls.headers import parse_headers
 from llm.errors import InvalidRequest, NotFound
-from llm.headers import parse_headers
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
 from llm.views.client_texts import Text

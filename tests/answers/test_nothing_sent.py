@@ -34,8 +34,8 @@ WRONG = {
 
 async def _call(member: Member, model: str, *, streamed: bool, extra: dict[str, Any], **facts: Any) -> Any:
     """A call in this process, as the pipeline has it before it is sent."""
+    from llm.calls.own_calls import own_call
     from llm.catalog.loading import load_snapshot
-    from llm.own_calls import own_call
     from llm.wire import format_for
     from tenants.principal import Principal
     from tenants.snapshot import SnapshotCache

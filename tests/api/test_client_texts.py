@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from llm.calls.headers import parse_headers
 from llm.errors import InvalidRequest
-from llm.headers import parse_headers
 from tests.api.conftest import ask, fresh_question, turns
 from tests.world import Member, World
 

@@ -124,7 +124,7 @@ async def test_while_redis_is_away_nothing_may_be_spent(monkeypatch: pytest.Monk
     from redis.asyncio import Redis
 
     from config import resources
-    from llm.own_calls import Allowance
+    from llm.calls.own_calls import Allowance
 
     async with Redis(host="127.0.0.1", port=1) as nowhere:
         monkeypatch.setattr(resources, "redis", nowhere, raising=False)

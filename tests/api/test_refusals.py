@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
 
-from llm.refusals import BURST_ROWS, MOST_TENANTS, RowAllowance
+from llm.calls.refusals import BURST_ROWS, MOST_TENANTS, RowAllowance
 from tests.api.conftest import fresh_question, turns
 from tests.books import Books, eventually
 from tests.world import Member, World

@@ -58,9 +58,9 @@ async def embedder_of(member: Member, model: str) -> Any:
     """The embedder as a request of the member's key would have it."""
     from uuid import uuid4
 
+    from llm.calls.own_calls import Asker
     from llm.catalog.loading import load_snapshot
     from llm.embedding.remote import find_embedder
-    from llm.own_calls import Asker
     from tenants.principal import Principal
     from tenants.snapshot import SnapshotCache
 

@@ -18,9 +18,9 @@ import uuid_utils
 from redis.exceptions import RedisError
 
 from config import resources
-from llm.call import Call
+from llm.calls.call import Call
+from llm.calls.headers import CallHeaders
 from llm.catalog.snapshot import TenantSnapshot
-from llm.headers import CallHeaders
 from llm.wire import Body, Source, WireFormat
 from tenants.principal import Principal
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from billing.budgets.balances import Balance
-from llm.call import Call
+from llm.calls.call import Call
 
 
 @dataclass(frozen=True, slots=True)

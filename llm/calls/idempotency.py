@@ -20,8 +20,8 @@ from billing.ledger import connection
 from billing.outcomes import LedgerUnavailable, plain
 from config import resources, storable
 from llm import metrics
-from llm.answers import Answer, StreamedAnswer
-from llm.call import Call
+from llm.calls.answers import Answer, StreamedAnswer
+from llm.calls.call import Call
 from llm.errors import InternalError, InvalidRequest, StillInProgress
 from tenants.outcomes import ClientError
 from tenants.rls import tenant_connection

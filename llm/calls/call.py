@@ -20,11 +20,11 @@ from caching.judging import Judge
 from caching.semantic import Lookup
 from caching.vectors import FindEmbedder
 from llm import long_work
+from llm.calls.headers import CallHeaders
+from llm.calls.receipt import Receipt
 from llm.catalog.snapshot import TenantSnapshot
-from llm.headers import CallHeaders
 from llm.kept_responses import Kept
 from llm.providers.target import Target
-from llm.receipt import Receipt
 from llm.routing.decision import Route
 from llm.wire import RequestFacts, Source, WireFormat
 from tenants.limits import HeaderStyle, Slot
@@ -32,7 +32,7 @@ from tenants.policy import Policy
 from tenants.principal import Principal
 
 if TYPE_CHECKING:
-    from llm.answers import Outcome
+    from llm.calls.answers import Outcome
 
 
 MOST_ANSWERS = 128  # that a provider gives at once

@@ -12,7 +12,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from llm import metrics, request_log
+from llm import metrics
+from llm.calls import request_log
 from tenants.outcomes import ClientError
 
 LONGEST_TEXT = 300

@@ -10,9 +10,10 @@ from typing import Any
 import structlog
 
 from config import resources
-from llm import metrics, refusals, request_log
-from llm.answers import Outcome, costs_of, purser_block
-from llm.call import Call
+from llm import metrics
+from llm.calls import refusals, request_log
+from llm.calls.answers import Outcome, costs_of, purser_block
+from llm.calls.call import Call
 from tenants import limits
 from tenants.outcomes import ClientError
 
