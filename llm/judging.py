@@ -19,13 +19,13 @@ from caching.judging import Judge
 from caching.metrics import JUDGED
 from caching.scope import Scope
 from config import resources
-from llm import attempts
 from llm.calls import ending, own_calls
 from llm.calls.answers import Answer
 from llm.calls.call import Call
 from llm.calls.own_calls import Allowance, Asker
 from llm.providers.retries import RetryPolicy
 from llm.providers.target import Target
+from llm.steps import attempts
 from llm.wire import Body, format_for
 from tenants.outcomes import ClientError
 

@@ -9,11 +9,12 @@ holds are settled, its slot is free, and one row of the request log says what wa
 import asyncio
 
 from config import resources
-from llm import attempts, cached, choosing, judging, shadow
+from llm import judging, shadow
 from llm.calls import ending, idempotency
 from llm.calls.answers import Answer, StreamedAnswer
 from llm.calls.call import Call
 from llm.embedding.remote import finder_for
+from llm.steps import attempts, choosing, memory
 from tenants import limits
 from tenants.outcomes import ClientError
 
@@ -49,9 +50,9 @@ async def _answer(call: Call) -> Answer | StreamedAnswer:
         )
         call.judge = judging.judge_of(call)
         call.find_embedder = finder_for(call)
-        hit = await cached.find_exact(call) or await cached.find_similar(call)
+        hit = await memory.find_exact(call) or await memory.find_similar(call)
         if hit is not None:
-            served = await cached.serve(call, hit)
+            served = await memory.serve(call, hit)
             shadow.check_soon(call)
             return served
         targets = await choosing.choose(call)

@@ -17,11 +17,11 @@ from caching import scope_figures
 from caching.metrics import CHECKS
 from caching.semantic import Lookup
 from config import resources
-from llm import attempts, cached, choosing
 from llm.calls import ending, own_calls
 from llm.calls.call import Call
 from llm.calls.own_calls import Allowance
 from llm.providers.target import Target
+from llm.steps import attempts, choosing, memory
 from llm.wire import Source
 from tenants.outcomes import ClientError
 
@@ -60,7 +60,7 @@ async def _check(hit: Call) -> None:
         if not await allowance.may_spend():
             CHECKS.labels("budget").inc()
             return
-        lookup = hit.lookup or await cached.find_same(hit)
+        lookup = hit.lookup or await memory.find_same(hit)
         if lookup is None or lookup.scope is None:
             CHECKS.labels("nothing_to_compare").inc()
             return

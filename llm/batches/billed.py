@@ -16,10 +16,10 @@ from billing.prices.savings import Waterfall, waterfall
 from billing.usage.certainty import Certainty
 from billing.usage.reading import reasoning_tokens
 from billing.usage.served import served
-from llm.booking.booked import Held, rated_of, used_of, with_models
 from llm.catalog.snapshot import TenantSnapshot
 from llm.models import Batch, BatchItem
 from llm.providers.target import Target
+from llm.steps.booking import Held, rated_of, used_of, with_models
 from llm.wire import Exchange
 
 

@@ -28,12 +28,12 @@ from llm.batches.accounts import exchange_of, line_limit, target_of
 from llm.batches.billed import Billed, bill
 from llm.batches.lines import wire_of
 from llm.batches.logs import log_lines
-from llm.booking.booked import Held
 from llm.catalog.loading import load_snapshot
 from llm.catalog.snapshot import TenantSnapshot
 from llm.models import Batch, BatchItem, BatchJob
 from llm.providers.kinds.batch_api import LineResult
 from llm.providers.target import Target
+from llm.steps.booking import Held
 from llm.tokens.estimating import estimate_exchange
 from llm.wire import prepare
 from tenants.known_users import check_user

@@ -17,7 +17,6 @@ import structlog
 from caching.embedder import Vector
 from caching.metrics import EMBED_CALLS
 from caching.near_indexes import MOST_DIMENSIONS
-from llm import attempts
 from llm.calls import ending, own_calls
 from llm.calls.answers import Answer
 from llm.calls.call import Call
@@ -27,6 +26,7 @@ from llm.catalog.snapshot import TenantSnapshot
 from llm.providers.outcomes import ProviderFailure, ProviderRejected
 from llm.providers.retries import RetryPolicy
 from llm.providers.target import Target
+from llm.steps import attempts
 from llm.wire import format_for
 from tenants.outcomes import ClientError
 

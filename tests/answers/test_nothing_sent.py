@@ -81,7 +81,7 @@ def test_what_could_not_be_sent_owes_nothing(
     wrong, facts = WRONG[case]
 
     async def work() -> None:
-        from llm.attempts import first_success
+        from llm.steps.attempts import first_success
         from tenants.outcomes import ClientError
 
         call = await _call(client.member, deployment.model, streamed=streamed, **{"extra": {}, **facts})
@@ -125,7 +125,7 @@ def test_a_call_that_is_called_off_after_it_was_sent_is_booked_at_its_bound(
 
 def _call_off(client: Client, deployment: Deployment, *, streamed: bool) -> None:
     async def work() -> None:
-        from llm.attempts import first_success
+        from llm.steps.attempts import first_success
 
         call = await _call(client.member, deployment.model, streamed=streamed, extra={})
         target = call.snapshot.catalog.targets[deployment.model]
@@ -145,7 +145,7 @@ def test_a_call_that_is_called_off_while_it_is_held_holds_nothing(
     deployment = scripted(whole(chat()), base_url="http://127.0.0.1:9/v1")
 
     async def work() -> None:
-        from llm.attempts import first_success
+        from llm.steps.attempts import first_success
 
         for steps in range(12):
             call = await _call(client.member, deployment.model, streamed=False, extra={})

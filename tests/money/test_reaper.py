@@ -13,7 +13,7 @@ from billing.ledger.holds import admit
 from billing.ledger.reaper import Reaped, reap
 from billing.ledger.settlements import progress, settle
 from billing.models import Attempt, BillingPeriod, BudgetWindow, PriceRow, UsageRecord
-from llm import streaming
+from llm.steps import streaming
 from tests.billing.conftest import Account
 from tests.orm import in_thread
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from llm.providers.client import call, open_stream
 from llm.providers.outgoing import Outgoing
 from llm.providers.passed_on import passed_on_headers
-from llm.streams.relay import Relay
+from llm.steps.relay import Relay
 from llm.wire import WIRE_FORMATS, prepare
 from tenants.outcomes import ClientError
 

@@ -22,7 +22,7 @@ from llm.providers.outcomes import (
 )
 from llm.providers.outgoing import Outgoing, headers_for
 from llm.providers.target import Target
-from llm.streams.relay import Relay
+from llm.steps.relay import Relay
 from llm.wire import WIRE_FORMATS, Exchange, prepare
 
 CHAT = WIRE_FORMATS["openai_chat"]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from llm.hedging import Allowance
+from llm.steps.hedging import Allowance
 from tests.api.conftest import ask, events_of, fresh_question, purser_of, turns
 from tests.books import Books
 from tests.resilience.conftest import Spread

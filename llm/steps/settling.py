@@ -21,11 +21,11 @@ from billing.usage.reading import reasoning_tokens
 from billing.usage.served import served
 from caching.answers import CachedAnswer
 from llm import kept_responses, references
-from llm.attempt import Attempt
-from llm.baseline import savings_of
-from llm.booking.booked import Held, rated_of, used_of, with_models
 from llm.calls.answers import Outcome
 from llm.calls.call import Call
+from llm.steps.baseline import savings_of
+from llm.steps.booking import Held, rated_of, used_of, with_models
+from llm.steps.planning import Attempt
 from llm.wire import Body, StreamMeter
 from llm.wire.references import ids_made_by
 

@@ -10,9 +10,9 @@ from billing.outcomes import ModelUnpriced
 from billing.prices.book import Rates
 from billing.prices.rating import Rated
 from billing.prices.savings import GATEWAY_CACHE, Waterfall, waterfall
-from llm.attempt import Attempt
 from llm.calls.call import Call
-from llm.choosing import is_automatic
+from llm.steps.choosing import is_automatic
+from llm.steps.planning import Attempt
 
 
 def savings_of(call: Call, attempt: Attempt, meters: dict[str, int], rated: Rated) -> Waterfall:

@@ -11,8 +11,8 @@ from billing.budgets.balances import Balance
 from billing.estimates.costs import hold_for
 from billing.ledger.extensions import Extension, extend
 from billing.outcomes import BudgetExceeded, LedgerUnavailable
-from llm.attempt import Attempt
 from llm.calls.call import Call
+from llm.steps.planning import Attempt
 from llm.tokens.counting import count_text, has_exact_vocabulary
 from llm.wire import StreamMeter
 

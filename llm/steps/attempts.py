@@ -10,18 +10,19 @@ from typing import Final
 
 from billing.outcomes import BudgetExceeded, ModelUnpriced
 from config import resources
-from llm import cached, hedging, repairing, settling, stored_chats, streaming
+from llm import stored_chats
 from llm.calls import ending
 from llm.calls.answers import Answer, StreamedAnswer, answer_headers, purser_block
 from llm.calls.call import Call
-from llm.hops import Accounts, Hop
 from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.limiter import limiter
 from llm.providers.outcomes import ProviderFailure, ProviderRejected
 from llm.providers.retries import DEFAULT, RetryPolicy
 from llm.providers.target import Target
-from llm.repairing import Settled, answer_of
-from llm.sending import CANNOT_BE_ASKED, Underway, check_room, ended_by_whatever_stops_it, hold
+from llm.steps import hedging, memory, repairing, settling, streaming
+from llm.steps.hops import Accounts, Hop
+from llm.steps.repairing import Settled, answer_of
+from llm.steps.sending import CANNOT_BE_ASKED, Underway, check_room, ended_by_whatever_stops_it, hold
 from llm.wire import Untranslatable
 from tenants.outcomes import ClientError
 
@@ -108,7 +109,7 @@ async def _deliver(call: Call, answering: Underway, reply: ProviderReply, number
     body = attempt.exchange.answer_bytes(answer, reply.raw, block)
     headers = answer_headers(call, outcome)
     if reply.is_exact:
-        cached.remember_soon(call, settling.to_remember(call, attempt, answer, outcome))
+        memory.remember_soon(call, settling.to_remember(call, attempt, answer, outcome))
         await stored_chats.keep(call, answer, block)
     await ending.answered(call, outcome)
     return Answer(body, headers)

@@ -15,18 +15,19 @@ import structlog
 
 from billing.ledger import settlements
 from config import draining, resources
-from llm import cached, metrics, repairing, settling, stored_chats
-from llm.attempt import Attempt
+from llm import metrics, stored_chats
 from llm.calls import ending
 from llm.calls.answers import Outcome, StreamedAnswer, answer_headers, purser_block
 from llm.calls.call import Call
-from llm.overrun import HoldWatch, OutputCount
 from llm.providers.client import ProviderStream
 from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.outcomes import GatewayStopped, StreamBroken
-from llm.streams.outbox import Outbox
-from llm.streams.relay import Relay
+from llm.steps import memory, repairing, settling
+from llm.steps.outbox import Outbox
+from llm.steps.overrun import HoldWatch, OutputCount
+from llm.steps.planning import Attempt
+from llm.steps.relay import Relay
 from llm.wire import Body
 from llm.wire.told_errors import status_of
 
@@ -137,7 +138,7 @@ class _Flow:
             await stored_chats.keep(call, answer, block)
         await self._put(self.relay.close(block))
         if answer is not None:
-            cached.remember_soon(call, settling.to_remember(call, attempt, answer, outcome))
+            memory.remember_soon(call, settling.to_remember(call, attempt, answer, outcome))
         await ending.answered(call, outcome)
 
     async def _end_cut(self) -> None:

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from config import resources
-from llm import metrics, settling
-from llm.attempt import Attempt
+from llm import metrics
 from llm.calls.answers import Outcome
 from llm.calls.call import Call
 from llm.providers.client import ProviderReply
 from llm.providers.limiter import limiter
 from llm.providers.outcomes import ProviderError
 from llm.providers.target import Target
-from llm.sending import Underway, ended_by_whatever_stops_it, hold, send
+from llm.steps import settling
+from llm.steps.planning import Attempt
+from llm.steps.sending import Underway, ended_by_whatever_stops_it, hold, send
 from llm.structured import Unchecked, asked_of, found_in, problem_with, with_repair
 from llm.structured.check import Problem
 from llm.wire import Body

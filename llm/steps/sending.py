@@ -17,8 +17,7 @@ from billing.ledger import holds, settlements
 from billing.ledger.extensions import Extension, extend
 from billing.outcomes import BudgetExceeded, LedgerUnavailable, ModelUnpriced
 from config import resources
-from llm import metrics, settling
-from llm.attempt import Attempt, plan
+from llm import metrics
 from llm.calls.call import Call
 from llm.errors import ContextLengthExceeded
 from llm.output.covering import share_of_the_rest
@@ -30,6 +29,8 @@ from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.outcomes import ProviderFailure
 from llm.providers.outgoing import Outgoing
 from llm.providers.target import Target
+from llm.steps import settling
+from llm.steps.planning import Attempt, plan
 from llm.wire import Body, Untranslatable
 from tenants.outcomes import ClientError
 

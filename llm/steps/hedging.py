@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 
 from billing.ledger import settlements
 from config import resources
-from llm import metrics, settling
-from llm.attempt import Attempt
+from llm import metrics
 from llm.calls.call import Call
-from llm.hops import order_of
 from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.target import Target
-from llm.sending import Reply, Underway, end, ended_by_whatever_stops_it, hold, send
-from llm.streams.relay import Relay
+from llm.steps import settling
+from llm.steps.hops import order_of
+from llm.steps.planning import Attempt
+from llm.steps.relay import Relay
+from llm.steps.sending import Reply, Underway, end, ended_by_whatever_stops_it, hold, send
 from tenants.outcomes import ClientError
 
 MOST_SAVED_UP = 5.0

@@ -1,1 +1,0 @@
-"""Server-sent events: split, measured, translated and passed on."""
