@@ -9,11 +9,12 @@ holds are settled, its slot is free, and one row of the request log says what wa
 import asyncio
 
 from config import resources
-from llm import judging, shadow
 from llm.calls import ending, idempotency
 from llm.calls.answers import Answer, StreamedAnswer
 from llm.calls.call import Call
-from llm.embedding.remote import finder_for
+from llm.learning import checks as shadow
+from llm.learning import judge
+from llm.learning.embedding.remote import finder_for
 from llm.steps import attempts, choosing, memory
 from tenants import limits
 from tenants.outcomes import ClientError
@@ -48,7 +49,7 @@ async def _answer(call: Call) -> Answer | StreamedAnswer:
         call.slot = await limits.acquire(
             call.principal, user=call.user, tokens=call.rough_tokens, style=call.header_style
         )
-        call.judge = judging.judge_of(call)
+        call.judge = judge.judge_of(call)
         call.find_embedder = finder_for(call)
         hit = await memory.find_exact(call) or await memory.find_similar(call)
         if hit is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm import judging
+from llm.learning import judge as judging
 from tests.api.conftest import ask
 from tests.api.test_caching import PARAPHRASE, QUESTION
 from tests.books import Books, eventually

@@ -60,7 +60,7 @@ async def embedder_of(member: Member, model: str) -> Any:
 
     from llm.calls.own_calls import Asker
     from llm.catalog.loading import load_snapshot
-    from llm.embedding.remote import find_embedder
+    from llm.learning.embedding.remote import find_embedder
     from tenants.principal import Principal
     from tenants.snapshot import SnapshotCache
 

@@ -76,7 +76,7 @@ def test_texts_of_two_tenants_never_share_a_call(
 def test_what_is_spent_is_spent(books: Books, make_tenant: MakeTenant, make_embedder: MakeEmbedder) -> None:
     """A cap that the first call passes lets no second one through; without one there is none at all."""
     from caching.embedder import EmbedderMissing
-    from llm.embedding.calls import AllowanceSpent
+    from llm.learning.embedding.calls import AllowanceSpent
 
     model = make_embedder(prices=[{"meter": "input", "usd_per_million": "1000"}])
     member = make_tenant(policy=static(model.model, embed_usd_per_day=0.001))
@@ -172,7 +172,7 @@ def test_a_provider_that_fails_is_left_out_until_it_is_well(
 def test_an_answer_that_is_none_fails_the_embedder_and_is_booked(
     world: World, books: Books, make_tenant: MakeTenant, make_embedder: MakeEmbedder
 ) -> None:
-    from llm.embedding.calls import EmbeddingFailed
+    from llm.learning.embedding.calls import EmbeddingFailed
 
     model = make_embedder()
     member = make_tenant(policy=static(model.model))
@@ -194,7 +194,7 @@ def test_accounts_that_call_it_by_another_name_are_not_asked(
     world: World, books: Books, make_tenant: MakeTenant, make_embedder: MakeEmbedder
 ) -> None:
     """They may have another model behind it: what fails at the first is not made up for there."""
-    from llm.embedding.calls import EmbeddingFailed
+    from llm.learning.embedding.calls import EmbeddingFailed
 
     other, twin = make_embedder(), make_embedder()
     model = make_embedder(deployments=[{"provider": other.provider, "upstream": "text-embedding-3-large"}])
@@ -240,7 +240,7 @@ def test_a_model_that_is_gone_or_no_embedding_model_is_no_embedder(make_tenant: 
 
 
 def test_no_two_models_share_a_space() -> None:
-    from llm.embedding.remote import LONGEST_NAME, space_name
+    from llm.learning.embedding.remote import LONGEST_NAME, space_name
     from llm.providers.target import Target
 
     target = Target(
@@ -263,7 +263,7 @@ ONE, TWO = [3.0] + [0.0] * 7, [0.0, 0.5] + [0.0] * 6
 
 
 def test_vectors_are_made_unit_vectors_in_the_order_of_the_texts() -> None:
-    from llm.embedding.calls import vectors_in
+    from llm.learning.embedding.calls import vectors_in
 
     told = json.dumps({"data": [{"index": 1, "embedding": TWO}, {"index": 0, "embedding": ONE}]}).encode()
     without_places = json.dumps({"data": [{"embedding": ONE}, {"embedding": TWO}]}).encode()
@@ -296,7 +296,7 @@ def test_vectors_are_made_unit_vectors_in_the_order_of_the_texts() -> None:
     ],
 )
 def test_vectors_that_cannot_be_believed_are_refused(body: bytes) -> None:
-    from llm.embedding.calls import EmbeddingFailed, vectors_in
+    from llm.learning.embedding.calls import EmbeddingFailed, vectors_in
 
     with pytest.raises(EmbeddingFailed):
         vectors_in(body, count=2)

@@ -19,8 +19,8 @@ from caching.embedder import EmbedderMissing, Vector, ready_embedder
 from caching.vectors import FindEmbedder, TextEmbedder
 from llm.calls.call import Call
 from llm.calls.own_calls import Asker
-from llm.embedding import groups
-from llm.embedding.calls import AllowanceSpent, EmbeddingFailed, EmbeddingRefused
+from llm.learning.embedding import groups
+from llm.learning.embedding.calls import AllowanceSpent, EmbeddingFailed, EmbeddingRefused
 from llm.providers.target import Target
 from llm.tokens.counting import count_text
 from tenants.policy import LOCAL_EMBEDDERS

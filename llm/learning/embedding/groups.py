@@ -14,7 +14,7 @@ import structlog
 from caching.embedder import Vector
 from config import resources
 from llm.calls.own_calls import Asker
-from llm.embedding.calls import EmbeddingFailed, embed
+from llm.learning.embedding.calls import EmbeddingFailed, embed
 
 # How long a group is gathered: little beside the tens of milliseconds that a provider takes.
 GATHER_SECONDS: Final = 0.003
