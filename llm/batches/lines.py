@@ -11,8 +11,8 @@ from typing import Any, Final
 import orjson
 
 from config import storable
-from llm import references
 from llm.errors import InvalidRequest
+from llm.kept import references
 from llm.providers.target import Target
 from llm.wire import RequestFacts, WireFormat, format_for, prepare
 from llm.wire.texts import json_texts

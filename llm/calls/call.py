@@ -23,7 +23,7 @@ from llm import long_work
 from llm.calls.headers import CallHeaders
 from llm.calls.receipt import Receipt
 from llm.catalog.snapshot import TenantSnapshot
-from llm.kept_responses import Kept
+from llm.kept.responses import Kept
 from llm.providers.target import Target
 from llm.routing.decision import Route
 from llm.wire import RequestFacts, Source, WireFormat

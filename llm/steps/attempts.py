@@ -10,10 +10,10 @@ from typing import Final
 
 from billing.outcomes import BudgetExceeded, ModelUnpriced
 from config import resources
-from llm import stored_chats
 from llm.calls import ending
 from llm.calls.answers import Answer, StreamedAnswer, answer_headers, purser_block
 from llm.calls.call import Call
+from llm.kept import chats as stored_chats
 from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.limiter import limiter
 from llm.providers.outcomes import ProviderFailure, ProviderRejected

@@ -10,9 +10,11 @@ from billing.budgets.balances import Balance
 from billing.estimates.costs import expected_cost
 from billing.ledger.holds import balances_of
 from billing.outcomes import reset_header
-from llm import compression, kept_responses, references
+from llm import compression
 from llm.calls.call import Call
 from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, InvalidRequest
+from llm.kept import references
+from llm.kept import responses as kept_responses
 from llm.output.asked import check_limit
 from llm.providers.target import Target
 from llm.routing.facts import AUTO, read_route_facts

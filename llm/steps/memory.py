@@ -16,10 +16,10 @@ from caching.eligibility import Traits
 from caching.scope import Asker, NotComparable, Origin, circle_of, epoch_of
 from caching.side_by_side import remember_for_others
 from config import resources
-from llm import stored_chats
 from llm.calls import ending
 from llm.calls.answers import Answer, Outcome, StreamedAnswer, answer_headers, purser_block
 from llm.calls.call import Call
+from llm.kept import chats as stored_chats
 from llm.routing.facts import AUTO
 from llm.steps import hit_value
 from llm.wire import stored_bytes

@@ -20,9 +20,10 @@ from billing.usage.certainty import Certainty, Used
 from billing.usage.reading import reasoning_tokens
 from billing.usage.served import served
 from caching.answers import CachedAnswer
-from llm import kept_responses, references
 from llm.calls.answers import Outcome
 from llm.calls.call import Call
+from llm.kept import references
+from llm.kept import responses as kept_responses
 from llm.steps.baseline import savings_of
 from llm.steps.booking import Held, rated_of, used_of, with_models
 from llm.steps.planning import Attempt

@@ -15,10 +15,11 @@ import structlog
 
 from billing.ledger import settlements
 from config import draining, resources
-from llm import metrics, stored_chats
+from llm import metrics
 from llm.calls import ending
 from llm.calls.answers import Outcome, StreamedAnswer, answer_headers, purser_block
 from llm.calls.call import Call
+from llm.kept import chats as stored_chats
 from llm.providers.client import ProviderStream
 from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse
 
-from llm import kept_responses
 from llm.errors import InvalidRequest, NotFound
+from llm.kept import responses as kept_responses
 from llm.providers import client
 from llm.providers.outcomes import ProviderRejected
 from llm.providers.target import Target

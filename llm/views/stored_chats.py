@@ -1,13 +1,13 @@
 """Stored chat completions: list them, look them up, change their metadata, delete them; what was sent in them.
 
-Invariant: a view parses and renders; what is kept, and for whom, is `llm.stored_chats`'s to say.
+Invariant: a view parses and renders; what is kept, and for whom, is `llm.kept.chats`'s to say.
 """
 
 from django.http import HttpRequest, HttpResponse
 from pydantic import BaseModel, ValidationError
 
-from llm import stored_chats
 from llm.errors import InvalidRequest
+from llm.kept import chats as stored_chats
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
 from llm.views.client_texts import Metadata

@@ -6,7 +6,7 @@ import openai
 import orjson
 import pytest
 
-from llm import stored_chats
+from llm.kept import chats as stored_chats
 from llm.models import StoredChat
 from tests.api.conftest import ask, fresh_question, turns
 from tests.books import Books
