@@ -44,6 +44,6 @@ def prune_idempotent_calls() -> None:
 @shared_task  # type: ignore[untyped-decorator]
 def reconcile_costs() -> None:
     """Pull the last days' bill of every provider account and compare it with the ledger."""
-    from llm.reconciling import pull_due
+    from llm.reconciliation.pulling import pull_due
 
     pull_due()

@@ -19,7 +19,7 @@ from django.utils.timezone import now
 
 from billing.models import CostComparison, UsageRecord
 from llm.models import Provider
-from llm.reconciling import Reconciled, pull
+from llm.reconciliation.pulling import Reconciled, pull
 from tests.books import Books
 from tests.stack import LOCAL
 from tests.world import Deployment, Member, World

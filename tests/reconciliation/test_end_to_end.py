@@ -17,7 +17,7 @@ from billing.reconciliation.comparing import (
     decide,
     tenants_of_comparison,
 )
-from llm.reconciling import CannotPull, pull, pull_due
+from llm.reconciliation.pulling import CannotPull, pull, pull_due
 from tenants.models import Tenant
 from tests.reconciliation.conftest import LONG, Account, span
 from tests.world import World
@@ -303,7 +303,7 @@ def test_a_refusal_is_told_in_the_providers_words(make_account: Callable[..., Ac
 
 
 def test_a_moment_of_weakness_is_tried_again(make_account: Callable[..., Account], monkeypatch: Any) -> None:
-    monkeypatch.setattr("llm.reconciling.FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("llm.reconciliation.pulling.FIRST_PAUSE_SECONDS", 0.01)
     account = make_account()
     account.ask()
     account.settled(1)

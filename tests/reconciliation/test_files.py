@@ -13,7 +13,7 @@ from django.db import DatabaseError, transaction
 
 from billing.models import CostComparison, CostReportLine
 from billing.reconciliation.provider_reports import InvalidReport, parse_json, read_file, read_pages
-from llm.reconciling import _pull_pages, upload
+from llm.reconciliation.pulling import _pull_pages, upload
 from tests.reconciliation.conftest import Account, span
 
 FACTS = ("day", "line_item", "project", "model", "meter", "processing", "quantity", "amount_usd")

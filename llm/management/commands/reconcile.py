@@ -11,7 +11,7 @@ from django.utils.timezone import now
 from billing.models import CostComparison
 from billing.reconciliation.provider_reports import InvalidReport
 from llm.models import Provider
-from llm.reconciling import DAYS_BACK, CannotPull, Reconciled, pull, upload
+from llm.reconciliation.pulling import DAYS_BACK, CannotPull, Reconciled, pull, upload
 
 Kind = CostComparison.Kind
 

@@ -1,6 +1,6 @@
 """The page of reconciliation: an account and some days, what does not match, and our records behind it.
 
-Invariant: parses, calls one function of `llm.reconciling`, and shows what is stored. Operators only.
+Invariant: parses, calls one function of `llm.reconciliation.pulling`, and shows what is stored. Operators only.
 """
 
 from datetime import UTC, date, datetime, time, timedelta
@@ -25,7 +25,7 @@ from billing.models import CostComparison, CostReport, UsageRecord
 from billing.reconciliation.provider_reports import InvalidReport
 from billing.reconciliation.rows import model_names
 from llm.models import Provider
-from llm.reconciling import CannotPull, pull, upload
+from llm.reconciliation.pulling import CannotPull, pull, upload
 
 DAY = timedelta(days=1)
 DAYS_SHOWN = 7
