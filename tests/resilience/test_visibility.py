@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from llm.deployment_states import read_states
+from llm.admin.deployment_states import read_states
 from llm.providers.health import Health
 from llm.providers.outcomes import ProviderError
 from llm.providers.tally import Tally

@@ -18,8 +18,8 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from billing.models import PriceRow
+from llm.admin.deployments import deployments_page
 from llm.configuration.prices import price_as_the_model
-from llm.deployments_page import deployments_page
 from llm.models import Deployment, LanguageModel, Provider
 from tenants.admin_access import HistoryPages, OperatorAdmin
 from tenants.admin_choices import SeenRowsFilter

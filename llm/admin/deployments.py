@@ -15,7 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from billing.admin.figures import count, percent
-from llm.deployment_states import AccountState, DeploymentState, States, read_states
+from llm.admin.deployment_states import AccountState, DeploymentState, States, read_states
 from llm.models import LanguageModel, Provider
 
 HEADERS = ["Model", "Account", "Weight", "Calls", "Failed", "Answer", "First byte", "State"]

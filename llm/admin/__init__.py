@@ -1,0 +1,9 @@
+"""The admin of models, providers and traffic. Each page stands in the file of its thing; this one gathers them."""
+
+from llm.admin import batches as admin_batches
+from llm.admin import catalog as admin_catalog
+from llm.admin import kept as admin_kept
+from llm.admin import reconciliation as admin_reconciliation
+from llm.admin import traffic as admin_traffic
+
+__all__ = ["admin_batches", "admin_catalog", "admin_kept", "admin_reconciliation", "admin_traffic"]
