@@ -16,24 +16,12 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from llm.sandbox import (
-    batches,
-    chat,
-    completions,
-    control,
-    costs,
-    embeddings,
-    files,
-    hooks,
-    message_batches,
-    messages,
-    models,
-    responses,
-)
+from llm.sandbox import control, costs, hooks, message_batches, messages, models
 from llm.sandbox.behaviours import behaviours
 from llm.sandbox.delivery import SANDBOX, endpoint
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import ANTHROPIC, OPENAI, Handler
+from llm.sandbox.openai import batches, chat, completions, embeddings, files, responses
 from llm.sandbox.state import Sandbox, Settings
 from llm.tokens import counting
 

@@ -12,11 +12,11 @@ from aiohttp import web
 
 from llm.sandbox.answers import TOKENS_PER_TOOL_CALL, pieces_of, reply
 from llm.sandbox.catalog import reasoning_tokens_of
-from llm.sandbox.chat import SERVED_TIERS, usage_of
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import Event, Exchange
-from llm.sandbox.openai_bodies import function_tools, response_format, tool_choice
-from llm.sandbox.openai_rules import LEAST_OUTPUT_TOKENS, check_response_rules
+from llm.sandbox.openai.bodies import function_tools, response_format, tool_choice
+from llm.sandbox.openai.chat import SERVED_TIERS, usage_of
+from llm.sandbox.openai.rules import LEAST_OUTPUT_TOKENS, check_response_rules
 from llm.sandbox.prompt import Prompt, Reply, Turn, image_count, text_of
 from llm.sandbox.state import STORED_CAPACITY
 from llm.sandbox.validation import check_context, model_of, number, whole_number

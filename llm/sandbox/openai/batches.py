@@ -12,14 +12,14 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from llm.sandbox.batch_lines import run_line
-from llm.sandbox.chat import create_chat
-from llm.sandbox.completions import create_completion
-from llm.sandbox.embeddings import create_embeddings
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import OPENAI, Exchange, Handler
-from llm.sandbox.files import file_of, page_of, store_file
-from llm.sandbox.responses import create_response
+from llm.sandbox.openai.batch_lines import run_line
+from llm.sandbox.openai.chat import create_chat
+from llm.sandbox.openai.completions import create_completion
+from llm.sandbox.openai.embeddings import create_embeddings
+from llm.sandbox.openai.files import file_of, page_of, store_file
+from llm.sandbox.openai.responses import create_response
 from llm.sandbox.state import Sandbox
 
 HANDLERS: dict[str, Handler] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from llm.sandbox.catalog import reasoning_tokens_of
 from llm.sandbox.errors import ProviderError
-from llm.sandbox.openai_rules import check_chat_rules
+from llm.sandbox.openai.rules import check_chat_rules
 from llm.sandbox.prompt import Prompt, Tool, Turn, image_count, text_of
 from llm.sandbox.validation import number, strings, whole_number
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from aiohttp import web
 
-from llm.sandbox.completions import decoded
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import Exchange
+from llm.sandbox.openai.completions import decoded
 from llm.sandbox.usage import Usage
 from llm.sandbox.validation import model_of, whole_number
 from llm.tokens import counting
