@@ -16,7 +16,8 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from llm.sandbox import control, costs, hooks, message_batches, messages, models
+from llm.sandbox import control, costs, hooks, models
+from llm.sandbox.anthropic import message_batches, messages
 from llm.sandbox.behaviours import behaviours
 from llm.sandbox.delivery import SANDBOX, endpoint
 from llm.sandbox.errors import ProviderError

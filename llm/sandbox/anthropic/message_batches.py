@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from llm.sandbox.anthropic.messages import create_message
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import ANTHROPIC, Exchange, Handler
-from llm.sandbox.messages import create_message
 from llm.sandbox.openai.batch_lines import run_line
 from llm.sandbox.openai.files import page_of
 from llm.sandbox.state import Sandbox

@@ -13,8 +13,8 @@ import orjson
 from aiohttp import web
 
 from llm.sandbox.answers import TOKENS_PER_TOOL_CALL, pieces_of, reply
-from llm.sandbox.anthropic_bodies import check_messages, message_prompt, prefix_blocks
-from llm.sandbox.anthropic_rules import check_turns
+from llm.sandbox.anthropic.bodies import check_messages, message_prompt, prefix_blocks
+from llm.sandbox.anthropic.rules import check_turns
 from llm.sandbox.exchange import Event, Exchange
 from llm.sandbox.prompt import Reply
 from llm.sandbox.usage import Usage

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from llm.sandbox.anthropic_rules import check_rules
+from llm.sandbox.anthropic.rules import check_rules
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.prompt import Prompt, Tool, Turn, image_count, text_of
 from llm.sandbox.prompt_cache import Block
