@@ -12,11 +12,11 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from llm.sandbox.answers import TOKENS_PER_TOOL_CALL, pieces_of, reply
 from llm.sandbox.anthropic.bodies import check_messages, message_prompt, prefix_blocks
 from llm.sandbox.anthropic.rules import check_turns
 from llm.sandbox.exchange import Event, Exchange
 from llm.sandbox.prompt import Reply
+from llm.sandbox.replies.answers import TOKENS_PER_TOOL_CALL, pieces_of, reply
 from llm.sandbox.usage import Usage
 from llm.sandbox.validation import check_context, check_room, model_of
 from llm.tokens import counting

@@ -12,12 +12,12 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from llm.sandbox.answers import TOKENS_PER_TOOL_CALL, pieces_of, reply
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import Event, Exchange
 from llm.sandbox.openai.bodies import chat_prompts
 from llm.sandbox.prompt import Reply
 from llm.sandbox.prompt_cache import OPENAI_MINIMUM, OPENAI_STEP
+from llm.sandbox.replies.answers import TOKENS_PER_TOOL_CALL, pieces_of, reply
 from llm.sandbox.usage import Usage
 from llm.sandbox.validation import check_context, check_room, model_of
 from llm.tokens import counting

@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from llm.sandbox.answers import reply
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import Event, Exchange
 from llm.sandbox.openai.chat import finish_of, framed, head_of, send_stream, tail, usage_of
 from llm.sandbox.prompt import Prompt, Reply, Turn
+from llm.sandbox.replies.answers import reply
 from llm.sandbox.usage import Usage
 from llm.sandbox.validation import model_of, strings, whole_number
 from llm.tokens import counting

@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from llm.sandbox.answers import TOKENS_PER_TOOL_CALL, pieces_of, reply
 from llm.sandbox.catalog import reasoning_tokens_of
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import Event, Exchange
@@ -18,6 +17,7 @@ from llm.sandbox.openai.bodies import function_tools, response_format, tool_choi
 from llm.sandbox.openai.chat import SERVED_TIERS, usage_of
 from llm.sandbox.openai.rules import LEAST_OUTPUT_TOKENS, check_response_rules
 from llm.sandbox.prompt import Prompt, Reply, Turn, image_count, text_of
+from llm.sandbox.replies.answers import TOKENS_PER_TOOL_CALL, pieces_of, reply
 from llm.sandbox.state import STORED_CAPACITY
 from llm.sandbox.validation import check_context, model_of, number, whole_number
 from llm.tokens import counting

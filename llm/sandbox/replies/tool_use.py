@@ -7,9 +7,9 @@ import re
 
 import orjson
 
-from llm.sandbox.exercises import STOP_WORDS
 from llm.sandbox.prompt import Prompt, Tool, ToolCall
-from llm.sandbox.schema_values import Facts, value_for
+from llm.sandbox.replies.exercises import STOP_WORDS
+from llm.sandbox.replies.schema_values import Facts, value_for
 
 ASKS_FOR_TOOL = re.compile(r"\b(use|call|invoke|run)\b.{0,40}\b(tool|function)", re.IGNORECASE | re.DOTALL)
 MOST_CALLS = 4

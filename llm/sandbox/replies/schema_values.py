@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from llm.sandbox.patterns import string_for
+from llm.sandbox.replies.patterns import string_for
 
 DEEPEST = 12
 LONGEST_SEARCHED = 4_000  # some of the expressions take quadratic time

@@ -13,9 +13,9 @@ from fractions import Fraction
 
 import orjson
 
-from llm.sandbox import banking
 from llm.sandbox.prompt import Prompt
-from llm.sandbox.schema_values import EMAIL, NUMBER, PROPER_NAME, mood_of
+from llm.sandbox.replies import banking
+from llm.sandbox.replies.schema_values import EMAIL, NUMBER, PROPER_NAME, mood_of
 
 LONGEST_SEARCHED = 4_000  # some of the expressions take quadratic time
 LONGEST_WORDS = 20_000

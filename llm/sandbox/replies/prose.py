@@ -6,8 +6,8 @@ Invariant: the answer depends on the prompt alone.
 import re
 from itertools import islice
 
-from llm.sandbox import banking, exercises
 from llm.sandbox.prompt import Prompt
+from llm.sandbox.replies import banking, exercises
 
 LONGEST_RESULT = 400
 AMOUNT = re.compile(

@@ -8,12 +8,12 @@ import re
 
 import orjson
 
-from llm.sandbox import exercises, tasks
 from llm.sandbox.errors import ProviderError
-from llm.sandbox.patterns import UnsupportedPattern
 from llm.sandbox.prompt import Prompt, Reply, ToolCall
-from llm.sandbox.schema_values import value_for
-from llm.sandbox.tool_use import tool_calls
+from llm.sandbox.replies import exercises, prose
+from llm.sandbox.replies.patterns import UnsupportedPattern
+from llm.sandbox.replies.schema_values import value_for
+from llm.sandbox.replies.tool_use import tool_calls
 from llm.tokens import counting
 
 TOKENS_PER_TOOL_CALL = 8
@@ -86,12 +86,12 @@ def _text(prompt: Prompt) -> str:
 def _prose(prompt: Prompt) -> str:
     if sum(len(turn.text) for turn in prompt.turns) <= CACHED_CHARACTERS:
         return _cached_prose(prompt)
-    return tasks.answer(prompt)
+    return prose.answer(prompt)
 
 
 @functools.lru_cache(maxsize=4_096)
 def _cached_prose(prompt: Prompt) -> str:
-    return tasks.answer(prompt)
+    return prose.answer(prompt)
 
 
 def _json_object(prompt: Prompt) -> str:
