@@ -16,9 +16,11 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from llm.sandbox import control, costs, hooks, models
+from llm.sandbox import models
 from llm.sandbox.anthropic import message_batches, messages
 from llm.sandbox.behaviours import behaviours
+from llm.sandbox.control import costs, hooks
+from llm.sandbox.control import endpoints as control
 from llm.sandbox.delivery import SANDBOX, endpoint
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import ANTHROPIC, OPENAI, Handler
