@@ -11,7 +11,7 @@ import redis
 from django.conf import settings
 from django.db import connection
 
-from caching.exact import tenant_pattern
+from caching.exact.store import tenant_pattern
 from caching.metrics import EVICTED
 from caching.scope_figures import NOTE_THRESHOLDS
 from caching.storing import DELETE_OVER_CAP

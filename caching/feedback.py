@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from caching import exact
+from caching.exact import store as exact
 from caching.metrics import EVICTED, LABELS
 from tenants.rls import tenant_connection
 

@@ -14,8 +14,8 @@ from billing.budgets.balances import Balance, tightest
 from billing.budgets.windows import Dimensions, WindowKey, windows_for
 from billing.prices.savings import OUR_OWN
 from caching.embedder import ready_embedder
-from caching.exact import ExactKey
-from caching.flights import Flight
+from caching.exact.flights import Flight
+from caching.exact.store import ExactKey
 from caching.judging import Judge
 from caching.semantic import Lookup
 from caching.vectors import FindEmbedder

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from caching import exact
 from caching.circuit import Circuit
-from caching.exact import ExactKey
+from caching.exact import store as exact
+from caching.exact.store import ExactKey
 from caching.scope import Origin
 from config import embedded, resources
 from tests.caching.material import answer, ask

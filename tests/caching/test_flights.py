@@ -6,10 +6,11 @@ import secrets
 import pytest
 from redis.asyncio import Redis
 
-from caching import exact, flights
 from caching.circuit import Circuit
-from caching.exact import ExactKey
-from caching.flights import Flight
+from caching.exact import flights
+from caching.exact import store as exact
+from caching.exact.flights import Flight
+from caching.exact.store import ExactKey
 from caching.scope import Origin
 from config import resources
 from tests.caching.material import answer, ask

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import structlog
 from redis.exceptions import RedisError
 
-from caching import exact
 from caching.answers import CachedAnswer
-from caching.exact import ExactKey
+from caching.exact import store as exact
+from caching.exact.store import ExactKey
 from caching.metrics import FLIGHTS
 from config import resources
 
