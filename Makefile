@@ -105,8 +105,8 @@ $(NPM_CLIENTS)/.installed: tests/clients_node/package-lock.json
 	@cd tests/clients_node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-$(PURSER_MODEL_DIR)/.built: .venv/.installed caching/embedder_build.py caching/minilm_graph.py llm/tokens/vocabularies.py
+$(PURSER_MODEL_DIR)/.built: .venv/.installed caching/embedders/build.py caching/embedders/minilm_graph.py llm/tokens/vocabularies.py
 	@echo "==> building the embedder and unpacking the token vocabularies"
-	@$(BIN)/python -m caching.embedder_build
+	@$(BIN)/python -m caching.embedders.build
 	@$(BIN)/python -m llm.tokens.vocabularies
 	@touch $@

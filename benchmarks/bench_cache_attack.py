@@ -53,7 +53,7 @@ class Planted:
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     django.setup()
-    from caching.embedder import minilm
+    from caching.embedders.minilm import minilm
 
     machine = results_file.machine()
     embed = minilm().embedder.embed

@@ -67,7 +67,7 @@ def make_tenant(name: str) -> int:
 
 def embed(texts: Sequence[str]) -> Vectors:
     """The product's vectors, one text at a time: a text's vector depends on nothing else."""
-    from caching.embedder import minilm
+    from caching.embedders.minilm import minilm
 
     return minilm().embedder.embed(texts)
 
@@ -89,7 +89,7 @@ def order_of(stream: Stream, seed: int) -> list[int]:
 
 async def _walk(stream: Stream, vectors: Any, order: list[int], tenant_id: int, bound: float) -> Run:
     from caching import semantic
-    from caching.embedder import BatchingEmbedder, _key, minilm
+    from caching.embedders.minilm import BatchingEmbedder, _key, minilm
     from config.resources import resources
     from tenants.policy import CachePolicy
 
@@ -163,7 +163,7 @@ def run_pairs(pairs: Pairs, begin: int, end: int) -> list[Judged]:
 async def _judge(rows: list[tuple[str, str, bool, str]], tenant_id: int) -> list[Judged]:
     from caching import semantic, storing
     from caching.answers import pack
-    from caching.embedder import ready_minilm
+    from caching.embedders.minilm import ready_minilm
     from caching.scope import scope_of
     from config.resources import resources
     from tenants.policy import CachePolicy
@@ -212,7 +212,7 @@ def cpu_per_lookup(stream: Stream, tenant_id: int, *, bound: float, home: Path) 
 
 async def _measure_cpu(stream: Stream, tenant_id: int, bound: float, home: Path) -> tuple[float, float]:
     from caching import semantic
-    from caching.embedder import BatchingEmbedder, minilm
+    from caching.embedders.minilm import BatchingEmbedder, minilm
     from caching.near_indexes import read_indexes
     from config.resources import resources
     from tenants.policy import CachePolicy

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from caching.answers import CachedAnswer
-from caching.embedder import Vector
+from caching.embedders.minilm import Vector
 from caching.features import SERVED, Comparison, compare
 from caching.guards import VETOES, differences, says_more
 from caching.learnt import NOTHING_LEARNT, Learnt

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from caching import search
 from caching.agreement import Judgement, judge_by_meaning, judge_by_rules, leaves_doubt
 from caching.decision import Lookup
-from caching.embedder import BatchingEmbedder, ready_minilm
+from caching.embedders.minilm import BatchingEmbedder, ready_minilm
 from caching.scope import Scope
 from caching.threshold import FLOOR
 

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 
 from caching import near_indexes
 from caching.answers import CachedAnswer, unpack
-from caching.embedder import Vector
+from caching.embedders.minilm import Vector
 from caching.learnt import Learnt
 from caching.metrics import FAILURES
 from caching.scope import Asker, Scope

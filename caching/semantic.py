@@ -23,7 +23,7 @@ from caching.answers import CachedAnswer, UnreadableAnswer, pack
 from caching.circuit import Circuit, Unavailable
 from caching.decision import Candidate, Lookup, decide
 from caching.eligibility import Traits, judge
-from caching.embedder import EmbedderMissing, Vector, ready_embedder, ready_minilm
+from caching.embedders.minilm import EmbedderMissing, Vector, ready_embedder, ready_minilm
 from caching.judging import Judge, judge_candidates
 from caching.learnt import weights_of
 from caching.metrics import FAILURES, SEARCH, STORED

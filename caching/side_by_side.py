@@ -8,7 +8,7 @@ from dataclasses import replace
 from caching import semantic, vectors
 from caching.answers import CachedAnswer
 from caching.decision import Lookup
-from caching.embedder import ready_embedder
+from caching.embedders.minilm import ready_embedder
 from caching.scope import Asker
 from caching.vectors import NO_VECTOR, FindEmbedder
 from tenants.policy import CachePolicy

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from caching.answers import CachedAnswer
-from caching.embedder import Vector
+from caching.embedders.minilm import Vector
 from caching.metrics import EVICTED
 from caching.scope import Asker, Scope
 from caching.search import literal

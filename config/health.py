@@ -21,7 +21,7 @@ from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from caching.embedder_build import FOLDER, GRAPH
+from caching.embedders.build import FOLDER, GRAPH
 from caching.scope_figures import collector
 from config import draining, resources
 

@@ -7,7 +7,7 @@ import asyncio
 
 import structlog
 
-from caching.embedder import EmbedderMissing, ready_minilm
+from caching.embedders.minilm import EmbedderMissing, ready_minilm
 from config import resources
 from llm.tokens.counting import count_text
 

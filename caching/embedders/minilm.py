@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from caching.embedder_build import FOLDER, GRAPH, MANIFEST, MAX_TOKENS, model_dir
+from caching.embedders.build import FOLDER, GRAPH, MANIFEST, MAX_TOKENS, model_dir
 from tenants.policy import LOCAL_EMBEDDERS
 
 Vector = NDArray[np.float32]
@@ -39,7 +39,7 @@ class Embedder(Protocol):
 
 
 class EmbedderMissing(RuntimeError):
-    """The model folder is not there: `python -m caching.embedder_build` makes it."""
+    """The model folder is not there: `python -m caching.embedders.build` makes it."""
 
 
 class MiniLM:
@@ -178,7 +178,7 @@ def minilm(*, folder: Path | None = None) -> BatchingEmbedder:
     with _loading:
         if folder not in _loaded:
             if not (folder / MANIFEST).is_file():
-                raise EmbedderMissing(f"{folder} is missing; python -m caching.embedder_build makes it")
+                raise EmbedderMissing(f"{folder} is missing; python -m caching.embedders.build makes it")
             _loaded[folder] = BatchingEmbedder(MiniLM(folder))
         return _loaded[folder]
 
@@ -196,7 +196,7 @@ _light: list[BatchingEmbedder] = []
 
 
 def _load_light() -> BatchingEmbedder:
-    from caching.light_embedder import WordLlama
+    from caching.embedders.wordllama import WordLlama
 
     with _loading:
         if not _light:
