@@ -104,7 +104,7 @@ def _attack(victim: str, embed: Embed) -> list[Planted]:
 
 def _product(planted: Sequence[Planted]) -> list[Row]:
     """What the product's decision makes of them: static thresholds with the guards, bounds with what a scope has learnt."""
-    from caching.learnt import Learnt
+    from caching.scoring.learnt import Learnt
     from tenants.policy import CachePolicy
 
     rows = []
@@ -130,9 +130,9 @@ def _product(planted: Sequence[Planted]) -> list[Row]:
 
 def _learnt_thresholds() -> dict[float, float]:
     """The certainty from which an invented tenant's scope keeps each bound, by the weights that every scope starts from."""
-    from caching.features import Comparison
+    from caching.scoring.features import Comparison
+    from caching.scoring.verifier import certainties, shipped
     from caching.training.__main__ import events_of
-    from caching.verifier import certainties, shipped
 
     scores, wrong = [], []
     for event in events_of(3, 8, 900):

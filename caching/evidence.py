@@ -18,12 +18,12 @@ from psycopg import AsyncConnection
 from caching import noise
 from caching.agreement import Judgement
 from caching.decision import Lookup
-from caching.features import NAMES, VERSION
-from caching.learnt import ALERT_SHARE, CHECKED_SHARE, SETTLED_LABELS, SETTLED_SHARE
 from caching.metrics import LABELS
 from caching.noise import Noise, Repeats
-from caching.threshold import WINDOW, Label, Threshold, find_threshold
-from caching.verifier import Event, Weights, learn, shipped
+from caching.scoring.features import NAMES, VERSION
+from caching.scoring.learnt import ALERT_SHARE, CHECKED_SHARE, SETTLED_LABELS, SETTLED_SHARE
+from caching.scoring.threshold import WINDOW, Label, Threshold, find_threshold
+from caching.scoring.verifier import Event, Weights, learn, shipped
 from tenants.rls import tenant_connection
 
 # New labels until a scope learns anew: so many, or this share of those it has.

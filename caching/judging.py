@@ -13,7 +13,7 @@ from caching.agreement import Judgement, judge_by_meaning, judge_by_rules, leave
 from caching.decision import Lookup
 from caching.embedders.minilm import BatchingEmbedder, ready_minilm
 from caching.scope import Scope
-from caching.threshold import FLOOR
+from caching.scoring.threshold import FLOOR
 
 # Given a question in its scope, its fresh answer and a cached one: whether the cached one serves as well; None for no
 # clear answer. Never raises.

@@ -11,7 +11,7 @@ once, by its latest verdict: one whose answer is another each time, asked howeve
 from dataclasses import dataclass
 from typing import Literal
 
-from caching.threshold import beta_cdf
+from caching.scoring.threshold import beta_cdf
 
 CONFIDENCE = 0.95
 ENOUGH = 50

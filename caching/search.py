@@ -16,9 +16,9 @@ from psycopg import AsyncConnection
 from caching import near_indexes
 from caching.answers import CachedAnswer, unpack
 from caching.embedders.minilm import Vector
-from caching.learnt import Learnt
 from caching.metrics import FAILURES
 from caching.scope import Asker, Scope
+from caching.scoring.learnt import Learnt
 from tenants.rls import tenant_connection
 
 CANDIDATES = 10

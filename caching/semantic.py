@@ -25,11 +25,11 @@ from caching.decision import Candidate, Lookup, decide
 from caching.eligibility import Traits, judge
 from caching.embedders.minilm import EmbedderMissing, Vector, ready_embedder, ready_minilm
 from caching.judging import Judge, judge_candidates
-from caching.learnt import weights_of
 from caching.metrics import FAILURES, SEARCH, STORED
 from caching.scope import Asker, NotComparable, Origin, Scope, scope_of
+from caching.scoring.learnt import weights_of
+from caching.scoring.threshold import FLOOR
 from caching.search import EntryGone
-from caching.threshold import FLOOR
 from caching.vectors import NO_VECTOR, FindEmbedder, TextEmbedder
 from config import resources
 from tenants.policy import CachePolicy

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from caching.embedders.minilm import minilm
-from caching.features import NAMES, SERVED, VERSION, compare
+from caching.scoring.features import NAMES, SERVED, VERSION, compare
+from caching.scoring.verifier import SHIPPED, Event, Weights, learn
 from caching.training.edits import change
 from caching.training.questions import INTENTS, stream
-from caching.verifier import SHIPPED, Event, Weights, learn
 
 NEIGHBOURS = 10
 FAR = 0.6

@@ -7,8 +7,8 @@ import random
 import re
 from collections.abc import Callable
 
-from caching.guards import read
-from caching.lexicon import ANTONYMS
+from caching.scoring.guards import read
+from caching.scoring.lexicon import ANTONYMS
 
 _AUXILIARY = re.compile(
     r"\b(is|are|was|were|do|does|did|can|should|may|has|have|how|who|which|what)\b", re.IGNORECASE

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caching.guards import differences, says_more
+from caching.scoring.guards import differences, says_more
 
 TRAPS = [
     ("Show flights over 500 dollars", "Show flights over 600 dollars", "number"),

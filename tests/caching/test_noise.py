@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from caching import noise
 from caching.noise import ENOUGH, MOST, Repeats, estimate, lower_limit
-from caching.threshold import Label, Threshold, find_threshold
+from caching.scoring.threshold import Label, Threshold, find_threshold
 
 # What a scope got before labels could be wrong: without noise nothing may change, to the last bit.
 BEFORE = {

@@ -9,9 +9,9 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from caching.evidence import _start
-from caching.features import NAMES
 from caching.models import CacheScope
-from caching.verifier import Weights, shipped
+from caching.scoring.features import NAMES
+from caching.scoring.verifier import Weights, shipped
 from tenants.models import Tenant
 from tenants.rls import tenant_connection
 

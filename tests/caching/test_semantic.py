@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from caching import admin_figures, decision, search, semantic
 from caching.eligibility import Traits
-from caching.learnt import CHECKED_SHARE
 from caching.models import CacheEntry, CacheLabel, CacheScope
 from caching.scope import Asker, Origin
+from caching.scoring.learnt import CHECKED_SHARE
 from caching.semantic import Lookup
 from config import resources
 from tenants.models import Tenant

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caching.threshold import Label, beta_cdf, find_threshold
+from caching.scoring.threshold import Label, beta_cdf, find_threshold
 
 
 def labels(count: int, *, certainty: float = 0.9, wrong: int = 0) -> list[Label]:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from caching.evidence import _checked_share
-from caching.features import NAMES, SERVED, compare
-from caching.threshold import Label, find_threshold
+from caching.scoring.features import NAMES, SERVED, compare
+from caching.scoring.threshold import Label, find_threshold
+from caching.scoring.verifier import Event, Weights, certainties, learn, shipped
 from caching.training.edits import change
 from caching.training.questions import INTENTS, stream
-from caching.verifier import Event, Weights, certainties, learn, shipped
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from caching import eligibility, guards
+from caching import eligibility
 from caching.agreement import judge_by_rules
+from caching.scoring import guards
 from llm.compression.compress import compress
 from llm.compression.duplicates import drop_duplicate_paragraphs
 from llm.compression.json_minify import minify_json

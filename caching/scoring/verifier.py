@@ -16,9 +16,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from caching.features import NAMES, VERSION, Comparison, Rows
-from caching.guards import VETOES
-from caching.threshold import FLOOR
+from caching.scoring.features import NAMES, VERSION, Comparison, Rows
+from caching.scoring.guards import VETOES
+from caching.scoring.threshold import FLOOR
 
 SHIPPED = Path(__file__).with_name("verifier_weights.json")
 FOLDS = 4

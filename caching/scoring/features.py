@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from caching.guards import FLAGS, Reading, differences, read
+from caching.scoring.guards import FLAGS, Reading, differences, read
 
 VERSION = 2
 # Only this many of the neighbours may be served; those behind them only vote.

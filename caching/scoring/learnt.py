@@ -12,7 +12,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from caching.scope import Scope
-from caching.verifier import Weights, shipped
+from caching.scoring.verifier import Weights, shipped
 
 # The share of a bounded scope's hits that is asked upstream all the same, to see whether they would have served: while the
 # threshold stands on few labels, when it stands on many, and after a wrong hit was found until the next labels are in.

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from caching.lexicon import (
+from caching.scoring.lexicon import (
     ANTONYMS,
     COMPARATORS,
     INSTRUCTIONS,
