@@ -149,8 +149,8 @@ def _learnt_thresholds() -> dict[float, float]:
 
 def _is_served(planted: Planted, policy: "CachePolicy", learnt: "Learnt") -> bool:  # noqa: F821
     from caching.decision import decide
+    from caching.entries.search import Neighbour
     from caching.scope import Origin, Scope
-    from caching.search import Neighbour
 
     origin = Origin(tenant_id=1, circle="tenant", endpoint="chat", route="any")
     scope = Scope(origin=origin, embedder="minilm", request_digest="", question=planted.victim)

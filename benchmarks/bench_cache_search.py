@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def _fill_and_measure() -> list[Row]:
-    from caching import near_indexes
+    from caching.entries import near_indexes
 
     random = np.random.default_rng(7)
     vectors = _clustered(max(SIZES), random)
@@ -102,7 +102,7 @@ def _fill(scopes: list[Any], vectors: Any) -> None:
     """The scopes' own rows by COPY; the others' rows are made of them by the server."""
     from django.db import connection
 
-    from caching.search import literal
+    from caching.entries.search import literal
     from tenants.models import Tenant
 
     for number in range(1, 61):
@@ -132,7 +132,7 @@ def _search(
     scope: Any, asked: Any, *, milliseconds: int, by_index: bool = False
 ) -> list[tuple[float, list[int]]]:
     """How long each search took, and what it found."""
-    from caching import near_indexes, search
+    from caching.entries import near_indexes, search
     from config.resources import resources
     from tenants.rls import tenant_connection
 
@@ -157,7 +157,7 @@ def _build(scope: Any) -> tuple[float, float]:
     """Give the scope its index, as the product's task does; seconds and megabytes."""
     from django.db import connection
 
-    from caching import near_indexes
+    from caching.entries import near_indexes
 
     large = near_indexes.Large(scope.tenant_id, scope.digest)
     began = time.perf_counter()

@@ -134,7 +134,7 @@ async def _walk(stream: Stream, vectors: Any, order: list[int], tenant_id: int, 
 
 
 async def _answer_number(found: Any) -> int:
-    from caching import search
+    from caching.entries import search
 
     answers = [found.answer] if found.answer else []
     if not answers:
@@ -161,9 +161,10 @@ def run_pairs(pairs: Pairs, begin: int, end: int) -> list[Judged]:
 
 
 async def _judge(rows: list[tuple[str, str, bool, str]], tenant_id: int) -> list[Judged]:
-    from caching import semantic, storing
+    from caching import semantic
     from caching.answers import pack
     from caching.embedders.minilm import ready_minilm
+    from caching.entries import storing
     from caching.scope import scope_of
     from config.resources import resources
     from tenants.policy import CachePolicy
@@ -203,7 +204,7 @@ def cpu_per_lookup(stream: Stream, tenant_id: int, *, bound: float, home: Path) 
     set_up()
     from django.db import connections
 
-    from caching.near_indexes import keep_indexes
+    from caching.entries.near_indexes import keep_indexes
 
     keep_indexes()
     connections.close_all()
@@ -213,7 +214,7 @@ def cpu_per_lookup(stream: Stream, tenant_id: int, *, bound: float, home: Path) 
 async def _measure_cpu(stream: Stream, tenant_id: int, bound: float, home: Path) -> tuple[float, float]:
     from caching import semantic
     from caching.embedders.minilm import BatchingEmbedder, minilm
-    from caching.near_indexes import read_indexes
+    from caching.entries.near_indexes import read_indexes
     from config.resources import resources
     from tenants.policy import CachePolicy
 

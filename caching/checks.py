@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, register
 
-from caching.near_indexes import LEAST_PGVECTOR, pgvector_version
+from caching.entries.near_indexes import LEAST_PGVECTOR, pgvector_version
 
 
 @register(Tags.database)

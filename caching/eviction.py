@@ -11,10 +11,10 @@ import redis
 from django.conf import settings
 from django.db import connection
 
+from caching.entries.storing import DELETE_OVER_CAP
 from caching.exact.store import tenant_pattern
 from caching.metrics import EVICTED
 from caching.scope_figures import NOTE_THRESHOLDS
-from caching.storing import DELETE_OVER_CAP
 from tenants.policy import parse_policy
 
 _BATCH = 5_000

@@ -18,19 +18,20 @@ from psycopg import InterfaceError, OperationalError
 from psycopg.errors import QueryCanceled
 from psycopg_pool import PoolTimeout
 
-from caching import evidence, search, stats, storing, vectors
+from caching import evidence, stats
 from caching.answers import CachedAnswer, UnreadableAnswer, pack
 from caching.circuit import Circuit, Unavailable
 from caching.decision import Candidate, Lookup, decide
 from caching.eligibility import Traits, judge
 from caching.embedders.minilm import EmbedderMissing, Vector, ready_embedder, ready_minilm
+from caching.entries import search, storing, vectors
+from caching.entries.search import EntryGone
+from caching.entries.vectors import NO_VECTOR, FindEmbedder, TextEmbedder
 from caching.judging import Judge, judge_candidates
 from caching.metrics import FAILURES, SEARCH, STORED
 from caching.scope import Asker, NotComparable, Origin, Scope, scope_of
 from caching.scoring.learnt import weights_of
 from caching.scoring.threshold import FLOOR
-from caching.search import EntryGone
-from caching.vectors import NO_VECTOR, FindEmbedder, TextEmbedder
 from config import resources
 from tenants.policy import CachePolicy
 from tenants.rls import tenant_connection

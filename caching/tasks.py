@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from caching import near_indexes
+from caching.entries import near_indexes
 from caching.eviction import evict as evict_entries
 
 

@@ -14,11 +14,11 @@ from billing.budgets.balances import Balance, tightest
 from billing.budgets.windows import Dimensions, WindowKey, windows_for
 from billing.prices.savings import OUR_OWN
 from caching.embedders.minilm import ready_embedder
+from caching.entries.vectors import FindEmbedder
 from caching.exact.flights import Flight
 from caching.exact.store import ExactKey
 from caching.judging import Judge
 from caching.semantic import Lookup
-from caching.vectors import FindEmbedder
 from llm import long_work
 from llm.calls.headers import CallHeaders
 from llm.calls.receipt import Receipt

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from django.db import connection
 
-from caching import checks, near_indexes, search
+from caching import checks
 from caching.embedders.minilm import Vector
+from caching.entries import near_indexes, search
+from caching.entries.near_indexes import index_name
 from caching.models import CacheEntry
-from caching.near_indexes import index_name
 from caching.scope import Origin, Scope
 from tenants.rls import tenant_connection
 from tests.orm import in_thread

@@ -11,8 +11,9 @@ from asgiref.sync import sync_to_async
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from caching import admin_figures, decision, search, semantic
+from caching import admin_figures, decision, semantic
 from caching.eligibility import Traits
+from caching.entries import search
 from caching.models import CacheEntry, CacheLabel, CacheScope
 from caching.scope import Asker, Origin
 from caching.scoring.learnt import CHECKED_SHARE

@@ -103,7 +103,7 @@ def test_without_redis_nobody_knows_what_was_spent_and_nothing_is(
     from redis.asyncio import Redis
 
     from caching.circuit import Unavailable
-    from caching.vectors import for_a_request
+    from caching.entries.vectors import for_a_request
     from config import resources
 
     model = make_embedder()
@@ -133,7 +133,7 @@ def test_a_provider_that_fails_is_left_out_until_it_is_well(
     world: World, books: Books, make_tenant: MakeTenant, make_embedder: MakeEmbedder
 ) -> None:
     from caching.circuit import Unavailable
-    from caching.vectors import for_a_request
+    from caching.entries.vectors import for_a_request
 
     model = make_embedder()
     member = make_tenant(policy=static(model.model, embed_timeout_ms=10_000))

@@ -15,8 +15,8 @@ import orjson
 import structlog
 
 from caching.embedders.minilm import Vector
+from caching.entries.near_indexes import MOST_DIMENSIONS
 from caching.metrics import EMBED_CALLS
-from caching.near_indexes import MOST_DIMENSIONS
 from llm.calls import ending, own_calls
 from llm.calls.answers import Answer
 from llm.calls.call import Call

@@ -16,7 +16,7 @@ from django.conf import settings
 
 from caching.circuit import Circuit
 from caching.embedders.minilm import EmbedderMissing, Vector, ready_embedder
-from caching.vectors import FindEmbedder, TextEmbedder
+from caching.entries.vectors import FindEmbedder, TextEmbedder
 from llm.calls.call import Call
 from llm.calls.own_calls import Asker
 from llm.learning.embedding import groups
@@ -37,7 +37,7 @@ _spent_until: dict[int, float] = {}
 
 @dataclass(frozen=True, slots=True)
 class RemoteEmbedder:
-    """See `caching.vectors.TextEmbedder`."""
+    """See `caching.entries.vectors.TextEmbedder`."""
 
     target: Target
     asker: Asker

@@ -13,9 +13,9 @@ import orjson
 
 from caching.answers import CachedAnswer
 from caching.embedders.minilm import Vector
+from caching.entries.search import literal
 from caching.metrics import EVICTED
 from caching.scope import Asker, Scope
-from caching.search import literal
 from tenants.policy import CachePolicy
 from tenants.rls import tenant_connection
 

@@ -13,9 +13,9 @@ import structlog
 from django.conf import settings
 from psycopg import AsyncConnection
 
-from caching import near_indexes
 from caching.answers import CachedAnswer, unpack
 from caching.embedders.minilm import Vector
+from caching.entries import near_indexes
 from caching.metrics import FAILURES
 from caching.scope import Asker, Scope
 from caching.scoring.learnt import Learnt
