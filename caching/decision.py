@@ -13,13 +13,13 @@ from typing import Any
 from caching.answers import CachedAnswer
 from caching.embedders.minilm import Vector
 from caching.entries.search import Neighbour
+from caching.figures.counts import Outcome
 from caching.scope import Scope
 from caching.scoring.features import SERVED, Comparison, compare
 from caching.scoring.guards import VETOES, differences, says_more
 from caching.scoring.learnt import NOTHING_LEARNT, Learnt
 from caching.scoring.threshold import FLOOR
 from caching.scoring.verifier import Weights, certainties, shipped
-from caching.stats import Outcome
 from tenants.policy import CachePolicy
 
 

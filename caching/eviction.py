@@ -13,8 +13,8 @@ from django.db import connection
 
 from caching.entries.storing import DELETE_OVER_CAP
 from caching.exact.store import tenant_pattern
+from caching.figures.scopes import NOTE_THRESHOLDS
 from caching.metrics import EVICTED
-from caching.scope_figures import NOTE_THRESHOLDS
 from tenants.policy import parse_policy
 
 _BATCH = 5_000

@@ -22,7 +22,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from caching.embedders.build import FOLDER, GRAPH
-from caching.scope_figures import collector
+from caching.figures.scopes import collector
 from config import draining, resources
 
 DEADLINE_SECONDS = 2.0

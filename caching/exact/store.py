@@ -16,9 +16,9 @@ from redis.exceptions import RedisError
 from caching.answers import CachedAnswer, UnreadableAnswer, pack, unpack
 from caching.circuit import Circuit, Unavailable
 from caching.eligibility import MAX_TEMPERATURE
+from caching.figures.counts import record
 from caching.metrics import EVICTED, STORED
 from caching.scope import Origin, request_digest
-from caching.stats import record
 from config import resources
 
 # How long a request waits for a Redis that does not answer: usually the least, at most the most, and after three the

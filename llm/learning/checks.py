@@ -13,7 +13,7 @@ import orjson
 import structlog
 
 from billing.outcomes import ModelUnpriced
-from caching import scope_figures
+from caching.figures import scopes as scope_figures
 from caching.metrics import CHECKS
 from caching.semantic import Lookup
 from config import resources

@@ -14,7 +14,7 @@ from typing import Final
 import orjson
 import structlog
 
-from caching import scope_figures
+from caching.figures import scopes as scope_figures
 from caching.judging import Judge
 from caching.metrics import JUDGED
 from caching.scope import Scope

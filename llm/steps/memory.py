@@ -10,11 +10,12 @@ from typing import Any
 
 from billing.ledger import settlements
 from billing.ledger.settlements import CacheHit
-from caching import scope_figures, semantic
+from caching import semantic
 from caching.answers import CachedAnswer
 from caching.eligibility import Traits
 from caching.exact import flights
 from caching.exact import store as exact
+from caching.figures import scopes as scope_figures
 from caching.scope import Asker, NotComparable, Origin, circle_of, epoch_of
 from caching.side_by_side import remember_for_others
 from config import resources

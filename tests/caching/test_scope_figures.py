@@ -7,10 +7,11 @@ from decimal import Decimal
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from caching import admin_figures, scope_figures
+from caching import admin_figures
 from caching.eviction import evict
+from caching.figures import scopes as scope_figures
+from caching.figures.scopes import ScopeCollector
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheScopeDay, CacheThresholdPoint
-from caching.scope_figures import ScopeCollector
 from tenants.models import Tenant
 
 NOW = datetime.now(UTC)

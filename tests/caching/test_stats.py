@@ -5,7 +5,8 @@ import asyncio
 import pytest
 from django.db.models import Sum
 
-from caching import semantic, stats
+from caching import semantic
+from caching.figures import counts as stats
 from caching.models import CacheEntry, CacheStat
 from caching.scope import Origin
 from config import resources

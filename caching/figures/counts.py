@@ -14,7 +14,7 @@ import structlog
 from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 
-from caching import scope_figures
+from caching.figures import scopes as scope_figures
 from caching.metrics import LOOKUPS
 from config import resources
 
