@@ -3,7 +3,7 @@
 The published key collision attack on semantic caches (PMLR v306, arXiv 2601.23088) in its black-box form: an attacker knows
 what others ask, puts an order of his own before it, and adds words until the embedder places both texts together. Here he
 knows the embedder, too, and may ask it as often as `TRIES` says. The decisions are the product's own, without what protects
-beyond them: who vouches for an entry. Victims and scopes come from the invented questions of `caching.training`.
+beyond them: who vouches for an entry. Victims and scopes come from the invented questions of `caching.learning.training`.
 
     make bench-cache-attack                  VICTIMS=40 TRIES=120 SUFFIX=12
 """
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def _victims() -> list[str]:
-    from caching.training.questions import stream
+    from caching.learning.training.questions import stream
 
     texts = list(dict.fromkeys(each.text for each in stream(VICTIMS * 4, seed=11, breadth=6)))
     return texts[:VICTIMS]
@@ -130,9 +130,9 @@ def _product(planted: Sequence[Planted]) -> list[Row]:
 
 def _learnt_thresholds() -> dict[float, float]:
     """The certainty from which an invented tenant's scope keeps each bound, by the weights that every scope starts from."""
+    from caching.learning.training.__main__ import events_of
     from caching.scoring.features import Comparison
     from caching.scoring.verifier import certainties, shipped
-    from caching.training.__main__ import events_of
 
     scores, wrong = [], []
     for event in events_of(3, 8, 900):

@@ -14,8 +14,8 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from caching.learning.noise import ENOUGH
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheScopeDay, CacheThresholdPoint
-from caching.noise import ENOUGH
 
 SHOWN_DAYS = 30
 STATIC_THRESHOLDS = (0.80, 0.85, 0.90, 0.95, 0.98)

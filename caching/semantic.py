@@ -18,7 +18,6 @@ from psycopg import InterfaceError, OperationalError
 from psycopg.errors import QueryCanceled
 from psycopg_pool import PoolTimeout
 
-from caching import evidence
 from caching.answers import CachedAnswer, UnreadableAnswer, pack
 from caching.circuit import Circuit, Unavailable
 from caching.decision import Candidate, Lookup, decide
@@ -28,7 +27,8 @@ from caching.entries import search, storing, vectors
 from caching.entries.search import EntryGone
 from caching.entries.vectors import NO_VECTOR, FindEmbedder, TextEmbedder
 from caching.figures import counts as stats
-from caching.judging import Judge, judge_candidates
+from caching.learning import evidence
+from caching.learning.judging import Judge, judge_candidates
 from caching.metrics import FAILURES, SEARCH, STORED
 from caching.scope import Asker, NotComparable, Origin, Scope, scope_of
 from caching.scoring.learnt import weights_of

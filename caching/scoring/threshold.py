@@ -7,7 +7,7 @@ labels can tell, at present. Pure.
 Labels may be wrong themselves. Who judges at random wrongly in a share `noise` of the cases, either way, shows of a true
 rate p of wrong answers p + noise (1 - 2p). So the evidence is not corrected, but what is tolerated of it: the whole
 uncertainty of the labels stays in the test. Too high a noise would loosen the bound: the caller brings one that the
-judge's noise is at least, as `caching.noise` does.
+judge's noise is at least, as `caching.learning.noise` does.
 """
 
 import math

@@ -68,7 +68,7 @@ class Event:
 
 @lru_cache(maxsize=1)
 def shipped() -> Weights:
-    """The weights a scope starts from; `python -m caching.training` makes them."""
+    """The weights a scope starts from; `python -m caching.learning.training` makes them."""
     stored = json.loads(SHIPPED.read_text())
     assert stored["version"] == VERSION
     return Weights(np.array([stored["features"][name] for name in NAMES]), stored["words"])

@@ -17,7 +17,7 @@ from caching.embedders.minilm import ready_embedder
 from caching.entries.vectors import FindEmbedder
 from caching.exact.flights import Flight
 from caching.exact.store import ExactKey
-from caching.judging import Judge
+from caching.learning.judging import Judge
 from caching.semantic import Lookup
 from llm import long_work
 from llm.calls.headers import CallHeaders

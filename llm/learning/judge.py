@@ -15,7 +15,7 @@ import orjson
 import structlog
 
 from caching.figures import scopes as scope_figures
-from caching.judging import Judge
+from caching.learning.judging import Judge
 from caching.metrics import JUDGED
 from caching.scope import Scope
 from config import resources

@@ -3,10 +3,10 @@
 import pytest
 
 from caching import semantic
-from caching.agreement import CLEARLY_DIFFERENT_BELOW, CLEARLY_SAME_FROM, SAME_FROM
 from caching.decision import Lookup
 from caching.eligibility import Traits
-from caching.judging import MOST_MEANINGS_COMPARED, Judge, judge_candidates
+from caching.learning.agreement import CLEARLY_DIFFERENT_BELOW, CLEARLY_SAME_FROM, SAME_FROM
+from caching.learning.judging import MOST_MEANINGS_COMPARED, Judge, judge_candidates
 from caching.models import CacheEntry, CacheLabel
 from caching.scope import Origin, Scope
 from tenants.models import Tenant

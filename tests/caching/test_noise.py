@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caching import noise
-from caching.noise import ENOUGH, MOST, Repeats, estimate, lower_limit
+from caching.learning import noise
+from caching.learning.noise import ENOUGH, MOST, Repeats, estimate, lower_limit
 from caching.scoring.threshold import Label, Threshold, find_threshold
 
 # What a scope got before labels could be wrong: without noise nothing may change, to the last bit.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from asgiref.sync import sync_to_async
 
-from caching.evidence import _start
+from caching.learning.evidence import _start
 from caching.models import CacheScope
 from caching.scoring.features import NAMES
 from caching.scoring.verifier import Weights, shipped

@@ -9,9 +9,9 @@ import pytest
 from caching import decision, semantic
 from caching.decision import Lookup
 from caching.eligibility import Traits
-from caching.evidence import ASKED_AGAIN, STEP
+from caching.learning.evidence import ASKED_AGAIN, STEP
+from caching.learning.noise import ENOUGH, lower_limit
 from caching.models import CacheEntry, CacheLabel, CacheScope
-from caching.noise import ENOUGH, lower_limit
 from caching.scope import Origin
 from tenants.models import Tenant
 from tests.caching.material import BOUNDED, answer, ask, origin_of

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from caching.evidence import _checked_share
+from caching.learning.evidence import _checked_share
+from caching.learning.training.edits import change
+from caching.learning.training.questions import INTENTS, stream
 from caching.scoring.features import NAMES, SERVED, compare
 from caching.scoring.threshold import Label, find_threshold
 from caching.scoring.verifier import Event, Weights, certainties, learn, shipped
-from caching.training.edits import change
-from caching.training.questions import INTENTS, stream
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import regex
 
 PACKAGES = ("config", "tenants", "billing", "caching", "llm")
 # not the product's: programs of their own that serve tests and training
-OTHERS = ("llm.sandbox", "caching.training", "config.demonstration")
+OTHERS = ("llm.sandbox", "caching.learning.training", "config.demonstration")
 NOT_IMPORTED = (".migrations", "__main__", "config.embedded", "config.celery")
 CALLS = frozenset({"compile", "search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer"})
 DEPTH = 6

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from caching import eligibility
-from caching.agreement import judge_by_rules
+from caching.learning.agreement import judge_by_rules
 from caching.scoring import guards
 from llm.compression.compress import compress
 from llm.compression.duplicates import drop_duplicate_paragraphs

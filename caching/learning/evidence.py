@@ -15,11 +15,11 @@ import numpy as np
 import orjson
 from psycopg import AsyncConnection
 
-from caching import noise
-from caching.agreement import Judgement
 from caching.decision import Lookup
+from caching.learning import noise
+from caching.learning.agreement import Judgement
+from caching.learning.noise import Noise, Repeats
 from caching.metrics import LABELS
-from caching.noise import Noise, Repeats
 from caching.scoring.features import NAMES, VERSION
 from caching.scoring.learnt import ALERT_SHARE, CHECKED_SHARE, SETTLED_LABELS, SETTLED_SHARE
 from caching.scoring.threshold import WINDOW, Label, Threshold, find_threshold

@@ -1,4 +1,4 @@
-"""`python -m caching.training`: learns the weights that every scope starts from, and writes them beside the verifier.
+"""`python -m caching.learning.training`: learns the weights that every scope starts from, and writes them beside the verifier.
 
 Invariant: they come from questions of our own making alone (`questions`), by way of the product's embedder and features,
 so they may be shipped, and the same code gives the same weights.
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from caching.embedders.minilm import minilm
+from caching.learning.training.edits import change
+from caching.learning.training.questions import INTENTS, stream
 from caching.scoring.features import NAMES, SERVED, VERSION, compare
 from caching.scoring.verifier import SHIPPED, Event, Weights, learn
-from caching.training.edits import change
-from caching.training.questions import INTENTS, stream
 
 NEIGHBOURS = 10
 FAR = 0.6
