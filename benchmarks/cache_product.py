@@ -88,8 +88,8 @@ def order_of(stream: Stream, seed: int) -> list[int]:
 
 
 async def _walk(stream: Stream, vectors: Any, order: list[int], tenant_id: int, bound: float) -> Run:
-    from caching import semantic
     from caching.embedders.minilm import BatchingEmbedder, _key, minilm
+    from caching.semantic import cache as semantic
     from config.resources import resources
     from tenants.policy import CachePolicy
 
@@ -161,11 +161,11 @@ def run_pairs(pairs: Pairs, begin: int, end: int) -> list[Judged]:
 
 
 async def _judge(rows: list[tuple[str, str, bool, str]], tenant_id: int) -> list[Judged]:
-    from caching import semantic
     from caching.answers import pack
     from caching.embedders.minilm import ready_minilm
     from caching.entries import storing
     from caching.scope import scope_of
+    from caching.semantic import cache as semantic
     from config.resources import resources
     from tenants.policy import CachePolicy
 
@@ -212,9 +212,9 @@ def cpu_per_lookup(stream: Stream, tenant_id: int, *, bound: float, home: Path) 
 
 
 async def _measure_cpu(stream: Stream, tenant_id: int, bound: float, home: Path) -> tuple[float, float]:
-    from caching import semantic
     from caching.embedders.minilm import BatchingEmbedder, minilm
     from caching.entries.near_indexes import read_indexes
+    from caching.semantic import cache as semantic
     from config.resources import resources
     from tenants.policy import CachePolicy
 

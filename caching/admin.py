@@ -21,8 +21,8 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from caching import admin_figures
-from caching.eviction import purge
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheStat
+from caching.semantic.eviction import purge
 from tenants.admin_access import WRITING_ROLES, ReadOnlyAdmin, tenants_of
 from tenants.admin_choices import SeenRowsFilter
 from tenants.admin_dialogs import dialog_action

@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from caching.entries import near_indexes
-from caching.eviction import evict as evict_entries
+from caching.semantic.eviction import evict as evict_entries
 
 
 @shared_task(ignore_result=True)  # type: ignore[untyped-decorator]

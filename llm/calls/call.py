@@ -18,7 +18,7 @@ from caching.entries.vectors import FindEmbedder
 from caching.exact.flights import Flight
 from caching.exact.store import ExactKey
 from caching.learning.judging import Judge
-from caching.semantic import Lookup
+from caching.semantic.cache import Lookup
 from llm import long_work
 from llm.calls.headers import CallHeaders
 from llm.calls.receipt import Receipt

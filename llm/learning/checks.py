@@ -15,7 +15,7 @@ import structlog
 from billing.outcomes import ModelUnpriced
 from caching.figures import scopes as scope_figures
 from caching.metrics import CHECKS
-from caching.semantic import Lookup
+from caching.semantic.cache import Lookup
 from config import resources
 from llm.calls import ending, own_calls
 from llm.calls.call import Call

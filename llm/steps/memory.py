@@ -10,14 +10,14 @@ from typing import Any
 
 from billing.ledger import settlements
 from billing.ledger.settlements import CacheHit
-from caching import semantic
 from caching.answers import CachedAnswer
 from caching.eligibility import Traits
 from caching.exact import flights
 from caching.exact import store as exact
 from caching.figures import scopes as scope_figures
 from caching.scope import Asker, NotComparable, Origin, circle_of, epoch_of
-from caching.side_by_side import remember_for_others
+from caching.semantic import cache as semantic
+from caching.semantic.side_by_side import remember_for_others
 from config import resources
 from llm.calls import ending
 from llm.calls.answers import Answer, Outcome, StreamedAnswer, answer_headers, purser_block

@@ -17,7 +17,7 @@ from billing.budgets.balances import Balance
 from billing.ledger.holds import balances_of
 from billing.outcomes import plain
 from billing.prices.savings import OUR_OWN
-from caching.feedback import Complaint, complain
+from caching.semantic.complaints import Complaint, complain
 from llm.errors import InvalidRequest, NotFound
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response

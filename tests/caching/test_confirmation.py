@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from caching import semantic
 from caching.eligibility import Traits
 from caching.models import CacheEntry
 from caching.scope import Asker, Origin
-from caching.semantic import Lookup
+from caching.semantic import cache as semantic
+from caching.semantic.cache import Lookup
 from tenants.models import Tenant
 from tenants.policy import CachePolicy
 from tests.caching.material import STATIC, answer, ask

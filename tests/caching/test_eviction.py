@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from caching.eviction import evict, purge
 from caching.models import CacheEntry, CacheLabel, CacheScope
+from caching.semantic.eviction import evict, purge
 from caching.tasks import evict as evict_task
 from tenants.models import Tenant
 
@@ -75,7 +75,7 @@ def test_evicting_twice_is_evicting_once(acme: Tenant) -> None:
 
 
 def test_many_expired_entries_go_in_batches(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("caching.eviction._BATCH", 2)
+    monkeypatch.setattr("caching.semantic.eviction._BATCH", 2)
     for number in range(5):
         keep(acme, f"{number}", expires_at=NOW - timedelta(seconds=1))
     assert evict() == 5

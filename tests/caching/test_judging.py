@@ -2,13 +2,13 @@
 
 import pytest
 
-from caching import semantic
 from caching.decision import Lookup
 from caching.eligibility import Traits
 from caching.learning.agreement import CLEARLY_DIFFERENT_BELOW, CLEARLY_SAME_FROM, SAME_FROM
 from caching.learning.judging import MOST_MEANINGS_COMPARED, Judge, judge_candidates
 from caching.models import CacheEntry, CacheLabel
 from caching.scope import Origin, Scope
+from caching.semantic import cache as semantic
 from tenants.models import Tenant
 from tests.caching.material import BOUNDED, answer, ask
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from caching import semantic
 from caching.eligibility import Traits
 from caching.embedders import wordllama
 from caching.embedders.minilm import EmbedderMissing, ready_embedder
 from caching.embedders.wordllama import WordLlama
 from caching.models import CacheEntry
 from caching.scope import Origin
-from caching.side_by_side import remember_for_others
+from caching.semantic import cache as semantic
+from caching.semantic.side_by_side import remember_for_others
 from tenants.models import Tenant
 from tests.caching.material import STATIC, answer, ask
 

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from caching import decision, semantic
+from caching import decision
 from caching.decision import Lookup
 from caching.eligibility import Traits
 from caching.learning.evidence import ASKED_AGAIN, STEP
 from caching.learning.noise import ENOUGH, lower_limit
 from caching.models import CacheEntry, CacheLabel, CacheScope
 from caching.scope import Origin
+from caching.semantic import cache as semantic
 from tenants.models import Tenant
 from tests.caching.material import BOUNDED, answer, ask, origin_of
 

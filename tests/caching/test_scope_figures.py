@@ -8,10 +8,10 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from caching import admin_figures
-from caching.eviction import evict
 from caching.figures import scopes as scope_figures
 from caching.figures.scopes import ScopeCollector
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheScopeDay, CacheThresholdPoint
+from caching.semantic.eviction import evict
 from tenants.models import Tenant
 
 NOW = datetime.now(UTC)

@@ -11,13 +11,14 @@ from asgiref.sync import sync_to_async
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from caching import admin_figures, decision, semantic
+from caching import admin_figures, decision
 from caching.eligibility import Traits
 from caching.entries import search
 from caching.models import CacheEntry, CacheLabel, CacheScope
 from caching.scope import Asker, Origin
 from caching.scoring.learnt import CHECKED_SHARE
-from caching.semantic import Lookup
+from caching.semantic import cache as semantic
+from caching.semantic.cache import Lookup
 from config import resources
 from tenants.models import Tenant
 from tenants.policy import CachePolicy

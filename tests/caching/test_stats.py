@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from django.db.models import Sum
 
-from caching import semantic
 from caching.figures import counts as stats
 from caching.models import CacheEntry, CacheStat
 from caching.scope import Origin
+from caching.semantic import cache as semantic
 from config import resources
 from tenants.models import Tenant
 from tests.caching.material import STATIC, answer, ask

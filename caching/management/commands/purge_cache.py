@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from caching.eviction import purge
+from caching.semantic.eviction import purge
 from tenants.models import Tenant
 
 

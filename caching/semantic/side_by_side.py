@@ -5,13 +5,13 @@ Invariant: runs beside the request; an embedder that fails keeps nothing, and th
 
 from dataclasses import replace
 
-from caching import semantic
 from caching.answers import CachedAnswer
 from caching.decision import Lookup
 from caching.embedders.minilm import ready_embedder
 from caching.entries import vectors
 from caching.entries.vectors import NO_VECTOR, FindEmbedder
 from caching.scope import Asker
+from caching.semantic import cache as semantic
 from tenants.policy import CachePolicy
 
 
