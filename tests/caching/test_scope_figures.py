@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from caching import admin_figures
+from caching.admin import figures as admin_figures
 from caching.figures import scopes as scope_figures
 from caching.figures.scopes import ScopeCollector
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheScopeDay, CacheThresholdPoint

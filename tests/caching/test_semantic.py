@@ -11,7 +11,8 @@ from asgiref.sync import sync_to_async
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from caching import admin_figures, decision
+from caching import decision
+from caching.admin import figures as admin_figures
 from caching.eligibility import Traits
 from caching.entries import search
 from caching.models import CacheEntry, CacheLabel, CacheScope

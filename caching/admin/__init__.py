@@ -20,7 +20,7 @@ from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from caching import admin_figures
+from caching.admin import figures as admin_figures
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheStat
 from caching.semantic.eviction import purge
 from tenants.admin_access import WRITING_ROLES, ReadOnlyAdmin, tenants_of
