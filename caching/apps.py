@@ -6,4 +6,4 @@ class CachingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from caching import checks  # noqa: F401
+        from caching import database_checks  # noqa: F401

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from django.db import connection
 
-from caching import checks
+from caching import database_checks
 from caching.embedders.minilm import Vector
 from caching.entries import near_indexes, search
 from caching.entries.near_indexes import index_name
@@ -180,8 +180,8 @@ async def test_an_index_that_a_crash_left_unfinished_is_built_anew(origin: Origi
 
 
 def test_an_old_pgvector_is_refused(committed: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert checks.pgvector_is_new_enough(databases=["default"]) == []
-    monkeypatch.setattr(checks, "pgvector_version", lambda: (0, 8, 3))
-    [error] = checks.pgvector_is_new_enough(databases=["default"])
+    assert database_checks.pgvector_is_new_enough(databases=["default"]) == []
+    monkeypatch.setattr(database_checks, "pgvector_version", lambda: (0, 8, 3))
+    [error] = database_checks.pgvector_is_new_enough(databases=["default"])
     assert error.id == "caching.E001"
     assert "0.8.3" in error.msg
