@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.embedded import write_private
-from tenants import keys
+from tenants.keys import strings as keys
 
 ADMIN_USERNAME = "admin"
 

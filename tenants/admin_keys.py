@@ -27,7 +27,7 @@ from tenants.admin_access import (
 from tenants.admin_choices import SeenRowsFilter
 from tenants.admin_dialogs import dialog_action, page_of
 from tenants.admin_tenants import ReasonForm
-from tenants.keys_admin import KeyRevoked, end_grace, issue_key, revoke_key, rotate_key
+from tenants.keys.editing import KeyRevoked, end_grace, issue_key, revoke_key, rotate_key
 from tenants.models import ApiKey
 
 COPY_IT_NOW = "Copy it now: it is stored as a hash only and cannot be shown again."

@@ -13,8 +13,8 @@ from llm.configuration.document import Path
 from llm.configuration.policies import check_models
 from llm.configuration.spec import KeySpec, TenantSpec, UserSpec, plain
 from llm.configuration.writer import Writer
-from tenants import keys
-from tenants.keys_admin import issue_key, replace_secret
+from tenants.keys import strings as keys
+from tenants.keys.editing import issue_key, replace_secret
 from tenants.models import ApiKey, EndUser, Tenant
 from tenants.policy import InvalidPolicy, parse_policy
 

@@ -43,7 +43,7 @@ from llm.errors import (
 from llm.tokens import counting
 from llm.wire.texts import json_texts
 from tenants import limits
-from tenants.auth import credentials_of, identify
+from tenants.keys.authentication import credentials_of, identify
 from tenants.outcomes import Api, ClientError
 from tenants.principal import Principal
 

@@ -31,7 +31,7 @@ from llm.views.base import (
     new_request_id,
     with_request_id,
 )
-from tenants.auth import credentials_of, recall
+from tenants.keys.authentication import credentials_of, recall
 from tenants.outcomes import ClientError
 
 

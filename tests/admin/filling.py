@@ -48,7 +48,7 @@ from llm.models import (
     StoredChat,
     StoredFile,
 )
-from tenants.keys_admin import issue_key
+from tenants.keys.editing import issue_key
 from tenants.models import ApiKey, EndUser, Tenant
 from tests.admin.office import Office
 

@@ -23,7 +23,7 @@ from billing.models import (
 )
 from caching.models import CacheEntry
 from llm.models import LanguageModel, Provider
-from tenants import keys
+from tenants.keys import strings as keys
 from tenants.models import ApiKey, Tenant
 from tests.admin.filling import HOOK_SECRET, PROVIDER_KEY
 from tests.admin.office import Office

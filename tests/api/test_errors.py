@@ -71,7 +71,7 @@ def test_no_key_is_an_invalid_one(world: World) -> None:
 
 
 def test_an_expired_key(world: World, make_tenant: Callable[..., Member]) -> None:
-    from tenants.keys_admin import expire_key
+    from tenants.keys.editing import expire_key
     from tenants.models import ApiKey
 
     member = make_tenant()
@@ -80,7 +80,7 @@ def test_an_expired_key(world: World, make_tenant: Callable[..., Member]) -> Non
 
 
 def test_a_revoked_key(world: World, make_tenant: Callable[..., Member]) -> None:
-    from tenants.keys_admin import revoke_key
+    from tenants.keys.editing import revoke_key
     from tenants.models import ApiKey
 
     member = make_tenant()

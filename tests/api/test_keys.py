@@ -41,7 +41,7 @@ def key_of(member: Member) -> Any:
 
 def test_it_works(world: World) -> None:
     """Revoked in the admin, refused by every worker."""
-    from tenants.keys_admin import revoke_key
+    from tenants.keys.editing import revoke_key
 
     assert statuses(world, world.acme.key) == {(200, "")}
     revoke_key(key_of(world.acme), reason="lost laptop")
@@ -56,7 +56,7 @@ def test_it_works(world: World) -> None:
 
 
 def test_a_key_expires_without_anybodys_help(world: World) -> None:
-    from tenants.keys_admin import expire_key
+    from tenants.keys.editing import expire_key
 
     assert statuses(world, world.acme.key) == {(200, "")}
     expire_key(key_of(world.acme), at=datetime.now(UTC) + timedelta(seconds=1))
@@ -64,7 +64,7 @@ def test_a_key_expires_without_anybodys_help(world: World) -> None:
 
 
 def test_a_rotated_key_has_two_live_secrets(world: World) -> None:
-    from tenants.keys_admin import end_grace, rotate_key
+    from tenants.keys.editing import end_grace, rotate_key
 
     key = key_of(world.acme)
     fresh = rotate_key(key)
@@ -76,7 +76,7 @@ def test_a_rotated_key_has_two_live_secrets(world: World) -> None:
 
 
 def test_a_new_key_works_at_once(world: World) -> None:
-    from tenants.keys_admin import issue_key
+    from tenants.keys.editing import issue_key
     from tenants.models import Tenant
 
     assert statuses(world, world.acme.key) == {(200, "")}

@@ -23,7 +23,7 @@ from billing.months.closing import close_period, period_at
 from billing.prices.book import load_price_book
 from billing.prices.rating import rate
 from billing.prices.savings import waterfall
-from tenants.keys_admin import issue_key
+from tenants.keys.editing import issue_key
 from tenants.models import ApiKey, Tenant
 
 INPUT, OUTPUT = Decimal("2.5"), Decimal("10")

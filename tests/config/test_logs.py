@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from config.logs import CUT, redact
-from tenants import keys
+from tenants.keys import strings as keys
 
 
 def written(record: logging.LogRecord) -> dict[str, object]:

@@ -87,7 +87,7 @@ def test_it_works(stack: Stack, committed: None, tmp_path: Path) -> None:
 def declare(stack: Stack, models: list[str]) -> None:
     """The models their tests ask for, as an operator would declare them, and a tenant with their key."""
     from llm.configuration import apply_configuration
-    from tenants import keys
+    from tenants.keys import strings as keys
     from tenants.models import ApiKey
 
     prices = [{"meter": meter, "usd_per_million": "1"} for meter in ("input", "cache_read", "output")]

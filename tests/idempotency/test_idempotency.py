@@ -156,7 +156,7 @@ def test_keys_are_told_apart_by_tenant_and_by_endpoint(world: World) -> None:
 
 
 def test_another_api_key_of_the_tenant_has_keys_of_its_own(world: World, books: Books) -> None:
-    from tenants.keys_admin import issue_key
+    from tenants.keys.editing import issue_key
     from tenants.models import Tenant
 
     _, clear = issue_key(Tenant.objects.get(pk=world.acme.id), name="second", models=["*"])

@@ -15,8 +15,8 @@ from django.db import connection
 from billing.models import AlertChannel, AlertRule, Budget, PriceRow
 from llm.configuration import ConfigurationError, apply_configuration
 from llm.models import LanguageModel, Provider
-from tenants import keys
-from tenants.keys_admin import revoke_key, rotate_key
+from tenants.keys import strings as keys
+from tenants.keys.editing import revoke_key, rotate_key
 from tenants.models import ApiKey, Tenant
 from tests.llm.applying import ENVIRON, FILE, apply, import_list_price, rows, summary
 

@@ -23,7 +23,7 @@ from billing.models import RollupDirty
 from billing.prices.book import Price, PriceBook
 from billing.prices.rating import rate
 from billing.prices.savings import waterfall
-from tenants.keys_admin import issue_key
+from tenants.keys.editing import issue_key
 from tenants.models import ApiKey, EndUser, Tenant
 
 PRICES = PriceBook(

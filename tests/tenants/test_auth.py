@@ -10,9 +10,9 @@ import pytest
 from django.db import connections
 
 from tenants import outcomes
-from tenants.auth import KeyDirectory, credentials_of, identify, recall
 from tenants.config_feed import ConfigFeed
-from tenants.keys_admin import issue_key, revoke_key, rotate_key
+from tenants.keys.authentication import KeyDirectory, credentials_of, identify, recall
+from tenants.keys.editing import issue_key, revoke_key, rotate_key
 from tenants.models import ApiKey, EndUser, Tenant
 from tenants.principal import Principal
 from tenants.snapshot import SnapshotCache, TenantFacts, load_tenant_facts

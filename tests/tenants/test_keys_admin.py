@@ -7,8 +7,8 @@ from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.utils.timezone import now
 
-from tenants import keys
-from tenants.keys_admin import (
+from tenants.keys import strings as keys
+from tenants.keys.editing import (
     KeyRevoked,
     end_grace,
     expire_key,

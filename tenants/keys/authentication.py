@@ -13,8 +13,8 @@ from ipaddress import ip_address
 from typing import Protocol, TypeVar
 
 from config import resources
-from tenants import keys
 from tenants.config_feed import ConfigFeed, config_feed
+from tenants.keys import strings as keys
 from tenants.outcomes import (
     ClientError,
     ExpiredApiKey,

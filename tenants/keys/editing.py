@@ -14,7 +14,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.timezone import now
 
-from tenants import keys
+from tenants.keys import strings as keys
 from tenants.models import ApiKey, Tenant
 from tenants.policy import parse_policy
 from tenants.tenancy import record_author
