@@ -16,7 +16,7 @@ from llm.learning import checks as shadow
 from llm.learning import judge
 from llm.learning.embedding.remote import finder_for
 from llm.steps import attempts, choosing, memory
-from tenants import limits
+from tenants.limits import limiting as limits
 from tenants.outcomes import ClientError
 
 

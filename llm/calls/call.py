@@ -27,7 +27,7 @@ from llm.kept.responses import Kept
 from llm.providers.target import Target
 from llm.routing.decision import Route
 from llm.wire import RequestFacts, Source, WireFormat
-from tenants.limits import HeaderStyle, Slot
+from tenants.limits.limiting import HeaderStyle, Slot
 from tenants.policy import Policy
 from tenants.principal import Principal
 

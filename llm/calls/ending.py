@@ -14,7 +14,7 @@ from llm import metrics
 from llm.calls import refusals, request_log
 from llm.calls.answers import Outcome, costs_of, purser_block
 from llm.calls.call import Call
-from tenants import limits
+from tenants.limits import limiting as limits
 from tenants.outcomes import ClientError
 
 log = structlog.get_logger("purser.calls")

@@ -9,12 +9,12 @@ import sys
 import pytest
 
 from config import resources
-from tenants import limits
-from tenants.limits import Limiter
+from tenants.limits import limiting as limits
+from tenants.limits.counting import SLOT_SECONDS
+from tenants.limits.limiting import Limiter
 from tenants.outcomes import RateLimitExceeded
 from tenants.policy import RateLimits
 from tenants.principal import Principal
-from tenants.rate_windows import SLOT_SECONDS
 
 pytestmark = pytest.mark.usefixtures("loop_resources")
 

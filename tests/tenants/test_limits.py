@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from config import resources
-from tenants import limits, rate_windows
-from tenants.limits import Limiter
+from tenants.limits import counting
+from tenants.limits import limiting as limits
+from tenants.limits.counting import Counted, ProcessWindows, RedisWindows, Refused, Scope
+from tenants.limits.limiting import Limiter
 from tenants.outcomes import RateLimitExceeded
 from tenants.policy import RateLimits
 from tenants.principal import Principal
-from tenants.rate_windows import Counted, ProcessWindows, RedisWindows, Refused, Scope
 
 pytestmark = pytest.mark.usefixtures("loop_resources")
 
@@ -161,7 +162,7 @@ async def test_slots_of_a_crashed_process_free_themselves_and_renewed_ones_stay(
     principal = caller(tenant=RateLimits(concurrency=2))
     await crashed.acquire(principal, tokens=1)
     slot = await alive.acquire(principal, tokens=1)
-    name = rate_windows.slots_key(slot.scopes[0])
+    name = counting.slots_key(slot.scopes[0])
     now = (await resources.redis.time())[0]
     for member in await resources.redis.zrange(name, 0, -1):  # a minute goes by
         await resources.redis.zadd(name, {member: now + 0.05})
@@ -197,7 +198,7 @@ async def test_flushing_redis_never_fails_a_call() -> None:
     limiter, principal = Limiter(), caller(tenant=RateLimits(rpm=50, tpm=500, concurrency=5))
     slot = await limiter.acquire(principal, tokens=10)
     for scope in slot.scopes:
-        await resources.redis.delete(rate_windows.slots_key(scope), rate_windows.counts_key(scope))
+        await resources.redis.delete(counting.slots_key(scope), counting.counts_key(scope))
     await limiter.renew_slots()
     await limiter.true_up(slot, tokens=5)
     await limiter.release(slot)
@@ -225,7 +226,7 @@ async def test_a_refusal_has_the_headers_of_the_api_that_was_called(style: limit
     }
 
 
-SLICED = st.lists(st.integers(0, 4), min_size=rate_windows.SLICES, max_size=rate_windows.SLICES)
+SLICED = st.lists(st.integers(0, 4), min_size=counting.SLICES, max_size=counting.SLICES)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -237,9 +238,9 @@ async def test_a_wait_that_is_told_is_enough_and_the_same_in_redis_and_in_the_pr
     scope = Scope("tenant", "tenant acme", f"{{{next(_ids)}}}", limited)
     seconds, micros = await resources.redis.time()
     now = seconds + micros / 1e6
-    at = int(now // rate_windows.SLICE_SECONDS)
+    at = int(now // counting.SLICE_SECONDS)
     stored = {"at": at, "r": used, "t": [10 * count for count in used]}
-    await resources.redis.set(rate_windows.counts_key(scope), json.dumps(stored))
+    await resources.redis.set(counting.counts_key(scope), json.dumps(stored))
     shared = await RedisWindows(resources.redis).acquire((scope,), slot_id="a", tokens=10)
     local = ProcessWindows()
     before = local._local(scope)
@@ -260,4 +261,4 @@ async def test_a_wait_that_is_told_is_enough_and_the_same_in_redis_and_in_the_pr
 
 
 def _clock_at(seconds: float) -> Any:
-    return mock.patch.object(rate_windows, "_clock", return_value=rate_windows._slice_at(seconds))
+    return mock.patch.object(counting, "_clock", return_value=counting._slice_at(seconds))

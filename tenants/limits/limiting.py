@@ -20,10 +20,7 @@ import uuid_utils
 from redis.exceptions import RedisError
 
 from config import resources
-from tenants.outcomes import RateLimitExceeded
-from tenants.policy import RateLimits
-from tenants.principal import Principal
-from tenants.rate_windows import (
+from tenants.limits.counting import (
     SLOT_SECONDS,
     Change,
     Counted,
@@ -33,6 +30,9 @@ from tenants.rate_windows import (
     Scope,
     slots_key,
 )
+from tenants.outcomes import RateLimitExceeded
+from tenants.policy import RateLimits
+from tenants.principal import Principal
 
 _ANSWER_SECONDS = 0.25
 _PROBE_SECONDS = 0.5
