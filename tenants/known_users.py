@@ -5,7 +5,7 @@ a tenant may ask that every call names one.
 """
 
 from tenants.outcomes import ClientError, UserNotAllowed
-from tenants.snapshot import TenantFacts
+from tenants.snapshots.store import TenantFacts
 
 
 class UserNeeded(ClientError):

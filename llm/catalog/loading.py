@@ -16,7 +16,7 @@ from billing.prices.book import load_price_book
 from llm.catalog.catalog import Catalog
 from llm.catalog.snapshot import TenantSnapshot
 from llm.providers.target import Kind, ModelKind, Target
-from tenants.snapshot import SnapshotCache, load_tenant_facts
+from tenants.snapshots.store import SnapshotCache, load_tenant_facts
 
 if TYPE_CHECKING:
     from llm.models import LanguageModel, Provider

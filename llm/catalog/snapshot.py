@@ -10,7 +10,7 @@ from billing.estimates.book import EstimateBook
 from billing.prices.book import PriceBook
 from llm.catalog.catalog import Catalog
 from tenants.policy import Policy
-from tenants.snapshot import TenantFacts
+from tenants.snapshots.store import TenantFacts
 
 
 @dataclass(frozen=True, slots=True)

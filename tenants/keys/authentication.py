@@ -13,7 +13,6 @@ from ipaddress import ip_address
 from typing import Protocol, TypeVar
 
 from config import resources
-from tenants.config_feed import ConfigFeed, config_feed
 from tenants.keys import strings as keys
 from tenants.outcomes import (
     ClientError,
@@ -24,7 +23,8 @@ from tenants.outcomes import (
     TenantSuspended,
 )
 from tenants.principal import Principal
-from tenants.snapshot import KeyFacts, SnapshotCache, TenantFacts, TenantNotFound
+from tenants.snapshots.feed import ConfigFeed, config_feed
+from tenants.snapshots.store import KeyFacts, SnapshotCache, TenantFacts, TenantNotFound
 
 TENANT_OF_KEY = "SELECT tenants_tenant_of_key(%s)"
 _LONGEST_KEY = 512

@@ -38,7 +38,7 @@ async def _call(member: Member, model: str, *, streamed: bool, extra: dict[str, 
     from llm.catalog.loading import load_snapshot
     from llm.wire import format_for
     from tenants.principal import Principal
-    from tenants.snapshot import SnapshotCache
+    from tenants.snapshots.store import SnapshotCache
 
     snapshot = await SnapshotCache(load_snapshot).get(member.id)
     [key] = snapshot.tenant.keys.values()

@@ -62,7 +62,7 @@ async def embedder_of(member: Member, model: str) -> Any:
     from llm.catalog.loading import load_snapshot
     from llm.learning.embedding.remote import find_embedder
     from tenants.principal import Principal
-    from tenants.snapshot import SnapshotCache
+    from tenants.snapshots.store import SnapshotCache
 
     snapshot = await SnapshotCache(load_snapshot).get(member.id)
     [key] = snapshot.tenant.keys.values()

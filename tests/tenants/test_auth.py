@@ -10,12 +10,12 @@ import pytest
 from django.db import connections
 
 from tenants import outcomes
-from tenants.config_feed import ConfigFeed
 from tenants.keys.authentication import KeyDirectory, credentials_of, identify, recall
 from tenants.keys.editing import issue_key, revoke_key, rotate_key
 from tenants.models import ApiKey, EndUser, Tenant
 from tenants.principal import Principal
-from tenants.snapshot import SnapshotCache, TenantFacts, load_tenant_facts
+from tenants.snapshots.feed import ConfigFeed
+from tenants.snapshots.store import SnapshotCache, TenantFacts, load_tenant_facts
 from tenants.tenancy import resume_tenant, suspend_tenant
 from tests.orm import in_thread
 

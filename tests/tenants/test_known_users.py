@@ -8,7 +8,7 @@ import pytest
 from tenants.known_users import UserNeeded, check_user
 from tenants.outcomes import UserNotAllowed
 from tenants.policy import UsersPolicy, parse_policy
-from tenants.snapshot import TenantFacts, UserFacts
+from tenants.snapshots.store import TenantFacts, UserFacts
 
 
 def tenant(**users: Any) -> TenantFacts:

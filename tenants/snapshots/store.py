@@ -20,10 +20,10 @@ from django.db import close_old_connections
 from django.db.models import Q
 
 from config import resources
-from tenants.config_feed import EVERYTHING, ConfigFeed, config_feed
 from tenants.models import ApiKey, EndUser, Tenant
 from tenants.policy import Policy, RateLimits, parse_policy, parse_rate_limits
 from tenants.principal import ModelGlobs
+from tenants.snapshots.feed import EVERYTHING, ConfigFeed, config_feed
 
 T = TypeVar("T")
 
