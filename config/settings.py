@@ -33,7 +33,7 @@ X_FRAME_OPTIONS = "DENY"
 METRICS_TOKEN = env.text("METRICS_TOKEN")
 # proxies whose X-Forwarded-For is believed
 TRUSTED_PROXIES = peers.trusted_networks(env.words("TRUSTED_PROXIES"))
-AUTHENTICATION_BACKENDS = ["tenants.login.GuardedBackend"]
+AUTHENTICATION_BACKENDS = ["tenants.signing_in.login.GuardedBackend"]
 AUTH_PASSWORD_VALIDATORS: list[dict[str, object]] = [
     {"NAME": f"django.contrib.auth.password_validation.{rule}"}
     for rule in ("UserAttributeSimilarityValidator", "CommonPasswordValidator", "NumericPasswordValidator")

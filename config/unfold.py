@@ -62,7 +62,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_BACK_BUTTON": True,
     "BORDER_RADIUS": "6px",
     "DASHBOARD_CALLBACK": "billing.admin.dashboard.dashboard",
-    "LOGIN": {"form": "tenants.login.LoginForm"},
+    "LOGIN": {"form": "tenants.signing_in.login.LoginForm"},
     "COMMAND": {"search_models": False, "show_history": True},
     "COLORS": {
         "primary": {

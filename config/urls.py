@@ -9,7 +9,7 @@ from django.views.defaults import page_not_found
 from config import reference
 from llm.errors import NotFound
 from llm.views.base import error_response, new_request_id
-from tenants.login import login
+from tenants.signing_in.login import login
 
 urlpatterns = [
     path("", lambda request: redirect("admin:index")),

@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 
 from config.pages import SESSION_BEGAN
-from tenants.guesses import Counter, counters_of, take_turn
+from tenants.signing_in.guesses import Counter, counters_of, take_turn
 from tests.admin.office import Office
 
 LOGIN = "/admin/login/"

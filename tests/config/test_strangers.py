@@ -9,7 +9,7 @@ from django.test import AsyncRequestFactory, RequestFactory
 from config import health
 from config.peers import trusted_networks
 from llm.views.base import client_ip_of
-from tenants.login import address_of
+from tenants.signing_in.login import address_of
 
 TOKEN = "a-token-for-prometheus"
 

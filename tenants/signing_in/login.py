@@ -19,7 +19,7 @@ from unfold.forms import AuthenticationForm
 
 from config.pages import SESSION_BEGAN
 from config.peers import client_address
-from tenants.guesses import (
+from tenants.signing_in.guesses import (
     LONGEST_QUEUE_SECONDS,
     STRANGERS_AT_ONCE,
     counters_of,
