@@ -22,9 +22,9 @@ from billing.admin.figures import plain, usd
 from billing.alerts.outbox import acknowledge, retry
 from billing.alerts.webhook import AddressNotAllowed, check_url
 from billing.models import AlertChannel, AlertDelivery, AlertEvent, AlertRule
-from tenants.admin_access import ReadOnlyAdmin, RecordedAdmin, TenantScopedAdmin, TenantScopedForm
-from tenants.admin_choices import SeenRowsFilter
-from tenants.admin_dialogs import dialog_action
+from tenants.admin.access import ReadOnlyAdmin, RecordedAdmin, TenantScopedAdmin, TenantScopedForm
+from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.dialogs import dialog_action
 
 
 class DeliveryInline(TabularInline):

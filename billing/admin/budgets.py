@@ -28,9 +28,9 @@ from billing.admin.figures import MomentField, amount_of, bar, plain
 from billing.budgets.raise_requests import request_raise
 from billing.budgets.raises import end_raise, raise_budget
 from billing.models import Budget, BudgetRaise, BudgetWindow
-from tenants.admin_access import ReadOnlyAdmin, RecordedAdmin, TenantScopedForm, finish
-from tenants.admin_choices import SeenRowsFilter
-from tenants.admin_dialogs import dialog_action, page_of
+from tenants.admin.access import ReadOnlyAdmin, RecordedAdmin, TenantScopedForm, finish
+from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.dialogs import dialog_action, page_of
 
 AMOUNT = DecimalField(max_digits=28, decimal_places=12)
 WINDOWS_SHOWN = 20

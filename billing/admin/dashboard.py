@@ -20,7 +20,7 @@ from billing.admin.budgets import used_percent, with_usage
 from billing.admin.figures import amount_of, bar, count, percent, usd, utc_today
 from billing.models import AlertEvent, Budget, UsageDaily
 from billing.prices.savings import OUR_OWN
-from tenants.admin_access import tenants_of
+from tenants.admin.access import tenants_of
 
 DAYS_SHOWN = 30
 ROWS_SHOWN = 6

@@ -9,7 +9,7 @@ from unfold.decorators import display
 
 from billing.admin.figures import exact_usd
 from billing.models import EstimateAccuracy
-from tenants.admin_access import OperatorAdmin, Unedited
+from tenants.admin.access import OperatorAdmin, Unedited
 
 
 @admin.register(EstimateAccuracy)

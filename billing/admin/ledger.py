@@ -32,9 +32,9 @@ from billing.ledger.rollups import rebuild_dirty
 from billing.models import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
 from billing.months.closing import CannotClose, close_period
 from billing.usage import unread
-from tenants.admin_access import READING_ROLES, ReadOnlyAdmin, finish
-from tenants.admin_choices import SeenRowsFilter
-from tenants.admin_dialogs import dialog_action, page_of
+from tenants.admin.access import READING_ROLES, ReadOnlyAdmin, finish
+from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.dialogs import dialog_action, page_of
 from tenants.models import ApiKey
 
 

@@ -28,9 +28,9 @@ from billing.models import PriceProposal, PriceRow
 from billing.prices.editing import revoke_price, rival_of, set_price
 from billing.prices.importing import approve_proposal, changes_of, reject_proposal
 from billing.prices.lists import ListPrice
-from tenants.admin_access import OperatorAdmin, Unedited, finish
-from tenants.admin_choices import SeenRowsFilter
-from tenants.admin_dialogs import dialog_action, page_of
+from tenants.admin.access import OperatorAdmin, Unedited, finish
+from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.dialogs import dialog_action, page_of
 
 
 class SetPriceForm(BaseDialogForm):

@@ -19,9 +19,9 @@ from billing.admin.budgets import may_decide
 from billing.admin.figures import amount_of
 from billing.budgets.raise_requests import approve_raise, refuse_raise
 from billing.models import RaiseRequest
-from tenants.admin_access import ReadOnlyAdmin
-from tenants.admin_choices import SeenRowsFilter
-from tenants.admin_dialogs import dialog_action
+from tenants.admin.access import ReadOnlyAdmin
+from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.dialogs import dialog_action
 
 
 class ApprovalForm(BaseDialogForm):

@@ -18,7 +18,7 @@ from billing.admin.figures import count, exact_usd, usd
 from billing.models import BillingPeriod
 from billing.months.exports import FORMATS, export, file_name
 from billing.months.report import InvalidMonth, Report, Section, UnbalancedReport, month_report
-from tenants.admin_access import tenants_of
+from tenants.admin.access import tenants_of
 from tenants.models import Tenant
 
 ROWS_SHOWN = 25

@@ -18,8 +18,8 @@ from billing.models import PriceRow, Rerating
 from billing.months.files import statement_csv
 from billing.months.statements import restate
 from billing.rerating.proposals import NothingToRerate, propose_for_price
-from tenants.admin_access import finish
-from tenants.admin_dialogs import list_of, page_of
+from tenants.admin.access import finish
+from tenants.admin.dialogs import list_of, page_of
 
 ROWS_SHOWN = 200
 

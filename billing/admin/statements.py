@@ -24,9 +24,9 @@ from billing.ledger.corrections import adjust, credit
 from billing.models import ManualEntry, RateRule, Rerating, Statement, StatementFile
 from billing.prices.plan_editing import end_rule, set_rule
 from billing.rerating.proposals import StaleProposal, approve_rerating, reject_rerating
-from tenants.admin_access import HistoryPages, ReadOnlyAdmin, TenantScopedAdmin, Unedited
-from tenants.admin_choices import SeenRowsFilter
-from tenants.admin_dialogs import dialog_action
+from tenants.admin.access import HistoryPages, ReadOnlyAdmin, TenantScopedAdmin, Unedited
+from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.dialogs import dialog_action
 
 ROWS_SHOWN = 50
 

@@ -16,7 +16,7 @@ from unfold.decorators import action, display
 
 from billing.admin.figures import usd, utc_today
 from billing.models import UsageDaily
-from tenants.admin_tenants import TenantAdmin
+from tenants.admin.tenants import TenantAdmin
 from tenants.models import Tenant
 
 AMOUNT = DecimalField(max_digits=28, decimal_places=12)

@@ -23,9 +23,9 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidge
 from caching.admin import figures as admin_figures
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheStat
 from caching.semantic.eviction import purge
-from tenants.admin_access import WRITING_ROLES, ReadOnlyAdmin, tenants_of
-from tenants.admin_choices import SeenRowsFilter
-from tenants.admin_dialogs import dialog_action
+from tenants.admin.access import WRITING_ROLES, ReadOnlyAdmin, tenants_of
+from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.dialogs import dialog_action
 from tenants.models import Tenant
 
 

@@ -17,8 +17,8 @@ from unfold.decorators import display
 
 from billing.admin.figures import exact_usd, json_block
 from llm.models import Batch, BatchItem, BatchJob, StoredFile
-from tenants.admin_access import ReadOnlyAdmin
-from tenants.admin_choices import SeenRowsFilter
+from tenants.admin.access import ReadOnlyAdmin
+from tenants.admin.choices import SeenRowsFilter
 
 STATUS_LABELS = {
     "completed": "success",

@@ -21,8 +21,8 @@ from billing.models import PriceRow
 from llm.admin.deployments import deployments_page
 from llm.configuration.prices import price_as_the_model
 from llm.models import Deployment, LanguageModel, Provider
-from tenants.admin_access import HistoryPages, OperatorAdmin
-from tenants.admin_choices import SeenRowsFilter
+from tenants.admin.access import HistoryPages, OperatorAdmin
+from tenants.admin.choices import SeenRowsFilter
 
 TIMEOUTS = ("connect", "first_byte", "idle", "total")
 

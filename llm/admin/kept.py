@@ -9,8 +9,8 @@ from django.http import HttpRequest
 from unfold.contrib.filters.admin import FieldTextFilter, RangeDateTimeFilter
 
 from llm.models import KeptItem, KeptResponse, StoredChat
-from tenants.admin_access import ReadOnlyAdmin
-from tenants.admin_choices import SeenRowsFilter
+from tenants.admin.access import ReadOnlyAdmin
+from tenants.admin.choices import SeenRowsFilter
 
 
 @admin.register(KeptResponse)

@@ -25,8 +25,8 @@ from billing.admin.figures import exact_usd
 from billing.models import CostComparison, CostReport
 from billing.reconciliation.comparing import StaleComparison, book_adjustment, decide, tenants_of_comparison
 from llm.reconciliation.page import plain_quantity, reconciliation_page
-from tenants.admin_access import HistoryPages, OperatorAdmin, Unedited, owned
-from tenants.admin_dialogs import dialog_action
+from tenants.admin.access import HistoryPages, OperatorAdmin, Unedited, owned
+from tenants.admin.dialogs import dialog_action
 from tenants.models import Tenant
 
 LINES_SHOWN = 500

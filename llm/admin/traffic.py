@@ -18,8 +18,8 @@ from unfold.decorators import display
 
 from billing.admin.figures import exact_usd, json_block
 from llm.models import Feedback, RequestLog
-from tenants.admin_access import ReadOnlyAdmin
-from tenants.admin_choices import SeenRowsFilter
+from tenants.admin.access import ReadOnlyAdmin
+from tenants.admin.choices import SeenRowsFilter
 
 
 @admin.register(RequestLog)

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from billing.admin.figures import usd
 from billing.models import Budget, UsageDaily
-from tenants.admin_access import TenantScopedAdmin
+from tenants.admin.access import TenantScopedAdmin
 from tenants.models import ApiKey, Membership, Tenant
 from tests.admin.filling import fill
 from tests.admin.office import Office

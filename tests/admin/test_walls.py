@@ -18,7 +18,7 @@ from django.test import Client
 from django.urls import reverse
 
 from billing.models import AlertChannel, AlertRule, Budget
-from tenants.admin_access import READING_ROLES, TenantScopedAdmin
+from tenants.admin.access import READING_ROLES, TenantScopedAdmin
 from tenants.models import ApiKey, EndUser, Membership
 from tests.admin.office import Office
 from tests.admin.pressing import SUBMITTED

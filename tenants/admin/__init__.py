@@ -1,5 +1,7 @@
 """The admin of tenants and their keys. Each page stands in the file of its thing; this one gathers them."""
 
-from tenants import admin_keys, admin_people, admin_tenants
+from tenants.admin import keys as admin_keys
+from tenants.admin import people as admin_people
+from tenants.admin import tenants as admin_tenants
 
 __all__ = ["admin_keys", "admin_people", "admin_tenants"]

@@ -19,13 +19,13 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from tenants.admin_access import (
+from tenants.admin.access import (
     IndentedJSON,
     RecordedAdmin,
     TenantScopedAdmin,
 )
-from tenants.admin_choices import SeenRowsFilter
-from tenants.admin_dialogs import dialog_action
+from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.dialogs import dialog_action
 from tenants.models import EndUser, Membership, Tenant
 from tenants.policy import PLATFORM_POLICY
 from tenants.tenancy import (

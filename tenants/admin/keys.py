@@ -19,14 +19,14 @@ from unfold.widgets import (
     UnfoldAdminIntegerFieldWidget,
 )
 
-from tenants.admin_access import (
+from tenants.admin.access import (
     RecordedAdmin,
     TenantScopedForm,
     show_secret_once,
 )
-from tenants.admin_choices import SeenRowsFilter
-from tenants.admin_dialogs import dialog_action, page_of
-from tenants.admin_tenants import ReasonForm
+from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.dialogs import dialog_action, page_of
+from tenants.admin.tenants import ReasonForm
 from tenants.keys.editing import KeyRevoked, end_grace, issue_key, revoke_key, rotate_key
 from tenants.models import ApiKey
 

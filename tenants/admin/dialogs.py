@@ -17,7 +17,7 @@ from unfold.decorators import action
 from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 
-from tenants.admin_access import finish, owned
+from tenants.admin.access import finish, owned
 
 # what happened, to be told on the page of the button; or an answer of its own
 Outcome = str | HttpResponse

@@ -21,7 +21,7 @@ from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from tenants.admin_choices import TO_WRITE, WritableSelect, WritableSelectMultiple
+from tenants.admin.choices import TO_WRITE, WritableSelect, WritableSelectMultiple
 from tenants.models import Membership, Tenant
 
 READING_ROLES = frozenset({Membership.Role.OWNER, Membership.Role.FINANCE})
