@@ -12,7 +12,7 @@ if "config.settings" not in sys.modules:
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 
-from config.bounded_site import BoundedSite
+from config.door.bounded_site import BoundedSite
 
 site = BoundedSite(get_asgi_application())
 
@@ -20,11 +20,11 @@ import llm.providers.announcing  # noqa: E402 tells how the accounts do
 import llm.urls  # noqa: E402 the views, and the services they register for the lifespan
 import llm.warmup  # noqa: E402, F401
 from config import draining, web  # noqa: E402
-from config.cors import with_cors  # noqa: E402
-from config.gate import STRANGERS, STRANGERS_WAITING, Gate  # noqa: E402 the apps must be ready first
-from config.gateway import GatewayHandler  # noqa: E402
-from config.keepalive import with_keepalive  # noqa: E402
-from config.paths import address_of  # noqa: E402
+from config.door.cors import with_cors  # noqa: E402
+from config.door.gate import STRANGERS, STRANGERS_WAITING, Gate  # noqa: E402 the apps must be ready first
+from config.door.gateway import GatewayHandler  # noqa: E402
+from config.door.keepalive import with_keepalive  # noqa: E402
+from config.door.paths import address_of  # noqa: E402
 from config.resources import resources  # noqa: E402
 from config.watchdog import watched  # noqa: E402
 from llm.views import host  # noqa: E402

@@ -27,7 +27,7 @@ from rest_framework.views import APIView
 
 from billing.outcomes import LedgerUnavailable
 from config import resources
-from config.peers import client_address
+from config.door.peers import client_address
 from llm.calls import refusals
 from llm.catalog.loading import snapshots
 from llm.catalog.snapshot import TenantSnapshot

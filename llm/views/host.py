@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from django.http import HttpRequest, HttpResponse
 
 from config import resources
-from config.bodies import BodyTooLarge, BodyTooSlow
-from config.encodings import BadlyEncoded, UnknownEncoding
-from config.gate import TurnedAway
-from config.gateway import NoWebsockets
+from config.door.bodies import BodyTooLarge, BodyTooSlow
+from config.door.encodings import BadlyEncoded, UnknownEncoding
+from config.door.gate import TurnedAway
+from config.door.gateway import NoWebsockets
 from llm.calls import refusals
 from llm.catalog.loading import snapshots
 from llm.errors import (

@@ -17,8 +17,8 @@ from django.utils.timezone import now
 from django.views.decorators.cache import never_cache
 from unfold.forms import AuthenticationForm
 
+from config.door.peers import client_address
 from config.pages import SESSION_BEGAN
-from config.peers import client_address
 from tenants.signing_in.guesses import (
     LONGEST_QUEUE_SECONDS,
     STRANGERS_AT_ONCE,

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from config.cors import with_cors
+from config.door.cors import with_cors
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:

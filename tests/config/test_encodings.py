@@ -12,8 +12,8 @@ from io import BytesIO
 import pytest
 import zstandard
 
-from config.bodies import BodyTooLarge
-from config.encodings import BadlyEncoded, UnknownEncoding, decoded, encodings_of
+from config.door.bodies import BodyTooLarge
+from config.door.encodings import BadlyEncoded, UnknownEncoding, decoded, encodings_of
 
 LARGEST = 20 * 1024 * 1024
 TEXT = json.dumps({"messages": [os.urandom(40).hex() for _ in range(2_000)]}).encode()

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from config.gate import Drain, Gate, TurnedAway
+from config.door.gate import Drain, Gate, TurnedAway
 from tests.api.conftest import fresh_question, turns
 from tests.books import Books, eventually
 from tests.stack import LOCAL, Stack

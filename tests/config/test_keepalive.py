@@ -9,7 +9,7 @@ import httpx2
 import openai
 import pytest
 
-from config.keepalive import COMMENT, PING, with_keepalive
+from config.door.keepalive import COMMENT, PING, with_keepalive
 
 EVENT = b'data: {"a": 1}\n\n'
 QUIET = 0.05

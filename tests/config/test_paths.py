@@ -2,7 +2,7 @@
 
 import pytest
 
-from config.paths import Address, address_of
+from config.door.paths import Address, address_of
 
 
 @pytest.mark.parametrize(

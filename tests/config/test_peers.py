@@ -3,7 +3,7 @@
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config.peers import client_address, trusted_networks
+from config.door.peers import client_address, trusted_networks
 
 TRUSTED = trusted_networks(["10.0.0.0/8", "fd00::/8", "127.0.0.1"])
 

@@ -7,7 +7,7 @@ import pytest
 from django.test import AsyncRequestFactory, RequestFactory
 
 from config import health
-from config.peers import trusted_networks
+from config.door.peers import trusted_networks
 from llm.views.base import client_ip_of
 from tenants.signing_in.login import address_of
 

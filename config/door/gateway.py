@@ -17,10 +17,10 @@ from django.core.handlers.exception import convert_exception_to_response
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import ResolverMatch, get_resolver, set_script_prefix, set_urlconf
 
-from config import bodies, encodings
-from config.bodies import BodyTooLarge, BodyTooSlow
-from config.encodings import BadlyEncoded, UnknownEncoding
-from config.gate import Gate, TurnedAway
+from config.door import bodies, encodings
+from config.door.bodies import BodyTooLarge, BodyTooSlow
+from config.door.encodings import BadlyEncoded, UnknownEncoding
+from config.door.gate import Gate, TurnedAway
 
 LARGEST_BODY_BYTES = 64 * 1024  # of a view that does not say otherwise
 # what is taken of a body that nobody reads: most clients send it whole before they listen

@@ -8,8 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import RequestAborted
 
-from config import bodies
-from config.bodies import BodyTooLarge, BodyTooSlow
+from config.door import bodies
+from config.door.bodies import BodyTooLarge, BodyTooSlow
 
 LARGEST_FORM_BYTES = 64 * 1024
 LARGEST_UPLOAD_BYTES = 24 * 1024 * 1024  # a provider's cost report, and the form around it

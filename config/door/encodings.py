@@ -13,7 +13,7 @@ from typing import IO, Final
 import zstandard
 from django.conf import settings
 
-from config.bodies import BodyTooLarge
+from config.door.bodies import BodyTooLarge
 
 PLAIN: Final = ("", "identity")
 MOST_ENCODINGS: Final = 2
