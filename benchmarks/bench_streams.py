@@ -28,8 +28,8 @@ import aiohttp
 
 from benchmarks import results_file
 from benchmarks.own_servers import own_postgres
-from config import embedded
-from config.processes import Child, spawn
+from config.running import embedded
+from config.running.processes import Child, spawn
 
 STREAMS = int(os.environ.get("STREAMS", "2000"))
 WORKERS = 2
@@ -66,7 +66,7 @@ def main() -> None:
 @contextlib.contextmanager
 def site(database_url: str) -> Iterator[tuple[str, str, int]]:
     """Redis, the sandbox at a slow pace, and the web server: its address, the sandbox's, and its process."""
-    from config import web
+    from config.running import web
     from llm.configuration import apply_configuration
 
     home = Path(os.environ["PURSER_HOME"])

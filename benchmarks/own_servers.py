@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from config import embedded
+from config.running import embedded
 
 
 @contextlib.contextmanager

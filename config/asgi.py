@@ -19,14 +19,17 @@ site = BoundedSite(get_asgi_application())
 import llm.providers.announcing  # noqa: E402 tells how the accounts do
 import llm.urls  # noqa: E402 the views, and the services they register for the lifespan
 import llm.warmup  # noqa: E402, F401
-from config import draining, web  # noqa: E402
 from config.door.cors import with_cors  # noqa: E402
 from config.door.gate import STRANGERS, STRANGERS_WAITING, Gate  # noqa: E402 the apps must be ready first
 from config.door.gateway import GatewayHandler  # noqa: E402
 from config.door.keepalive import with_keepalive  # noqa: E402
 from config.door.paths import address_of  # noqa: E402
 from config.resources import resources  # noqa: E402
-from config.watchdog import watched  # noqa: E402
+from config.running import (
+    draining,  # noqa: E402
+    web,  # noqa: E402
+)
+from config.running.watchdog import watched  # noqa: E402
 from llm.views import host  # noqa: E402
 
 gate = Gate(

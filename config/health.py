@@ -23,7 +23,8 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from caching.embedders.build import FOLDER, GRAPH
 from caching.figures.scopes import collector
-from config import draining, resources
+from config import resources
+from config.running import draining
 
 DEADLINE_SECONDS = 2.0
 APPLIED_SQL = "SELECT app, name FROM django_migrations"

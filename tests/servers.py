@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from config import embedded
+from config.running import embedded
 
 
 @pytest.hookimpl(tryfirst=True)

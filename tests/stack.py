@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from config import web
-from config.embedded import free_port
-from config.processes import spawn
+from config.running import web
+from config.running.embedded import free_port
+from config.running.processes import spawn
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_SECONDS = 60

@@ -14,7 +14,8 @@ from typing import Any
 import structlog
 
 from billing.ledger import settlements
-from config import draining, resources
+from config import resources
+from config.running import draining
 from llm import metrics
 from llm.calls import ending
 from llm.calls.answers import Outcome, StreamedAnswer, answer_headers, purser_block

@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from config.embedded import free_port
+from config.running.embedded import free_port
 from tests.api.conftest import ask, events_of, fresh_question, purser_of, turns
 from tests.books import Books
 from tests.world import Deployment, Member, World

@@ -15,7 +15,8 @@ from caching.circuit import Circuit
 from caching.exact import store as exact
 from caching.exact.store import ExactKey
 from caching.scope import Origin
-from config import embedded, resources
+from config import resources
+from config.running import embedded
 from tests.caching.material import answer, ask
 
 pytestmark = pytest.mark.usefixtures("loop_resources")

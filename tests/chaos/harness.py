@@ -23,7 +23,7 @@ from pathlib import Path
 import aiohttp
 import redis
 
-from config import embedded
+from config.running import embedded
 from llm.sandbox.behaviours import PREFIX, behaviours
 from tests.books import eventually
 from tests.stack import ROOT, Process, Stack, answers

@@ -18,7 +18,7 @@ import pytest
 from django.db import connections
 
 from billing.ledger.reaper import reap
-from config import embedded
+from config.running import embedded
 from tenants.models import Tenant
 from tests.api.conftest import turns
 from tests.books import OPEN_STATES, Books, eventually

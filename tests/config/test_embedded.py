@@ -13,8 +13,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from config import embedded
-from config.processes import is_gone, privileges
+from config.running import embedded
+from config.running.processes import is_gone, privileges
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 20

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from config import web
-from config.embedded import free_port
+from config.running import web
+from config.running.embedded import free_port
 from tests.stack import Stack, answers
 
 PATIENCE_SECONDS = 20

@@ -15,7 +15,8 @@ from django.db import connection as django_connection
 from django.test import AsyncRequestFactory
 from psycopg_pool import AsyncConnectionPool
 
-from config import embedded, health, resources
+from config import health, resources
+from config.running import embedded
 from tests.stack import LOCAL, Stack
 
 AWAY_REDIS = "redis://127.0.0.1:1/0"

@@ -9,8 +9,8 @@ import pytest
 from django.db import connection as owner
 
 from config import resources
-from config.embedded import free_port
 from config.pool import DatabaseRefused, Pool
+from config.running.embedded import free_port
 from tests.orm import in_thread
 
 pytestmark = pytest.mark.usefixtures("loop_resources")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from config.embedded import free_port
+from config.running.embedded import free_port
 from tests.stack import answers
 
 ROOT = Path(__file__).resolve().parents[2]

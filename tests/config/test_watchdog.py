@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from config import web
-from config.embedded import free_port
+from config.running import web
+from config.running.embedded import free_port
 from tests.config.test_gateway import until
 from tests.stack import LOCAL, Stack, answers
 
@@ -143,7 +143,7 @@ def test_the_watchdogs_end_with_their_workers(served: Served) -> None:
                 words = (process / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if any(word.endswith(b"config/watching.py") for word in words):
+            if any(word.endswith(b"config/running/watching.py") for word in words):
                 found.add(int(words[words.index(b"-S") + 2]))
         return found
 

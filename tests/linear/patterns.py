@@ -13,8 +13,8 @@ import regex
 
 PACKAGES = ("config", "tenants", "billing", "caching", "llm")
 # not the product's: programs of their own that serve tests and training
-OTHERS = ("llm.sandbox", "caching.learning.training", "config.demonstration")
-NOT_IMPORTED = (".migrations", "__main__", "config.embedded", "config.celery")
+OTHERS = ("llm.sandbox", "caching.learning.training", "config.running.demonstration")
+NOT_IMPORTED = (".migrations", "__main__", "config.running.embedded", "config.celery")
 CALLS = frozenset({"compile", "search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer"})
 DEPTH = 6
 

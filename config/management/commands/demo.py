@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from config.demonstration import Demonstration, DemonstrationFailed
+from config.running.demonstration import Demonstration, DemonstrationFailed
 
 
 class Command(BaseCommand):

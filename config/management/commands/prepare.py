@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 
 from config import environment
-from config.demo_facts import ADMIN_USERNAME
+from config.running.demo_facts import ADMIN_USERNAME
 
 
 class Command(BaseCommand):

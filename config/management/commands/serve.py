@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from config import web
+from config.running import web
 
 
 class Command(BaseCommand):

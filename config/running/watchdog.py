@@ -18,7 +18,7 @@ from pathlib import Path
 from django.conf import settings
 from prometheus_client import Counter
 
-from config import watching
+from config.running import watching
 
 STALLED = Counter("purser_loop_stalls_total", "Times an event loop stood still, and went on")
 REPLACED = Counter("purser_workers_replaced_total", "Web workers ended because their event loop stood still")

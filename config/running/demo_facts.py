@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.embedded import write_private
+from config.running.embedded import write_private
 from tenants.keys import strings as keys
 
 ADMIN_USERNAME = "admin"

@@ -21,10 +21,10 @@ from pathlib import Path
 
 from django.conf import settings
 
-from config import embedded, web
-from config.demo_facts import DemoFacts, kept_secrets, publish
-from config.embedded import EmbeddedServerFailed, Server
-from config.processes import POLL_SECONDS, Child, MissingTool, end_group, spawn
+from config.running import embedded, web
+from config.running.demo_facts import DemoFacts, kept_secrets, publish
+from config.running.embedded import EmbeddedServerFailed, Server
+from config.running.processes import POLL_SECONDS, Child, MissingTool, end_group, spawn
 
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_SECONDS = 90
