@@ -12,7 +12,7 @@ class ConfigConfig(AppConfig):
     def ready(self) -> None:
         # whoever sends a task, the web workers too, sends it with our application and not with Celery's default
         from config import celery  # noqa: F401
-        from config.database_roles import check_logins
+        from config.database.roles import check_logins
 
         # the last of our apps: Django tells nothing of an app without models, as this one
         post_migrate.connect(
@@ -23,7 +23,7 @@ class ConfigConfig(AppConfig):
 
 def make_database_roles(*, using: str = "default", **kwargs: Any) -> None:
     """What the migrations made is given to the roles that use it."""
-    from config import database_roles
+    from config.database import roles as database_roles
 
     if using == "default":
         database_roles.ensure()

@@ -25,10 +25,7 @@ from config.door.gateway import GatewayHandler  # noqa: E402
 from config.door.keepalive import with_keepalive  # noqa: E402
 from config.door.paths import address_of  # noqa: E402
 from config.resources import resources  # noqa: E402
-from config.running import (
-    draining,  # noqa: E402
-    web,  # noqa: E402
-)
+from config.running import draining, web  # noqa: E402
 from config.running.watchdog import watched  # noqa: E402
 from llm.views import host  # noqa: E402
 

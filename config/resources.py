@@ -19,8 +19,9 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from config import environment, logins
-from config.pool import Pool
+from config import environment
+from config.database import logins
+from config.database.pool import Pool
 
 T = TypeVar("T")
 

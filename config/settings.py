@@ -5,7 +5,7 @@ from pathlib import Path
 import django_stubs_ext
 
 from config import environment as env
-from config import logins
+from config.database import logins
 from config.door import peers
 from config.logs import configure_logging
 from config.unfold import UNFOLD as UNFOLD

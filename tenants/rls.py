@@ -2,7 +2,7 @@
 
 Invariant: the gateway's pool has the rights of `purser_app`, which owns nothing, bypasses nothing and sees a row
 of a protected table only inside `tenant_connection` of that row's tenant. The admin and Celery have those of
-`purser_staff`, whom a policy shows every row; migrations run as the owner (config/logins.py says who logs in as whom).
+`purser_staff`, whom a policy shows every row; migrations run as the owner (config/database/logins.py says who logs in as whom).
 Queries still write `tenant_id = ...` out: the policy is there for the day somebody forgets.
 """
 

@@ -31,7 +31,7 @@ def django_db_setup(
     """The tests' database, by our migrations: also for tests that see it only through the running product."""
     from django.test.utils import setup_databases, teardown_databases
 
-    from config import database_roles
+    from config.database import roles as database_roles
 
     with django_db_blocker.unblock():  # type: ignore[attr-defined]
         databases = setup_databases(verbosity=0, interactive=False, aliases={"default"})

@@ -23,7 +23,8 @@ from billing.ledger import connection
 from billing.ledger.connection import array_literal
 from billing.ledger.group_commit import GroupCommit
 from billing.outcomes import BudgetExceeded, LedgerUnavailable, Stalled
-from config import resources, storable
+from config import resources
+from config.database import storable
 
 __all__ = ["Balance", "NewAttempt", "admit", "balances_of", "mark_sent", "tightest"]
 

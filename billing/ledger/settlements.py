@@ -26,7 +26,7 @@ from billing.ledger.group_commit import GroupCommit
 from billing.ledger.holds import ATTEMPT_SECONDS, read_balances, window_ids_of
 from billing.outcomes import LedgerUnavailable
 from billing.prices.rating import Rated
-from config import storable
+from config.database import storable
 
 __all__ = ["CacheHit", "Settlement", "progress", "record_hit", "settle", "settle_parameters", "void"]
 

@@ -14,7 +14,7 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Q
 from django.utils import timezone
 
-from config import storable
+from config.database import storable
 from llm.batches import money
 from llm.batches.accounts import batch_api, order_of
 from llm.models import Batch, BatchItem, BatchJob

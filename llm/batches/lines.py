@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from config import storable
+from config.database import storable
 from llm.errors import InvalidRequest
 from llm.kept import references
 from llm.providers.target import Target

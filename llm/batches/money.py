@@ -22,7 +22,7 @@ from billing.ledger.holds import NewAttempt
 from billing.models import Attempt
 from billing.outcomes import BudgetExceeded
 from billing.usage.served import contexts
-from config import storable
+from config.database import storable
 from config.resources import resources
 from llm.batches.accounts import exchange_of, line_limit, target_of
 from llm.batches.billed import Billed, bill

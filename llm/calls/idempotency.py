@@ -18,7 +18,8 @@ from psycopg.rows import dict_row
 
 from billing.ledger import connection
 from billing.outcomes import LedgerUnavailable, plain
-from config import resources, storable
+from config import resources
+from config.database import storable
 from llm import metrics
 from llm.calls.answers import Answer, StreamedAnswer
 from llm.calls.call import Call

@@ -9,7 +9,8 @@ from typing import Any
 import structlog
 
 from billing.ledger.group_commit import GroupCommit
-from config import resources, storable
+from config import resources
+from config.database import storable
 
 log = structlog.get_logger(__name__)
 

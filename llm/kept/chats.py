@@ -15,7 +15,7 @@ import orjson
 import structlog
 from psycopg.rows import dict_row
 
-from config import storable
+from config.database import storable
 from llm.calls.call import Call
 from llm.errors import NotFound
 from llm.wire import Body

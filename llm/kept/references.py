@@ -6,7 +6,7 @@ tenant. Nothing of what stands behind an id is kept here.
 
 from typing import Final
 
-from config import storable
+from config.database import storable
 from llm.errors import NotFound
 from llm.wire.references import LONGEST_ID, Reference
 from tenants.rls import tenant_connection

@@ -7,7 +7,7 @@ and with a hold that bounds what it begins with. No prompt and no answer is kept
 from dataclasses import dataclass
 from typing import Final
 
-from config import storable
+from config.database import storable
 from llm.errors import NotFound
 from llm.wire import Body
 from tenants.rls import tenant_connection

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from config import storable
+from config.database import storable
 from llm.providers.lengths import says_too_long
 from llm.providers.outcomes import (
     ProviderError,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from config import storable
+from config.database import storable
 from tests.answers.bodies import CLAUDE_USAGE, USAGE, chat, chunk, chunks, message, message_events, response
 from tests.answers.conftest import Client
 from tests.answers.scripted import Script, stream, whole

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection as owner
 
 from config import resources
-from config.pool import DatabaseRefused, Pool
+from config.database.pool import DatabaseRefused, Pool
 from config.running.embedded import free_port
 from tests.orm import in_thread
 

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from config import logins
+from config.database import logins
 
 ROOT = Path(__file__).resolve().parents[2]
 

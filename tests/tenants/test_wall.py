@@ -10,8 +10,10 @@ from django.conf import settings
 from django.db import connection
 from psycopg import errors
 
-from config import database_roles, logins, resources
-from config.database_roles import check_logins
+from config import resources
+from config.database import logins
+from config.database import roles as database_roles
+from config.database.roles import check_logins
 from tenants.models import EndUser, Tenant
 
 Login = Callable[[str], psycopg.Connection[Any]]

@@ -15,7 +15,8 @@ from django.core import checks
 from django.db import DatabaseError, connections, transaction
 from psycopg import errors, sql
 
-from config import environment, logins
+from config import environment
+from config.database import logins
 
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('purser.database_roles'))"
 GROUPS = {logins.WEB: "purser_app", logins.ADMIN: "purser_staff", logins.WORKER: "purser_staff"}
