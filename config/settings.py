@@ -8,7 +8,7 @@ from config import environment as env
 from config.database import logins
 from config.door import peers
 from config.logs import configure_logging
-from config.unfold import UNFOLD as UNFOLD
+from config.site.look import UNFOLD as UNFOLD
 
 django_stubs_ext.monkeypatch()  # ModelAdmin[Tenant] and the like, at run time too
 
@@ -77,12 +77,12 @@ INSTALLED_APPS = [
 # for the site only: nothing of this runs on /v1
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "config.pages.content_security",
+    "config.site.pages.content_security",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "config.pages.session_length",
+    "config.site.pages.session_length",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
@@ -179,7 +179,7 @@ DEFAULT_FROM_EMAIL = env.text("DEFAULT_FROM_EMAIL", "purser@localhost")
 
 # ---------------------------------------------------------------- language, time, static files
 LANGUAGE_CODE = "en"
-FORMAT_MODULE_PATH = ["config.formats"]
+FORMAT_MODULE_PATH = ["config.site.formats"]
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "/static/"

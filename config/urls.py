@@ -6,7 +6,7 @@ from django.shortcuts import redirect
 from django.urls import include, path
 from django.views.defaults import page_not_found
 
-from config import reference
+from config.site import reference
 from llm.errors import NotFound
 from llm.views.base import error_response, new_request_id
 from tenants.signing_in.login import login

@@ -18,7 +18,7 @@ from django.views.decorators.cache import never_cache
 from unfold.forms import AuthenticationForm
 
 from config.door.peers import client_address
-from config.pages import SESSION_BEGAN
+from config.site.pages import SESSION_BEGAN
 from tenants.signing_in.guesses import (
     LONGEST_QUEUE_SECONDS,
     STRANGERS_AT_ONCE,

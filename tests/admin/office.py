@@ -14,7 +14,7 @@ from billing.models import (
     Statement,
 )
 from billing.months.closing import close_period
-from config.pages import SESSION_BEGAN
+from config.site.pages import SESSION_BEGAN
 from tenants.models import Tenant
 
 

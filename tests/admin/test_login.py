@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
-from config.pages import SESSION_BEGAN
+from config.site.pages import SESSION_BEGAN
 from tenants.signing_in.guesses import Counter, counters_of, take_turn
 from tests.admin.office import Office
 

@@ -9,7 +9,7 @@ from django.urls import URLPattern
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from config.reference import _schema
+from config.site.reference import _schema
 from llm.urls import urlpatterns
 from tests.world import World
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from config.reference import _schema
+from config.site.reference import _schema
 from tests.world import World
 
 REFERENCE: dict[str, Any] = json.loads(_schema())
