@@ -54,7 +54,7 @@ class EmbedderBuildError(RuntimeError):
 @cache
 def model_dir() -> Path:
     """Where built models live: PURSER_MODEL_DIR, or `.models` beside the project's code."""
-    return Path(os.environ.get("PURSER_MODEL_DIR") or Path(__file__).resolve().parent.parent / ".models")
+    return Path(os.environ.get("PURSER_MODEL_DIR") or Path(__file__).resolve().parents[2] / ".models")
 
 
 def build(directory: Path | None = None) -> Path:

@@ -26,7 +26,7 @@ from config.running.demo_facts import DemoFacts, kept_secrets, publish
 from config.running.embedded import EmbeddedServerFailed, Server
 from config.running.processes import POLL_SECONDS, Child, MissingTool, end_group, spawn
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_SECONDS = 90
 GRACE_SECONDS = settings.DRAIN_SECONDS + web.SETTLE_SECONDS + 5
 LONGEST_BACKOFF_SECONDS = 30

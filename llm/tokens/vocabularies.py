@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-PROJECT_DIR = Path(__file__).resolve().parent.parent
+PROJECT_DIR = Path(__file__).resolve().parents[2]
 PACKED_DIR = Path(__file__).resolve().parent / "ranks"
 ORIGIN = "https://openaipublic.blob.core.windows.net/encodings"
 

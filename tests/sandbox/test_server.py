@@ -23,7 +23,13 @@ def test_it_imports_nothing_of_the_product_but_the_tokens() -> None:
     output = subprocess.check_output([sys.executable, "-c", IMPORTED], cwd=ROOT, text=True)
     modules = {name for name in json.loads(output) if name.split(".")[0] in OURS}
     others = {name for name in modules if not name.startswith("llm.sandbox")}
-    assert others == {"llm", "llm.tokens.counting", "llm.tokens.vocabularies", "llm.tokens.images"}
+    assert others == {
+        "llm",
+        "llm.tokens",
+        "llm.tokens.counting",
+        "llm.tokens.vocabularies",
+        "llm.tokens.images",
+    }
 
 
 def test_it_ends_at_once_with_streams_open() -> None:
