@@ -7,15 +7,15 @@ exact sum, rounded, and what the printed lines lack or exceed it by stands as a 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Final
+
+from iso4217 import Currency
 
 from billing.money import EXACT
 
-# Digits after the point where they are not two (ISO 4217).
-EXPONENTS = {
-    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND"), 0),
-    **dict.fromkeys(("VUV", "XAF", "XOF", "XPF"), 0),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
-}
+# digits after the point; gold, test codes and the like have none of their own
+_DIGITS: Final = {currency.code: currency.exponent for currency in Currency if currency.exponent is not None}
+_USUAL_DIGITS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,6 @@ def print_amounts(
 
 
 def round_to_currency(amount: Decimal, currency: str) -> Decimal:
-    """Half up at the currency's own number of digits."""
-    places = Decimal(1).scaleb(-EXPONENTS.get(currency.upper(), 2))
+    """Half up at the currency's own number of digits (ISO 4217's minor unit)."""
+    places = Decimal(1).scaleb(-_DIGITS.get(currency.upper(), _USUAL_DIGITS))
     return amount.quantize(places, rounding=ROUND_HALF_UP, context=EXACT)
