@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 import yaml
+from yaml.constructor import SafeConstructor
 
 Path = tuple[str | int, ...]
 
@@ -20,6 +21,20 @@ Path = tuple[str | int, ...]
 _VARIABLE = re.compile(r"\$(\$?)\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _MARKED = re.compile(f"{_OPEN}([^{_OPEN}{_CLOSE}]*){_CLOSE}")
+
+# What a scalar without quotes means, by the whole of its text; everything else is text.
+_YAML = "tag:yaml.org,2002:"
+_PLAIN = {
+    "null": re.compile(r"~|null|"),
+    "bool": re.compile(r"true|false"),
+    "int": re.compile(r"[-+]?(?:0|[1-9][0-9_]*)"),
+    "float": re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?"),
+    "timestamp": re.compile(r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?: ?(?:Z|[-+]\d\d:\d\d))?)?"),
+}
+
+# More values, or more blocks within each other, than any configuration has; aliases count each time they are used.
+MOST_VALUES = 200_000
+DEEPEST = 50
 
 
 class ConfigurationError(ValueError):
@@ -54,13 +69,15 @@ def read_document(text: str, *, source: str, environ: Mapping[str, str]) -> Docu
     """Parse a file's text; raises ConfigurationError."""
     marked = _VARIABLE.sub(lambda found: f"{_OPEN}{found[1]}{found[2]}{_CLOSE}", text)
     try:
-        node = yaml.compose(marked, Loader=_Loader)
+        node = yaml.compose(marked, Loader=yaml.BaseLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise ConfigurationError(f"is not YAML: {error.problem}", source=source, line=line) from None
     except yaml.YAMLError as error:
         raise ConfigurationError(f"is not YAML: {error}", source=source, line=1) from None
+    except RecursionError:
+        raise ConfigurationError("is nested too deep", source=source, line=1) from None
     reader = _Reader(source=source, environ=environ)
     value = reader.value_of(node, path=()) if node is not None else {}
     return Document(source=source, value=value, lines=reader.lines)
@@ -74,44 +91,26 @@ def dotted(path: Path) -> str:
     return text
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the plain scalars of YAML 1.2."""
-
-    yaml_implicit_resolvers: dict[str, Any] = {}
-
-
-_DIGITS = list("-+0123456789.")
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|)$"), ["~", "n", ""])
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), ["t", "f"])
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), _DIGITS)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
-    _DIGITS,
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:timestamp",
-    re.compile(r"^\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?: ?(?:Z|[-+]\d\d:\d\d))?)?$"),
-    list("0123456789"),
-)
-_Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["<"])
-
-
 class _Reader:
     """Walks the nodes of one file."""
 
     def __init__(self, *, source: str, environ: Mapping[str, str]) -> None:
         self.source, self.environ = source, environ
         self.lines: dict[Path, int] = {}
-        self._constructor = _Loader("")
         self._open: set[int] = set()
+        self._count = 0
 
     def value_of(self, node: yaml.Node, *, path: Path) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
+        self._count += 1
+        if self._count > MOST_VALUES:
+            raise self._error(node, (), f"has more than {MOST_VALUES} values")
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path=path)
         if id(node) in self._open:
             raise self._error(node, path, "contains itself")
+        if len(self._open) == DEEPEST:
+            raise self._error(node, (), "is nested too deep")
         self._open.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):
@@ -121,24 +120,39 @@ class _Reader:
             self._open.discard(id(node))
 
     def _mapping(self, node: yaml.MappingNode, *, path: Path) -> dict[str, Any]:
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for position, name in enumerate(names):
-            if name in names[:position] and name != "<<":
-                raise self._error(node.value[position][0], (*path, name), "stands here twice")
-        self._constructor.flatten_mapping(node)
-        values: dict[str, Any] = {}
+        values = self._merged(node, path=path)
+        names: set[str] = set()
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise self._error(key, path, "a key must be a word")
+            if _is_merge(key):
+                continue
             name = str(self._substituted(key, path=path))
+            if name in names:
+                raise self._error(key, (*path, name), "stands here twice")
+            names.add(name)
             self.lines[(*path, name)] = key.start_mark.line + 1
             values[name] = self.value_of(value, path=(*path, name))
+        return values
+
+    def _merged(self, node: yaml.MappingNode, *, path: Path) -> dict[str, Any]:
+        """What `<<` brings in, of one mapping or a list of them: the first that has a key counts."""
+        values: dict[str, Any] = {}
+        for key, value in node.value:
+            if _is_merge(key):
+                for part in reversed(value.value if isinstance(value, yaml.SequenceNode) else [value]):
+                    if not isinstance(part, yaml.MappingNode):
+                        raise self._error(part, path, "<< takes mappings")
+                    values |= self.value_of(part, path=path)
         return values
 
     def _scalar(self, node: yaml.ScalarNode, *, path: Path) -> Any:
         if _OPEN in node.value:
             return self._substituted(node, path=path)
-        match node.tag.removeprefix("tag:yaml.org,2002:"):
+        kind = node.tag.removeprefix(_YAML)
+        if kind == "str" and not node.style:
+            kind = next((kind for kind, looks in _PLAIN.items() if looks.fullmatch(node.value)), "str")
+        match kind:
             case "null":
                 return None
             case "bool":
@@ -149,13 +163,13 @@ class _Reader:
                 return Decimal(node.value)
             case "timestamp":
                 try:
-                    return self._constructor.construct_yaml_timestamp(node)
+                    return SafeConstructor().construct_yaml_timestamp(node)
                 except ValueError as error:
                     raise self._error(node, path, f"is no date: {error}") from None
             case "str":
                 return node.value
-            case tag:
-                raise self._error(node, path, f"the tag {tag} is not supported")
+            case _:
+                raise self._error(node, path, f"the tag {kind} is not supported")
 
     def _substituted(self, node: yaml.ScalarNode, *, path: Path) -> str:
         def look_up(found: re.Match[str]) -> str:
@@ -170,3 +184,7 @@ class _Reader:
 
     def _error(self, node: yaml.Node, path: Path, problem: str) -> ConfigurationError:
         return ConfigurationError(problem, source=self.source, line=node.start_mark.line + 1, path=path)
+
+
+def _is_merge(key: yaml.Node) -> bool:
+    return isinstance(key, yaml.ScalarNode) and key.value == "<<" and not key.style

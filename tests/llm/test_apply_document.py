@@ -70,6 +70,10 @@ def test_a_variable_is_never_parsed_again() -> None:
         ("a: !!python/name:os.system", "purser.yaml:1: a: the tag python/name:os.system is not supported"),
         ("a: 2027-02-30", "purser.yaml:1: a: is no date: day is out of range for month"),
         ("? [a]\n: 1", "purser.yaml:1: a key must be a word"),
+        ("a: &x 1\nb:\n  <<: *x", "purser.yaml:1: b: << takes mappings"),
+        ("a: &x\n  <<: *x", "purser.yaml:1: a: contains itself"),
+        ("a:\n  " + "[" * 60 + "]" * 60, "purser.yaml:2: is nested too deep"),
+        ("a: " + "[" * 9_000 + "]" * 9_000, "purser.yaml:1: is nested too deep"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(text: str, message: str) -> None:
@@ -78,3 +82,18 @@ def test_what_is_wrong_is_named_with_its_line(text: str, message: str) -> None:
 
 def test_anchors_and_merges_are_understood() -> None:
     assert read("a: &x {p: 1, q: 2}\nb: {<<: *x, q: 3}") == {"a": {"p": 1, "q": 2}, "b": {"p": 1, "q": 3}}
+    several = "a: &a {p: 1, q: 2}\nb: &b {q: 3, r: 4}\nc: {<<: [*a, *b], r: 5}"
+    assert read(several)["c"] == {"p": 1, "q": 2, "r": 5}  # type: ignore[index]
+    assert read("'<<': 1") == {"<<": 1}
+
+
+def test_what_is_wrong_in_a_merged_block_is_named_where_it_is_written() -> None:
+    document = read_document("a: &x\n  p: 1\nb:\n  <<: *x\n  q: 2\n", source="purser.yaml", environ={})
+    assert (document.line_of(("b", "p")), document.line_of(("b", "q"))) == (2, 5)
+
+
+@pytest.mark.parametrize("level", ["[{}]", "{{k: 1, <<: [{}]}}"])
+def test_aliases_of_aliases_do_not_multiply_without_end(level: str) -> None:
+    lines = ["a0: &a0 {k: 1}"]
+    lines += [f"a{n}: &a{n} " + level.format(", ".join([f"*a{n - 1}"] * 10)) for n in range(1, 12)]
+    assert "has more than 200000 values" in refusal("\n".join(lines))
