@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 from llm.compression.duplicates import drop_duplicate_exchanges, drop_duplicate_paragraphs
-from llm.compression.history import Summary, last_exchanges, no_summary
+from llm.compression.history import last_exchanges
 from llm.compression.json_minify import compact, minify_json
 from llm.compression.turns import (
     Rewrite,
@@ -87,7 +87,6 @@ def compress(
     protocol: str,
     policy: CompressionPolicy,
     count: Callable[[Body], int],
-    summary: Summary = no_summary,
 ) -> Compressed:
     """Shorten a chat, messages or responses body by the steps the policy names. `count` is its input tokens.
 
@@ -96,7 +95,7 @@ def compress(
     before = count(body)
     field = turns_field(body, protocol=protocol)
     current, tokens, taken = body, before, []
-    for name, step in _steps(policy, summary=summary) if field else ():
+    for name, step in _steps(policy) if field else ():
         try:
             shorter = step(current, field)
             now = tokens if shorter is current else count(shorter)
@@ -118,18 +117,17 @@ class _SkippedError(Exception):
 _Step = Callable[[Body, str], Body]
 
 
-def _steps(policy: CompressionPolicy, *, summary: Summary) -> list[tuple[str, _Step]]:
+def _steps(policy: CompressionPolicy) -> list[tuple[str, _Step]]:
     steps: list[tuple[str, _Step]] = []
     if policy.json:
         steps.append(("json", _minify_json))
     if policy.whitespace:
         steps.append(("whitespace", partial(_rewrite, rewrite=compact_whitespace)))
     if policy.history_turns:
-        steps.append(("history", partial(_keep_window, history_turns=policy.history_turns, summary=summary)))
+        steps.append(("history", partial(_keep_window, history_turns=policy.history_turns)))
     if policy.duplicates:
-        steps.append(
-            ("duplicates", _drop_duplicates)
-        )  # after the window: what it refers to must still be there
+        # after the window: what it refers to must still be there
+        steps.append(("duplicates", _drop_duplicates))
     return steps
 
 
@@ -145,11 +143,9 @@ def _drop_duplicates(body: Body, field: str) -> Body:
     return _with_turns(body, field, kept)
 
 
-def _keep_window(body: Body, field: str, *, history_turns: int, summary: Summary) -> Body:
+def _keep_window(body: Body, field: str, *, history_turns: int) -> Body:
     turns = body[field]
-    kept = last_exchanges(
-        turns, history_turns=history_turns, frozen=frozen_turns(body, turns), summary=summary
-    )
+    kept = last_exchanges(turns, history_turns=history_turns, frozen=frozen_turns(body, turns))
     return _with_turns(body, field, kept)
 
 

@@ -38,9 +38,8 @@ def minify_json(text: str) -> str:
     position = 0
     while opening := _FENCE_OPENS.search(text, position):
         start = opening.end()
-        closing = _FENCE_CLOSES[opening["mark"]].search(
-            text, start
-        )  # a fence that nothing closes goes on to the end
+        # a fence that nothing closes goes on to the end
+        closing = _FENCE_CLOSES[opening["mark"]].search(text, start)
         end = closing.start() if closing else len(text)
         code = text[start:end]
         pieces += [

@@ -131,7 +131,7 @@ def test_the_history_window_counts_a_turn_of_tool_results_with_the_question_befo
     assert [message["role"] for message in kept] == ["user", "assistant", "user", "assistant", "user"]
 
 
-def test_a_summary_stands_where_the_left_out_turns_stood():
+def test_the_history_window_opens_with_the_question_of_its_first_exchange():
     turns = [message for number in range(6) for message in (user(f"question {number}" * 9), assistant("ok"))]
     body = {"messages": [*turns, user("the last question")]}
     result = compress(
@@ -139,10 +139,8 @@ def test_a_summary_stands_where_the_left_out_turns_stood():
         protocol="openai.chat",
         policy=CompressionPolicy(enabled=True, history_turns=1),
         count=lambda one: count_chat(one, "gpt-4o"),
-        summary=lambda left_out: f"{len(left_out)} turns of small talk",
     )
-    first = result.body["messages"][0]["content"]
-    assert first.startswith("[Earlier in this conversation: 10 turns of small talk]\n\nquestion 5")
+    assert result.body["messages"] == [*turns[10:], user("the last question")]
 
 
 def test_few_shot_examples_that_repeat_are_left_out_with_their_answers():
