@@ -1,6 +1,7 @@
 """Configuration files: everything or nothing, and twice is once."""
 
 import io
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -236,3 +237,17 @@ def test_workers_are_told(committed: None) -> None:
         "billing_pricerow",
         "billing_budget",
     }
+
+
+def test_the_readmes_example_applies_with_the_variables_that_the_readme_sets() -> None:
+    readme = Path("README.md").read_text()
+    [example] = re.findall(r"```yaml\n(# mine\.yaml\n.*?)```", readme, re.S)
+    [commands] = re.findall(r"```sh\n([^`]*manage\.py apply mine\.yaml --dry-run.*?)```", readme, re.S)
+    exports, *applies = commands.splitlines()
+    assert all(command.startswith(".venv/bin/python manage.py apply mine.yaml") for command in applies)
+    environ = dict.fromkeys(re.findall(r"([A-Z_]+)=", exports), "sk-of-the-provider")
+    import_list_price("gpt-4.1-mini")
+    before = rows()
+    changes = apply_configuration(example, source="mine.yaml", environ=environ, dry_run=True)
+    assert {change.action for change in changes.changes} == {"created"}
+    assert rows() == before
