@@ -1,5 +1,6 @@
 """Settings of Purser, driven by the environment; README and docs/configuration.md list the variables."""
 
+import tomllib
 from pathlib import Path
 
 import django_stubs_ext
@@ -16,6 +17,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 PURSER_HOME = Path(env.text("PURSER_HOME", str(BASE_DIR / ".purser"))).resolve()
 MODEL_DIR = Path(env.text("PURSER_MODEL_DIR", str(BASE_DIR / ".models"))).resolve()
 PORT = env.number("PORT", 8000)
+VERSION: str = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
 
 # ---------------------------------------------------------------- security
 SECRET_KEY = env.secret_key(PURSER_HOME)
@@ -129,24 +131,19 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # ---------------------------------------------------------------- load, per worker
 MAX_CALLS_IN_FLIGHT = env.number("MAX_CALLS_IN_FLIGHT", 2048)  # of /v1, open streams included
-MAX_CALLS_WAITING = env.number(
-    "MAX_CALLS_WAITING", 1024
-)  # in line behind them; more are turned away with a 503
+# in line behind them; more are turned away with a 503
+MAX_CALLS_WAITING = env.number("MAX_CALLS_WAITING", 1024)
 MAX_WAIT_SECONDS = env.number("MAX_WAIT_SECONDS", 10)  # in that line
-MAX_STRANGERS = env.number(
-    "MAX_STRANGERS", 64
-)  # calls whose key is being looked up, because this process has not seen it
+# calls whose key is being looked up, because this process has not seen it
+MAX_STRANGERS = env.number("MAX_STRANGERS", 64)
 BODY_SECONDS = env.number("BODY_SECONDS", 10)  # how long a body may pause, and how long a small one may take
 BODY_BYTES_A_SECOND = 100_000  # what a large one must come with
-LOOP_REPORT_SECONDS = env.number(
-    "LOOP_REPORT_SECONDS", 2
-)  # an event loop that stands still so long is reported
-LOOP_REPLACE_SECONDS = env.number(
-    "LOOP_REPLACE_SECONDS", 20
-)  # its worker is ended then, and another started; 0: never
-KEEPALIVE_SECONDS = env.number(
-    "KEEPALIVE_SECONDS", 15
-)  # after which a silent stream says that it lives; 0: never
+# an event loop that stands still so long is reported
+LOOP_REPORT_SECONDS = env.number("LOOP_REPORT_SECONDS", 2)
+# its worker is ended then, and another started; 0: never
+LOOP_REPLACE_SECONDS = env.number("LOOP_REPLACE_SECONDS", 20)
+# after which a silent stream says that it lives; 0: never
+KEEPALIVE_SECONDS = env.number("KEEPALIVE_SECONDS", 15)
 DRAIN_SECONDS = env.number("DRAIN_SECONDS", 15)  # how long a stop waits for open calls before it ends them
 
 # ---------------------------------------------------------------- Redis and Celery
@@ -189,9 +186,8 @@ STATIC_ROOT = Path(env.text("STATIC_ROOT", str(PURSER_HOME / "static")))
 SIMPLE_HISTORY_REVERT_DISABLED = True  # going back is a change of its own, through the verb that made it
 
 # ---------------------------------------------------------------- API
-DATA_UPLOAD_MAX_MEMORY_SIZE = (
-    None  # the views of /v1 bound their bodies themselves, with an outcome of theirs
-)
+# the views of /v1 bound their bodies themselves, with an outcome of theirs
+DATA_UPLOAD_MAX_MEMORY_SIZE = None
 REST_FRAMEWORK: dict[str, object] = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_AUTHENTICATION_CLASSES": [],
@@ -201,7 +197,7 @@ REST_FRAMEWORK: dict[str, object] = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Purser",
     "DESCRIPTION": "The LLM gateway that keeps the books.",
-    "VERSION": "0.1.0",
+    "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVERS": [{"url": "/"}],
 }

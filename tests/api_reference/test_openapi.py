@@ -2,6 +2,8 @@
 
 import json
 import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +30,11 @@ QUESTION = {
 
 def test_it_works() -> None:
     validate(REFERENCE)
+
+
+def test_the_version_is_the_projects() -> None:
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    assert REFERENCE["info"]["version"] == project["version"]
 
 
 @pytest.mark.parametrize("route", urlpatterns, ids=lambda route: str(route.pattern))
