@@ -36,7 +36,7 @@ class CallHeaders:
     cache: CacheMode = "on"
     tier: str = ""
     compress: bool | None = None
-    urgency: Literal["now", "deferred"] = "now"
+    urgency: Literal["now", "deferred"] = "now"  # nothing reads it yet: there is no deferred lane
     prompt_version: str = ""
     idempotency_key: str = ""
     session: str = ""

@@ -56,7 +56,12 @@ CALL: Final = (
     _header("x-purser-cache", "Which caches may answer.", "off", "exact", "on", "refresh"),
     _header("x-purser-tier", "The tier, where `model` is `auto`.", "simple", "standard", "complex"),
     _header("x-purser-compress", "Overrules the tenant's policy.", "on", "off"),
-    _header("x-purser-urgency", "Taken, without an effect so far.", "now", "deferred"),
+    _header(
+        "x-purser-urgency",
+        "Checked and then ignored: every call is answered now. Deferred calls go through `/v1/batches`.",
+        "now",
+        "deferred",
+    ),
     _header("x-purser-prompt-version", "Another version never meets an answer to a former one."),
     _header(
         "idempotency-key",
