@@ -178,9 +178,8 @@ class Circuit:
             async with asyncio.timeout(seconds):
                 await probe()
         except failures:
-            self._breaker = self._breaker.failed(
-                began, self._policy
-            )  # the rest counts from the probe's start
+            # the rest counts from the probe's start
+            self._breaker = self._breaker.failed(began, self._policy)
             return
         self._breaker = self._breaker.succeeded()
         CIRCUIT_OPEN.labels(self._name).set(0)

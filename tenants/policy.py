@@ -72,30 +72,24 @@ class CachePolicy:
     max_error_rate: float = Field(default=0.02, gt=0, lt=1)
     threshold: float = Field(default=0.95, gt=0, le=1)
     share: Share = "tenant"
-    confirm_keys: int = Field(
-        default=2, ge=1, le=100
-    )  # distinct keys that must have got an answer before others do
+    # distinct keys that must have got an answer before others do
+    confirm_keys: int = Field(default=2, ge=1, le=100)
     max_temperature: float = Field(default=0.0, ge=0, le=2)  # above it somebody asked for variety
     provider_marks: bool = True  # mark long stable prefixes for Anthropic's own cache
-    check_usd_per_day: float = Field(
-        default=1.0, ge=0
-    )  # bounded mode: what asking hits upstream as well may cost
+    # bounded mode: what asking hits upstream as well may cost
+    check_usd_per_day: float = Field(default=1.0, ge=0)
     judge_model: str = ""  # chat model that compares answers where rules and vectors leave doubt; empty: none
     judge_usd_per_day: float = Field(default=1.0, ge=0)  # what asking it may cost
-    single_flight_seconds: int = Field(
-        default=30, ge=0, le=600
-    )  # how long equal requests wait for the first of them
+    # how long equal requests wait for the first of them
+    single_flight_seconds: int = Field(default=30, ge=0, le=600)
     embedder: EmbedderName = "minilm"
-    also_embed_with: tuple[
-        EmbedderName, ...
-    ] = ()  # answers are kept for these too, until one of them takes over
-    embed_timeout_ms: int = Field(
-        default=300, ge=1, le=10_000
-    )  # how long a request waits for a vector of a provider's
+    # answers are kept for these too, until one of them takes over
+    also_embed_with: tuple[EmbedderName, ...] = ()
+    # how long a request waits for a vector of a provider's
+    embed_timeout_ms: int = Field(default=300, ge=1, le=10_000)
     embed_usd_per_day: float = Field(default=1.0, ge=0)  # what a provider's vectors may cost
-    waived_rules: tuple[
-        TextRule, ...
-    ] = ()  # what else keeps a question from the semantic cache, and shall not
+    # what else keeps a question from the semantic cache, and shall not
+    waived_rules: tuple[TextRule, ...] = ()
     bypass_patterns: tuple[Pattern, ...] = ()  # regular expressions of questions that memory must not answer
 
     @property
@@ -112,9 +106,8 @@ class RoutingPolicy:
     default_tier: Tier = "standard"
     # what a named model gets where the request sets no limit: its own maximum, or its tier's `default_max_tokens`
     output_limit: Literal["model", "tier"] = "model"
-    baseline_model: str = (
-        ""  # what `auto` is compared with; empty: the cheapest capable model of the complex tier
-    )
+    # what `auto` is compared with; empty: the cheapest capable model of the complex tier
+    baseline_model: str = ""
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)

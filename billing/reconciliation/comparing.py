@@ -125,9 +125,8 @@ def compare(
     at = at or now()
     _lock(provider)
     covered = covered_days(provider, first=first - 2 * DAY, last=last + 2 * DAY)
-    days = {
-        day for day in covered if first - DAY <= day <= last + DAY
-    }  # each has its own neighbours beside it
+    # each has its own neighbours beside it
+    days = {day for day in covered if first - DAY <= day <= last + DAY}
     found = read_cells(provider, days=covered)
     named = name_differences(found, read_evidence(provider, days=covered))
     cells = {key: cell for key, cell in found.items() if key[0] in days}

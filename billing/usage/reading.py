@@ -67,9 +67,8 @@ def read_usage(api: str, usage: Usage | None, *, context: Usage | None = None) -
         raise InvalidUsage("there is no usage block")
     context, doubts = context or {}, Doubts()
     protocol = api.partition(".")[0]
-    if (
-        protocol == "openai"
-    ):  # chat, completions, responses, embeddings, realtime: one shape, two sets of names
+    # chat, completions, responses, embeddings, realtime: one shape, two sets of names
+    if protocol == "openai":
         meters = read_openai(usage, doubts)
     elif protocol == "anthropic":
         meters = read_anthropic(usage, doubts, model=str(context.get("model") or ""))

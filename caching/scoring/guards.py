@@ -81,9 +81,8 @@ class Reading:
     scope: frozenset[str]
     slots: dict[str, frozenset[str]]
     answer_type: str
-    instructions: frozenset[
-        str
-    ]  # how to answer, not what: to say something, to ignore something, a language, a form
+    # how to answer, not what: to say something, to ignore something, a language, a form
+    instructions: frozenset[str]
 
 
 def differences(a: str, b: str) -> tuple[str, ...]:

@@ -145,7 +145,6 @@ def _line(
         raise references.refusal(facts.references[0])
     if (target.model_kind == "embedding") != (wire.api == "openai.embeddings"):
         raise InvalidRequest(f"The model '{target.model}' does not serve {endpoint}.", param="model")
-    prepare(
-        wire, body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=None
-    )  # raises Untranslatable
+    # raises Untranslatable
+    prepare(wire, body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=None)
     return Line(number=number, custom_id=custom_id, body=body, facts=facts, target=target)

@@ -111,9 +111,8 @@ async def create_batch(tenant_id: int, *, new: NewBatch, quotas: Quotas) -> dict
             raise InvalidRequest(
                 f"The file '{new.input_file}' was not uploaded with purpose 'batch'.", param="input_file_id"
             )
-        await connection.execute(
-            LOCK, (tenant_id,)
-        )  # so that batches begun at once are counted one after another
+        # so that batches begun at once are counted one after another
+        await connection.execute(LOCK, (tenant_id,))
         [count] = await (await connection.execute(OPEN, (tenant_id,))).fetchone() or (0,)
         if count >= quotas.open_batches:
             raise QuotaExceeded(

@@ -59,9 +59,8 @@ class Call:
 
     cache_state: str = "bypass"
     similarity: float | None = None
-    is_barred: bool | None = (
-        None  # by a pattern of the tenant's, from being answered from memory; None: not looked yet
-    )
+    # by a pattern of the tenant's, from being answered from memory; None: not looked yet
+    is_barred: bool | None = None
     route: Route | None = None
     previous: Kept | None = None  # the response that it continues
     keepers: dict[str, str] = field(default_factory=dict)  # the accounts that made what it refers to, by id

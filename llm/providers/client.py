@@ -29,9 +29,8 @@ from llm.wire.formats import WireFormat
 LARGEST_REPLY_BYTES = 64 * 1024 * 1024
 LARGEST_ERROR_BYTES = 64 * 1024
 FINISH_SECONDS = 1.0
-SIGNS_OF_LIFE_SECONDS = (
-    10.0  # so long may a stream say nothing but that it lives before the client hears that, too
-)
+# so long may a stream say nothing but that it lives before the client hears that, too
+SIGNS_OF_LIFE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

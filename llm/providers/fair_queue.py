@@ -74,9 +74,8 @@ class FairQueue:
             await turn
         except BaseException:
             self._forget(tenant_id, number)
-            if (
-                turn.done() and not turn.cancelled() and turn.exception() is None
-            ):  # it came at the same moment
+            # it came at the same moment
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._pass_on()
             raise
 

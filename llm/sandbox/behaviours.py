@@ -90,9 +90,8 @@ class Behaviour:
     error: tuple[int, ...] = ()  # the statuses that may be the client's, where there is no answer
     breaks: bool = False  # the answer begins and then ends with an error
     request: Mapping[str, Any] = field(default_factory=dict)  # what the call should ask for
-    unlike: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=dict
-    )  # what differs in a stream, or in whole
+    # what differs in a stream, or in whole
+    unlike: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def path(self) -> str:

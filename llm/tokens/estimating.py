@@ -96,9 +96,8 @@ def least_input(
         least = max(least, len(pieces) if all(isinstance(one, int) for one in pieces) else 0)
     else:
         least = sum(_plain(text, vocabulary) for text in wire.facts(body).texts)
-    if is_exact or target.tokenizer.startswith(
-        "claude"
-    ):  # whose own tokens have not been fewer than the plain ones
+    # whose own tokens have not been fewer than the plain ones
+    if is_exact or target.tokenizer.startswith("claude"):
         return least
     return least * UNKNOWN_VOCABULARY_PERCENT // 100
 

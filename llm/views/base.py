@@ -72,9 +72,8 @@ class AsyncAPIView(APIView):
     http_method_names: Sequence[str] = ("get", "post", "delete", "head")
     max_body_bytes = 20 * 1024 * 1024
 
-    is_limited = (
-        False  # whether it counts against the rate limits as a call does; completions count themselves
-    )
+    # whether it counts against the rate limits as a call does; completions count themselves
+    is_limited = False
     is_logged = False  # whether somebody else sees to the request's row in the log
     principal: Principal
     snapshot: TenantSnapshot

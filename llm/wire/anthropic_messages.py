@@ -28,9 +28,8 @@ _COMPLETE = frozenset({"end_turn", "stop_sequence"})
 
 def facts(body: Body) -> RequestFacts:
     """Read a messages request, or raise InvalidRequest naming the field that is wrong."""
-    if (
-        body.get("thread") is not None
-    ):  # what the provider keeps can neither be held for nor be a tenant's own
+    # what the provider keeps can neither be held for nor be a tenant's own
+    if body.get("thread") is not None:
         raise ThreadUnsupported("Send the whole conversation: threads are not kept here.", param="thread")
     messages = fields.objects(body, "messages", required=True)
     system = list(fields.part_texts(body.get("system")))

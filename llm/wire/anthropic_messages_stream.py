@@ -149,9 +149,8 @@ class _Block:
             block[kind] = (block.get(kind) or "") + pieces
         elif pieces:
             told = input_of(pieces)
-            block["input"] = (
-                told if told is not None else {}
-            )  # cut off in the middle: the stop reason says so
+            # cut off in the middle: the stop reason says so
+            block["input"] = told if told is not None else {}
         if self.signature:
             block["signature"] = self.signature
         if self._citations:

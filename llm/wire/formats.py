@@ -34,9 +34,8 @@ class RequestFacts:
     texts: tuple[str, ...] = ()
     message_count: int = 0
     service_tier: str = ""
-    is_continued: bool = (
-        False  # the provider adds to the prompt what it keeps: of earlier turns, of a template
-    )
+    # the provider adds to the prompt what it keeps: of earlier turns, of a template
+    is_continued: bool = False
     continues: str = ""  # the kept response it goes on from
     references: tuple[Reference, ...] = ()  # what else it names of what the provider keeps
 

@@ -166,9 +166,8 @@ class CallQueue:
         self._calls = ToolCalls()
         self._waiting: deque[tuple[ToolCall, list[str]]] = deque()
         self._told: ToolCall | None = None
-        self.is_first_told = (
-            False  # or something stands before the calls, so that their indexes need not begin at 0
-        )
+        # or something stands before the calls, so that their indexes need not begin at 0
+        self.is_first_told = False
 
     def __bool__(self) -> bool:
         return len(self._calls) > 0

@@ -66,10 +66,8 @@ def test_it_works(
     kind, api, body = ODD[case]
     deployment = scripted(told_as_stream(api, kind, body) if streamed else whole(body), kind=kind)
     asks_for_usage = {"stream_options": {"include_usage": True}} if streamed and api == "chat" else {}
-    for state in (
-        "miss",
-        "miss" if "deep" in case else "exact",
-    ):  # what cannot be written again is not remembered
+    # what cannot be written again is not remembered
+    for state in ("miss", "miss" if "deep" in case else "exact"):
         result = client.ask(deployment, api=api, streamed=streamed, **asks_for_usage)
         assert (result.status, result.headers["x-purser-cache"]) == (200, state)
         if "deep" not in case and not (streamed and case == "tier"):

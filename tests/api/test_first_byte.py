@@ -44,9 +44,8 @@ def test_it_works(world: World, books: Books, make_deployment, kind: str, path: 
             client.sendall(head.encode() + content)
             came, words = b"", 0
             tap.let(1)
-            while (
-                words < EVENTS
-            ):  # the next piece is let through when the client has what it is to see of the last
+            # the next piece is let through when the client has what it is to see of the last
+            while words < EVENTS:
                 before = came
                 while came == before or not came.endswith((b"\n\n\r\n", b"\n\n")):
                     came += client.recv(65536)

@@ -12,9 +12,8 @@ from tests.api.conftest import ask, ask_claude, fresh_question
 from tests.books import Books
 from tests.world import Member, World
 
-ONE_REQUEST_A_DAY = [
-    {"scope": "user", "unit": "requests", "period": "day", "limit": "1", "mode": "hard"}
-]  # of each user
+# of each user
+ONE_REQUEST_A_DAY = [{"scope": "user", "unit": "requests", "period": "day", "limit": "1", "mode": "hard"}]
 
 
 def claude_code(device: str, *, is_older: bool = False) -> dict[str, Any]:

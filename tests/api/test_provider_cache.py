@@ -13,10 +13,8 @@ from tests.world import Member, World
 
 MODEL = "claude-haiku-4-5"
 MILLION = Decimal(1_000_000)
-WRITE_PREMIUM, READ_DISCOUNT = (
-    Decimal("0.25"),
-    Decimal("0.90"),
-)  # USD per million tokens, beside plain input at 1 USD
+# USD per million tokens, beside plain input at 1 USD
+WRITE_PREMIUM, READ_DISCOUNT = Decimal("0.25"), Decimal("0.90")
 
 
 def long_rules() -> str:

@@ -68,9 +68,8 @@ def test_a_correction_names_the_month_in_which_it_happened(traveller: Shop) -> N
     for month in (10, 11):
         traveller.close(datetime(2025, month, 15, tzinfo=UTC))
     traveller.call(datetime(2025, 10, 31, 10, 30, tzinfo=UTC))  # the last half hour of October in Auckland
-    traveller.call(
-        datetime(2025, 10, 31, 11, 30, tzinfo=UTC)
-    )  # November there; October where the tenant is now
+    # November there; October where the tenant is now
+    traveller.call(datetime(2025, 10, 31, 11, 30, tzinfo=UTC))
     december = traveller.close(datetime(2025, 12, 15, tzinfo=UTC))
     corrected = {line.charge_month for line in december.lines.all() if line.charge_class == "Correction"}
     assert corrected == {"2025-10", "2025-11"}

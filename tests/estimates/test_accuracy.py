@@ -188,9 +188,8 @@ def test_every_call_says_what_was_counted(world: World, books: Books) -> None:
     answer = ask(world.openai(), PROMPT, max_tokens=20)
     (attempt,) = books.settled(world.acme.id)
     assert attempt.dims["shape"] == "text"
-    assert (
-        attempt.dims["counted_input_tokens"] == answer.parse().usage.prompt_tokens
-    )  # the sandbox counts as we do
+    # the sandbox counts as we do
+    assert attempt.dims["counted_input_tokens"] == answer.parse().usage.prompt_tokens
 
 
 @pytest.mark.parametrize(

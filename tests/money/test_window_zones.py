@@ -70,9 +70,8 @@ async def test_moving_all_the_time_never_buys_more_than_twice_the_days(
 
 async def test_days_that_follow_each_other_are_days_of_their_own(make_account: MakeAccount) -> None:
     account = await in_thread(make_account, {"limit": 1, "period": "day"})
-    days = [
-        datetime(2026, 3, 27, 12, tzinfo=UTC) + timedelta(days=day) for day in range(4)
-    ]  # one of them has 23 hours
+    # one of them has 23 hours
+    days = [datetime(2026, 3, 27, 12, tzinfo=UTC) + timedelta(days=day) for day in range(4)]
     for at in days:
         assert await spend(account, at=at, zone="Europe/Berlin")
     assert await windows(account) == 4

@@ -107,9 +107,8 @@ async def test_a_queue_is_bounded_for_each_and_for_all() -> None:
     refused = [task for task in tasks if task.done()]
     assert len(refused) == 1
     assert isinstance(refused[0].exception(), QueueFull)
-    others = [
-        asyncio.create_task(wait(tenant_id)) for tenant_id in range(2, 8)
-    ]  # the longest queue gives way
+    # the longest queue gives way
+    others = [asyncio.create_task(wait(tenant_id)) for tenant_id in range(2, 8)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert not [task for task in others if task.done()]
@@ -166,9 +165,8 @@ async def flooded(limiters: list[ProviderLimiter], account: Target) -> list[int]
 async def test_a_flood_delays_another_tenant_by_a_few_calls_in_all_processes(
     redis: Redis, limits: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "llm.providers.limiter.ANSWER_SECONDS", 20.0
-    )  # the machine may be busy, Redis is not away
+    # the machine may be busy, Redis is not away
+    monkeypatch.setattr("llm.providers.limiter.ANSWER_SECONDS", 20.0)
     processes = [ProviderLimiter(shared=lambda: RedisKeeper(redis)) for _ in range(3)]
     between = await flooded(processes, target(**limits))
     # what is at the head of each process already, and what had its place when the call came

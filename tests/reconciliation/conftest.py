@@ -32,9 +32,8 @@ ANTHROPIC_PRICES = {
     "cache_write_1h": "2",
     "output": "5",
 }
-LONG = (
-    "The quick brown fox jumps over the lazy dog. " * 900
-)  # about 9,000 tokens: 2.2 cents of gpt-4o's input
+# about 9,000 tokens: 2.2 cents of gpt-4o's input
+LONG = "The quick brown fox jumps over the lazy dog. " * 900
 
 
 @dataclass

@@ -80,9 +80,8 @@ class TestStanding:
             standing = standing.answered(0.0, seconds=3.0, streamed=True)
         assert standing.worth(0.0, best_seconds=1.0, streamed=True) == pytest.approx(0.5)
         assert standing.worth(0.0, best_seconds=2.5, streamed=True) == 1.0  # no slower than is usual
-        assert (
-            standing.worth(0.0, best_seconds=1.0, streamed=False) == 1.0
-        )  # whole answers are another matter
+        # whole answers are another matter
+        assert standing.worth(0.0, best_seconds=1.0, streamed=False) == 1.0
 
     def test_one_slow_call_says_nothing(self) -> None:
         assert Standing().answered(0.0, seconds=60.0, streamed=True).seconds(streamed=True) is None

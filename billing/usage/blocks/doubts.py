@@ -38,9 +38,8 @@ class Doubts:
 
     found: dict[str, Doubt] = field(default_factory=dict)
     unread_tokens: int = 0  # tokens told under names that we do not know: at worst they are billed on top
-    unseen_output: int = (
-        0  # tokens of the output that are no text for the client: reasoning, other iterations
-    )
+    # tokens of the output that are no text for the client: reasoning, other iterations
+    unseen_output: int = 0
 
     def contradicts(self, what: str, detail: str) -> None:
         self.add(what, detail, kind=Kind.CONTRADICTION)

@@ -69,9 +69,8 @@ class RemoteEmbedder:
 
     def truncates(self, text: str) -> bool:
         window = self.target.context_window
-        if (
-            len(text.encode(errors="replace")) <= window // 2
-        ):  # a token has at least one byte, however it is counted
+        # a token has at least one byte, however it is counted
+        if len(text.encode(errors="replace")) <= window // 2:
             return False
         if len(text) > _LONGEST_TOKEN_CHARACTERS * window:
             return True

@@ -33,9 +33,8 @@ class SseSplitter:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the events that this chunk completes, or raise EventTooLarge."""
-        if (
-            not self._buffer and chunk.endswith(b"\n\n") and b"\r" not in chunk
-        ):  # whole events, as it mostly is
+        # whole events, as it mostly is
+        if not self._buffer and chunk.endswith(b"\n\n") and b"\r" not in chunk:
             return [event + b"\n\n" for event in chunk[:-2].split(b"\n\n")]
         self._buffer += chunk
         events = []

@@ -120,9 +120,8 @@ class ChatAnswerStream:
         return [*finish, {**self._envelope, "choices": [], "usage": chat_usage(self._usage)}]
 
     def _finish(self, reason: Any) -> list[Body]:
-        left = [
-            chunk for index in list(self._calls) for chunk in self._stop(index)
-        ]  # that were never stopped
+        # that were never stopped
+        left = [chunk for index in list(self._calls) for chunk in self._stop(index)]
         self._has_finished = True
         finish = finish_of(reason, calls_tools=self._number_of_calls > 0)
         return [*left, self._chunk({}, finish_reason=finish)]

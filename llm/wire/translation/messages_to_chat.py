@@ -25,12 +25,8 @@ _TOOL_CHOICES: Final = {"auto": "auto", "any": "required", "none": "none"}
 _EFFORTS: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "xhigh"}
 _BUDGETS: Final = ((4_096, "low"), (16_384, "medium"), (inf, "high"))  # tokens of thinking
 _SERVICE_TIERS: Final = {"auto": "auto", "standard_only": "default"}
-_HOSTED: Final = (
-    "web_search_",
-    "web_fetch_",
-    "tool_search_tool_",
-    "advisor_",
-)  # none that holds data of its own
+# none that holds data of its own
+_HOSTED: Final = ("web_search_", "web_fetch_", "tool_search_tool_", "advisor_")
 _FAILED: Final = "The tool failed: "
 _SHOWN: Final = "What the tool has shown in its result"
 _SEE_BEHIND: Final = "The result is in the next message of the user."
