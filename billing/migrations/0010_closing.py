@@ -203,7 +203,7 @@ class Migration(migrations.Migration):
                 ('lines', models.JSONField(help_text='the lines of the correction: the old taken back, the new put in their place')),
                 ('saving', models.JSONField(default=dict)),
                 ('correction_id', models.UUIDField(help_text='the ledger row that books the difference, once approved')),
-                ('rerating', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rows', to='billing.rerating.proposals')),
+                ('rerating', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rows', to='billing.rerating')),
                 ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
             ],
             options={
