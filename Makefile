@@ -15,7 +15,7 @@ LOCK := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.1
 
 NPM_CLIENTS := tests/clients_node/node_modules
 
-.PHONY: help install install-dev npm-clients run test test-npm-clients lint format chaos hostile conformance bench lock clean
+.PHONY: help install install-dev npm-clients run test test-shuffled test-npm-clients lint format chaos hostile conformance bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -26,6 +26,9 @@ run: install ## start the product, drive its demonstration, serve until Ctrl-C (
 
 test: install-dev .venv/.installed-clients ## the whole suite on real servers (ARGS="tests/billing -k ledger" for a part)
 	@exec $(BIN)/python -m pytest $(or $(ARGS),$(if $(DATABASE_URL)$(REDIS_URL),,-n 2 --dist loadfile --no-loadscope-reorder))
+
+test-shuffled: install-dev ## tests in a random order (ARGS="tests/billing --randomly-seed=N" repeats one)
+	@exec $(BIN)/python -m pytest -p randomly $(ARGS)
 
 test-npm-clients: install-dev npm-clients ## npm's SDKs, Claude Code and Codex against the running product (needs Node.js 18 and npm)
 	@exec $(BIN)/python -m pytest tests/clients_node tests/agents $(ARGS)

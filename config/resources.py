@@ -109,8 +109,7 @@ def open_redis() -> Redis:
         socket_connect_timeout=1,
         socket_timeout=2,
         retry=Retry(NoBackoff(), 1),
-        lib_name=None,  # introducing ourselves would be two more round trips a connection
-        lib_version=None,
+        driver_info=None,  # introducing ourselves would be two more round trips a connection
     )
     return Redis.from_pool(pool)
 

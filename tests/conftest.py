@@ -18,6 +18,14 @@ settings.load_profile("patient")
 pytest_plugins = ["tests.stack", "tests.world"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A second run needs a reason that a reader can judge."""
+    for item in items:
+        for mark in item.iter_markers("flaky"):
+            if not mark.kwargs.get("reason"):
+                raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.flaky needs a reason")
+
+
 @pytest.fixture(scope="session")
 def home() -> Path:
     """The state folder of the run."""
