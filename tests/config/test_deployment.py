@@ -1,8 +1,10 @@
 """The image and the compose file, read as a person would: no engine is needed for that."""
 
+import importlib.util
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,15 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+IMPORT_EVERYTHING = """
+import importlib, pkgutil, django
+django.setup()
+import config, tenants, billing, caching, llm
+for app in (config, tenants, billing, caching, llm):
+    for module in pkgutil.walk_packages(app.__path__, f"{app.__name__}."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +124,35 @@ def test_the_image_runs_as_an_ordinary_user() -> None:
     assert len(stages) == 2
     assert re.findall(r"^USER (\S+)$", stages[-1], flags=re.MULTILINE) == ["purser"]
     assert "--require-hashes" in stages[0]
+
+
+def test_the_image_has_no_test_provider_and_works_without(tmp_path: Path) -> None:
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {"demo", "llm/sandbox", "tests", "benchmarks"} <= set(ignored)
+
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        inside = Path(folder).relative_to(ROOT)
+        return [name for name in names if str(inside / name) in ignored or f"**/{name}" in ignored]
+
+    shutil.copytree(ROOT, tmp_path / "app", ignore=left_out, symlinks=True)
+    assert not (tmp_path / "app" / "llm" / "sandbox").exists()
+    environ = {
+        "SECRET_KEY": "build",
+        "PURSER_HOME": str(tmp_path),
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+    }
+    for command in (
+        ["-c", IMPORT_EVERYTHING],
+        ["manage.py", "check"],
+        ["manage.py", "collectstatic", "--noinput"],
+    ):
+        subprocess.run([sys.executable, *command], cwd=tmp_path / "app", env=environ, check=True)
+
+
+def test_what_the_image_is_built_with_exists() -> None:
+    modules = re.findall(r"python -m ([a-z_.]+)", (ROOT / "Dockerfile").read_text())
+    assert len(modules) > 3
+    assert all(importlib.util.find_spec(module) for module in modules)
 
 
 def test_the_compose_command_accepts_the_file() -> None:
