@@ -33,11 +33,12 @@ test-shuffled: install-dev ## tests in a random order (ARGS="tests/billing --ran
 test-npm-clients: install-dev npm-clients ## npm's SDKs, Claude Code and Codex against the running product (needs Node.js 18 and npm)
 	@exec $(BIN)/python -m pytest tests/clients_node tests/agents $(ARGS)
 
-lint: install-dev ## formatter, linter, types, import contract
+lint: install-dev ## formatter, linter, types, import contract, database functions
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy config tenants billing caching llm
 	$(BIN)/lint-imports
+	$(BIN)/pgspot --ignore PS002 --summary-only */functions/*.sql # PS002 is about scripts of extensions
 
 format: install-dev ## let the tools put right what they can
 	$(BIN)/ruff format .
