@@ -16,14 +16,19 @@ class ConfigConfig(AppConfig):
 
         # the last of our apps: Django tells nothing of an app without models, as this one
         post_migrate.connect(
-            make_database_roles, sender=apps.get_app_config("llm"), dispatch_uid="purser.database_roles"
+            finish_database, sender=apps.get_app_config("llm"), dispatch_uid="purser.finish_database"
         )
         checks.register(check_logins, checks.Tags.database, deploy=True)
 
 
-def make_database_roles(*, using: str = "default", **kwargs: Any) -> None:
-    """What the migrations made is given to the roles that use it."""
-    from config.database import roles as database_roles
+def finish_database(*, using: str = "default", **kwargs: Any) -> None:
+    """What migrations leave to be done: the functions, the ledger's partitions, and who may use what."""
+    from billing.ledger import partitions
+    from config.database import functions, roles
 
-    if using == "default":
-        database_roles.ensure()
+    if using != "default":
+        return
+    if functions.is_migrated(using=using):
+        functions.apply(using=using)
+        partitions.ensure_partitions()
+    roles.ensure()

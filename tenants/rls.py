@@ -46,40 +46,6 @@ END $$;
 GRANT USAGE ON SCHEMA public TO {APP_ROLE};
 """
 
-# One function for every table: the trigger's argument names the tenant column, or is '' for tables
-# whose rows concern everybody. A change that touches many tenants clears everything with one message.
-CREATE_NOTIFY_FUNCTION = f"""
-CREATE OR REPLACE FUNCTION purser_notify_config() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    changed_tenants text[];
-BEGIN
-    IF TG_OP = 'TRUNCATE' THEN
-        PERFORM pg_notify('{CHANNEL}', '*');
-        RETURN NULL;
-    END IF;
-    IF TG_ARGV[0] = '' THEN
-        EXECUTE CASE WHEN TG_OP = 'DELETE'
-            THEN 'SELECT array_agg(''*''::text) FROM (SELECT FROM old_rows LIMIT 1) AS one'
-            ELSE 'SELECT array_agg(''*''::text) FROM (SELECT FROM new_rows LIMIT 1) AS one' END
-        INTO changed_tenants;
-    ELSE
-        EXECUTE format(CASE TG_OP
-            WHEN 'INSERT' THEN 'SELECT array_agg(DISTINCT coalesce(%1$I::text, ''*'')) FROM new_rows'
-            WHEN 'DELETE' THEN 'SELECT array_agg(DISTINCT coalesce(%1$I::text, ''*'')) FROM old_rows'
-            ELSE 'SELECT array_agg(DISTINCT coalesce(%1$I::text, ''*'')) FROM
-                  (SELECT %1$I FROM new_rows UNION SELECT %1$I FROM old_rows) AS both_rows'
-            END, TG_ARGV[0])
-        INTO changed_tenants;
-    END IF;
-    IF cardinality(changed_tenants) > 100 THEN
-        changed_tenants := ARRAY['*'];
-    END IF;
-    PERFORM pg_notify('{CHANNEL}', tenant) FROM unnest(changed_tenants) AS tenant;
-    RETURN NULL;
-END $$;
-"""
-
 
 @asynccontextmanager
 async def tenant_connection(tenant_id: int) -> AsyncIterator[AsyncConnection[Any]]:
@@ -130,17 +96,30 @@ class CreateAppRole(_Statements):
         return f"Create role {APP_ROLE}"
 
 
-class CreateNotifyFunction(_Statements):
-    """The trigger function behind every `NotifyOnChange`."""
+class ReserveTriggerFunctions(_Statements):
+    """The names of functions that triggers are made with. Their text comes from `functions/*.sql`, after the migrations.
+
+    Until then they refuse every change, so that no table is open whose law is not there yet.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        return type(self).__name__, list(self.names), {}
 
     def forwards(self) -> list[str]:
-        return [CREATE_NOTIFY_FUNCTION]
+        return [
+            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN RAISE EXCEPTION '{name} has no text yet: run manage.py migrate'; END $$"
+            for name in self.names
+        ]
 
     def backwards(self) -> list[str]:
-        return ["DROP FUNCTION purser_notify_config()"]
+        return [f"DROP FUNCTION {name}()" for name in self.names]
 
     def describe(self) -> str:
-        return "Create function purser_notify_config"
+        return f"Reserve trigger functions: {', '.join(self.names)}"
 
 
 class EnableRLS(_Statements):

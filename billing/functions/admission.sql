@@ -1,10 +1,10 @@
 -- Decides on a group under the locks of its windows; the arguments are those of billing_admit. p_outcomes says who is in
 -- already (-1) and so wants nothing; the others are 0 and stay so, or are refused.
-CREATE OR REPLACE FUNCTION billing_decide(
+CREATE OR REPLACE FUNCTION public.billing_decide(
     p_windows bigint[], p_hold_attempts int[], p_hold_windows int[], p_hold_amounts numeric[], p_all_shards boolean,
     p_outcomes int[]
 ) RETURNS int[] LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     hold_count int := cardinality(p_hold_attempts);
@@ -21,13 +21,13 @@ DECLARE
     worst numeric;
 BEGIN
     IF p_all_shards THEN
-        PERFORM billing_lock_all_shards(p_windows);
+        PERFORM public.billing_lock_all_shards(p_windows);
     ELSE
-        PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (p_windows) ORDER BY id FOR UPDATE;
+        PERFORM 1 FROM public.billing_budgetwindow WHERE id = ANY (p_windows) ORDER BY id FOR UPDATE;
     END IF;
     -- a statement of its own: it sees what those committed for whom we waited
     SELECT array_agg(s.limit_amount), array_agg(s.used), array_agg(s.room), array_agg(s.is_hard)
-    INTO limits, used, rooms, hards FROM billing_window_rooms(p_windows, p_all_shards) s;
+    INTO limits, used, rooms, hards FROM public.billing_window_rooms(p_windows, p_all_shards) s;
     IF cardinality(limits) IS DISTINCT FROM cardinality(p_windows) THEN
         RAISE EXCEPTION 'unknown budget window' USING ERRCODE = 'no_data_found';
     END IF;
@@ -76,11 +76,11 @@ END $$;
 -- has no room for, nothing of the group is done and "object_not_in_prerequisite_state" is raised, unless p_all_shards.
 -- Where all seem to fit, the attempts are written before the windows are locked, so that everybody else waits for the
 -- decision and the commit alone; whoever does not fit after all is taken out again.
-CREATE OR REPLACE FUNCTION billing_admit(
+CREATE OR REPLACE FUNCTION public.billing_admit(
     p_attempts jsonb, p_windows bigint[], p_hold_attempts int[], p_hold_windows int[], p_hold_amounts numeric[],
     p_all_shards boolean DEFAULT false, OUT outcomes int[], OUT windows jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     has_holds boolean := cardinality(p_hold_attempts) > 0;
@@ -90,19 +90,19 @@ BEGIN
     outcomes := array_fill(0, ARRAY[jsonb_array_length(p_attempts)]);
     -- a look without locks, which decides the order of the work and nothing else
     is_tight := has_holds AND (p_all_shards OR EXISTS (
-        SELECT FROM billing_window_rooms(p_windows, false) s
+        SELECT FROM public.billing_window_rooms(p_windows, false) s
         JOIN (SELECT p_windows[h.hold_window] AS id, sum(h.amount) AS wanted
               FROM unnest(p_hold_windows, p_hold_amounts) AS h (hold_window, amount) GROUP BY 1) w ON w.id = s.window_id
         WHERE s.is_hard AND w.wanted > s.room));
     IF is_tight THEN
         SELECT array_agg(CASE WHEN a.id IS NULL THEN 0 ELSE -1 END ORDER BY n.position) INTO outcomes
         FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position)
-        LEFT JOIN billing_attempt a ON a.id = (n.attempt ->> 'id')::uuid;
-        outcomes := billing_decide(p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts, p_all_shards, outcomes);
+        LEFT JOIN public.billing_attempt a ON a.id = (n.attempt ->> 'id')::uuid;
+        outcomes := public.billing_decide(p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts, p_all_shards, outcomes);
     END IF;
 
     WITH made AS (
-        INSERT INTO billing_attempt (
+        INSERT INTO public.billing_attempt (
             id, tenant_id, request_id, attempt_no, key_id, user_id, feature, provider, model, processing, occurred_at,
             hold_usd, hold_tokens, window_ids, hold_amounts, state, sent_at, expires_at, void_reason, dims)
         SELECT n.id, n.tenant_id, n.request_id, n.attempt_no, n.key_id, n.user_id, n.feature, n.provider, n.model,
@@ -126,63 +126,65 @@ BEGIN
         FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position);
     END IF;
     IF has_holds AND NOT is_tight THEN
-        outcomes := billing_decide(p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts, p_all_shards, outcomes);
+        outcomes := public.billing_decide(p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts, p_all_shards, outcomes);
         IF 0 < ANY (outcomes) THEN
-            DELETE FROM billing_attempt WHERE id IN (
+            DELETE FROM public.billing_attempt WHERE id IN (
                 SELECT (n.attempt ->> 'id')::uuid FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position)
                 WHERE outcomes[n.position] > 0);
         END IF;
     END IF;
-    UPDATE billing_budgetwindow w SET held = w.held + h.amount
+    UPDATE public.billing_budgetwindow w SET held = w.held + h.amount
     FROM (SELECT p_windows[h.hold_window] AS id, sum(h.amount) AS amount
           FROM unnest(p_hold_attempts, p_hold_windows, p_hold_amounts) AS h (attempt, hold_window, amount)
           WHERE outcomes[h.attempt] = 0 GROUP BY 1) h
     WHERE w.id = h.id;
-    windows := billing_describe_windows(p_windows);
+    windows := public.billing_describe_windows(p_windows);
 END $$;
+GRANT EXECUTE ON FUNCTION public.billing_admit TO purser_app;
 
 -- The same for groups with windows in shards: each worker in its own shard, all of them where that has no room.
-CREATE OR REPLACE FUNCTION billing_admit_in_shards(
+CREATE OR REPLACE FUNCTION public.billing_admit_in_shards(
     p_attempts jsonb, p_windows bigint[], p_hold_attempts int[], p_hold_windows int[], p_hold_amounts numeric[],
     OUT outcomes int[], OUT windows jsonb
-) LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     BEGIN
         SELECT a.outcomes, a.windows INTO outcomes, windows
-        FROM billing_admit(p_attempts, p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts) a;
+        FROM public.billing_admit(p_attempts, p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts) a;
         RETURN;
     EXCEPTION WHEN object_not_in_prerequisite_state THEN
         NULL;  -- this has given the locks back: all can be taken in their order
     END;
     SELECT a.outcomes, a.windows INTO outcomes, windows
-    FROM billing_admit(p_attempts, p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts, true) a;
-    PERFORM billing_part_room(p_windows);
+    FROM public.billing_admit(p_attempts, p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts, true) a;
+    PERFORM public.billing_part_room(p_windows);
 END $$;
+GRANT EXECUTE ON FUNCTION public.billing_admit_in_shards TO purser_app;
 
 -- A stream that outgrows its hold asks for more of it. The same law as admission: decided under the windows' locks, in all
 -- the attempt's windows or in none. Raises the holds of a group, in order. Attempt p_ids[i] is to hold p_usd[i] and
 -- p_tokens[i] altogether; what it holds counts, so that a repetition holds nothing more, and no hold gets smaller.
 -- refused_by: 0 it holds that much, -1 it has ended or is unknown, else the window that has no room, the fullest of them.
 -- Rare enough to lock all shards of a window.
-CREATE OR REPLACE FUNCTION billing_extend(
+CREATE OR REPLACE FUNCTION public.billing_extend(
     p_ids uuid[], p_usd numeric[], p_tokens bigint[],
     OUT refused_by bigint[], OUT attempt_windows jsonb, OUT windows jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     window_ids bigint[];
-    attempt billing_attempt;
+    attempt public.billing_attempt;
     wanted numeric[];
     full_window bigint;
 BEGIN
     refused_by := array_fill(0, ARRAY[cardinality(p_ids)]);
-    PERFORM 1 FROM billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
+    PERFORM 1 FROM public.billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
     SELECT array_agg(DISTINCT w.id ORDER BY w.id) INTO window_ids
-    FROM billing_attempt a CROSS JOIN LATERAL unnest(a.window_ids) AS w (id) WHERE a.id = ANY (p_ids);
-    PERFORM billing_lock_all_shards(window_ids);
+    FROM public.billing_attempt a CROSS JOIN LATERAL unnest(a.window_ids) AS w (id) WHERE a.id = ANY (p_ids);
+    PERFORM public.billing_lock_all_shards(window_ids);
     FOR i IN 1..cardinality(p_ids) LOOP
-        SELECT * INTO attempt FROM billing_attempt WHERE id = p_ids[i] AND state IN ('held', 'sent');
+        SELECT * INTO attempt FROM public.billing_attempt WHERE id = p_ids[i] AND state IN ('held', 'sent');
         IF NOT FOUND THEN
             refused_by[i] := -1;
             CONTINUE;
@@ -191,25 +193,26 @@ BEGIN
                                   ORDER BY h.position), '{}')
         INTO wanted
         FROM unnest(attempt.window_ids, attempt.hold_amounts) WITH ORDINALITY AS h (id, amount, position)
-        JOIN billing_budgetwindow w ON w.id = h.id;
+        JOIN public.billing_budgetwindow w ON w.id = h.id;
         SELECT s.window_id INTO full_window
         FROM unnest(attempt.window_ids, attempt.hold_amounts, wanted) AS h (id, amount, wanted)
-        JOIN billing_window_states(attempt.window_ids) s ON s.window_id = h.id
+        JOIN public.billing_window_states(attempt.window_ids) s ON s.window_id = h.id
         WHERE s.is_hard AND h.wanted > h.amount AND s.spent + s.held + h.wanted - h.amount > s.limit_amount
         ORDER BY (s.spent + s.held) / nullif(s.limit_amount, 0) DESC NULLS FIRST LIMIT 1;
         IF FOUND THEN
             refused_by[i] := full_window;
             CONTINUE;
         END IF;
-        UPDATE billing_budgetwindow w SET held = w.held + h.wanted - h.amount
+        UPDATE public.billing_budgetwindow w SET held = w.held + h.wanted - h.amount
         FROM unnest(attempt.window_ids, attempt.hold_amounts, wanted) AS h (id, amount, wanted)
         WHERE w.id = h.id AND h.wanted > h.amount;
-        UPDATE billing_attempt SET hold_amounts = wanted, hold_usd = greatest(hold_usd, p_usd[i]),
+        UPDATE public.billing_attempt SET hold_amounts = wanted, hold_usd = greatest(hold_usd, p_usd[i]),
                                    hold_tokens = greatest(hold_tokens, p_tokens[i])
         WHERE id = attempt.id;
     END LOOP;
-    PERFORM billing_part_room(window_ids);
+    PERFORM public.billing_part_room(window_ids);
     SELECT jsonb_agg(coalesce(to_jsonb(a.window_ids), '[]') ORDER BY asked.position) INTO attempt_windows
-    FROM unnest(p_ids) WITH ORDINALITY AS asked (id, position) LEFT JOIN billing_attempt a ON a.id = asked.id;
-    windows := billing_describe_windows(coalesce(window_ids, '{}'));
+    FROM unnest(p_ids) WITH ORDINALITY AS asked (id, position) LEFT JOIN public.billing_attempt a ON a.id = asked.id;
+    windows := public.billing_describe_windows(coalesce(window_ids, '{}'));
 END $$;
+GRANT EXECUTE ON FUNCTION public.billing_extend TO purser_app;

@@ -1,55 +1,55 @@
 -- Locks the attempts of a re-rating in the order everybody takes, so that no settlement comes between looking and writing.
-CREATE OR REPLACE FUNCTION billing_lock_rerating(p_rerating bigint) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+CREATE OR REPLACE FUNCTION public.billing_lock_rerating(p_rerating bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM 1 FROM billing_attempt WHERE id IN (
-        SELECT r.attempt_id FROM billing_reratingrow n
-        JOIN billing_usagerecord r ON r.id = n.record_id AND r.occurred_at = n.occurred_at
+    PERFORM 1 FROM public.billing_attempt WHERE id IN (
+        SELECT r.attempt_id FROM public.billing_reratingrow n
+        JOIN public.billing_usagerecord r ON r.id = n.record_id AND r.occurred_at = n.occurred_at
         WHERE n.rerating_id = p_rerating) ORDER BY id FOR UPDATE;
 END $$;
 
 -- Books the rows of a re-rating: a correction each, in its own month if that is open, else in the next open one; and the
 -- difference in the budget windows that the call was counted in. Idempotent by the corrections' ids.
-CREATE OR REPLACE FUNCTION billing_apply_rerating(p_rerating bigint) RETURNS integer
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+CREATE OR REPLACE FUNCTION public.billing_apply_rerating(p_rerating bigint) RETURNS integer
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     booked uuid[];
     window_ids bigint[];
     before numeric[];
 BEGIN
-    PERFORM billing_lock_rerating(p_rerating);
+    PERFORM public.billing_lock_rerating(p_rerating);
     -- ahead of the statement that needs them: it would not see periods made while it runs
-    PERFORM billing_entry_period(n.tenant_id, n.occurred_at) FROM billing_reratingrow n
+    PERFORM public.billing_entry_period(n.tenant_id, n.occurred_at) FROM public.billing_reratingrow n
     WHERE n.rerating_id = p_rerating ORDER BY n.tenant_id, n.occurred_at;
     SELECT array_agg(DISTINCT h.id ORDER BY h.id) INTO window_ids
-    FROM billing_reratingrow n
-    JOIN billing_usagerecord r ON r.id = n.record_id AND r.occurred_at = n.occurred_at
-    JOIN billing_attempt a ON a.id = r.attempt_id
+    FROM public.billing_reratingrow n
+    JOIN public.billing_usagerecord r ON r.id = n.record_id AND r.occurred_at = n.occurred_at
+    JOIN public.billing_attempt a ON a.id = r.attempt_id
     CROSS JOIN LATERAL unnest(a.window_ids) AS h (id)
     WHERE n.rerating_id = p_rerating;
-    PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (window_ids) ORDER BY id FOR UPDATE;
-    SELECT array_agg(w.spent ORDER BY w.id) INTO before FROM billing_budgetwindow w WHERE w.id = ANY (window_ids);
+    PERFORM 1 FROM public.billing_budgetwindow WHERE id = ANY (window_ids) ORDER BY id FOR UPDATE;
+    SELECT array_agg(w.spent ORDER BY w.id) INTO before FROM public.billing_budgetwindow w WHERE w.id = ANY (window_ids);
 
     WITH made AS (
-        INSERT INTO billing_usagerecord (
+        INSERT INTO public.billing_usagerecord (
             id, occurred_at, recorded_at, tenant_id, period_id, attempt_id, seq, kind, usage_source, charge_class, corrects_id,
             reason, request_id, user_id, key_id, feature, project, cost_center, tags, endpoint, provider, model, model_asked,
             tier, cache_state, service_tier, processing, region, upstream_id,
             list_cost, provider_cost, contracted_cost, billed_cost, saving, price_status, certainty)
         SELECT n.correction_id, r.occurred_at, clock_timestamp(), r.tenant_id, p.id, r.attempt_id,
                -- 1 is the usage that comes after an estimate
-               greatest(1, coalesce((SELECT max(c.seq) FROM billing_usagerecord c WHERE c.attempt_id = r.attempt_id
+               greatest(1, coalesce((SELECT max(c.seq) FROM public.billing_usagerecord c WHERE c.attempt_id = r.attempt_id
                                      AND c.kind = 'correction' AND c.occurred_at = r.occurred_at), 0)) + 1,
                'correction', r.usage_source, CASE WHEN p.starts_at > r.occurred_at THEN 'Correction' ELSE '' END, r.id,
                g.reason, r.request_id, r.user_id, r.key_id, r.feature, r.project, r.cost_center, r.tags, r.endpoint, r.provider,
                r.model, r.model_asked, r.tier, r.cache_state, r.service_tier, r.processing, r.region, r.upstream_id,
                n.list_delta, n.provider_delta, n.contracted_delta, n.billed_delta, n.saving, 'priced',
                CASE WHEN r.price_status = 'unpriced' THEN 'exact' ELSE r.certainty END
-        FROM billing_reratingrow n
-        JOIN billing_rerating g ON g.id = n.rerating_id
-        JOIN billing_usagerecord r ON r.id = n.record_id AND r.occurred_at = n.occurred_at
-        CROSS JOIN LATERAL (SELECT billing_entry_period(r.tenant_id, r.occurred_at) AS id) entry
-        JOIN billing_billingperiod p ON p.id = entry.id
+        FROM public.billing_reratingrow n
+        JOIN public.billing_rerating g ON g.id = n.rerating_id
+        JOIN public.billing_usagerecord r ON r.id = n.record_id AND r.occurred_at = n.occurred_at
+        CROSS JOIN LATERAL (SELECT public.billing_entry_period(r.tenant_id, r.occurred_at) AS id) entry
+        JOIN public.billing_billingperiod p ON p.id = entry.id
         WHERE n.rerating_id = p_rerating
         ORDER BY r.tenant_id, r.occurred_at
         ON CONFLICT DO NOTHING
@@ -59,65 +59,65 @@ BEGIN
         RETURN 0;
     END IF;
 
-    INSERT INTO billing_usageline (
+    INSERT INTO public.billing_usageline (
         record_id, line_no, occurred_at, tenant_id, meter, quantity, per, price_id, unit_price,
         list_cost, provider_cost, contracted_cost, billed_cost)
     SELECT n.correction_id, l.line_no, n.occurred_at, n.tenant_id, l.meter, l.quantity, l.per, l.price_id, l.unit_price,
            l.list_cost, l.provider_cost, l.contracted_cost, l.billed_cost
-    FROM billing_reratingrow n
+    FROM public.billing_reratingrow n
     CROSS JOIN LATERAL jsonb_to_recordset(n.lines) AS l (
         line_no smallint, meter text, quantity bigint, per integer, price_id bigint, unit_price numeric,
         list_cost numeric, provider_cost numeric, contracted_cost numeric, billed_cost numeric)
     WHERE n.rerating_id = p_rerating AND n.correction_id = ANY (booked);
 
     -- what had no price has one now: its bound is no bound any more
-    UPDATE billing_attempt a SET state = 'captured'
-    FROM billing_reratingrow n JOIN billing_usagerecord r ON r.id = n.record_id AND r.occurred_at = n.occurred_at
+    UPDATE public.billing_attempt a SET state = 'captured'
+    FROM public.billing_reratingrow n JOIN public.billing_usagerecord r ON r.id = n.record_id AND r.occurred_at = n.occurred_at
     WHERE n.rerating_id = p_rerating AND n.correction_id = ANY (booked) AND r.price_status = 'unpriced'
       AND a.id = r.attempt_id AND a.state = 'estimated';
 
-    UPDATE billing_budgetwindow w SET spent = w.spent + m.delta
+    UPDATE public.billing_budgetwindow w SET spent = w.spent + m.delta
     FROM (SELECT h.id, sum(n.billed_delta) AS delta
-          FROM billing_reratingrow n
-          JOIN billing_usagerecord r ON r.id = n.record_id AND r.occurred_at = n.occurred_at
-          JOIN billing_attempt a ON a.id = r.attempt_id
+          FROM public.billing_reratingrow n
+          JOIN public.billing_usagerecord r ON r.id = n.record_id AND r.occurred_at = n.occurred_at
+          JOIN public.billing_attempt a ON a.id = r.attempt_id
           CROSS JOIN LATERAL unnest(a.window_ids) AS h (id)
           WHERE n.rerating_id = p_rerating AND n.correction_id = ANY (booked) GROUP BY h.id) m
     WHERE w.id = m.id AND w.unit = 'usd';
 
-    INSERT INTO billing_rollupdirty (tenant_id, day)
+    INSERT INTO public.billing_rollupdirty (tenant_id, day)
     SELECT DISTINCT n.tenant_id, (n.occurred_at AT TIME ZONE 'UTC')::date
-    FROM billing_reratingrow n WHERE n.rerating_id = p_rerating;
-    PERFORM billing_alert_budgets(window_ids, before);
+    FROM public.billing_reratingrow n WHERE n.rerating_id = p_rerating;
+    PERFORM public.billing_alert_budgets(window_ids, before);
     RETURN cardinality(booked);
 END $$;
 
 -- Writes a credit or an adjustment into the month that runs. The row's id makes it idempotent.
-CREATE OR REPLACE FUNCTION billing_book_entry(
+CREATE OR REPLACE FUNCTION public.billing_book_entry(
     p_id uuid, p_tenant bigint, p_kind text, p_usd numeric, p_reason text, p_user text, p_cost_center text
-) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    entry_period bigint := billing_entry_period(p_tenant, now());
+    entry_period bigint := public.billing_entry_period(p_tenant, now());
 BEGIN
-    INSERT INTO billing_usagerecord (
+    INSERT INTO public.billing_usagerecord (
         id, occurred_at, tenant_id, period_id, kind, usage_source, reason, user_id, cost_center,
         list_cost, provider_cost, contracted_cost, billed_cost)
     VALUES (p_id, now(), p_tenant, entry_period, p_kind, 'manual', p_reason, p_user, p_cost_center, p_usd, 0, p_usd, p_usd);
-    INSERT INTO billing_rollupdirty (tenant_id, day) VALUES (p_tenant, (now() AT TIME ZONE 'UTC')::date);
+    INSERT INTO public.billing_rollupdirty (tenant_id, day) VALUES (p_tenant, (now() AT TIME ZONE 'UTC')::date);
     RETURN entry_period;
 END $$;
 
 -- Books what a provider billed and the ledger has not, or the other way round: our cost, and the tenant's if it is charged.
 -- In the month of the day, if that is open, else in the next open one as a correction. Idempotent by id: true if booked now.
-CREATE OR REPLACE FUNCTION billing_book_invoice_difference(
+CREATE OR REPLACE FUNCTION public.billing_book_invoice_difference(
     p_id uuid, p_tenant bigint, p_at timestamptz, p_usd numeric, p_charged_usd numeric, p_provider text, p_model text,
     p_reason text, p_tags jsonb
-) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    entry_period bigint := billing_entry_period(p_tenant, p_at);
-    period_starts timestamptz := (SELECT starts_at FROM billing_billingperiod WHERE id = entry_period);
+    entry_period bigint := public.billing_entry_period(p_tenant, p_at);
+    period_starts timestamptz := (SELECT starts_at FROM public.billing_billingperiod WHERE id = entry_period);
 BEGIN
-    INSERT INTO billing_usagerecord (
+    INSERT INTO public.billing_usagerecord (
         id, occurred_at, recorded_at, tenant_id, period_id, kind, usage_source, charge_class, reason, provider, model, tags,
         list_cost, provider_cost, contracted_cost, billed_cost)
     VALUES (p_id, p_at, clock_timestamp(), p_tenant, entry_period, 'adjustment', 'provider_invoice',
@@ -127,6 +127,6 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    INSERT INTO billing_rollupdirty (tenant_id, day) VALUES (p_tenant, (p_at AT TIME ZONE 'UTC')::date);
+    INSERT INTO public.billing_rollupdirty (tenant_id, day) VALUES (p_tenant, (p_at AT TIME ZONE 'UTC')::date);
     RETURN true;
 END $$;

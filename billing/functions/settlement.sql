@@ -2,11 +2,11 @@
 -- p_tokens[i]; p_records[i] says the rest of its ledger row, and p_lines holds the lines of all. Who, what and when are
 -- copied from the attempt. No attempt stands in p_ids twice.
 -- outcomes: 0 unknown, 1 it had ended, 2 settled, 3 corrected (it had been estimated, now its usage is known).
-CREATE OR REPLACE FUNCTION billing_settle(
+CREATE OR REPLACE FUNCTION public.billing_settle(
     p_ids uuid[], p_states text[], p_usd numeric[], p_tokens bigint[], p_records jsonb, p_lines jsonb,
     OUT outcomes int[], OUT attempt_windows jsonb, OUT windows jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     tenants bigint[];
@@ -16,7 +16,7 @@ DECLARE
     window_ids bigint[];
     before numeric[];
 BEGIN
-    PERFORM 1 FROM billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
+    PERFORM 1 FROM public.billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
     SELECT array_agg(a.tenant_id ORDER BY s.position), array_agg(a.occurred_at ORDER BY s.position),
            array_agg(a.state IN ('held', 'sent') ORDER BY s.position),
            jsonb_agg(coalesce(to_jsonb(a.window_ids), '[]') ORDER BY s.position),
@@ -25,22 +25,23 @@ BEGIN
                           WHEN a.id IS NULL THEN 0 ELSE 1 END ORDER BY s.position)
     INTO tenants, moments, are_holding, attempt_windows, outcomes
     FROM unnest(p_ids, p_states) WITH ORDINALITY AS s (id, state, position)
-    LEFT JOIN billing_attempt a ON a.id = s.id;
+    LEFT JOIN public.billing_attempt a ON a.id = s.id;
 
     -- the period of each, made where it is not there; of a closed one, the open one that takes its corrections; one that is
     -- being closed is not waited for
-    SELECT billing_periods_at(array_agg(CASE WHEN outcomes[s.position] >= 2 THEN s.tenant_id END ORDER BY s.position), moments)
+    SELECT public.billing_periods_at(
+        array_agg(CASE WHEN outcomes[s.position] >= 2 THEN s.tenant_id END ORDER BY s.position), moments)
     INTO periods FROM unnest(tenants) WITH ORDINALITY AS s (tenant_id, position);
-    PERFORM 1 FROM billing_billingperiod WHERE id = ANY (periods) AND status = 'open' ORDER BY id FOR SHARE;
-    IF EXISTS (SELECT FROM billing_billingperiod WHERE id = ANY (periods) AND status <> 'open') THEN
+    PERFORM 1 FROM public.billing_billingperiod WHERE id = ANY (periods) AND status = 'open' ORDER BY id FOR SHARE;
+    IF EXISTS (SELECT FROM public.billing_billingperiod WHERE id = ANY (periods) AND status <> 'open') THEN
         SELECT array_agg(CASE WHEN p.status = 'open' OR p.id IS NULL THEN p.id
-                              ELSE billing_open_period_after(p.tenant_id, p.starts_at) END ORDER BY s.position)
+                              ELSE public.billing_open_period_after(p.tenant_id, p.starts_at) END ORDER BY s.position)
         INTO periods
-        FROM unnest(periods) WITH ORDINALITY AS s (id, position) LEFT JOIN billing_billingperiod p ON p.id = s.id;
-        PERFORM 1 FROM billing_billingperiod WHERE id = ANY (periods) AND status = 'open' ORDER BY id FOR SHARE;
+        FROM unnest(periods) WITH ORDINALITY AS s (id, position) LEFT JOIN public.billing_billingperiod p ON p.id = s.id;
+        PERFORM 1 FROM public.billing_billingperiod WHERE id = ANY (periods) AND status = 'open' ORDER BY id FOR SHARE;
     END IF;
 
-    INSERT INTO billing_usagerecord (
+    INSERT INTO public.billing_usagerecord (
         id, occurred_at, recorded_at, tenant_id, period_id, attempt_id, seq, kind, usage_source, charge_class, corrects_id, reason,
         request_id, user_id, key_id, feature, project, cost_center, tags, endpoint, provider, model, model_asked, tier,
         cache_state, service_tier, processing, region, upstream_id, raw_usage,
@@ -63,11 +64,11 @@ BEGIN
         AS s (id, usd, usage_source, reason, service_tier, processing, region, upstream_id, raw_usage, input_tokens,
               cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, list_cost, provider_cost,
               contracted_cost, saving, price_status, certainty, reading, position)
-    JOIN billing_attempt a ON a.id = s.id
-    JOIN billing_billingperiod p ON p.id = periods[s.position]
+    JOIN public.billing_attempt a ON a.id = s.id
+    JOIN public.billing_billingperiod p ON p.id = periods[s.position]
     WHERE outcomes[s.position] = 2;
 
-    INSERT INTO billing_usageline (
+    INSERT INTO public.billing_usageline (
         record_id, line_no, occurred_at, tenant_id, meter, quantity, per, price_id, unit_price,
         list_cost, provider_cost, contracted_cost, billed_cost)
     SELECT p_ids[l.n], l.line_no, moments[l.n], tenants[l.n], l.meter, l.quantity, l.per, l.price_id, l.unit_price,
@@ -77,24 +78,24 @@ BEGIN
         list_cost numeric, provider_cost numeric, contracted_cost numeric, billed_cost numeric)
     WHERE outcomes[l.n] = 2;
 
-    UPDATE billing_attempt a SET state = s.state, settled_at = now()
+    UPDATE public.billing_attempt a SET state = s.state, settled_at = now()
     FROM unnest(p_ids, p_states) WITH ORDINALITY AS s (id, state, position)
     WHERE a.id = s.id AND outcomes[s.position] >= 2;
 
-    INSERT INTO billing_rollupdirty (tenant_id, day)
+    INSERT INTO public.billing_rollupdirty (tenant_id, day)
     SELECT DISTINCT s.tenant_id, (s.moment AT TIME ZONE 'UTC')::date
     FROM unnest(tenants, moments, outcomes) AS s (tenant_id, moment, outcome) WHERE s.outcome >= 2;
 
-    PERFORM billing_alert_requests(p_ids, outcomes, tenants, p_usd, p_records);
+    PERFORM public.billing_alert_requests(p_ids, outcomes, tenants, p_usd, p_records);
 
     -- the windows last: whoever admits in them meanwhile waits for this end alone, not for all that is written above
     SELECT array_agg(DISTINCT w.id ORDER BY w.id) INTO window_ids
-    FROM billing_attempt a CROSS JOIN LATERAL unnest(a.window_ids) AS w (id) WHERE a.id = ANY (p_ids);
-    PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (window_ids) ORDER BY id FOR UPDATE;
-    SELECT array_agg(w.spent ORDER BY w.id) INTO before FROM billing_budgetwindow w WHERE w.id = ANY (window_ids);
+    FROM public.billing_attempt a CROSS JOIN LATERAL unnest(a.window_ids) AS w (id) WHERE a.id = ANY (p_ids);
+    PERFORM 1 FROM public.billing_budgetwindow WHERE id = ANY (window_ids) ORDER BY id FOR UPDATE;
+    SELECT array_agg(w.spent ORDER BY w.id) INTO before FROM public.billing_budgetwindow w WHERE w.id = ANY (window_ids);
 
     -- what each window gets back, and what it pays
-    UPDATE billing_budgetwindow w
+    UPDATE public.billing_budgetwindow w
     SET held = w.held - m.held,
         spent = w.spent + CASE w.unit WHEN 'usd' THEN m.usd WHEN 'tokens' THEN m.tokens ELSE m.requests END,
         overrun = w.overrun + CASE w.unit WHEN 'usd' THEN m.usd_over WHEN 'tokens' THEN m.tokens_over ELSE 0 END
@@ -103,47 +104,48 @@ BEGIN
                sum(s.usd) AS usd, sum(greatest(s.usd - h.amount, 0)) AS usd_over,
                sum(s.tokens) AS tokens, sum(greatest(s.tokens - h.amount, 0)) AS tokens_over, count(*) AS requests
         FROM unnest(p_ids, p_usd, p_tokens) WITH ORDINALITY AS s (id, usd, tokens, position)
-        JOIN billing_attempt a ON a.id = s.id
+        JOIN public.billing_attempt a ON a.id = s.id
         CROSS JOIN LATERAL unnest(a.window_ids, a.hold_amounts) AS h (id, amount)
         WHERE outcomes[s.position] = 2
         GROUP BY h.id) m
     WHERE w.id = m.id;
     IF 3 = ANY (outcomes) THEN
-        PERFORM billing_correct_estimates(p_ids, outcomes, periods, p_usd, p_tokens, p_records, p_lines);
+        PERFORM public.billing_correct_estimates(p_ids, outcomes, periods, p_usd, p_tokens, p_records, p_lines);
     END IF;
-    PERFORM billing_alert_budgets(window_ids, before);
-    windows := billing_describe_windows(window_ids);
+    PERFORM public.billing_alert_budgets(window_ids, before);
+    windows := public.billing_describe_windows(window_ids);
 END $$;
+GRANT EXECUTE ON FUNCTION public.billing_settle TO purser_app;
 
 -- The difference between what is booked of an attempt (its estimate, and what re-rating made of it) and the usage that came
 -- later: a row of its own, with the booked lines taken back and the true ones put in their place.
-CREATE OR REPLACE FUNCTION billing_correct_estimates(
+CREATE OR REPLACE FUNCTION public.billing_correct_estimates(
     p_ids uuid[], p_outcomes int[], p_periods bigint[], p_usd numeric[], p_tokens bigint[], p_records jsonb, p_lines jsonb
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     entry int;
-    attempt billing_attempt;
+    attempt public.billing_attempt;
     booked record;
     correction_id uuid;
 BEGIN
     FOREACH entry IN ARRAY array_positions(p_outcomes, 3) LOOP
         correction_id := gen_random_uuid();
-        SELECT * INTO STRICT attempt FROM billing_attempt WHERE id = p_ids[entry];
+        SELECT * INTO STRICT attempt FROM public.billing_attempt WHERE id = p_ids[entry];
         SELECT sum(input_tokens) AS input, sum(cache_read_tokens) AS cache_read, sum(cache_write_tokens) AS cache_write,
                sum(output_tokens) AS output, sum(reasoning_tokens) AS reasoning, sum(list_cost) AS list,
                sum(provider_cost) AS provider, sum(contracted_cost) AS contracted, sum(billed_cost) AS billed,
                coalesce(max(seq) FILTER (WHERE kind = 'correction'), 0) + 1 AS next_seq
-        INTO booked FROM billing_usagerecord WHERE attempt_id = attempt.id AND occurred_at = attempt.occurred_at;
+        INTO booked FROM public.billing_usagerecord WHERE attempt_id = attempt.id AND occurred_at = attempt.occurred_at;
 
-        UPDATE billing_budgetwindow w
+        UPDATE public.billing_budgetwindow w
         SET spent = w.spent + CASE w.unit
             WHEN 'usd' THEN p_usd[entry] - booked.billed
             WHEN 'tokens' THEN p_tokens[entry] - booked.input - booked.cache_read - booked.cache_write - booked.output
             ELSE 0 END
         WHERE w.id = ANY (attempt.window_ids);
 
-        INSERT INTO billing_usagerecord (
+        INSERT INTO public.billing_usagerecord (
             id, occurred_at, tenant_id, period_id, attempt_id, seq, kind, usage_source, charge_class, corrects_id, reason,
             request_id, user_id, key_id, feature, project, cost_center, tags, endpoint, provider, model, model_asked, tier,
             cache_state, service_tier, processing, region, upstream_id, raw_usage,
@@ -162,15 +164,15 @@ BEGIN
                     SELECT step.key, sum(step.amount) AS amount FROM (
                         SELECT key, value::numeric AS amount FROM jsonb_each_text(f.saving)
                         UNION ALL
-                        SELECT s.key, -s.value::numeric FROM billing_usagerecord r, jsonb_each_text(r.saving) s
+                        SELECT s.key, -s.value::numeric FROM public.billing_usagerecord r, jsonb_each_text(r.saving) s
                         WHERE r.attempt_id = attempt.id AND r.occurred_at = attempt.occurred_at) step
                     GROUP BY step.key) steps),
                f.price_status, f.certainty, f.reading
-        FROM billing_usagerecord e, jsonb_populate_record(NULL::billing_usagerecord, p_records -> (entry - 1)) f,
-             billing_billingperiod p
+        FROM public.billing_usagerecord e, jsonb_populate_record(NULL::public.billing_usagerecord, p_records -> (entry - 1)) f,
+             public.billing_billingperiod p
         WHERE e.id = attempt.id AND e.occurred_at = attempt.occurred_at AND p.id = p_periods[entry];
 
-        INSERT INTO billing_usageline (
+        INSERT INTO public.billing_usageline (
             record_id, line_no, occurred_at, tenant_id, meter, quantity, per, price_id, unit_price,
             list_cost, provider_cost, contracted_cost, billed_cost)
         SELECT correction_id, row_number() OVER (ORDER BY step, meter, price_id), attempt.occurred_at, attempt.tenant_id,
@@ -179,8 +181,8 @@ BEGIN
             SELECT 0 AS step, l.meter, -sum(l.quantity) AS quantity, l.per, l.price_id, l.unit_price,
                    -sum(l.list_cost) AS list_cost, -sum(l.provider_cost) AS provider_cost,
                    -sum(l.contracted_cost) AS contracted_cost, -sum(l.billed_cost) AS billed_cost
-            FROM billing_usagerecord r
-            JOIN billing_usageline l ON l.record_id = r.id AND l.occurred_at = r.occurred_at
+            FROM public.billing_usagerecord r
+            JOIN public.billing_usageline l ON l.record_id = r.id AND l.occurred_at = r.occurred_at
             WHERE r.attempt_id = attempt.id AND r.occurred_at = attempt.occurred_at AND r.id <> correction_id
             GROUP BY l.meter, l.per, l.price_id, l.unit_price
             HAVING sum(l.quantity) <> 0 OR sum(l.list_cost) <> 0 OR sum(l.provider_cost) <> 0
@@ -196,56 +198,57 @@ BEGIN
 END $$;
 
 -- Gives the holds of a group back. outcomes: 0 unknown, 1 it had ended, 2 voided.
-CREATE OR REPLACE FUNCTION billing_void(
+CREATE OR REPLACE FUNCTION public.billing_void(
     p_ids uuid[], p_reasons text[], OUT outcomes int[], OUT attempt_windows jsonb, OUT windows jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     window_ids bigint[];
 BEGIN
-    PERFORM 1 FROM billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
+    PERFORM 1 FROM public.billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
     SELECT array_agg(CASE WHEN a.state IN ('held', 'sent') THEN 2 WHEN a.id IS NULL THEN 0 ELSE 1 END ORDER BY s.position),
            jsonb_agg(coalesce(to_jsonb(a.window_ids), '[]') ORDER BY s.position)
     INTO outcomes, attempt_windows
-    FROM unnest(p_ids) WITH ORDINALITY AS s (id, position) LEFT JOIN billing_attempt a ON a.id = s.id;
+    FROM unnest(p_ids) WITH ORDINALITY AS s (id, position) LEFT JOIN public.billing_attempt a ON a.id = s.id;
     SELECT array_agg(DISTINCT w.id ORDER BY w.id) INTO window_ids
-    FROM billing_attempt a CROSS JOIN LATERAL unnest(a.window_ids) AS w (id) WHERE a.id = ANY (p_ids);
-    PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (window_ids) ORDER BY id FOR UPDATE;
-    UPDATE billing_budgetwindow w SET held = w.held - m.amount
+    FROM public.billing_attempt a CROSS JOIN LATERAL unnest(a.window_ids) AS w (id) WHERE a.id = ANY (p_ids);
+    PERFORM 1 FROM public.billing_budgetwindow WHERE id = ANY (window_ids) ORDER BY id FOR UPDATE;
+    UPDATE public.billing_budgetwindow w SET held = w.held - m.amount
     FROM (
         SELECT h.id, sum(h.amount) AS amount
         FROM unnest(p_ids) WITH ORDINALITY AS s (id, position)
-        JOIN billing_attempt a ON a.id = s.id
+        JOIN public.billing_attempt a ON a.id = s.id
         CROSS JOIN LATERAL unnest(a.window_ids, a.hold_amounts) AS h (id, amount)
         WHERE outcomes[s.position] = 2 GROUP BY h.id) m
     WHERE w.id = m.id;
-    UPDATE billing_attempt a SET state = 'voided', settled_at = now(), void_reason = s.reason
+    UPDATE public.billing_attempt a SET state = 'voided', settled_at = now(), void_reason = s.reason
     FROM unnest(p_ids, p_reasons) WITH ORDINALITY AS s (id, reason, position)
     WHERE a.id = s.id AND outcomes[s.position] = 2;
-    windows := billing_describe_windows(window_ids);
+    windows := public.billing_describe_windows(window_ids);
 END $$;
+GRANT EXECUTE ON FUNCTION public.billing_void TO purser_app;
 
 -- Rows of answers from our caches: no attempt, no hold; what they saved. Idempotent by id. The first row of a new month
 -- makes its period, and a month that closes at this moment hands its rows on.
-CREATE OR REPLACE FUNCTION billing_record_hits(p_records jsonb, p_windows bigint[]) RETURNS jsonb
+CREATE OR REPLACE FUNCTION public.billing_record_hits(p_records jsonb, p_windows bigint[]) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     periods bigint[];
 BEGIN
-    SELECT billing_periods_at(array_agg(r.tenant_id ORDER BY r.position), array_agg(r.occurred_at ORDER BY r.position))
+    SELECT public.billing_periods_at(array_agg(r.tenant_id ORDER BY r.position), array_agg(r.occurred_at ORDER BY r.position))
     INTO periods
     FROM ROWS FROM (jsonb_to_recordset(p_records) AS (tenant_id bigint, occurred_at timestamptz)) WITH ORDINALITY
         AS r (tenant_id, occurred_at, position);
-    PERFORM 1 FROM billing_billingperiod WHERE id = ANY (periods) AND status = 'open' ORDER BY id FOR SHARE;
-    IF EXISTS (SELECT FROM billing_billingperiod WHERE id = ANY (periods) AND status <> 'open') THEN
-        SELECT array_agg(CASE WHEN p.status = 'open' THEN p.id ELSE billing_entry_period(p.tenant_id, p.starts_at) END
+    PERFORM 1 FROM public.billing_billingperiod WHERE id = ANY (periods) AND status = 'open' ORDER BY id FOR SHARE;
+    IF EXISTS (SELECT FROM public.billing_billingperiod WHERE id = ANY (periods) AND status <> 'open') THEN
+        SELECT array_agg(CASE WHEN p.status = 'open' THEN p.id ELSE public.billing_entry_period(p.tenant_id, p.starts_at) END
                          ORDER BY s.position)
         INTO periods
-        FROM unnest(periods) WITH ORDINALITY AS s (id, position) JOIN billing_billingperiod p ON p.id = s.id;
+        FROM unnest(periods) WITH ORDINALITY AS s (id, position) JOIN public.billing_billingperiod p ON p.id = s.id;
     END IF;
-    INSERT INTO billing_usagerecord (
+    INSERT INTO public.billing_usagerecord (
         id, occurred_at, recorded_at, tenant_id, period_id, kind, usage_source, charge_class, request_id, user_id, key_id, feature,
         project, cost_center, tags, endpoint, provider, model, model_asked, tier, cache_state,
         saved_input_tokens, saved_output_tokens, list_cost, contracted_cost, billed_cost, saving)
@@ -260,37 +263,40 @@ BEGIN
         WITH ORDINALITY AS r (
             id, occurred_at, tenant_id, request_id, user_id, key_id, feature, project, cost_center, tags, endpoint, provider,
             model, model_asked, tier, cache_state, saved_input_tokens, saved_output_tokens, list_cost, saving, position)
-    JOIN billing_billingperiod p ON p.id = periods[r.position]
+    JOIN public.billing_billingperiod p ON p.id = periods[r.position]
     ON CONFLICT DO NOTHING;
-    INSERT INTO billing_rollupdirty (tenant_id, day)
+    INSERT INTO public.billing_rollupdirty (tenant_id, day)
     SELECT DISTINCT r.tenant_id, (r.occurred_at AT TIME ZONE 'UTC')::date
     FROM jsonb_to_recordset(p_records) AS r (tenant_id bigint, occurred_at timestamptz);
-    RETURN billing_describe_windows(p_windows);
+    RETURN public.billing_describe_windows(p_windows);
 END $$;
+GRANT EXECUTE ON FUNCTION public.billing_record_hits TO purser_app;
 
 -- How far streams have come, so that a crash is billed from what was produced; and that they live, so that nobody reaps
 -- them. Not worth waiting for the disk: a lost step costs an estimate a second of precision.
-CREATE OR REPLACE FUNCTION billing_progress(p_ids uuid[], p_progress text[], p_expires timestamptz) RETURNS void
+CREATE OR REPLACE FUNCTION public.billing_progress(p_ids uuid[], p_progress text[], p_expires timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
-    PERFORM 1 FROM billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
-    UPDATE billing_attempt a SET progress = u.progress::jsonb, expires_at = greatest(a.expires_at, p_expires)
+    PERFORM 1 FROM public.billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
+    UPDATE public.billing_attempt a SET progress = u.progress::jsonb, expires_at = greatest(a.expires_at, p_expires)
     FROM unnest(p_ids, p_progress) AS u (id, progress) WHERE a.id = u.id AND a.state = 'sent';
 END $$;
+GRANT EXECUTE ON FUNCTION public.billing_progress TO purser_app;
 
 -- Held attempts (batch lines) go out now. Returns how many did.
-CREATE OR REPLACE FUNCTION billing_mark_sent(p_ids uuid[], p_expires timestamptz) RETURNS integer
+CREATE OR REPLACE FUNCTION public.billing_mark_sent(p_ids uuid[], p_expires timestamptz) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     sent integer;
 BEGIN
-    PERFORM 1 FROM billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
-    UPDATE billing_attempt SET state = 'sent', sent_at = now(), expires_at = p_expires
+    PERFORM 1 FROM public.billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
+    UPDATE public.billing_attempt SET state = 'sent', sent_at = now(), expires_at = p_expires
     WHERE id = ANY (p_ids) AND state = 'held';
     GET DIAGNOSTICS sent = ROW_COUNT;
     RETURN sent;
 END $$;
+GRANT EXECUTE ON FUNCTION public.billing_mark_sent TO purser_app;

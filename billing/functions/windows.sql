@@ -5,23 +5,23 @@
 
 -- The state of windows as it is now: of the whole window, whichever of its shards is asked. The limit is read here, with
 -- the raises that count at this moment, never copied.
-CREATE OR REPLACE FUNCTION billing_window_states(p_windows bigint[])
+CREATE OR REPLACE FUNCTION public.billing_window_states(p_windows bigint[])
 RETURNS TABLE (window_id bigint, limit_amount numeric, spent numeric, held numeric, is_hard boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
     SELECT w.id, b.limit_amount + coalesce(r.extra, 0),
            CASE WHEN w.allowance IS NULL THEN w.spent ELSE s.spent END,
            CASE WHEN w.allowance IS NULL THEN w.held ELSE s.held END, b.mode = 'hard' AND b.is_active
-    FROM billing_budgetwindow w
-    JOIN billing_budget b ON b.id = w.budget_id
+    FROM public.billing_budgetwindow w
+    JOIN public.billing_budget b ON b.id = w.budget_id
     LEFT JOIN LATERAL (
-        SELECT sum(extra_amount) AS extra FROM billing_budgetraise
+        SELECT sum(extra_amount) AS extra FROM public.billing_budgetraise
         WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true
     LEFT JOIN LATERAL (
-        SELECT sum(o.spent) AS spent, sum(o.held) AS held FROM billing_budgetwindow o
+        SELECT sum(o.spent) AS spent, sum(o.held) AS held FROM public.billing_budgetwindow o
         WHERE w.allowance IS NOT NULL
           AND o.budget_id = w.budget_id AND o.subject = w.subject AND o.starts_at = w.starts_at) s ON true
     WHERE w.id = ANY (p_windows)
@@ -29,30 +29,30 @@ BEGIN
 END $$;
 
 -- The same in words, for people and headers. Amounts are text: JSON numbers are not exact.
-CREATE OR REPLACE FUNCTION billing_describe_windows(p_windows bigint[]) RETURNS jsonb
+CREATE OR REPLACE FUNCTION public.billing_describe_windows(p_windows bigint[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
     RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(
         s.window_id, b.id, b.scope, w.subject, b.unit, b.period, b.mode,
         s.limit_amount::text, s.spent::text, s.held::text, w.ends_at)), '[]')
-    FROM billing_window_states(p_windows) s
-    JOIN billing_budgetwindow w ON w.id = s.window_id
-    JOIN billing_budget b ON b.id = w.budget_id);
+    FROM public.billing_window_states(p_windows) s
+    JOIN public.billing_budgetwindow w ON w.id = s.window_id
+    JOIN public.billing_budget b ON b.id = w.budget_id);
 END $$;
 
 -- Where the window begins that a moment's window of a budget is: there, or where one begins that covers most of its time.
 -- So a tenant that changes its time zone goes on in the windows it has, and has no second allowance for the same day.
-CREATE OR REPLACE FUNCTION billing_window_start(p_budget bigint, p_subject text, p_start timestamptz) RETURNS timestamptz
+CREATE OR REPLACE FUNCTION public.billing_window_start(p_budget bigint, p_subject text, p_start timestamptz) RETURNS timestamptz
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     half interval := (SELECT CASE period WHEN 'day' THEN interval '12 hours' WHEN 'week' THEN interval '84 hours'
                                          WHEN 'month' THEN interval '14 days' END
-                      FROM billing_budget WHERE id = p_budget);
+                      FROM public.billing_budget WHERE id = p_budget);
 BEGIN
     RETURN coalesce((
-        SELECT w.starts_at FROM billing_budgetwindow w
+        SELECT w.starts_at FROM public.billing_budgetwindow w
         WHERE w.budget_id = p_budget AND w.subject = p_subject AND w.shard = 0
           AND w.starts_at BETWEEN p_start - half AND p_start + half
           AND w.ends_at BETWEEN w.starts_at + half AND w.starts_at + 3 * half  -- of the period that the budget has now
@@ -60,72 +60,74 @@ BEGIN
 END $$;
 
 -- The balances of windows that may not be there yet, of one tenant.
-CREATE OR REPLACE FUNCTION billing_balances(
+CREATE OR REPLACE FUNCTION public.billing_balances(
     p_tenant bigint, p_budgets bigint[], p_subjects text[], p_starts timestamptz[]
 ) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
     RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(
         b.id, (b.limit_amount + coalesce(r.extra, 0))::text, coalesce(w.spent, 0)::text, coalesce(w.held, 0)::text, b.mode)
         ORDER BY asked.position), '[]')
     FROM unnest(p_budgets, p_subjects, p_starts) WITH ORDINALITY AS asked (budget_id, subject, starts_at, position)
-    JOIN billing_budget b ON b.id = asked.budget_id AND b.tenant_id = p_tenant
+    JOIN public.billing_budget b ON b.id = asked.budget_id AND b.tenant_id = p_tenant
     LEFT JOIN LATERAL (
-        SELECT sum(spent) AS spent, sum(held) AS held FROM billing_budgetwindow
+        SELECT sum(spent) AS spent, sum(held) AS held FROM public.billing_budgetwindow
         WHERE budget_id = b.id AND subject = asked.subject
-          AND starts_at = billing_window_start(b.id, asked.subject, asked.starts_at)) w ON true
+          AND starts_at = public.billing_window_start(b.id, asked.subject, asked.starts_at)) w ON true
     LEFT JOIN LATERAL (
-        SELECT sum(extra_amount) AS extra FROM billing_budgetraise
+        SELECT sum(extra_amount) AS extra FROM public.billing_budgetraise
         WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true);
 END $$;
+GRANT EXECUTE ON FUNCTION public.billing_balances TO purser_app;
 
 -- Makes the windows that are not there, with all their shards; returns the ids in the order asked, each of the shard that
 -- this worker uses, NULL where there is no such budget. A window that was one row until now becomes a shard.
-CREATE OR REPLACE FUNCTION billing_ensure_windows(
+CREATE OR REPLACE FUNCTION public.billing_ensure_windows(
     p_budgets bigint[], p_subjects text[], p_starts timestamptz[], p_ends timestamptz[], p_worker int DEFAULT 0
 ) RETURNS bigint[] LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     split bigint[];
 BEGIN
-    SELECT array_agg(billing_window_start(u.budget_id, u.subject, u.starts_at) ORDER BY u.position) INTO p_starts
+    SELECT array_agg(public.billing_window_start(u.budget_id, u.subject, u.starts_at) ORDER BY u.position) INTO p_starts
     FROM unnest(p_budgets, p_subjects, p_starts) WITH ORDINALITY AS u (budget_id, subject, starts_at, position);
-    INSERT INTO billing_budgetwindow (
+    INSERT INTO public.billing_budgetwindow (
         budget_id, tenant_id, subject, starts_at, ends_at, shard, allowance, unit, held, spent, overrun)
     SELECT b.id, b.tenant_id, u.subject, u.starts_at, u.ends_at, n.shard, CASE WHEN b.shards > 1 THEN 0 END, b.unit, 0, 0, 0
     FROM unnest(p_budgets, p_subjects, p_starts, p_ends) AS u (budget_id, subject, starts_at, ends_at)
-    JOIN billing_budget b ON b.id = u.budget_id
+    JOIN public.billing_budget b ON b.id = u.budget_id
     CROSS JOIN LATERAL generate_series(0, b.shards - 1) AS n (shard)
     ORDER BY b.id, u.subject, u.starts_at, n.shard
     ON CONFLICT (budget_id, subject, starts_at, shard) DO NOTHING;
     SELECT array_agg(w.id) INTO split
     FROM unnest(p_budgets, p_subjects, p_starts) AS u (budget_id, subject, starts_at)
-    JOIN billing_budget b ON b.id = u.budget_id AND b.shards > 1
-    JOIN billing_budgetwindow w
+    JOIN public.billing_budget b ON b.id = u.budget_id AND b.shards > 1
+    JOIN public.billing_budgetwindow w
         ON w.budget_id = u.budget_id AND w.subject = u.subject AND w.starts_at = u.starts_at AND w.shard = 0
     WHERE w.allowance IS NULL;
     IF split IS NOT NULL THEN
-        PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (split) ORDER BY id FOR UPDATE;
-        UPDATE billing_budgetwindow SET allowance = 0 WHERE id = ANY (split) AND allowance IS NULL;
+        PERFORM 1 FROM public.billing_budgetwindow WHERE id = ANY (split) ORDER BY id FOR UPDATE;
+        UPDATE public.billing_budgetwindow SET allowance = 0 WHERE id = ANY (split) AND allowance IS NULL;
     END IF;
     RETURN (
         SELECT array_agg(w.id ORDER BY u.position)
         FROM unnest(p_budgets, p_subjects, p_starts) WITH ORDINALITY AS u (budget_id, subject, starts_at, position)
-        LEFT JOIN billing_budget b ON b.id = u.budget_id
-        LEFT JOIN billing_budgetwindow w
+        LEFT JOIN public.billing_budget b ON b.id = u.budget_id
+        LEFT JOIN public.billing_budgetwindow w
             ON w.budget_id = u.budget_id AND w.subject = u.subject AND w.starts_at = u.starts_at
             AND w.shard = p_worker % b.shards);
 END $$;
+GRANT EXECUTE ON FUNCTION public.billing_ensure_windows TO purser_app;
 
 -- What admission goes by: how much the row itself may take (room), which for a shard is what its allowance leaves, and
 -- what the whole window has used. A shard has no room (-1) when its allowance is of another limit than the one that
 -- counts now, or when another shard has passed its own, because a call came out dearer than its hold. Who holds the locks
 -- of all shards (p_all_shards) has the room of the whole.
-CREATE OR REPLACE FUNCTION billing_window_rooms(p_windows bigint[], p_all_shards boolean)
+CREATE OR REPLACE FUNCTION public.billing_window_rooms(p_windows bigint[], p_all_shards boolean)
 RETURNS TABLE (window_id bigint, limit_amount numeric, used numeric, room numeric, is_hard boolean, is_shard boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
@@ -136,15 +138,15 @@ BEGIN
                 WHEN w.allowance_of = l.amount AND s.are_within THEN w.allowance - w.spent - w.held
                 ELSE -1 END,
            b.mode = 'hard' AND b.is_active, w.allowance IS NOT NULL
-    FROM billing_budgetwindow w
-    JOIN billing_budget b ON b.id = w.budget_id
+    FROM public.billing_budgetwindow w
+    JOIN public.billing_budget b ON b.id = w.budget_id
     LEFT JOIN LATERAL (
-        SELECT sum(extra_amount) AS extra FROM billing_budgetraise
+        SELECT sum(extra_amount) AS extra FROM public.billing_budgetraise
         WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true
     CROSS JOIN LATERAL (SELECT b.limit_amount + coalesce(r.extra, 0) AS amount) l
     LEFT JOIN LATERAL (
         SELECT sum(o.spent + o.held) AS used, bool_and(o.spent + o.held <= o.allowance) AS are_within
-        FROM billing_budgetwindow o
+        FROM public.billing_budgetwindow o
         WHERE w.allowance IS NOT NULL
           AND o.budget_id = w.budget_id AND o.subject = w.subject AND o.starts_at = w.starts_at) s ON true
     WHERE w.id = ANY (p_windows)
@@ -152,52 +154,53 @@ BEGIN
 END $$;
 
 -- All rows of the windows that these are rows of.
-CREATE OR REPLACE FUNCTION billing_all_shards(p_windows bigint[]) RETURNS bigint[]
+CREATE OR REPLACE FUNCTION public.billing_all_shards(p_windows bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     RETURN (SELECT array_agg(DISTINCT o.id ORDER BY o.id)
-            FROM billing_budgetwindow w
-            JOIN billing_budgetwindow o ON o.budget_id = w.budget_id AND o.subject = w.subject AND o.starts_at = w.starts_at
+            FROM public.billing_budgetwindow w
+            JOIN public.billing_budgetwindow o
+                ON o.budget_id = w.budget_id AND o.subject = w.subject AND o.starts_at = w.starts_at
             WHERE w.id = ANY (p_windows));
 END $$;
 
 -- Locks them, in the order everybody takes. If a budget was split meanwhile there are more of them than are locked: then
 -- the caller begins anew.
-CREATE OR REPLACE FUNCTION billing_lock_all_shards(p_windows bigint[]) RETURNS void
+CREATE OR REPLACE FUNCTION public.billing_lock_all_shards(p_windows bigint[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
-    locked bigint[] := billing_all_shards(p_windows);
+    locked bigint[] := public.billing_all_shards(p_windows);
 BEGIN
-    PERFORM 1 FROM billing_budgetwindow WHERE id = ANY (locked) ORDER BY id FOR UPDATE;
-    IF billing_all_shards(p_windows) IS DISTINCT FROM locked THEN
+    PERFORM 1 FROM public.billing_budgetwindow WHERE id = ANY (locked) ORDER BY id FOR UPDATE;
+    IF public.billing_all_shards(p_windows) IS DISTINCT FROM locked THEN
         RAISE EXCEPTION 'a budget was split meanwhile' USING ERRCODE = 'serialization_failure';
     END IF;
 END $$;
 
 -- Parts the room that windows have now evenly among their shards, to the last digit; the caller has locked all of them.
 -- Shards that a budget has no more get none. Where there is no room but a deficit, that is parted.
-CREATE OR REPLACE FUNCTION billing_part_room(p_windows bigint[]) RETURNS void
+CREATE OR REPLACE FUNCTION public.billing_part_room(p_windows bigint[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp SET plan_cache_mode = force_generic_plan
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
-    UPDATE billing_budgetwindow w
+    UPDATE public.billing_budgetwindow w
     SET allowance = w.spent + w.held + p.part + CASE WHEN w.shard = 0 THEN p.room - p.part * p.shards ELSE 0 END,
         allowance_of = p.limit_amount
     FROM (
         SELECT o.id, s.limit_amount, s.room, x.shards,
                CASE WHEN o.shard < b.shards THEN trunc(s.room / x.shards, 12) ELSE 0 END AS part
-        FROM billing_window_rooms(p_windows, true) s
-        JOIN billing_budgetwindow w ON w.id = s.window_id
-        JOIN billing_budget b ON b.id = w.budget_id
+        FROM public.billing_window_rooms(p_windows, true) s
+        JOIN public.billing_budgetwindow w ON w.id = s.window_id
+        JOIN public.billing_budget b ON b.id = w.budget_id
         CROSS JOIN LATERAL (
-            SELECT count(*) AS shards FROM billing_budgetwindow c
+            SELECT count(*) AS shards FROM public.billing_budgetwindow c
             WHERE c.budget_id = w.budget_id AND c.subject = w.subject AND c.starts_at = w.starts_at
               AND c.shard < b.shards) x
-        JOIN billing_budgetwindow o ON o.budget_id = w.budget_id AND o.subject = w.subject AND o.starts_at = w.starts_at
+        JOIN public.billing_budgetwindow o ON o.budget_id = w.budget_id AND o.subject = w.subject AND o.starts_at = w.starts_at
         WHERE s.is_shard) p
     WHERE w.id = p.id;
 END $$;

@@ -1,4 +1,4 @@
-"""The ledger's partitions: one a month, made ahead.
+"""The ledger's partitions: one a month, made ahead; for rows that come late, last month's as well.
 
 Invariant: a row never waits for its partition. What lands in the default one all the same means that nobody
 ran this for months, and is an error somebody must see.
@@ -17,7 +17,7 @@ MONTHS_AHEAD = 3
 CREATE = """
 SELECT count(*) FILTER (WHERE billing_ensure_partition(
     (now() AT TIME ZONE 'UTC' + make_interval(months => step))::date))
-FROM generate_series(0, %s) AS step
+FROM generate_series(-1, %s) AS step
 """
 STRAYS = "SELECT count(*) FROM billing_usagerecord_default"
 
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 def ensure_partitions(*, months_ahead: int = MONTHS_AHEAD) -> int:
-    """Make this month's partitions and those of the months ahead; how many months were new."""
+    """Make the partitions of last month, this month and the months ahead; how many months were new."""
     today = f"{now():%Y-%m-%d}"
     try:
         with transaction.atomic(), connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The database functions that move money: each is written once, and a database has exactly those."""
+"""The database functions: each is written once, a database has exactly those, and the gateway may call few of them."""
 
 import re
 from collections import Counter
@@ -6,52 +6,53 @@ from pathlib import Path
 
 import pytest
 
-_DEFINED = re.compile(r"CREATE (?:OR REPLACE )?FUNCTION (\w+)")
-_BILLING = Path(__file__).parents[2] / "billing"
+from config.database.functions import written_functions
+from tenants.rls import APP_ROLE
 
-
-def _defined(pattern: str) -> list[str]:
-    return [name for path in sorted(_BILLING.glob(pattern)) for name in _DEFINED.findall(path.read_text())]
+ROOT = Path(__file__).parents[2]
+APPS = ("tenants", "billing", "caching", "llm")
+# an index is made of it: another text would make another index
+PART_OF_THE_SCHEMA = {"billing_price_identity"}
 
 
 def test_each_is_written_once() -> None:
-    counts = Counter(_defined("functions/*.sql"))
-    assert set(counts.values()) == {1}
-    assert counts.keys().isdisjoint(_defined("migrations/**/*.sql") + _defined("migrations/*.py"))
+    assert {count for count in Counter(one.name for one in written_functions()).values()} == {1}
 
 
-def test_each_has_its_rights_written_down() -> None:
-    from billing import functions
-
-    granted = {name.partition("(")[0] for name in functions.FOR_THE_GATEWAY + functions.FOR_THE_OWNER}
-    assert granted == set(_functions_without_triggers())
-
-
-def _functions_without_triggers() -> list[str]:
-    """Triggers run whoever writes; nobody calls them."""
-    texts = "".join(path.read_text() for path in sorted(_BILLING.glob("functions/*.sql")))
-    parts = re.split(r"(?=CREATE (?:OR REPLACE )?FUNCTION )", texts)[1:]
-    return [
-        part.split()[part.split().index("FUNCTION") + 1].partition("(")[0]
-        for part in parts
-        if "RETURNS trigger" not in part
-    ]
+@pytest.mark.parametrize("app", APPS)
+def test_no_migration_has_the_text_of_one(app: str) -> None:
+    files = [file for file in (ROOT / app / "migrations").rglob("*") if file.suffix in (".py", ".sql")]
+    texts = "".join(file.read_text() for file in files)
+    assert len(files) > 1
+    assert set(re.findall(r"CREATE (?:OR REPLACE )?FUNCTION (?:public\.)?(\w+)", texts)) <= PART_OF_THE_SCHEMA
 
 
 @pytest.mark.django_db
-def test_the_gateway_may_call_no_part_of_them() -> None:
-    """PostgreSQL's default is that everybody may call a function."""
+def test_a_database_has_exactly_those_once_each() -> None:
+    """The functions of types and extensions aside."""
     from django.db import connection
-
-    from billing import functions
-    from tenants.rls import APP_ROLE
 
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname LIKE 'billing%%'"
+            "SELECT proname FROM pg_proc p WHERE pronamespace = 'public'::regnamespace AND NOT EXISTS ("
+            " SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype IN ('e', 'i'))"
+        )
+        installed = Counter(row[0] for row in cursor.fetchall())
+    assert installed == Counter([one.name for one in written_functions()]) + Counter(PART_OF_THE_SCHEMA)
+
+
+@pytest.mark.django_db
+def test_the_gateway_may_call_what_is_granted_and_no_part_of_it() -> None:
+    """PostgreSQL's default is that everybody may call a function."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname = ANY (%s)"
             " AND has_function_privilege(%s, oid, 'EXECUTE')",
-            [APP_ROLE],
+            [[one.name for one in written_functions()], APP_ROLE],
         )
         callable_ = {row[0] for row in cursor.fetchall()}
-    assert callable_ >= {name.partition("(")[0] for name in functions.FOR_THE_GATEWAY}
-    assert callable_.isdisjoint(name.partition("(")[0] for name in functions.FOR_THE_OWNER)
+    assert callable_ == {one.name for one in written_functions() if one.grant}
+    assert {"billing_admit", "billing_settle", "tenants_tenant_of_key"} < callable_
+    assert callable_.isdisjoint({"billing_book_entry", "billing_ensure_partition", "billing_window_states"})

@@ -57,7 +57,7 @@ def test_without_redis_it_is_degraded_and_ready(stack: Stack) -> None:
 
 
 async def test_a_migration_that_is_missing_makes_it_unready(loop_resources: None) -> None:
-    latest = "llm", "0001_initial"
+    latest = "llm", "0001_tables"
     url = f"{settings.DATABASE_URL.rpartition('/')[0]}/{django_connection.settings_dict['NAME']}"
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute(
@@ -68,7 +68,7 @@ async def test_a_migration_that_is_missing_makes_it_unready(loop_resources: None
         finally:
             await connection.execute("UPDATE django_migrations SET app = %s WHERE app = 'gone'", latest[:1])
     assert (status, body["status"]) == (503, "unready")
-    assert "llm.0001_initial" in body["dependencies"]["migrations"]  # type: ignore[index]
+    assert "llm.0001_tables" in body["dependencies"]["migrations"]  # type: ignore[index]
 
 
 @pytest.fixture

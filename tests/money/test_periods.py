@@ -217,20 +217,3 @@ def test_a_zone_that_the_database_does_not_know_is_refused(tenant: Tenant) -> No
         move(tenant, "localtime")
     with pytest.raises(ValidationError, match="IANA"):
         tenant.full_clean()
-
-
-def test_the_migration_fills_gaps_and_tells_zones(tenant: Tenant) -> None:
-    from importlib import import_module
-
-    migration = import_module("billing.migrations.0043_period_timezones")
-    move(tenant, "Pacific/Auckland")
-    november = by_hand(tenant, "2026-11", "2026-10-31T11:00", "2026-11-30T11:00")
-    move(tenant, "America/Los_Angeles")
-    december = by_hand(tenant, "2026-12", "2026-11-30T12:00", "2027-01-01T08:00")
-    with connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        cursor.execute(migration.TIMEZONES)
-        cursor.execute(migration.GAPS)
-    assert_tiled(tenant)
-    zones = [BillingPeriod.objects.get(pk=one.pk).timezone for one in (november, december)]
-    assert zones == ["Pacific/Auckland", "America/Los_Angeles"]
