@@ -280,12 +280,13 @@ def declare_deployment(
     """A model outside the tiers, at an account whose calls the sandbox's log tells apart; and its configuration."""
     token = secrets.token_hex(4)
     deployment = Deployment(f"model-{token}", f"account-{token}", f"sk-sandbox-{token}")
-    is_openai = kind == "openai"
+    is_openai, is_azure = kind != "anthropic", kind == "azure"
     provider = {
         "name": deployment.provider,
         "kind": kind,
-        "base_url": base_url or sandbox_url + ("/v1" if is_openai else ""),
+        "base_url": base_url or sandbox_url + ("/v1" if is_openai and not is_azure else ""),
         "api_key": deployment.account_key,
+        "options": {"api_version": "2024-10-21"} if is_azure else {},
         "timeouts": timeouts or {},
         "limits": limits or {},
     }

@@ -8,11 +8,11 @@ never a line less.
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Final
 
 from billing.reconciliation import line_items
 from billing.reconciliation.line_items import LineItem
@@ -61,6 +61,17 @@ class Report:
         return Report(self.days, tuple(line for line in self.lines if line.project in wanted))
 
 
+@dataclass(frozen=True, slots=True)
+class ReportFormat:
+    """How one provider writes its cost reports: the rows of its API's pages, and those of its console's CSV export, which
+    is known by its `columns`."""
+
+    name: str
+    lines: Callable[[date, Mapping[str, Any]], list[ReportLine]]
+    columns: frozenset[str]
+    csv_row: Callable[[Mapping[str, str]], tuple[date, list[ReportLine]]]
+
+
 def parse_json(text: str | bytes) -> Any:
     """JSON with exact numbers."""
     return json.loads(text, parse_float=Decimal)
@@ -77,7 +88,7 @@ def anthropic_amount_usd(row: Mapping[str, Any]) -> Decimal:
     return _exact(row["amount"], row.get("currency")) / CENTS
 
 
-def read_pages(kind: str, pages: Sequence[Any]) -> Report:
+def read_pages(written: ReportFormat, pages: Sequence[Any]) -> Report:
     """The pages of a provider's API, in any order: costs, and Anthropic's usage for the quantities."""
     days: set[date] = set()
     lines: list[ReportLine] = []
@@ -87,13 +98,13 @@ def read_pages(kind: str, pages: Sequence[Any]) -> Report:
                 day = _bucket_day(bucket)
                 days.add(day)
                 for row in bucket["results"]:
-                    lines += _openai_lines(day, row) if kind == "openai" else _anthropic_lines(day, row)
+                    lines += written.lines(day, row)
     except (KeyError, TypeError, AttributeError) as error:
-        raise InvalidReport(f"this is no cost report of {kind}: {error}") from None
+        raise InvalidReport(f"this is no cost report of {written.name}: {error}") from None
     return Report(frozenset(days), tuple(lines))
 
 
-def read_file(kind: str, content: bytes) -> Report:
+def read_file(written: ReportFormat, content: bytes) -> Report:
     """A report as a file: a page of the API, a list of pages, or the CSV that the provider's console exports."""
     try:
         text = content.decode("utf-8-sig")
@@ -104,13 +115,13 @@ def read_file(kind: str, content: bytes) -> Report:
             pages = parse_json(text)
         except ValueError as error:
             raise InvalidReport(f"the file is no JSON: {error}") from None
-        report = read_pages(kind, pages if isinstance(pages, list) else [pages])
+        report = read_pages(written, pages if isinstance(pages, list) else [pages])
         if any(line.quantity for line in report.lines) and not any(line.amount_usd for line in report.lines):
             raise InvalidReport(
                 "the file tells tokens and no costs: put the pages of both reports into one list"
             )
         return report
-    return _read_csv(kind, text)
+    return _read_csv(written, text)
 
 
 def _openai_lines(day: date, row: Mapping[str, Any]) -> list[ReportLine]:
@@ -161,21 +172,17 @@ def _anthropic_usage(day: date, row: Mapping[str, Any], project: str) -> list[Re
     ]
 
 
-def _read_csv(kind: str, text: str) -> Report:
+def _read_csv(written: ReportFormat, text: str) -> Report:
     reader = csv.DictReader(io.StringIO(text), dialect=_dialect(text))
     columns = {name.strip() for name in reader.fieldnames or ()}
-    if kind == "openai" and "amount_value" in columns:
-        read = _openai_csv_row
-    elif kind == "anthropic" and {"usage_date_utc", "cost_usd"} <= columns:
-        read = _anthropic_csv_row
-    else:
-        raise InvalidReport(f"the file's columns are not those of a cost export of {kind}")
+    if not written.columns <= columns:
+        raise InvalidReport(f"the file's columns are not those of a cost export of {written.name}")
     days: set[date] = set()
     lines: list[ReportLine] = []
     for number, row in enumerate(reader, 2):
         values = {name.strip(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
         try:
-            day, line = read(values)
+            day, line = written.csv_row(values)
         except (ValueError, KeyError) as error:
             raise InvalidReport(f"line {number}: {error}") from None
         days.add(day)
@@ -257,3 +264,9 @@ def _decimal(value: object) -> Decimal:
     if (isinstance(exponent, int) and -exponent > MOST_PLACES) or abs(amount) >= 10**18:
         raise InvalidReport(f"{value!r} is no amount anybody bills")
     return amount
+
+
+OPENAI: Final = ReportFormat("openai", _openai_lines, frozenset({"amount_value"}), _openai_csv_row)
+ANTHROPIC: Final = ReportFormat(
+    "anthropic", _anthropic_lines, frozenset({"usage_date_utc", "cost_usd"}), _anthropic_csv_row
+)

@@ -47,10 +47,23 @@ class ProviderForm(forms.ModelForm[Provider]):
 
     class Meta:
         model = Provider
-        fields = ("name", "kind", "tenant", "base_url", "limits", "timeouts", "report_scope", "is_active")
+        fields = (
+            "name",
+            "kind",
+            "tenant",
+            "base_url",
+            "options",
+            "limits",
+            "timeouts",
+            "report_scope",
+            "is_active",
+        )
 
     def clean_limits(self) -> dict[str, int]:
         return _positive_numbers(self.cleaned_data["limits"], ("rpm", "tpm", "concurrency"), "limits")
+
+    def clean_options(self) -> dict[str, str]:
+        return self.cleaned_data["options"] or {}
 
     def clean_report_scope(self) -> dict[str, list[str]]:
         scope = self.cleaned_data["report_scope"] or {}
@@ -81,7 +94,7 @@ class RecordedOperatorAdmin(HistoryPages, OperatorAdmin):
 
 @admin.register(Provider)
 class ProviderAdmin(RecordedOperatorAdmin):
-    """Accounts at servers that speak one of the two protocols."""
+    """Accounts at the providers' servers."""
 
     form = ProviderForm
     list_display = ("name", "kind", "base_url", "tenant", "model_count", "key_state", "is_active")
@@ -90,7 +103,7 @@ class ProviderAdmin(RecordedOperatorAdmin):
     search_fields = ("name", "base_url")
     ordering = ("name",)
     fieldsets = (
-        (None, {"fields": (("name", "kind"), ("base_url", "is_active"), "tenant", "new_api_key")}),
+        (None, {"fields": (("name", "kind"), ("base_url", "is_active"), "tenant", "new_api_key", "options")}),
         ("Limits", {"fields": ("limits", "timeouts")}),
         ("Cost reports", {"fields": ("new_admin_api_key", "report_scope")}),
     )

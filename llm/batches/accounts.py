@@ -5,17 +5,17 @@ that was switched off meanwhile still finishes what it began.
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
-from typing import Literal, cast
 from uuid import UUID
 
 from billing.models import Attempt, BudgetWindow
 from llm.batches.lines import wire_of
+from llm.catalog.loading import target_at
 from llm.models import BatchItem, BatchJob, LanguageModel, Provider
 from llm.output.limits import limit_for
-from llm.providers.kinds.anthropic.message_batches import AnthropicBatches
-from llm.providers.kinds.batch_api import BatchApi, JobLine, JobOrder
-from llm.providers.kinds.openai.file_batches import OpenAIBatches
+from llm.providers.kinds import KINDS
+from llm.providers.kinds.batch_api import BatchApi, JobLine, JobOrder, UpstreamError
 from llm.providers.target import Target
 from llm.routing.facts import read_route_facts
 from llm.routing.rules import expected_output
@@ -25,29 +25,20 @@ from tenants.policy import Policy, parse_policy
 
 
 def batch_api(provider: str) -> BatchApi:
-    """The batch API of a provider account, by its name."""
+    """The batch API of a provider account, by its name. Raises UpstreamError where its kind has none."""
     account = Provider.objects.get(name=provider)
-    api = AnthropicBatches if account.kind == Provider.Kind.ANTHROPIC else OpenAIBatches
-    return api(base_url=account.base_url, api_key=account.api_key)
+    open_api = KINDS[account.kind].batches
+    if open_api is None:
+        raise UpstreamError(f"{provider} is of kind {account.kind}, which has no batches.", is_final=True)
+    return open_api(account)
 
 
 def target_of(job: BatchJob) -> Target:
-    """The model and the account a job goes to, active or not."""
+    """The model and the account a job goes to, active or not. An account's limits a minute are not those of its batches."""
     model = LanguageModel.objects.get(name=job.model)
     account = Provider.objects.get(name=job.provider)
     further = model.deployments.filter(provider=account).first()
-    return Target(
-        model=model.name,
-        provider=account.name,
-        kind=cast(Literal["openai", "anthropic"], account.kind),
-        base_url=account.base_url,
-        api_key=account.api_key,
-        upstream=(further.upstream if further else "") or model.upstream,
-        model_kind=cast(Literal["chat", "embedding"], model.kind),
-        tier=model.tier,
-        context_window=model.context_window,
-        max_output_tokens=model.max_output_tokens,
-    )
+    return replace(target_at(model, account, further), limits={})
 
 
 def order_of(job: BatchJob, *, submitting_at: datetime) -> JobOrder:
@@ -63,7 +54,7 @@ def order_of(job: BatchJob, *, submitting_at: datetime) -> JobOrder:
     ]
     return JobOrder(
         public_id=job.public_id,
-        path=f"/v1{exchanges[0][1].path}" if target.kind == "openai" else exchanges[0][1].path,
+        path=exchanges[0][1].upstream.path,
         lines=[JobLine(name=str(item.request_id), body=exchange.body) for item, exchange in exchanges],
         submitting_at=submitting_at,
     )

@@ -1,6 +1,7 @@
 """What a key may ask for in a batch.
 
-Invariant: pure; a model without a price in batches is not offered there, whatever it costs online.
+Invariant: pure; a model without a price in batches is not offered there, whatever it costs online; nor is one at a kind of
+provider that has no batches.
 """
 
 from collections.abc import Callable
@@ -8,12 +9,14 @@ from datetime import datetime
 
 from billing.outcomes import ModelUnpriced
 from llm.catalog.snapshot import TenantSnapshot
+from llm.errors import InvalidRequest
 from llm.providers.target import Target
 from tenants.outcomes import ModelNotAllowed
 
 
 def offers(snapshot: TenantSnapshot, *, key_id: int, at: datetime) -> Callable[[str], Target]:
-    """A look-up of models by name, which raises ModelNotFound, ModelNotAllowed or ModelUnpriced."""
+    """A look-up of models by name, which raises ModelNotFound, ModelNotAllowed, ModelUnpriced,
+    or InvalidRequest where its provider has no batches."""
     found: dict[str, Target] = {}
     key = next((key for key in snapshot.tenant.keys.values() if key.id == key_id), None)
 
@@ -23,6 +26,11 @@ def offers(snapshot: TenantSnapshot, *, key_id: int, at: datetime) -> Callable[[
         target = snapshot.catalog.find(model)
         if key is None or not key.models.allow(model):
             raise ModelNotAllowed(f"The key of this batch may not use the model '{model}'.", param="model")
+        if target.kind.batches is None:
+            raise InvalidRequest(
+                f"The model '{model}' is at a provider of kind {target.kind.name}, which has no batches.",
+                param="model",
+            )
         try:
             snapshot.prices.rates(target.provider, target.model, at=at, processing="batch")
         except ModelUnpriced:

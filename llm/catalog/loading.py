@@ -6,7 +6,7 @@ built once for all tenants and shared.
 
 from collections.abc import Iterator
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from django.db.models import Prefetch
 
@@ -15,11 +15,12 @@ from billing.estimates.book import load_estimate_book
 from billing.prices.book import load_price_book
 from llm.catalog.catalog import Catalog
 from llm.catalog.snapshot import TenantSnapshot
-from llm.providers.target import Kind, ModelKind, Target
+from llm.providers.kinds import KINDS
+from llm.providers.target import ModelKind, Target
 from tenants.snapshots.store import SnapshotCache, load_tenant_facts
 
 if TYPE_CHECKING:
-    from llm.models import LanguageModel, Provider
+    from llm.models import Deployment, LanguageModel, Provider
 
 
 def load_catalog() -> Catalog:
@@ -38,24 +39,21 @@ def load_catalog() -> Catalog:
 def _accounts(row: "LanguageModel") -> Iterator[Target]:
     """The model at each of its accounts, its own first."""
     if row.provider.is_active:
-        yield _target(row, row.provider, upstream=row.upstream, weight=row.weight, timeouts=row.timeouts)
+        yield target_at(row, row.provider)
     for further in row.deployments.all():
-        yield _target(
-            row,
-            further.provider,
-            upstream=further.upstream or row.upstream,
-            weight=further.weight,
-            timeouts=row.timeouts | further.timeouts,
-        )
+        yield target_at(row, further.provider, further)
 
 
-def _target(
-    row: "LanguageModel", account: "Provider", *, upstream: str, weight: float, timeouts: dict[str, Any]
-) -> Target:
+def target_at(row: "LanguageModel", account: "Provider", further: "Deployment | None" = None) -> Target:
+    """A model at an account: its own, or the one of a deployment. Nothing else makes a Target of rows."""
+    upstream, weight, timeouts = row.upstream, row.weight, row.timeouts
+    if further is not None:
+        upstream, weight = further.upstream or upstream, further.weight
+        timeouts = timeouts | further.timeouts
     return Target(
         model=row.name,
         provider=account.name,
-        kind=cast(Kind, account.kind),
+        kind=KINDS[account.kind],
         base_url=account.base_url.rstrip("/"),
         api_key=account.api_key,
         upstream=upstream,
@@ -68,6 +66,7 @@ def _target(
         limits=MappingProxyType(dict(account.limits)),
         timeouts=MappingProxyType({**account.timeouts, **timeouts}),
         weight=weight,
+        options=MappingProxyType(dict(account.options)),
         created_at=int(row.created_at.timestamp()),
         owner=account.tenant_id,
     )

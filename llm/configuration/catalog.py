@@ -19,6 +19,7 @@ def apply_provider(spec: ProviderSpec, *, path: Path, writer: Writer) -> None:
         "kind": spec.kind,
         "base_url": spec.base_url,
         "api_key": spec.api_key,
+        "options": spec.options,
         "limits": spec.limits.as_json(),
         "timeouts": spec.timeouts.as_json(),
         "admin_api_key": spec.admin_api_key,

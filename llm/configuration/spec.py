@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from llm.configuration.document import Document, Path
+from llm.providers.kinds import KINDS
 from tenants.patterns import check_patterns
 from tenants.policy import InvalidPolicy, parse_policy
 from tenants.wording import sentence_about
@@ -92,12 +93,13 @@ class ReportScopeSpec(Block):
 
 
 class ProviderSpec(Block):
-    """An account at a server that speaks one of the two wire protocols."""
+    """An account at a server of a kind that the gateway knows."""
 
     name: Slug
-    kind: Literal["openai", "anthropic"]
+    kind: Literal[tuple(KINDS)]  # type: ignore[valid-type]
     base_url: Url
     api_key: str = Field(default="", repr=False)
+    options: dict[str, str] = {}
     limits: LimitsSpec = LimitsSpec()
     timeouts: TimeoutsSpec = TimeoutsSpec()
     admin_api_key: str = Field(default="", repr=False)

@@ -31,7 +31,6 @@ MOST_AT_ONCE = 4
 # Of exact hits: two right answers to one question, so what the judge says of them tells how well it judges.
 REPEATED_SHARE = 0.01
 _STREAMING = ("stream", "stream_options")
-_HAVE_TIERS = ("openai.chat", "openai.responses")
 
 _under_way: set[UUID] = set()
 log = structlog.get_logger("purser.cache")
@@ -109,7 +108,8 @@ def _call_of(hit: Call, lookup: Lookup) -> Call:
 
 def _take_cheaper_tier(call: Call, target: Target) -> None:
     """Nobody waits for a check: where the model has a price for flex processing, which is that of batches, take it."""
-    if target.kind != "openai" or call.wire.api not in _HAVE_TIERS or call.facts.service_tier:
+    has_flex = call.wire.api in target.kind.flex and target.kind.answers.get(call.wire.api) == call.wire.api
+    if not has_flex or call.facts.service_tier:
         return
     try:
         call.snapshot.prices.rates(target.provider, target.model, at=call.received_at, processing="flex")

@@ -9,6 +9,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from simple_history.models import HistoricalRecords
 
+from llm.providers.kinds import kind_choices, problem_with_options
 from tenants.models import Tenant
 from tenants.secrets import EncryptedTextField
 
@@ -22,15 +23,11 @@ def _weight_field() -> "models.FloatField[float, float]":
 
 
 class Provider(models.Model):
-    """One account at one server that speaks one of the two wire protocols."""
-
-    class Kind(models.TextChoices):
-        OPENAI = "openai", "OpenAI"
-        ANTHROPIC = "anthropic", "Anthropic"
+    """One account at one server of a kind that the gateway knows (`llm.providers.kinds`)."""
 
     name = models.SlugField(max_length=64, unique=True)
     kind = models.CharField(
-        max_length=16, choices=Kind.choices, help_text="The wire protocol the server speaks."
+        max_length=16, choices=kind_choices, help_text="What the server is, and how it is asked."
     )
     tenant = models.ForeignKey(
         Tenant,
@@ -41,9 +38,14 @@ class Provider(models.Model):
         help_text="The one tenant whose account it is; empty: all tenants share it.",
     )
     base_url = models.URLField(
-        max_length=300, help_text="As the SDK takes it: with /v1 for OpenAI, without for Anthropic."
+        max_length=300, help_text="The server's address, as the SDK of its kind takes it."
     )
     api_key = EncryptedTextField(blank=True, default="")
+    options = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="What its kind has to know besides, by name: docs/providers.md.",
+    )
     limits = models.JSONField(
         default=dict, blank=True, help_text="rpm, tpm and concurrency of this account at the provider."
     )
@@ -71,6 +73,10 @@ class Provider(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if problem := problem_with_options(self.kind, self.options):
+            raise ValidationError({"options": problem})
 
 
 class LanguageModel(models.Model):

@@ -13,7 +13,7 @@ from tenants.policy import Policy
 
 SetBy = Literal["client", "model", "window", "account", "tier", "budget", "provider", "share"]
 
-# Anthropic's API wants a limit; every model of it writes so much
+# for a kind that needs a limit, where nobody declared one: every model writes so much
 LEAST_MAXIMUM: Final = 4096
 LEAST_NEED: Final = 256
 
@@ -51,7 +51,7 @@ def limit_for(
     # the older completions give 16 tokens to who asks for no number, and know no end of their own
     if facts.is_automatic or policy.routing.output_limit == "tier" or api == "openai.completions":
         return _least(target, input_tokens, (policy.default_max_tokens.for_tier(target.tier), "tier"))
-    if target.max_output_tokens or target.kind == "anthropic":
+    if target.max_output_tokens or target.kind.needs_output_limit:
         return _least(target, input_tokens)
     room = target.context_window - input_tokens
     return OutputLimit(None, room if room > 0 else target.context_window, "provider")
@@ -70,9 +70,9 @@ def _least(target: Target, input_tokens: int, *further: tuple[int, SetBy]) -> Ou
     bounds: list[tuple[int, SetBy]] = [(target.max_output_tokens or LEAST_MAXIMUM, "model"), *further]
     if (room := target.context_window - input_tokens) > 0:
         bounds.append((room, "window"))
-    # OpenAI counts the limit against the account's minute, and refuses what alone is more than that
+    # some count the limit against the account's minute, and refuses what alone is more than that
     tokens_per_minute = int(target.limits.get("tpm") or 0)
-    if target.kind == "openai" and tokens_per_minute > input_tokens:
+    if target.kind.counts_output_limit and tokens_per_minute > input_tokens:
         bounds.append((tokens_per_minute - input_tokens, "account"))
     most, set_by = min(bounds, key=lambda bound: bound[0])
     return OutputLimit(most, most, set_by)

@@ -156,7 +156,7 @@ async def ask(target: Target, method: str, path: str, *, query: str = "") -> byt
     async with _failures(target):
         response = await resources.http.request(
             method,
-            url_of(target, path) + (f"?{query}" if query else ""),
+            _with_query(target.url(path), query),
             headers=headers_for(target, {}, streamed=False),
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=timeouts.total, sock_connect=timeouts.connect),
@@ -202,12 +202,10 @@ async def open_stream(
     return stream
 
 
-def url_of(target: Target, path: str) -> str:
-    """The address of a call. A base URL may end in the version that Anthropic's paths begin with."""
-    base = target.base_url.rstrip("/")
-    if path.startswith("/v1/") and base.endswith("/v1"):
-        path = path.removeprefix("/v1")
-    return base + path
+def _with_query(url: str, query: str) -> str:
+    if not query:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{query}"
 
 
 async def _post(
@@ -220,7 +218,7 @@ async def _post(
     streamed: bool,
 ) -> aiohttp.ClientResponse:
     response = await resources.http.post(
-        url_of(target, path),
+        target.url(path, streamed=streamed),
         data=body,
         headers=headers_for(target, headers, streamed=streamed),
         allow_redirects=False,

@@ -15,8 +15,6 @@ from llm.errors import InvalidRequest
 from llm.providers.passed_on import may_pass
 from llm.providers.target import Target
 
-ANTHROPIC_VERSION: Final = "2023-06-01"
-
 # what no header may carry: control characters but the tab, and halves of surrogate pairs
 _UNWRITABLE: Final = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
@@ -48,15 +46,12 @@ def headers_for(target: Target, headers: Mapping[str, str], *, streamed: bool) -
         "accept-encoding": "identity",  # a compressed stream arrives in lumps
         "user-agent": "purser",
     }
-    if target.kind == "anthropic":
-        sent |= {"x-api-key": target.api_key, "anthropic-version": ANTHROPIC_VERSION}
-    else:
-        sent["authorization"] = f"Bearer {target.api_key}"
-    return sent | {
+    passed_on = {
         name.lower(): _writable(name, value)
         for name, value in headers.items()
-        if may_pass(name, kind=target.kind)
+        if may_pass(name, prefixes=target.kind.passed_on)
     }
+    return sent | target.kind.auth_headers(target.api_key) | passed_on
 
 
 def _writable(name: str, value: Any) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-Kind = Literal["openai", "anthropic"]
+from llm.providers.kinds import ProviderKind
+
 ModelKind = Literal["chat", "embedding"]
 
 
@@ -22,7 +23,7 @@ class Target:
 
     model: str
     provider: str
-    kind: Kind
+    kind: ProviderKind = field(repr=False)
     base_url: str
     api_key: str = field(repr=False)
     upstream: str
@@ -35,6 +36,7 @@ class Target:
     limits: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     timeouts: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     weight: float = 1.0
+    options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     created_at: int = 0
     owner: int | None = None  # the tenant whose own account it is
 
@@ -45,7 +47,9 @@ class Target:
 
     @property
     def tokenizer(self) -> str:
-        """The name to count tokens by. Ours may be anything, and so may an account's prefix before Claude's."""
-        if self.kind != "anthropic":
-            return self.upstream
-        return self.upstream[self.upstream.find("claude") :] if "claude" in self.upstream else "claude"
+        """The name to count tokens by."""
+        return self.kind.tokenizer(self.upstream)
+
+    def url(self, path: str, *, streamed: bool = False) -> str:
+        """Where to ask for this model."""
+        return self.kind.url(self, path, model=self.upstream, streamed=streamed)

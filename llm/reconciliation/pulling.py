@@ -6,9 +6,9 @@ is sent to the account's own server and told nobody.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -21,6 +21,8 @@ from billing.models import CostComparison, CostReport
 from billing.reconciliation.comparing import Account, compare, store_report
 from billing.reconciliation.provider_reports import InvalidReport, Report, parse_json, read_file, read_pages
 from llm.models import LanguageModel, Provider
+from llm.providers.kinds import KINDS, ReportApi
+from llm.providers.kinds.contract import Parameters
 
 DAY = timedelta(days=1)
 DAYS_BACK = 3  # the providers revise their figures for a while
@@ -28,10 +30,8 @@ TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10)
 TRIES, FIRST_PAUSE_SECONDS = 4, 1.0
 MOST_PAGES = 400
 RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504, 529})
-ANTHROPIC_VERSION = "2023-06-01"
 
 log = structlog.get_logger(__name__)
-Parameters = Sequence[tuple[str, str]]
 
 
 class CannotPull(Exception):
@@ -61,12 +61,15 @@ def pull(
     """Fetch an account's report of these UTC days and compare them. Raises CannotPull; takes seconds."""
     if last < first:
         raise CannotPull("the last day lies before the first")
+    reports = KINDS[provider.kind].reports
+    if reports is None:
+        raise CannotPull(f"{provider.name} is of kind {provider.kind}, which has no cost reports")
     days = frozenset(first + DAY * n for n in range((last - first).days + 1))
-    answers = asyncio.run(_pull_pages(provider, first=first, last=last))
+    answers = asyncio.run(_pull_pages(provider, reports, first=first, last=last))
     report = Report(days, ())
     for pages in answers:
         try:
-            part = read_pages(provider.kind, [parse_json(page) for page in pages])
+            part = read_pages(reports.format, [parse_json(page) for page in pages])
         except ValueError as error:
             raise CannotPull(f"{provider.name}: {error}") from None
         if left_out := days - part.days:
@@ -74,7 +77,7 @@ def pull(
         report = Report(days, report.lines + part.lines)
     stored = store_report(
         account_of(provider),
-        report.of_projects(_workspaces(provider)),
+        report.of_projects(() if reports.can_filter_by_project else _projects(provider)),
         source=CostReport.Source.PULL,
         content=b"\n".join(page for pages in answers for page in pages),
         days=days,
@@ -94,7 +97,10 @@ def upload(
     acting_user: User | None = None,
 ) -> Reconciled:
     """Take a report as a file, all its days or a span of them. Raises InvalidReport, or ValidationError."""
-    report = read_file(provider.kind, content).of_projects(provider.report_scope.get("projects", ()))
+    reports = KINDS[provider.kind].reports
+    if reports is None:
+        raise InvalidReport(f"{provider.name} is of kind {provider.kind}, which has no cost reports")
+    report = read_file(reports.format, content).of_projects(_projects(provider))
     if not report.days:
         raise InvalidReport("the file tells of no day")
     begins, ends = first or min(report.days), last or max(report.days)
@@ -134,34 +140,18 @@ def account_of(provider: Provider) -> Account:
     return Account(provider=provider.name, kind=provider.kind, upstreams=dict(models))
 
 
-async def _pull_pages(provider: Provider, *, first: date, last: date) -> list[list[bytes]]:
+async def _pull_pages(
+    provider: Provider, reports: ReportApi, *, first: date, last: date
+) -> list[list[bytes]]:
     """The pages of each request."""
     if not provider.admin_api_key:
         raise CannotPull(f"{provider.name} has no admin key: upload the report as a file")
-    async with aiohttp.ClientSession(timeout=TIMEOUT, headers=_headers(provider)) as session:
+    headers = {**KINDS[provider.kind].auth_headers(provider.admin_api_key), "user-agent": "purser"}
+    async with aiohttp.ClientSession(timeout=TIMEOUT, headers=headers) as session:
         return [
             await _all_pages(session, provider, path=path, parameters=parameters)
-            for path, parameters in _requests(provider, first=first, last=last)
+            for path, parameters in reports.requests(first, last, provider.report_scope)
         ]
-
-
-def _requests(provider: Provider, *, first: date, last: date) -> list[tuple[str, Parameters]]:
-    """What to ask for: the costs, and at Anthropic the tokens too, which its cost report does not tell."""
-    starts, ends = (datetime.combine(day, time(), UTC) for day in (first, last + DAY))
-    scope = provider.report_scope
-    if provider.kind == Provider.Kind.OPENAI:
-        span = [("start_time", str(int(starts.timestamp()))), ("end_time", str(int(ends.timestamp())))]
-        groups = [("group_by[]", "line_item"), ("group_by[]", "project_id")]
-        only = [("project_ids[]", each) for each in scope.get("projects", ())]
-        only += [("api_key_ids[]", each) for each in scope.get("api_keys", ())]
-        return [("/organization/costs", [*span, ("bucket_width", "1d"), ("limit", "180"), *groups, *only])]
-    span = [("starting_at", f"{starts:%Y-%m-%dT%H:%M:%SZ}"), ("ending_at", f"{ends:%Y-%m-%dT%H:%M:%SZ}")]
-    common = [*span, ("bucket_width", "1d"), ("limit", "31"), ("group_by[]", "workspace_id")]
-    usage = [*common, ("group_by[]", "model"), ("group_by[]", "service_tier")]
-    return [
-        ("/organizations/cost_report", [*common, ("group_by[]", "description")]),
-        ("/organizations/usage_report/messages", usage),
-    ]
 
 
 async def _all_pages(
@@ -171,7 +161,7 @@ async def _all_pages(
     following: list[tuple[str, str]] = []
     base = provider.base_url.rstrip("/").removesuffix("/v1")
     for _ in range(MOST_PAGES):
-        raw = await _get(session, provider, f"{base}/v1{path}", [*parameters, *following])
+        raw = await _get(session, provider, f"{base}{path}", [*parameters, *following])
         pages.append(raw)
         page = _decoded(provider, raw)
         if not page.get("has_more"):
@@ -220,14 +210,6 @@ def _message(raw: bytes) -> str:
         return "no explanation"
 
 
-def _headers(provider: Provider) -> dict[str, str]:
-    key = provider.admin_api_key
-    if provider.kind == Provider.Kind.ANTHROPIC:
-        return {"x-api-key": key, "anthropic-version": ANTHROPIC_VERSION, "user-agent": "purser"}
-    return {"authorization": f"Bearer {key}", "user-agent": "purser"}
-
-
-def _workspaces(provider: Provider) -> list[str]:
-    """OpenAI filters by itself; Anthropic's cost report tells the workspace of each line."""
-    is_anthropic = provider.kind == Provider.Kind.ANTHROPIC
-    return list(provider.report_scope.get("projects", ())) if is_anthropic else []
+def _projects(provider: Provider) -> list[str]:
+    """The projects or workspaces that are the account's; empty is all of them."""
+    return list(provider.report_scope.get("projects", ()))

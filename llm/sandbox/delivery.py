@@ -46,7 +46,8 @@ class HttpExchange(Exchange):
     def __init__(self, request: web.Request, *, kind: str, raw: bytes) -> None:
         headers = request.headers
         authorization = headers.get("Authorization", "")
-        key = authorization[7:] if authorization[:7].lower() == "bearer " else headers.get("x-api-key", "")
+        other_key = headers.get("x-api-key") or headers.get("api-key") or ""
+        key = authorization[7:] if authorization[:7].lower() == "bearer " else other_key
         super().__init__(
             request.app[SANDBOX],
             kind=kind,

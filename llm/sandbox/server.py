@@ -16,7 +16,7 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from llm.sandbox import models
+from llm.sandbox import azure, models
 from llm.sandbox.anthropic import message_batches, messages
 from llm.sandbox.behaviours import behaviours
 from llm.sandbox.control import costs, hooks
@@ -33,7 +33,7 @@ SHUTDOWN_SECONDS = 1.0
 
 
 def build_app(sandbox: Sandbox) -> web.Application:
-    """All endpoints of both providers, and the control endpoints."""
+    """All endpoints of the providers, and the control endpoints."""
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[_unknown_paths])
     app[SANDBOX] = sandbox
     for method, path, handler, kind, has_json in ROUTES:
@@ -93,6 +93,7 @@ ROUTES: tuple[tuple[str, str, Handler, str | None, bool], ...] = (
     ),
     ("GET", "/v1/organizations/cost_report", costs.anthropic_costs, ANTHROPIC, False),
     ("GET", "/v1/organizations/usage_report/messages", costs.anthropic_usage, ANTHROPIC, False),
+    *(("POST", path, handler, OPENAI, True) for path, handler in azure.ROUTES),
 )
 
 

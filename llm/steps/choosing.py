@@ -16,6 +16,7 @@ from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, InvalidRequest
 from llm.kept import references
 from llm.kept import responses as kept_responses
 from llm.output.asked import check_limit
+from llm.providers.kinds import ProviderKind
 from llm.providers.target import Target
 from llm.routing.facts import AUTO, read_route_facts
 from llm.routing.rules import Market, route
@@ -77,7 +78,7 @@ def _may_continue(call: Call) -> bool:
         return True
     catalog = call.snapshot.catalog
     accounts = catalog.accounts_of(catalog.find(call.facts.model))
-    return any(account.kind == "openai" for account in accounts)
+    return any(account.kind.keeps_responses for account in accounts)
 
 
 async def choose(call: Call) -> list[Target]:
@@ -160,7 +161,7 @@ def _market(call: Call) -> Market:
             counts[tokenizer] = count_input(call.wire, call.body, tokenizer)
         return counts[tokenizer]
 
-    untranslatable: dict[str, str] = {}
+    untranslatable: dict[str, str] = {}  # by the name of the kind
 
     def cannot_be_put_to(target: Target) -> str:
         accounts = call.snapshot.catalog.accounts_of(target)
@@ -172,14 +173,14 @@ def _market(call: Call) -> Market:
         ]
         return "" if "" in named else named[0]
 
-    def in_protocol(kind: str) -> str:
-        if kind not in untranslatable:
-            untranslatable[kind] = ""
+    def in_protocol(kind: ProviderKind) -> str:
+        if kind.name not in untranslatable:
+            untranslatable[kind.name] = ""
             try:
                 prepare(call.wire, call.body, kind=kind, upstream_model="", max_output_tokens=None)
             except InvalidRequest as error:
-                untranslatable[kind] = error.param or error.message
-        return untranslatable[kind]
+                untranslatable[kind.name] = error.param or error.message
+        return untranslatable[kind.name]
 
     def cost_of(target: Target, input_tokens: int, output_tokens: int) -> Decimal:
         rates = call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)
@@ -187,7 +188,7 @@ def _market(call: Call) -> Market:
 
     def count_at_least(model: str) -> int:
         target = call.snapshot.catalog.find(model)
-        is_native = call.wire.api.startswith(f"{target.kind}.")
+        is_native = target.kind.answers.get(call.wire.api) == call.wire.api
         return least_input(call.wire, call.body, target=target, passed_on=call.passed_on if is_native else {})
 
     return Market(

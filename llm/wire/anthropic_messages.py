@@ -6,19 +6,23 @@ Invariant: pure; a body is never edited in place. `max_tokens` is required by th
 from typing import Any
 
 from llm.errors import ThreadUnsupported
-from llm.wire.anthropic_messages_stream import MessagesMeter, MessagesTail, block_text, replay, told
+from llm.wire.anthropic_messages_stream import MessagesMeter, MessagesTail, block_text
+from llm.wire.anthropic_messages_stream import replay as replay
+from llm.wire.anthropic_messages_stream import told as told
 from llm.wire.formats import Body, RequestFacts
 from llm.wire.references import references_in
 from llm.wire.texts import fields
-from llm.wire.texts.bodies import encode_named_event as encode_event
-from llm.wire.texts.bodies import usage, with_model, with_purser, with_usage_in_stream
+from llm.wire.texts.bodies import encode_named_event
+from llm.wire.texts.bodies import usage as usage
+from llm.wire.texts.bodies import with_model as with_model
+from llm.wire.texts.bodies import with_purser as with_purser
+from llm.wire.texts.bodies import with_usage_in_stream as with_usage_in_stream
 from llm.wire.texts.sse import encode
-
-__all__ = ["encode_event", "replay", "told", "usage", "with_model", "with_purser", "with_usage_in_stream"]
 
 api = "anthropic.messages"
 path = "/v1/messages"
 is_chat = True
+encode_event = encode_named_event
 
 FAST = "fast"  # a speed of its own, at several times the price: billed as a tier
 

@@ -3,8 +3,9 @@
 Invariant: where both are the same, what we do not need to change passes unchanged, in both directions.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, cast
+from typing import Final, Protocol
 
 import orjson
 
@@ -18,30 +19,26 @@ from llm.wire.translation import TRANSLATIONS, Translation
 from llm.wire.untranslatable import Untranslatable
 
 # by the name of their module
-WIRE_FORMATS: Final[dict[str, WireFormat]] = {
-    "openai_chat": cast(WireFormat, openai_chat),
-    "openai_completions": cast(WireFormat, openai_completions),
-    "openai_embeddings": cast(WireFormat, openai_embeddings),
-    "openai_responses": cast(WireFormat, openai_responses),
-    "anthropic_messages": cast(WireFormat, anthropic_messages),
+WIRE_FORMATS: Final[Mapping[str, WireFormat]] = {
+    "openai_chat": openai_chat,
+    "openai_completions": openai_completions,
+    "openai_embeddings": openai_embeddings,
+    "openai_responses": openai_responses,
+    "anthropic_messages": anthropic_messages,
 }
 _BY_API: Final = {wire.api: wire for wire in WIRE_FORMATS.values()}
 
-# which of a provider's protocols answers which of ours
-_UPSTREAM: Final = {
-    "openai": {
-        "openai.chat": "openai.chat",
-        "openai.responses": "openai.responses",
-        "openai.embeddings": "openai.embeddings",
-        "openai.completions": "openai.completions",
-        "anthropic.messages": "openai.chat",
-    },
-    "anthropic": {
-        "openai.chat": "anthropic.messages",
-        "openai.responses": "anthropic.messages",
-        "anthropic.messages": "anthropic.messages",
-    },
-}
+
+class Answering(Protocol):
+    """A kind of provider, as far as it matters here."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def answers(self) -> Mapping[str, str]:
+        """Which of its APIs answers which of the client's."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +51,6 @@ class Exchange:
     translation: Translation | None
     let_go: tuple[str, ...] = ()  # hints that the provider does not get, by name
     source: Source | None = None  # what the client sent, where its protocol is the provider's
-
-    @property
-    def path(self) -> str:
-        return self.upstream.path
 
     @property
     def is_native(self) -> bool:
@@ -93,7 +86,7 @@ def prepare(
     client: WireFormat,
     body: Body,
     *,
-    kind: str,
+    kind: Answering,
     upstream_model: str,
     max_output_tokens: int | None,
     source: Source | None = None,
@@ -102,9 +95,9 @@ def prepare(
 
     `source` is what `body` was made of; what is the same in both goes out byte for byte.
     """
-    api = _UPSTREAM[kind].get(client.api)
+    api = kind.answers.get(client.api)
     if api is None:
-        raise Untranslatable("model", target=f"a provider of kind {kind}, which has no {client.path}")
+        raise Untranslatable("model", target=f"a provider of kind {kind.name}, which has no {client.path}")
     upstream = _BY_API[api]
     translation: Translation | None = None
     if upstream is not client:

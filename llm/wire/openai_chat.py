@@ -8,14 +8,17 @@ from typing import Any
 
 from llm.errors import InvalidRequest
 from llm.wire.formats import Body, RequestFacts
-from llm.wire.openai_chat_stream import ChatMeter, ChatTail, billed_texts, replay, told
+from llm.wire.openai_chat_stream import ChatMeter, ChatTail, billed_texts
+from llm.wire.openai_chat_stream import replay as replay
+from llm.wire.openai_chat_stream import told as told
 from llm.wire.references import references_in
 from llm.wire.texts import fields
-from llm.wire.texts.bodies import normal, usage, with_model, with_purser
+from llm.wire.texts.bodies import normal as normal
+from llm.wire.texts.bodies import usage as usage
+from llm.wire.texts.bodies import with_model as with_model
+from llm.wire.texts.bodies import with_purser as with_purser
 from llm.wire.texts.message_texts import text_of, told_once
 from llm.wire.texts.sse import COMMENT, encode
-
-__all__ = ["normal", "replay", "told", "usage", "with_model", "with_purser"]
 
 api = "openai.chat"
 path = "/chat/completions"

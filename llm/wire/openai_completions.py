@@ -10,23 +10,18 @@ from typing import Any
 from billing.usage.reading import merged, told_in
 from llm.errors import InvalidRequest
 from llm.wire.formats import Body, RequestFacts
-from llm.wire.openai_chat import encode_event, error_event, keep_alive, usage_context, with_usage_in_stream
+from llm.wire.openai_chat import encode_event as encode_event
+from llm.wire.openai_chat import error_event as error_event
+from llm.wire.openai_chat import keep_alive as keep_alive
+from llm.wire.openai_chat import usage_context as usage_context
+from llm.wire.openai_chat import with_usage_in_stream as with_usage_in_stream
 from llm.wire.openai_chat_stream import ChatTail, cut_usage
 from llm.wire.texts import fields
-from llm.wire.texts.bodies import normal, usage, with_model, with_purser
+from llm.wire.texts.bodies import normal as normal
+from llm.wire.texts.bodies import usage as usage
+from llm.wire.texts.bodies import with_model as with_model
+from llm.wire.texts.bodies import with_purser as with_purser
 from llm.wire.texts.sse import DONE, encode
-
-__all__ = [
-    "encode_event",
-    "error_event",
-    "keep_alive",
-    "normal",
-    "usage",
-    "usage_context",
-    "with_model",
-    "with_purser",
-    "with_usage_in_stream",
-]
 
 api = "openai.completions"
 path = "/completions"

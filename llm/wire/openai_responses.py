@@ -9,27 +9,23 @@ from billing.usage.reading import fees_of_items, unknown_items
 from llm.errors import InvalidRequest
 from llm.wire.formats import Body, RequestFacts
 from llm.wire.openai_chat_stream import billed_texts
-from llm.wire.openai_responses_stream import ResponsesMeter, ResponsesTail, output_text, replay, told
+from llm.wire.openai_responses_stream import ResponsesMeter, ResponsesTail, output_text
+from llm.wire.openai_responses_stream import replay as replay
+from llm.wire.openai_responses_stream import told as told
 from llm.wire.references import references_in
 from llm.wire.texts import fields
-from llm.wire.texts.bodies import encode_named_event as encode_event
-from llm.wire.texts.bodies import normal, usage, with_model, with_purser, with_usage_in_stream
+from llm.wire.texts.bodies import encode_named_event
+from llm.wire.texts.bodies import normal as normal
+from llm.wire.texts.bodies import usage as usage
+from llm.wire.texts.bodies import with_model as with_model
+from llm.wire.texts.bodies import with_purser as with_purser
+from llm.wire.texts.bodies import with_usage_in_stream as with_usage_in_stream
 from llm.wire.texts.sse import COMMENT, encode
-
-__all__ = [
-    "encode_event",
-    "normal",
-    "replay",
-    "told",
-    "usage",
-    "with_model",
-    "with_purser",
-    "with_usage_in_stream",
-]
 
 api = "openai.responses"
 path = "/responses"
 is_chat = True
+encode_event = encode_named_event
 
 _SYSTEM_ROLES = ("system", "developer")  # a tuple: a role that is no text at all must not raise
 _IMAGE_PARTS = frozenset({"input_image"})

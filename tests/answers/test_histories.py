@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from llm.errors import InvalidRequest
+from llm.providers.kinds import KINDS
 from llm.wire import WIRE_FORMATS, prepare
 
 USER = {"role": "user", "content": "hi"}
@@ -13,13 +14,15 @@ USER = {"role": "user", "content": "hi"}
 def to_claude(messages: list[Any], **fields: Any) -> dict[str, Any]:
     body = {"model": "m", "max_tokens": 50, "messages": messages, **fields}
     wire = WIRE_FORMATS["openai_chat"]
-    return prepare(wire, body, kind="anthropic", upstream_model="u", max_output_tokens=None).body
+    return prepare(wire, body, kind=KINDS["anthropic"], upstream_model="u", max_output_tokens=None).body
 
 
 def to_openai(messages: list[Any], **fields: Any) -> list[Any]:
     body = {"model": "m", "max_tokens": 50, "messages": messages, **fields}
     wire = WIRE_FORMATS["anthropic_messages"]
-    sent = prepare(wire, body, kind="openai", upstream_model="u", max_output_tokens=None).body["messages"]
+    sent = prepare(wire, body, kind=KINDS["openai"], upstream_model="u", max_output_tokens=None).body[
+        "messages"
+    ]
     assert isinstance(sent, list)
     return sent
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from llm.batches.lines import read_lines
 from llm.errors import ModelNotFound
+from llm.providers.kinds import KINDS
 from llm.providers.target import Target
 
 ENDPOINT = "/v1/chat/completions"
@@ -20,7 +21,7 @@ def find(model: str) -> Target:
     return Target(
         model=model,
         provider="somewhere",
-        kind="anthropic" if model.startswith("claude") else "openai",
+        kind=KINDS["anthropic" if model.startswith("claude") else "openai"],
         base_url="",
         api_key="",
         upstream=model,

@@ -55,7 +55,7 @@ def order_for(kind: str, *, count: int = 3, tag: str = "") -> JobOrder:
     model = "gpt-4o-mini" if kind == "openai" else "claude-haiku-4-5"
     return JobOrder(
         public_id=f"job_{uuid4().hex}",
-        path="/v1/chat/completions" if kind == "openai" else "/v1/messages",
+        path="/chat/completions" if kind == "openai" else "/v1/messages",
         lines=[
             JobLine(
                 name=str(uuid4()),

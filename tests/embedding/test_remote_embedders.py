@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from llm.providers.kinds import KINDS
 from tests.books import Books, eventually
 from tests.embedding.conftest import USD_PER_MILLION, embedder_of, in_the_product, static
 from tests.world import Deployment, Member, World
@@ -244,7 +245,13 @@ def test_no_two_models_share_a_space() -> None:
     from llm.providers.target import Target
 
     target = Target(
-        model="a", provider="p", kind="openai", base_url="", api_key="", upstream="b", model_kind="embedding"
+        model="a",
+        provider="p",
+        kind=KINDS["openai"],
+        base_url="",
+        api_key="",
+        upstream="b",
+        model_kind="embedding",
     )
     pairs = [("a", "b"), ("a>b", "c"), ("a", "b>c"), ("a%3Eb", "c"), ("m" * 128, "u"), ("m" * 128, "v")]
     names = {space_name(replace(target, model=model, upstream=upstream)) for model, upstream in pairs}

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db
         (
             "kind: openai\n",
             "kind: opena1\n",
-            "3: providers[0].kind: must be 'openai' or 'anthropic', not 'opena1'",
+            "3: providers[0].kind: must be 'openai', 'anthropic' or 'azure', not 'opena1'",
         ),
         (
             "https://api",

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from llm.providers.kinds import KINDS
 from llm.providers.target import Target
 from llm.tokens.estimating import least_input
 from llm.tokens.inputs import count_input
@@ -19,7 +20,9 @@ PDF = {
 
 def target(model: str = "claude-opus-4-5") -> Target:
     kind = "anthropic" if model.startswith("claude") else "openai"
-    return Target(model=model, provider="p", kind=kind, base_url="http://x", api_key="", upstream=model)
+    return Target(
+        model=model, provider="p", kind=KINDS[kind], base_url="http://x", api_key="", upstream=model
+    )
 
 
 def least(*, model: str = "claude-opus-4-5", betas: str = "", **facts: Any) -> int:

@@ -16,6 +16,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from config import resources
+from llm.providers.kinds import KINDS
 from llm.providers.target import Target
 from tests.providers.relay_server import build
 
@@ -42,7 +43,7 @@ class SandboxProcess:
     def target(self, kind: Any = "openai", model: str = "gpt-4o-mini", **facts: Any) -> Target:
         base_url = f"{self.url}/v1" if kind == "openai" else self.url
         known: dict[str, Any] = {"api_key": "sk-sandbox-very-secret", "provider": kind, "base_url": base_url}
-        return Target(model=model, kind=kind, upstream=model, **{**known, **facts})
+        return Target(model=model, kind=KINDS[kind], upstream=model, **{**known, **facts})
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from llm.providers.kinds import KINDS
 from llm.wire import WIRE_FORMATS, Untranslatable, prepare
 
 REFUSED = object()  # by its name
@@ -28,7 +29,11 @@ def sent(way: str, **facts: Any) -> dict[str, Any]:
     """The body that goes out for the least request with these fields."""
     wire, kind, least = WAYS[way]
     return prepare(
-        WIRE_FORMATS[wire], {**least, **facts}, kind=kind, upstream_model="upstream", max_output_tokens=None
+        WIRE_FORMATS[wire],
+        {**least, **facts},
+        kind=KINDS[kind],
+        upstream_model="upstream",
+        max_output_tokens=None,
     ).body
 
 

@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from llm.providers.client import call, open_stream
+from llm.providers.kinds import KINDS
 from llm.providers.outgoing import Outgoing
 from llm.providers.passed_on import passed_on_headers
 from llm.steps.relay import Relay
@@ -34,7 +35,7 @@ def build(sandbox: Any) -> web.Application:
             kind, _, upstream = facts.model.partition("/")
             target = sandbox.target(kind, upstream)
             limit = None if request.path == "/v1/embeddings" else facts.max_output_tokens or 300
-            exchange = prepare(wire, body, kind=kind, upstream_model=upstream, max_output_tokens=limit)
+            exchange = prepare(wire, body, kind=KINDS[kind], upstream_model=upstream, max_output_tokens=limit)
             headers = passed_on_headers(request.headers, api=wire.api)
             if not facts.stream:
                 reply = await call(

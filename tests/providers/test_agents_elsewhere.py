@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from llm.providers.kinds import KINDS
 from llm.wire import WIRE_FORMATS, Exchange, Untranslatable, prepare
 from llm.wire.translation.responses_to_messages import ResponsesToMessages
 
@@ -28,7 +29,7 @@ def claude_code(*, upstream: str = "gpt-5.2", **facts: Any) -> Exchange:
         **facts,
     }
     wire = WIRE_FORMATS["anthropic_messages"]
-    return prepare(wire, body, kind="openai", upstream_model=upstream, max_output_tokens=None)
+    return prepare(wire, body, kind=KINDS["openai"], upstream_model=upstream, max_output_tokens=None)
 
 
 def codex(**facts: Any) -> Exchange:
@@ -59,7 +60,7 @@ def codex(**facts: Any) -> Exchange:
         **facts,
     }
     wire = WIRE_FORMATS["openai_responses"]
-    return prepare(wire, body, kind="anthropic", upstream_model="claude-opus-4-5", max_output_tokens=9)
+    return prepare(wire, body, kind=KINDS["anthropic"], upstream_model="claude-opus-4-5", max_output_tokens=9)
 
 
 def test_it_works() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from llm.providers.classify import failure_of, retry_after
-from llm.providers.client import Timeouts, call, open_stream, url_of
+from llm.providers.client import Timeouts, call, open_stream
+from llm.providers.kinds import KINDS
 from llm.providers.outcomes import (
     ProviderError,
     ProviderFailure,
@@ -31,7 +32,7 @@ ASK = {"messages": [{"role": "user", "content": "What is the capital of France?"
 
 
 def exchange_for(target: Target, *, stream: bool = False, **facts: Any) -> Exchange:
-    wire = CHAT if target.kind == "openai" else MESSAGES
+    wire = CHAT if target.kind.name == "openai" else MESSAGES
     body = {"model": target.model, **ASK, **facts, **({"stream": True} if stream else {})}
     return prepare(wire, body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=200)
 
@@ -306,7 +307,7 @@ def test_credentials_never_leave_in_a_message() -> None:
 
 def test_only_harmless_headers_are_passed_on() -> None:
     target = Target(
-        model="m", provider="p", kind="anthropic", base_url="http://x/v1", api_key="ours", upstream="m"
+        model="m", provider="p", kind=KINDS["anthropic"], base_url="http://x/v1", api_key="ours", upstream="m"
     )
     given = {
         "Anthropic-Beta": "b1",
@@ -330,7 +331,7 @@ def test_only_harmless_headers_are_passed_on() -> None:
     assert sent["anthropic-of-tomorrow"] == "on"
     ours = {"content-type", "accept", "accept-encoding", "user-agent", "x-api-key"}
     assert sent.keys() - ours == {"anthropic-beta", "anthropic-version", "anthropic-of-tomorrow"}
-    assert url_of(target, "/v1/messages") == "http://x/v1/messages"
+    assert target.url("/v1/messages") == "http://x/v1/messages"
 
 
 def test_retry_after_is_read_in_each_of_its_forms() -> None:

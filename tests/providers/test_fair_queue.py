@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from llm.providers.allowance import Limits, RedisKeeper
 from llm.providers.fair_queue import FairQueue, QueueFull
+from llm.providers.kinds import KINDS
 from llm.providers.limiter import ProviderLimiter
 from llm.providers.outcomes import ProviderUnavailable
 from llm.providers.target import Target
@@ -21,7 +22,7 @@ FLOOD, BYSTANDER, THIRD = 1, 2, 3
 def target(**limits: int) -> Target:
     name = uuid4().hex
     return Target(
-        model="m", provider=name, kind="openai", base_url="", api_key="", upstream="m", limits=limits
+        model="m", provider=name, kind=KINDS["openai"], base_url="", api_key="", upstream="m", limits=limits
     )
 
 

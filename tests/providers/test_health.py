@@ -4,11 +4,12 @@ import pytest
 
 from config.breaker import BreakerPolicy, State
 from llm.providers.health import Health
+from llm.providers.kinds import KINDS
 from llm.providers.outcomes import ProviderError, ProviderRejected, ProviderUnavailable
 from llm.providers.target import Target
 
 POLICY = BreakerPolicy(failures=3, open_seconds=10, longest_open_seconds=40, probe_seconds=30)
-TARGET = Target(model="m", provider="p", kind="openai", base_url="", api_key="", upstream="m")
+TARGET = Target(model="m", provider="p", kind=KINDS["openai"], base_url="", api_key="", upstream="m")
 
 
 class Clock:

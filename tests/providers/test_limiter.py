@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from llm.providers.allowance import Limits, ProcessKeeper, RedisKeeper
+from llm.providers.kinds import KINDS
 from llm.providers.limiter import ProviderLimiter, ProviderSlot
 from llm.providers.outcomes import ProviderUnavailable
 from llm.providers.target import Target
@@ -20,7 +21,7 @@ from llm.providers.target import Target
 def target(**limits: int) -> Target:
     name = uuid4().hex
     return Target(
-        model="m", provider=name, kind="openai", base_url="", api_key="", upstream="m", limits=limits
+        model="m", provider=name, kind=KINDS["openai"], base_url="", api_key="", upstream="m", limits=limits
     )
 
 

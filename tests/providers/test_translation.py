@@ -1,5 +1,6 @@
 """What one protocol asks is asked in the other's words; the answer tells the same."""
 
+from llm.providers.kinds import KINDS
 from llm.wire import prepare
 from tests.providers.translating import (
     CHAT,
@@ -188,7 +189,7 @@ def test_nothing_of_the_clients_body_is_edited() -> None:
         "stop": ["a"],
     }
     copy = {**body, "messages": [dict(message) for message in body["messages"]], "stop": ["a"]}
-    prepare(CHAT, body, kind="anthropic", upstream_model="claude", max_output_tokens=1)
+    prepare(CHAT, body, kind=KINDS["anthropic"], upstream_model="claude", max_output_tokens=1)
     assert body == copy
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from llm.providers.kinds import KINDS
 from llm.wire import WIRE_FORMATS, Untranslatable, prepare
 from tests.providers.translating import response_to_anthropic, to_anthropic, to_openai
 
@@ -111,7 +112,7 @@ def test_embeddings_of_an_anthropic_model_are_refused() -> None:
         prepare(
             WIRE_FORMATS["openai_embeddings"],
             {"model": "m", "input": "x"},
-            kind="anthropic",
+            kind=KINDS["anthropic"],
             upstream_model="claude",
             max_output_tokens=None,
         )

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.errors import InvalidRequest
+from llm.providers.kinds import KINDS
 from llm.wire import WIRE_FORMATS, prepare
 from llm.wire.texts.sse import DONE, SseSplitter, data_of
 from llm.wire.told_errors import error_in
@@ -154,7 +155,7 @@ def test_a_body_that_needs_no_change_is_the_same_object() -> None:
         "max_tokens": 5,
         "x_new": {"a": [1]},
     }
-    exchange = prepare(CHAT, body, kind="openai", upstream_model="gpt-4o", max_output_tokens=5)
+    exchange = prepare(CHAT, body, kind=KINDS["openai"], upstream_model="gpt-4o", max_output_tokens=5)
     assert exchange.body is body
 
 

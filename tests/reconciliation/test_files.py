@@ -12,7 +12,15 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, transaction
 
 from billing.models import CostComparison, CostReportLine
-from billing.reconciliation.provider_reports import InvalidReport, parse_json, read_file, read_pages
+from billing.reconciliation.provider_reports import (
+    ANTHROPIC,
+    OPENAI,
+    InvalidReport,
+    parse_json,
+    read_file,
+    read_pages,
+)
+from llm.providers.kinds import KINDS
 from llm.reconciliation.pulling import _pull_pages, upload
 from tests.reconciliation.conftest import Account, span
 
@@ -36,7 +44,9 @@ def test_it_works(kind: str, make_account: Callable[..., Account], tmp_path: Pat
     lines = live_lines(account)
     figures = list(CostComparison.objects.filter(provider=account.name).values())
     first, last, _ = span()
-    answers = asyncio.run(_pull_pages(account.provider, first=first, last=last))
+    reports = KINDS[kind].reports
+    assert reports is not None
+    answers = asyncio.run(_pull_pages(account.provider, reports, first=first, last=last))
     file = tmp_path / "report.json"
     file.write_bytes(b"[" + b",".join(page for pages in answers for page in pages) + b"]")
     call_command("reconcile", "--provider", account.name, "--file", str(file))
@@ -72,7 +82,7 @@ def test_the_console_export_of_anthropic_names_models_for_people() -> None:
         "2026-08-06,Claude Haiku 4.5,Default,demo,batch,≤ 200k,input_cache_write_5m,0.02,0.02,token\n"
         "2026-08-06,,Default,demo,message,,,0.10,0.10,web_search\n"
     )
-    report = read_file("anthropic", text.encode())
+    report = read_file(ANTHROPIC, text.encode())
     assert report.days == {date(2026, 8, 4), date(2026, 8, 5), date(2026, 8, 6)}
     from billing.reconciliation.line_items import ModelNames
 
@@ -102,7 +112,7 @@ def openai_page(*values: str) -> bytes:
     "text", ["0.1", "0.30000000000000004", "1e-07", "1.2345600000000002e-05", "123456.789"]
 )
 def test_a_float_of_dollars_is_exact(text: str) -> None:
-    (line,) = read_file("openai", openai_page(text)).lines
+    (line,) = read_file(OPENAI, openai_page(text)).lines
     assert line.amount_usd == Decimal(text)
     assert line.day == date(2025, 12, 1)
 
@@ -113,7 +123,7 @@ def test_a_float_of_dollars_is_exact(text: str) -> None:
 def test_cents_as_text_are_exact(cents: str, usd: str) -> None:
     row = {"amount": cents, "currency": "USD", "model": "claude-haiku-4-5", "token_type": "output_tokens"}
     bucket = {"starting_at": "2025-12-01T00:00:00Z", "ending_at": "2025-12-02T00:00:00Z", "results": [row]}
-    (line,) = read_pages("anthropic", [{"data": [bucket]}]).lines
+    (line,) = read_pages(ANTHROPIC, [{"data": [bucket]}]).lines
     assert line.amount_usd == Decimal(usd)
 
 
@@ -144,7 +154,7 @@ def test_a_float_is_stored_as_it_was_told(make_account: Callable[..., Account]) 
 )
 def test_what_is_no_report_is_refused(content: bytes, problem: str) -> None:
     with pytest.raises(InvalidReport, match=problem):
-        read_file("openai", content)
+        read_file(OPENAI, content)
 
 
 def test_tokens_without_costs_are_refused() -> None:
@@ -156,7 +166,7 @@ def test_tokens_without_costs_are_refused() -> None:
     }
     bucket = {"starting_at": "2025-12-01T00:00:00Z", "ending_at": "2025-12-02T00:00:00Z", "results": [row]}
     with pytest.raises(InvalidReport, match="no costs"):
-        read_file("anthropic", json.dumps({"data": [bucket]}).encode())
+        read_file(ANTHROPIC, json.dumps({"data": [bucket]}).encode())
 
 
 def test_a_file_needs_its_account(committed: None) -> None:

@@ -7,6 +7,7 @@ import pytest
 from config.breaker import BreakerPolicy
 from llm.providers.balancing import Candidate, in_order, key_of
 from llm.providers.health import Health
+from llm.providers.kinds import KINDS
 from llm.providers.outcomes import ProviderError, ProviderUnavailable
 from llm.providers.standing import LEAST_WORTH, Standing
 from llm.providers.target import Target
@@ -16,7 +17,7 @@ KEYS = [f"request-{number}" for number in range(4000)]
 
 def target(name: str, weight: float = 1.0) -> Target:
     return Target(
-        model="m", provider=name, kind="openai", base_url="", api_key="", upstream="m", weight=weight
+        model="m", provider=name, kind=KINDS["openai"], base_url="", api_key="", upstream="m", weight=weight
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from billing.outcomes import ModelUnpriced
 from llm.catalog.catalog import Catalog
 from llm.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound
+from llm.providers.kinds import KINDS
 from llm.providers.target import Target
 from llm.routing.facts import read_route_facts
 from llm.routing.rules import Market, route
@@ -33,7 +34,7 @@ def target(model: str, tier: str, **facts: Any) -> Target:
         **{
             "model": model,
             "provider": "somewhere",
-            "kind": "openai",
+            "kind": KINDS["openai"],
             "base_url": "http://127.0.0.1",
             "api_key": "",
             "upstream": model,
@@ -49,9 +50,9 @@ def target(model: str, tier: str, **facts: Any) -> Target:
 TARGETS = (
     target("nano", "simple"),
     target("tiny", "simple"),
-    target("haiku", "standard", kind="anthropic"),
+    target("haiku", "standard", kind=KINDS["anthropic"]),
     target("mini", "standard"),
-    target("sonnet", "complex", kind="anthropic"),
+    target("sonnet", "complex", kind=KINDS["anthropic"]),
     target("large", "complex"),
 )
 
@@ -236,7 +237,7 @@ def test_a_model_without_a_price_is_never_chosen():
 
 
 def test_a_model_that_cannot_be_asked_in_its_protocol_is_not_chosen():
-    offer = market(cannot_be_put_to=lambda target: "n" if target.kind == "openai" else "")
+    offer = market(cannot_be_put_to=lambda target: "n" if target.kind.name == "openai" else "")
     decision = decide(LOOK_UP, offer=offer)
     assert decision.model == "haiku"
     assert decision.considered[0].rejected == "cannot be asked for 'n'"

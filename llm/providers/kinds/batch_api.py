@@ -22,7 +22,7 @@ class JobLine:
 
 @dataclass(frozen=True, slots=True)
 class JobOrder:
-    """A job to submit: our name for it, the provider's path, and its lines in order."""
+    """A job to submit: our name for it, the path of its lines' wire format, and the lines in order."""
 
     public_id: str
     path: str

@@ -43,7 +43,9 @@ class OpenAIBatches:
 
     def upload(self, order: JobOrder) -> str:
         content = b"\n".join(
-            orjson.dumps({"custom_id": line.name, "method": "POST", "url": order.path, "body": line.body})
+            orjson.dumps(
+                {"custom_id": line.name, "method": "POST", "url": f"/v1{order.path}", "body": line.body}
+            )
             for line in order.lines
         )
         with told_as_upstream_errors(api_key=self._api_key):
@@ -54,7 +56,7 @@ class OpenAIBatches:
         with told_as_upstream_errors(api_key=self._api_key):
             batch = self._client.with_options(max_retries=0).batches.create(
                 input_file_id=file_id,
-                endpoint=cast(Any, order.path),
+                endpoint=cast(Any, f"/v1{order.path}"),
                 completion_window="24h",
                 metadata={NAME_IN_METADATA: order.public_id},
                 extra_headers={"Idempotency-Key": order.public_id},

@@ -1,0 +1,32 @@
+"""The addresses of Azure's classic deployments: what is asked there is answered as OpenAI's API answers it.
+
+Invariant: the deployment in the path is the model, whatever the body says; the key comes in `api-key` alone, and a request
+without `api-version` finds nothing.
+"""
+
+from aiohttp import web
+
+from llm.sandbox.errors import ProviderError
+from llm.sandbox.exchange import Exchange, Handler
+from llm.sandbox.openai import chat, completions, embeddings
+
+
+def of_deployment(handler: Handler) -> Handler:
+    async def answer(exchange: Exchange) -> web.StreamResponse:
+        request = exchange.request
+        if not request.headers.get("api-key"):
+            raise ProviderError(401, "Access denied due to missing subscription key.", code="401")
+        if not request.query.get("api-version"):
+            raise ProviderError(404, "Resource not found", code="404")
+        exchange.take({**exchange.body, "model": request.match_info["deployment"]})
+        return await handler(exchange)
+
+    return answer
+
+
+DEPLOYMENT = "/openai/deployments/{deployment}"
+ROUTES: tuple[tuple[str, Handler], ...] = (
+    (f"{DEPLOYMENT}/chat/completions", of_deployment(chat.create_chat)),
+    (f"{DEPLOYMENT}/completions", of_deployment(completions.create_completion)),
+    (f"{DEPLOYMENT}/embeddings", of_deployment(embeddings.create_embeddings)),
+)
