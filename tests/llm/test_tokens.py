@@ -264,9 +264,7 @@ def test_a_damaged_vocabulary_is_replaced(tmp_path: Path) -> None:
 def test_the_command_needs_neither_django_nor_the_network(tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "PURSER_MODEL_DIR": str(tmp_path)}
     subprocess.run([sys.executable, "-m", "llm.tokens.vocabularies"], cwd=ROOT, env=environment, check=True)
-    script = (
-        "import sys; from llm import tokens; tokens.count_text('x', 'gpt-4o'); print('django' in sys.modules)"
-    )
+    script = "import sys; from llm.tokens import counting; counting.count_text('x', 'gpt-4o'); print('django' in sys.modules)"
     output = subprocess.check_output([sys.executable, "-c", script], cwd=ROOT, env=environment, text=True)
     assert output.strip() == "False"
     assert len(list(tmp_path.iterdir())) == 2
