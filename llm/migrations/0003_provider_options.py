@@ -18,7 +18,7 @@ KIND = models.CharField(
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("llm", "0014_deleted_batches"),
+        ("llm", "0002_rls_and_triggers"),
     ]
 
     operations = [
