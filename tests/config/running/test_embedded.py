@@ -13,10 +13,10 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from config.running import embedded
+from config import embedded
 from config.running.processes import is_gone, privileges
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS = 20
 # a parent that starts both servers, says where they are, and waits to be ended
 PARENT = """

@@ -12,7 +12,7 @@ from caching.semantic import cache as semantic
 from config import resources
 from tenants.models import Tenant
 from tests.caching.material import STATIC, answer, ask
-from tests.caching.test_semantic import ARRIVED, STILL, look
+from tests.caching.semantic.test_cache import ARRIVED, STILL, look
 
 pytestmark = pytest.mark.usefixtures("orm_thread")
 

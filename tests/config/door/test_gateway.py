@@ -63,7 +63,7 @@ def serve(home: Path, database_url: str, *, diary: Path) -> Iterator[Door]:
     try:
         running.start(
             "door",
-            *(*command[1:-1], "tests.config.door:application"),
+            *(*command[1:-1], "tests.config.door.door:application"),
             ready=lambda: answers(f"http://127.0.0.1:{port}/v1/events"),
         )
         yield Door(port)

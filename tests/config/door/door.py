@@ -1,6 +1,6 @@
 """An application behind the product's own ASGI door, for the tests of the door: views that answer, fail and wait.
 
-Served by granian as `tests.config.door:application`; what happened to the views is told at /v1/events.
+Served by granian as `tests.config.door.door:application`; what happened to the views is told at /v1/events.
 """
 
 import asyncio

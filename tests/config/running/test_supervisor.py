@@ -15,7 +15,7 @@ import pytest
 from config.running.embedded import free_port
 from tests.stack import answers
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS = 120
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from config.running import web
 from config.running.embedded import free_port
-from tests.config.test_gateway import until
+from tests.config.door.test_gateway import until
 from tests.stack import LOCAL, Stack, answers
 
 REPORT_SECONDS, REPLACE_SECONDS = 1, 3
@@ -81,7 +81,7 @@ def served(home: Path, tests_database_url: str) -> Iterator[Served]:
     try:
         process = running.start(
             "watched",
-            *(*command[1:-1], "tests.config.door:application"),
+            *(*command[1:-1], "tests.config.door.door:application"),
             ready=lambda: answers(f"http://127.0.0.1:{port}/v1/events"),
         )
         yield Served(port, process.log)
