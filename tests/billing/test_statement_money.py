@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from billing.statement_money import print_amounts, round_to_currency
+from billing.months.amounts import print_amounts, round_to_currency
 
 
 def test_it_works() -> None:

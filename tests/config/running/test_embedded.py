@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from config import embedded
+from config.running import embedded
 from config.running.processes import is_gone, privileges
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 20
 PARENT = """
 import sys, time
 from pathlib import Path
-from config import embedded
+from config.running import embedded
 home = Path(sys.argv[1])
 for server in (embedded.start_postgres(home), embedded.start_redis(home)):
     print(server.process.pid, server.url, flush=True)
