@@ -53,10 +53,10 @@ class Planted:
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     django.setup()
-    from caching.embedders.minilm import minilm
+    from caching.embedders.registry import load_minilm
 
     machine = results_file.machine()
-    embed = minilm().embedder.embed
+    embed = load_minilm().embedder.embed
     planted = [best for victim in _victims() for best in _attack(victim, embed)]
     similar = [
         Row(f"cosine >= {least:.2f} alone", _share(planted, lambda each, at=least: each.similarity >= at))

@@ -67,9 +67,9 @@ def make_tenant(name: str) -> int:
 
 def embed(texts: Sequence[str]) -> Vectors:
     """The product's vectors, one text at a time: a text's vector depends on nothing else."""
-    from caching.embedders.minilm import minilm
+    from caching.embedders.registry import load_minilm
 
-    return minilm().embedder.embed(texts)
+    return load_minilm().embedder.embed(texts)
 
 
 def run_stream(stream: Stream, vectors_file: Path, *, seed: int, bound: float) -> Run:
@@ -88,13 +88,14 @@ def order_of(stream: Stream, seed: int) -> list[int]:
 
 
 async def _walk(stream: Stream, vectors: Any, order: list[int], tenant_id: int, bound: float) -> Run:
-    from caching.embedders.minilm import BatchingEmbedder, _key, minilm
+    from caching.embedders.batching import BatchingEmbedder, _key
+    from caching.embedders.registry import load_minilm
     from caching.semantic import cache as semantic
     from config.resources import resources
     from tenants.policy import CachePolicy
 
     policy = CachePolicy(semantic="bounded", max_error_rate=bound, max_entries=10_000_000)
-    embedder = BatchingEmbedder(minilm().embedder, kept=len(order) + 1)
+    embedder = BatchingEmbedder(load_minilm().embedder, kept=len(order) + 1)
     for place, text in enumerate(stream.texts):
         embedder._keep(_key(text), np.array(vectors[place]))
     run = Run(tenant_id, Outcome(len(order), 0, 0))
@@ -162,7 +163,7 @@ def run_pairs(pairs: Pairs, begin: int, end: int) -> list[Judged]:
 
 async def _judge(rows: list[tuple[str, str, bool, str]], tenant_id: int) -> list[Judged]:
     from caching.answers import pack
-    from caching.embedders.minilm import ready_minilm
+    from caching.embedders.registry import ready_minilm
     from caching.entries import storing
     from caching.scope import scope_of
     from caching.semantic import cache as semantic
@@ -212,14 +213,15 @@ def cpu_per_lookup(stream: Stream, tenant_id: int, *, bound: float, home: Path) 
 
 
 async def _measure_cpu(stream: Stream, tenant_id: int, bound: float, home: Path) -> tuple[float, float]:
-    from caching.embedders.minilm import BatchingEmbedder, minilm
+    from caching.embedders.batching import BatchingEmbedder
+    from caching.embedders.registry import load_minilm
     from caching.entries.near_indexes import read_indexes
     from caching.semantic import cache as semantic
     from config.resources import resources
     from tenants.policy import CachePolicy
 
     policy = CachePolicy(semantic="bounded", max_error_rate=bound)
-    embedder = BatchingEmbedder(minilm().embedder, kept=1)
+    embedder = BatchingEmbedder(load_minilm().embedder, kept=1)
     # As a user might type them, so that neither vector nor comparison is in memory.
     texts = [f"{text} please" for text in stream.texts[: 2 * CPU_LOOKUPS]]
     own = database = 0.0

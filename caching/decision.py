@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from caching.answers import CachedAnswer
-from caching.embedders.minilm import Vector
+from caching.embedders.base import Vector
 from caching.entries.search import Neighbour
 from caching.figures.counts import Outcome
 from caching.scope import Scope

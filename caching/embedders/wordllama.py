@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from caching.embedders.minilm import EmbedderMissing, Vector
+from caching.embedders.base import EmbedderMissing, Vector
 
 NAME = "wordllama-256/fp16"
 MAX_TOKENS = 256

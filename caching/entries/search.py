@@ -14,7 +14,7 @@ from django.conf import settings
 from psycopg import AsyncConnection
 
 from caching.answers import CachedAnswer, unpack
-from caching.embedders.minilm import Vector
+from caching.embedders.base import Vector
 from caching.entries import near_indexes
 from caching.metrics import FAILURES
 from caching.scope import Asker, Scope

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from caching.answers import CachedAnswer
-from caching.embedders.minilm import Vector
+from caching.embedders.base import Vector
 from caching.entries.search import literal
 from caching.metrics import EVICTED
 from caching.scope import Asker, Scope

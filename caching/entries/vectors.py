@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from caching.circuit import Circuit, Unavailable
-from caching.embedders.minilm import EmbedderMissing, Vector, ready_minilm
+from caching.embedders.base import EmbedderMissing, Vector
+from caching.embedders.registry import ready_minilm
 from caching.metrics import EMBEDDING
 
 # How long a look-up waits for an embedder in the process: usually the least, at most the most. It is the budget of a

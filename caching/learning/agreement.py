@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caching.embedders.minilm import Vector
+from caching.embedders.base import Vector
 
 # Cosine of two answers: same from here on, if nobody else is asked; and where that is doubtful enough to ask somebody.
 SAME_FROM = 0.85

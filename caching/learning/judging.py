@@ -9,7 +9,8 @@ price, is not known here.
 from collections.abc import Awaitable, Callable
 
 from caching.decision import Lookup
-from caching.embedders.minilm import BatchingEmbedder, ready_minilm
+from caching.embedders.batching import BatchingEmbedder
+from caching.embedders.registry import ready_minilm
 from caching.entries import search
 from caching.learning.agreement import Judgement, judge_by_meaning, judge_by_rules, leaves_doubt
 from caching.scope import Scope

@@ -22,7 +22,8 @@ from caching.answers import CachedAnswer, UnreadableAnswer, pack
 from caching.circuit import Circuit, Unavailable
 from caching.decision import Candidate, Lookup, decide
 from caching.eligibility import Traits, judge
-from caching.embedders.minilm import EmbedderMissing, Vector, ready_embedder, ready_minilm
+from caching.embedders.base import EmbedderMissing, Vector
+from caching.embedders.registry import ready_embedder, ready_minilm
 from caching.entries import search, storing, vectors
 from caching.entries.search import EntryGone
 from caching.entries.vectors import NO_VECTOR, FindEmbedder, TextEmbedder

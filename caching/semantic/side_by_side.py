@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from caching.answers import CachedAnswer
 from caching.decision import Lookup
-from caching.embedders.minilm import ready_embedder
+from caching.embedders.registry import ready_embedder
 from caching.entries import vectors
 from caching.entries.vectors import NO_VECTOR, FindEmbedder
 from caching.scope import Asker

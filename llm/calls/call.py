@@ -13,7 +13,7 @@ from uuid import UUID
 from billing.budgets.balances import Balance, tightest
 from billing.budgets.windows import Dimensions, WindowKey, windows_for
 from billing.prices.savings import OUR_OWN
-from caching.embedders.minilm import ready_embedder
+from caching.embedders.registry import ready_embedder
 from caching.entries.vectors import FindEmbedder
 from caching.exact.flights import Flight
 from caching.exact.store import ExactKey

@@ -76,7 +76,7 @@ def test_texts_of_two_tenants_never_share_a_call(
 
 def test_what_is_spent_is_spent(books: Books, make_tenant: MakeTenant, make_embedder: MakeEmbedder) -> None:
     """A cap that the first call passes lets no second one through; without one there is none at all."""
-    from caching.embedders.minilm import EmbedderMissing
+    from caching.embedders.base import EmbedderMissing
     from llm.learning.embedding.calls import AllowanceSpent
 
     model = make_embedder(prices=[{"meter": "input", "usd_per_million": "1000"}])
@@ -228,7 +228,7 @@ def test_it_knows_what_it_would_truncate(make_tenant: MakeTenant, make_embedder:
 
 
 def test_a_model_that_is_gone_or_no_embedding_model_is_no_embedder(make_tenant: MakeTenant) -> None:
-    from caching.embedders.minilm import EmbedderMissing
+    from caching.embedders.base import EmbedderMissing
 
     member = make_tenant()
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caching.embedders.minilm import minilm
+from caching.embedders.registry import load_minilm
 from caching.learning.training.edits import change
 from caching.learning.training.questions import INTENTS, stream
 from caching.scoring.features import NAMES, SERVED, VERSION, compare
@@ -66,7 +66,7 @@ def events_of(seed: int, breadth: int, size: int) -> list[Event]:
         told.append((first, answer if first == text else f"{answer} {first}"))
         if second:
             told.append((second, answer if keeps_answer else f"{answer} {second}"))
-    vectors = minilm().embedder.embed([text for text, _ in told])
+    vectors = load_minilm().embedder.embed([text for text, _ in told])
     events = []
     for place in range(1, len(told)):
         similarities = vectors[:place] @ vectors[place]

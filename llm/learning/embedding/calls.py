@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 import structlog
 
-from caching.embedders.minilm import Vector
+from caching.embedders.base import Vector
 from caching.entries.near_indexes import MOST_DIMENSIONS
 from caching.metrics import EMBED_CALLS
 from llm.calls import ending, own_calls

@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from caching.embedders.minilm import Vector
+from caching.embedders.base import Vector
 from config import resources
 from llm.calls.own_calls import Asker
 from llm.learning.embedding.calls import EmbeddingFailed, embed

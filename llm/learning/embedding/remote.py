@@ -15,7 +15,8 @@ from urllib.parse import quote
 from django.conf import settings
 
 from caching.circuit import Circuit
-from caching.embedders.minilm import EmbedderMissing, Vector, ready_embedder
+from caching.embedders.base import EmbedderMissing, Vector
+from caching.embedders.registry import ready_embedder
 from caching.entries.vectors import FindEmbedder, TextEmbedder
 from llm.calls.call import Call
 from llm.calls.own_calls import Asker

@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caching.embedders.build import FOLDER, GRAPH, MANIFEST, build, is_built, model_dir
-from caching.embedders.minilm import BatchingEmbedder, EmbedderMissing, MiniLM, Vector, minilm, ready_embedder
+from caching.embedders.base import FOLDER, GRAPH, MANIFEST, EmbedderMissing, Vector, model_dir
+from caching.embedders.batching import BatchingEmbedder
+from caching.embedders.build import build, is_built
+from caching.embedders.minilm import MiniLM
+from caching.embedders.registry import load_minilm, ready_embedder
 
 TEXTS = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
 # What sentence-transformers prints for these three.
@@ -143,8 +146,8 @@ def test_a_damaged_build_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_a_missing_build_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(EmbedderMissing, match="embedder_build"):
-        minilm(folder=tmp_path / FOLDER)
+    with pytest.raises(EmbedderMissing, match="embedders.build"):
+        load_minilm(folder=tmp_path / FOLDER)
 
 
 async def test_a_name_that_is_none_of_ours_is_no_embedder() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from caching.eligibility import Traits
 from caching.embedders import wordllama
-from caching.embedders.minilm import EmbedderMissing, ready_embedder
+from caching.embedders.base import EmbedderMissing
+from caching.embedders.registry import ready_embedder
 from caching.embedders.wordllama import WordLlama
 from caching.models import CacheEntry
 from caching.scope import Origin

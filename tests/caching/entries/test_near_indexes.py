@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 
 from caching import database_checks
-from caching.embedders.minilm import Vector
+from caching.embedders.base import Vector
 from caching.entries import near_indexes, search
 from caching.entries.near_indexes import index_name
 from caching.models import CacheEntry

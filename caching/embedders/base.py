@@ -1,0 +1,46 @@
+"""What every embedder in the process is: its Protocol, its vectors, and where built models are.
+
+Invariant: a text's vector depends on the text and the embedder's name alone, never on what else is embedded
+at the moment, nor on the CPU. The name includes the precision, because the vectors of two precisions must not be compared.
+"""
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FOLDER = "minilm-l6-v2"
+GRAPH = "fp32.onnx"
+MANIFEST = "manifest.json"
+MAX_TOKENS = 256
+
+Vector = NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    """What the cache needs of an embedder."""
+
+    name: str
+    dimensions: int
+
+    def embed(self, texts: Sequence[str]) -> Vector:
+        """One float32 unit row per text. CPU-bound: call it in a thread."""
+        ...
+
+    def truncates(self, text: str) -> bool:
+        """Whether the text is longer than what the embedder reads. Microseconds."""
+        ...
+
+
+class EmbedderMissing(RuntimeError):
+    """The model folder is not there: `python -m caching.embedders.build` makes it."""
+
+
+@cache
+def model_dir() -> Path:
+    """Where built models are: PURSER_MODEL_DIR, or `.models` next to the project's code."""
+    return Path(os.environ.get("PURSER_MODEL_DIR") or Path(__file__).resolve().parents[2] / ".models")
