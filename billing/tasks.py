@@ -9,11 +9,10 @@ from billing.alerts import outbox as alerts
 from billing.alerts import spend_watch
 from billing.budgets import raise_requests
 from billing.estimates import accuracy as estimate_accuracy
-from billing.ledger import partitions, reaper, rollups
+from billing.ledger import partitions, reaper, rollups, unread
 from billing.months import closing
 from billing.prices import importing as price_import
 from billing.rerating import backdated as backdated_prices
-from billing.usage import unread
 
 
 @shared_task  # type: ignore[untyped-decorator]

@@ -28,10 +28,10 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from billing.admin.figures import count, exact_usd, json_block, usd
 from billing.admin.reports import reports_page
 from billing.admin.unread import CertaintyFilter, ExplanationForm
+from billing.ledger import unread
 from billing.ledger.rollups import rebuild_dirty
 from billing.models import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
 from billing.months.closing import CannotClose, close_period
-from billing.usage import unread
 from tenants.admin.access import READING_ROLES, ReadOnlyAdmin, finish
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.dialogs import dialog_action, page_of

@@ -1,16 +1,20 @@
-"""What is left of a budget in one of its windows.
+"""What is left of a budget in one of its windows, and the refusal of a call that does not fit.
 
 Invariant: pure; the figures are those the gate itself used when it answered.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
+from math import ceil
+from typing import Final
 
-from billing.outcomes import plain
+from billing.money import plain
+from tenants.outcomes import ClientError
 
-UNIT_NAMES = {"usd": "USD", "tokens": "tokens", "requests": "requests"}
+RESETS_AT: Final = "x-purser-budget-resets-at"
+UNIT_NAMES: Final = {"usd": "USD", "tokens": "tokens", "requests": "requests"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,49 @@ class Balance:
         return f"{whose} of {plain(self.limit)} {self.unit_name} {period}"
 
 
+class BudgetExceeded(ClientError):
+    """A hard budget has no room for the call. `balance` is the fullest of those that had none."""
+
+    status, code, type = 429, "budget_exceeded", "insufficient_quota"
+    recurs = True
+
+    def __init__(self, balance: Balance, *, needed: Decimal) -> None:
+        now = datetime.now(UTC)
+        seconds = ceil((balance.resets_at - now).total_seconds()) if balance.resets_at else None
+        headers = reset_header(balance)
+        reset = f" It resets at {headers[RESETS_AT]}." if headers else ""
+        super().__init__(
+            f"The {balance.describe()} has {plain(balance.remaining)} {balance.unit_name} left; "
+            f"this call may need {plain(needed)} {balance.unit_name}.{reset}",
+            retry_after_seconds=None if seconds is None else max(1, seconds),
+            headers=headers,
+            facts={
+                "budget": balance.describe(),
+                "scope": balance.scope,
+                "subject": balance.subject,
+                "unit": balance.unit,
+                "period": balance.period,
+                "limit": plain(balance.limit),
+                "spent": plain(balance.spent),
+                "held": plain(balance.held),
+                "asked": plain(needed),
+                "remaining": plain(balance.remaining),
+                "resets_at": balance.resets_at,
+            },
+        )
+        self.balance = balance
+
+
 def tightest(balances: Iterable[Balance]) -> Balance:
     """The balance with the smallest share left, a hard one before a soft one. Raises ValueError on none."""
     return min(balances, key=_share_left)
+
+
+def reset_header(balance: Balance | None) -> dict[str, str]:
+    """When a budget begins anew, in RFC 3339; empty for one that never does."""
+    if balance is None or balance.resets_at is None:
+        return {}
+    return {RESETS_AT: f"{balance.resets_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
 
 
 def _share_left(balance: Balance) -> tuple[bool, Decimal]:

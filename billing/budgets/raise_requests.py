@@ -14,7 +14,7 @@ from django.utils.timezone import now
 
 from billing.budgets.raises import raise_budget
 from billing.models import AlertEvent, Budget, BudgetRaise, RaiseRequest
-from billing.outcomes import plain
+from billing.money import plain
 
 METRIC = "raise_requested"
 OPEN_FOR = timedelta(days=7)

@@ -10,11 +10,10 @@ from uuid import UUID
 
 import orjson
 
-from billing.budgets.balances import Balance
+from billing.budgets.balances import Balance, BudgetExceeded
 from billing.ledger import connection
 from billing.ledger.group_commit import GroupCommit
-from billing.ledger.holds import read_balances
-from billing.outcomes import BudgetExceeded
+from billing.ledger.window_ids import read_balances
 
 EXTEND = (
     "SELECT refused_by, attempt_windows::text, windows::text FROM"

@@ -4,7 +4,6 @@ Invariant: a call goes out only after its hold has been committed in every windo
 decision is PostgreSQL's alone, under the windows' locks. Nothing here remembers a balance.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,24 +16,16 @@ import psycopg
 import structlog
 from psycopg.errors import NoDataFound, ObjectNotInPrerequisiteState
 
-from billing.budgets.balances import Balance, tightest
+from billing.budgets.balances import Balance, BudgetExceeded, tightest
 from billing.budgets.windows import BudgetFacts, Dimensions, WindowKey, windows_for
-from billing.ledger import connection
+from billing.ledger import connection, settlements
 from billing.ledger.connection import array_literal
 from billing.ledger.group_commit import GroupCommit
-from billing.outcomes import BudgetExceeded, LedgerUnavailable, Stalled
+from billing.ledger.window_ids import ATTEMPT_SECONDS, forget_ids, ids_of, read_balances
+from billing.outcomes import LedgerUnavailable, Stalled
 from config import resources
 from config.database import storable
 
-__all__ = ["Balance", "NewAttempt", "admit", "balances_of", "mark_sent", "tightest"]
-
-# A crashed worker's hold comes back after this long; a stream that still writes its progress is left alone.
-ATTEMPT_SECONDS = 900
-KNOWN_WINDOWS = 200_000
-
-ENSURE_WINDOWS = (
-    "SELECT billing_ensure_windows(%s::bigint[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s)"
-)
 ADMIT = (
     "SELECT outcomes, windows::text FROM"
     " billing_admit(%s::jsonb, %s::bigint[], %s::int[], %s::int[], %s::numeric[])"
@@ -153,54 +144,6 @@ async def _balances(tenant_id: int, windows: Sequence[WindowKey]) -> list[Balanc
     return balances
 
 
-def read_balances(text: str) -> dict[int, Balance]:
-    """The balances by window id, from what `billing_describe_windows` returns."""
-    balances = {}
-    for entry in orjson.loads(text):
-        window_id, budget_id, scope, subject, unit, period, mode, limit, spent, held, resets_at = entry
-        balances[window_id] = Balance(
-            budget_id,
-            scope,
-            subject,
-            unit,
-            period,
-            mode,
-            Decimal(limit),
-            Decimal(spent),
-            Decimal(held),
-            datetime.fromisoformat(resets_at) if resets_at else None,
-        )
-    return balances
-
-
-async def window_ids_of(windows: Iterable[WindowKey]) -> dict[tuple[int, str, datetime], int]:
-    """The ids of windows, made where they are not there yet. Known ones cost a dictionary look-up.
-
-    Of a window in shards it is the one this process uses, so that the processes do not wait for each other.
-    """
-    keys = {(window.budget.id, window.subject, window.starts_at): window for window in windows}
-    missing = [window for key, window in keys.items() if (*key, window.budget.shards) not in _window_ids]
-    if missing:
-        row = await connection.call(
-            ENSURE_WINDOWS,
-            (
-                [window.budget.id for window in missing],
-                [window.subject for window in missing],
-                [window.starts_at for window in missing],
-                [window.ends_at for window in missing],
-                os.getpid(),
-            ),
-        )
-        if len(_window_ids) > KNOWN_WINDOWS:
-            _window_ids.clear()
-        for window, window_id in zip(missing, row[0], strict=True):
-            if window_id is not None:  # else its budget was deleted since the snapshot was built
-                budget = window.budget
-                _window_ids[budget.id, window.subject, window.starts_at, budget.shards] = window_id
-    known = {key: _window_ids.get((*key, window.budget.shards)) for key, window in keys.items()}
-    return {key: window_id for key, window_id in known.items() if window_id is not None}
-
-
 async def _admit_group(attempts: list[NewAttempt]) -> list[list[Balance] | Exception]:
     # Twice in one group: the first one counts, as it would in two.
     first = {attempt.id: attempt for attempt in reversed(attempts)}
@@ -220,12 +163,12 @@ async def _admit_distinct(attempts: list[NewAttempt]) -> list[list[Balance] | Ex
         resources.background(_undo(attempts))
         raise
     except NoDataFound:
-        _window_ids.clear()
+        forget_ids()
         return await connection.twice(lambda: _admit_together(attempts))
 
 
 async def _admit_together(attempts: list[NewAttempt]) -> list[list[Balance] | Exception]:
-    ids = await window_ids_of(window for attempt in attempts for window in attempt.windows)
+    ids = await ids_of(window for attempt in attempts for window in attempt.windows)
     ordered = sorted(set(ids.values()))
     position = {window_id: index for index, window_id in enumerate(ordered, 1)}
     rows, hold_attempts, hold_windows, hold_amounts, windows_of = [], [], [], [], []
@@ -289,8 +232,6 @@ async def _admit_together(attempts: list[NewAttempt]) -> list[list[Balance] | Ex
 
 
 async def _undo(attempts: list[NewAttempt]) -> None:
-    from billing.ledger import settlements
-
     for attempt in attempts:
         await settlements.void(attempt.id, reason="admission was not confirmed")
 
@@ -301,5 +242,4 @@ def _amount(attempt: NewAttempt, unit: str) -> Decimal | int:
     return attempt.hold_tokens if unit == "tokens" else 1
 
 
-_window_ids: dict[tuple[int, str, datetime, int], int] = {}
 _group: GroupCommit[NewAttempt, list[Balance]] = GroupCommit(_admit_group, apart_on=(psycopg.Error,))

@@ -23,7 +23,7 @@ from billing.budgets.windows import WindowKey
 from billing.ledger import connection
 from billing.ledger.connection import array_literal
 from billing.ledger.group_commit import GroupCommit
-from billing.ledger.holds import ATTEMPT_SECONDS, read_balances, window_ids_of
+from billing.ledger.window_ids import ATTEMPT_SECONDS, ids_of, read_balances
 from billing.outcomes import LedgerUnavailable
 from billing.prices.rating import Rated
 from config.database import storable
@@ -242,7 +242,7 @@ async def _end_group(
 
 async def _record_hit_group(hits: list[CacheHit]) -> list[list[Balance] | Exception]:
     async def record() -> list[list[Balance] | Exception]:
-        ids = await window_ids_of(window for hit in hits for window in hit.windows)
+        ids = await ids_of(window for hit in hits for window in hit.windows)
         row = await connection.call(
             RECORD_HITS, (_json([_hit(hit) for hit in hits]), array_literal(sorted(ids.values())))
         )

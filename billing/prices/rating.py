@@ -1,4 +1,4 @@
-"""From a provider's usage block to leaf meters, and from meters to exact USD.
+"""From leaf meters to exact USD.
 
 Invariant: pure. Meters are disjoint: each token is in exactly one. A line costs unit price x quantity / per,
 rounded half-even at 12 places, and the total is the sum of the lines. What contradicts itself is InvalidUsage
@@ -13,18 +13,6 @@ from typing import Any, Final
 from billing.money import EXACT, TWELVE_PLACES
 from billing.outcomes import UnpricedMeter
 from billing.prices.book import Rates, is_token_meter
-from billing.usage.reading import meters_from_usage
-
-__all__ = [
-    "HOLD",
-    "Rated",
-    "RatedLine",
-    "input_tokens",
-    "meters_from_usage",
-    "output_tokens",
-    "rate",
-    "rate_bound",
-]
 
 HOLD: Final = "hold"  # the meter of what is booked as a bound, because nobody knows what was used
 

@@ -17,8 +17,9 @@ from django.db import connection
 
 from billing.outcomes import InvalidUsage, ModelUnpriced, UnpricedMeter
 from billing.prices.book import ONLINE, PriceBook, Rates
-from billing.prices.rating import HOLD, Rated, RatedLine, meters_from_usage, rate
+from billing.prices.rating import HOLD, Rated, RatedLine, rate
 from billing.prices.savings import BATCH, NEGOTIATED, PROVIDER_CACHE, ROUTING, waterfall
+from billing.usage.reading import meters_from_usage
 
 FETCH = 1000
 # Recalculated from the books; the others depend on what only the call itself knew.

@@ -10,8 +10,8 @@ from typing import Any
 
 from billing.outcomes import InvalidUsage, ModelUnpriced
 from billing.prices.book import Rates
-from billing.prices.rating import Rated, meters_from_usage, rate
-from billing.usage.reading import fees_of_items, read_usage, usage_of_stream
+from billing.prices.rating import Rated, rate
+from billing.usage.reading import fees_of_items, meters_from_usage, read_usage, usage_of_stream
 from billing.vectors.prices import Vector, name_in, rates_of_vector
 from billing.vectors.tenants import rate_tenant_vector
 

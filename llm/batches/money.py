@@ -15,12 +15,12 @@ from uuid import UUID
 
 from django.utils import timezone
 
+from billing.budgets.balances import BudgetExceeded
 from billing.budgets.windows import Dimensions, windows_for
 from billing.estimates.costs import INPUT_METERS, hold_for
 from billing.ledger import holds, settlements
 from billing.ledger.holds import NewAttempt
 from billing.models import Attempt
-from billing.outcomes import BudgetExceeded
 from billing.usage.served import contexts
 from config.database import storable
 from config.resources import resources

@@ -17,7 +17,8 @@ import structlog
 from psycopg.rows import dict_row
 
 from billing.ledger import connection
-from billing.outcomes import LedgerUnavailable, plain
+from billing.money import plain
+from billing.outcomes import LedgerUnavailable
 from config import resources
 from config.database import storable
 from llm import metrics

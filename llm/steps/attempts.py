@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Final
 
-from billing.outcomes import BudgetExceeded, ModelUnpriced
+from billing.budgets.balances import BudgetExceeded
+from billing.outcomes import ModelUnpriced
 from config import resources
 from llm.calls import ending
 from llm.calls.answers import Answer, StreamedAnswer, answer_headers, purser_block

@@ -6,10 +6,9 @@ what was chosen and why stands in the receipt.
 
 from decimal import Decimal
 
-from billing.budgets.balances import Balance
+from billing.budgets.balances import Balance, reset_header
 from billing.estimates.costs import expected_cost
 from billing.ledger.holds import balances_of
-from billing.outcomes import reset_header
 from llm import compression
 from llm.calls.call import Call
 from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, InvalidRequest

@@ -7,10 +7,10 @@ keeps to its limit is never cut: where its tokenizer is not ours, only what is b
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 
-from billing.budgets.balances import Balance
+from billing.budgets.balances import Balance, BudgetExceeded
 from billing.estimates.costs import hold_for
 from billing.ledger.extensions import Extension, extend
-from billing.outcomes import BudgetExceeded, LedgerUnavailable
+from billing.outcomes import LedgerUnavailable
 from llm.calls.call import Call
 from llm.steps.planning import Attempt
 from llm.tokens.counting import count_text, has_exact_vocabulary

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import structlog
 
+from billing.budgets.balances import BudgetExceeded
 from billing.ledger import holds, settlements
 from billing.ledger.extensions import Extension, extend
-from billing.outcomes import BudgetExceeded, LedgerUnavailable, ModelUnpriced
+from billing.outcomes import LedgerUnavailable, ModelUnpriced
 from config import resources
 from llm import metrics
 from llm.calls.call import Call

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from billing.budgets.balances import Balance
 from billing.ledger.holds import balances_of
-from billing.outcomes import plain
+from billing.money import plain
 from billing.prices.savings import OUR_OWN
 from caching.semantic.complaints import Complaint, complain
 from llm.errors import InvalidRequest, NotFound

@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from psycopg.rows import dict_row
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from billing.outcomes import plain
+from billing.money import plain
 from llm.calls.headers import parse_headers
 from llm.errors import InvalidRequest, NotFound
 from llm.views import schemas

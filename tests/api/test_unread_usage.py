@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
+from billing.ledger import unread
 from billing.models import AlertEvent, Attempt, UsageRecord
-from billing.usage import unread
 from tests.api.conftest import ask, ask_claude, fresh_question, purser_of
 from tests.books import Books, eventually
 from tests.world import World

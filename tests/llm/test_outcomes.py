@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 import llm.urls  # noqa: F401 whatever can be refused is imported
-from billing.outcomes import BudgetExceeded
+from billing.budgets.balances import BudgetExceeded
 from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, envelope, error_headers
 from llm.providers.outcomes import ProviderRejected, ProviderUnavailable
 from tenants.outcomes import ClientError, RateLimitExceeded

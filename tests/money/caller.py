@@ -38,7 +38,8 @@ async def call_all(order: dict[str, Any]) -> dict[str, dict[str, int]]:
 
 
 async def _work(account: Any, counts: Counter[str], *, number: int, rounds: int) -> None:
-    from billing.ledger.holds import BudgetExceeded, admit
+    from billing.budgets.balances import BudgetExceeded
+    from billing.ledger.holds import admit
     from billing.ledger.settlements import settle, void
 
     for turn in range(rounds):

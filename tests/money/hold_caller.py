@@ -13,8 +13,9 @@ import django
 
 
 async def hold_all(order: dict[str, Any]) -> dict[str, int]:
+    from billing.budgets.balances import BudgetExceeded
     from billing.budgets.windows import load_budgets
-    from billing.ledger.holds import BudgetExceeded, admit
+    from billing.ledger.holds import admit
     from config.resources import resources
     from tests.billing.conftest import Account
     from tests.orm import in_thread

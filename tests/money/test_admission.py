@@ -11,10 +11,11 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from billing.budgets.balances import Balance, BudgetExceeded, tightest
 from billing.budgets.raises import raise_budget
 from billing.budgets.windows import load_budgets
 from billing.ledger import holds, settlements
-from billing.ledger.holds import BudgetExceeded, admit, balances_of
+from billing.ledger.holds import admit, balances_of
 from billing.models import Attempt, Budget, BudgetWindow
 from billing.outcomes import LedgerUnavailable
 from config import resources
@@ -154,7 +155,7 @@ async def test_balances_are_those_of_the_gate_and_of_windows_that_are_not_there_
     account = await in_thread(make_account, {"limit": 4}, {"scope": "user", "limit": 2})
     await admit(account.attempt(usd="1"))
 
-    async def ask(user: str) -> list[holds.Balance]:
+    async def ask(user: str) -> list[Balance]:
         return await balances_of(
             account.tenant_id,
             budgets=account.budgets,
@@ -166,7 +167,7 @@ async def test_balances_are_those_of_the_gate_and_of_windows_that_are_not_there_
     assert of_scope(await ask("alice"), "user").used_percent == 50
     assert of_scope(await ask("bob"), "user").used_percent == 0
     assert [balance.scope for balance in await ask("")] == ["tenant"]
-    assert holds.tightest(await ask("alice")).scope == "user"
+    assert tightest(await ask("alice")).scope == "user"
 
 
 async def test_another_tenants_budget_has_no_balance(make_account: MakeAccount) -> None:

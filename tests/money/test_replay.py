@@ -13,8 +13,9 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from billing.budgets.balances import BudgetExceeded
 from billing.ledger import settlements
-from billing.ledger.holds import BudgetExceeded, admit
+from billing.ledger.holds import admit
 from billing.prices.book import Price, rates_of
 from billing.prices.rating import rate
 from tests.billing.conftest import Account

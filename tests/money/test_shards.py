@@ -17,11 +17,12 @@ import pytest
 
 from billing.admin.budgets import with_usage
 from billing.alerts.outbox import notice_shards
+from billing.budgets.balances import BudgetExceeded
 from billing.budgets.raises import raise_budget
 from billing.budgets.windows import load_budgets
-from billing.ledger import holds
+from billing.ledger import window_ids
 from billing.ledger.extensions import Extension, extend
-from billing.ledger.holds import BudgetExceeded, admit, balances_of
+from billing.ledger.holds import admit, balances_of
 from billing.ledger.reaper import reap
 from billing.ledger.settlements import SETTLE, settle, settle_parameters, void
 from billing.models import AlertEvent, Attempt, Budget, BudgetWindow
@@ -42,11 +43,11 @@ async def shards_of(account: Account) -> list[BudgetWindow]:
 
 async def work_in(account: Account, shard: int) -> None:
     """Call as a worker does whose shard this is."""
-    await holds.window_ids_of(account.attempt().windows)
+    await window_ids.ids_of(account.attempt().windows)
     for row in await shards_of(account):
         if row.shard == shard:
             (budget,) = account.budgets
-            holds._window_ids[row.budget_id, row.subject, row.starts_at, budget.shards] = row.pk
+            window_ids._ids[row.budget_id, row.subject, row.starts_at, budget.shards] = row.pk
 
 
 async def change(account: Account, **values: Any) -> None:

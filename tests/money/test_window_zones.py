@@ -7,10 +7,10 @@ from random import Random
 
 import pytest
 
+from billing.budgets.balances import BudgetExceeded
 from billing.ledger.holds import admit, balances_of
 from billing.ledger.settlements import settle
 from billing.models import BudgetWindow
-from billing.outcomes import BudgetExceeded
 from tests.billing.conftest import Account
 from tests.money.test_periods import ZONES
 from tests.orm import in_thread

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from billing.budgets.balances import BudgetExceeded
 from billing.ledger import settlements
 from billing.ledger.extensions import Extension, extend
 from billing.ledger.holds import admit
 from billing.models import Attempt, BudgetWindow
-from billing.outcomes import BudgetExceeded
 from tests.billing.conftest import Account
 from tests.orm import in_thread
 

@@ -146,7 +146,7 @@ def test_a_damaged_build_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_a_missing_build_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(EmbedderMissing, match="embedders.build"):
+    with pytest.raises(EmbedderMissing, match=r"embedders\.build"):
         load_minilm(folder=tmp_path / FOLDER)
 
 
