@@ -1,12 +1,15 @@
 """The risk-controlled threshold: closed without evidence, and never beyond the bound."""
 
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from caching.scoring.threshold import Label, beta_cdf, find_threshold
+
+BETA_OF_SCIPY = Path(__file__).parent / "beta_of_scipy.csv"
 
 
 def labels(count: int, *, certainty: float = 0.9, wrong: int = 0) -> list[Label]:
@@ -110,3 +113,11 @@ def test_an_open_threshold_always_keeps_the_bound_on_its_own_labels(
 )  # fmt: skip
 def test_the_beta_distribution_has_the_known_values(x: float, a: float, b: float, expected: float) -> None:
     assert beta_cdf(x, a, b) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_beta_distribution_is_that_of_scipy() -> None:
+    """The table says which version of scipy it was computed with, and by which call."""
+    rows = [line.split(",") for line in BETA_OF_SCIPY.read_text().splitlines()[2:]]
+    assert len(rows) > 90
+    for x, a, b, expected in rows:
+        assert beta_cdf(float(x), float(a), float(b)) == pytest.approx(float(expected), abs=1e-11), (x, a, b)
