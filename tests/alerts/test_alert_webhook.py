@@ -2,7 +2,8 @@
 
 import pytest
 
-from billing.alerts.webhook import AddressNotAllowed, check_url, sign, verify
+from billing.alerts.webhook import AddressNotAllowed, check_url, sign
+from tests.alerts.receiving import verify
 
 BODY = b'{"id": "1"}'
 

@@ -10,9 +10,9 @@ from django.db import connections
 from django.utils.timezone import now
 
 from billing.alerts.outbox import MAX_ATTEMPTS, acknowledge, deliver_due, retry
-from billing.alerts.webhook import verify
 from billing.models import AlertDelivery, Budget
 from tests.alerts.conftest import Desk, Mailbox, Receiver
+from tests.alerts.receiving import verify
 
 
 def test_it_works(desk: Desk, receiver: Receiver, mailbox: Mailbox) -> None:
