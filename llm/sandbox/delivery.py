@@ -13,9 +13,9 @@ import orjson
 from aiohttp import web
 
 from llm.sandbox.behaviours import Behaviour
-from llm.sandbox.control.faults import Fault
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import ANTHROPIC, OPENAI, Bill, Event, Exchange, Handler
+from llm.sandbox.faults import Fault
 from llm.sandbox.state import Sandbox
 from llm.sandbox.usage import Usage
 from llm.tokens import counting as tokens

@@ -14,10 +14,10 @@ import orjson
 from aiohttp import web
 
 from llm.sandbox.behaviours import PREFIX, ordered_in
+from llm.sandbox.calls import Call, key_digest
 from llm.sandbox.catalog import most_output_tokens_of
-from llm.sandbox.control.calls import Call, key_digest
-from llm.sandbox.control.faults import Fault
 from llm.sandbox.errors import ProviderError
+from llm.sandbox.faults import Fault
 from llm.sandbox.state import Sandbox
 from llm.sandbox.usage import Usage
 

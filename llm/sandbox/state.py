@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from llm.sandbox.control.calls import CallLog
-from llm.sandbox.control.faults import FaultQueue
+from llm.sandbox.calls import CallLog
 from llm.sandbox.errors import ProviderError
+from llm.sandbox.faults import FaultQueue
 from llm.sandbox.ids import Identifiers
 from llm.sandbox.prompt_cache import PromptCache
 

@@ -10,9 +10,9 @@ import orjson
 from aiohttp import web
 
 from llm.sandbox.behaviours import behaviours
-from llm.sandbox.control.faults import InvalidFault
 from llm.sandbox.control.hooks import HOOKS
 from llm.sandbox.delivery import SANDBOX
+from llm.sandbox.faults import InvalidFault
 from llm.sandbox.state import InvalidSetting
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from llm.sandbox.behaviours import PREFIX, Behaviour, behaviours
-from llm.sandbox.control.calls import key_digest
+from llm.sandbox.calls import key_digest
 from llm.sandbox.errors import ProviderError
 
 STATUS = "status:"
