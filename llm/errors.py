@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from llm.providers.lengths import too_long
+from llm.prompt_too_long import too_long
 from tenants.outcomes import Api, ClientError
 
 

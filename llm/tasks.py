@@ -28,7 +28,7 @@ def advance_batch(batch_id: int) -> None:
 @shared_task  # type: ignore[untyped-decorator]
 def prune_logs() -> None:
     """Delete requests' logs past their age, and the contents of files that nothing needs any more."""
-    from llm.kept.pruning import prune
+    from llm.pruning import prune
 
     prune()
 
@@ -36,7 +36,7 @@ def prune_logs() -> None:
 @shared_task  # type: ignore[untyped-decorator]
 def prune_idempotent_calls() -> None:
     """Delete the answers kept for idempotency keys that are over."""
-    from llm.kept.pruning import prune_idempotent_calls
+    from llm.pruning import prune_idempotent_calls
 
     prune_idempotent_calls()
 

@@ -4,12 +4,13 @@ Invariant: the headers and the `purser` object say the same, and say it on hits,
 """
 
 from collections.abc import AsyncGenerator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from billing.budgets.balances import Balance
 from llm.calls.call import Call
+from llm.calls.settled_cost import SettledCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +45,7 @@ class StreamedAnswer:
         await self.chunks.aclose()
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What an answer cost and where it came from. USD amounts are exact; tokens are the provider's."""
-
-    model: str
-    provider: str
-    cost_usd: Decimal = Decimal(0)
-    list_cost_usd: Decimal = Decimal(0)
-    own_list_cost_usd: Decimal = Decimal(0)  # of the model that answered, whatever was asked for
-    input_tokens: int = 0
-    output_tokens: int = 0
-    saving: dict[str, Decimal] = field(default_factory=dict)
-    meters: dict[str, int] = field(default_factory=dict)
-
-
-def costs_of(call: Call, outcome: Outcome | None) -> tuple[Decimal, Decimal]:
+def costs_of(call: Call, outcome: SettledCost | None) -> tuple[Decimal, Decimal]:
     """What a call cost in all, and at list price: its answer, and every other attempt that was booked for it."""
     others = [one for one in call.booked if one is not outcome]
     everything = [*others, outcome] if outcome else others
@@ -69,7 +55,7 @@ def costs_of(call: Call, outcome: Outcome | None) -> tuple[Decimal, Decimal]:
     )
 
 
-def purser_block(call: Call, outcome: Outcome) -> dict[str, Any]:
+def purser_block(call: Call, outcome: SettledCost) -> dict[str, Any]:
     """The `purser` object of a body or of a stream's last event."""
     balance = call.tightest_balance()
     cost_usd, list_cost_usd = costs_of(call, outcome)
@@ -94,7 +80,7 @@ def purser_block(call: Call, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def answer_headers(call: Call, outcome: Outcome | None) -> dict[str, str]:
+def answer_headers(call: Call, outcome: SettledCost | None) -> dict[str, str]:
     """The response headers of the contract. A stream's go out before its cost is known: that stands in its last event."""
     headers = {
         "x-request-id": str(call.request_id),

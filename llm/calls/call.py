@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from billing.budgets.balances import Balance, tightest
@@ -22,6 +22,7 @@ from caching.semantic.cache import Lookup
 from llm import long_work
 from llm.calls.headers import CallHeaders
 from llm.calls.receipt import Receipt
+from llm.calls.settled_cost import SettledCost
 from llm.catalog.snapshot import TenantSnapshot
 from llm.kept.responses import Kept
 from llm.providers.target import Target
@@ -30,10 +31,6 @@ from llm.wire import RequestFacts, Source, WireFormat
 from tenants.limits.limiting import HeaderStyle, Slot
 from tenants.policy import Policy
 from tenants.principal import Principal
-
-if TYPE_CHECKING:
-    from llm.calls.answers import Outcome
-
 
 MOST_ANSWERS = 128  # that a provider gives at once
 
@@ -78,7 +75,7 @@ class Call:
     ttft_ms: int | None = None
     structured: str = ""  # valid, repaired, invalid or unchecked, where a form was asked for
     refusal: dict[str, Any] | None = None
-    booked: "list[Outcome]" = field(default_factory=list)  # of each attempt, in the order they were settled
+    booked: list[SettledCost] = field(default_factory=list)  # of each attempt, in the order they were settled
     # attempts that another one was faster than, on their way to the ledger
     cancelled: "list[asyncio.Task[None]]" = field(default_factory=list)
     is_ended: bool = False

@@ -12,15 +12,16 @@ import structlog
 from config import resources
 from llm import metrics
 from llm.calls import refusals, request_log
-from llm.calls.answers import Outcome, costs_of, purser_block
+from llm.calls.answers import costs_of, purser_block
 from llm.calls.call import Call
+from llm.calls.settled_cost import SettledCost
 from tenants.limits import limiting as limits
 from tenants.outcomes import ClientError
 
 log = structlog.get_logger("purser.calls")
 
 
-async def answered(call: Call, outcome: Outcome) -> None:
+async def answered(call: Call, outcome: SettledCost) -> None:
     """End a call that was answered."""
     await _end(call, outcome=outcome, status=200, error_code="")
 
@@ -37,7 +38,7 @@ async def refused(call: Call, error: ClientError) -> None:
     await _end(call, outcome=None, status=error.status, error_code=error.code)
 
 
-async def broken(call: Call, outcome: Outcome, *, error_code: str) -> None:
+async def broken(call: Call, outcome: SettledCost, *, error_code: str) -> None:
     """End a stream that had begun and did not reach its end; `outcome` is what it cost all the same."""
     await _end(call, outcome=outcome, status=200, error_code=error_code)
 
@@ -60,7 +61,7 @@ async def ended_with(call: Call) -> AsyncIterator[None]:
         raise
 
 
-async def _end(call: Call, *, outcome: Outcome | None, status: int, error_code: str) -> None:
+async def _end(call: Call, *, outcome: SettledCost | None, status: int, error_code: str) -> None:
     if call.is_ended:
         return
     call.is_ended = True
@@ -86,7 +87,7 @@ async def _end(call: Call, *, outcome: Outcome | None, status: int, error_code: 
     )
 
 
-async def _free(call: Call, slot: limits.Slot, outcome: Outcome | None) -> None:
+async def _free(call: Call, slot: limits.Slot, outcome: SettledCost | None) -> None:
     """Free its slot: with all the tokens it took, or without a trace where nothing was sent and nothing answered."""
     if outcome is None and not call.was_sent:
         await limits.take_back(slot)
@@ -95,7 +96,7 @@ async def _free(call: Call, slot: limits.Slot, outcome: Outcome | None) -> None:
     await limits.release(slot, tokens=sum(one.input_tokens + one.output_tokens for one in booked))
 
 
-def _count(call: Call, outcome: Outcome | None, status: int, error_code: str) -> None:
+def _count(call: Call, outcome: SettledCost | None, status: int, error_code: str) -> None:
     model = outcome.model if outcome else ""
     metrics.REQUESTS.labels(call.endpoint, model, call.cache_state, status, error_code).inc()
     metrics.OVERHEAD.labels(call.endpoint).observe(call.receipt.overhead_ms() / 1000)
@@ -106,7 +107,7 @@ def _count(call: Call, outcome: Outcome | None, status: int, error_code: str) ->
         metrics.LIST_COST.labels(one.model).inc(float(one.list_cost_usd))
 
 
-def _row(call: Call, outcome: Outcome | None, status: int, error_code: str) -> dict[str, Any]:
+def _row(call: Call, outcome: SettledCost | None, status: int, error_code: str) -> dict[str, Any]:
     route = call.route
     cost_usd, list_cost_usd = costs_of(call, outcome)
     return {
@@ -139,7 +140,7 @@ def _row(call: Call, outcome: Outcome | None, status: int, error_code: str) -> d
     }
 
 
-def _receipt(call: Call, outcome: Outcome | None, status: int, error_code: str) -> dict[str, Any]:
+def _receipt(call: Call, outcome: SettledCost | None, status: int, error_code: str) -> dict[str, Any]:
     return {
         "object": "receipt",
         "request_id": str(call.request_id),

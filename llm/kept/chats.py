@@ -5,7 +5,6 @@ that cannot be kept, or that the tenant has no room for, fails no answer: the re
 a list is bounded in bytes, and reads no question.
 """
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,9 +15,9 @@ import structlog
 from psycopg.rows import dict_row
 
 from config.database import storable
-from llm.calls.call import Call
 from llm.errors import NotFound
 from llm.wire import Body
+from tenants.policy import Quotas
 from tenants.rls import tenant_connection
 
 PAGE_BYTES: Final = 4 * 1024 * 1024  # of answers; a larger one is a page by itself
@@ -65,48 +64,36 @@ class StoredChat:
     answer: Body
 
 
-def is_wanted(call: Call) -> bool:
-    """Whether the answer is to be kept: the client says so, and the tenant's policy does not forbid it."""
-    return (
-        call.wire.api == "openai.chat" and call.source.body.get("store") is True and call.policy.store_chats
-    )
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much a tenant keeps."""
+
+    chats: int
+    size_bytes: int
 
 
-def named_anew(call: Call, answer: Body) -> Body:
-    """An answer from memory under an id of its own, if it is to be kept: the old one is another call's."""
-    return {**answer, "id": f"chatcmpl-{secrets.token_hex(16)}"} if is_wanted(call) else answer
-
-
-async def keep(call: Call, answer: Body, block: Body) -> None:
-    """Keep an answer that is to be kept, before its client can look for it."""
-    if not is_wanted(call) or not isinstance(answer.get("id"), str):
-        return
-    metadata = call.source.body.get("metadata")
-    quotas = call.policy.quotas
-    try:
-        asked = orjson.dumps(call.source.body["messages"])
-        told = orjson.dumps({**answer, "purser": block}, default=str)
-        async with tenant_connection(call.principal.tenant_id) as connection:
-            used = await connection.execute(USED, (call.principal.tenant_id,))
-            [count, size] = await used.fetchone() or (0, 0)
-            if count >= quotas.chats or size + len(asked) + len(told) > quotas.chat_bytes:
-                call.receipt.note("stored", "refused", reason="quota_exceeded", chats=count, bytes=size)
-                return
-            await connection.execute(
-                INSERT,
-                {
-                    "tenant": call.principal.tenant_id,
-                    "public_id": storable.text(answer["id"])[:128],
-                    "model": call.facts.model,
-                    "asked": asked,
-                    "answer": told,
-                    "metadata": storable.json_text(metadata if isinstance(metadata, dict) else {}),
-                    "now": datetime.now(UTC),
-                },
-            )
-    except Exception as error:
-        call.receipt.note("stored", "failed")
-        log.warning("chat_not_stored", error=type(error).__name__)
+async def insert(
+    tenant_id: int, *, model: str, asked: bytes, answer: bytes, public_id: str, metadata: Any, quotas: Quotas
+) -> Usage | None:
+    """Keep an answer; what the tenant keeps already where its quotas have no room for one more."""
+    async with tenant_connection(tenant_id) as connection:
+        used = await connection.execute(USED, (tenant_id,))
+        [count, size] = await used.fetchone() or (0, 0)
+        if count >= quotas.chats or size + len(asked) + len(answer) > quotas.chat_bytes:
+            return Usage(count, size)
+        await connection.execute(
+            INSERT,
+            {
+                "tenant": tenant_id,
+                "public_id": storable.text(public_id)[:128],
+                "model": model,
+                "asked": asked,
+                "answer": answer,
+                "metadata": storable.json_text(metadata if isinstance(metadata, dict) else {}),
+                "now": datetime.now(UTC),
+            },
+        )
+    return None
 
 
 async def find(tenant_id: int, public_id: str) -> StoredChat:

@@ -5,10 +5,9 @@ own maximum. The tiers' defaults are for `auto`, and for tenants whose policy as
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from llm.providers.target import Target
-from llm.routing.facts import RouteFacts
 from tenants.policy import Policy
 
 SetBy = Literal["client", "model", "window", "account", "tier", "budget", "provider", "share"]
@@ -16,6 +15,15 @@ SetBy = Literal["client", "model", "window", "account", "tier", "budget", "provi
 # for a kind that needs a limit, where nobody declared one: every model writes so much
 LEAST_MAXIMUM: Final = 4096
 LEAST_NEED: Final = 256
+
+
+class OutputFacts(Protocol):
+    """What a request says about its output; routing's facts do."""
+
+    @property
+    def max_output_tokens(self) -> int | None: ...
+    @property
+    def is_automatic(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,7 @@ class OutputLimit:
 def limit_for(
     target: Target,
     *,
-    facts: RouteFacts,
+    facts: OutputFacts,
     policy: Policy,
     input_tokens: int,
     api: str = "",

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from config.database import storable
-from llm.providers.lengths import says_too_long
+from llm.prompt_too_long import says_too_long
 from llm.providers.outcomes import (
     ProviderError,
     ProviderFailure,

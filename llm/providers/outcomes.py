@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from llm.providers.lengths import in_words_of
+from llm.prompt_too_long import in_words_of
 from tenants.outcomes import Api, ClientError
 
 LONGEST_MESSAGE = 1000

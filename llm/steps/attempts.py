@@ -14,13 +14,12 @@ from config import resources
 from llm.calls import ending
 from llm.calls.answers import Answer, StreamedAnswer, answer_headers, purser_block
 from llm.calls.call import Call
-from llm.kept import chats as stored_chats
 from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.limiter import limiter
 from llm.providers.outcomes import ProviderFailure, ProviderRejected
 from llm.providers.retries import DEFAULT, RetryPolicy
 from llm.providers.target import Target
-from llm.steps import hedging, memory, repairing, settling, streaming
+from llm.steps import hedging, memory, repairing, settling, storing, streaming
 from llm.steps.hops import Accounts, Hop
 from llm.steps.repairing import Settled, answer_of
 from llm.steps.sending import CANNOT_BE_ASKED, Underway, check_room, ended_by_whatever_stops_it, hold
@@ -111,6 +110,6 @@ async def _deliver(call: Call, answering: Underway, reply: ProviderReply, number
     headers = answer_headers(call, outcome)
     if reply.is_exact:
         memory.remember_soon(call, settling.to_remember(call, attempt, answer, outcome))
-        await stored_chats.keep(call, answer, block)
+        await storing.keep(call, answer, block)
     await ending.answered(call, outcome)
     return Answer(body, headers)

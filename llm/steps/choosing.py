@@ -14,11 +14,11 @@ from llm.calls.call import Call
 from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, InvalidRequest
 from llm.kept import references
 from llm.kept import responses as kept_responses
-from llm.output.asked import check_limit
 from llm.providers.kinds import ProviderKind
 from llm.providers.target import Target
 from llm.routing.facts import AUTO, read_route_facts
 from llm.routing.rules import Market, route
+from llm.steps.output_maximum import check_limit
 from llm.tokens.counting import LONGEST_TOKEN_BYTES
 from llm.tokens.estimating import least_input, shortens_itself
 from llm.tokens.inputs import count_input

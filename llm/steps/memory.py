@@ -20,11 +20,11 @@ from caching.semantic import cache as semantic
 from caching.semantic.side_by_side import remember_for_others
 from config import resources
 from llm.calls import ending
-from llm.calls.answers import Answer, Outcome, StreamedAnswer, answer_headers, purser_block
+from llm.calls.answers import Answer, StreamedAnswer, answer_headers, purser_block
 from llm.calls.call import Call
-from llm.kept import chats as stored_chats
+from llm.calls.settled_cost import SettledCost
 from llm.routing.facts import AUTO
-from llm.steps import hit_value
+from llm.steps import hit_value, storing
 from llm.wire import stored_bytes
 from tenants.patterns import is_found
 
@@ -136,7 +136,7 @@ async def serve(call: Call, hit: Hit) -> Answer | StreamedAnswer:
             windows=call.windows(model=hit.answer.model, provider=hit.answer.provider),
         )
     )
-    outcome = Outcome(
+    outcome = SettledCost(
         model=hit.answer.model,
         provider=hit.answer.provider,
         list_cost_usd=value.list_cost_usd,
@@ -144,8 +144,8 @@ async def serve(call: Call, hit: Hit) -> Answer | StreamedAnswer:
     )
     block = purser_block(call, outcome)
     headers = answer_headers(call, outcome)
-    answer = stored_chats.named_anew(call, hit.answer.body)
-    await stored_chats.keep(call, answer, block)
+    answer = storing.with_new_id(call, hit.answer.body)
+    await storing.keep(call, answer, block)
     await ending.answered(call, outcome)
     if call.facts.stream:
         chunks = call.wire.replay(answer, block, wants_usage=call.facts.wants_usage)

@@ -20,10 +20,10 @@ from billing.prices.book import Rates
 from llm.calls.call import Call
 from llm.errors import ContextLengthExceeded
 from llm.output import covering
-from llm.output.asked import is_maximum_raised
 from llm.output.limits import OutputLimit, limit_for, need_of
 from llm.providers.target import Target
 from llm.routing.facts import read_route_facts
+from llm.steps.output_maximum import is_maximum_raised
 from llm.tokens.estimating import InputEstimate, estimate_exchange, least_input, longest_input
 from llm.tokens.inputs import count_input
 from llm.wire import Body, Exchange, Untranslatable, prepare

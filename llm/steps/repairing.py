@@ -11,8 +11,8 @@ from typing import Final
 
 from config import resources
 from llm import metrics
-from llm.calls.answers import Outcome
 from llm.calls.call import Call
+from llm.calls.settled_cost import SettledCost
 from llm.providers.client import ProviderReply
 from llm.providers.limiter import limiter
 from llm.providers.outcomes import ProviderError
@@ -35,7 +35,7 @@ class Settled:
 
     attempt: Attempt
     reply: ProviderReply
-    outcome: Outcome
+    outcome: SettledCost
     answer: Body  # in the client's protocol
 
 

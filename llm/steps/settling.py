@@ -20,8 +20,8 @@ from billing.usage.certainty import Certainty, Used
 from billing.usage.reading import reasoning_tokens
 from billing.usage.served import served
 from caching.answers import CachedAnswer
-from llm.calls.answers import Outcome
 from llm.calls.call import Call
+from llm.calls.settled_cost import SettledCost
 from llm.kept import references
 from llm.kept import responses as kept_responses
 from llm.steps.baseline import savings_of
@@ -33,7 +33,7 @@ from llm.wire.references import ids_made_by
 log = structlog.get_logger(__name__)
 
 
-async def capture(call: Call, attempt: Attempt, reply: Body, *, upstream_id: str) -> Outcome:
+async def capture(call: Call, attempt: Attempt, reply: Body, *, upstream_id: str) -> SettledCost:
     """Settle an attempt that was answered whole."""
     upstream = attempt.exchange.upstream
     outcome = await _settle(
@@ -56,7 +56,7 @@ async def capture_stream(
     upstream_id: str,
     reason: str = "",
     is_whole: bool = False,
-) -> Outcome:
+) -> SettledCost:
     """Settle an attempt whose answer was streamed, as far as it came. `is_whole`: the provider ended the stream, be it
     without a finish."""
     response = meter.response()
@@ -74,7 +74,7 @@ async def capture_stream(
     return outcome
 
 
-async def estimate(call: Call, attempt: Attempt, *, reason: str) -> Outcome:
+async def estimate(call: Call, attempt: Attempt, *, reason: str) -> SettledCost:
     """Settle an attempt whose answer was lost on its way: the provider may bill all that was held, so that is booked."""
     bound = {"input": attempt.input_tokens, "output": attempt.held_output_tokens}
     return await _settle(
@@ -82,7 +82,7 @@ async def estimate(call: Call, attempt: Attempt, *, reason: str) -> Outcome:
     )
 
 
-def to_remember(call: Call, attempt: Attempt, answer: Body, outcome: Outcome) -> CachedAnswer | None:
+def to_remember(call: Call, attempt: Attempt, answer: Body, outcome: SettledCost) -> CachedAnswer | None:
     """The answer as the caches keep it; None if it is not complete or must not be kept."""
     if call.route and call.route.tier_without_pressure:
         return None  # a smaller model's answer, given under budget pressure: it must not outlive the pressure
@@ -118,7 +118,7 @@ async def _settle(
     is_whole: bool = True,
     reason: str = "",
     bound: dict[str, int] | None = None,
-) -> Outcome:
+) -> SettledCost:
     target, prices = attempt.target, call.snapshot.prices
     asked_region = attempt.exchange.body.get("inference_geo")
     how = served(prices, attempt.rates, at=call.received_at, context=context, asked_region=asked_region)
@@ -169,7 +169,7 @@ async def _settle(
         reading=what.to_reading() if what.certainty is Certainty.UNREAD or rated.is_lump else None,
     )
     call.balances = await settlements.settle(settlement) or call.balances
-    outcome = Outcome(
+    outcome = SettledCost(
         model=attempt.target.model,
         provider=attempt.target.provider,
         cost_usd=rated.cost_usd,
@@ -198,7 +198,7 @@ async def _settle(
     return outcome
 
 
-async def _keep(call: Call, attempt: Attempt, response: Body, outcome: Outcome) -> None:
+async def _keep(call: Call, attempt: Attempt, response: Body, outcome: SettledCost) -> None:
     """Write down whose a response is that its provider keeps, and what was made in it. A failure costs the client that
     it can go on from there, not more."""
     if attempt.exchange.translation:
@@ -222,7 +222,7 @@ async def _keep(call: Call, attempt: Attempt, response: Body, outcome: Outcome) 
         log.warning("response_not_kept", attempt=str(attempt.id), error=type(error).__name__)
 
 
-def _note_provider_cache(call: Call, attempt: Attempt, outcome: Outcome) -> None:
+def _note_provider_cache(call: Call, attempt: Attempt, outcome: SettledCost) -> None:
     """What the provider's own prompt cache did, what it saved (to write costs extra), and who asked for it."""
     read, written = (
         sum(quantity for meter, quantity in outcome.meters.items() if meter.startswith(prefix))

@@ -18,14 +18,14 @@ from config import resources
 from config.running import draining
 from llm import metrics
 from llm.calls import ending
-from llm.calls.answers import Outcome, StreamedAnswer, answer_headers, purser_block
+from llm.calls.answers import StreamedAnswer, answer_headers, purser_block
 from llm.calls.call import Call
-from llm.kept import chats as stored_chats
+from llm.calls.settled_cost import SettledCost
 from llm.providers.client import ProviderStream
 from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.outcomes import GatewayStopped, StreamBroken
-from llm.steps import memory, repairing, settling
+from llm.steps import memory, repairing, settling, storing
 from llm.steps.outbox import Outbox
 from llm.steps.overrun import HoldWatch, OutputCount
 from llm.steps.planning import Attempt
@@ -63,7 +63,7 @@ class _Flow:
         self.is_abandoned = False
         self.has_begun = asyncio.Event()
         self.is_cut_off = False
-        self.outcome: Outcome | None = None  # once it is settled
+        self.outcome: SettledCost | None = None  # once it is settled
         self.reader = resources.background(self._read())
 
     async def tell(self) -> AsyncGenerator[bytes, None]:
@@ -137,7 +137,7 @@ class _Flow:
             await repairing.judge(call, answer)
         block = purser_block(call, outcome)
         if answer is not None:
-            await stored_chats.keep(call, answer, block)
+            await storing.keep(call, answer, block)
         await self._put(self.relay.close(block))
         if answer is not None:
             memory.remember_soon(call, settling.to_remember(call, attempt, answer, outcome))
@@ -203,13 +203,13 @@ class _Flow:
         meter = self.relay.meter
         return broken.stated is not None and not (meter.has_output or meter.usage or self.is_abandoned)
 
-    async def _void(self, reason: str) -> Outcome:
+    async def _void(self, reason: str) -> SettledCost:
         target = self.attempt.target
-        self.outcome = Outcome(model=target.model, provider=target.provider)
+        self.outcome = SettledCost(model=target.model, provider=target.provider)
         self.call.balances = await settlements.void(self.attempt.id, reason=reason) or self.call.balances
         return self.outcome
 
-    async def _settle(self, *, reason: str = "", is_whole: bool = False) -> Outcome:
+    async def _settle(self, *, reason: str = "", is_whole: bool = False) -> SettledCost:
         """Book what came, once."""
         if self.outcome is None:
             self.outcome = await settling.capture_stream(

@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 from django.utils import timezone
 
-from llm.kept.pruning import BATCH_AGE, LOG_AGE, prune
 from llm.models import Batch, RequestLog, StoredFile
+from llm.pruning import BATCH_AGE, LOG_AGE, prune
 from tests.llm.batches.test_models import batch, item
 
 __all__ = ["batch"]

@@ -338,8 +338,8 @@ def test_a_worker_that_lives_keeps_its_key(world: World, books: Books, make_depl
 def test_answers_are_forgotten_after_a_day(world: World, books: Books) -> None:
     from django.utils.timezone import now
 
-    from llm.kept.pruning import prune_idempotent_calls
     from llm.models import IdempotentCall
+    from llm.pruning import prune_idempotent_calls
 
     body = chat()
     post(world, body)

@@ -3,8 +3,8 @@
 import pytest
 
 from llm.errors import envelope
+from llm.prompt_too_long import in_words_of
 from llm.providers.classify import failure_of
-from llm.providers.lengths import in_words_of
 
 ANTHROPIC = "prompt is too long: 204009 tokens > 200000 maximum"
 OPENAI = (
