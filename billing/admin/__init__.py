@@ -1,4 +1,7 @@
-"""The admin of everything that is money. Each page stands in the file of its thing; this one gathers them."""
+"""The admin of everything that is money. Each page stands in the file of its thing; this one gathers them.
+
+It owns pages and their forms. It does not own rules: each action calls one function of the other rooms.
+"""
 
 from billing.admin import alerts as admin_alerts
 from billing.admin import budgets as admin_budgets

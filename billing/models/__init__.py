@@ -1,4 +1,7 @@
-"""The tables of money: prices, budgets, the ledger, alerts."""
+"""The tables of money: prices, budgets, the ledger, alerts.
+
+It owns tables, constraints and triggers. It does not own writes: those are functions of the other rooms.
+"""
 
 from billing.models.alerts import AlertChannel, AlertDelivery, AlertEvent, AlertRule
 from billing.models.budgets import Budget, BudgetRaise, BudgetWindow

@@ -1,5 +1,7 @@
 """Pages of the semantic cache: what is remembered, from which certainty on it is reused, how often it served.
 
+It owns pages. It does not own the figures on them (`figures`).
+
 Invariant: entries are only read and forgotten here; what is learnt about a scope is never edited by hand.
 """
 

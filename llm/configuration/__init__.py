@@ -1,4 +1,7 @@
-"""The product's configuration as a file: `manage.py apply FILE.yaml`."""
+"""The product's configuration as a file: `manage.py apply FILE.yaml`.
+
+It owns the file's format, its checks and how it is applied. It does not own the tables it writes.
+"""
 
 from llm.configuration.apply import apply_configuration
 from llm.configuration.changes import Change, Changes, FieldChange, IssuedKey

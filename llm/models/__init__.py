@@ -1,4 +1,7 @@
-"""What the gateway knows: providers and their models, the log of requests, feedback, files and batches."""
+"""What the gateway knows: providers and their models, the log of requests, feedback, files and batches.
+
+It owns tables and their constraints. It does not own writes: those are functions of the other rooms.
+"""
 
 from llm.models.batches import Batch, BatchItem, BatchJob, StoredFile
 from llm.models.catalog import Deployment, LanguageModel, Provider

@@ -1,4 +1,7 @@
-"""Answers in a form that was asked for: what was asked, whether it came, and how to ask once more."""
+"""Answers in a form that was asked for: what was asked, whether it came, and how to ask once more.
+
+It owns the check of an answer against its schema. It does not own the second call: `steps.repairing` does.
+"""
 
 from llm.structured.asked import Asked, Found, asked_of, found_in
 from llm.structured.check import Unchecked, problem_with

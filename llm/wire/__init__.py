@@ -1,4 +1,7 @@
-"""The protocols of our clients and of their models' providers, as pure functions over decoded JSON."""
+"""The protocols of our clients and of their models' providers, as pure functions over decoded JSON.
+
+It owns reading and writing each protocol's bodies and streams. It does not own sending them (`providers`).
+"""
 
 from llm.wire.exchange import WIRE_FORMATS, Exchange, format_for, prepare, stored_bytes
 from llm.wire.formats import Body, RequestFacts, StreamMeter, Tail, WireFormat

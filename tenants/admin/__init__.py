@@ -1,4 +1,7 @@
-"""The admin of tenants and their keys. Each page stands in the file of its thing; this one gathers them."""
+"""The admin of tenants and their keys. Each page stands in the file of its thing; this one gathers them.
+
+It owns pages, and who may see which row in every app's pages. It does not own rules: `keys` and `tenancy` do.
+"""
 
 from tenants.admin import keys as admin_keys
 from tenants.admin import people as admin_people

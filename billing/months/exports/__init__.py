@@ -1,5 +1,7 @@
 """The files finance takes away: one function, three formats, the same from the command and from the admin.
 
+It owns file formats. It does not own figures: `report` does.
+
 Invariant: a file is written only from a report that balances, so its amounts add up to the ledger.
 """
 

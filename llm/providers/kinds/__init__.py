@@ -1,6 +1,6 @@
 """The kinds of providers, and the only place that lists them.
 
-Owns what differs between kinds: addresses, credentials, headers, tokenizers, batches, cost reports. Does not own the
+It owns what differs between kinds: addresses, credentials, headers, tokenizers, batches, cost reports. It does not own the
 wire formats, which several kinds share (`llm.wire`), nor what an operator declares of an account (`llm.models`).
 
 Invariant: no other module compares the name of a kind. To add one, write its module and name it here.

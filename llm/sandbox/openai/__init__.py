@@ -1,1 +1,4 @@
-"""Openai."""
+"""The sandbox's endpoints in OpenAI's wire format.
+
+It owns their requests, rules and answers. It does not own what a model replies (`replies`).
+"""

@@ -1,5 +1,7 @@
 """The bodies of the API as its reference shows them: what is sent, what comes back, what an error looks like.
 
+It owns the reference's text. It does not own validation.
+
 Invariant: these models describe and never decide; a request is read where it is used. A body that belongs to
 a provider's API is open: fields that are not named here are passed through.
 """

@@ -1,4 +1,7 @@
-"""Anthropic, and servers that speak its API."""
+"""Anthropic, and servers that speak its API.
+
+It owns all that differs there. It does not own the protocol of its bodies: `llm.wire` does.
+"""
 
 from typing import Final
 
