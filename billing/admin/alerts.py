@@ -253,7 +253,7 @@ class AlertRuleAdmin(RecordedAdmin):
     """When to tell whom. A rule without channels is seen here only."""
 
     form = AlertRuleForm
-    list_display = ("metric", "tenant", "shown_threshold", "told", "is_active")
+    list_display = ("metric", "tenant", "shown_threshold", "shown_channels", "is_active")
     list_filter = (("tenant", SeenRowsFilter), ("metric", ChoicesCheckboxFilter), "is_active")
     list_select_related = ("tenant",)
     search_fields = ("metric", "tenant__slug")
@@ -268,5 +268,5 @@ class AlertRuleAdmin(RecordedAdmin):
         return _figure(rule.metric, rule.threshold)
 
     @display(description="Channels")
-    def told(self, rule: AlertRule) -> str:
+    def shown_channels(self, rule: AlertRule) -> str:
         return ", ".join(channel.name for channel in rule.channels.all()) or "none: stands here only"

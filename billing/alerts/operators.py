@@ -24,7 +24,7 @@ ON CONFLICT DO NOTHING
 log = structlog.get_logger(__name__)
 
 
-def tell_operators(
+def notify_operators(
     metric: str,
     message: str,
     *,

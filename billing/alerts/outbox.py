@@ -70,7 +70,7 @@ Status = AlertDelivery.Status
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DeliveryResult:
     """What became of one claimed delivery; no error means delivered."""
 
     delivery: AlertDelivery
@@ -88,11 +88,11 @@ def deliver_due(*, at: datetime | None = None) -> int:
     operator_alerts.pass_on(at=at, since=at - FRESH)
     queue_deliveries(at=at)
     claimed = claim_due(at=at)
-    outcomes = [*asyncio.run(_post_all([d for d in claimed if d.channel.kind == "webhook"], at=at))]
-    outcomes += [_mail(delivery) for delivery in claimed if delivery.channel.kind == "email"]
-    for outcome in outcomes:
-        _record(outcome, at=at)
-    return sum(not outcome.error for outcome in outcomes)
+    results = [*asyncio.run(_post_all([d for d in claimed if d.channel.kind == "webhook"], at=at))]
+    results += [_mail(delivery) for delivery in claimed if delivery.channel.kind == "email"]
+    for result in results:
+        _record(result, at=at)
+    return sum(not result.error for result in results)
 
 
 def notice_shards() -> None:
@@ -158,14 +158,14 @@ def event_body(event: AlertEvent) -> dict[str, Any]:
     }
 
 
-async def _post_all(deliveries: Sequence[AlertDelivery], *, at: datetime) -> list[Outcome]:
+async def _post_all(deliveries: Sequence[AlertDelivery], *, at: datetime) -> list[DeliveryResult]:
     if not deliveries:
         return []
     async with alert_webhook.open_session() as session:
         return list(await asyncio.gather(*(_post(session, delivery, at=at) for delivery in deliveries)))
 
 
-async def _post(session: aiohttp.ClientSession, delivery: AlertDelivery, *, at: datetime) -> Outcome:
+async def _post(session: aiohttp.ClientSession, delivery: AlertDelivery, *, at: datetime) -> DeliveryResult:
     webhook = alert_webhook.Webhook(
         url=delivery.channel.target,
         secret=delivery.channel.secret,
@@ -175,11 +175,11 @@ async def _post(session: aiohttp.ClientSession, delivery: AlertDelivery, *, at: 
     try:
         await alert_webhook.post(session, webhook, at=int(at.timestamp()))
     except alert_webhook.WebhookFailed as failure:
-        return Outcome(delivery, str(failure))
-    return Outcome(delivery)
+        return DeliveryResult(delivery, str(failure))
+    return DeliveryResult(delivery)
 
 
-def _mail(delivery: AlertDelivery) -> Outcome:
+def _mail(delivery: AlertDelivery) -> DeliveryResult:
     body = event_body(delivery.event)
     message = EmailMultiAlternatives(
         subject=" ".join(f"[{body['tenant'] or 'operators'}] {body['message']}".split())[:200],
@@ -191,22 +191,22 @@ def _mail(delivery: AlertDelivery) -> Outcome:
     try:
         message.send()
     except (OSError, SMTPException) as error:
-        return Outcome(delivery, str(error) or type(error).__name__)
-    return Outcome(delivery)
+        return DeliveryResult(delivery, str(error) or type(error).__name__)
+    return DeliveryResult(delivery)
 
 
-def _record(outcome: Outcome, *, at: datetime) -> None:
+def _record(result: DeliveryResult, *, at: datetime) -> None:
     """Write what became of a delivery, unless its claim ran out and another worker has it now."""
-    delivery = outcome.delivery
+    delivery = result.delivery
     ours = AlertDelivery.objects.filter(pk=delivery.pk, attempts=delivery.attempts, status=Status.PENDING)
-    if not outcome.error:
+    if not result.error:
         ours.update(status=Status.DELIVERED, delivered_at=at, last_error="")
         return
     is_dead = delivery.attempts >= MAX_ATTEMPTS
     ours.update(
         status=Status.DEAD if is_dead else Status.PENDING,
         next_try_at=at + _pause(delivery.attempts),
-        last_error=outcome.error[:500],
+        last_error=result.error[:500],
     )
     log.warning(
         "alert_not_delivered",
@@ -214,7 +214,7 @@ def _record(outcome: Outcome, *, at: datetime) -> None:
         channel=delivery.channel.name,
         attempts=delivery.attempts,
         is_dead=is_dead,
-        error=outcome.error,
+        error=result.error,
     )
 
 

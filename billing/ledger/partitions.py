@@ -10,7 +10,7 @@ import structlog
 from django.db import DatabaseError, connection, transaction
 from django.utils.timezone import now
 
-from billing.alerts.operators import tell_operators
+from billing.alerts.operators import notify_operators
 
 MONTHS_AHEAD = 3
 
@@ -32,7 +32,7 @@ def ensure_partitions(*, months_ahead: int = MONTHS_AHEAD) -> int:
             cursor.execute(CREATE, [months_ahead])
             made = int(cursor.fetchone()[0])
     except DatabaseError as error:
-        tell_operators(
+        notify_operators(
             "partitions", f"The ledger's partitions could not be made ahead: {error}", window=today
         )
         raise
@@ -41,7 +41,7 @@ def ensure_partitions(*, months_ahead: int = MONTHS_AHEAD) -> int:
         strays = int(cursor.fetchone()[0])
     if strays:
         log.error("rows_in_default_partition", rows=strays)
-        tell_operators(
+        notify_operators(
             "partitions",
             f"{strays} ledger rows have no month's partition of their own",
             window=today,

@@ -137,8 +137,8 @@ def approve_proposal(proposal: PriceProposal, *, acting_user: User | None) -> Pr
         cursor.execute(LOCK)
     waiting = _waiting(proposal)
     at = now()
-    for told in waiting.diff["changes"]:
-        change = _from_json(told)
+    for data in waiting.diff["changes"]:
+        change = _from_json(data)
         _end(change.price, at=at)
         if change.new is not None:
             new = replace(change.new, valid_from=max(at, change.new.valid_from))
@@ -154,7 +154,7 @@ def reject_proposal(proposal: PriceProposal, *, acting_user: User | None) -> Pri
 
 def changes_of(proposal: PriceProposal) -> list[PriceChange]:
     """What a proposal would change."""
-    return [_from_json(told) for told in proposal.diff.get("changes", ())]
+    return [_from_json(data) for data in proposal.diff.get("changes", ())]
 
 
 def _live_rows() -> dict[tuple[object, ...], list[ListPrice]]:
@@ -244,6 +244,6 @@ def _to_json(change: PriceChange) -> dict[str, object]:
     }
 
 
-def _from_json(told: dict[str, Any]) -> PriceChange:
-    old, new = (ListPrice.from_json(told[side]) if told[side] else None for side in ("old", "new"))
+def _from_json(data: dict[str, Any]) -> PriceChange:
+    old, new = (ListPrice.from_json(data[side]) if data[side] else None for side in ("old", "new"))
     return PriceChange(old, new)

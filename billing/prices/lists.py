@@ -76,17 +76,17 @@ class ListPrice:
         )
 
     def to_json(self) -> dict[str, Any]:
-        told = asdict(self)
+        values = asdict(self)
         for name in ("valid_from", "valid_to"):
-            told[name] = told[name] and told[name].isoformat()
-        return told | {"unit_price": f"{self.unit_price.normalize():f}"}
+            values[name] = values[name] and values[name].isoformat()
+        return values | {"unit_price": f"{self.unit_price.normalize():f}"}
 
     @classmethod
-    def from_json(cls, told: dict[str, Any]) -> "ListPrice":
+    def from_json(cls, values: dict[str, Any]) -> "ListPrice":
         times = {
-            name: told[name] and datetime.fromisoformat(told[name]) for name in ("valid_from", "valid_to")
+            name: values[name] and datetime.fromisoformat(values[name]) for name in ("valid_from", "valid_to")
         }
-        return cls(**told | times | {"unit_price": Decimal(told["unit_price"])})
+        return cls(**values | times | {"unit_price": Decimal(values["unit_price"])})
 
 
 @cache
@@ -174,8 +174,8 @@ def _prices_at(
             meters, per = METERS[unit]
             tiers = [(0, price)] if isinstance(price, Decimal) else _tiers(price)
             for meter in meters:
-                for above, told in tiers:
-                    amount = told.quantize(NINE_PLACES).normalize()
+                for above, unit_price in tiers:
+                    amount = unit_price.quantize(NINE_PLACES).normalize()
                     known = found.get((meter, above))
                     if known is None or amount > known[0]:
                         found[meter, above] = amount, per

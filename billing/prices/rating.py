@@ -109,13 +109,13 @@ def rate_bound(
         else:
             priced[meter] = quantity
     rated = _rate(priced, rates, total_input)
-    dearest = dearest_token_usd(rates, input_tokens=total_input)
+    highest = highest_token_usd(rates, input_tokens=total_input)
     tokens = unread_tokens + sum(quantity for meter, quantity in unpriced.items() if is_token_meter(meter))
-    most = rated.cost_usd + EXACT.multiply(dearest, Decimal(tokens))
+    most = rated.cost_usd + EXACT.multiply(highest, Decimal(tokens))
     return rated.filled_up(max(least_usd, most), is_lump=bool(unpriced), unpriced=tuple(unpriced))
 
 
-def dearest_token_usd(rates: Rates, *, input_tokens: int) -> Decimal:
+def highest_token_usd(rates: Rates, *, input_tokens: int) -> Decimal:
     """What one token of the dearest token meter costs the tenant; 0 if no token has a price."""
     prices = [
         EXACT.divide(tier.billed.unit_price, Decimal(tier.billed.per))

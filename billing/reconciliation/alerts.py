@@ -12,7 +12,7 @@ from decimal import Decimal
 
 import structlog
 
-from billing.alerts.operators import tell_operators
+from billing.alerts.operators import notify_operators
 from billing.models import AlertEvent, CostComparison
 from billing.reconciliation.difference_kinds import LEAST_TOLERANCE_USD
 from billing.reconciliation.rows import callers_of, lately_callers_of
@@ -22,7 +22,7 @@ METRIC = "reconciliation"
 log = structlog.get_logger(__name__)
 
 
-def tell_of_open_days(rows: Sequence[CostComparison]) -> None:
+def notify_of_open_days(rows: Sequence[CostComparison]) -> None:
     """Write an event for each tenant concerned of each day with open differences, unless it was told before."""
     days: dict[tuple[str, date], list[CostComparison]] = defaultdict(list)
     for row in rows:
@@ -33,7 +33,7 @@ def tell_of_open_days(rows: Sequence[CostComparison]) -> None:
         )
         AlertEvent.objects.bulk_create(_events(provider, day, found), ignore_conflicts=True)
         difference = _difference(found)
-        tell_operators(
+        notify_operators(
             METRIC,
             _message(provider, day, found),
             subject=provider,
@@ -45,13 +45,13 @@ def tell_of_open_days(rows: Sequence[CostComparison]) -> None:
 
 def _events(provider: str, day: date, rows: Sequence[CostComparison]) -> Iterator[AlertEvent]:
     callers = callers_of(provider, day)
-    told: dict[int, list[CostComparison]] = defaultdict(list)
+    by_tenant: dict[int, list[CostComparison]] = defaultdict(list)
     for row in rows:
         own = {tenant_id for tenant_id, model in callers if model == row.model}
         everybody = own or {each for each, _ in callers} or lately_callers_of(provider, day)
         for tenant_id in everybody:
-            told[tenant_id].append(row)
-    for tenant_id, found in told.items():
+            by_tenant[tenant_id].append(row)
+    for tenant_id, found in by_tenant.items():
         yield AlertEvent(
             tenant_id=tenant_id,
             metric=METRIC,

@@ -22,10 +22,10 @@ from django.utils.timezone import now
 
 from billing.models import CostComparison, CostReport, CostReportLine
 from billing.money import EXACT, TWELVE_PLACES
-from billing.reconciliation.alerts import tell_of_open_days
+from billing.reconciliation.alerts import notify_of_open_days
 from billing.reconciliation.difference_kinds import Cell, Verdict, name_differences
 from billing.reconciliation.line_items import LineItem, ModelNames
-from billing.reconciliation.provider_reports import Report
+from billing.reconciliation.provider_reports import ProviderReport
 from billing.reconciliation.rows import (
     callers_of,
     covered_days,
@@ -49,7 +49,7 @@ class StaleComparison(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class BilledAccount:
     """A provider account as reports name it; `upstreams` is our model names to the provider's."""
 
     provider: str
@@ -59,8 +59,8 @@ class Account:
 
 @transaction.atomic
 def store_report(
-    account: Account,
-    report: Report,
+    account: BilledAccount,
+    report: ProviderReport,
     *,
     source: str,
     content: bytes,
@@ -145,7 +145,7 @@ def compare(
         rows.append(row)
     if not is_quiet:
         over = {day for day in days if datetime.combine(day + DAY, time(), UTC) <= at}
-        tell_of_open_days([row for row in rows if row.day in over and row.status == Status.OPEN])
+        notify_of_open_days([row for row in rows if row.day in over and row.status == Status.OPEN])
     return [row for row in rows if first <= row.day <= last]
 
 
@@ -232,7 +232,7 @@ def book_adjustment(
 
 
 def _rows_of(
-    report: Report, days: Collection[date], names: ModelNames
+    report: ProviderReport, days: Collection[date], names: ModelNames
 ) -> dict[tuple[date, str, str, LineItem], tuple[Decimal, Decimal | None]]:
     """The lines of these days, summed where the provider says the same line twice."""
     rows: dict[tuple[date, str, str, LineItem], tuple[Decimal, Decimal | None]] = {}
@@ -241,8 +241,8 @@ def _rows_of(
             continue
         key = line.day, line.line_item[:300], line.project[:100], names.item(line.item)
         usd, quantity = rows.get(key, (Decimal(0), None))
-        told = [each for each in (quantity, line.quantity) if each is not None]
-        rows[key] = usd + line.amount_usd, sum(told, start=Decimal(0)) if told else None
+        quantities = [each for each in (quantity, line.quantity) if each is not None]
+        rows[key] = usd + line.amount_usd, sum(quantities, start=Decimal(0)) if quantities else None
     return rows
 
 

@@ -47,18 +47,18 @@ class ReportLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ProviderReport:
     """What a provider says of some days, those without a line included."""
 
     days: frozenset[date]
     lines: tuple[ReportLine, ...]
 
-    def of_projects(self, projects: Iterable[str]) -> "Report":
+    def of_projects(self, projects: Iterable[str]) -> "ProviderReport":
         """The lines of these projects or workspaces alone; all of them when none is named."""
         wanted = frozenset(projects)
         if not wanted:
             return self
-        return Report(self.days, tuple(line for line in self.lines if line.project in wanted))
+        return ProviderReport(self.days, tuple(line for line in self.lines if line.project in wanted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def anthropic_amount_usd(row: Mapping[str, Any]) -> Decimal:
     return _exact(row["amount"], row.get("currency")) / CENTS
 
 
-def read_pages(written: ReportFormat, pages: Sequence[Any]) -> Report:
+def read_pages(written: ReportFormat, pages: Sequence[Any]) -> ProviderReport:
     """The pages of a provider's API, in any order: costs, and Anthropic's usage for the quantities."""
     days: set[date] = set()
     lines: list[ReportLine] = []
@@ -101,10 +101,10 @@ def read_pages(written: ReportFormat, pages: Sequence[Any]) -> Report:
                     lines += written.lines(day, row)
     except (KeyError, TypeError, AttributeError) as error:
         raise InvalidReport(f"this is no cost report of {written.name}: {error}") from None
-    return Report(frozenset(days), tuple(lines))
+    return ProviderReport(frozenset(days), tuple(lines))
 
 
-def read_file(written: ReportFormat, content: bytes) -> Report:
+def read_file(written: ReportFormat, content: bytes) -> ProviderReport:
     """A report as a file: a page of the API, a list of pages, or the CSV that the provider's console exports."""
     try:
         text = content.decode("utf-8-sig")
@@ -172,7 +172,7 @@ def _anthropic_usage(day: date, row: Mapping[str, Any], project: str) -> list[Re
     ]
 
 
-def _read_csv(written: ReportFormat, text: str) -> Report:
+def _read_csv(written: ReportFormat, text: str) -> ProviderReport:
     reader = csv.DictReader(io.StringIO(text), dialect=_dialect(text))
     columns = {name.strip() for name in reader.fieldnames or ()}
     if not written.columns <= columns:
@@ -190,7 +190,7 @@ def _read_csv(written: ReportFormat, text: str) -> Report:
     if not days:
         raise InvalidReport("the file has no line")
     span = (max(days) - min(days)).days + 1  # an export skips days without costs
-    return Report(frozenset(min(days) + timedelta(days=n) for n in range(span)), tuple(lines))
+    return ProviderReport(frozenset(min(days) + timedelta(days=n) for n in range(span)), tuple(lines))
 
 
 def _dialect(text: str) -> type[csv.Dialect]:

@@ -114,7 +114,7 @@ def read_cells(provider: str, *, days: Iterable[date]) -> dict[Key, Cell]:
                 if side == "ours"
                 else Cell(cell.ours, _add(cell.theirs, figures))
             )
-    return _with_told_zeros(cells)
+    return _with_reported_zeros(cells)
 
 
 def read_evidence(provider: str, *, days: Iterable[date]) -> Evidence:
@@ -189,12 +189,12 @@ def _fold_tools(ours: Mapping[Key, Side], theirs: Mapping[Key, Side]) -> dict[Ke
     return folded
 
 
-def _with_told_zeros(cells: dict[Key, Cell]) -> dict[Key, Cell]:
+def _with_reported_zeros(cells: dict[Key, Cell]) -> dict[Key, Cell]:
     """Where a report tells a model's quantities, a meter that it leaves out has none."""
-    telling = {key[:2] for key, cell in cells.items() if cell.theirs.quantity is not None}
+    with_quantities = {key[:2] for key, cell in cells.items() if cell.theirs.quantity is not None}
     return {
         key: Cell(cell.ours, Side(cell.theirs.usd, Decimal(0)))
-        if cell.theirs.is_nothing and key[:2] in telling
+        if cell.theirs.is_nothing and key[:2] in with_quantities
         else cell
         for key, cell in cells.items()
     }

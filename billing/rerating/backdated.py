@@ -11,7 +11,7 @@ import structlog
 from django.db import transaction
 from django.utils.timezone import now
 
-from billing.alerts.operators import tell_operators
+from billing.alerts.operators import notify_operators
 from billing.models import PriceCheck, PriceRow, Rerating
 from billing.rerating.proposals import NothingToRerate, propose_rerating
 
@@ -73,7 +73,7 @@ def _propose(rows: list[PriceRow], *, at: datetime) -> Rerating | None:
     except NothingToRerate:
         return None
     PriceCheck.objects.filter(price__in=rows).update(rerating=proposal)
-    tell_operators(
+    notify_operators(
         "rerating_proposed",
         f"A backdated price of {first.provider}/{first.model} changes {proposal.record_count} calls by "
         f"{proposal.billed_delta:.6f} USD: approve or reject the re-rating",

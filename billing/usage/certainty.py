@@ -94,8 +94,10 @@ def used(api: str, usage: Mapping[str, Any], *, context: Mapping[str, Any], evid
         doubt = Doubt("no usage told", "no usage told", Kind.BOUNDED)
         return Used(_without_zeros(counted), Certainty.ESTIMATED, doubts=(doubt,))
     meters, doubts = dict(reading.meters), [*reading.doubts]
-    told_input, told_output = input_tokens(meters), output_tokens(meters)
-    beyond = [*_beyond(told_input, told_output - reading.unseen_output, told_output, meters, evidence)]
+    reported_input, reported_output = input_tokens(meters), output_tokens(meters)
+    beyond = [
+        *_beyond(reported_input, reported_output - reading.unseen_output, reported_output, meters, evidence)
+    ]
     if beyond:
         held_output = evidence.held_output_tokens or evidence.asked_output_tokens
         bound = {"input": evidence.input_tokens, "output": held_output}
@@ -106,21 +108,23 @@ def used(api: str, usage: Mapping[str, Any], *, context: Mapping[str, Any], evid
             is_beyond=True,
             source=source,
         )
-    if not told_input and evidence.input_tokens:
+    if not reported_input and evidence.input_tokens:
         meters["input"] = evidence.input_tokens
         doubts.append(Doubt("input told as nothing", "no input tokens told: counted", Kind.BOUNDED))
-    missing = evidence.output_tokens - told_output
-    if missing > 0 and not told_output:
+    missing = evidence.output_tokens - reported_output
+    if missing > 0 and not reported_output:
         meters["output"] = evidence.output_tokens
         doubts.append(Doubt("output told as nothing", "no output tokens told: counted", Kind.BOUNDED))
     elif not evidence.is_whole or any(doubt.kind is Kind.CONTRADICTION for doubt in doubts):
         meters["output"] = meters.get("output", 0) + max(0, missing)
         if not evidence.is_whole:
             doubts.append(Doubt("not whole", "the answer, or what was told of it, broke off", Kind.BOUNDED))
-    elif missing > FEW and evidence.output_tokens > told_output * LEAST_OF_COUNTED:
+    elif missing > FEW and evidence.output_tokens > reported_output * LEAST_OF_COUNTED:
         what = "output far below what came"
         doubts.append(
-            Doubt(what, f"{told_output} output tokens told, {evidence.output_tokens} counted", Kind.UNREAD)
+            Doubt(
+                what, f"{reported_output} output tokens told, {evidence.output_tokens} counted", Kind.UNREAD
+            )
         )
     return Used(
         _without_zeros(meters), _certainty(doubts), doubts=tuple(doubts),
@@ -129,7 +133,7 @@ def used(api: str, usage: Mapping[str, Any], *, context: Mapping[str, Any], evid
 
 
 def _beyond(
-    told_input: int, text: int, told_output: int, meters: Meters, evidence: Evidence
+    reported_input: int, text: int, reported_output: int, meters: Meters, evidence: Evidence
 ) -> Iterator[Doubt]:
     """What no such call can have used."""
     runs_tools = evidence.has_server_tools or any(
@@ -138,18 +142,20 @@ def _beyond(
     rounds = MOST_ROUNDS if runs_tools else 1
     # of texts to embed, each fits the window and all together need not
     window = int(max(evidence.context_window, evidence.input_tokens) * MOST_OF_WINDOW) * rounds
-    if told_input > window:
+    if reported_input > window:
         what = "input beyond the context window"
         yield Doubt(
-            what, f"{told_input} input tokens, of a model that takes {evidence.context_window}", Kind.UNREAD
+            what,
+            f"{reported_input} input tokens, of a model that takes {evidence.context_window}",
+            Kind.UNREAD,
         )
     came = evidence.output_tokens * MOST_OF_ASKED + SLACK
     asked = evidence.asked_output_tokens * MOST_OF_ASKED + SLACK
-    if text > max(came, asked * rounds) or told_output > max(came, window, asked * rounds):
+    if text > max(came, asked * rounds) or reported_output > max(came, window, asked * rounds):
         what = "output beyond what was asked for"
         yield Doubt(
             what,
-            f"{told_output} output tokens, where {evidence.asked_output_tokens} were asked for",
+            f"{reported_output} output tokens, where {evidence.asked_output_tokens} were asked for",
             Kind.UNREAD,
         )
 

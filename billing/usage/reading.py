@@ -13,7 +13,7 @@ from billing.outcomes import InvalidUsage
 from billing.usage.blocks.anthropic import read_anthropic
 from billing.usage.blocks.counts import count_of
 from billing.usage.blocks.doubts import Doubt, Doubts, Kind, is_empty
-from billing.usage.blocks.merging import merged, told_in
+from billing.usage.blocks.merging import merged, reported_usage
 from billing.usage.blocks.openai import read_openai
 from billing.usage.blocks.tools import fees_of_items, read_tools, unknown_items
 
@@ -28,7 +28,7 @@ __all__ = [
     "meters_from_usage",
     "read_usage",
     "reasoning_tokens",
-    "told_in",
+    "reported_usage",
     "totals_of",
     "unknown_items",
     "usage_of_stream",
@@ -116,12 +116,12 @@ def totals_of(api: str, usage: Usage) -> Totals:
 
 def usage_of_stream(api: str, events: Sequence[Usage]) -> dict[str, Any]:
     """The usage a stream told, in whichever events. Figures are cumulative. Raises InvalidUsage if none came."""
-    told: dict[str, Any] = {}
+    reported: dict[str, Any] = {}
     for event in events:
-        told = merged(told, told_in(event))
-    if not told:
+        reported = merged(reported, reported_usage(event))
+    if not reported:
         raise InvalidUsage("the stream ended without usage")
-    return told
+    return reported
 
 
 def reasoning_tokens(usage: Usage | None) -> int:

@@ -114,5 +114,5 @@ def _is_of(rates: Rates, service_tier: str) -> bool:
 
 
 def _word(context: Mapping[str, Any], name: str) -> str:
-    told = context.get(name)
-    return told.strip().lower()[:64] if isinstance(told, str) else ""
+    value = context.get(name)
+    return value.strip().lower()[:64] if isinstance(value, str) else ""

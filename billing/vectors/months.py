@@ -61,11 +61,11 @@ def statement(vector: Vector) -> dict[str, Any]:
 def period(vector: Vector) -> dict[str, Any]:
     """The bounds of a month (or day, or week) in the tenant's zone, in UTC, and how long it is."""
     zone = str(first(vector, "timezone", "time_zone", "tz", "zone") or "UTC")
-    told = first(vector, "month", "label", "day", "occurred_at", "at", "moment", "date")
+    value = first(vector, "month", "label", "day", "occurred_at", "at", "moment", "date")
     kind = str(first(vector, "period", "window") or ("day" if "day" in vector else "month"))
     if kind not in ("day", "week", "month"):  # the label itself: "2026-03"
-        kind, told = "month", kind
-    starts_at, ends_at = span(kind, at=_moment_in(str(told), zone), timezone=zone)
+        kind, value = "month", kind
+    starts_at, ends_at = span(kind, at=_moment_in(str(value), zone), timezone=zone)
     assert ends_at is not None
     seconds = int((ends_at - starts_at).total_seconds())
     label = f"{starts_at.astimezone(ZoneInfo(zone)):%Y-%m}"
@@ -151,11 +151,11 @@ def first(vector: Vector, *names: str) -> Any:
     return next((vector[name] for name in names if vector.get(name) is not None), None)
 
 
-def decimal(told: object) -> Decimal:
+def decimal(value: object) -> Decimal:
     """A figure as it was written; a JSON number is not rounded on its way."""
-    if told is None:
+    if value is None:
         raise ValueError("the vector names no amount")
-    return told if isinstance(told, Decimal) else Decimal(str(told))
+    return value if isinstance(value, Decimal) else Decimal(str(value))
 
 
 def _amount_of(line: object) -> object:
@@ -164,23 +164,23 @@ def _amount_of(line: object) -> object:
 
 def _fx_rate(vector: Vector, currency: str) -> Decimal:
     """The currency's units for one USD."""
-    told = first(vector, "fx_rate", "exchange_rate", "rate", "fx")
-    if isinstance(told, Mapping):
-        told = first(told, "rate", "fx_rate", currency, f"USD{currency}", f"USD/{currency}")
-    if told is not None:
-        return decimal(told)
+    value = first(vector, "fx_rate", "exchange_rate", "rate", "fx")
+    if isinstance(value, Mapping):
+        value = first(value, "rate", "fx_rate", currency, f"USD{currency}", f"USD/{currency}")
+    if value is not None:
+        return decimal(value)
     inverse = first(vector, f"usd_per_{currency.lower()}", "usd_per_unit")
     return Decimal(1) if inverse is None else EXACT.divide(Decimal(1), decimal(inverse))
 
 
-def _moment_in(told: str, zone: str) -> datetime:
+def _moment_in(value: str, zone: str) -> datetime:
     """A moment, or the middle of a local day or month: noon lies in it whatever the clocks do."""
-    if len(told) == len("2026-03"):
-        told += "-15"
-    if len(told) == len("2026-03-15"):
-        day = date.fromisoformat(told)
+    if len(value) == len("2026-03"):
+        value += "-15"
+    if len(value) == len("2026-03-15"):
+        day = date.fromisoformat(value)
         return datetime(day.year, day.month, day.day, 12, tzinfo=ZoneInfo(zone)).astimezone(UTC)
-    return moment(told)
+    return moment(value)
 
 
 def _events_in(events: list[Any], zone: str, starts_at: datetime, ends_at: datetime) -> dict[str, Any]:
@@ -202,8 +202,8 @@ def _events_in(events: list[Any], zone: str, starts_at: datetime, ends_at: datet
     }
 
 
-def _label_of(told: object, zone: str) -> str:
-    return "" if not told else f"{_moment_in(str(told), zone).astimezone(ZoneInfo(zone)):%Y-%m}"
+def _label_of(value: object, zone: str) -> str:
+    return "" if not value else f"{_moment_in(str(value), zone).astimezone(ZoneInfo(zone)):%Y-%m}"
 
 
 def _before_and_after(
@@ -212,11 +212,11 @@ def _before_and_after(
     amounts = []
     base = {**(by_id.get(str(vector.get("vector"))) or {}), **vector}
     for words in (BEFORE, AFTER):
-        told = first(
+        value = first(
             vector,
             *(f"{word}_{name}" for word in words for name in ("usd", "cost_usd", "billed_usd", "list_usd")),
         )
-        amounts.append(decimal(told) if told is not None else _rated(base, words, rate_vector))
+        amounts.append(decimal(value) if value is not None else _rated(base, words, rate_vector))
     return amounts[0], amounts[1]
 
 
@@ -224,8 +224,8 @@ def _rated(base: Vector, words: tuple[str, ...], rate_vector: RateVector) -> Dec
     """The cost of the vector's usage with what is said of this side: its usage, its price row, its unit price."""
     changed = dict(base)
     for what in ("usage", "price_row"):
-        told = first(base, *(f"{word}_{what}" for word in words))
-        changed[what] = told if told is not None else base.get(what)
+        value = first(base, *(f"{word}_{what}" for word in words))
+        changed[what] = value if value is not None else base.get(what)
     if changed.get("usage") is not None:
         return rate_vector(changed)[1].cost_usd
     unit_price = first(
@@ -246,10 +246,10 @@ def _rated(base: Vector, words: tuple[str, ...], rate_vector: RateVector) -> Dec
 
 
 def _cache_ttl(asked: Vector) -> str:
-    told = first(asked, "cache_ttl", "cache_control", "ttl")
-    if isinstance(told, Mapping):
-        told = told.get("ttl") or "5m"
-    return "" if not told else "1h" if "1h" in str(told) else "5m"
+    value = first(asked, "cache_ttl", "cache_control", "ttl")
+    if isinstance(value, Mapping):
+        value = value.get("ttl") or "5m"
+    return "" if not value else "1h" if "1h" in str(value) else "5m"
 
 
 def _fees(asked: Vector, rates: Any) -> Decimal:

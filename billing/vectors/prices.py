@@ -65,11 +65,11 @@ def name_in(rates: Rates, meter: str) -> str:
     return meter
 
 
-def moment(told: str | None) -> datetime:
+def moment(value: str | None) -> datetime:
     """A vector's moment; one without a zone is UTC, and none is now."""
-    if not told:
+    if not value:
         return datetime.now(UTC)
-    at = datetime.fromisoformat(told)
+    at = datetime.fromisoformat(value)
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
@@ -130,9 +130,9 @@ def _per(row: Mapping[str, Any], meter: str) -> int:
     return int(per.get("tokens", TOKENS_PER)) if is_token_meter(meter) else FEES_PER
 
 
-def _label(told: object) -> tuple[str, str]:
+def _label(value: object) -> tuple[str, str]:
     """What a word says: a processing of its own, or a service tier."""
-    word = str(told or "").lower()
+    word = str(value or "").lower()
     if word in PROCESSINGS:
         return word, STANDARD
     return ONLINE, STANDARD if word in PLAIN_TIERS else word
@@ -145,25 +145,25 @@ def _asked(vector: Vector, usage: Mapping[str, Any]) -> tuple[str, str]:
     if submitted[0] != ONLINE:
         return submitted
     served = (vector.get("served_tier"), usage.get("service_tier"), context.get("service_tier"))
-    told = next((word for word in served if word), None)
-    processing, tier = _label(told)
+    value = next((word for word in served if word), None)
+    processing, tier = _label(value)
     speed = usage.get("speed") or context.get("speed")
     return (processing, tier) if tier != STANDARD or not speed else (processing, _label(speed)[1])
 
 
 def _region(vector: Vector, usage: Mapping[str, Any]) -> str:
     context = vector.get("context") or {}
-    told = usage.get("inference_geo") or context.get("inference_geo") or context.get("region")
-    return str(told or GLOBAL)
+    value = usage.get("inference_geo") or context.get("inference_geo") or context.get("region")
+    return str(value or GLOBAL)
 
 
 def _factor(vector: Vector, rows: list[Mapping[str, Any]], region: str) -> Decimal | None:
     for place in (*rows, vector.get("context") or {}, vector):
-        for name, told in place.items():
+        for name, value in place.items():
             if not name.endswith(FACTOR):
                 continue
-            if isinstance(told, Mapping):  # by region, for tokens
-                told = told.get(region, told.get("tokens"))
-            if told is not None:
-                return Decimal(str(told))
+            if isinstance(value, Mapping):  # by region, for tokens
+                value = value.get(region, value.get("tokens"))
+            if value is not None:
+                return Decimal(str(value))
     return None

@@ -21,9 +21,9 @@ def rate_file(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     providers = content.get("provider_vectors", ())
     by_id = {vector["id"]: vector for vector in providers if "id" in vector}
     for vector in providers:
-        yield _told(vector, partial(rate_provider_vector, vector))
+        yield _result_of(vector, partial(rate_provider_vector, vector))
     for vector in content.get("tenant_vectors", ()):
-        yield _told(vector, partial(rate_tenant_vector, vector, by_id, rate_vector))
+        yield _result_of(vector, partial(rate_tenant_vector, vector, by_id, rate_vector))
 
 
 def rate_provider_vector(vector: Vector) -> dict[str, Any]:
@@ -61,11 +61,15 @@ def _context(vector: Vector) -> dict[str, Any]:
     context = dict(vector.get("context") or {})
     tool_calls = dict(vector.get("tool_calls") or context.get("tool_calls") or {})
     items = vector.get("output") or vector.get("output_items") or ()
-    told = {"tool_usage": vector["tool_usage"]} if vector.get("tool_usage") else {}
-    return context | told | {"model": vector.get("model"), "tool_calls": tool_calls or fees_of_items(items)}
+    tool_usage = {"tool_usage": vector["tool_usage"]} if vector.get("tool_usage") else {}
+    return (
+        context
+        | tool_usage
+        | {"model": vector.get("model"), "tool_calls": tool_calls or fees_of_items(items)}
+    )
 
 
-def _told(vector: Vector, result: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _result_of(vector: Vector, result: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     name = vector.get("id")
     try:
         return {"id": name, **result()}

@@ -96,9 +96,9 @@ def _rate_plan(vector: Vector, by_id: Mapping[str, Vector], rate_vector: RateVec
 
 def _hit(vector: Vector, by_id: Mapping[str, Vector], rate_vector: RateVector) -> dict[str, Any]:
     """A hit of our cache: nothing is bought; a policy may charge a share of what it would have cost."""
-    told = vector.get("usage_would_be_list_usd")
+    value = vector.get("usage_would_be_list_usd")
     stored = {**by_id.get(str(vector.get("vector")), {}), **vector}
-    would_be = rate_vector(stored)[1].cost_usd if told is None else decimal(told)
+    would_be = rate_vector(stored)[1].cost_usd if value is None else decimal(value)
     percent = decimal((vector.get("gateway_cache_policy") or {}).get("charge_pct_of_list", "0"))
     billed = EXACT.quantize(EXACT.divide(EXACT.multiply(would_be, percent), Decimal(100)), TWELVE_PLACES)
     amounts = _amounts(saving_usd=would_be - billed, cost_usd=billed)

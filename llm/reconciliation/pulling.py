@@ -18,8 +18,14 @@ from django.contrib.auth.models import User
 from django.utils.timezone import now
 
 from billing.models import CostComparison, CostReport
-from billing.reconciliation.comparing import Account, compare, store_report
-from billing.reconciliation.provider_reports import InvalidReport, Report, parse_json, read_file, read_pages
+from billing.reconciliation.comparing import BilledAccount, compare, store_report
+from billing.reconciliation.provider_reports import (
+    InvalidReport,
+    ProviderReport,
+    parse_json,
+    read_file,
+    read_pages,
+)
 from llm.models import LanguageModel, Provider
 from llm.providers.kinds import KINDS, ReportApi
 from llm.providers.kinds.contract import Parameters
@@ -66,7 +72,7 @@ def pull(
         raise CannotPull(f"{provider.name} is of kind {provider.kind}, which has no cost reports")
     days = frozenset(first + DAY * n for n in range((last - first).days + 1))
     answers = asyncio.run(_pull_pages(provider, reports, first=first, last=last))
-    report = Report(days, ())
+    report = ProviderReport(days, ())
     for pages in answers:
         try:
             part = read_pages(reports.format, [parse_json(page) for page in pages])
@@ -74,7 +80,7 @@ def pull(
             raise CannotPull(f"{provider.name}: {error}") from None
         if left_out := days - part.days:
             raise CannotPull(f"{provider.name} left out {', '.join(map(str, sorted(left_out)))}")
-        report = Report(days, report.lines + part.lines)
+        report = ProviderReport(days, report.lines + part.lines)
     stored = store_report(
         account_of(provider),
         report.of_projects(() if reports.can_filter_by_project else _projects(provider)),
@@ -134,10 +140,10 @@ def pull_due(*, at: datetime | None = None) -> int:
     return pulled
 
 
-def account_of(provider: Provider) -> Account:
+def account_of(provider: Provider) -> BilledAccount:
     """The account as the ledger and the reports name it; a model that was switched off is still one of its own."""
     models = LanguageModel.objects.filter(provider=provider).values_list("name", "upstream")
-    return Account(provider=provider.name, kind=provider.kind, upstreams=dict(models))
+    return BilledAccount(provider=provider.name, kind=provider.kind, upstreams=dict(models))
 
 
 async def _pull_pages(

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from billing.usage.reading import is_empty, merged, told_in
+from billing.usage.reading import is_empty, merged, reported_usage
 from llm.wire.formats import Body
 from llm.wire.texts.sse import encode, splice_purser
 
@@ -38,7 +38,7 @@ class MessagesMeter:
 
     def feed(self, payload: Body) -> None:
         kind = payload.get("type")
-        if told := told_in(payload):
+        if told := reported_usage(payload):
             self.usage = merged(self.usage or {}, told)
             # what the start says of the output is of the start
             self.is_usage_final |= kind != "message_start" and not is_empty(told.get("output_tokens"))

@@ -6,7 +6,7 @@ Invariant: a stream that was metered and its answer replayed tell a client the s
 from collections.abc import Iterator
 from typing import Any, Final
 
-from billing.usage.reading import merged, told_in
+from billing.usage.reading import merged, reported_usage
 from llm.wire.formats import Body
 from llm.wire.texts.merging import WHOLE_FIELDS, add_parts, merge
 from llm.wire.texts.message_texts import told_once
@@ -31,7 +31,7 @@ class ChatMeter:
         self._is_told = False  # all of it, be it without a finish
 
     def feed(self, payload: Body) -> None:
-        if told := told_in(payload):
+        if told := reported_usage(payload):
             self.usage = merged(self.usage or {}, told)
         choices = payload.get("choices")
         if "id" not in self._envelope or not choices:  # a first chunk may have an empty one

@@ -7,7 +7,7 @@ usage, an end mark.
 from collections.abc import Iterator
 from typing import Any
 
-from billing.usage.reading import merged, told_in
+from billing.usage.reading import merged, reported_usage
 from llm.errors import InvalidRequest
 from llm.wire.formats import Body, RequestFacts
 from llm.wire.openai_chat import encode_event as encode_event
@@ -128,7 +128,7 @@ class CompletionMeter:
         self._is_told = False
 
     def feed(self, payload: Body) -> None:
-        if told := told_in(payload):
+        if told := reported_usage(payload):
             self.usage = merged(self.usage or {}, told)
         self._envelope.update(
             (name, payload[name]) for name in _CHUNK_FIELDS if payload.get(name) is not None

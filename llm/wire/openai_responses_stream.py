@@ -7,7 +7,7 @@ did.
 from collections.abc import Iterator
 from typing import Any
 
-from billing.usage.reading import merged, told_in
+from billing.usage.reading import merged, reported_usage
 from llm.wire.formats import Body
 from llm.wire.texts.sse import data_of, encode
 
@@ -52,7 +52,7 @@ class ResponsesMeter:
                 self._pieces.append(item["name"])
         elif isinstance(payload.get("response"), dict):
             self._response = payload["response"]
-            if told := told_in(payload):
+            if told := reported_usage(payload):
                 self.usage = merged(self.usage or {}, told)
             if kind in LAST_EVENTS:
                 self.has_ended = True

@@ -13,7 +13,7 @@ from django.db import DatabaseError
 from django.test import RequestFactory
 
 from billing.admin.alerts import AlertChannelAdmin
-from billing.alerts.operators import tell_operators
+from billing.alerts.operators import notify_operators
 from billing.alerts.outbox import deliver_due
 from billing.ledger import partitions
 from billing.models import AlertChannel, AlertEvent
@@ -33,7 +33,7 @@ def operators(desk: Desk, receiver: Receiver) -> Iterator[AlertChannel]:
 def test_it_works(desk: Desk, receiver: Receiver, operators: AlertChannel) -> None:
     subject = secrets.token_hex(8)
     for _ in range(2):  # told once
-        tell_operators("partitions", "Something is wrong", subject=subject)
+        notify_operators("partitions", "Something is wrong", subject=subject)
     deliver_due()
     told = [json.loads(body) for _, body in receiver.requests]
     (mine,) = [event for event in told if event["subject"] == subject]
@@ -51,7 +51,7 @@ def test_a_tenants_event_is_not_the_operators(
 def test_the_operators_event_is_no_tenants(desk: Desk, receiver: Receiver) -> None:
     desk.channel("webhook", receiver.url)
     subject = secrets.token_hex(8)
-    tell_operators("partitions", "Something is wrong", subject=subject)
+    notify_operators("partitions", "Something is wrong", subject=subject)
     deliver_due()
     assert not AlertEvent.objects.get(subject_key=subject).deliveries.exists()
 

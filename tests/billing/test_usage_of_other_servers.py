@@ -8,7 +8,7 @@ import pytest
 from billing.prices.book import Price, Rates, rates_of
 from billing.prices.rating import rate, rate_bound
 from billing.usage.certainty import Certainty, Evidence, Used, used
-from billing.usage.reading import is_empty, merged, meters_from_usage, told_in, usage_of_stream
+from billing.usage.reading import is_empty, merged, meters_from_usage, reported_usage, usage_of_stream
 
 EVIDENCE = Evidence(input_tokens=27, output_tokens=3, asked_output_tokens=100, context_window=128_000)
 MILLIONTH = Decimal("0.000001")
@@ -254,7 +254,7 @@ def test_whoever_invents_names_without_end_is_not_read_on() -> None:
     ],
 )  # fmt: skip
 def test_usage_is_found_wherever_it_stands(payload: dict[str, Any]) -> None:
-    assert meters_from_usage("openai.chat", told_in(payload)) == {"input": 100, "output": 10}
+    assert meters_from_usage("openai.chat", reported_usage(payload)) == {"input": 100, "output": 10}
     events = [payload, {"choices": [], "usage": {}}, {"usage": None}]
     assert meters_from_usage("openai.chat", usage_of_stream("openai.chat", events)) == {
         "input": 100,
@@ -266,12 +266,12 @@ def test_usage_is_found_wherever_it_stands(payload: dict[str, Any]) -> None:
     "payload", [{}, {"choices": None}, {"choices": [7]}, {"usage": None}, {"x_groq": {"id": "x"}}]
 )
 def test_nothing_told_is_nothing(payload: dict[str, Any]) -> None:
-    assert is_empty(told_in(payload))
+    assert is_empty(reported_usage(payload))
 
 
 @pytest.mark.parametrize("block", [[GOOD], "100 tokens", 110])
 def test_a_block_that_is_none_is_not_forgotten(block: Any) -> None:
-    assert booked(told_in({"usage": block})).certainty is Certainty.UNREAD
+    assert booked(reported_usage({"usage": block})).certainty is Certainty.UNREAD
 
 
 def test_a_bound_is_never_below_the_priced_part_nor_the_hold() -> None:

@@ -15,9 +15,9 @@ from billing.months.exports import FORMATS, export
 from billing.months.report import month_report
 from billing.months.statements import first_break
 from billing.prices.editing import set_price
-from billing.reconciliation.comparing import Account, book_adjustment, compare, store_report
+from billing.reconciliation.comparing import BilledAccount, book_adjustment, compare, store_report
 from billing.reconciliation.line_items import LineItem
-from billing.reconciliation.provider_reports import Report, ReportLine
+from billing.reconciliation.provider_reports import ProviderReport, ReportLine
 from billing.rerating.proposals import approve_rerating, propose_rerating
 from tests.closing.conftest import INPUT, OUTPUT, Shop, last_month, month_ago, open_shop  # noqa: F401
 
@@ -44,8 +44,8 @@ def take(shop: Shop, day: date, *lines: tuple[str, str, int | None]) -> list[Cos
         )
         for meter, usd, tokens in lines
     )
-    account = Account(provider=shop.provider, kind="openai", upstreams={shop.model: "gpt-4o"})
-    store_report(account, Report(frozenset({day}), told), source="upload", content=b"x")
+    account = BilledAccount(provider=shop.provider, kind="openai", upstreams={shop.model: "gpt-4o"})
+    store_report(account, ProviderReport(frozenset({day}), told), source="upload", content=b"x")
     return compare(shop.provider, first=day, last=day)
 
 

@@ -27,7 +27,7 @@ TOTALS: Final = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "out
 def read_anthropic(usage: Mapping[str, Any], doubts: Doubts, *, model: str = "") -> Meters:
     """The meters of a block; `model` is the one whose iterations need no mark of their own."""
     block = Block(usage, doubts)
-    if not block.tells("input_tokens", "output_tokens"):
+    if not block.has_any("input_tokens", "output_tokens"):
         doubts.contradicts("no tokens", "the usage block has neither input nor output tokens")
     meters = _tokens(block, doubts)
     iterations = block.take("iterations")

@@ -21,21 +21,21 @@ _FIGURE: Final = re.compile(r"\d{1,20}(?:\.0{1,9})?")
 class Block:
     """One level of a usage block; `path` is how it is reached."""
 
-    def __init__(self, told: Mapping[str, Any], doubts: Doubts, *, path: str = "usage") -> None:
-        self._told, self._doubts, self._path = told, doubts, path
+    def __init__(self, values: Mapping[str, Any], doubts: Doubts, *, path: str = "usage") -> None:
+        self._values, self._doubts, self._path = values, doubts, path
         self._taken: set[str] = set()
         self._parts: list[Block] = []
 
-    def tells(self, *names: str) -> bool:
+    def has_any(self, *names: str) -> bool:
         """Whether any of the names has a value."""
-        return any(self._told.get(name) is not None for name in names)
+        return any(self._values.get(name) is not None for name in names)
 
     def count(self, *names: str) -> int:
         """The figure that stands under any of the names, 0 if none does; of several that differ, the largest."""
         found: set[int] = set()
         for name in names:
             self._taken.add(name)
-            value = self._told.get(name)
+            value = self._values.get(name)
             if value is None:
                 continue
             figure = count_of(value)
@@ -55,7 +55,7 @@ class Block:
         """What stands inside, under any of the names; an empty block if nothing does."""
         inside: dict[str, Any] = {}
         for name in names:
-            value = self._told.get(name)
+            value = self._values.get(name)
             if isinstance(value, Mapping):
                 self._taken.add(name)
                 inside = merged(inside, value)
@@ -67,14 +67,14 @@ class Block:
     def take(self, *names: str) -> Any:
         """The first of the names that has a value, whatever it is; None if none has."""
         self._taken.update(names)
-        return next((self._told[name] for name in names if not is_empty(self._told.get(name))), None)
+        return next((self._values[name] for name in names if not is_empty(self._values.get(name))), None)
 
     def names(self) -> list[str]:
-        return list(self._told)
+        return list(self._values)
 
     def finish(self) -> None:
         """Report what nobody took, at this level and inside."""
-        for name, value in self._told.items():
+        for name, value in self._values.items():
             if name not in self._taken and name not in FREE_FIELDS and not is_empty(value):
                 self._report(f"{self._path}.{name}", value, depth=0)
         for part in self._parts:

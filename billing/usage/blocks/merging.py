@@ -41,12 +41,12 @@ _OF_TEXT: Final = ("promptTokensDetails", "candidatesTokensDetails", "cacheToken
 _TIMES: Final = frozenset({"invocationLatency", "firstByteLatency"})
 
 
-def told_in(payload: Mapping[str, Any]) -> dict[str, Any]:
+def reported_usage(payload: Mapping[str, Any]) -> dict[str, Any]:
     """The usage that an answer, a chunk or an event tells, in any of the places where servers put it; empty if none."""
-    told: dict[str, Any] = {}
+    reported: dict[str, Any] = {}
     for block in _blocks(payload):
-        told = merged(told, block)
-    return told
+        reported = merged(reported, block)
+    return reported
 
 
 def merged(earlier: Mapping[str, Any], later: Mapping[str, Any], *, depth: int = 0) -> dict[str, Any]:
@@ -105,11 +105,11 @@ def _blocks(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
                 yield from _block(choice["usage"])
 
 
-def _block(told: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(told, Mapping):
-        yield told
-    elif not is_empty(told):
-        yield {"unreadable_block": told}
+def _block(reported: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(reported, Mapping):
+        yield reported
+    elif not is_empty(reported):
+        yield {"unreadable_block": reported}
 
 
 def _translated(foreign: Mapping[str, Any], kind: str) -> dict[str, Any]:

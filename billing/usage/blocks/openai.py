@@ -17,34 +17,36 @@ Meters = dict[str, int]
 def read_openai(usage: Mapping[str, Any], doubts: Doubts) -> Meters:
     """The meters of a block: chat, completions, responses, embeddings, realtime, in either set of names."""
     block = Block(usage, doubts)
-    heard = block.part("prompt_tokens_details", "input_tokens_details", "input_token_details")
-    said = block.part("completion_tokens_details", "output_tokens_details", "output_token_details")
+    input_details = block.part("prompt_tokens_details", "input_tokens_details", "input_token_details")
+    output_details = block.part("completion_tokens_details", "output_tokens_details", "output_token_details")
     total = block.count("total_tokens")
-    told_in = block.count("prompt_tokens", "input_tokens")
-    told_out = block.count("completion_tokens", "output_tokens")
-    cached = _cached(block, heard, doubts, total=told_in)
-    written = _written(block, heard, doubts)
-    reasoning = max(said.count("reasoning_tokens", "thinking_tokens"), block.count("reasoning_tokens"))
-    if not block.tells("prompt_tokens", "input_tokens"):
+    reported_input = block.count("prompt_tokens", "input_tokens")
+    reported_output = block.count("completion_tokens", "output_tokens")
+    cached = _cached(block, input_details, doubts, total=reported_input)
+    written = _written(block, input_details, doubts)
+    reasoning = max(
+        output_details.count("reasoning_tokens", "thinking_tokens"), block.count("reasoning_tokens")
+    )
+    if not block.has_any("prompt_tokens", "input_tokens"):
         doubts.contradicts("no input tokens", "the usage block has no input tokens")
-        if block.tells("completion_tokens", "output_tokens"):
-            told_in = max(0, total - told_out)
+        if block.has_any("completion_tokens", "output_tokens"):
+            reported_input = max(0, total - reported_output)
         else:
-            told_out = total  # the dearer of two readings
+            reported_output = total  # the dearer of two readings
 
-    beside_in, beside_out = _beside(
-        total - told_in - told_out, total, {"cached": cached, "written": sum(written.values()), "reasoning": reasoning},
-        doubts,
-    )  # fmt: skip
-    input_meters = _input(told_in + beside_in, cached, written, heard, doubts)
-    output_meters = _output(told_out + beside_out, reasoning, said, doubts)
-    doubts.unseen_output = max(reasoning, beside_out)
+    parts = {"cached": cached, "written": sum(written.values()), "reasoning": reasoning}
+    unlisted_input, unlisted_output = _unlisted(
+        total - reported_input - reported_output, total, parts, doubts
+    )
+    input_meters = _input(reported_input + unlisted_input, cached, written, input_details, doubts)
+    output_meters = _output(reported_output + unlisted_output, reasoning, output_details, doubts)
+    doubts.unseen_output = max(reasoning, unlisted_output)
     block.take("service_tier")  # where it counts, it is told as what was served
     block.finish()
     return input_meters | output_meters
 
 
-def _beside(rest: int, total: int, parts: Mapping[str, int], doubts: Doubts) -> tuple[int, int]:
+def _unlisted(rest: int, total: int, parts: Mapping[str, int], doubts: Doubts) -> tuple[int, int]:
     """What of the total stands beside input and output, and so belongs to one of them: (input, output)."""
     if not total or not rest:
         return 0, 0
@@ -54,10 +56,10 @@ def _beside(rest: int, total: int, parts: Mapping[str, int], doubts: Doubts) -> 
             f"input and output tokens are {-rest} more than {total} in total",
         )
         return 0, 0
-    told = [name for name, tokens in parts.items() if tokens]
+    named = [name for name, tokens in parts.items() if tokens]
     # reasoning is looked at first: of two readings that add up, the dearer
-    for size in range(1, len(told) + 1):
-        for names in combinations(reversed(told), size):
+    for size in range(1, len(named) + 1):
+        for names in combinations(reversed(named), size):
             if sum(parts[name] for name in names) == rest:
                 output = parts["reasoning"] if "reasoning" in names else 0
                 return rest - output, output
@@ -68,19 +70,19 @@ def _beside(rest: int, total: int, parts: Mapping[str, int], doubts: Doubts) -> 
     return 0, rest  # what nobody names is output: thinking that was left out of it
 
 
-def _cached(block: Block, heard: Block, doubts: Doubts, *, total: int) -> int:
+def _cached(block: Block, input_details: Block, doubts: Doubts, *, total: int) -> int:
     """Tokens read from the cache, under the names of OpenAI, DeepSeek, Moonshot and LiteLLM; of several, the fewest."""
-    told = {
-        heard.count("cached_tokens", "cache_read_tokens", "cache_read_input_tokens"),
+    counts = {
+        input_details.count("cached_tokens", "cache_read_tokens", "cache_read_input_tokens"),
         block.count("cached_tokens"),
         block.count("prompt_cache_hit_tokens"),
         block.count("cache_read_input_tokens", "cache_read_tokens"),
     } - {0}
-    if len(told) > 1:
+    if len(counts) > 1:
         doubts.contradicts(
-            "cached tokens differ", f"the tokens read from the cache are told as {sorted(told)}"
+            "cached tokens differ", f"the tokens read from the cache are told as {sorted(counts)}"
         )
-    cached, missed = min(told, default=0), block.count("prompt_cache_miss_tokens")
+    cached, missed = min(counts, default=0), block.count("prompt_cache_miss_tokens")
     if missed and cached + missed not in (total, total - cached):
         doubts.contradicts(
             "hits and misses are not the input",
@@ -89,16 +91,16 @@ def _cached(block: Block, heard: Block, doubts: Doubts, *, total: int) -> int:
     return cached
 
 
-def _written(block: Block, heard: Block, doubts: Doubts) -> Meters:
+def _written(block: Block, input_details: Block, doubts: Doubts) -> Meters:
     """Tokens written to the cache, by how long they are kept."""
     names = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
-    total = max(heard.count(*names), block.count(*names))
-    by_life = heard.part("cache_write_tokens_details")
+    total = max(input_details.count(*names), block.count(*names))
+    by_life = input_details.part("cache_write_tokens_details")
     split = {
         "cache_write": by_life.count("ttl_30m_tokens"),
         "cache_write_12h": by_life.count("ttl_12h_tokens"),
     }
-    for place in (block, heard):
+    for place in (block, input_details):
         claude = place.part("cache_creation", "cache_creation_token_details")
         for meter, name in (
             ("cache_write_5m", "ephemeral_5m_input_tokens"),
@@ -114,20 +116,20 @@ def _written(block: Block, heard: Block, doubts: Doubts) -> Meters:
     return {meter: tokens for meter, tokens in split.items() if tokens}
 
 
-def _input(total: int, cached: int, written: Meters, heard: Block, doubts: Doubts) -> Meters:
-    text, audio, image = (heard.count(f"{kind}_tokens") for kind in ("text", "audio", "image"))
-    joint = heard.part("cached_tokens_details")
-    told_joint = {kind: joint.count(f"{kind}_tokens") for kind in ("text", "audio", "image")}
+def _input(total: int, cached: int, written: Meters, input_details: Block, doubts: Doubts) -> Meters:
+    text, audio, image = (input_details.count(f"{kind}_tokens") for kind in ("text", "audio", "image"))
+    joint = input_details.part("cached_tokens_details")
+    joint_counts = {kind: joint.count(f"{kind}_tokens") for kind in ("text", "audio", "image")}
     if not cached:
-        cached = sum(told_joint.values())
+        cached = sum(joint_counts.values())
     plain = total - audio - image - sum(written.values())
     if joint.names():
-        if sum(told_joint.values()) > cached:
+        if sum(joint_counts.values()) > cached:
             doubts.contradicts(
                 "cached parts are more than all",
                 f"the cached parts are more than the {cached} tokens read from the cache",
             )
-        cached_audio, cached_image = told_joint["audio"], told_joint["image"]
+        cached_audio, cached_image = joint_counts["audio"], joint_counts["image"]
     elif cached and (audio or image):
         # text is the cheapest, so it is read as what was cached, as far as there is some
         doubts.bounds(
@@ -163,9 +165,11 @@ def _input(total: int, cached: int, written: Meters, heard: Block, doubts: Doubt
     return meters
 
 
-def _output(total: int, reasoning: int, said: Block, doubts: Doubts) -> Meters:
-    text, audio, image = (said.count(f"{kind}_tokens") for kind in ("text", "audio", "image"))
-    predicted = said.count("accepted_prediction_tokens") + said.count("rejected_prediction_tokens")
+def _output(total: int, reasoning: int, output_details: Block, doubts: Doubts) -> Meters:
+    text, audio, image = (output_details.count(f"{kind}_tokens") for kind in ("text", "audio", "image"))
+    predicted = output_details.count("accepted_prediction_tokens") + output_details.count(
+        "rejected_prediction_tokens"
+    )
     if max(text + audio + image, predicted, reasoning) > total:
         doubts.contradicts(
             "output is less than its parts", f"the parts of the output are more than its {total} tokens"

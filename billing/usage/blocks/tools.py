@@ -51,17 +51,19 @@ def read_tools(context: Mapping[str, Any], doubts: Doubts) -> dict[str, int]:
     """The meters of tools: `tool_calls` (counted by us, by name), `tool_usage` (the provider's own block) and
     `unknown_items` of a call's context."""
     meters: dict[str, int] = {}
-    for name, told in (context.get("tool_calls") or {}).items():
-        meter, calls = FEE_ITEMS.get(name, name), count_of(told)
+    for name, count in (context.get("tool_calls") or {}).items():
+        meter, calls = FEE_ITEMS.get(name, name), count_of(count)
         if calls is None:
-            doubts.contradicts(f"calls of {name} are no count", f"calls of {name} are no count: {told!r:.60}")
+            doubts.contradicts(
+                f"calls of {name} are no count", f"calls of {name} are no count: {count!r:.60}"
+            )
         meters[meter] = meters.get(meter, 0) + (calls or 0)
     counted = context.get("tool_usage")
     if isinstance(counted, Mapping):
         block = Block(counted, doubts, path="tool_usage")
         for tool in ("web_search", "file_search"):
             part = block.part(tool)
-            if part.tells("num_requests"):
+            if part.has_any("num_requests"):
                 meters[tool] = part.count("num_requests")
         block.finish()
     elif counted is not None:

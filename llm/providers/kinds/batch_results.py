@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from billing.usage.reading import told_in
+from billing.usage.reading import reported_usage
 from llm.wire.texts.json_texts import Unreadable, is_too_deep, read_plain, without_depths
 from llm.wire.told_errors import error_in
 
@@ -32,4 +32,4 @@ def lines_in(content: bytes) -> Iterator[dict[str, Any]]:
 
 def error_in_answer(body: dict[str, Any]) -> dict[str, Any] | None:
     """The error that stands where an answer should, unless it tells of a usage: that is billed like any answer."""
-    return None if told_in(body) else error_in(body)
+    return None if reported_usage(body) else error_in(body)

@@ -5,7 +5,7 @@ Invariant: pure; a body is never edited in place.
 
 from typing import Any
 
-from billing.usage.reading import told_in
+from billing.usage.reading import reported_usage
 from llm.wire.formats import Body
 from llm.wire.texts import fields
 from llm.wire.texts.sse import encode
@@ -20,7 +20,7 @@ def with_usage_in_stream(body: Body) -> Body:
 
 
 def usage(response: Body) -> dict[str, Any]:
-    return told_in(response)
+    return reported_usage(response)
 
 
 def normal(response: Body) -> Body:

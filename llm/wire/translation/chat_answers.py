@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 from uuid import uuid4
 
-from billing.usage.reading import merged, told_in, totals_of
+from billing.usage.reading import merged, reported_usage, totals_of
 from llm.wire.formats import Body
 from llm.wire.openai_chat_stream import message_of
 from llm.wire.texts.message_texts import reasoning_of, text_of
@@ -46,7 +46,7 @@ def messages_answer(response: Body, *, model: str = "") -> Body:
         "stop_sequence": None,
         "stop_details": None,
         "container": None,
-        "usage": messages_usage(told_in(response)),
+        "usage": messages_usage(reported_usage(response)),
     }
 
 
@@ -89,7 +89,7 @@ class MessagesAnswerStream:
         self._usage: Body = {}
 
     def feed(self, payload: Body) -> list[Body]:
-        self._usage = merged(self._usage, told_in(payload))
+        self._usage = merged(self._usage, reported_usage(payload))
         events: list[Body] = []
         if not self._has_started:
             self._id = self._id or str(payload.get("id") or "")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from billing.usage.reading import count_of, merged, reasoning_tokens, told_in
+from billing.usage.reading import count_of, merged, reasoning_tokens, reported_usage
 from llm.wire.formats import Body
 
 FINISH_REASONS: Final = {
@@ -52,7 +52,7 @@ def chat_answer(response: Body) -> Body:
         "created": int(time.time()),
         "model": response.get("model", ""),
         "choices": [choice],
-        "usage": chat_usage(told_in(response)),
+        "usage": chat_usage(reported_usage(response)),
     }
 
 
@@ -94,7 +94,7 @@ class ChatAnswerStream:
 
     def feed(self, payload: Body) -> list[Body]:
         kind = payload.get("type")
-        self._usage = merged(self._usage, told_in(payload))
+        self._usage = merged(self._usage, reported_usage(payload))
         if kind == "content_block_delta":
             return self._delta(payload["index"], payload["delta"])
         if kind == "content_block_start":

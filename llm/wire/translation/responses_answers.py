@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 from uuid import uuid4
 
-from billing.usage.reading import merged, told_in, totals_of
+from billing.usage.reading import merged, reported_usage, totals_of
 from llm.wire.formats import Body
 from llm.wire.texts.message_texts import reasoning_of, text_of
 from llm.wire.tool_calls import CallQueue, Step
@@ -56,7 +56,7 @@ def responses_answer(completion: Body, *, request: Body) -> Body:
         **response,
         **_ending(reason),
         "output": output,
-        "usage": responses_usage(told_in(completion)),
+        "usage": responses_usage(reported_usage(completion)),
     }
 
 
@@ -94,7 +94,7 @@ class ResponsesAnswerStream:
             )
             events.append({"type": "response.created", "response": self._response})
             events.append({"type": "response.in_progress", "response": self._response})
-        self._usage = merged(self._usage, told_in(payload))
+        self._usage = merged(self._usage, reported_usage(payload))
         for choice in payload.get("choices") or ():
             events += self._delta(choice.get("delta") or {})
             self._reason = choice.get("finish_reason") or self._reason
