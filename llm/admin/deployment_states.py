@@ -32,17 +32,17 @@ class DeploymentState:
     stream_seconds: list[float] = field(default_factory=list)
     whole_seconds: list[float] = field(default_factory=list)
 
-    def add(self, told: dict[str, Any]) -> None:
+    def add(self, report: dict[str, Any]) -> None:
         """Count what one process told in."""
         self.processes += 1
-        self.resting_in += told["state"] == "open"
-        self.probing_in += told["state"] == "half_open"
-        self.rest_seconds = max(self.rest_seconds, told["rest_seconds"])
-        self.calls += told["calls"]
-        self.failures += told["failures"]
+        self.resting_in += report["state"] == "open"
+        self.probing_in += report["state"] == "half_open"
+        self.rest_seconds = max(self.rest_seconds, report["rest_seconds"])
+        self.calls += report["calls"]
+        self.failures += report["failures"]
         for mine, name in ((self.stream_seconds, "stream_seconds"), (self.whole_seconds, "whole_seconds")):
-            if told[name] is not None:
-                mine.append(told[name])
+            if report[name] is not None:
+                mine.append(report[name])
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ def read_states(accounts: Iterable[str]) -> States | None:
     """Read it; None where Redis does not answer."""
     client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=1)
     try:
-        told = client.hgetall(KEY)
+        reports = client.hgetall(KEY)
         found = {account: _account(client, account) for account in accounts}
     except (RedisError, OSError):
         return None
     finally:
         client.close()
-    return States(_merged(told.values()), found)  # type: ignore[arg-type, union-attr]
+    return States(_merged(reports.values()), found)  # type: ignore[arg-type, union-attr]
 
 
 def _merged(reports: Iterable[bytes]) -> dict[Deployment, DeploymentState]:
@@ -80,8 +80,10 @@ def _merged(reports: Iterable[bytes]) -> dict[Deployment, DeploymentState]:
     for report in map(orjson.loads, reports):
         if time.time() - report["at"] > SILENT_SECONDS:
             continue
-        for told in report["deployments"]:
-            merged.setdefault((told["provider"], told["model"]), DeploymentState()).add(told)
+        for deployment in report["deployments"]:
+            merged.setdefault((deployment["provider"], deployment["model"]), DeploymentState()).add(
+                deployment
+            )
     return merged
 
 

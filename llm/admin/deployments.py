@@ -71,17 +71,17 @@ def _rows(states: States) -> Iterator[list[Any]]:
 def _account_row(account: Provider, state: AccountState) -> list[Any]:
     limits = ", ".join(f"{name} {value:,}" for name, value in account.limits.items())
     if not account.is_active:
-        told = "not active"
+        shown_state = "not active"
     elif state.paused_seconds:
-        told = f"paused by the provider for {state.paused_seconds:.0f} s"
+        shown_state = f"paused by the provider for {state.paused_seconds:.0f} s"
     else:
-        told = "ready"
+        shown_state = "ready"
     return [
         account.name,
         limits or "none",
         count(state.running) if account.limits else "–",
         f"paid until in {state.wait_seconds:.1f} s" if state.wait_seconds else "–",
-        told,
+        shown_state,
     ]
 
 
@@ -96,8 +96,8 @@ def _state(state: DeploymentState) -> str:
     return "well"
 
 
-def _seconds(told: list[float]) -> str:
-    return f"{sum(told) / len(told):.2f} s" if told else "–"
+def _seconds(figures: list[float]) -> str:
+    return f"{sum(figures) / len(figures):.2f} s" if figures else "–"
 
 
 def _link(model: LanguageModel) -> SafeString:

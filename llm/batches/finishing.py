@@ -65,12 +65,14 @@ def answer_row(item: BatchItem) -> bytes:
 def error_row(item: BatchItem) -> bytes:
     """A line of the error file: what the provider answered, or why the line was never answered."""
     error = item.error or {"code": f"batch_{item.status}", "message": f"The line was {item.status}."}
-    told = {"code": error["code"], "message": error["message"]}
+    detail = {"code": error["code"], "message": error["message"]}
     if status := error.get("status"):
         return _row(
-            item, response=_response(item, status=status, body={"error": {**told, "param": None}}), error=None
+            item,
+            response=_response(item, status=status, body={"error": {**detail, "param": None}}),
+            error=None,
         )
-    return _row(item, response=None, error=told)
+    return _row(item, response=None, error=detail)
 
 
 def _response(item: BatchItem, *, status: int, body: Any) -> dict[str, Any]:

@@ -39,5 +39,5 @@ def _result(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _errored(error: dict[str, Any]) -> dict[str, Any]:
-    told = {"type": "invalid_request_error", "message": error["message"], "code": error["code"]}
-    return {"type": "errored", "error": {"type": "error", "error": told, "request_id": None}}
+    inner = {"type": "invalid_request_error", "message": error["message"], "code": error["code"]}
+    return {"type": "errored", "error": {"type": "error", "error": inner, "request_id": None}}

@@ -240,10 +240,10 @@ def _write_down(
 
 def _failure(result: LineResult, *, is_cancelling: bool) -> tuple[str, dict[str, Any]]:
     """The status and the error of a line that was not answered."""
-    told = result.error or {}
+    error = result.error or {}
     code, message = (
-        told.get("code") or "provider_error",
-        told.get("message") or "The provider gave no reason.",
+        error.get("code") or "provider_error",
+        error.get("message") or "The provider gave no reason.",
     )
     if code in {"batch_expired", "batch_cancelled"}:
         is_cancelled = code == "batch_cancelled" and is_cancelling

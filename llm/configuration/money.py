@@ -125,8 +125,10 @@ def _apply_alert(spec: AlertSpec, *, rule: AlertRule, tenant: Tenant, path: Path
     if former != sorted(spec.channels) and (is_new or "channels" in spec.written()):
         rule.channels.set([channels[channel] for channel in spec.channels])
         if not is_new:
-            told = FieldChange("channels", shown(", ".join(former)), shown(", ".join(sorted(spec.channels))))
-            writer.changes.add("channels of alert", name, "updated", (told,))
+            change = FieldChange(
+                "channels", shown(", ".join(former)), shown(", ".join(sorted(spec.channels)))
+            )
+            writer.changes.add("channels of alert", name, "updated", (change,))
 
 
 def _number(share: int | Decimal) -> int | float:

@@ -19,8 +19,8 @@ from llm.providers.outcomes import (
     ProviderUnavailable,
     without_secrets,
 )
+from llm.wire.error_bodies import error_in_any, status_of
 from llm.wire.texts.json_texts import Unreadable, read_plain
-from llm.wire.told_errors import error_in_any, status_of
 
 REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "cf-ray")
 LONGEST_REQUEST_ID = 200

@@ -14,6 +14,7 @@ import orjson
 from llm.providers.classify import failure_told, request_id_of
 from llm.providers.outcomes import ProviderError, ProviderFailure, without_secrets
 from llm.providers.target import Target
+from llm.wire.error_bodies import error_in_any
 from llm.wire.formats import Body, StreamMeter, WireFormat
 from llm.wire.texts.events import EventReader, Malformed
 from llm.wire.texts.json_texts import (
@@ -25,7 +26,6 @@ from llm.wire.texts.json_texts import (
     without_halves,
 )
 from llm.wire.texts.sse import EventTooLarge, SseSplitter
-from llm.wire.told_errors import error_in_any
 
 _EVENT_STARTS: Final = (b"data:", b"event:", b":", b"id:", b"retry:")
 

@@ -67,7 +67,7 @@ def plain_quantity(quantity: Decimal | None) -> str:
 def _reconcile(request: HttpRequest) -> HttpResponse:
     form = Choice(request.POST)
     if not form.is_valid():
-        _tell(request, form)
+        _show_problems(request, form)
         return redirect("admin:billing_reconciliation")
     provider, first, last = (form.cleaned_data[name] for name in ("provider", "first", "last"))
     file = request.FILES.get("file")
@@ -107,7 +107,7 @@ def _chosen(request: HttpRequest) -> dict[str, Any]:
     if form.is_valid():
         return form.cleaned_data
     if first_account:
-        _tell(request, form)
+        _show_problems(request, form)
     return {"provider": None, "first": today - DAYS_SHOWN * DAY, "last": today - DAY}
 
 
@@ -251,7 +251,7 @@ def _record(record: UsageRecord) -> list[Any]:
     ]
 
 
-def _tell(request: HttpRequest, form: Choice) -> None:
+def _show_problems(request: HttpRequest, form: Choice) -> None:
     for problems in form.errors.values():
         for problem in problems:
             messages.error(request, str(problem))

@@ -111,7 +111,7 @@ class Behaviour:
     def billed(self, *, input_tokens: int, is_stream: bool) -> dict[str, int]:
         """The call's line on the invoice."""
         bills = self.expected(is_stream=is_stream)["bills"]
-        return {meter: figure(str(told), input_tokens) for meter, told in bills.items()}
+        return {meter: figure(str(value), input_tokens) for meter, value in bills.items()}
 
 
 @functools.cache

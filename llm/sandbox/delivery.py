@@ -153,15 +153,15 @@ class HttpExchange(Exchange):
         """Answer as the server in the catalogue does, and bill what it bills."""
         call, body = self.call, self.body
         count = COUNTS[behaviour.protocol]
-        told = count(body, call.model)
+        input_tokens = count(body, call.model)
         call.upstream_id = self.sandbox.ids.hexadecimal(ID_PREFIXES[behaviour.protocol])
         call.billed = {
             meter: quantity
-            for meter, quantity in behaviour.billed(input_tokens=told, is_stream=call.stream).items()
+            for meter, quantity in behaviour.billed(input_tokens=input_tokens, is_stream=call.stream).items()
             if quantity
         }
         script = behaviour.scripts[call.stream]
-        content = script.rendered(input_tokens=told, upstream_id=call.upstream_id, model=call.model)
+        content = script.rendered(input_tokens=input_tokens, upstream_id=call.upstream_id, model=call.model)
         await self._wait(self._latency())
         self._has_begun = True
         response = web.StreamResponse(status=script.status, headers=self.headers(script.content_type))

@@ -162,7 +162,7 @@ def _whole_told(attempt: Attempt, reply: ProviderStream) -> bytes:
     if reply.whole is None:
         return b""
     upstream = attempt.exchange.upstream
-    return b"".join(map(upstream.encode_event, upstream.told(reply.whole.body)))
+    return b"".join(map(upstream.encode_event, upstream.events_of(reply.whole.body)))
 
 
 def _close(task: "asyncio.Task[Reply]") -> None:

@@ -28,7 +28,7 @@ from llm.tokens.estimating import InputEstimate, estimate_exchange, least_input,
 from llm.tokens.inputs import count_input
 from llm.wire import Body, Exchange, Untranslatable, prepare
 from llm.wire.cache_marks import with_cache_marks
-from llm.wire.service_tiers import dearest_of, processing_of
+from llm.wire.service_tiers import highest_of, processing_of
 
 LONG_TTL, LONG_WRITES = b'"12h"', "cache_write_12h"  # OpenAI's dearer lifetime of what is cached
 LEAST_OUTPUT_TOKENS = 64  # a shorter answer than this is of no use: refuse instead
@@ -180,7 +180,7 @@ def plan(call: Call, target: Target, number: int, *, body: Body | None = None) -
         n=n,
         input_meters=meters,
     )
-    held_rates = dearest_of(
+    held_rates = highest_of(
         call.snapshot.prices, rates, at=call.received_at, service_tier=call.facts.service_tier, hold=hold
     )
     attempt = Attempt(

@@ -150,7 +150,7 @@ class Relay:
         """A whole answer as the stream that was asked for."""
         upstream = self._exchange.upstream
         told = b"".join(
-            self._said(upstream.encode_event(payload), payload) for payload in upstream.told(answer)
+            self._said(upstream.encode_event(payload), payload) for payload in upstream.events_of(answer)
         )
         self._done = True
         self.meter.end()

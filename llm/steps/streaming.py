@@ -31,7 +31,7 @@ from llm.steps.overrun import HoldWatch, OutputCount
 from llm.steps.planning import Attempt
 from llm.steps.relay import Relay
 from llm.wire import Body
-from llm.wire.told_errors import status_of
+from llm.wire.error_bodies import status_of
 
 QUEUED_BYTES = 64 * 1024
 READER_SECONDS = 300.0  # a client that takes nothing for so long counts as gone

@@ -43,8 +43,8 @@ class Problem(str):
     place: str
 
     @classmethod
-    def of(cls, told: str, place: str) -> "Problem":
-        problem = cls(told)
+    def of(cls, text: str, place: str) -> "Problem":
+        problem = cls(text)
         problem.place = place
         return problem
 
@@ -66,8 +66,8 @@ def problem_with(text: str, schema: dict[str, Any]) -> Problem | None:
         raise Unchecked(f"a reference of the schema leads nowhere ({type(error).__name__})") from None
     if not errors:
         return None
-    told = "; ".join(f"{error.json_path}: {error.message[:LONGEST_TOLD]}" for error in errors)
-    return Problem.of(told, "; ".join(f"{error.json_path}: {error.validator}" for error in errors))
+    text = "; ".join(f"{error.json_path}: {error.message[:LONGEST_TOLD]}" for error in errors)
+    return Problem.of(text, "; ".join(f"{error.json_path}: {error.validator}" for error in errors))
 
 
 def _as_bytes(schema: dict[str, Any]) -> bytes:

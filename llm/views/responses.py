@@ -28,12 +28,12 @@ class _Kept(AsyncAPIView):
         kept = await kept_responses.find(self.principal.tenant_id, response_id)
         path = f"/responses/{quote(response_id, safe='')}{below}"
         try:
-            told = await client.ask(self._account(kept, response_id), method, path, query=asked)
+            body = await client.ask(self._account(kept, response_id), method, path, query=asked)
         except ProviderRejected as rejected:
             if rejected.upstream_status == 404:
                 raise NotFound(f"There is no response '{response_id}' any more.") from None
             raise
-        return HttpResponse(told, content_type="application/json")
+        return HttpResponse(body, content_type="application/json")
 
     def _account(self, kept: kept_responses.Kept, response_id: str) -> Target:
         for target in self.snapshot.catalog:

@@ -7,8 +7,8 @@ from typing import Any
 
 from llm.errors import ThreadUnsupported
 from llm.wire.anthropic_messages_stream import MessagesMeter, MessagesTail, block_text
+from llm.wire.anthropic_messages_stream import events_of as events_of
 from llm.wire.anthropic_messages_stream import replay as replay
-from llm.wire.anthropic_messages_stream import told as told
 from llm.wire.formats import Body, RequestFacts
 from llm.wire.references import references_in
 from llm.wire.texts import fields
@@ -76,11 +76,11 @@ def with_max_tokens(body: Body, max_tokens: int) -> Body:
 
 def usage_context(response: Body) -> dict[str, Any]:
     """How it was served: the tier, the speed and the region that its usage names."""
-    told = usage(response)
+    reported = usage(response)
     return {
-        name: told[name]
+        name: reported[name]
         for name in ("service_tier", "speed", "inference_geo")
-        if isinstance(told.get(name), str)
+        if isinstance(reported.get(name), str)
     }
 
 

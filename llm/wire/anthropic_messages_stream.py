@@ -38,10 +38,10 @@ class MessagesMeter:
 
     def feed(self, payload: Body) -> None:
         kind = payload.get("type")
-        if told := reported_usage(payload):
-            self.usage = merged(self.usage or {}, told)
+        if reported := reported_usage(payload):
+            self.usage = merged(self.usage or {}, reported)
             # what the start says of the output is of the start
-            self.is_usage_final |= kind != "message_start" and not is_empty(told.get("output_tokens"))
+            self.is_usage_final |= kind != "message_start" and not is_empty(reported.get("output_tokens"))
         if kind == "content_block_delta":
             self.has_output = True
             delta = payload["delta"]
@@ -123,8 +123,8 @@ class _Block:
         if not self._is_understood or not pieces or self._start.get("type") in ("text", "thinking"):
             return self._is_understood
         begun = self._start.get("input")
-        told = input_of(pieces)
-        return isinstance(told, dict) and begun in (None, {}, told)
+        given = input_of(pieces)
+        return isinstance(given, dict) and begun in (None, {}, given)
 
     def feed(self, delta: Body) -> None:
         kind = delta.get("type", "")
@@ -148,9 +148,9 @@ class _Block:
         if kind in ("text", "thinking"):
             block[kind] = (block.get(kind) or "") + pieces
         elif pieces:
-            told = input_of(pieces)
+            given = input_of(pieces)
             # cut off in the middle: the stop reason says so
-            block["input"] = told if told is not None else {}
+            block["input"] = given if given is not None else {}
         if self.signature:
             block["signature"] = self.signature
         if self._citations:
@@ -182,12 +182,12 @@ class MessagesTail:
 
 def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
     """Tell a stored answer as a stream; every content block as one delta."""
-    for payload in told(response):
+    for payload in events_of(response):
         facts = {"purser": block} if payload["type"] in ("message_delta", "message_stop") else {}
         yield encode({**payload, **facts}, event=payload["type"])
 
 
-def told(response: Body) -> Iterator[Body]:
+def events_of(response: Body) -> Iterator[Body]:
     """The events of a stream that would have told this answer."""
     usage = response.get("usage") or {}
     start = {
@@ -211,8 +211,8 @@ def told(response: Body) -> Iterator[Body]:
 
 def block_text(block: Body) -> str:
     """The text of a content block that counts as output."""
-    told = (block.get(name) for name in ("text", "thinking", "name"))
-    text = next((one for one in told if isinstance(one, str) and one), "")
+    texts = (block.get(name) for name in ("text", "thinking", "name"))
+    text = next((one for one in texts if isinstance(one, str) and one), "")
     return text if block.get("input") is None else text + orjson.dumps(block["input"]).decode()
 
 

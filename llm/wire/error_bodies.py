@@ -56,7 +56,7 @@ def error_in(payload: Body) -> dict[str, Any] | None:
         return None
     error = payload.get("error")
     if error and (not isinstance(error, dict) or any(error.values())):
-        return _described(error, beside=payload)
+        return _described(error, payload=payload)
     if (choices := payload.get("choices")) and isinstance(choices, list):
         return _of_choices(choices)
     if kind == "error" or payload.get("object") == "error":
@@ -66,11 +66,11 @@ def error_in(payload: Body) -> dict[str, Any] | None:
     return _of_no_answer(payload)
 
 
-def error_in_any(told: Any) -> dict[str, Any] | None:
+def error_in_any(body: Any) -> dict[str, Any] | None:
     """The same of whatever a body may be: some servers send a list with the error in it."""
-    if isinstance(told, list) and len(told) == 1:
-        told = told[0]
-    return error_in(told) if isinstance(told, dict) else None
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
+    return error_in(body) if isinstance(body, dict) else None
 
 
 def status_of(error: dict[str, Any]) -> int:
@@ -86,12 +86,12 @@ def status_of(error: dict[str, Any]) -> int:
     return next((status for words, status in _WORDS_OF if words in message), SERVER_ERROR)
 
 
-def _described(error: Any, *, beside: Body) -> dict[str, Any]:
+def _described(error: Any, *, payload: Body) -> dict[str, Any]:
     if isinstance(error, dict):
         return error
-    message = error if isinstance(error, str) else beside.get("message") or "unknown error"
+    message = error if isinstance(error, str) else payload.get("message") or "unknown error"
     named = {
-        name: beside[name] for name in ("code", "type", "status") if isinstance(beside.get(name), str | int)
+        name: payload[name] for name in ("code", "type", "status") if isinstance(payload.get(name), str | int)
     }
     return {**named, "message": str(message)}
 
@@ -99,7 +99,7 @@ def _described(error: Any, *, beside: Body) -> dict[str, Any]:
 def _of_choices(choices: Any) -> dict[str, Any] | None:
     for choice in choices:
         if isinstance(choice, dict) and (choice.get("error") or choice.get("finish_reason") == "error"):
-            return _described(choice.get("error") or "The provider's answer ended with an error.", beside={})
+            return _described(choice.get("error") or "The provider's answer ended with an error.", payload={})
     return None
 
 
@@ -108,7 +108,7 @@ def _of_response(payload: Body) -> dict[str, Any] | None:
     response = payload.get("response") if payload.get("type") == "response.failed" else payload
     if not isinstance(response, dict) or response.get("object", "response") != "response":
         return None
-    return _described(response.get("error") or "The response has failed.", beside={})
+    return _described(response.get("error") or "The response has failed.", payload={})
 
 
 def _of_no_answer(payload: Body) -> dict[str, Any] | None:
@@ -127,7 +127,7 @@ def _of_no_answer(payload: Body) -> dict[str, Any] | None:
         return {"message": str(payload["detail"])}
     if payload.get("errors"):
         first = payload["errors"][0] if isinstance(payload["errors"], list) else payload["errors"]
-        return _described(first, beside=payload)
+        return _described(first, payload=payload)
     return None
 
 

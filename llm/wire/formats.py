@@ -142,7 +142,7 @@ class WireFormat(Protocol):
         """Tell a stored answer as a stream, ending with our `purser` object."""
         ...
 
-    def told(self, response: Body) -> Iterator[Body]:
+    def events_of(self, response: Body) -> Iterator[Body]:
         """The events of a provider's stream that would have told this answer."""
         ...
 

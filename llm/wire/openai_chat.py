@@ -9,15 +9,15 @@ from typing import Any
 from llm.errors import InvalidRequest
 from llm.wire.formats import Body, RequestFacts
 from llm.wire.openai_chat_stream import ChatMeter, ChatTail, billed_texts
+from llm.wire.openai_chat_stream import events_of as events_of
 from llm.wire.openai_chat_stream import replay as replay
-from llm.wire.openai_chat_stream import told as told
 from llm.wire.references import references_in
 from llm.wire.texts import fields
 from llm.wire.texts.bodies import normal as normal
 from llm.wire.texts.bodies import usage as usage
 from llm.wire.texts.bodies import with_model as with_model
 from llm.wire.texts.bodies import with_purser as with_purser
-from llm.wire.texts.message_texts import text_of, told_once
+from llm.wire.texts.message_texts import text_of, without_repeated_reasoning
 from llm.wire.texts.sse import COMMENT, encode
 
 api = "openai.chat"
@@ -105,7 +105,7 @@ def answer_text(response: Body) -> str:
 
 def produced_text(response: Body) -> str:
     messages = [choice.get("message") or {} for choice in response.get("choices") or ()]
-    return "".join(billed_texts([told_once(message) for message in messages]))
+    return "".join(billed_texts([without_repeated_reasoning(message) for message in messages]))
 
 
 def is_complete(response: Body) -> bool:

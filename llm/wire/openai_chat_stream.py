@@ -9,7 +9,7 @@ from typing import Any, Final
 from billing.usage.reading import merged, reported_usage
 from llm.wire.formats import Body
 from llm.wire.texts.merging import WHOLE_FIELDS, add_parts, merge
-from llm.wire.texts.message_texts import told_once
+from llm.wire.texts.message_texts import without_repeated_reasoning
 from llm.wire.texts.sse import DONE, encode, splice_purser
 from llm.wire.tool_calls import ToolCalls
 
@@ -28,16 +28,16 @@ class ChatMeter:
         self.has_output = False
         self._envelope: Body = {}
         self._choices: dict[int, _Choice] = {}
-        self._is_told = False  # all of it, be it without a finish
+        self._is_finished = False  # all of it, be it without a finish
 
     def feed(self, payload: Body) -> None:
-        if told := reported_usage(payload):
-            self.usage = merged(self.usage or {}, told)
+        if reported := reported_usage(payload):
+            self.usage = merged(self.usage or {}, reported)
         choices = payload.get("choices")
         if "id" not in self._envelope or not choices:  # a first chunk may have an empty one
             self._envelope.update((name, payload[name]) for name in _CHUNK_FIELDS if payload.get(name))
         if choices:
-            self._is_told = False
+            self._is_finished = False
         for part in choices or ():
             index = part.get("index") or 0
             if not isinstance(index, int):
@@ -58,18 +58,18 @@ class ChatMeter:
             if part.get("logprobs"):
                 choice.feed_logprobs(part["logprobs"])
         if not choices and payload.get("usage"):  # the protocol's last chunk
-            self._is_told = bool(self._choices)
+            self._is_finished = bool(self._choices)
 
     @property
     def is_exact(self) -> bool:
         return all(choice.is_exact for choice in self._choices.values())
 
     def end(self) -> None:
-        self._is_told = bool(self._choices)
+        self._is_finished = bool(self._choices)
 
     @property
     def has_ended(self) -> bool:
-        if self._is_told:
+        if self._is_finished:
             return True
         return bool(self._choices) and all(choice.finish_reason for choice in self._choices.values())
 
@@ -142,14 +142,14 @@ class _Choice:
                 self._logprobs.setdefault(name, tokens)
 
     def everything(self) -> str:
-        told = {name: "".join(pieces) for name, pieces in self._texts.items()}
+        texts = {name: "".join(pieces) for name, pieces in self._texts.items()}
         calls = [call.to_json() for call in self._calls.in_order()]
-        said = told_once({**self._message, **told, "tool_calls": calls})
+        said = without_repeated_reasoning({**self._message, **texts, "tool_calls": calls})
         return "".join([*billed_texts(said), *billed_texts(self._parts), *self.texts])
 
     def to_json(self) -> Body:
-        told = {name: "".join(pieces) for name, pieces in self._texts.items()}
-        message = {"role": "assistant", **self._message, **told, "content": self._content()}
+        texts = {name: "".join(pieces) for name, pieces in self._texts.items()}
+        message = {"role": "assistant", **self._message, **texts, "content": self._content()}
         message.setdefault("refusal", None)
         if self._calls:
             message["tool_calls"] = [call.to_json() for call in self._calls.in_order()]
@@ -212,7 +212,7 @@ def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]
     yield encode({**chunks[-1], "purser": block}) + DONE
 
 
-def told(response: Body) -> Iterator[Body]:
+def events_of(response: Body) -> Iterator[Body]:
     """The chunks of a stream that would have told this answer."""
     yield from _chunks(response, wants_usage=True)
 

@@ -92,7 +92,7 @@ def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]
     yield encode({**chunks[-1], "purser": block}) + DONE
 
 
-def told(response: Body) -> Iterator[Body]:
+def events_of(response: Body) -> Iterator[Body]:
     yield from _chunks(response, wants_usage=True)
 
 
@@ -125,11 +125,11 @@ class CompletionMeter:
         self._envelope: Body = {}
         self._texts: dict[int, list[str]] = {}
         self._ends: dict[int, Body] = {}
-        self._is_told = False
+        self._is_finished = False
 
     def feed(self, payload: Body) -> None:
-        if told := reported_usage(payload):
-            self.usage = merged(self.usage or {}, told)
+        if reported := reported_usage(payload):
+            self.usage = merged(self.usage or {}, reported)
         self._envelope.update(
             (name, payload[name]) for name in _CHUNK_FIELDS if payload.get(name) is not None
         )
@@ -144,14 +144,14 @@ class CompletionMeter:
 
     @property
     def has_ended(self) -> bool:
-        return self._is_told or (bool(self._texts) and self._texts.keys() == self._ends.keys())
+        return self._is_finished or (bool(self._texts) and self._texts.keys() == self._ends.keys())
 
     @property
     def is_exact(self) -> bool:
         return True
 
     def end(self) -> None:
-        self._is_told = bool(self._texts)
+        self._is_finished = bool(self._texts)
 
     def text(self) -> str:
         return "".join(piece for pieces in self._texts.values() for piece in pieces)

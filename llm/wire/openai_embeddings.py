@@ -65,7 +65,7 @@ def misfit(response: Body) -> str:
     return "" if isinstance(response.get("data"), list) else "its body has no data"
 
 
-def told(response: Body) -> Iterator[Body]:
+def events_of(response: Body) -> Iterator[Body]:
     raise InvalidRequest("Embeddings are not streamed.", param="stream")
 
 

@@ -10,8 +10,8 @@ from llm.errors import InvalidRequest
 from llm.wire.formats import Body, RequestFacts
 from llm.wire.openai_chat_stream import billed_texts
 from llm.wire.openai_responses_stream import ResponsesMeter, ResponsesTail, output_text
+from llm.wire.openai_responses_stream import events_of as events_of
 from llm.wire.openai_responses_stream import replay as replay
-from llm.wire.openai_responses_stream import told as told
 from llm.wire.references import references_in
 from llm.wire.texts import fields
 from llm.wire.texts.bodies import encode_named_event

@@ -28,7 +28,7 @@ class ResponsesMeter:
         self._pieces: list[str] = []
         self._open_texts: dict[int, list[str]] = {}  # by the place of an item that is not done yet
         self._sequence_number = -1
-        self._is_told = False  # in its events, though the last one has none of it
+        self._is_in_events = False  # in its events, though the last one has none of it
 
     def feed(self, payload: Body) -> None:
         kind = payload.get("type", "")
@@ -52,17 +52,17 @@ class ResponsesMeter:
                 self._pieces.append(item["name"])
         elif isinstance(payload.get("response"), dict):
             self._response = payload["response"]
-            if told := reported_usage(payload):
-                self.usage = merged(self.usage or {}, told)
+            if reported := reported_usage(payload):
+                self.usage = merged(self.usage or {}, reported)
             if kind in LAST_EVENTS:
                 self.has_ended = True
-                self._is_told = bool(self._items) and not self._response.get("output")
+                self._is_in_events = bool(self._items) and not self._response.get("output")
                 self.finish_reason = self._response.get("status") or kind.removeprefix("response.")
 
     @property
     def is_exact(self) -> bool:
         """The last event has the whole response; where it has none of it, each item must have come to its end."""
-        return not self._is_told or not self._open_texts
+        return not self._is_in_events or not self._open_texts
 
     def end(self) -> None:
         """The end mark is none of this protocol's: only its last event ends a response."""
@@ -71,7 +71,7 @@ class ResponsesMeter:
         return "".join(self._pieces)
 
     def response(self) -> Body:
-        if self.has_ended and not self._is_told:
+        if self.has_ended and not self._is_in_events:
             return self._response
         if self.has_ended:
             return {**self._response, "output": self._output()}
@@ -136,15 +136,15 @@ def finished(event: Body, block: Body) -> bytes:
 
 def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
     """Tell a stored response as a stream, every part of its output as one delta."""
-    events = [*told(response)]
+    events = [*events_of(response)]
     for event in events[:-1]:
         yield encode(event, event=event["type"])
     yield finished(events[-1], block)
 
 
-def told(response: Body) -> Iterator[Body]:
+def events_of(response: Body) -> Iterator[Body]:
     """The events of a stream that would have told this response."""
-    for number, event in enumerate(_told(response)):
+    for number, event in enumerate(_unnumbered_events(response)):
         yield {**event, "sequence_number": number}
 
 
@@ -159,7 +159,7 @@ def output_text(response: Body) -> str:
     )
 
 
-def _told(response: Body) -> Iterator[Body]:
+def _unnumbered_events(response: Body) -> Iterator[Body]:
     begun = {**response, "status": "in_progress", "output": [], "usage": None, "completed_at": None}
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
@@ -228,5 +228,5 @@ def _cut_item(item: Body, text: str) -> Body:
 
 def _item_ends(item: Body, *, output_index: int) -> list[Body]:
     """The last events of an output item, without those that begin it or bring its text."""
-    told = [*item_events(item, output_index=output_index)]
-    return [event for event in told if event["type"].endswith(".done")]
+    events = [*item_events(item, output_index=output_index)]
+    return [event for event in events if event["type"].endswith(".done")]

@@ -78,10 +78,10 @@ def _walk(body: Body, data: frozenset[str]) -> Iterator[Reference]:
 
 def _of_item(path: str, item: Body) -> Iterator[Reference]:
     """An item of a Responses input that stands for one that the provider keeps, and a skill of the account's own."""
-    kind, told, skill = item.get("type"), item.get("id"), item.get("skill_id")
+    kind, item_id, skill = item.get("type"), item.get("id"), item.get("skill_id")
     if kind == "custom" and _is_id(skill):
         yield Reference(skill, f"{path}.skill_id")
-    if not _is_id(told) or not path.startswith("input."):
+    if not _is_id(item_id) or not path.startswith("input."):
         return
     is_bare = kind is None and "role" not in item and "content" not in item
     if (
@@ -89,7 +89,7 @@ def _of_item(path: str, item: Body) -> Iterator[Reference]:
         or is_bare
         or (isinstance(kind, str) and kind in _HELD_IN and not item.get(_HELD_IN[kind]))
     ):
-        yield Reference(told, f"{path}.id")
+        yield Reference(item_id, f"{path}.id")
 
 
 def _is_id(value: Any) -> TypeGuard[str]:

@@ -12,14 +12,14 @@ from typing import Final
 from billing.prices.book import PriceBook, Rates
 from billing.usage.served import contexts, processing_asked
 
-__all__ = ["dearest_of", "processing_of"]
+__all__ = ["highest_of", "processing_of"]
 
 processing_of = processing_asked
 # `auto` leaves the tier to the account, which may have the dear one
 _LEFT_TO_THE_ACCOUNT: Final = {"auto": frozenset({"priority"})}
 
 
-def dearest_of(
+def highest_of(
     book: PriceBook, asked: Rates, *, at: datetime, service_tier: str, hold: Callable[[Rates], Decimal]
 ) -> Rates:
     """The rates under which a call's hold is the largest."""

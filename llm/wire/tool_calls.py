@@ -77,19 +77,19 @@ class ToolCall:
         identity = {"id": self.id} if self.id else {}
         return {**identity, **self.rest, "function": function}
 
-    def _arguments(self, told: Any) -> str:
-        if told is None or told == "":
+    def _arguments(self, value: Any) -> str:
+        if value is None or value == "":
             return ""
-        if not isinstance(told, str):
-            if self.given is not None and self.given == told:
+        if not isinstance(value, str):
+            if self.given is not None and self.given == value:
                 return ""  # told again, not more of it
             self.is_consistent = self.is_consistent and not self.pieces
-            self.given, told = told, orjson.dumps(told).decode()
+            self.given, value = value, orjson.dumps(value).decode()
         elif self.given is not None:
             self.is_consistent, self.given = False, None
-        self.pieces.append(told)
-        self._size += len(told)
-        return str(told)
+        self.pieces.append(value)
+        self._size += len(value)
+        return str(value)
 
 
 class ToolCalls:
@@ -165,9 +165,9 @@ class CallQueue:
     def __init__(self) -> None:
         self._calls = ToolCalls()
         self._waiting: deque[tuple[ToolCall, list[str]]] = deque()
-        self._told: ToolCall | None = None
+        self._sent: ToolCall | None = None
         # or something stands before the calls, so that their indexes need not begin at 0
-        self.is_first_told = False
+        self.is_first_sent = False
 
     def __bool__(self) -> bool:
         return len(self._calls) > 0
@@ -178,7 +178,7 @@ class CallQueue:
         call, piece = self._calls.take(part)
         if len(self._calls) > known:
             self._waiting.append((call, []))
-        if call is self._told:
+        if call is self._sent:
             if piece:
                 yield "piece", call, piece
         else:
@@ -192,24 +192,24 @@ class CallQueue:
     def finish(self) -> Iterator[Step]:
         """What is left, when no more pieces come or something else begins."""
         yield from self._go_on(is_last=True)
-        self._told = None
+        self._sent = None
 
     def _go_on(self, *, is_last: bool) -> Iterator[Step]:
-        if not self.is_first_told:
+        if not self.is_first_sent:
             self._waiting = deque(sorted(self._waiting, key=lambda waiting: waiting[0].index or 0))
         while self._waiting:
             call, pieces = self._waiting[0]
-            comes_later = bool(call.index) and not self.is_first_told  # the first may still come
+            comes_later = bool(call.index) and not self.is_first_sent  # the first may still come
             if not is_last and (comes_later or not call.name or self._is_underway()):
                 return
             self._waiting.popleft()
-            self._told, self.is_first_told = call, True
+            self._sent, self.is_first_sent = call, True
             yield "begin", call, ""
             if text := "".join(pieces):
                 yield "piece", call, text
 
     def _is_underway(self) -> bool:
-        return self._told is not None and not self._told.is_whole()
+        return self._sent is not None and not self._sent.is_whole()
 
 
 class _Nothing:
@@ -226,13 +226,13 @@ def _decoded(text: str) -> Any:
         return _NOTHING
 
 
-def _index(told: Any) -> int | None:
-    if isinstance(told, str) and told.isascii() and told.isdigit() and len(told) < 10:
-        return int(told)
-    return told if isinstance(told, int) and not isinstance(told, bool) and told >= 0 else None
+def _index(value: Any) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def _identity(told: Any) -> str:
-    if isinstance(told, int) and not isinstance(told, bool):
-        return str(told)
-    return told if isinstance(told, str) else ""
+def _identity(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else ""

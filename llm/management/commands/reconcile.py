@@ -46,9 +46,9 @@ class Command(BaseCommand):
                 raise CommandError(str(error)) from None
             except ValidationError as error:
                 raise CommandError(" ".join(error.messages)) from None
-            self._tell(account, done)
+            self._print_result(account, done)
 
-    def _tell(self, account: Provider, done: Reconciled) -> None:
+    def _print_result(self, account: Provider, done: Reconciled) -> None:
         report = done.report
         self.stdout.write(
             f"{account.name}: {report.first_day} to {report.last_day}, {report.line_count} lines,"

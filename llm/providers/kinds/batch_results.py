@@ -9,8 +9,8 @@ from typing import Any
 import structlog
 
 from billing.usage.reading import reported_usage
+from llm.wire.error_bodies import error_in
 from llm.wire.texts.json_texts import Unreadable, is_too_deep, read_plain, without_depths
-from llm.wire.told_errors import error_in
 
 log = structlog.get_logger(__name__)
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import orjson
 
+from llm.wire.error_bodies import error_in, error_in_any
 from llm.wire.formats import Body
 from llm.wire.texts.json_texts import HalvesJoiner, Unreadable, is_too_deep, read, without_depths
 from llm.wire.texts.sse import data_of
-from llm.wire.told_errors import error_in, error_in_any
 
 _FIELDS: Final = (b":", b"event", b"id", b"retry", b"data")
 _SHORT: Final = 20

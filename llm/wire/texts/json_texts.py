@@ -35,16 +35,16 @@ def read(raw: bytes) -> tuple[Any, bool]:
         pass
     text = raw.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "replace")
     try:
-        told = json.loads(text, strict=False, parse_constant=_null, parse_int=_number, parse_float=_real)
-        return told, False
+        value = json.loads(text, strict=False, parse_constant=_null, parse_int=_number, parse_float=_real)
+        return value, False
     except (ValueError, RecursionError) as error:
         raise Unreadable(str(error)) from None
 
 
 def read_plain(raw: bytes) -> Any:
     """The same, with halves of surrogate pairs replaced."""
-    told, is_plain = read(raw)
-    return told if is_plain else without_halves(told)
+    value, is_plain = read(raw)
+    return value if is_plain else without_halves(value)
 
 
 def most_values(*, most_bytes: int) -> int:

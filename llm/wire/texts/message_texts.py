@@ -23,26 +23,26 @@ def text_of(message: Body) -> str:
 def reasoning_of(message: Body) -> str:
     """The reasoning that is told beside the content or inside it; empty where there is none."""
     for name in _REASONING_TEXTS:
-        if isinstance(told := message.get(name), str) and told:
-            return told
+        if isinstance(text := message.get(name), str) and text:
+            return text
     if isinstance(details := message.get("reasoning_details"), list):
         return "".join(
-            told
+            text
             for detail in details
             if isinstance(detail, dict)
             for name in ("text", "summary")
-            if isinstance(told := detail.get(name), str)
+            if isinstance(text := detail.get(name), str)
         )
     content = message.get("content")
     return "".join(_texts(content, "thinking")) if isinstance(content, list) else ""
 
 
-def told_once(message: Body) -> Body:
+def without_repeated_reasoning(message: Body) -> Body:
     """The message without the fields that repeat its reasoning."""
-    told = [name for name in _REASONING if message.get(name)]
-    if len(told) < 2:
+    named = [name for name in _REASONING if message.get(name)]
+    if len(named) < 2:
         return message
-    return {name: value for name, value in message.items() if name not in told[1:]}
+    return {name: value for name, value in message.items() if name not in named[1:]}
 
 
 def _texts(parts: list[Any], kind: str) -> Iterator[str]:
@@ -51,13 +51,13 @@ def _texts(parts: list[Any], kind: str) -> Iterator[str]:
         if isinstance(part, str) and kind == "text":
             yield part
         elif isinstance(part, dict) and _kind(part) == kind:
-            told = part.get(kind)
-            if told is None:
-                told = part.get("text")
-            if isinstance(told, str):
-                yield told
-            elif isinstance(told, list):
-                yield from _texts(told, "text")
+            text = part.get(kind)
+            if text is None:
+                text = part.get("text")
+            if isinstance(text, str):
+                yield text
+            elif isinstance(text, list):
+                yield from _texts(text, "text")
 
 
 def _kind(part: Body) -> str:

@@ -58,14 +58,14 @@ def stop_reason(finish: Any, *, calls_tools: bool) -> str:
 
 def messages_usage(usage: Body) -> Body:
     """Usage in Anthropic's shape, where the input leaves out what was cached."""
-    told = totals_of("openai.chat", usage)
+    totals = totals_of("openai.chat", usage)
     return {
-        "input_tokens": told.plain_input,
-        "cache_creation_input_tokens": told.cache_write,
-        "cache_creation": {"ephemeral_5m_input_tokens": told.cache_write, "ephemeral_1h_input_tokens": 0},
-        "cache_read_input_tokens": told.cache_read,
-        "output_tokens": told.output,
-        "output_tokens_details": {"thinking_tokens": told.reasoning},
+        "input_tokens": totals.plain_input,
+        "cache_creation_input_tokens": totals.cache_write,
+        "cache_creation": {"ephemeral_5m_input_tokens": totals.cache_write, "ephemeral_1h_input_tokens": 0},
+        "cache_read_input_tokens": totals.cache_read,
+        "output_tokens": totals.output,
+        "output_tokens_details": {"thinking_tokens": totals.reasoning},
         "server_tool_use": None,
         "service_tier": "standard",
         "inference_geo": None,
@@ -138,7 +138,7 @@ class MessagesAnswerStream:
             events += self._text(refusal)
         for call in delta.get("tool_calls") or ():
             self._has_spoken = True
-            events += self._told(self._calls.take(call))
+            events += self._call_events(self._calls.take(call))
         return events
 
     def _text(self, text: str) -> list[Body]:
@@ -149,10 +149,10 @@ class MessagesAnswerStream:
         """Begin a block of something else than a call: what waits of the calls is told before it."""
         finished = self._finish_calls() if self._calls else []
         self._has_spoken = True
-        self._calls.is_first_told = True
+        self._calls.is_first_sent = True
         return [*finished, *self._switch(block, start)]
 
-    def _told(self, steps: Iterable[Step]) -> list[Body]:
+    def _call_events(self, steps: Iterable[Step]) -> list[Body]:
         events: list[Body] = []
         for kind, call, piece in steps:
             if kind == "begin":
@@ -163,7 +163,7 @@ class MessagesAnswerStream:
         return events
 
     def _finish_calls(self) -> list[Body]:
-        return self._told(self._calls.finish())
+        return self._call_events(self._calls.finish())
 
     def _switch(self, block: str | ToolCall, start: Body) -> list[Body]:
         if self._open == block:

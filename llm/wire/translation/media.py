@@ -8,6 +8,6 @@ from typing import Any, Final
 _KNOWN_AS: Final = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
 
 
-def media_type(told: Any) -> Any:
+def media_type(value: Any) -> Any:
     """The type under the name that is registered for it."""
-    return _KNOWN_AS.get(told.strip().lower(), told) if isinstance(told, str) else told
+    return _KNOWN_AS.get(value.strip().lower(), value) if isinstance(value, str) else value

@@ -164,8 +164,8 @@ class ChatAnswerStream:
 
     def _stop(self, index: int) -> list[Body]:
         if index in self._calls:
-            told = self._inputs.pop(index, None)
-            chunks = [] if told is None else [self._arguments(index, orjson.dumps(told).decode())]
+            given = self._inputs.pop(index, None)
+            chunks = [] if given is None else [self._arguments(index, orjson.dumps(given).decode())]
             del self._calls[index]
             return chunks
         if index in self._thinking:

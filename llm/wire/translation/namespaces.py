@@ -33,14 +33,14 @@ class Namespaces:
         """What the model calls a function of a namespace; a function of none keeps its name."""
         return self._known.get((str(space), str(name)), name)
 
-    def told(self, event: Body) -> Body:
+    def in_client_names(self, event: Body) -> Body:
         """An answer, an item or an event in the client's own names; the same object where nothing changes."""
         if not self._by_known:
             return event
         if isinstance(event.get("item"), dict):
             return {**event, "item": self._item(event["item"])}
         if isinstance(event.get("response"), dict):
-            return {**event, "response": self.told(event["response"])}
+            return {**event, "response": self.in_client_names(event["response"])}
         if isinstance(event.get("output"), list):
             return {**event, "output": [self._item(item) for item in event["output"]]}
         if event.get("type") == "response.function_call_arguments.done":

@@ -62,14 +62,17 @@ def responses_answer(completion: Body, *, request: Body) -> Body:
 
 def responses_usage(usage: Body) -> Body:
     """Chat usage in the shape of responses."""
-    told = totals_of("openai.chat", usage)
-    heard = told.plain_input + told.cache_read + told.cache_write
+    totals = totals_of("openai.chat", usage)
+    input_tokens = totals.plain_input + totals.cache_read + totals.cache_write
     return {
-        "input_tokens": heard,
-        "input_tokens_details": {"cached_tokens": told.cache_read, "cache_write_tokens": told.cache_write},
-        "output_tokens": told.output,
-        "output_tokens_details": {"reasoning_tokens": told.reasoning},
-        "total_tokens": heard + told.output,
+        "input_tokens": input_tokens,
+        "input_tokens_details": {
+            "cached_tokens": totals.cache_read,
+            "cache_write_tokens": totals.cache_write,
+        },
+        "output_tokens": totals.output,
+        "output_tokens_details": {"reasoning_tokens": totals.reasoning},
+        "total_tokens": input_tokens + totals.output,
     }
 
 
@@ -102,7 +105,7 @@ class ResponsesAnswerStream:
 
     def end(self) -> list[Body]:
         reason = _INCOMPLETE.get(self._reason or "")
-        events = self._told(self._calls.finish())
+        events = self._call_events(self._calls.finish())
         events += self._close(status="incomplete" if reason else "completed")
         response = {
             **self._response,
@@ -122,10 +125,10 @@ class ResponsesAnswerStream:
         if refusal := delta.get("refusal"):
             events += self._open("refusal") + self._piece(refusal)
         for call in delta.get("tool_calls") or ():
-            events += self._told(self._calls.take(call))
+            events += self._call_events(self._calls.take(call))
         return events
 
-    def _told(self, steps: Iterable[Step]) -> list[Body]:
+    def _call_events(self, steps: Iterable[Step]) -> list[Body]:
         events: list[Body] = []
         for kind, call, piece in steps:
             if kind == "begin":
@@ -138,8 +141,8 @@ class ResponsesAnswerStream:
         if kind != "call":
             if self._item and self._item.kind == kind:
                 return []
-            events = self._told(self._calls.finish())
-            self._calls.is_first_told = True
+            events = self._call_events(self._calls.finish())
+            self._calls.is_first_sent = True
         else:
             events = []
         events += self._close()
@@ -216,10 +219,10 @@ class _Item:
             return [{"type": "response.function_call_arguments.done", **self._at, **arguments}, done]
         at = {**self._at, "content_index": 0}
         if self.kind == "refusal":
-            told: Body = {"type": "response.refusal.done", **at, "refusal": text}
+            text_done: Body = {"type": "response.refusal.done", **at, "refusal": text}
         else:
-            told = {"type": "response.output_text.done", **at, "text": text, "logprobs": []}
-        return [told, {"type": "response.content_part.done", **at, "part": _part(self.kind, text)}, done]
+            text_done = {"type": "response.output_text.done", **at, "text": text, "logprobs": []}
+        return [text_done, {"type": "response.content_part.done", **at, "part": _part(self.kind, text)}, done]
 
     def whole(self, *, status: str) -> Body:
         text = "".join(self._pieces)

@@ -60,7 +60,7 @@ class ResponsesToMessages:
 
     def response(self, response: Body) -> Body:
         answer = responses_answer(ChatToMessages({}).response(response), request=self._body)
-        return self._namespaces.told(answer)
+        return self._namespaces.in_client_names(answer)
 
     def stream(self) -> StreamTranslator:
         return _Chained(ChatToMessages({}).stream(), ResponsesAnswerStream(self._body), self._namespaces)
@@ -75,16 +75,16 @@ class _Chained:
         self._namespaces = namespaces
 
     def feed(self, payload: Body) -> list[Body]:
-        return self._told(
+        return self._in_client_names(
             event for middle in self._first.feed(payload) for event in self._second.feed(middle)
         )
 
     def end(self) -> list[Body]:
         events = [event for middle in self._first.end() for event in self._second.feed(middle)]
-        return self._told([*events, *self._second.end()])
+        return self._in_client_names([*events, *self._second.end()])
 
-    def _told(self, events: Iterable[Body]) -> list[Body]:
-        return [self._namespaces.told(event) for event in events]
+    def _in_client_names(self, events: Iterable[Body]) -> list[Body]:
+        return [self._namespaces.in_client_names(event) for event in events]
 
 
 def _chat_request(reader: Reader, namespaces: Namespaces) -> Body:

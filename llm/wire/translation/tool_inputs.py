@@ -17,16 +17,16 @@ def input_of(arguments: Any) -> dict[str, Any]:
     """The object that arguments stand for, as text or as what a server made of them."""
     if isinstance(arguments, dict):
         return arguments
-    told = arguments
+    value = arguments
     if isinstance(arguments, str):
         if not arguments.strip():
             return {}
         try:
-            told = orjson.loads(arguments)
+            value = orjson.loads(arguments)
         except orjson.JSONDecodeError:
             return {UNREADABLE: arguments}
-        if is_too_deep(told, arguments.encode(errors="replace")):
+        if is_too_deep(value, arguments.encode(errors="replace")):
             return {UNREADABLE: arguments}
-    if told is None:
+    if value is None:
         return {}
-    return told if isinstance(told, dict) else {UNREADABLE: arguments}
+    return value if isinstance(value, dict) else {UNREADABLE: arguments}

@@ -244,7 +244,7 @@ def test_blocks_under_one_index_are_blocks_of_their_own() -> None:
 def test_a_response_whose_last_event_is_empty_is_what_its_events_said() -> None:
     wire = WIRE_FORMATS["openai_responses"]
     meter, answer = wire.meter(), response()
-    for payload in wire.told(answer):
+    for payload in wire.events_of(answer):
         last = payload["type"] == "response.completed"
         meter.feed({**payload, "response": {**answer, "output": []}} if last else payload)
     assert meter.has_ended
@@ -294,10 +294,10 @@ def test_a_response_that_fails_in_the_middle_ends_as_its_provider_says(
     client: Client, scripted: Callable[..., Deployment]
 ) -> None:
     """Clients act on the event by its name; what came is billed by what it tells."""
-    told = list(WIRE_FORMATS["openai_responses"].told(response()))[:-1]
+    events = list(WIRE_FORMATS["openai_responses"].events_of(response()))[:-1]
     error = {"code": "rate_limit_exceeded", "message": "Wait for sk-sandbox-abcdef123456."}
     failed = response(status="failed", error=error, output=[])
-    events = [*told, {"type": "response.failed", "response": failed, "sequence_number": len(told)}]
+    events = [*events, {"type": "response.failed", "response": failed, "sequence_number": len(events)}]
     result = client.ask(scripted(stream(events, done=False)), api="responses", streamed=True)
     last = result.events[-1]
     assert (last["type"], last["response"]["error"]["code"]) == ("response.failed", "rate_limit_exceeded")

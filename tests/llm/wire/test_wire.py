@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from llm.errors import InvalidRequest
 from llm.providers.kinds import KINDS
 from llm.wire import WIRE_FORMATS, prepare
+from llm.wire.error_bodies import error_in
 from llm.wire.texts.sse import DONE, SseSplitter, data_of
-from llm.wire.told_errors import error_in
 
 CHAT = WIRE_FORMATS["openai_chat"]
 MESSAGES = WIRE_FORMATS["anthropic_messages"]

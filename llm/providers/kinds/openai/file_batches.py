@@ -21,7 +21,7 @@ from llm.providers.kinds.batch_api import (
 )
 from llm.providers.kinds.batch_results import error_in_answer, lines_in
 from llm.providers.kinds.sdk_failures import told_as_upstream_errors
-from llm.wire.told_errors import error_in
+from llm.wire.error_bodies import error_in
 
 NAME_IN_METADATA: Final = "purser_job"
 CLOCK_SKEW: Final = timedelta(minutes=5)
