@@ -104,7 +104,7 @@ def _attack(victim: str, embed: Embed) -> list[Planted]:
 
 def _product(planted: Sequence[Planted]) -> list[Row]:
     """What the product's decision makes of them: static thresholds with the guards, bounds with what a scope has learnt."""
-    from caching.scoring.learnt import Learnt
+    from caching.scoring.scope_state import ScopeState
     from tenants.policy import CachePolicy
 
     rows = []
@@ -113,12 +113,12 @@ def _product(planted: Sequence[Planted]) -> list[Row]:
         rows.append(
             Row(
                 f"static, threshold {least:.2f}",
-                _share(planted, lambda each, chosen=policy: _is_served(each, chosen, Learnt())),
+                _share(planted, lambda each, chosen=policy: _is_served(each, chosen, ScopeState())),
             )
         )
     for bound, threshold in _learnt_thresholds().items():
         policy = CachePolicy(semantic="bounded", max_error_rate=bound)
-        learnt = Learnt(threshold, bound)
+        learnt = ScopeState(threshold, bound)
         rows.append(
             Row(
                 f"bounded, {bound:.0%} wrong at most",
@@ -147,13 +147,13 @@ def _learnt_thresholds() -> dict[float, float]:
     }
 
 
-def _is_served(planted: Planted, policy: "CachePolicy", learnt: "Learnt") -> bool:  # noqa: F821
+def _is_served(planted: Planted, policy: "CachePolicy", learnt: "ScopeState") -> bool:  # noqa: F821
     from caching.decision import decide
     from caching.entries.search import Neighbour
-    from caching.scope import Origin, Scope
+    from caching.scope import AnswerScope, Origin
 
     origin = Origin(tenant_id=1, circle="tenant", endpoint="chat", route="any")
-    scope = Scope(origin=origin, embedder="minilm", request_digest="", question=planted.victim)
+    scope = AnswerScope(origin=origin, embedder="minilm", request_digest="", question=planted.victim)
     near = Neighbour(1, planted.text, planted.similarity, group=b"planted")
     return decide(scope, [near], policy=policy, learnt=learnt).is_hit
 

@@ -92,10 +92,10 @@ def _unit(vectors: Any) -> Any:
 
 
 def _scope_of(tenant_id: int, name: str) -> Any:
-    from caching.scope import Origin, Scope
+    from caching.scope import AnswerScope, Origin
 
     origin = Origin(tenant_id=tenant_id, circle="tenant", endpoint="", route=name)
-    return Scope(origin=origin, embedder="bench", request_digest="", question="Anything?")
+    return AnswerScope(origin=origin, embedder="bench", request_digest="", question="Anything?")
 
 
 def _fill(scopes: list[Any], vectors: Any) -> None:

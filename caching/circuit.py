@@ -29,7 +29,7 @@ class Unavailable(Exception):
     """The dependency did not answer in time or at all; whoever asked goes on without it."""
 
 
-class Budget:
+class AdaptiveTimeout:
     """How long a request waits for a dependency: three times what nearly all calls took lately, between two bounds.
 
     On a quick machine that is a few milliseconds, and one that grows busy loses no hits for it: a call that was late
@@ -54,7 +54,7 @@ class Budget:
             slowest = sorted(self._taken)[-1 - len(self._taken) // 100]
             self.seconds = min(self.most_seconds, max(self.least_seconds, self.FACTOR * slowest))
 
-    def was_late(self) -> None:
+    def note_timeout(self) -> None:
         self.seconds = min(self.most_seconds, 2 * self.seconds)
         self._taken.clear()
         self._since_settled = 0
@@ -71,7 +71,7 @@ class Circuit:
         self,
         name: str,
         *,
-        budget_seconds: float,
+        timeout_seconds: float,
         least_seconds: float | None = None,
         probe: Callable[[], Awaitable[Any]] | None,
         outages: tuple[type[Exception], ...],
@@ -82,8 +82,8 @@ class Circuit:
     ) -> None:
         self._name = name
         scale = settings.CACHE_BUDGET_SCALE
-        self.budget = Budget(
-            least_seconds=scale * (least_seconds or budget_seconds), most_seconds=scale * budget_seconds
+        self.timeout = AdaptiveTimeout(
+            least_seconds=scale * (least_seconds or timeout_seconds), most_seconds=scale * timeout_seconds
         )
         self._probe = probe
         self._outages = outages
@@ -107,26 +107,26 @@ class Circuit:
         return self.state is not State.CLOSED
 
     async def call(
-        self, work: Callable[[], Coroutine[Any, Any, T]], *, budget_seconds: float | None = None
+        self, work: Callable[[], Coroutine[Any, Any, T]], *, timeout_seconds: float | None = None
     ) -> T:
         """Run `work` within the budget, or the given one beside the requests. Whatever keeps it from an answer raises
         Unavailable.
 
         Work that is late is not waited for: it is cancelled, and ends beside the request.
         """
-        is_awaited = budget_seconds is None  # by a request; what runs beside them says nothing about it
-        budget = self.budget.seconds if budget_seconds is None else budget_seconds
+        is_awaited = timeout_seconds is None  # by a request; what runs beside them says nothing about it
+        timeout = self.timeout.seconds if timeout_seconds is None else timeout_seconds
         if self.is_open:
             longest = self._policy.probe_seconds
             if self._probe is None:
-                self._probe_when_due(work, min(budget, longest))
+                self._probe_when_due(work, min(timeout, longest))
             else:
                 self._probe_when_due(self._probe, longest)
             raise Unavailable(self._name)
         began = time.monotonic()
         task = resources.background(work())
         try:
-            await asyncio.wait({task}, timeout=budget)
+            await asyncio.wait({task}, timeout=timeout)
             for _ in range(_TURNS_OF_GRACE):
                 if not task.done():
                     await asyncio.sleep(0)
@@ -138,8 +138,8 @@ class Circuit:
             task.add_done_callback(_retrieve)
             self._note_failure("slow", self._breaker.failed(self.clock(), self._policy))
             if is_awaited:
-                self.budget.was_late()
-            raise Unavailable(f"{self._name} took longer than {budget * 1000:.0f} ms")
+                self.timeout.note_timeout()
+            raise Unavailable(f"{self._name} took longer than {timeout * 1000:.0f} ms")
         if task.cancelled():  # the process is shutting down
             raise Unavailable(self._name)
         error = task.exception()
@@ -147,7 +147,7 @@ class Circuit:
             if not self.is_open:  # only a probe closes it
                 self._breaker = self._breaker.succeeded()
             if is_awaited:
-                self.budget.note(time.monotonic() - began)
+                self.timeout.note(time.monotonic() - began)
             return task.result()
         if not isinstance(error, Exception):
             raise error

@@ -13,11 +13,11 @@ from typing import Any
 from caching.answers import CachedAnswer
 from caching.embedders.base import Vector
 from caching.entries.search import Neighbour
-from caching.figures.counts import Outcome
-from caching.scope import Scope
+from caching.figures.counts import LookupOutcome
+from caching.scope import AnswerScope
 from caching.scoring.features import SERVED, Comparison, compare
 from caching.scoring.guards import VETOES, differences, says_more
-from caching.scoring.learnt import NOTHING_LEARNT, Learnt
+from caching.scoring.scope_state import NEW_SCOPE, ScopeState
 from caching.scoring.threshold import FLOOR
 from caching.scoring.verifier import Weights, certainties, shipped
 from tenants.policy import CachePolicy
@@ -47,14 +47,14 @@ class Lookup:
     `vector` unless the request was bypassed; one whose vector did not come in time has its scope alone.
     """
 
-    outcome: Outcome
+    outcome: LookupOutcome
     reason: str = ""
     best: Candidate | None = None
     candidates: tuple[Candidate, ...] = ()
     comparison: Comparison | None = field(default=None, repr=False)
     threshold: float | None = None
     answer: CachedAnswer | None = None
-    scope: Scope | None = None
+    scope: AnswerScope | None = None
     vector: Vector | None = field(default=None, repr=False)
     label_weight: float = 1.0
 
@@ -94,11 +94,11 @@ class Lookup:
 
 
 def decide(
-    scope: Scope,
+    scope: AnswerScope,
     neighbours: Sequence[Neighbour],
     *,
     policy: CachePolicy,
-    learnt: Learnt = NOTHING_LEARNT,
+    learnt: ScopeState = NEW_SCOPE,
     weights: Weights | None = None,
     refresh: bool = False,
 ) -> Lookup:
@@ -117,7 +117,7 @@ def decide(
         threshold = policy.threshold
         candidates, best = _nearest(scope.question, neighbours, threshold)
         reason = _why_too_far(best, candidates[0], threshold)
-    outcome: Outcome = "miss"
+    outcome: LookupOutcome = "miss"
     label_weight = 1.0
     if reason:
         pass
@@ -185,14 +185,14 @@ def _nearest(
     best: Candidate | None = None
     for near in neighbours[:SERVED]:
         asks = best is None and near.similarity >= threshold
-        flags = _speaking_against(question, near.question) if asks else ()
+        flags = _objections(question, near.question) if asks else ()
         candidates.append(Candidate(near.entry_id, near.question, near.similarity, flags, group=near.group))
         if asks and not flags:
             best = candidates[-1]
     return tuple(candidates), best or candidates[0]
 
 
-def _speaking_against(question: str, other: str) -> tuple[str, ...]:
+def _objections(question: str, other: str) -> tuple[str, ...]:
     """What speaks against an answer where no evidence speaks for it: the guards, and what only one question says."""
     return differences(question, other) or (("addition",) if says_more(question, other) else ())
 

@@ -34,7 +34,7 @@ class Traits:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Eligibility:
     """Whether the semantic cache may be asked; `reason` is empty when it may, else a stable word for
     receipt and metrics.
     """
@@ -43,16 +43,16 @@ class Verdict:
     reason: str = ""
 
 
-ELIGIBLE = Verdict(True)
+ELIGIBLE = Eligibility(True)
 
 
-def judge(text: str, *, traits: Traits = Traits(), waived: Container[str] = ()) -> Verdict:
+def check_eligibility(text: str, *, traits: Traits = Traits(), waived: Container[str] = ()) -> Eligibility:
     """Apply the rules, but for those of the text that the tenant has waived (`TextRule` of its policy).
 
-    How much of it the embedder reads is the embedder's to judge (`truncates`) and comes after. About 20 us.
+    How much of it the embedder reads is the embedder's to check_eligibility (`truncates`) and comes after. About 20 us.
     """
     if len(text) > LONGEST_CHARACTERS:
-        return Verdict(False, "too_long")
+        return Eligibility(False, "too_long")
     for reason, applies in (
         ("tools", traits.has_tools),
         ("images", traits.has_images),
@@ -61,12 +61,12 @@ def judge(text: str, *, traits: Traits = Traits(), waived: Container[str] = ()) 
         ("sampled", traits.temperature is not None and traits.temperature > traits.max_temperature),
     ):
         if applies:
-            return Verdict(False, reason)
+            return Eligibility(False, reason)
     text = " ".join(text.split())
     lowered = text.lower().replace("’", "'")
     for reason, applies_to in _TEXT_RULES:
         if reason not in waived and applies_to(lowered):
-            return Verdict(False, reason)
+            return Eligibility(False, reason)
     return ELIGIBLE
 
 

@@ -53,7 +53,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
+class AnswerScope:
     """One compartment of the semantic cache, and the question that is compared inside it."""
 
     origin: Origin
@@ -110,10 +110,12 @@ def epoch_of(policy: Policy) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def scope_of(body: Mapping[str, Any], *, origin: Origin, embedder: str) -> Scope:
+def scope_of(body: Mapping[str, Any], *, origin: Origin, embedder: str) -> AnswerScope:
     """The scope and the question of a request body (chat, messages or responses); raises NotComparable."""
     rest, question = _without_question(body)
-    return Scope(origin=origin, embedder=embedder, request_digest=request_digest(rest), question=question)
+    return AnswerScope(
+        origin=origin, embedder=embedder, request_digest=request_digest(rest), question=question
+    )
 
 
 def request_digest(body: Mapping[str, Any]) -> str:

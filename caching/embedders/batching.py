@@ -21,7 +21,7 @@ class BatchingEmbedder:
     """
 
     circuit = None  # those in the process share one
-    patience_seconds = None
+    timeout_seconds = None
 
     def __init__(self, embedder: Embedder, *, kept: int = 4096, group_size: int = 32) -> None:
         self.embedder = embedder

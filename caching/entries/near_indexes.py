@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg_pool import PoolTimeout
 
 from caching.metrics import INDEXED
-from caching.scope import Scope
+from caching.scope import AnswerScope
 from config import resources
 
 # An exact search takes PostgreSQL 0.5 ms of CPU for 1,000 entries of MiniLM's length, an index 0.4 ms for any number;
@@ -66,7 +66,7 @@ log = structlog.get_logger("purser.cache")
 
 
 @dataclass(frozen=True, slots=True)
-class Large:
+class LargeScope:
     """A scope that is large enough for an index."""
 
     tenant_id: int
@@ -85,7 +85,7 @@ def index_name(tenant_id: int, digest: bytes) -> str:
 _dimensions: dict[str, int] = {}
 
 
-def dimensions_of(scope: Scope) -> int | None:
+def dimensions_of(scope: AnswerScope) -> int | None:
     """How long the vectors in the scope's index are, as far as this process knows; None without one."""
     if not _dimensions:
         return None
@@ -102,7 +102,7 @@ async def read_indexes() -> None:
 
 
 @resources.service
-async def keep_reading_indexes() -> None:
+async def refresh_loop() -> None:
     """Runs as long as the process serves."""
     while True:
         try:
@@ -125,7 +125,7 @@ def keep_indexes() -> tuple[int, int]:
             "limit": MOST_INDEXES,
         }
         cursor.execute(_SIZES, limits)
-        sizes = {Large(tenant, bytes(digest)): size for tenant, digest, size in cursor.fetchall()}
+        sizes = {LargeScope(tenant, bytes(digest)): size for tenant, digest, size in cursor.fetchall()}
         cursor.execute(_INDEXES)
         existing = {name: is_valid and bool(note) for name, note, is_valid in cursor.fetchall()}
         kept = {scope.name for scope in sizes}
@@ -150,7 +150,7 @@ def pgvector_version() -> tuple[int, ...]:
     return tuple(int(part) for part in row[0].split(".")[:3]) if row else (0, 0, 0)
 
 
-def build(scope: Large) -> None:
+def build(scope: LargeScope) -> None:
     """Build a scope's index beside those who search and store. Owner's connection, outside a transaction."""
     with connection.cursor() as cursor:
         cursor.execute(_DIMENSIONS, (scope.tenant_id, scope.digest))

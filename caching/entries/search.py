@@ -17,8 +17,8 @@ from caching.answers import CachedAnswer, unpack
 from caching.embedders.base import Vector
 from caching.entries import near_indexes
 from caching.metrics import FAILURES
-from caching.scope import Asker, Scope
-from caching.scoring.learnt import Learnt
+from caching.scope import AnswerScope, Asker
+from caching.scoring.scope_state import ScopeState
 from tenants.rls import tenant_connection
 
 CANDIDATES = 10
@@ -87,8 +87,8 @@ class Neighbour:
 
 
 async def nearest(
-    connection: AsyncConnection[Any], scope: Scope, vector: Vector, *, limit: int = CANDIDATES
-) -> tuple[list[Neighbour], Learnt]:
+    connection: AsyncConnection[Any], scope: AnswerScope, vector: Vector, *, limit: int = CANDIDATES
+) -> tuple[list[Neighbour], ScopeState]:
     """The scope's nearest entries and what was learnt about it, in one round trip."""
     parameters = _scope_parameters(scope) | {"vector": literal(vector), "limit": limit}
     dimensions = near_indexes.dimensions_of(scope)
@@ -115,7 +115,7 @@ async def nearest(
     ]
     neighbours.sort(key=lambda near: -near.similarity)  # neither an index nor the join keeps the order
     known = await learnt.fetchone()
-    return neighbours, Learnt(*known) if known else Learnt()
+    return neighbours, ScopeState(*known) if known else ScopeState()
 
 
 def nearest_sql(dimensions: int | None) -> LiteralString:
@@ -126,7 +126,7 @@ def nearest_sql(dimensions: int | None) -> LiteralString:
     return _NEAREST.replace("vector <#> %(vector)s::halfvec", expression)  # type: ignore[return-value]
 
 
-async def answer_of(connection: AsyncConnection[Any], scope: Scope, entry_id: int) -> CachedAnswer:
+async def answer_of(connection: AsyncConnection[Any], scope: AnswerScope, entry_id: int) -> CachedAnswer:
     """An entry's answer; raises EntryGone, or UnreadableAnswer."""
     cursor = await connection.execute(_ANSWER, _scope_parameters(scope) | {"ids": [entry_id]})
     row = await cursor.fetchone()
@@ -135,7 +135,7 @@ async def answer_of(connection: AsyncConnection[Any], scope: Scope, entry_id: in
     return unpack(bytes(row[2]))
 
 
-async def read_answers(scope: Scope, entry_ids: Sequence[int]) -> dict[int, CachedAnswer]:
+async def read_answers(scope: AnswerScope, entry_ids: Sequence[int]) -> dict[int, CachedAnswer]:
     """The answers of those entries that are still there, on a connection of its own; raises UnreadableAnswer."""
     async with tenant_connection(scope.tenant_id) as connection:
         cursor = await connection.execute(_ANSWER, _scope_parameters(scope) | {"ids": list(entry_ids)})
@@ -148,11 +148,11 @@ def literal(vector: Vector) -> str:
     return orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
-def _scope_parameters(scope: Scope) -> dict[str, Any]:
+def _scope_parameters(scope: AnswerScope) -> dict[str, Any]:
     return {"tenant": scope.tenant_id, "scope": scope.digest}
 
 
-def _belongs(tenant_id: int, scope_digest: bytes, scope: Scope) -> bool:
+def _belongs(tenant_id: int, scope_digest: bytes, scope: AnswerScope) -> bool:
     if tenant_id == scope.tenant_id and bytes(scope_digest) == scope.digest:
         return True
     FAILURES.labels("pgvector", "foreign_row").inc()

@@ -15,7 +15,7 @@ from caching.answers import CachedAnswer
 from caching.embedders.base import Vector
 from caching.entries.search import literal
 from caching.metrics import EVICTED
-from caching.scope import Asker, Scope
+from caching.scope import AnswerScope, Asker
 from tenants.policy import CachePolicy
 from tenants.rls import tenant_connection
 
@@ -63,7 +63,7 @@ _stored_since_trim: Counter[int] = Counter()
 
 
 async def store(
-    scope: Scope,
+    scope: AnswerScope,
     *,
     vector: Vector,
     answer: CachedAnswer,
@@ -125,7 +125,7 @@ async def trim(tenant_id: int, max_entries: int) -> int:
 
 
 def _row(
-    scope: Scope,
+    scope: AnswerScope,
     vector: Vector,
     answer: CachedAnswer,
     packed: bytes,

@@ -14,16 +14,16 @@ from caching.metrics import EMBEDDING
 
 # How long a look-up waits for an embedder in the process: usually the least, at most the most. It is the budget of a
 # queue, not of one text (3 ms): whoever would wait longer goes without the cache.
-LEAST_SECONDS, BUDGET_SECONDS = 0.015, 0.1
+LEAST_SECONDS, TIMEOUT_SECONDS = 0.015, 0.1
 # What is embedded beside a request may take longer.
-BESIDE_SECONDS = 15.0
+BACKGROUND_TIMEOUT_SECONDS = 15.0
 
 # Why there is no vector: none of them is an error of the request.
 NO_VECTOR = (EmbedderMissing, Unavailable, UnicodeError)
 
 
 class TextEmbedder(Protocol):
-    """What the cache needs of an embedder. `patience_seconds` is how long a request waits for one in a circuit of its own."""
+    """What the cache needs of an embedder. `timeout_seconds` is how long a request waits for one in a circuit of its own."""
 
     @property
     def name(self) -> str: ...
@@ -32,7 +32,7 @@ class TextEmbedder(Protocol):
     def circuit(self) -> Circuit | None: ...
 
     @property
-    def patience_seconds(self) -> float | None: ...
+    def timeout_seconds(self) -> float | None: ...
 
     def truncates(self, text: str) -> bool:
         """Whether the text is longer than what the embedder reads."""
@@ -56,23 +56,23 @@ FindEmbedder = Callable[[str], Awaitable[TextEmbedder]]
 
 _arithmetic = Circuit(
     "embedder",
-    budget_seconds=BUDGET_SECONDS,
+    timeout_seconds=TIMEOUT_SECONDS,
     least_seconds=LEAST_SECONDS,
     probe=ready_minilm,
     outages=(EmbedderMissing,),
 )
 
 
-async def for_a_request(embedder: TextEmbedder, text: str) -> Vector:
+async def for_request(embedder: TextEmbedder, text: str) -> Vector:
     """The text's vector while a request waits for it; raises one of NO_VECTOR."""
     if (kept := embedder.kept(text)) is not None:
         return kept
     circuit = embedder.circuit or _arithmetic
     with EMBEDDING.time():
-        return await circuit.call(lambda: embedder.embed_one(text), budget_seconds=embedder.patience_seconds)
+        return await circuit.call(lambda: embedder.embed_one(text), timeout_seconds=embedder.timeout_seconds)
 
 
-async def beside_a_request(embedder: TextEmbedder, text: str) -> Vector:
+async def in_background(embedder: TextEmbedder, text: str) -> Vector:
     """The same while nobody waits."""
     circuit = embedder.circuit
     if circuit is None:
@@ -80,5 +80,5 @@ async def beside_a_request(embedder: TextEmbedder, text: str) -> Vector:
     if (kept := embedder.kept(text)) is not None:
         return kept
     # one that is left out comes back when it is quick enough for requests
-    budget = embedder.patience_seconds if circuit.is_open else BESIDE_SECONDS
-    return await circuit.call(lambda: embedder.embed_one(text), budget_seconds=budget)
+    timeout = embedder.timeout_seconds if circuit.is_open else BACKGROUND_TIMEOUT_SECONDS
+    return await circuit.call(lambda: embedder.embed_one(text), timeout_seconds=timeout)

@@ -26,7 +26,7 @@ LOCK_SECONDS = 4.0
 RENEWAL_SECONDS = 1.0
 # The channel tells at once; this is for the message that was lost with a connection.
 POLL_SECONDS = 0.5
-_CHANNEL = "purser:landed"
+_CHANNEL = "purser:result"
 
 # The answer if there is one, 1 for whoever leads from now on, 0 for whoever has to wait.
 _READ_OR_LEAD = """
@@ -36,7 +36,7 @@ if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
 redis.call('SET', KEYS[3], 1, 'PX', ARGV[2])
 return 0
 """
-_LAND = """
+_RELEASE_AND_NOTIFY = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return end
 redis.call('DEL', KEYS[1])
 if redis.call('DEL', KEYS[2]) == 1 then redis.call('PUBLISH', ARGV[2], ARGV[3]) end
@@ -46,14 +46,14 @@ log = structlog.get_logger("purser.cache")
 
 @dataclass(eq=False, slots=True)
 class Flight:
-    """One request under way, for all that equal it. Whoever is given it leads, and must `land` it."""
+    """One request under way, for all that equal it. Whoever is given it leads, and must `publish` it."""
 
     key: ExactKey
     token: str = field(default_factory=lambda: secrets.token_hex(8))
-    landed: "asyncio.Future[CachedAnswer | None]" = field(
+    answer: "asyncio.Future[CachedAnswer | None]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    notified: asyncio.Event = field(default_factory=asyncio.Event)
     is_leader: bool = False
     is_without_answer: bool = False
 
@@ -65,36 +65,36 @@ class Flight:
     def waiting(self) -> str:
         return f"{self.key.name}:waiting"
 
-    async def land(self, answer: CachedAnswer | None, *, is_kept: bool = False) -> None:
+    async def publish(self, answer: CachedAnswer | None, *, is_kept: bool = False) -> None:
         """End it. `is_kept`: the answer stands in Redis, for the other processes to read. Never raises; again is free."""
         was_leader, self.is_leader = self.is_leader, False
         self.end(answer)
         if was_leader:
-            await exact.write(lambda: _tell(self, is_kept))
+            await exact.write(lambda: _release_and_notify(self, is_kept))
 
     def end(self, answer: CachedAnswer | None) -> None:
         """Wake those who wait in this process."""
         if _flights.get(self.key.name) is self:
             del _flights[self.key.name]
-        if not self.landed.done():
-            self.landed.set_result(answer)
+        if not self.answer.done():
+            self.answer.set_result(answer)
 
 
 _flights: dict[str, Flight] = {}
 
 
-async def find(key: ExactKey, *, patience_seconds: float) -> CachedAnswer | Flight | None:
+async def find(key: ExactKey, *, timeout_seconds: float) -> CachedAnswer | Flight | None:
     """The answer, kept or of an equal request that is under way; else a Flight that the caller leads.
 
     None: an equal request ended without an answer to share, or took too long; ask without leading.
     """
-    if patience_seconds <= 0:
+    if timeout_seconds <= 0:
         return await exact.get(key)
-    ends = time.monotonic() + patience_seconds
+    ends = time.monotonic() + timeout_seconds
     flight = _flights.get(key.name)
-    if flight is not None and flight.landed.get_loop() is asyncio.get_running_loop():
-        await asyncio.wait({flight.landed}, timeout=patience_seconds)
-        answer = flight.landed.result() if flight.landed.done() else None
+    if flight is not None and flight.answer.get_loop() is asyncio.get_running_loop():
+        await asyncio.wait({flight.answer}, timeout=timeout_seconds)
+        answer = flight.answer.result() if flight.answer.done() else None
         _count("shared" if answer else "in_vain", key, answer)
         return answer
     flight = _flights[key.name] = Flight(key)
@@ -121,22 +121,22 @@ async def _find(flight: Flight, ends: float) -> CachedAnswer | Flight | None:
             _count("led", flight.key)
             return flight
         has_waited = True
-        if not await _hear(flight, ends):
+        if not await _wait_for_result(flight, ends):
             _count("in_vain", flight.key)
             return None
 
 
-async def _hear(flight: Flight, ends: float) -> bool:
+async def _wait_for_result(flight: Flight, ends: float) -> bool:
     """Wait for the other process's leader; whether it is worth while to look again."""
     while (left := ends - time.monotonic()) > 0:
         try:
             async with asyncio.timeout(min(left, POLL_SECONDS)):
-                await flight.news.wait()
-            flight.news.clear()
+                await flight.notified.wait()
+            flight.notified.clear()
             return not flight.is_without_answer
         except TimeoutError:
             if not await exact.exists(flight.lock):
-                return True  # landed unheard, or dead: then somebody else leads
+                return True  # result unheard, or dead: then somebody else leads
     return False
 
 
@@ -148,13 +148,15 @@ async def _read_or_lead(flight: Flight) -> bytes | bool:
     return found if isinstance(found, bytes) else bool(found)
 
 
-async def _tell(flight: Flight, is_kept: bool) -> None:
+async def _release_and_notify(flight: Flight, is_kept: bool) -> None:
     message = f"{int(is_kept)}{flight.key.name}"
-    await resources.redis.eval(_LAND, 2, flight.lock, flight.waiting, flight.token, _CHANNEL, message)
+    await resources.redis.eval(
+        _RELEASE_AND_NOTIFY, 2, flight.lock, flight.waiting, flight.token, _CHANNEL, message
+    )
 
 
 @resources.service
-async def hear_of_landings() -> None:
+async def listen_for_results() -> None:
     """Runs as long as the process serves."""
     while True:
         try:
@@ -163,14 +165,14 @@ async def hear_of_landings() -> None:
                 while True:
                     message = await channel.get_message(ignore_subscribe_messages=True, timeout=1.0)
                     if message:
-                        _note_landing(message["data"])
+                        _note_result(message["data"])
         except (RedisError, OSError) as error:
             log.debug("landings are not heard of", kind=type(error).__name__)
             await asyncio.sleep(1)
 
 
 @resources.service
-async def show_signs_of_life() -> None:
+async def renew_leases() -> None:
     """Runs as long as the process serves: its leaders keep their locks."""
     while True:
         await asyncio.sleep(RENEWAL_SECONDS)
@@ -186,11 +188,11 @@ async def _renew(locks: list[str]) -> None:
         await pipeline.execute()
 
 
-def _note_landing(message: bytes) -> None:
+def _note_result(message: bytes) -> None:
     text = message.decode()
     if (flight := _flights.get(text[1:])) is not None and not flight.is_leader:
         flight.is_without_answer = text[0] == "0"
-        flight.news.set()
+        flight.notified.set()
 
 
 def _count(outcome: str, key: ExactKey, answer: CachedAnswer | None = None) -> None:

@@ -23,8 +23,8 @@ from config import resources
 
 # How long a request waits for a Redis that does not answer: usually the least, at most the most, and after three the
 # circuit opens. One that refuses costs a millisecond, once. Writing happens beside the request and may take longer.
-LEAST_BUDGET_SECONDS, BUDGET_SECONDS = 0.005, 0.03
-WRITE_BUDGET_SECONDS = 1.0
+LEAST_TIMEOUT_SECONDS, TIMEOUT_SECONDS = 0.005, 0.03
+WRITE_TIMEOUT_SECONDS = 1.0
 MAX_STORED_BYTES = 1_000_000
 _DIGEST_BYTES = 16
 
@@ -37,8 +37,8 @@ async def _ping() -> None:
 
 _circuit = Circuit(
     "redis",
-    budget_seconds=BUDGET_SECONDS,
-    least_seconds=LEAST_BUDGET_SECONDS,
+    timeout_seconds=TIMEOUT_SECONDS,
+    least_seconds=LEAST_TIMEOUT_SECONDS,
     probe=_ping,
     outages=(RedisError, OSError),
     slow_calls_allowed=3,
@@ -108,7 +108,7 @@ def record_shared(key: ExactKey) -> None:
 async def exists(name: str) -> bool:
     """Whether a key is there; false when Redis cannot say. Never raises."""
     try:
-        return bool(await _circuit.call(lambda: _exists(name), budget_seconds=WRITE_BUDGET_SECONDS))
+        return bool(await _circuit.call(lambda: _exists(name), timeout_seconds=WRITE_TIMEOUT_SECONDS))
     except Unavailable:
         return False
 
@@ -116,7 +116,7 @@ async def exists(name: str) -> bool:
 async def write(work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
     """Do something in Redis beside the requests; whether it was done. Never raises."""
     try:
-        await _circuit.call(work, budget_seconds=WRITE_BUDGET_SECONDS)
+        await _circuit.call(work, timeout_seconds=WRITE_TIMEOUT_SECONDS)
     except Unavailable:
         return False
     return True

@@ -19,7 +19,7 @@ from caching.metrics import LOOKUPS
 from config import resources
 
 Cache = Literal["exact", "semantic"]
-Outcome = Literal["hit", "miss", "bypass", "would_hit"]
+LookupOutcome = Literal["hit", "miss", "bypass", "would_hit"]
 FLUSH_SECONDS = 5.0
 _MOST_SLOTS = 10_000
 
@@ -39,7 +39,7 @@ log = structlog.get_logger("purser.cache")
 
 
 def record(
-    tenant_id: int, *, cache: Cache, outcome: Outcome, reason: str = "", scope_digest: bytes = b""
+    tenant_id: int, *, cache: Cache, outcome: LookupOutcome, reason: str = "", scope_digest: bytes = b""
 ) -> None:
     """Count one look-up. `scope_digest` is given where an entry was found, so that idle scopes cost no
     rows.
@@ -84,7 +84,7 @@ async def flush() -> None:
 
 
 @resources.service
-async def flush_now_and_then() -> None:
+async def flush_loop() -> None:
     """Runs as long as the process serves, and once more when it stops: the counts here, and the scopes' figures."""
     try:
         while True:

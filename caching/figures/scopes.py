@@ -147,7 +147,7 @@ async def read() -> None:
 
 
 @resources.service
-async def read_now_and_then() -> None:
+async def refresh_loop() -> None:
     """Runs as long as the process serves."""
     while True:
         try:

@@ -21,7 +21,7 @@ from caching.learning.agreement import Judgement
 from caching.learning.noise import Noise, Repeats
 from caching.metrics import LABELS
 from caching.scoring.features import NAMES, VERSION
-from caching.scoring.learnt import ALERT_SHARE, CHECKED_SHARE, SETTLED_LABELS, SETTLED_SHARE
+from caching.scoring.scope_state import ALERT_SHARE, CHECKED_SHARE, SETTLED_LABELS, SETTLED_SHARE
 from caching.scoring.threshold import WINDOW, Label, Threshold, find_threshold
 from caching.scoring.verifier import Event, Weights, learn, shipped
 from tenants.rls import tenant_connection
@@ -138,7 +138,7 @@ async def add_label(lookup: Lookup, verdicts: Mapping[int, Judgement], *, max_er
         window = await _window(connection, parameters) if is_due else None
     LABELS.labels(parameters["source"], "wrong" if is_wrong else "right").inc()
     if window is not None:
-        await _learn_anew(window, parameters, is_alert=is_alert)
+        await _relearn(window, parameters, is_alert=is_alert)
 
 
 def _source(lookup: Lookup) -> str:
@@ -214,7 +214,7 @@ async def _repeats(
     return Repeats(*row)
 
 
-async def _learn_anew(window: _Window, parameters: dict[str, Any], *, is_alert: bool) -> None:
+async def _relearn(window: _Window, parameters: dict[str, Any], *, is_alert: bool) -> None:
     weights, found = await asyncio.to_thread(_learn, window, parameters["max_error_rate"])
     learnt = {
         "threshold": found.certainty,

@@ -13,12 +13,12 @@ from caching.embedders.batching import BatchingEmbedder
 from caching.embedders.registry import ready_minilm
 from caching.entries import search
 from caching.learning.agreement import Judgement, judge_by_meaning, judge_by_rules, leaves_doubt
-from caching.scope import Scope
+from caching.scope import AnswerScope
 from caching.scoring.threshold import FLOOR
 
 # Given a question in its scope, its fresh answer and a cached one: whether the cached one serves as well; None for no
 # clear answer. Never raises.
-Judge = Callable[[Scope, str, str], Awaitable[bool | None]]
+Judge = Callable[[AnswerScope, str, str], Awaitable[bool | None]]
 
 MOST_MEANINGS_COMPARED = 3
 
@@ -52,7 +52,7 @@ async def judge_candidates(
 
 
 async def _compare(
-    scope: Scope, fresh: str, cached: str, embedder: BatchingEmbedder, judge: Judge | None
+    scope: AnswerScope, fresh: str, cached: str, embedder: BatchingEmbedder, judge: Judge | None
 ) -> Judgement:
     """By what the answers mean, and by the judge's word where that is not clear."""
     vectors = await embedder.embed_one(fresh), await embedder.embed_one(cached)

@@ -20,7 +20,7 @@ VERSION = 2
 # Only this many of the neighbours may be served; those behind them only vote.
 SERVED = 5
 # Below this similarity a neighbour says nothing about the words of its group.
-_SPEAKS_FROM = 0.6
+_WORDS_COUNT_FROM = 0.6
 # How fast a neighbour's vote fades with its distance.
 _VOTE_WIDTH = 0.03
 
@@ -75,7 +75,7 @@ class Comparison:
 def compare(question: str, neighbours: Sequence[Near]) -> Comparison:
     """Compare a question with its neighbours, nearest first; the first `SERVED` become candidates. About 1 ms."""
     asked = read(question)
-    crowd = _Crowd(asked, neighbours)
+    neighbourhood = _Neighbourhood(asked, neighbours)
     candidates = neighbours[:SERVED]
     pairs = [_pair(question, near.question) for near in candidates]
     least: dict[bytes, int] = {}
@@ -86,7 +86,7 @@ def compare(question: str, neighbours: Sequence[Near]) -> Comparison:
             (
                 *_nearness(near.similarity, rank),
                 *pair.numbers,
-                *crowd.features(near),
+                *neighbourhood.features(near),
                 float(least[near.group] > 0),
             )
             for rank, (near, pair) in enumerate(zip(candidates, pairs, strict=True))
@@ -155,7 +155,7 @@ def _overlap(left: frozenset[str], right: frozenset[str]) -> float:
     return len(left & right) / (len(left | right) or 1)
 
 
-class _Crowd:
+class _Neighbourhood:
     """What the neighbours say together: who votes for which answer, and which words the questions of one answer share."""
 
     def __init__(self, asked: Reading, neighbours: Sequence[Near]) -> None:
@@ -165,7 +165,7 @@ class _Crowd:
         self._votes: dict[bytes, float] = {}
         self._counts: dict[bytes, int] = {}
         self._best: dict[bytes, float] = {}
-        self._spoken: dict[bytes, int] = {}
+        self._close: dict[bytes, int] = {}
         self._any: dict[bytes, frozenset[str]] = {}
         self._all: dict[bytes, frozenset[str]] = {}
         self._last = neighbours[-1].similarity if neighbours else 0.0
@@ -176,9 +176,9 @@ class _Crowd:
             self._votes[group] = self._votes.get(group, 0.0) + vote
             self._counts[group] = self._counts.get(group, 0) + 1
             self._best.setdefault(group, near.similarity)
-            if near.similarity >= _SPEAKS_FROM:
+            if near.similarity >= _WORDS_COUNT_FROM:
                 words = frozenset(read(near.question).content)
-                self._spoken[group] = self._spoken.get(group, 0) + 1
+                self._close[group] = self._close.get(group, 0) + 1
                 self._any[group] = self._any.get(group, frozenset()) | words
                 self._all[group] = self._all.get(group, words) & words
         self._total = sum(self._votes.values()) or 1.0
@@ -205,6 +205,6 @@ class _Crowd:
             float(not new),
             float(not missing),
             float(same),
-            float(same) * min(self._spoken.get(group, 0), 4) / 4,
+            float(same) * min(self._close.get(group, 0), 4) / 4,
             min(len(new & self._known), 3) / 3,
         )

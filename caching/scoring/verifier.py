@@ -85,7 +85,7 @@ def certainties(found: Comparison, weights: Weights) -> list[float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
+class TrainingResult:
     """New weights, and for each event what would be served first today: its certainty, and whether that was wrong.
 
     Each event was scored by weights learnt without it. The certainty is -1 where nothing may be served.
@@ -96,7 +96,7 @@ class Learnt:
     wrong: NDArray[np.bool_]
 
 
-def learn(events: Sequence[Event], start: Weights) -> Learnt:
+def learn(events: Sequence[Event], start: Weights) -> TrainingResult:
     """Weights of a scope from its events, oldest first. About 1 s for 4,000 events."""
     problem = _Problem.of(events, start)
     folds = problem.event_of_row % FOLDS
@@ -107,7 +107,7 @@ def learn(events: Sequence[Event], start: Weights) -> Learnt:
         scores[is_held_out] = problem.score(weights)[is_held_out]
     chances = np.where(_may_serve(problem.rows), _logistic(scores), -1.0)
     best = np.array([begin + int(np.argmax(chances[begin:end])) for begin, end in problem.events()], np.int64)
-    return Learnt(
+    return TrainingResult(
         problem.to_weights(problem.solve(np.ones(len(scores), np.bool_))),
         chances[best],
         problem.right[best] == 0,

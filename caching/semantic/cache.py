@@ -21,7 +21,7 @@ from psycopg_pool import PoolTimeout
 from caching.answers import CachedAnswer, UnreadableAnswer, pack
 from caching.circuit import Circuit, Unavailable
 from caching.decision import Candidate, Lookup, decide
-from caching.eligibility import Traits, judge
+from caching.eligibility import Traits, check_eligibility
 from caching.embedders.base import EmbedderMissing, Vector
 from caching.embedders.registry import ready_embedder, ready_minilm
 from caching.entries import search, storing, vectors
@@ -31,15 +31,15 @@ from caching.figures import counts as stats
 from caching.learning import evidence
 from caching.learning.judging import Judge, judge_candidates
 from caching.metrics import FAILURES, SEARCH, STORED
-from caching.scope import Asker, NotComparable, Origin, Scope, scope_of
-from caching.scoring.learnt import weights_of
+from caching.scope import AnswerScope, Asker, NotComparable, Origin, scope_of
+from caching.scoring.scope_state import weights_of
 from caching.scoring.threshold import FLOOR
 from config import resources
 from tenants.policy import CachePolicy
 from tenants.rls import tenant_connection
 
 # How long a look-up waits for the search: usually the least, at most the most.
-LEAST_SEARCH_SECONDS, SEARCH_BUDGET_SECONDS = 0.01, 0.08
+LEAST_SEARCH_SECONDS, SEARCH_TIMEOUT_SECONDS = 0.01, 0.08
 MAX_STORED_BYTES = 1_000_000
 
 __all__ = [
@@ -65,7 +65,7 @@ async def _ping() -> None:
 
 _database = Circuit(
     "pgvector",
-    budget_seconds=SEARCH_BUDGET_SECONDS,
+    timeout_seconds=SEARCH_TIMEOUT_SECONDS,
     least_seconds=LEAST_SEARCH_SECONDS,
     probe=_ping,
     outages=(OperationalError, InterfaceError, PoolTimeout, OSError),
@@ -240,12 +240,12 @@ async def _look_up(
     try:
         embedder = await find_embedder()
         scope = scope_of(body, origin=origin, embedder=embedder.name)
-        verdict = judge(scope.question, traits=traits, waived=policy.waived_rules)
+        verdict = check_eligibility(scope.question, traits=traits, waived=policy.waived_rules)
         if not verdict.is_eligible:
             return Lookup(outcome="bypass", reason=verdict.reason)
         if embedder.truncates(scope.question):
             return Lookup(outcome="bypass", reason="too_long")
-        vector = await vectors.for_a_request(embedder, scope.question)
+        vector = await vectors.for_request(embedder, scope.question)
         scope = replace(scope, embedder=embedder.space_of(vector))
     except NotComparable as problem:
         return Lookup(outcome="bypass", reason=str(problem))
@@ -266,7 +266,7 @@ async def _look_up(
 
 
 async def _search(
-    scope: Scope, vector: Vector, policy: CachePolicy, asker: Asker | None, refresh: bool
+    scope: AnswerScope, vector: Vector, policy: CachePolicy, asker: Asker | None, refresh: bool
 ) -> Lookup:
     """One transaction: the neighbours, the verdict, and the answer if it is a hit."""
     async with tenant_connection(scope.tenant_id) as connection:
@@ -305,13 +305,13 @@ _MOST_RESTING = 1_000
 _resting: dict[bytes, float] = {}
 
 
-def _rest_scope(scope: Scope) -> None:
+def _rest_scope(scope: AnswerScope) -> None:
     if len(_resting) >= _MOST_RESTING:
         _resting.clear()
     _resting[scope.digest] = time.monotonic() + _SCOPE_REST_SECONDS
 
 
-def _is_resting(scope: Scope) -> bool:
+def _is_resting(scope: AnswerScope) -> bool:
     until = _resting.get(scope.digest)
     return until is not None and time.monotonic() < until
 

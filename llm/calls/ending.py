@@ -66,7 +66,7 @@ async def _end(call: Call, *, outcome: SettledCost | None, status: int, error_co
         return
     call.is_ended = True
     if call.flight is not None and not call.is_remembering:
-        resources.background(call.flight.land(None))
+        resources.background(call.flight.publish(None))
     if call.slot is not None:
         resources.background(_free(call, call.slot, outcome))
     _count(call, outcome, status, error_code)

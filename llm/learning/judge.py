@@ -17,7 +17,7 @@ import structlog
 from caching.figures import scopes as scope_figures
 from caching.learning.judging import Judge
 from caching.metrics import JUDGED
-from caching.scope import Scope
+from caching.scope import AnswerScope
 from config import resources
 from llm.calls import ending, own_calls
 from llm.calls.answers import Answer
@@ -77,7 +77,7 @@ def verdict_in(text: str) -> bool | None:
     return _VERDICTS.get(words[0].lower()) if words else None
 
 
-async def _judge(asker: Asker, target: Target, scope: Scope, fresh: str, cached: str) -> bool | None:
+async def _judge(asker: Asker, target: Target, scope: AnswerScope, fresh: str, cached: str) -> bool | None:
     if len(scope.question) + len(fresh) + len(cached) > MOST_CHARACTERS:
         JUDGED.labels("too_long").inc()
         return None
@@ -97,7 +97,7 @@ async def _judge(asker: Asker, target: Target, scope: Scope, fresh: str, cached:
     return asking.result()
 
 
-async def _ask(asker: Asker, target: Target, scope: Scope, body: Body) -> bool | None:
+async def _ask(asker: Asker, target: Target, scope: AnswerScope, body: Body) -> bool | None:
     """The judge's word, paid for; None if there is none to be had. Never raises."""
     allowance = Allowance(STATE, scope.tenant_id, asker.snapshot.policy.cache.judge_usd_per_day)
     if not await allowance.may_spend():
@@ -133,6 +133,6 @@ def _text_of(call: Call, answer: object) -> str:
     return call.wire.answer_text(orjson.loads(answer.body)) if isinstance(answer, Answer) else ""
 
 
-async def _account(scope: Scope, allowance: Allowance, cost_usd: Decimal) -> None:
+async def _account(scope: AnswerScope, allowance: Allowance, cost_usd: Decimal) -> None:
     scope_figures.note_judging(scope.tenant_id, scope.digest, cost_usd=cost_usd)
     await allowance.note(cost_usd)

@@ -17,7 +17,7 @@ from caching.exact import store as exact
 from caching.figures import scopes as scope_figures
 from caching.scope import Asker, NotComparable, Origin, circle_of, epoch_of
 from caching.semantic import cache as semantic
-from caching.semantic.side_by_side import remember_for_others
+from caching.semantic.other_embedders import remember_for_others
 from config import resources
 from llm.calls import ending
 from llm.calls.answers import Answer, StreamedAnswer, answer_headers, purser_block
@@ -52,7 +52,7 @@ async def find_exact(call: Call) -> Hit | None:
     if call.headers.cache == "refresh":
         call.receipt.note("exact_cache", "refresh", key=call.exact_key.name)
         return None
-    found = await flights.find(call.exact_key, patience_seconds=call.policy.cache.single_flight_seconds)
+    found = await flights.find(call.exact_key, timeout_seconds=call.policy.cache.single_flight_seconds)
     if isinstance(found, flights.Flight):
         call.flight = found
     hit = isinstance(found, CachedAnswer) and _may_serve(call, found, "exact_cache") and Hit(found, "exact")
@@ -182,7 +182,7 @@ async def _remember(call: Call, answer: CachedAnswer) -> None:
             is_kept = await exact.put(call.exact_key, answer, ttl_seconds=policy.ttl_seconds)
     finally:
         if call.flight is not None:
-            await call.flight.land(answer, is_kept=is_kept)
+            await call.flight.publish(answer, is_kept=is_kept)
     if call.lookup is not None:
         asker = _asker(call)
         group = await semantic.observe(call.lookup, answer.text, policy=policy, asker=asker, judge=call.judge)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caching.eligibility import MAX_TEMPERATURE, Traits, judge
+from caching.eligibility import MAX_TEMPERATURE, Traits, check_eligibility
 from tenants.policy import TextRule
 
 ELIGIBLE = [
@@ -52,19 +52,19 @@ NOT_ELIGIBLE = [
 
 
 def test_it_works() -> None:
-    verdict = judge("How do I reset my PIN?")
+    verdict = check_eligibility("How do I reset my PIN?")
     assert verdict.is_eligible
     assert verdict.reason == ""
 
 
 @pytest.mark.parametrize("text", ELIGIBLE)
 def test_a_question_with_one_answer_for_everybody_is_eligible(text: str) -> None:
-    assert judge(text).reason == ""
+    assert check_eligibility(text).reason == ""
 
 
 @pytest.mark.parametrize(("text", "reason"), NOT_ELIGIBLE)
 def test_a_question_whose_answer_depends_on_more_than_its_words_is_not(text: str, reason: str) -> None:
-    assert judge(text).reason == reason
+    assert check_eligibility(text).reason == reason
 
 
 @pytest.mark.parametrize(
@@ -80,24 +80,24 @@ def test_a_question_whose_answer_depends_on_more_than_its_words_is_not(text: str
     ],
 )
 def test_the_request_itself_may_speak_against_it(traits: Traits, reason: str) -> None:
-    assert judge("How do I reset my PIN?", traits=traits).reason == reason
+    assert check_eligibility("How do I reset my PIN?", traits=traits).reason == reason
 
 
 @pytest.mark.parametrize(("text", "reason"), [each for each in NOT_ELIGIBLE if each[0]])
 def test_a_tenant_may_waive_a_rule_and_no_other(text: str, reason: str) -> None:
-    assert judge(text, waived=[reason]).reason != reason
+    assert check_eligibility(text, waived=[reason]).reason != reason
     others = [other for other in get_args(TextRule) if other != reason]
-    assert judge(text, waived=others).reason == reason
+    assert check_eligibility(text, waived=others).reason == reason
 
 
 def test_every_rule_of_a_text_may_be_waived_and_none_of_the_request() -> None:
     assert {reason for _, reason in NOT_ELIGIBLE} == set(get_args(TextRule))
     everything = get_args(TextRule)
-    assert judge("Wie ist heute mein Kontostand?", waived=everything).is_eligible
-    assert judge("ok", waived=everything, traits=Traits(has_tools=True)).reason == "tools"
+    assert check_eligibility("Wie ist heute mein Kontostand?", waived=everything).is_eligible
+    assert check_eligibility("ok", waived=everything, traits=Traits(has_tools=True)).reason == "tools"
 
 
 @given(st.text(max_size=500))
 def test_any_text_gets_a_verdict(text: str) -> None:
-    verdict = judge(text)
+    verdict = check_eligibility(text)
     assert verdict.is_eligible == (verdict.reason == "")

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caching.scope import NotComparable, Origin, Scope, circle_of, epoch_of, scope_of
+from caching.scope import AnswerScope, NotComparable, Origin, circle_of, epoch_of, scope_of
 from tenants.policy import parse_policy
 
 WORDS = st.sampled_from(["", "a", "b", "a,1:b", "1:a", "tenant", "user:a"])
@@ -47,7 +47,7 @@ class Asked:
     question: str
     transport: dict[str, Any]
 
-    def scope(self) -> Scope:
+    def scope(self) -> AnswerScope:
         apart = self.apart
         policy = parse_policy({**POLICIES[apart["policy"]], "cache": {"share": apart["share"]}})
         turns = [{"role": role, "content": text} for role, text in apart["history"]]

@@ -97,7 +97,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "whitespace": compact_whitespace,
     "duplicates": lambda text: drop_duplicate_paragraphs(chat(text, text, "?")["messages"]),
     "compression": compressed,
-    "eligibility": eligibility.judge,
+    "eligibility": eligibility.check_eligibility,
     "guards": guards.read.__wrapped__,
     "agreement": lambda text: judge_by_rules(text, text + " 1"),
     "tokens": count,
@@ -112,5 +112,5 @@ def test_reading_is_linear(reader: str, text: str) -> None:
 
 
 def test_a_text_too_long_for_any_embedder_is_not_looked_through() -> None:
-    verdict = eligibility.judge("what is my balance " * 2_000)
+    verdict = eligibility.check_eligibility("what is my balance " * 2_000)
     assert (verdict.is_eligible, verdict.reason) == (False, "too_long")

@@ -51,7 +51,7 @@ class RemoteEmbedder:
         return f"{self.name}/{len(vector)}"
 
     @property
-    def patience_seconds(self) -> float:
+    def timeout_seconds(self) -> float:
         policy = self.asker.snapshot.policy.cache
         return policy.embed_timeout_ms / 1000 * settings.CACHE_BUDGET_SCALE
 
@@ -61,7 +61,7 @@ class RemoteEmbedder:
         if (circuit := _circuits.get(self.name)) is None:
             circuit = _circuits[self.name] = Circuit(
                 f"embedder {self.target.model}",
-                budget_seconds=1.0,  # never used: who asks says how long
+                timeout_seconds=1.0,  # never used: who asks says how long
                 probe=None,
                 outages=(EmbeddingFailed,),
                 no_outages=(EmbeddingRefused,),

@@ -14,7 +14,7 @@ from caching.embedders.wordllama import WordLlama
 from caching.models import CacheEntry
 from caching.scope import Origin
 from caching.semantic import cache as semantic
-from caching.semantic.side_by_side import remember_for_others
+from caching.semantic.other_embedders import remember_for_others
 from tenants.models import Tenant
 from tests.caching.material import STATIC, answer, ask
 

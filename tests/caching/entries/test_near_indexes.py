@@ -13,7 +13,7 @@ from caching.embedders.base import Vector
 from caching.entries import near_indexes, search
 from caching.entries.near_indexes import index_name
 from caching.models import CacheEntry
-from caching.scope import Origin, Scope
+from caching.scope import AnswerScope, Origin
 from tenants.rls import tenant_connection
 from tests.orm import in_thread
 
@@ -23,8 +23,8 @@ LARGE, SMALL = 600, 40
 DIMENSIONS = 384
 
 
-def scope_of(origin: Origin, **changes: Any) -> Scope:
-    return Scope(
+def scope_of(origin: Origin, **changes: Any) -> AnswerScope:
+    return AnswerScope(
         origin=replace(origin, **changes), embedder="test/fp16", request_digest="", question="Anything?"
     )
 
@@ -34,7 +34,7 @@ def unit_vectors(count: int, *, seed: int, dimensions: int = DIMENSIONS) -> Vect
     return made / np.linalg.norm(made, axis=1, keepdims=True)
 
 
-def fill(scope: Scope, vectors: Vector, *, lives: str = "1 day") -> None:
+def fill(scope: AnswerScope, vectors: Vector, *, lives: str = "1 day") -> None:
     rows = [
         (scope.tenant_id, scope.digest, number.to_bytes(16, "big"), search.literal(vector), lives)
         for number, vector in enumerate(vectors)
@@ -50,7 +50,7 @@ def fill(scope: Scope, vectors: Vector, *, lives: str = "1 day") -> None:
         )
 
 
-async def plan_of(scope: Scope, vector: Vector) -> str:
+async def plan_of(scope: AnswerScope, vector: Vector) -> str:
     """The plan of the very statements that a search sends, as the gateway's role."""
     dimensions = near_indexes.dimensions_of(scope)
     parameters = search._scope_parameters(scope) | {"vector": search.literal(vector), "limit": 5}

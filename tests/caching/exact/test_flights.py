@@ -24,7 +24,7 @@ def key(origin: Origin) -> ExactKey:
 
 
 async def lead(key: ExactKey) -> Flight:
-    flight = await flights.find(key, patience_seconds=60)
+    flight = await flights.find(key, timeout_seconds=60)
     assert isinstance(flight, Flight)
     return flight
 
@@ -42,10 +42,10 @@ def leave_process() -> None:
 
 async def test_it_works(key: ExactKey) -> None:
     flight = await lead(key)
-    waiting = asyncio.create_task(flights.find(key, patience_seconds=60))
+    waiting = asyncio.create_task(flights.find(key, timeout_seconds=60))
     await asyncio.sleep(0.05)
     assert not waiting.done()
-    await flight.land(answer("Here."), is_kept=False)
+    await flight.publish(answer("Here."), is_kept=False)
     found = await waiting
     assert found is not None
     assert found.text == "Here."  # type: ignore[union-attr]
@@ -53,14 +53,14 @@ async def test_it_works(key: ExactKey) -> None:
 
 
 async def test_without_redis_a_process_still_shares(key: ExactKey, monkeypatch: pytest.MonkeyPatch) -> None:
-    circuit = Circuit("redis", budget_seconds=5, probe=exact._ping, outages=(Exception,), rest_seconds=60)
+    circuit = Circuit("redis", timeout_seconds=5, probe=exact._ping, outages=(Exception,), rest_seconds=60)
     monkeypatch.setattr(exact, "_circuit", circuit)
     working, resources.redis = resources.redis, Redis.from_url("redis://127.0.0.1:1/0")
     try:
         flight = await lead(key)
-        waiting = asyncio.create_task(flights.find(key, patience_seconds=60))
+        waiting = asyncio.create_task(flights.find(key, timeout_seconds=60))
         await asyncio.sleep(0)
-        await flight.land(answer("Here."))
+        await flight.publish(answer("Here."))
         assert (await waiting).text == "Here."  # type: ignore[union-attr]
     finally:
         resources.redis = working
@@ -69,19 +69,19 @@ async def test_without_redis_a_process_still_shares(key: ExactKey, monkeypatch: 
 async def test_another_process_is_told_of_a_landing(key: ExactKey) -> None:
     flight = await lead(key)
     leave_process()
-    waiting = asyncio.create_task(flights.find(key, patience_seconds=60))
+    waiting = asyncio.create_task(flights.find(key, timeout_seconds=60))
     while not await resources.redis.exists(flight.waiting):
         assert not waiting.done()
         await asyncio.sleep(0.01)
     await exact.put(key, answer("Here."), ttl_seconds=60)
-    await flight.land(answer("Here."), is_kept=True)
+    await flight.publish(answer("Here."), is_kept=True)
     assert (await waiting).text == "Here."  # type: ignore[union-attr]
 
 
 async def test_a_lost_message_costs_a_moment(key: ExactKey) -> None:
     flight = await lead(key)
     leave_process()
-    waiting = asyncio.create_task(flights.find(key, patience_seconds=60))
+    waiting = asyncio.create_task(flights.find(key, timeout_seconds=60))
     while not await resources.redis.exists(flight.waiting):
         assert not waiting.done()
         await asyncio.sleep(0.01)
@@ -94,10 +94,10 @@ async def test_a_lost_message_costs_a_moment(key: ExactKey) -> None:
 
 async def test_patience_ends(key: ExactKey) -> None:
     flight = await lead(key)
-    assert await flights.find(key, patience_seconds=0.05) is None
+    assert await flights.find(key, timeout_seconds=0.05) is None
     leave_process()
-    assert await flights.find(key, patience_seconds=0.05) is None
-    await flight.land(None)
+    assert await flights.find(key, timeout_seconds=0.05) is None
+    await flight.publish(None)
 
 
 async def test_a_living_leader_keeps_its_lock(key: ExactKey) -> None:
@@ -106,5 +106,5 @@ async def test_a_living_leader_keeps_its_lock(key: ExactKey) -> None:
     while await resources.redis.pttl(flight.lock) > 60_000:  # until the next sign of life, a second at most
         await asyncio.sleep(0.05)
     assert await resources.redis.pttl(flight.lock) > 0
-    await flight.land(None)
+    await flight.publish(None)
     assert not await resources.redis.exists(flight.lock)

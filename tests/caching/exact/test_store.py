@@ -136,7 +136,7 @@ def mortal_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.
 async def test_redis_killed_is_skipped_at_once_and_found_again(
     origin: Origin, mortal_redis: embedded.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    circuit = Circuit("redis", budget_seconds=2, probe=exact._ping, outages=(Exception,), rest_seconds=0.05)
+    circuit = Circuit("redis", timeout_seconds=2, probe=exact._ping, outages=(Exception,), rest_seconds=0.05)
     monkeypatch.setattr(exact, "_circuit", circuit)
     working, resources.redis = resources.redis, Redis.from_url(mortal_redis.url)
     key = exact.key(ask("Hi"), origin=origin)
@@ -177,7 +177,7 @@ async def test_a_redis_that_hangs_is_not_waited_for(origin: Origin, monkeypatch:
     port = server.sockets[0].getsockname()[1]
     circuit = Circuit(
         "redis",
-        budget_seconds=0.02,
+        timeout_seconds=0.02,
         probe=exact._ping,
         outages=(Exception,),
         rest_seconds=30,

@@ -7,7 +7,7 @@ from caching.eligibility import Traits
 from caching.learning.agreement import CLEARLY_DIFFERENT_BELOW, CLEARLY_SAME_FROM, SAME_FROM
 from caching.learning.judging import MOST_MEANINGS_COMPARED, Judge, judge_candidates
 from caching.models import CacheEntry, CacheLabel
-from caching.scope import Origin, Scope
+from caching.scope import AnswerScope, Origin
 from caching.semantic import cache as semantic
 from tenants.models import Tenant
 from tests.caching.material import BOUNDED, answer, ask
@@ -37,7 +37,7 @@ class Court:
         self.verdict = verdict
         self.asked: list[tuple[str, str, str]] = []
 
-    async def __call__(self, scope: Scope, fresh: str, cached: str) -> bool | None:
+    async def __call__(self, scope: AnswerScope, fresh: str, cached: str) -> bool | None:
         self.asked.append((scope.question, fresh, cached))
         return self.verdict
 

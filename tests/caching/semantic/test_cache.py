@@ -17,7 +17,7 @@ from caching.eligibility import Traits
 from caching.entries import search
 from caching.models import CacheEntry, CacheLabel, CacheScope
 from caching.scope import Asker, Origin
-from caching.scoring.learnt import CHECKED_SHARE
+from caching.scoring.scope_state import CHECKED_SHARE
 from caching.semantic import cache as semantic
 from caching.semantic.cache import Lookup
 from config import resources
@@ -346,7 +346,7 @@ async def test_a_database_that_does_not_answer_costs_a_miss_and_then_nothing(
 
     await look(ask(ARRIVED), origin)  # the vector is in memory now
     circuit = Circuit(
-        "pgvector", budget_seconds=0.05, probe=semantic._ping, outages=(Exception,), rest_seconds=30
+        "pgvector", timeout_seconds=0.05, probe=semantic._ping, outages=(Exception,), rest_seconds=30
     )
     monkeypatch.setattr(semantic, "_database", circuit)
     nowhere = AsyncConnectionPool(

@@ -104,7 +104,7 @@ def test_without_redis_nobody_knows_what_was_spent_and_nothing_is(
     from redis.asyncio import Redis
 
     from caching.circuit import Unavailable
-    from caching.entries.vectors import for_a_request
+    from caching.entries.vectors import for_request
     from config import resources
 
     model = make_embedder()
@@ -116,7 +116,7 @@ def test_without_redis_nobody_knows_what_was_spent_and_nothing_is(
         working, resources.redis = resources.redis, Redis.from_url("redis://127.0.0.1:1/0")
         try:
             with pytest.raises(Unavailable):
-                await for_a_request(embedder, TEXTS[0])
+                await for_request(embedder, TEXTS[0])
         finally:
             resources.redis = working
         assert embedder.circuit.is_open  # the next one does not even ask
@@ -134,7 +134,7 @@ def test_a_provider_that_fails_is_left_out_until_it_is_well(
     world: World, books: Books, make_tenant: MakeTenant, make_embedder: MakeEmbedder
 ) -> None:
     from caching.circuit import Unavailable
-    from caching.entries.vectors import for_a_request
+    from caching.entries.vectors import for_request
 
     model = make_embedder()
     member = make_tenant(policy=static(model.model, embed_timeout_ms=10_000))
@@ -147,21 +147,21 @@ def test_a_provider_that_fails_is_left_out_until_it_is_well(
         circuit.clock = lambda: at  # so that nobody probes it
         for text in TEXTS:
             with pytest.raises(Unavailable):
-                await for_a_request(embedder, text)
+                await for_request(embedder, text)
         assert circuit.is_open
         assert len(books.calls(key=model.account_key)) == 1
 
         at += 60.0
         with pytest.raises(Unavailable):
-            await for_a_request(embedder, TEXTS[0])  # this one is what it is probed with, and fails
+            await for_request(embedder, TEXTS[0])  # this one is what it is probed with, and fails
         await probed(circuit)
         assert circuit.is_open
         at += 60.0
         with pytest.raises(Unavailable):
-            await for_a_request(embedder, TEXTS[1])  # and this one succeeds, beside its request
+            await for_request(embedder, TEXTS[1])  # and this one succeeds, beside its request
         await probed(circuit)
         assert not circuit.is_open
-        assert (await for_a_request(embedder, TEXTS[1])).shape == (1536,)
+        assert (await for_request(embedder, TEXTS[1])).shape == (1536,)
 
     in_the_product(embed)
     calls = books.ended_calls(count=3, key=model.account_key)

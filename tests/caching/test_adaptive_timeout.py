@@ -4,42 +4,42 @@ import asyncio
 
 import pytest
 
-from caching.circuit import Budget, Circuit, Unavailable
+from caching.circuit import AdaptiveTimeout, Circuit, Unavailable
 from config.breaker import State
 
 
 def test_it_becomes_small_where_calls_are_quick() -> None:
-    budget = Budget(least_seconds=0.005, most_seconds=0.1)
+    timeout = AdaptiveTimeout(least_seconds=0.005, most_seconds=0.1)
     for _ in range(200):
-        budget.note(0.001)
-    assert budget.seconds == 0.005
+        timeout.note(0.001)
+    assert timeout.seconds == 0.005
 
 
 def test_it_is_three_times_what_nearly_all_calls_took() -> None:
-    budget = Budget(least_seconds=0.005, most_seconds=0.1)
+    timeout = AdaptiveTimeout(least_seconds=0.005, most_seconds=0.1)
     for number in range(200):
-        budget.note(0.5 if number == 7 else 0.02)
-    assert budget.seconds == pytest.approx(0.06)
+        timeout.note(0.5 if number == 7 else 0.02)
+    assert timeout.seconds == pytest.approx(0.06)
 
 
 def test_a_late_call_doubles_it_and_it_stays_so_for_a_while() -> None:
-    budget = Budget(least_seconds=0.005, most_seconds=0.1)
+    timeout = AdaptiveTimeout(least_seconds=0.005, most_seconds=0.1)
     for _ in range(200):
-        budget.note(0.001)
-    budget.was_late()
-    assert budget.seconds == 0.01
+        timeout.note(0.001)
+    timeout.note_timeout()
+    assert timeout.seconds == 0.01
     for _ in range(49):
-        budget.note(0.001)
-    assert budget.seconds == 0.01
-    budget.note(0.001)
-    assert budget.seconds == 0.005
+        timeout.note(0.001)
+    assert timeout.seconds == 0.01
+    timeout.note(0.001)
+    assert timeout.seconds == 0.005
 
 
 def test_it_never_passes_its_bounds() -> None:
-    budget = Budget(least_seconds=0.005, most_seconds=0.1)
+    timeout = AdaptiveTimeout(least_seconds=0.005, most_seconds=0.1)
     for _ in range(10):
-        budget.was_late()
-    assert budget.seconds == 0.1
+        timeout.note_timeout()
+    assert timeout.seconds == 0.1
 
 
 async def test_three_late_calls_open_the_circuit_and_then_nothing_is_even_begun() -> None:
@@ -51,10 +51,10 @@ async def test_three_late_calls_open_the_circuit_and_then_nothing_is_even_begun(
         await asyncio.sleep(60)
 
     circuit = Circuit(
-        "hanging", budget_seconds=0.02, least_seconds=0.005, probe=hang, outages=(OSError,), rest_seconds=60
+        "hanging", timeout_seconds=0.02, least_seconds=0.005, probe=hang, outages=(OSError,), rest_seconds=60
     )
     for _ in range(200):
-        circuit.budget.note(0.0001)
+        circuit.timeout.note(0.0001)
     for _ in range(20):
         with pytest.raises(Unavailable):
             await circuit.call(hang)
@@ -74,7 +74,7 @@ async def test_an_open_circuit_is_probed_once_at_a_time_and_rests_between() -> N
         await asyncio.shield(answer)
 
     circuit = Circuit(
-        "away", budget_seconds=1, probe=probe, outages=(OSError,), rest_seconds=10, clock=lambda: at
+        "away", timeout_seconds=1, probe=probe, outages=(OSError,), rest_seconds=10, clock=lambda: at
     )
 
     async def ask(times: int = 3) -> State:

@@ -11,7 +11,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from caching.scope import Scope
+from caching.scope import AnswerScope
 from caching.scoring.verifier import Weights, shipped
 
 # The share of a bounded scope's hits that is asked upstream all the same, to see whether they would have served: while the
@@ -27,7 +27,7 @@ _kept: OrderedDict[tuple[bytes, datetime], Weights] = OrderedDict()
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
+class ScopeState:
     """A scope's row; `threshold` is a certainty, None while closed, and belongs to the bound it was found for."""
 
     threshold: float | None = None
@@ -39,10 +39,10 @@ class Learnt:
         return self.threshold if self.max_error_rate <= max_error_rate else None
 
 
-NOTHING_LEARNT = Learnt()
+NEW_SCOPE = ScopeState()
 
 
-async def weights_of(connection: AsyncConnection[Any], scope: Scope, learnt: Learnt) -> Weights:
+async def weights_of(connection: AsyncConnection[Any], scope: AnswerScope, learnt: ScopeState) -> Weights:
     """The scope's weights; one query when this process has not read this version yet."""
     if learnt.version is None:
         return shipped()
