@@ -21,13 +21,13 @@ def built_embedder() -> None:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Budgets that a busy machine keeps: no test here is about milliseconds unless it says so itself."""
-    from caching.circuit import Budget
+    from caching.circuit import AdaptiveTimeout
     from caching.entries import search, vectors
     from caching.exact import store as exact
     from caching.semantic import cache as semantic
 
     for circuit in (exact._circuit, semantic._database, vectors._arithmetic):
-        monkeypatch.setattr(circuit, "budget", Budget(least_seconds=10.0, most_seconds=10.0))
+        monkeypatch.setattr(circuit, "timeout", AdaptiveTimeout(least_seconds=10.0, most_seconds=10.0))
     monkeypatch.setattr(search, "STATEMENT_TIMEOUT_MS", 10_000)
 
 
