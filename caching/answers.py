@@ -1,6 +1,6 @@
-"""What the caches keep of an answer, and how it is packed.
+"""A cached answer, and how it is serialised.
 
-Invariant: an answer unpacks to exactly what was packed; amounts stay decimal strings, never floats.
+Invariant: an answer unpacks to exactly what was packed. Amounts stay decimal strings, never floats.
 """
 
 import zlib
@@ -17,12 +17,12 @@ _LEVEL = 1
 
 
 class UnreadableAnswer(ValueError):
-    """Bytes that are no packed answer: damaged, or of a later version."""
+    """The bytes are not a packed answer: damaged, or written by a later version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedAnswer:
-    """A complete answer in the client's protocol (without our `purser` object), and what it had cost."""
+    """A complete answer in the client's protocol (without our `purser` object), and what it cost."""
 
     body: dict[str, Any]
     endpoint: str

@@ -1,8 +1,7 @@
-"""Keeps a failing dependency of the cache out of the requests' way.
+"""A circuit breaker for each dependency of the cache, so that a failing one does not slow requests down.
 
-Invariant: a request waits for the dependency at most its budget, once; while the circuit is open nobody
-waits at all. Whether the dependency is back is found out beside the requests, by one probe a second at
-most.
+Invariant: a request waits for the dependency at most once, and at most its timeout. While the circuit is open no
+request waits at all. A probe in the background, at most one a second, finds out whether the dependency is back.
 """
 
 import asyncio
@@ -19,21 +18,21 @@ from config import resources
 from config.breaker import Breaker, BreakerPolicy, State
 
 T = TypeVar("T")
-# When the event loop itself was late, the answer may have come with the timer: it is given a few turns to be read.
+# When the event loop itself was late, the answer may arrive together with the timer: allow a few turns to read it.
 _TURNS_OF_GRACE = 8
 
 log = structlog.get_logger("purser.cache")
 
 
 class Unavailable(Exception):
-    """The dependency did not answer in time or at all; whoever asked goes on without it."""
+    """The dependency did not answer in time, or not at all. The caller goes on without it."""
 
 
 class AdaptiveTimeout:
-    """How long a request waits for a dependency: three times what nearly all calls took lately, between two bounds.
+    """How long a request waits for a dependency: three times the recent 99th percentile, within two bounds.
 
-    On a quick machine that is a few milliseconds, and one that grows busy loses no hits for it: a call that was late
-    doubles the budget, and it takes many that were not to make it small again.
+    On a fast machine that is a few milliseconds. A machine that becomes busy loses no hits: a late call doubles the
+    timeout, and only many calls in time make it short again.
     """
 
     FACTOR = 3
@@ -61,10 +60,10 @@ class AdaptiveTimeout:
 
 
 class Circuit:
-    """Closed: calls go through. Open: `call` raises Unavailable at once, until a probe has succeeded.
+    """Closed: calls go through. Open: `call` raises Unavailable immediately, until a probe has succeeded.
 
-    One of `outages` opens it, unless it is of `no_outages` too; so do a few slow calls in a row. Without a `probe` of its
-    own, the work of a call that it turned away is done beside that call, and closes it if it succeeds in the call's budget.
+    An error of `outages` that is not one of `no_outages` opens it. So do a few slow calls in a row. Without a `probe`,
+    the work of a rejected call runs in the background as the probe; it must finish within that call's timeout.
     """
 
     def __init__(
@@ -109,12 +108,11 @@ class Circuit:
     async def call(
         self, work: Callable[[], Coroutine[Any, Any, T]], *, timeout_seconds: float | None = None
     ) -> T:
-        """Run `work` within the budget, or the given one beside the requests. Whatever keeps it from an answer raises
-        Unavailable.
+        """Run `work` within the adaptive timeout, or within `timeout_seconds` for work in the background.
 
-        Work that is late is not waited for: it is cancelled, and ends beside the request.
+        Raises Unavailable when there is no answer, for any reason. Late work is cancelled, and not waited for.
         """
-        is_awaited = timeout_seconds is None  # by a request; what runs beside them says nothing about it
+        is_awaited = timeout_seconds is None  # by a request; background work does not change the timeout
         timeout = self.timeout.seconds if timeout_seconds is None else timeout_seconds
         if self.is_open:
             longest = self._policy.probe_seconds
@@ -157,7 +155,7 @@ class Circuit:
         raise Unavailable(f"{self._name}: {type(error).__name__}") from error
 
     def _note_failure(self, kind: str, after: Breaker) -> None:
-        """A call failed, and the breaker is to become `after`; while it is open only a probe changes it."""
+        """A call failed, and the breaker becomes `after`. While it is open, only a probe changes it."""
         opens = not self.is_open and after.state is State.OPEN
         FAILURES.labels(self._name, kind).inc()
         log.warning("cache dependency failed", dependency=self._name, kind=kind, circuit_opens=opens)
@@ -178,7 +176,7 @@ class Circuit:
             async with asyncio.timeout(seconds):
                 await probe()
         except failures:
-            # the rest counts from the probe's start
+            # the open time counts from the probe's start
             self._breaker = self._breaker.failed(began, self._policy)
             return
         self._breaker = self._breaker.succeeded()
@@ -187,6 +185,6 @@ class Circuit:
 
 
 def _retrieve(task: "asyncio.Task[Any]") -> None:
-    # Nobody else looks at the exception of work that came too late, and asyncio would complain.
+    # No other code reads the exception of late work, and asyncio would log a warning.
     if not task.cancelled():
         task.exception()

@@ -1,4 +1,4 @@
-"""What must be true of the database before the semantic cache may rely on it: asked by `migrate` and `check`."""
+"""Django checks that the database fits the semantic cache. `migrate` and `check` run them."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from caching.entries.near_indexes import LEAST_PGVECTOR, pgvector_version
 
 @register(Tags.database)
 def pgvector_is_new_enough(*, databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """Older versions have indexes that may lose entries. None yet is well: the first migration creates it."""
+    """Older versions have indexes that may lose entries. No extension yet is fine: the first migration creates it."""
     if not databases or "default" not in databases:
         return []
     version = pgvector_version()

@@ -1,8 +1,8 @@
-"""Decides whether a near entry's answer may be served, and says why not.
+"""Decides whether the answer of a near entry may be served, and if not, why.
 
-Invariant: pure but for the draw of hits to check. In static mode a candidate that any guard speaks against is never
-served; in bounded mode one with another number, code or quotation is not, whatever was learnt, and without a threshold
-nothing is. A dry run decides as bounded mode would, and serves nothing.
+Invariant: pure, except for the random choice of hits to check. In static mode a candidate that any guard flags is
+never served. In bounded mode a candidate with another number, code or quotation is never served, regardless of what
+was learnt, and without a threshold nothing is served. A dry run decides like bounded mode and serves nothing.
 """
 
 import random
@@ -25,9 +25,7 @@ from tenants.policy import CachePolicy
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An entry that came near, what speaks against it (flags of `guards`), and how certain it is that its answer serves,
-    as far as that was asked.
-    """
+    """A near entry, the guards' flags against it, and the certainty that its answer serves, where it was computed."""
 
     entry_id: int
     question: str
@@ -39,12 +37,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup:
-    """How a look-up ended, and what the later steps need of it.
+    """The result of a look-up, and what later steps need from it.
 
-    `reason` is a stable word, empty on a plain hit. `best` is the candidate that would be served first: the most certain
-    where the scope learns; in static mode the nearest that nothing speaks against, else the nearest. `threshold` is a
-    certainty, in static mode a similarity. `comparison` is there where the cache learns, `scope` and
-    `vector` unless the request was bypassed; one whose vector did not come in time has its scope alone.
+    `reason` is a stable word, empty on a plain hit. `best` is the candidate that would be served first: where the scope
+    learns, the most certain one; in static mode the nearest without a flag, or else the nearest. `threshold` is a
+    certainty, in static mode a similarity. `comparison` is set where the cache learns. `scope` and `vector` are set
+    unless the request was bypassed. If the vector did not arrive in time, only `scope` is set.
     """
 
     outcome: LookupOutcome
@@ -71,9 +69,7 @@ class Lookup:
         return self.best.entry_id if self.best else None
 
     def to_receipt(self, *, show_questions: bool) -> dict[str, Any]:
-        """The facts as the receipt tells them. Questions are another user's words: shown where policy logs
-        prompts.
-        """
+        """The facts for the receipt. Questions are another user's words: shown only where the policy logs prompts."""
         return {
             "outcome": self.outcome,
             "reason": self.reason,
@@ -102,7 +98,7 @@ def decide(
     weights: Weights | None = None,
     refresh: bool = False,
 ) -> Lookup:
-    """What to do about a question's neighbours, nearest first. Pure but for the draw of hits to check."""
+    """What to do with a question's neighbours, nearest first. Pure, except for the random choice of hits to check."""
     if not neighbours:
         return Lookup(outcome="miss", reason="empty")
     comparison: Comparison | None = None
@@ -126,7 +122,7 @@ def decide(
     elif policy.semantic == "dry_run":
         outcome, reason = "would_hit", "dry_run"
     elif policy.semantic == "bounded" and random.random() < learnt.checked_share:
-        # served all the same; whoever serves it asks upstream beside it
+        # the hit is served; in the background the caller also asks upstream
         outcome, reason, label_weight = "hit", "checked", 1 / learnt.checked_share
     else:
         outcome = "hit"
@@ -144,7 +140,7 @@ def decide(
 def _most_certain(
     neighbours: Sequence[Neighbour], comparison: Comparison | None, weights: Weights
 ) -> tuple[tuple[Candidate, ...], Candidate]:
-    """The candidates where the scope learns, nearest first, and the one that is served first."""
+    """The candidates where the scope learns, nearest first, and the one to serve first."""
     if comparison is None:
         candidates = tuple(
             Candidate(near.entry_id, near.question, near.similarity, group=near.group)
@@ -177,9 +173,9 @@ def _why_uncertain(best: Candidate, threshold: float | None) -> str:
 def _nearest(
     question: str, neighbours: Sequence[Neighbour], threshold: float
 ) -> tuple[tuple[Candidate, ...], Candidate]:
-    """The candidates of static mode, and the nearest that no guard speaks against, else the nearest.
+    """The candidates of static mode, and the nearest without a flag, or else the nearest.
 
-    Guards are asked (0.1 ms each) only until one is silent, and only about entries near enough to be served.
+    The guards (0.1 ms each) check only entries near enough to be served, and stop at the first without a flag.
     """
     candidates: list[Candidate] = []
     best: Candidate | None = None
@@ -193,13 +189,13 @@ def _nearest(
 
 
 def _objections(question: str, other: str) -> tuple[str, ...]:
-    """What speaks against an answer where no evidence speaks for it: the guards, and what only one question says."""
+    """The flags against an answer where there is no evidence for it: the guards', and words that only one question has."""
     return differences(question, other) or (("addition",) if says_more(question, other) else ())
 
 
 def _why_too_far(best: Candidate, nearest: Candidate, threshold: float) -> str:
     if not best.differences and best.similarity >= threshold:
         return ""
-    # What stopped it: the guard, if the words are all that kept the nearest entry from being near enough.
+    # The reason is the guard if the nearest entry was near enough and only a flag stopped it.
     is_guarded = nearest.differences and nearest.similarity >= threshold
     return f"guard_{nearest.differences[0]}" if is_guarded else "below_threshold"

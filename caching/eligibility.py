@@ -1,11 +1,11 @@
-"""Decides, before anything is embedded, whether a question may be answered by what was said to another one.
+"""Decides, before anything is embedded, whether a question may get the answer of another question.
 
-Invariant: pure; a question is not eligible as soon as one rule speaks against it, and the reason is named.
-Rules look at what the answer depends on: the moment (news, weather, "now"), the asker's own records ("my
-balance"), an act that must happen each time ("cancel my order"). A question about how something works ("how
-do I cancel an order?", "my card has not arrived, what do I do?") has one answer for everybody and stays
-eligible. A question that points back at earlier turns needs no rule: those turns are part of the scope,
-byte for byte. A tenant's policy may waive the rules that read a text.
+Invariant: pure. One rule that applies makes a question ineligible, and the reason is named.
+The rules look for what the answer depends on: the moment (news, weather, "now"), the asker's own records ("my
+balance"), or an action that must happen each time ("cancel my order"). A question about how something works ("how
+do I cancel an order?", "my card has not arrived, what do I do?") has the same answer for all users and stays
+eligible. A question that refers to earlier turns needs no rule: those turns are part of the scope, byte for byte.
+A tenant's policy may waive the rules that read a text.
 """
 
 import re
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 
 from tenants.policy import TextRule
 
-# Sampled answers are meant to differ: whoever asks for a temperature gets another one each time, unless the tenant's
-# policy says up to which. A request that says nothing has not asked for variety.
+# Sampled answers are meant to differ: a request with a temperature above this gets a new answer each time, unless the
+# tenant's policy allows a higher one. A request without a temperature has not asked for variety.
 MAX_TEMPERATURE = 0.0
 LEAST_CHARACTERS = 8
-LONGEST_CHARACTERS = 16_384  # what no embedder reads whole is not looked through either
+LONGEST_CHARACTERS = 16_384  # no embedder reads a longer text whole, so the rules skip it too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """What the rules want to know of a request beside its text."""
+    """What the rules need to know about a request besides its text."""
 
     temperature: float | None = None
     max_temperature: float = MAX_TEMPERATURE
@@ -35,9 +35,7 @@ class Traits:
 
 @dataclass(frozen=True, slots=True)
 class Eligibility:
-    """Whether the semantic cache may be asked; `reason` is empty when it may, else a stable word for
-    receipt and metrics.
-    """
+    """Whether the semantic cache may be used. If not, `reason` is a stable word for the receipt and metrics."""
 
     is_eligible: bool
     reason: str = ""
@@ -47,9 +45,9 @@ ELIGIBLE = Eligibility(True)
 
 
 def check_eligibility(text: str, *, traits: Traits = Traits(), waived: Container[str] = ()) -> Eligibility:
-    """Apply the rules, but for those of the text that the tenant has waived (`TextRule` of its policy).
+    """Apply the rules, except the text rules that the tenant's policy waives (`TextRule`). About 20 us.
 
-    How much of it the embedder reads is the embedder's to check_eligibility (`truncates`) and comes after. About 20 us.
+    Whether the embedder reads the whole text is checked later, by its `truncates`.
     """
     if len(text) > LONGEST_CHARACTERS:
         return Eligibility(False, "too_long")
@@ -96,7 +94,7 @@ _TIME_SENSITIVE = _any(
     r"(?:^|[.!?,;] )(?:now|and now)\b|\bnow[?!. ]*$",
 )
 _PERSONAL = _any(
-    # The asker's own figures, whose value is the answer; not what to do about them.
+    # Questions for a value in the asker's own records, but not questions about what to do with it.
     r"\b(?:what(?:'s| is| are| was| were)|show(?: me)?|tell me|give me|check|list|display|see|"
     r"how (?:much|many|high) (?:is|are|was))"
     r" (?:me )?(?:all )?(?:my|our) (?:\w+ ){0,2}(?:balance|limit|iban|pin|password|account number|"
@@ -140,7 +138,7 @@ _HOW = re.compile(
 
 
 def _asks_for_an_act(text: str) -> bool:
-    """A command or a request to do something; a question of how or whether it can be done is none."""
+    """A command or a request to do something. A question of how or whether it can be done does not count."""
     if _REQUEST.search(text):
         return True
     command = _COMMAND.search(text)
@@ -172,9 +170,7 @@ _FOREIGN = frozenset(
 
 
 def _is_english_enough(text: str) -> bool:
-    """A gate, not a language identifier: the embedder knows English, and near-equal vectors mean nothing
-    elsewhere.
-    """
+    """A rough filter, not a language detector. The embedder knows English; in other languages near vectors mean nothing."""
     letters = [character for character in text if character.isalpha()]
     if not letters or sum(character.isascii() for character in letters) < 0.9 * len(letters):
         return False
@@ -184,7 +180,7 @@ def _is_english_enough(text: str) -> bool:
     return foreign == 0 or english > foreign
 
 
-# In the order in which they are asked: the first that applies is the reason. The names are `TextRule` of a policy.
+# In this order: the first rule that applies is the reason. The names are those of a policy's `TextRule`.
 _TEXT_RULES: tuple[tuple[TextRule, Callable[[str], object]], ...] = (
     ("too_short", _is_too_short),
     ("language", lambda text: not _is_english_enough(text)),

@@ -1,4 +1,4 @@
-"""What Prometheus sees of the caches. Labels are bounded: no tenant, no scope, no text."""
+"""The Prometheus metrics of the caches. Labels are bounded: no tenant, no scope, no text."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

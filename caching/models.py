@@ -1,8 +1,8 @@
 """Tables of the semantic cache: entries with their vectors, scopes with their thresholds, labels, counts.
 
-Invariant: `tenant_id` is the first column of every primary key in the database (the migration sees to it;
-Django is told of `id`, which is unique as well), and row-level security stands on every table. The hot path
-writes SQL, in `semantic` and `evidence`; the ORM is for the admin, the tasks and the tests.
+Invariant: `tenant_id` is the first column of every primary key in the database. The migration does this; Django uses
+`id`, which is unique as well. Every table has row-level security. The hot path uses SQL, in `entries` and `learning`;
+the ORM is for the admin, the tasks and the tests.
 """
 
 from django.contrib.postgres.fields import ArrayField
@@ -43,7 +43,7 @@ class CacheEntry(models.Model):
         verbose_name="confirmed by keys",
         help_text="other keys that a provider gave the same answer",
     )
-    # digests of the end users, or keys that named none, who got the answer from a provider, the author's first
+    # digests of the end users (or ids of keys without one) that got the answer from a provider, the author's first
     vouchers = ArrayField(models.BigIntegerField(), default=list, db_default=[], blank=True, editable=False)
     request_id = models.CharField("stored by request", max_length=64, blank=True, default="")
     hits = models.PositiveIntegerField(default=0)
@@ -56,7 +56,7 @@ class CacheEntry(models.Model):
         verbose_name = "cached answer"
         verbose_name_plural = "cached answers"
         constraints = (
-            # One entry per question of a scope; its index is also the one that finds a scope's rows.
+            # One entry per question of a scope. Its index also finds a scope's rows.
             models.UniqueConstraint(
                 fields=["tenant", "scope_digest", "question_digest"], name="caching_entry_question"
             ),
@@ -76,9 +76,7 @@ class CacheEntry(models.Model):
 
 
 class CacheScope(models.Model):
-    """What was learnt about one scope: from which certainty on its answers may be reused. No threshold:
-    closed.
-    """
+    """What was learnt about one scope: the certainty from which its answers may be reused. No threshold: closed."""
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, db_index=False, related_name="cache_scopes")
     scope_digest = models.BinaryField("scope", max_length=32, editable=False)
@@ -122,9 +120,7 @@ class CacheScope(models.Model):
 
 
 class CacheLabel(models.Model):
-    """One judged pair: would the cached answer have served? `weight` counts a sampled pair for those it
-    stands for.
-    """
+    """One judged pair: would the cached answer have served? `weight` is the number of requests it represents."""
 
     class Source(models.TextChoices):
         MISS = "miss", "a miss that had a candidate"
@@ -165,9 +161,7 @@ class CacheLabel(models.Model):
 
 
 class CacheStat(models.Model):
-    """How often a cache answered what, by hour. `scope_digest` is empty where no scope's entries were
-    involved.
-    """
+    """Look-ups by hour, cache, outcome and reason. `scope_digest` is empty where no entry was found."""
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, db_index=False, related_name="cache_stats")
     hour = models.DateTimeField()
@@ -218,7 +212,7 @@ class CacheScopeDay(models.Model):
 
 
 class CacheThresholdPoint(models.Model):
-    """A scope's threshold at a moment: written whenever it has changed."""
+    """A scope's threshold at a point in time: written when it has changed."""
 
     tenant = models.ForeignKey(
         Tenant, on_delete=models.CASCADE, db_index=False, related_name="cache_thresholds"

@@ -1,8 +1,8 @@
-"""Says which answers may be compared at all: the hard key that stands in front of every similarity.
+"""The scope of an answer: the exact key that two requests must share before their questions are compared.
 
-Invariant: two requests share a scope only if they are equal in everything but the text of the last user
-turn: tenant, circle of sharing, endpoint, model or route class, embedder and its precision, prompt version,
-policy epoch, and the whole rest of the body, byte for byte in canonical form. Pure.
+Invariant: two requests share a scope only if they are equal in everything except the text of the last user turn:
+tenant, circle of sharing, endpoint, model or route class, embedder and its precision, prompt version, policy epoch,
+and the rest of the body, byte for byte in canonical form. Pure.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import orjson
 
 from tenants.policy import Policy, Share
 
-# What says how an answer travels or who is charged, not what it is.
+# Fields that say how an answer is delivered or who pays for it. They do not change the answer.
 TRANSPORT_FIELDS = frozenset(
     {
         "stream",
@@ -32,15 +32,15 @@ _BLANK = "\x00"  # no JSON text of a client contains it unescaped, and an empty 
 
 
 class NotComparable(ValueError):
-    """The request ends in no text of a user, or nobody may share its answer; the message is a stable word."""
+    """The request does not end in a user's text, or its answer may not be shared. The message is a stable word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a request comes from and goes to, as far as its answer depends on it. Same for both caches.
+    """Where a request comes from and goes to, as far as its answer depends on it. The same for both caches.
 
-    `route` is what was asked for (a model's name or `auto...`) with whatever else steers the choice of the
-    model; `features` are the provider's versions and beta features that the caller's headers ask for.
+    `route` is the requested model (a name or `auto...`) and everything else that affects the choice of the model.
+    `features` are the provider's versions and beta features that the caller's headers ask for.
     """
 
     tenant_id: int
@@ -54,7 +54,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerScope:
-    """One compartment of the semantic cache, and the question that is compared inside it."""
+    """One scope of the semantic cache, and the question that is compared within it."""
 
     origin: Origin
     embedder: str
@@ -72,23 +72,21 @@ class AnswerScope:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks, as far as confirming answers goes: a key, and the end user it names, if it names one."""
+    """Who asks, for the confirmation of answers: a key, and the end user it names, if any."""
 
     key_id: int
     user: str = ""
 
     @property
     def voucher(self) -> int:
-        """64 bits that stand for the end user, or for the key where no user is named."""
+        """A 64-bit digest of the end user, or the key's id where no user is named."""
         if not self.user:
             return self.key_id
         return int.from_bytes(hashlib.blake2b(self.user.encode(), digest_size=8).digest(), signed=True)
 
 
 def circle_of(share: Share, *, user: str, key_id: int, team: str = "") -> str:
-    """With whom a request may share answers under the tenant's policy; raises NotComparable if that is
-    nobody.
-    """
+    """With whom a request may share answers under the tenant's policy. Raises NotComparable if with no one."""
     if share == "tenant":
         return "tenant"
     if share == "key":
@@ -103,9 +101,7 @@ def circle_of(share: Share, *, user: str, key_id: int, team: str = "") -> str:
 
 
 def epoch_of(policy: Policy) -> str:
-    """A digest of the parts of a policy that shape answers: when one of them changes, earlier answers
-    retire.
-    """
+    """A digest of the parts of a policy that affect answers. When one changes, earlier answers are not used again."""
     parts = (policy.routing, policy.compression, policy.default_max_tokens, policy.cache.share)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -119,7 +115,7 @@ def scope_of(body: Mapping[str, Any], *, origin: Origin, embedder: str) -> Answe
 
 
 def request_digest(body: Mapping[str, Any]) -> str:
-    """A digest of everything in a body that its answer depends on, whatever the order of its fields."""
+    """A digest of everything in a body that its answer depends on. The order of the fields does not matter."""
     kept = {name: value for name, value in body.items() if name not in TRANSPORT_FIELDS}
     return hashlib.sha256(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
@@ -136,7 +132,7 @@ def _digest(origin: Origin, embedder: str, request: str) -> bytes:
         embedder,
         request,
     )
-    # Each part with its length, so that no two lists of parts run together into one text.
+    # Each part is prefixed with its length: two different lists of parts never give the same text.
     return hashlib.sha256(
         b"".join(b"%d:%s," % (len(part.encode()), part.encode()) for part in parts)
     ).digest()
@@ -170,7 +166,7 @@ def _blanked(content: Any) -> tuple[Any, str]:
         for part in content
         if isinstance(part, dict) and part.get("type") in _TEXT_PARTS and isinstance(part.get("text"), str)
     ]
-    # More than one text is a prompt with material in it: only a lone one is a question.
+    # Several texts are a prompt with material in it. Only a single text is a question.
     if len(texts) != 1 or not texts[0].strip():
         raise NotComparable("no_question")
     parts = [

@@ -1,4 +1,4 @@
-"""Celery tasks of the caches. Idempotent: a task that ran twice has done no more than one that ran once."""
+"""Celery tasks of the caches. Each task is idempotent."""
 
 from celery import shared_task
 
@@ -14,5 +14,5 @@ def evict() -> int:
 
 @shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
 def keep_indexes() -> None:
-    """Give the largest scopes an index of their own, and take it from those that shrank."""
+    """Build an index for each of the largest scopes, and drop the indexes of scopes that shrank."""
     near_indexes.keep_indexes()

@@ -1,8 +1,8 @@
-"""Pages of the semantic cache: what is remembered, from which certainty on it is reused, how often it served.
+"""Admin pages of the semantic cache: its entries, each scope's threshold and evidence, and counts of look-ups.
 
 It owns pages. It does not own the figures on them (`figures`).
 
-Invariant: entries are only read and forgotten here; what is learnt about a scope is never edited by hand.
+Invariant: entries can only be read and removed here. The learnt state of a scope is never edited by hand.
 """
 
 from datetime import timedelta
@@ -32,7 +32,7 @@ from tenants.models import Tenant
 
 
 class PurgeForm(BaseDialogForm):
-    """Whose answers are forgotten, and which; every condition given must hold."""
+    """Which answers of which tenant to remove. An answer must match every given condition."""
 
     tenant = forms.ModelChoiceField(queryset=Tenant.objects.none(), widget=UnfoldAdminSelectWidget())
     model = forms.CharField(
@@ -62,7 +62,7 @@ class PurgeForm(BaseDialogForm):
 
 @admin.register(CacheEntry)
 class CacheEntryAdmin(ReadOnlyAdmin):
-    """Remembered answers, last used first."""
+    """Cached answers, last used first."""
 
     list_display = (
         "shown_question", "tenant", "model", "circle", "hits", "list_cost", "last_hit_at", "expires_at"
@@ -133,7 +133,7 @@ class CacheEntryAdmin(ReadOnlyAdmin):
 
 @admin.register(CacheScope)
 class CacheScopeAdmin(ReadOnlyAdmin):
-    """What was learnt about each kind of question: from which certainty on an answer may be reused."""
+    """The learnt state of each scope: the certainty from which answers may be reused."""
 
     list_display = (
         "route", "tenant", "circle", "state", "threshold", "max_error_rate", "upper_bound", "labels", "updated_at"
@@ -225,7 +225,7 @@ class CacheLabelAdmin(ReadOnlyAdmin):
 
 @admin.register(CacheStat)
 class CacheStatAdmin(ReadOnlyAdmin):
-    """How often the caches were asked, and what they said, by hour."""
+    """Look-ups and their outcomes, by hour."""
 
     list_display = ("hour", "tenant", "cache", "shown_outcome", "reason", "count")
     list_filter = (

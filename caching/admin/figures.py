@@ -1,6 +1,6 @@
-"""What the pages of an entry and of a scope show beside their own columns.
+"""What the admin pages of an entry and of a scope show besides their own columns.
 
-Invariant: reads only, and only rows of the tenant and the scope of the object whose page it is.
+Invariant: read-only, and only rows of the tenant and the scope of the page's object.
 """
 
 import math
@@ -35,7 +35,7 @@ Shown = TypeVar("Shown", CacheEntry, CacheScope)
 
 
 def once(show: Callable[[Shown], str]) -> Callable[[Shown], str]:
-    """A page asks for the same field several times: read it once for each object."""
+    """A page reads the same field several times: compute it once for each object."""
 
     def shown(row: Shown) -> str:
         known: dict[str, str] = row.__dict__.setdefault("_figures", {})
@@ -47,7 +47,7 @@ def once(show: Callable[[Shown], str]) -> Callable[[Shown], str]:
 
 
 def interval(wrong: int, of: int) -> tuple[float, float]:
-    """Wilson's interval of a share at 90 %: honest for few and for none."""
+    """Wilson's interval of a share at 90 %: valid also for few or no cases."""
     if not of:
         return 0.0, 1.0
     rate, z2 = wrong / of, _Z * _Z
@@ -95,7 +95,7 @@ def entries_of(scope: CacheScope) -> SafeString:
 
 @once
 def money_of(scope: CacheScope) -> SafeString:
-    """What the scope's hits saved of late, and what checking them cost."""
+    """What the scope's hits saved in the last days, and what checking them cost."""
     sums = CacheScopeDay.objects.filter(
         tenant_id=scope.tenant_id,
         scope_digest=bytes(scope.scope_digest),
@@ -108,7 +108,7 @@ def money_of(scope: CacheScope) -> SafeString:
 
 @once
 def wrong_hits_of(scope: CacheScope) -> str:
-    """How often a hit was wrong, by those that were asked upstream as well and by complaints."""
+    """How often a hit was wrong, according to the checked hits and to complaints."""
     labels = _labels_of(scope).aggregate(
         checks=Count("id", filter=Q(source="check")),
         wrong=Count("id", filter=Q(source="check", is_wrong=True)),
@@ -120,9 +120,9 @@ def wrong_hits_of(scope: CacheScope) -> str:
 
 @once
 def noise_of(scope: CacheScope) -> str:
-    """How often the comparison of answers errs, by questions that were answered twice."""
+    """How often the comparison of answers is wrong, according to questions that were answered twice."""
     if scope.noise_floor is None:
-        return f"not known: {scope.repeats} of the {ENOUGH} questions answered twice that it takes"
+        return f"not known: it takes {ENOUGH} questions answered twice, and there are {scope.repeats}"
     whose = "this scope" if scope.repeats_from == "scope" else "all scopes of this model"
     return (
         f"at least {100 * scope.noise_floor:.2f} %: of {scope.repeats} questions answered twice in {whose}, "
@@ -132,14 +132,14 @@ def noise_of(scope: CacheScope) -> str:
 
 @once
 def dry_run_of(scope: CacheScope) -> str:
-    """What a dry run would have served at the threshold found by then, and how wrong: all of it was asked upstream."""
+    """How often a hit of a dry run would have been wrong. All of them were asked upstream."""
     labels = _labels_of(scope).filter(source="would_hit")
     return describe_share(labels.filter(is_wrong=True).count(), labels.count())
 
 
 @once
 def static_thresholds_of(scope: CacheScope) -> SafeString:
-    """What a static threshold would have served, and how wrong, by the labels that there are."""
+    """What each static threshold would have served, and how often it would have been wrong, by the labels."""
     counts = (
         _labels_of(scope)
         .exclude(source=CacheLabel.Source.REPEAT)

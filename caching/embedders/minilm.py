@@ -30,10 +30,10 @@ class MiniLM:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 
     def embed(self, texts: Sequence[str]) -> Vector:
-        """Texts longer than 256 tokens are cut; ask `truncates` first."""
+        """Texts longer than 256 tokens are cut: check `truncates` first."""
         if not texts:
             return np.empty((0, self.dimensions), np.float32)
-        # One by one: texts of several lengths in one call are padded to the longest, which costs more than it wins.
+        # One by one: in one call all texts would be padded to the longest, which costs more than it saves.
         return np.concatenate([self._run(self.token_ids(text)) for text in texts])
 
     def truncates(self, text: str) -> bool:

@@ -1,8 +1,7 @@
 """The MiniLM-L6 sentence encoder as an ONNX graph, built by hand from its weights.
 
-Invariant: the graph computes what the published model computes (BERT, 6 layers, mean pooling over the
-attention mask, L2 norm), with pooling and norm inside, so that a caller gets unit vectors and cannot forget
-a step.
+Invariant: the graph computes what the published model computes (BERT, 6 layers, mean pooling over the attention mask,
+L2 norm). Pooling and norm are inside the graph: it returns unit vectors.
 """
 
 from collections.abc import Mapping

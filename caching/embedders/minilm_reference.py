@@ -1,4 +1,4 @@
-"""MiniLM-L6 written out in numpy: the yardstick that the built graphs are measured against.
+"""MiniLM-L6 in plain numpy: the reference for the built graphs.
 
 Invariant: plain arithmetic from the published weights, sharing no code with the graph. Slow, used at build
 time only.

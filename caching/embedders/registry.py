@@ -29,7 +29,7 @@ def load_minilm(*, folder: Path | None = None) -> BatchingEmbedder:
 
 
 async def ready_embedder(choice: str) -> BatchingEmbedder:
-    """The embedder in the process that a policy names; raises EmbedderMissing, for a name that is none as well."""
+    """The local embedder that a policy names. Raises EmbedderMissing, also for an unknown name."""
     if choice not in LOCAL_EMBEDDERS:
         raise EmbedderMissing(f"no embedder in the process is called {choice}")
     if choice != "wordllama":
@@ -48,6 +48,6 @@ def _load_light() -> BatchingEmbedder:
 
 
 async def ready_minilm() -> BatchingEmbedder:
-    """The same from async code: once loaded it is there at once, the loading happens in a thread."""
+    """The same for async code: loads it in a thread the first time, then returns immediately."""
     loaded = _loaded.get(model_dir() / FOLDER)
     return loaded if loaded is not None else await asyncio.to_thread(load_minilm)

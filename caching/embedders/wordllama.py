@@ -1,7 +1,7 @@
-"""The light embedder: the mean of static vectors of a text's tokens, forty times as quick as MiniLM and less exact.
+"""The light embedder: the mean of static token vectors. Forty times as fast as MiniLM, and less exact.
 
-Invariant: tokenizer and vectors are the published files inside the wheel `wordllama`, or there is no such embedder; the
-package itself is never imported. It finds candidates well; how far apart wrong ones stand, a scope learns for itself.
+Invariant: tokenizer and vectors are the published files in the wheel `wordllama`; without them there is no such
+embedder. The package itself is never imported. It finds candidates well; each scope learns which of them are wrong.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ class WordLlama:
         [self._vectors] = load_file(weights).values()
 
     def embed(self, texts: Sequence[str]) -> Vector:
-        """Texts longer than 256 tokens are cut; ask `truncates` first."""
+        """Texts longer than 256 tokens are cut: check `truncates` first."""
         rows = [self._vectors[self._ids(text)[:MAX_TOKENS]].astype(np.float32) for text in texts]
         means = np.stack([row.mean(0) if len(row) else np.ones(self.dimensions, np.float32) for row in rows])
         unit: Vector = means / np.linalg.norm(means, axis=1, keepdims=True)

@@ -1,8 +1,8 @@
-"""Approximate indexes of the scopes that have grown too large to be compared whole.
+"""Approximate (HNSW) indexes for the scopes that are too large for an exact search.
 
-Invariant: an index covers one scope of one tenant and nothing else, so that it never finds what belongs to somebody
-else; there are at most MOST_INDEXES of them, for the largest scopes. What PostgreSQL has is the truth: no table of ours
-says which there are, and a search that expects one that is gone is only slower.
+Invariant: an index covers exactly one scope of one tenant; it never finds another tenant's entries. There are at most
+MOST_INDEXES, for the largest scopes. PostgreSQL's catalogue is the only record of them. A search that expects an index
+that was dropped is only slower.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from caching.metrics import INDEXED
 from caching.scope import AnswerScope
 from config import resources
 
-# An exact search takes PostgreSQL 0.5 ms of CPU for 1,000 entries of MiniLM's length, an index 0.4 ms for any number;
-# below half of this the index goes. Of longer vectors fewer do, in proportion: the time goes by the numbers that are read.
+# An exact search takes 0.5 ms of CPU for 1,000 entries of MiniLM's length; an index takes 0.4 ms for any number. Below
+# half of this size the index is dropped. For longer vectors fewer entries suffice, in proportion to their dimensions.
 PROMOTE_FROM = 2_000
 DEMOTE_BELOW = 1_000
 USUAL_DIMENSIONS = 384
 MOST_DIMENSIONS = 4_000  # pgvector indexes no longer halfvec
-# Each is planned with in every search, and written to by nobody but its own scope.
+# The planner considers each of them in every search. Only its own scope writes to it.
 MOST_INDEXES = 32
 LEAST_PGVECTOR = (0, 8, 4)  # before, an index could lose entries to a vacuum or to a parallel build
 REFRESH_SECONDS = 30.0
@@ -37,7 +37,7 @@ SELECT c.relname, obj_description(c.oid, 'pg_class'), i.indisvalid
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 WHERE i.indrelid = 'caching_entry'::regclass AND c.relname LIKE '{_PREFIX}%%'
 """
-# How many entries of the usual length a scope is as large as.
+# The size of a scope, as a number of entries of the usual length.
 _SIZES = """
 SELECT scope.tenant_id, scope.scope_digest, scope.entries * one.dimensions / %(usual)s AS size
 FROM (SELECT tenant_id, scope_digest, count(*) AS entries FROM caching_entry
@@ -55,8 +55,8 @@ CREATE INDEX CONCURRENTLY {name} ON caching_entry USING hnsw ((vector::halfvec({
 WHERE tenant_id = {tenant}::bigint AND scope_digest = {scope}::bytea
 """)
 
-# In a transaction: an index that exists is used, it is searched until enough entries that live still are found, and it
-# looks at as many at a time as a recall of .98 takes.
+# For one transaction: an existing index is used and searched until enough unexpired entries are found. ef_search 80
+# gives a recall of .98.
 SEARCH_SETTINGS = """
 SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', '80', true),
        set_config('enable_sort', 'off', true), set_config('statement_timeout', %(milliseconds)s, true)
@@ -78,7 +78,7 @@ class LargeScope:
 
 
 def index_name(tenant_id: int, digest: bytes) -> str:
-    """The index of a scope: its name says no more than which scope it is."""
+    """The name of a scope's index: a digest of tenant and scope."""
     return _PREFIX + hashlib.sha256(b"%d:%s" % (tenant_id, digest)).hexdigest()[:24]
 
 
@@ -86,14 +86,14 @@ _dimensions: dict[str, int] = {}
 
 
 def dimensions_of(scope: AnswerScope) -> int | None:
-    """How long the vectors in the scope's index are, as far as this process knows; None without one."""
+    """The dimensions of the scope's index, as far as this process knows; None without an index."""
     if not _dimensions:
         return None
     return _dimensions.get(index_name(scope.tenant_id, scope.digest))
 
 
 async def read_indexes() -> None:
-    """Learn which scopes have an index."""
+    """Read which scopes have an index."""
     async with resources.db.connection() as pooled:
         cursor = await pooled.execute(_INDEXES.replace("%%", "%"))
         rows = await cursor.fetchall()
@@ -103,7 +103,7 @@ async def read_indexes() -> None:
 
 @resources.service
 async def refresh_loop() -> None:
-    """Runs as long as the process serves."""
+    """Runs while the process serves: reads the indexes regularly."""
     while True:
         try:
             await read_indexes()
@@ -113,8 +113,10 @@ async def refresh_loop() -> None:
 
 
 def keep_indexes() -> tuple[int, int]:
-    """Build what the largest scopes lack and drop what is not worth it any more; how many of each. Owner's connection,
-    outside a transaction. Idempotent: an index that a crash left unfinished is built anew."""
+    """Build missing indexes and drop those that are no longer worth it. Returns how many of each.
+
+    Owner's connection, outside a transaction. Idempotent: an index that a crash left unfinished is built again.
+    """
     if pgvector_version() < LEAST_PGVECTOR:
         return 0, 0
     with connection.cursor() as cursor:
@@ -143,7 +145,7 @@ def keep_indexes() -> tuple[int, int]:
 
 
 def pgvector_version() -> tuple[int, ...]:
-    """Of the extension as this database has it; zeros where it has none yet."""
+    """The version of the extension in this database; zeros if it has none yet."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
         row = cursor.fetchone()
@@ -151,7 +153,7 @@ def pgvector_version() -> tuple[int, ...]:
 
 
 def build(scope: LargeScope) -> None:
-    """Build a scope's index beside those who search and store. Owner's connection, outside a transaction."""
+    """Build a scope's index while requests search and store. Owner's connection, outside a transaction."""
     with connection.cursor() as cursor:
         cursor.execute(_DIMENSIONS, (scope.tenant_id, scope.digest))
         if (row := cursor.fetchone()) is None:
@@ -168,7 +170,7 @@ def build(scope: LargeScope) -> None:
             )
         finally:
             cursor.execute("RESET maintenance_work_mem")
-        # the comment comes last: an index without one is not whole
+        # the comment comes last: an index without a comment is incomplete
         cursor.execute(
             sql.SQL("COMMENT ON INDEX {} IS {}").format(sql.Identifier(scope.name), sql.Literal(str(row[0])))
         )

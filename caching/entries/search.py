@@ -1,7 +1,7 @@
-"""Finds a scope's nearest entries in pgvector and reads their answers.
+"""Finds a scope's nearest entries in pgvector, and reads their answers.
 
-Invariant: a row leaves this module only if its tenant and its scope are the ones asked for, by SQL, by
-row-level security, and by a last look at the row itself.
+Invariant: a row is returned only if it belongs to the requested tenant and scope. SQL, row-level security and a final
+check of the row ensure it.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ log = structlog.get_logger("purser.cache")
 
 _LIMIT_TIME = "SELECT set_config('statement_timeout', %(milliseconds)s, true)"
 
-# Exact: every vector of the scope is compared; `nearest_sql` makes the approximate one of it. The vectors are of length 1,
-# so the inner product is the cosine. Only of the nearest is the rest of the row read: a third of the time.
+# Exact search: it compares every vector of the scope. `nearest_sql` derives the approximate search from it. The vectors
+# have length 1: the inner product is the cosine. Other columns are read only for the nearest rows: a third of the time.
 _NEAREST = """
 SELECT entry.id, entry.tenant_id, entry.scope_digest, entry.question, -near.distance,
     entry.key_id, entry.confirmed_by, entry.vouchers, entry.answer_group
@@ -52,15 +52,15 @@ WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s AND id = ANY (%(ids)s:
 
 
 class EntryGone(LookupError):
-    """The entry was evicted, or expired, since it was found."""
+    """The entry was evicted or has expired since it was found."""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """One entry near the question, nearest first. The `keys` got the answer from a provider, its author's before the
-    others, for the end users that `vouchers` stand for.
+    """One entry near the question.
 
-    Entries of one `group` were found to have the same answer.
+    `keys` are the API keys that got this answer from a provider, the author's first. `vouchers` are digests of the end
+    users that got it. Entries of one `group` have the same answer.
     """
 
     entry_id: int
@@ -71,10 +71,11 @@ class Neighbour:
     group: bytes = b""
 
     def is_open_to(self, asker: Asker | None, *, confirmations: int) -> bool:
-        """Whether it may be served to an asker: who vouches for the answer, or one whom enough others vouch for.
+        """Whether the entry may be served to this asker: one who got the answer, or anyone once enough others got it.
 
-        One end user alone could have planted an answer near everybody's questions, and so could one key that invents
-        users: it takes as many users, and for another key as many keys. What nobody stored is an operator's.
+        A single end user could plant an answer near other users' questions. So could a single key that invents users.
+        Therefore it takes `confirmations` users, and for another key as many keys. An entry without vouchers comes
+        from an operator.
         """
         if not self.vouchers:
             return True
@@ -95,7 +96,7 @@ async def nearest(
     prepare = near_indexes.SEARCH_SETTINGS if dimensions else _LIMIT_TIME
     async with connection.pipeline():
         await connection.execute(prepare, {"milliseconds": str(STATEMENT_TIMEOUT_MS)})
-        # Planned anew each time where an index may be used: it is chosen by the scope's own values.
+        # Planned each time where an index may be used: the planner chooses it by the scope's values.
         found = await connection.execute(
             nearest_sql(dimensions), parameters, prepare=False if dimensions else None
         )
@@ -108,7 +109,7 @@ async def nearest(
             max(-1.0, min(1.0, row[4])),
             () if row[5] is None else (row[5], *row[6]),
             tuple(row[7]),
-            # an entry of before there were groups is one of its own
+            # an entry from before there were groups is a group of its own
             bytes(row[8]) or row[0].to_bytes(8),
         )
         for row in rows
@@ -119,7 +120,7 @@ async def nearest(
 
 
 def nearest_sql(dimensions: int | None) -> LiteralString:
-    """The search: by the scope's own approximate index where it has one for vectors of so many dimensions, else exact."""
+    """The search: approximate if the scope has an index for vectors of this many dimensions, otherwise exact."""
     if dimensions is None:
         return _NEAREST
     expression = f"(vector::halfvec({int(dimensions)})) <#> %(vector)s::halfvec({int(dimensions)})"
@@ -136,7 +137,7 @@ async def answer_of(connection: AsyncConnection[Any], scope: AnswerScope, entry_
 
 
 async def read_answers(scope: AnswerScope, entry_ids: Sequence[int]) -> dict[int, CachedAnswer]:
-    """The answers of those entries that are still there, on a connection of its own; raises UnreadableAnswer."""
+    """The answers of the entries that still exist, on a connection of its own. Raises UnreadableAnswer."""
     async with tenant_connection(scope.tenant_id) as connection:
         cursor = await connection.execute(_ANSWER, _scope_parameters(scope) | {"ids": list(entry_ids)})
         rows = await cursor.fetchall()

@@ -1,7 +1,7 @@
-"""Writes entries of the semantic cache, and keeps a tenant's number of them within its cap.
+"""Writes the entries of the semantic cache, and keeps each tenant's number of entries within its cap.
 
-Invariant: one entry per question of a scope; a later answer takes the earlier one's place, hits and all. It keeps
-who vouches for the entry only if it came to one of them: what another asker got is that asker's alone.
+Invariant: one entry per question of a scope. A later answer replaces the earlier one; the hits stay. The vouchers stay
+only if the later answer came to one of them. Otherwise the asker of the later answer is the only voucher.
 """
 
 from collections import Counter
@@ -39,7 +39,7 @@ SET answer = excluded.answer, answer_group = excluded.answer_group,
     created_at = excluded.created_at, last_hit_at = excluded.last_hit_at, expires_at = excluded.expires_at
 """
 
-# More than so many are no better proof.
+# More confirmations than this add nothing.
 _MOST_CONFIRMATIONS = 100
 _CONFIRM = """
 UPDATE caching_entry SET vouchers = vouchers || %(voucher)s::bigint,
@@ -49,7 +49,7 @@ WHERE tenant_id = %(tenant)s AND id = %(id)s AND vouchers <> '{}' AND NOT %(vouc
   AND cardinality(vouchers) < %(most)s
 """
 
-# The count reads the index alone; rows are touched only as far as there are too many.
+# The count reads only the index. Rows are read only if there are too many.
 DELETE_OVER_CAP = """
 DELETE FROM caching_entry WHERE tenant_id = %(tenant)s AND id IN (
     SELECT id FROM caching_entry WHERE tenant_id = %(tenant)s ORDER BY last_hit_at, id
@@ -72,17 +72,14 @@ async def store(
     asker: Asker | None,
     group: bytes | None = None,
 ) -> None:
-    """Keep an answer, or put it in the place of the one that is there.
-
-    `group` is that of entries with the same answer, where one was found.
-    """
+    """Store an answer, or replace the existing one. `group` is the group of entries with the same answer, if known."""
     row = _row(scope, vector, answer, packed, policy, asker) | {"group": group or group_of(answer.text)}
     async with tenant_connection(scope.tenant_id) as connection:
         await connection.execute(_STORE, row)
 
 
 async def confirm(tenant_id: int, entry_id: int, *, asker: Asker) -> None:
-    """Note that a provider gave another asker the same answer. Idempotent."""
+    """Record that a provider gave another asker the same answer. Idempotent."""
     parameters = {
         "tenant": tenant_id,
         "id": entry_id,
@@ -95,7 +92,7 @@ async def confirm(tenant_id: int, entry_id: int, *, asker: Asker) -> None:
 
 
 async def delete(tenant_id: int, entry_id: int) -> bool:
-    """Remove one entry; whether it was there."""
+    """Remove one entry. Returns whether it existed."""
     async with tenant_connection(tenant_id) as connection:
         cursor = await connection.execute(_DELETE_ENTRY, {"tenant": tenant_id, "id": entry_id})
     EVICTED.labels("forgotten").inc(cursor.rowcount)
@@ -103,12 +100,12 @@ async def delete(tenant_id: int, entry_id: int) -> bool:
 
 
 def group_of(text: str) -> bytes:
-    """The group that a text founds: the same for texts of the same words."""
+    """The group that a new answer starts: the same for texts of the same words."""
     return blake2b(" ".join(text.lower().split()).encode(errors="replace"), digest_size=8).digest()
 
 
 def trim_is_due(tenant_id: int, max_entries: int) -> bool:
-    """Count one stored entry; true every so often, so that this process passes the cap by 2 % at most."""
+    """Count one stored entry. True often enough that this process exceeds the cap by at most 2 %."""
     _stored_since_trim[tenant_id] += 1
     if _stored_since_trim[tenant_id] < max(1, min(500, max_entries // 50)):
         return False
@@ -117,7 +114,7 @@ def trim_is_due(tenant_id: int, max_entries: int) -> bool:
 
 
 async def trim(tenant_id: int, max_entries: int) -> int:
-    """Remove the least recently used entries over the cap; how many."""
+    """Remove the least recently used entries over the cap. Returns how many."""
     async with tenant_connection(tenant_id) as connection:
         cursor = await connection.execute(DELETE_OVER_CAP, {"tenant": tenant_id, "max_entries": max_entries})
     EVICTED.labels("over_cap").inc(cursor.rowcount)

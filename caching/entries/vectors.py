@@ -1,7 +1,7 @@
-"""The vector of a question, from whichever embedder the tenant chose: in the process, or at a provider.
+"""Gets the vector of a question from the tenant's embedder, in the process or at a provider.
 
-Invariant: a request waits for its vector a bounded time and then goes on without; the name of the space that a vector
-lies in goes into its scope, so that vectors of two embedders never meet.
+Invariant: a request waits for its vector for a bounded time, and then goes on without it. The name of the vector's
+space is part of its scope: vectors of different embedders are never compared.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,18 +12,21 @@ from caching.embedders.base import EmbedderMissing, Vector
 from caching.embedders.registry import ready_minilm
 from caching.metrics import EMBEDDING
 
-# How long a look-up waits for an embedder in the process: usually the least, at most the most. It is the budget of a
-# queue, not of one text (3 ms): whoever would wait longer goes without the cache.
+# How long a look-up waits for an embedder in the process: the limits of the adaptive timeout. It covers the queue, not
+# only one text (3 ms). A request that would wait longer goes on without the cache.
 LEAST_SECONDS, TIMEOUT_SECONDS = 0.015, 0.1
-# What is embedded beside a request may take longer.
+# Embedding in the background may take longer.
 BACKGROUND_TIMEOUT_SECONDS = 15.0
 
-# Why there is no vector: none of them is an error of the request.
+# Why there may be no vector. None of them is an error of the request.
 NO_VECTOR = (EmbedderMissing, Unavailable, UnicodeError)
 
 
 class TextEmbedder(Protocol):
-    """What the cache needs of an embedder. `timeout_seconds` is how long a request waits for one in a circuit of its own."""
+    """What the cache needs from an embedder.
+
+    One with its own `circuit` has its own `timeout_seconds`: how long a request waits for it.
+    """
 
     @property
     def name(self) -> str: ...
@@ -43,15 +46,15 @@ class TextEmbedder(Protocol):
         ...
 
     async def embed_one(self, text: str) -> Vector:
-        """The text's unit vector. Work under way goes on when the caller goes."""
+        """The text's unit vector. The work goes on when the caller is cancelled."""
         ...
 
     def space_of(self, vector: Vector) -> str:
-        """The name of what the vector may be compared with: it says model, precision and dimensions."""
+        """The name of the vector's space: model, precision and dimensions. Only vectors of one space are compared."""
         ...
 
 
-# Finds an embedder by the name that a policy calls it; raises EmbedderMissing.
+# Finds an embedder by its name in a policy; raises EmbedderMissing.
 FindEmbedder = Callable[[str], Awaitable[TextEmbedder]]
 
 _arithmetic = Circuit(
@@ -64,7 +67,7 @@ _arithmetic = Circuit(
 
 
 async def for_request(embedder: TextEmbedder, text: str) -> Vector:
-    """The text's vector while a request waits for it; raises one of NO_VECTOR."""
+    """The text's vector, while a request waits for it. Raises one of NO_VECTOR."""
     if (kept := embedder.kept(text)) is not None:
         return kept
     circuit = embedder.circuit or _arithmetic
@@ -73,12 +76,12 @@ async def for_request(embedder: TextEmbedder, text: str) -> Vector:
 
 
 async def in_background(embedder: TextEmbedder, text: str) -> Vector:
-    """The same while nobody waits."""
+    """The text's vector, while no request waits for it."""
     circuit = embedder.circuit
     if circuit is None:
         return await embedder.embed_one(text)
     if (kept := embedder.kept(text)) is not None:
         return kept
-    # one that is left out comes back when it is quick enough for requests
+    # an open circuit closes only when the embedder is fast enough for requests
     timeout = embedder.timeout_seconds if circuit.is_open else BACKGROUND_TIMEOUT_SECONDS
     return await circuit.call(lambda: embedder.embed_one(text), timeout_seconds=timeout)

@@ -1,4 +1,4 @@
-"""The exact cache: the same request, the same answer; and one call for equal requests at one time.
+"""The exact cache: an identical request gets the same answer. Equal requests at the same time share one call.
 
-It owns keys, entries in Redis and single flight. It does not own the decision whether a tenant wants it: a policy does.
+It owns keys, entries in Redis and single flight. It does not own whether a tenant uses it: the policy decides.
 """

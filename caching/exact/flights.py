@@ -1,10 +1,10 @@
-"""Equal requests that come at the same time are sent once: one leads, the others wait for its answer.
+"""Single flight: equal requests that arrive at the same time are sent once. One leads, the others wait for its answer.
 
-Invariant: whoever waits does so for a bounded time, and asks for itself when the leader has no answer to share, dies or
-takes too long. Redis away: requests of one process still share, those of several are each sent.
+Invariant: a waiting request waits for a bounded time. It asks the provider itself when the leader has no answer to
+share, dies or takes too long. Without Redis, requests of one process still share; other processes send their own.
 
-Between processes the leader holds a lock that ends by itself a few seconds after its last sign of life; it tells of its
-landing on one channel, and only if somebody waits. Inside a process everybody waits for the same future.
+Between processes the leader holds a lease in Redis, which it renews. When it ends, it publishes its result on one
+channel, if a process waits. Within a process all requests wait for the same future.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ from caching.exact.store import ExactKey
 from caching.metrics import FLIGHTS
 from config import resources
 
-# A leader that says nothing for so long is dead.
+# A leader that has not renewed its lease for this long is dead.
 LOCK_SECONDS = 4.0
 RENEWAL_SECONDS = 1.0
-# The channel tells at once; this is for the message that was lost with a connection.
+# The channel notifies immediately. Polling is for messages that were lost with a connection.
 POLL_SECONDS = 0.5
 _CHANNEL = "purser:result"
 
-# The answer if there is one, 1 for whoever leads from now on, 0 for whoever has to wait.
+# Returns the answer if there is one; 1 if the caller leads from now on; 0 if it has to wait.
 _READ_OR_LEAD = """
 local answer = redis.call('GET', KEYS[1])
 if answer then return answer end
@@ -46,7 +46,7 @@ log = structlog.get_logger("purser.cache")
 
 @dataclass(eq=False, slots=True)
 class Flight:
-    """One request under way, for all that equal it. Whoever is given it leads, and must `publish` it."""
+    """One request in progress, shared by all equal requests. A caller that receives it leads, and must `publish`."""
 
     key: ExactKey
     token: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -66,14 +66,14 @@ class Flight:
         return f"{self.key.name}:waiting"
 
     async def publish(self, answer: CachedAnswer | None, *, is_kept: bool = False) -> None:
-        """End it. `is_kept`: the answer stands in Redis, for the other processes to read. Never raises; again is free."""
+        """End the flight. `is_kept`: the answer is in Redis for the other processes. Never raises. Idempotent."""
         was_leader, self.is_leader = self.is_leader, False
         self.end(answer)
         if was_leader:
             await exact.write(lambda: _release_and_notify(self, is_kept))
 
     def end(self, answer: CachedAnswer | None) -> None:
-        """Wake those who wait in this process."""
+        """Wake the requests that wait in this process."""
         if _flights.get(self.key.name) is self:
             del _flights[self.key.name]
         if not self.answer.done():
@@ -84,9 +84,9 @@ _flights: dict[str, Flight] = {}
 
 
 async def find(key: ExactKey, *, timeout_seconds: float) -> CachedAnswer | Flight | None:
-    """The answer, kept or of an equal request that is under way; else a Flight that the caller leads.
+    """The stored answer or the one of an equal request in progress; otherwise a Flight that the caller leads.
 
-    None: an equal request ended without an answer to share, or took too long; ask without leading.
+    None: an equal request ended without an answer to share, or took too long. Then ask without leading.
     """
     if timeout_seconds <= 0:
         return await exact.get(key)
@@ -127,7 +127,7 @@ async def _find(flight: Flight, ends: float) -> CachedAnswer | Flight | None:
 
 
 async def _wait_for_result(flight: Flight, ends: float) -> bool:
-    """Wait for the other process's leader; whether it is worth while to look again."""
+    """Wait for the leader in another process. Returns whether to look for the answer again."""
     while (left := ends - time.monotonic()) > 0:
         try:
             async with asyncio.timeout(min(left, POLL_SECONDS)):
@@ -136,7 +136,7 @@ async def _wait_for_result(flight: Flight, ends: float) -> bool:
             return not flight.is_without_answer
         except TimeoutError:
             if not await exact.exists(flight.lock):
-                return True  # result unheard, or dead: then somebody else leads
+                return True  # it ended without a message, or died: then another request leads
     return False
 
 
@@ -157,7 +157,7 @@ async def _release_and_notify(flight: Flight, is_kept: bool) -> None:
 
 @resources.service
 async def listen_for_results() -> None:
-    """Runs as long as the process serves."""
+    """Runs while the process serves: receives the results that other processes publish."""
     while True:
         try:
             async with resources.redis.pubsub() as channel:
@@ -167,13 +167,13 @@ async def listen_for_results() -> None:
                     if message:
                         _note_result(message["data"])
         except (RedisError, OSError) as error:
-            log.debug("landings are not heard of", kind=type(error).__name__)
+            log.debug("flight results are not received", kind=type(error).__name__)
             await asyncio.sleep(1)
 
 
 @resources.service
 async def renew_leases() -> None:
-    """Runs as long as the process serves: its leaders keep their locks."""
+    """Runs while the process serves: renews the leases of its leaders."""
     while True:
         await asyncio.sleep(RENEWAL_SECONDS)
         leading = [flight.lock for flight in _flights.values() if flight.is_leader]

@@ -1,8 +1,7 @@
-"""The exact cache: the same request, the same answer, from Redis.
+"""The exact cache: an identical request gets the same answer, from Redis.
 
-Invariant: an entry answers only the request whose digest it carries, checked again after reading; Redis
-away means "not found", at once. Redis may lose everything at any moment: nothing but money saved is lost
-with it.
+Invariant: an entry answers only the request whose digest it carries; this is checked again after reading. While Redis
+is away, every look-up is an immediate miss. Redis may lose everything at any time: only savings are lost.
 """
 
 import hashlib
@@ -21,8 +20,8 @@ from caching.metrics import EVICTED, STORED
 from caching.scope import Origin, request_digest
 from config import resources
 
-# How long a request waits for a Redis that does not answer: usually the least, at most the most, and after three the
-# circuit opens. One that refuses costs a millisecond, once. Writing happens beside the request and may take longer.
+# How long a request waits for a Redis that does not answer. After three slow calls the circuit opens. A Redis that
+# refuses connections costs a millisecond, once. Writes run in the background and may take longer.
 LEAST_TIMEOUT_SECONDS, TIMEOUT_SECONDS = 0.005, 0.03
 WRITE_TIMEOUT_SECONDS = 1.0
 MAX_STORED_BYTES = 1_000_000
@@ -47,7 +46,7 @@ _circuit = Circuit(
 
 @dataclass(frozen=True, slots=True)
 class ExactKey:
-    """Where one request's answer lives, and whose it is."""
+    """The Redis key of one request's answer, and its tenant."""
 
     tenant_id: int
     name: str
@@ -56,8 +55,8 @@ class ExactKey:
 def why_not(body: Mapping[str, Any], *, max_temperature: float = MAX_TEMPERATURE) -> str:
     """Why a request's answer must not be reused, as a stable word; empty when it may be.
 
-    A request without a temperature may; one that asks for more than `max_temperature` is sampled on purpose, and so is
-    one that asks for several at once.
+    A request without a temperature may be answered. A temperature above `max_temperature`, or several answers at once,
+    asks for sampling.
     """
     temperature = body.get("temperature")
     if isinstance(temperature, int | float) and temperature > max_temperature:
@@ -67,9 +66,7 @@ def why_not(body: Mapping[str, Any], *, max_temperature: float = MAX_TEMPERATURE
 
 
 def key(body: Mapping[str, Any], *, origin: Origin) -> ExactKey:
-    """Where the answer of this request lives: one hash tag per tenant, so that a cluster keeps them
-    together.
-    """
+    """The key of this request's answer. One hash tag per tenant keeps a tenant's keys together in a cluster."""
     parts = (
         origin.circle,
         origin.endpoint,
@@ -85,7 +82,7 @@ def key(body: Mapping[str, Any], *, origin: Origin) -> ExactKey:
 
 
 async def get(key: ExactKey) -> CachedAnswer | None:
-    """The answer kept under `key`; None when there is none, or when Redis cannot say. Never raises."""
+    """The answer stored under `key`; None if there is none or Redis is away. Never raises."""
     answer, _ = await get_or(key, lambda: _read(key.name))
     return answer
 
@@ -93,7 +90,7 @@ async def get(key: ExactKey) -> CachedAnswer | None:
 async def get_or(
     key: ExactKey, read: Callable[[], Coroutine[Any, Any, bytes | bool]], *, is_counted: bool = True
 ) -> tuple[CachedAnswer | None, bool]:
-    """The same by a command that says something else where no answer is; that, or true when Redis cannot say."""
+    """Like `get`, with a command that returns a flag where there is no answer; the flag is true if Redis is away."""
     answer, said, reason = await _find(key.name, read)
     if is_counted:
         record(key.tenant_id, cache="exact", outcome="miss" if answer is None else "hit", reason=reason)
@@ -101,12 +98,12 @@ async def get_or(
 
 
 def record_shared(key: ExactKey) -> None:
-    """Count an answer that came from an equal request under way."""
+    """Count an answer that came from an equal request in progress."""
     record(key.tenant_id, cache="exact", outcome="hit", reason="in_flight")
 
 
 async def exists(name: str) -> bool:
-    """Whether a key is there; false when Redis cannot say. Never raises."""
+    """Whether a key exists; false if Redis is away. Never raises."""
     try:
         return bool(await _circuit.call(lambda: _exists(name), timeout_seconds=WRITE_TIMEOUT_SECONDS))
     except Unavailable:
@@ -114,7 +111,7 @@ async def exists(name: str) -> bool:
 
 
 async def write(work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
-    """Do something in Redis beside the requests; whether it was done. Never raises."""
+    """Do something in Redis in the background. Returns whether it was done. Never raises."""
     try:
         await _circuit.call(work, timeout_seconds=WRITE_TIMEOUT_SECONDS)
     except Unavailable:
@@ -123,7 +120,7 @@ async def write(work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
 
 
 async def put(key: ExactKey, answer: CachedAnswer, *, ttl_seconds: int) -> bool:
-    """Keep a complete answer; False when it was not kept. Never raises. Call it beside the request."""
+    """Store a complete answer; False when it was not stored. Never raises. Call it in the background."""
     packed = _mark(key.name) + pack(answer)
     if len(packed) > MAX_STORED_BYTES:
         return False
@@ -133,14 +130,14 @@ async def put(key: ExactKey, answer: CachedAnswer, *, ttl_seconds: int) -> bool:
 
 
 async def forget(tenant_id: int, name: str) -> None:
-    """Remove one entry of the tenant. Never raises: a Redis that is away has forgotten it anyway."""
+    """Remove one entry of the tenant. Never raises: a Redis that is away loses its entries anyway."""
     if not name.startswith(_tenant_prefix(tenant_id)):
         return
     EVICTED.labels("complaint_exact").inc(await write(lambda: _delete(name)))
 
 
 async def purge(tenant_id: int, *, route: str | None = None) -> int:
-    """Forget a tenant's entries, or those of one asked model. Scans: for operators, not for requests."""
+    """Remove a tenant's entries, or those of one requested model. Scans: for operators, not for requests."""
     pattern = tenant_pattern(tenant_id) if route is None else _prefix(tenant_id, route) + "*"
     removed = 0
     batch: list[bytes] = []
@@ -204,5 +201,5 @@ def _prefix(tenant_id: int, route: str) -> str:
 
 
 def _mark(key: str) -> bytes:
-    """The last line of defence against an answer that belongs to another key."""
+    """A digest that is stored with the answer: the last check against an answer of another key."""
     return hashlib.sha256(key.encode()).digest()[:_DIGEST_BYTES]

@@ -1,8 +1,7 @@
-"""Counts what the caches did: at once for Prometheus, gathered in memory and added to the hourly table now
-and then.
+"""Counts look-ups: immediately for Prometheus, and in memory for the hourly table, which is flushed regularly.
 
-Invariant: counting never waits and never fails a request; a crash loses at most FLUSH_SECONDS of counts,
-and no money is counted here.
+Invariant: counting never waits and never fails a request. A crash loses at most FLUSH_SECONDS of counts. No money is
+counted here.
 """
 
 import asyncio
@@ -41,9 +40,7 @@ log = structlog.get_logger("purser.cache")
 def record(
     tenant_id: int, *, cache: Cache, outcome: LookupOutcome, reason: str = "", scope_digest: bytes = b""
 ) -> None:
-    """Count one look-up. `scope_digest` is given where an entry was found, so that idle scopes cost no
-    rows.
-    """
+    """Count one look-up. Pass `scope_digest` only where an entry was found: then unused scopes need no rows."""
     LOOKUPS.labels(cache, outcome, reason).inc()
     if len(_counts) < _MOST_SLOTS:
         hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
@@ -51,13 +48,13 @@ def record(
 
 
 def touch(tenant_id: int, entry_id: int) -> None:
-    """Note that an entry was served: it counts as used, and lives longer."""
+    """Note that an entry was served: it counts as used and is evicted later."""
     if len(_hits) < _MOST_SLOTS:
         _hits[(tenant_id, entry_id)] += 1
 
 
 async def flush() -> None:
-    """Write down what was gathered. When the database is away it stays gathered."""
+    """Write the counts to the database. While the database is away they stay in memory."""
     counts, hits = dict(_counts), dict(_hits)
     if not counts and not hits:
         return
@@ -68,7 +65,7 @@ async def flush() -> None:
             if counts:
                 await connection.execute(_ADD_COUNTS, _count_columns(counts))
             if hits:
-                # In order, so that two processes that touch the same rows cannot wait for each other.
+                # Sorted: two processes that update the same rows cannot deadlock.
                 keys = sorted(hits)
                 columns = {
                     "tenants": [tenant for tenant, _ in keys],
@@ -85,7 +82,7 @@ async def flush() -> None:
 
 @resources.service
 async def flush_loop() -> None:
-    """Runs as long as the process serves, and once more when it stops: the counts here, and the scopes' figures."""
+    """Runs while the process serves, and once more at its end: flushes these counts and the scopes' figures."""
     try:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)

@@ -1,7 +1,7 @@
-"""What each scope's hits saved, what checking them cost, and how its threshold moved: for the admin and for Prometheus.
+"""The figures of each scope, for the admin and Prometheus: savings of its hits, costs of checks, its threshold over time.
 
-Invariant: counting never waits and never fails a request; a crash loses at most a flush of figures that the ledger has
-anyway. The books are the ledger's; these figures only say where in the cache they came from.
+Invariant: counting never waits and never fails a request. A crash loses at most one flush of figures; the ledger has
+the amounts anyway. The ledger is the truth; these figures only say which scope they came from.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from psycopg_pool import PoolTimeout
 from config import resources
 
 READ_SECONDS = 30.0
-# Prometheus sees the scopes with the most hits of the last thirty days; the admin sees them all.
+# Prometheus gets the scopes with the most hits of the last thirty days; the admin shows them all.
 MOST_SHOWN = 50
 _MOST_SLOTS = 10_000
 
@@ -30,7 +30,7 @@ SELECT caching_add_scope_figures(%(tenants)s::bigint[], %(scopes)s::bytea[], %(d
     %(saved)s::numeric[], %(checks)s::bigint[], %(check_usd)s::numeric[])
 """
 _READ = "SELECT * FROM caching_scope_figures(%s)"
-# A point for each scope whose threshold was found anew since its last one, if it differs. Owner's connection.
+# A point for each scope whose threshold was computed since its last point, if it differs. Owner's connection.
 NOTE_THRESHOLDS = """
 INSERT INTO caching_thresholdpoint (
     tenant_id, scope_digest, at, threshold, max_error_rate, error_rate, error_rate_upper, labels)
@@ -66,20 +66,20 @@ def note_hit(tenant_id: int, scope_digest: bytes, *, saved_usd: Decimal) -> None
 
 
 def note_check(tenant_id: int, scope_digest: bytes, *, cost_usd: Decimal) -> None:
-    """A hit was asked upstream beside its answer."""
+    """A hit was also asked upstream, to check it."""
     if (total := _sum_of(tenant_id, scope_digest)) is not None:
         total.checks += 1
         total.check_usd += cost_usd
 
 
 def note_judging(tenant_id: int, scope_digest: bytes, *, cost_usd: Decimal) -> None:
-    """A judge was asked about two answers: that belongs to what checking costs."""
+    """A judge compared two answers: its cost is part of the cost of checking."""
     if (total := _sum_of(tenant_id, scope_digest)) is not None:
         total.check_usd += cost_usd
 
 
 async def flush() -> None:
-    """Write down what was gathered (`stats` asks for it). When the database is away it stays gathered."""
+    """Write the figures to the database (called by `counts`). While the database is away they stay in memory."""
     gathered = dict(_sums)
     if not gathered:
         return
@@ -110,7 +110,7 @@ async def flush() -> None:
 class ScopeCollector(Collector):
     """The figures of the scopes with the most hits, as last read from the database.
 
-    Whoever may ask for metrics is not told whose a scope is: the admin shows it by the same digest.
+    The metrics do not name a scope's tenant. The admin shows the same digest with its tenant.
     """
 
     def __init__(self) -> None:
@@ -121,12 +121,12 @@ class ScopeCollector(Collector):
         gauges = {
             "hits": "Semantic hits of the last 30 days",
             "saved_usd": "What they saved",
-            "checks": "Hits asked upstream as well, of the last 30 days",
-            "check_usd": "What that cost, and what judging answers did",
-            "threshold": "Where the scope is open from; missing while it is closed",
+            "checks": "Hits of the last 30 days that were also asked upstream",
+            "check_usd": "What these checks and the judging of answers cost",
+            "threshold": "Certainty from which the scope serves; missing while it is closed",
             "error_rate": "Share of wrong hits, estimated",
             "error_rate_upper": "Its upper confidence bound",
-            "noise_floor": "Share of labels that are wrong themselves, at least; missing while too few repeats are known",
+            "noise_floor": "Lower bound of the share of wrong labels; missing while too few repeats are known",
         }
         for column, (name, text) in enumerate(gauges.items(), start=1 + len(names)):
             family = GaugeMetricFamily(f"purser_cache_scope_{name}", text, labels=names)
@@ -140,7 +140,7 @@ collector = ScopeCollector()
 
 
 async def read() -> None:
-    """Read what Prometheus is shown."""
+    """Read the figures for Prometheus."""
     async with resources.db.connection() as connection:
         cursor = await connection.execute(_READ, (MOST_SHOWN,))
         collector.rows = await cursor.fetchall()
@@ -148,7 +148,7 @@ async def read() -> None:
 
 @resources.service
 async def refresh_loop() -> None:
-    """Runs as long as the process serves."""
+    """Runs while the process serves: reads the figures regularly."""
     while True:
         try:
             await read()

@@ -1,4 +1,4 @@
-"""What the cache learns about itself: labels, agreement of answers, and noise.
+"""What the cache learns from fresh answers: labels, agreement of answers, and noise.
 
-It owns evidence and the weights made of it. It does not own the use of those weights (`scoring`).
+It owns the evidence and the weights learnt from it. It does not own the use of those weights (`scoring`).
 """

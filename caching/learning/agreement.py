@@ -1,8 +1,7 @@
-"""Judges whether a cached answer would have served where a fresh one was just made: the free label of a
-miss.
+"""Compares a cached answer with a fresh one: would the cached one have served? Each miss gives such a label for free.
 
-Invariant: exact rules speak before similarity, and doubt counts as wrong, because a label that is wrongly
-"right" opens a scope further than its bound. Pure: the caller brings the vectors.
+Invariant: exact rules come before similarity, and doubt counts as wrong, because a label that is wrongly "right" opens
+a scope beyond its bound. Pure: the caller passes the vectors.
 """
 
 import re
@@ -12,7 +11,7 @@ import numpy as np
 
 from caching.embedders.base import Vector
 
-# Cosine of two answers: same from here on, if nobody else is asked; and where that is doubtful enough to ask somebody.
+# Cosine of two answers. Without a judge, answers are the same from SAME_FROM on. Between the other two, ask the judge.
 SAME_FROM = 0.85
 CLEARLY_DIFFERENT_BELOW, CLEARLY_SAME_FROM = 0.60, 0.95
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -36,7 +35,7 @@ def same_words(fresh: str, cached: str) -> bool:
 
 
 def judge_by_rules(fresh: str, cached: str) -> Judgement | None:
-    """What the words alone settle; None if they do not."""
+    """The judgement by words alone; None if they do not decide."""
     if same_words(fresh, cached):
         return Judgement(False, "same_words")
     if bool(_REFUSAL.search(fresh.lower())) != bool(_REFUSAL.search(cached.lower())):
@@ -47,11 +46,11 @@ def judge_by_rules(fresh: str, cached: str) -> Judgement | None:
 
 
 def judge_by_meaning(vectors: tuple[Vector, Vector]) -> Judgement:
-    """What the vectors of the two answers say."""
+    """The judgement by the vectors of the two answers."""
     return Judgement(float(np.dot(vectors[0], vectors[1])) < SAME_FROM, "meaning")
 
 
 def leaves_doubt(vectors: tuple[Vector, Vector], *, is_cut: bool) -> bool:
-    """Whether a judge should have the word. Vectors of answers that were cut do not know of their ends."""
+    """Whether to ask a judge. The vector of an answer that was cut says nothing about its end."""
     cosine = float(np.dot(vectors[0], vectors[1]))
     return cosine >= CLEARLY_DIFFERENT_BELOW and (is_cut or cosine < CLEARLY_SAME_FROM)

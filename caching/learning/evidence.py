@@ -1,8 +1,7 @@
-"""What the cache learns about itself: a label for each look-up that could be judged, and each scope's weights and
-threshold from them.
+"""Stores a label for each look-up that was judged, and learns each scope's weights and threshold from its labels.
 
-Invariant: a threshold is always one that its scope's last labels give for the tenant's bound, scored by weights that
-have not seen them; labels are only added. Everything here runs beside the requests.
+Invariant: a threshold always follows from its scope's last labels and the tenant's bound. The labels are scored by
+weights that were not trained on them. Labels are only added. Everything here runs in the background.
 """
 
 import asyncio
@@ -26,10 +25,10 @@ from caching.scoring.threshold import WINDOW, Label, Threshold, find_threshold
 from caching.scoring.verifier import Event, Weights, learn, shipped
 from tenants.rls import tenant_connection
 
-# New labels until a scope learns anew: so many, or this share of those it has.
+# New labels before a scope learns again: this many, or this share of its labels.
 STEP = 25
 GROWTH = 0.08
-# The reason of a look-up for a question that the exact cache has just answered, asked again to judge the judge.
+# The reason of a look-up for a question that the exact cache has answered and that is asked again to test the judge.
 ASKED_AGAIN = "asked_again"
 
 _ADD_LABEL = """
@@ -52,14 +51,14 @@ SET labels = caching_scope.labels + 1, labels_since_update = caching_scope.label
 RETURNING labels, labels_since_update, max_error_rate, checked_share
 """
 
-# What was asked again for the judge's sake says nothing of the hits of this cache: the exact one would have served it.
+# Questions asked again to test the judge are no evidence about this cache: the exact cache would have served them.
 _WINDOW = """
 SELECT evidence, is_wrong, weight FROM caching_label
 WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s AND source <> 'repeat'
 ORDER BY id DESC LIMIT %(window)s
 """
 
-# Each question once, by its latest verdict; of the labels that the scope learns from, or of all scopes of its route.
+# Each question once, with its latest verdict: among the scope's last labels, or among all scopes of its route.
 _REPEATS = """
 SELECT count(*), count(*) FILTER (WHERE is_wrong) FROM (
     SELECT DISTINCT ON (entry_id) is_wrong FROM (
@@ -77,7 +76,7 @@ SELECT count(*), count(*) FILTER (WHERE is_wrong) FROM (
     ORDER BY entry_id, id DESC) questions
 """
 
-# What the tenant's other scopes have learnt, those of this route before all others, is a better start than what is shipped.
+# The weights of the tenant's other scopes, preferably of the same route, are a better start than the shipped ones.
 _NEXT_OF_KIN = """
 SELECT weights FROM caching_scope
 WHERE tenant_id = %(tenant)s AND embedder = %(embedder)s AND scope_digest <> %(scope)s
@@ -97,9 +96,9 @@ WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s
 
 
 async def add_label(lookup: Lookup, verdicts: Mapping[int, Judgement], *, max_error_rate: float) -> None:
-    """Write down what a fresh answer said of a look-up's candidates, by entry, the best one's verdict among them.
+    """Store the verdicts of a fresh answer on a look-up's candidates, by entry id. The best candidate's is required.
 
-    The scope learns anew when enough labels have come, when a checked hit was wrong, or when the bound has changed.
+    The scope learns again when there are enough new labels, when a checked hit was wrong, or when the bound changed.
     """
     scope, best = lookup.scope, lookup.best
     assert scope is not None
@@ -150,7 +149,7 @@ def _source(lookup: Lookup) -> str:
 
 
 def _pack(lookup: Lookup, verdicts: Mapping[int, Judgement]) -> bytes | None:
-    """The features and differing words of the candidates that were judged, as they were at the look-up."""
+    """The features and differing words of the judged candidates, as of the look-up."""
     if lookup.comparison is None:
         return None
     places = [place for place, each in enumerate(lookup.candidates) if each.entry_id in verdicts]
@@ -164,7 +163,7 @@ def _pack(lookup: Lookup, verdicts: Mapping[int, Judgement]) -> bytes | None:
 
 
 def _unpack(evidence: bytes | None, weight: float) -> Event | None:
-    """None for a label without features, or with those of another version."""
+    """None for a label without features, or with features of another version."""
     if evidence is None:
         return None
     text, _, numbers = bytes(evidence).partition(b"\n")
@@ -177,7 +176,7 @@ def _unpack(evidence: bytes | None, weight: float) -> Event | None:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """A scope's last labels, oldest first, the weights to start from, and how often the labels are wrong."""
+    """A scope's last labels (oldest first), the weights to start from, and the noise of the labels."""
 
     rows: list[tuple[bytes | None, bool, float]]
     start: Weights
@@ -192,7 +191,7 @@ async def _window(connection: AsyncConnection[Any], parameters: dict[str, Any]) 
 
 
 async def _start(connection: AsyncConnection[Any], parameters: dict[str, Any]) -> Weights:
-    """What a scope's own labels pull away from: its prior. The threshold has none: evidence for that is the scope's own."""
+    """The prior of a scope's weights. The threshold has no prior: it uses only the scope's own labels."""
     cursor = await connection.execute(_NEXT_OF_KIN, parameters | {"enough": _ENOUGH_TO_INHERIT})
     inherited = await cursor.fetchone()
     return (Weights.from_bytes(bytes(inherited[0])) if inherited else None) or shipped()
@@ -251,6 +250,6 @@ def _learn(window: _Window, max_error_rate: float) -> tuple[Weights, Threshold]:
             if certainty >= 0:
                 labels.append(Label(certainty, was_wrong, weight))
         elif is_wrong:
-            # A complaint: an answer was served, so it speaks against every threshold.
+            # A complaint: the answer was served, so it counts against every threshold.
             labels.append(Label(1.0, True, weight))
     return learnt.weights, find_threshold(labels, max_error_rate=max_error_rate, noise=window.noise.used)

@@ -1,9 +1,8 @@
-"""Judges a look-up's candidates by a fresh answer: by exact rules, then by the meaning of the answers, and where that
-leaves doubt by a judge's word, if there is a judge.
+"""Judges a look-up's candidates against a fresh answer: by rules, then by vectors, then in doubt by a judge, if any.
 
-Invariant: entries of one group have one answer and are judged once; the meaning of only a few answers is compared, and of
-no others is a judge asked. A judge without a clear answer leaves what the vectors say. How it is asked, and at what
-price, is not known here.
+Invariant: entries of one group have the same answer and are judged once. Only a few answers are compared by vectors,
+and only about these a judge is asked. If the judge gives no clear answer, the vectors decide. How the judge is called
+and what it costs is not known here.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,8 +15,8 @@ from caching.learning.agreement import Judgement, judge_by_meaning, judge_by_rul
 from caching.scope import AnswerScope
 from caching.scoring.threshold import FLOOR
 
-# Given a question in its scope, its fresh answer and a cached one: whether the cached one serves as well; None for no
-# clear answer. Never raises.
+# Takes a question in its scope, the fresh answer and the cached one. Returns whether the cached one serves as well; None
+# for no clear answer. Never raises.
 Judge = Callable[[AnswerScope, str, str], Awaitable[bool | None]]
 
 MOST_MEANINGS_COMPARED = 3
@@ -26,10 +25,10 @@ MOST_MEANINGS_COMPARED = 3
 async def judge_candidates(
     lookup: Lookup, fresh_answer: str, *, judge: Judge | None = None
 ) -> dict[int, Judgement]:
-    """The verdict on each candidate whose answer can still be read, the best one's among them if possible.
+    """The verdict on each candidate whose answer can still be read, by entry id; the best one's if possible.
 
-    Rules judge all; where they are silent, the meaning of only a few answers is compared, because embedding a long one
-    takes longer than a whole look-up. Raises what the database and the embedder raise.
+    Rules judge all candidates. Where no rule decides, only a few answers are compared by vectors, because embedding a
+    long answer takes longer than a whole look-up. Raises what the database and the embedder raise.
     """
     assert lookup.scope is not None
     assert lookup.best is not None
@@ -54,7 +53,7 @@ async def judge_candidates(
 async def _compare(
     scope: AnswerScope, fresh: str, cached: str, embedder: BatchingEmbedder, judge: Judge | None
 ) -> Judgement:
-    """By what the answers mean, and by the judge's word where that is not clear."""
+    """Judge by the vectors of the answers, and where they are not clear by the judge."""
     vectors = await embedder.embed_one(fresh), await embedder.embed_one(cached)
     by_meaning = judge_by_meaning(vectors)
     if judge is None:

@@ -1,11 +1,12 @@
-"""How often the judge of answers is wrong, as its verdicts on repeats tell.
+"""The noise of labels: how often the comparison of answers is wrong, estimated from its verdicts on repeats.
 
-A repeat is the very same question, answered twice by a provider: two right answers, so whoever calls the cached one wrong
-has erred. Only this kind of error is seen; the other, to pass a wrong answer, is taken to be as frequent.
+A repeat is the same question, answered twice by a provider. Both answers are right: a verdict that the cached one is
+wrong is an error. Only this kind of error is visible. The other kind, accepting a wrong answer, is assumed to be as
+frequent.
 
-Invariant: never more than the evidence proves. An over-estimated noise would loosen the bound on wrong hits, so what is
-used is the lower confidence limit of the rate, capped, and nothing at all below so many repeats. Each question counts
-once, by its latest verdict: one whose answer is another each time, asked however often, is one repeat. Pure.
+Invariant: never more than the evidence proves. A noise that is too high would loosen the bound on wrong hits. Therefore
+the lower confidence limit of the rate is used, capped, and only from ENOUGH repeats on. Each question counts once, with
+its latest verdict. Pure.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ Source = Literal["", "scope", "route"]
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """Questions that were answered twice, and how many of those second answers were judged to differ."""
+    """Questions that were answered twice, and how many of the second answers were judged to differ."""
 
     count: int = 0
     wrong: int = 0
@@ -30,7 +31,7 @@ class Repeats:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """The judge's noise floor: `floor` is None where too few repeats are known to say, `source` whose they are."""
+    """The noise floor; `floor` is None with too few repeats. `source`: the repeats of the scope or of its route."""
 
     floor: float | None
     repeats: Repeats
@@ -38,12 +39,12 @@ class Noise:
 
     @property
     def used(self) -> float:
-        """The share of labels to reckon with as wrongly judged."""
+        """The share of labels to assume wrong."""
         return self.floor or 0.0
 
 
 def estimate(scope: Repeats, route: Repeats) -> Noise:
-    """The noise from a scope's own repeats, else from all that the tenant's scopes of the same route have."""
+    """The noise from a scope's own repeats, otherwise from those of all the tenant's scopes of the same route."""
     if scope.count >= ENOUGH:
         return Noise(_floor(scope), scope, "scope")
     if route.count >= ENOUGH:
@@ -56,7 +57,7 @@ def _floor(repeats: Repeats) -> float:
 
 
 def lower_limit(wrong: int, of: int, *, confidence: float = CONFIDENCE) -> float:
-    """The lower confidence limit of a share (Clopper and Pearson's): the rate below which so many would be a rare chance."""
+    """The lower confidence limit of a share (Clopper-Pearson)."""
     if not wrong:
         return 0.0
     low, high = 0.0, wrong / of

@@ -1,4 +1,4 @@
-"""How sure the cache is that an answer serves: guards, features, the verifier and its threshold.
+"""The certainty that a cached answer serves: guards, features, the verifier and its threshold.
 
-It owns the arithmetic; it is pure. It does not own labels or rows.
+It owns the computation, which is pure except for reading weights (`scope_state`). It does not own labels.
 """

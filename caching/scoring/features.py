@@ -1,8 +1,7 @@
-"""Turns a question and its neighbours into numbers and words that a verifier can learn from.
+"""Turns a question and its neighbours into features and words for the verifier.
 
-Invariant: pure, and only what is known when the question arrives: the texts, the cosines, and which of the neighbours
-were found to have the same answer (`group`). The order of `NAMES` is what stored labels and shipped weights are
-written in: change it, and change `VERSION`.
+Invariant: pure. It uses only what is known when the question arrives: the texts, the cosines, and which neighbours have
+the same answer (`group`). Stored labels and shipped weights use the order of `NAMES`: if you change it, change `VERSION`.
 """
 
 import math
@@ -17,18 +16,18 @@ from numpy.typing import NDArray
 from caching.scoring.guards import FLAGS, Reading, differences, read
 
 VERSION = 2
-# Only this many of the neighbours may be served; those behind them only vote.
+# Only the nearest of this many may be served; the others only vote.
 SERVED = 5
-# Below this similarity a neighbour says nothing about the words of its group.
+# Below this similarity a neighbour's words do not count for its group.
 _WORDS_COUNT_FROM = 0.6
-# How fast a neighbour's vote fades with its distance.
+# How fast a neighbour's vote decreases with its distance.
 _VOTE_WIDTH = 0.03
 
 Rows = NDArray[np.float32]
 
 
 class Near(Protocol):
-    """What is asked of a neighbour."""
+    """What this module needs from a neighbour."""
 
     @property
     def question(self) -> str: ...
@@ -114,7 +113,7 @@ def _nearness(similarity: float, rank: int) -> tuple[float, ...]:
 
 @lru_cache(maxsize=8192)
 def _pair(question: str, other: str) -> _Pair:
-    """What the two texts alone say."""
+    """The features of the two texts alone."""
     left, right = read(question), read(other)
     flags = differences(question, other)
     ours, theirs = frozenset(left.content), frozenset(right.content)
@@ -138,7 +137,7 @@ def _pair(question: str, other: str) -> _Pair:
 
 
 def _differing_words(here: frozenset[str], there: frozenset[str]) -> tuple[str, ...]:
-    """The words that only one side has, and what may stand for what where these are few."""
+    """The words that only one side has; if there are few, also each possible replacement of one by another."""
     words = sorted(here | there)
     if len(here) <= 3 and len(there) <= 3:
         words += ["|".join(sorted((one, other))) for one in sorted(here) for other in sorted(there)]
@@ -156,7 +155,7 @@ def _overlap(left: frozenset[str], right: frozenset[str]) -> float:
 
 
 class _Neighbourhood:
-    """What the neighbours say together: who votes for which answer, and which words the questions of one answer share."""
+    """The neighbours together: how they vote for each answer, and which words the questions of one answer share."""
 
     def __init__(self, asked: Reading, neighbours: Sequence[Near]) -> None:
         self._asked = frozenset(asked.content)

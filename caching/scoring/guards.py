@@ -1,9 +1,8 @@
-"""Tells by their words when two questions that lie close together ask for different things.
+"""Rules that find, by the words, when two similar questions ask for different things.
 
-Invariant: pure, symmetric, and silent about equal texts; every flag names one difference that changes an
-answer. English; an embedder places "turn it on" beside "turn it off", and these rules are what stands
-between them. A flag costs a miss when it is wrong, a missing flag costs a wrong answer, so doubtful words
-count as a difference.
+Invariant: pure and symmetric. Equal texts get no flag. Every flag names one difference that changes an answer. For
+English: an embedder puts "turn it on" close to "turn it off", and these rules separate them. A wrong flag costs a
+miss, a missing flag costs a wrong answer. Therefore doubtful words count as a difference.
 """
 
 import re
@@ -39,21 +38,21 @@ _CODE = re.compile(
 )
 _CLAUSE = re.compile(r"[.,;:!?()\[\]{}\"\n–—]+|\b(?:and|but|then|so|please|just|while|by)\b")
 _BEFORE_NOON = re.compile(r" \d[\d.,]* (?:am|a m) ")
-# One after the other: the more special come first.
+# Applied in this order: the more specific ones come first.
 _CONTRACTIONS = (
     *(("can't", "can not"), ("cannot", "can not"), ("won't", "will not"), ("n't", " not"), ("i'm", "i am")),
     *(("'re ", " are "), ("'ve ", " have "), ("'ll ", " will "), ("'s ", " "), ("'", " ")),
 )
 _ORDINAL = re.compile(r"^\d+(?:st|nd|rd|th)$", re.IGNORECASE)
 _QUOTED = re.compile(r"\"([^\"]+)\"|“([^“”]+)”|«([^«»]+)»|(?<!\w)'([^']+)'(?!\w)|(?<!\w)‘([^‘’]+)’(?!\w)")
-# What no words make good for, whatever a tenant's traffic seems to say.
+# Flags that always prevent a hit, regardless of what was learnt from a tenant's traffic.
 VETOES = frozenset({"number", "code", "quote", "instruction", "addition"})
-# In the order in which `differences` names them.
+# In the order of `differences`.
 FLAGS = (
     *("number", "code", "name", "quote", "negation", "antonym", "direction", "time", "comparator", "scope"),
     *("answer_type", "substitution", "instruction", "addition"),
 )
-# Whoever plants an answer puts somebody's question behind words of his own; people who ask the same rarely say so much more.
+# An attacker who plants an answer adds words to another user's question. Equal questions rarely differ by this much.
 LARGE_ADDITION = 3
 _SUFFIXES = ("ingly", "edly", "ings", "ing", "ies", "ied", "ed", "es", "ly", "s")
 _PREFIXES = ("un", "in", "im", "dis", "de", "non", "ir", "mis")
@@ -64,7 +63,7 @@ _DIRECTIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one question says, taken apart once."""
+    """One question, parsed."""
 
     words: tuple[str, ...]  # lower case, contractions opened
     stems: frozenset[str]
@@ -81,15 +80,14 @@ class Reading:
     scope: frozenset[str]
     slots: dict[str, frozenset[str]]
     answer_type: str
-    # how to answer, not what: to say something, to ignore something, a language, a form
+    # how to answer, not what: say something, ignore something, use a language or a format
     instructions: frozenset[str]
 
 
 def differences(a: str, b: str) -> tuple[str, ...]:
-    """Why the answer to one question may not serve the other: names of flags, empty when nothing speaks
-    against it.
+    """Why the answer to one question may not serve the other: names of `FLAGS`; empty if there is no reason.
 
-    Names are those of `FLAGS`. About 0.1 ms for two short questions, less when one was read before.
+    About 0.1 ms for two short questions, less when one was read before.
     """
     left, right = read(a), read(b)
     if left.words == right.words and left.codes == right.codes:
@@ -114,7 +112,7 @@ def differences(a: str, b: str) -> tuple[str, ...]:
 
 
 def says_more(a: str, b: str, *, by: int = 1) -> bool:
-    """Whether one question says all that the other says, and so many words of weight more: they may turn its answer."""
+    """Whether one question has all content words of the other, and at least `by` more, which may change the answer."""
     left, right = frozenset(read(a).content), frozenset(read(b).content)
     return (left < right or right < left) and abs(len(left) - len(right)) >= by
 
@@ -147,7 +145,7 @@ def read(text: str) -> Reading:
 
 
 def _instructions(text: str) -> frozenset[str]:
-    """Which kinds of instruction the text gives, read clause by clause."""
+    """The kinds of instruction in the text, clause by clause."""
     clauses = f"| {' '.join(_CLAUSE.sub(' | ', text.lower()).split())} |"
     return frozenset(kind for pattern, kind in INSTRUCTIONS if pattern.search(clauses))
 
@@ -171,7 +169,7 @@ def _stem(word: str) -> str:
 
 
 def _content(word: str) -> str:
-    """What the word contributes to the question: its stem or the name of its group of synonyms; empty for a stop word."""
+    """The word's content: its stem, or the name of its synonym group; empty for a stop word."""
     stem = _stem(word)
     return "" if word in STOP_WORDS or stem in STOP_WORDS else SYNONYMS.get(stem, stem)
 
@@ -200,7 +198,7 @@ def _plain(number: str) -> str:
 
 
 def _names(text: str) -> frozenset[str]:
-    """Words with a capital that no sentence's beginning explains; none in a text that shouts."""
+    """Capitalised words that do not begin a sentence; none in a text that is mostly capitalised."""
     found = re.findall(r"(?<![.!?:]\s)(?<!^)(?<!\w)[A-Z][\w&-]*", text)
     words = text.split()
     if not words or sum(word[:1].isupper() for word in words) > 0.7 * len(words):
@@ -248,7 +246,7 @@ def _are_opposed(left: Reading, right: Reading) -> bool:
 
 
 def _are_turned(left: Reading, right: Reading) -> bool:
-    """The same words in each other's places: from A to B beside from B to A, A cites B beside B cites A."""
+    """The same words exchanged: "from A to B" and "from B to A", "A cites B" and "B cites A"."""
     for word in left.slots.keys() & right.slots.keys():
         ours, theirs = left.slots[word], right.slots[word]
         if ours.isdisjoint(theirs) and ours <= right.stems and theirs <= left.stems:
@@ -262,18 +260,18 @@ def _ask_for_different_things(left: str, right: str) -> bool:
 
 
 def _differ_in_one_word(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
-    """One content word exchanged in a frame that is otherwise the same, at least three words long."""
+    """One content word replaced, in an otherwise equal question of at least three content words."""
     return len(left) >= 3 and len(_exchanged(left, right)) == 1
 
 
 def _exchange_one_word(left: tuple[str, ...], right: tuple[str, ...]) -> bool:
-    """One word exchanged for one that says something else, among four or more: also a word of weight for one of none."""
+    """One of at least four words is replaced by a word of other content. A stop word may replace a content word."""
     exchanged = _exchanged(left, right)
     return len(left) >= 4 and len(exchanged) == 1 and _content(exchanged[0][0]) != _content(exchanged[0][1])
 
 
 def _exchanged(left: tuple[str, ...], right: tuple[str, ...]) -> list[tuple[str, str]]:
-    """The words that stand in each other's places; none where one side has more words."""
+    """The pairs of words that differ at the same position; none if the lengths differ."""
     if len(left) != len(right):
         return []
     return [(ours, theirs) for ours, theirs in zip(left, right, strict=True) if ours != theirs]

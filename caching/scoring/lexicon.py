@@ -1,4 +1,4 @@
-"""The English words that `guards` reads by: opposites, numbers, times, comparisons, kinds of question.
+"""The English word lists of `guards`: opposites, numbers, times, comparisons, kinds of question.
 
 Invariant: data only. Stems are written as `guards` makes them (no -s, -ed, -ing, no final e). Tables are
 written `group: its words; ...`, opposites `a word and its opposites; ...`, synonyms `the group; ...`.
@@ -16,7 +16,7 @@ def _table(text: str) -> dict[str, str]:
 
 
 def _patterns(table: dict[str, tuple[str, ...]]) -> tuple[tuple[re.Pattern[str], str], ...]:
-    """One pattern per kind, of its alternatives. They are matched against words between single blanks."""
+    """One pattern per kind, from its alternatives. They match words between single spaces."""
     return tuple((re.compile("|".join(alternatives)), kind) for kind, alternatives in table.items())
 
 
@@ -102,7 +102,7 @@ _OPPOSITES = """
     she; him her; his her; himself herself
 """
 
-# Words that may take each other's place; the first stands for its group.
+# Words with the same meaning; the first one names the group.
 _SYNONYMS = """
     obtain receiv acquir; pick choos select; begin start commenc; modify chang alter updat edit; fix repair
     solv resolv; big larg hug; delet remov eras; view see look; explain describ clarify; buy purchas; help
@@ -154,8 +154,8 @@ _LANGUAGES = (
 _FORMS = (
     "json|xml|yaml|html|csv|markdown|latex|bullets?|bullet points|a list|a table|a poem|a song|a haiku|a joke"
 )
-# Who says how to answer asks for another answer. Matched against clauses between bars, words between single blanks; verbs
-# of saying count at the beginning of a clause, where they are orders.
+# Instructions on how to answer change the answer. The patterns match clauses between bars, with words between single
+# spaces. Verbs of saying count at the beginning of a clause, where they are orders.
 INSTRUCTIONS = _patterns(
     {
         "say": (
@@ -220,7 +220,7 @@ QUESTION_TYPES = _patterns(
     }
 )
 
-# Kinds that one answer may serve: "Can I ...?" and "How do I ...?", "What is ...?" and "Define ...".
+# Kinds of question that the same answer may serve: "Can I ...?" and "How do I ...?", "What is ...?" and "Define ...".
 SIMILAR_TYPES = frozenset(
     frozenset(pair.split())
     for pair in (

@@ -1,7 +1,7 @@
-"""What a scope has learnt, as a look-up needs it: threshold, share of hits to check, weights.
+"""The learnt state of a scope, as a look-up needs it: threshold, share of hits to check, weights.
 
-Invariant: weights come from the scope's own row and are kept in this process only under the version they were read
-with; a scope without any uses the shipped ones. What was found for a looser bound says nothing about a stricter one.
+Invariant: weights come from the scope's own row and are cached in this process by version. A scope without weights uses
+the shipped ones. A threshold for a looser bound is not used for a stricter one.
 """
 
 from collections import OrderedDict
@@ -14,8 +14,8 @@ from psycopg import AsyncConnection
 from caching.scope import AnswerScope
 from caching.scoring.verifier import Weights, shipped
 
-# The share of a bounded scope's hits that is asked upstream all the same, to see whether they would have served: while the
-# threshold stands on few labels, when it stands on many, and after a wrong hit was found until the next labels are in.
+# The share of a bounded scope's hits that are also asked upstream, to check them: while the threshold is based on few
+# labels, when it is based on many, and after a wrong hit until the next labels have arrived.
 CHECKED_SHARE = 0.05
 SETTLED_SHARE = 0.03
 ALERT_SHARE = 0.20
@@ -28,7 +28,7 @@ _kept: OrderedDict[tuple[bytes, datetime], Weights] = OrderedDict()
 
 @dataclass(frozen=True, slots=True)
 class ScopeState:
-    """A scope's row; `threshold` is a certainty, None while closed, and belongs to the bound it was found for."""
+    """A scope's row. `threshold` is a certainty, None while closed, and is valid for the bound it was computed for."""
 
     threshold: float | None = None
     max_error_rate: float = 0.0
@@ -43,7 +43,7 @@ NEW_SCOPE = ScopeState()
 
 
 async def weights_of(connection: AsyncConnection[Any], scope: AnswerScope, learnt: ScopeState) -> Weights:
-    """The scope's weights; one query when this process has not read this version yet."""
+    """The scope's weights. One query if this process has not read this version yet."""
     if learnt.version is None:
         return shipped()
     key = (scope.digest, learnt.version)

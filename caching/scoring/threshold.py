@@ -1,13 +1,13 @@
-"""Finds the certainty from which on a scope's answers may be reused, from judged pairs.
+"""Computes the certainty from which a scope's answers may be reused, from judged pairs.
 
-Invariant: closed unless the evidence speaks for open. A threshold is returned only if, with the stated confidence, at
-most `max_error_rate` of the answers served above it would be wrong, over the whole window and, as far as the newest
-labels can tell, at present. Pure.
+Invariant: a scope is closed unless the evidence allows opening it. A threshold is returned only if, with the given
+confidence, at most `max_error_rate` of the answers served above it would be wrong: over the whole window and, as far as
+the newest labels show, at present. Pure.
 
-Labels may be wrong themselves. Who judges at random wrongly in a share `noise` of the cases, either way, shows of a true
-rate p of wrong answers p + noise (1 - 2p). So the evidence is not corrected, but what is tolerated of it: the whole
-uncertainty of the labels stays in the test. Too high a noise would loosen the bound: the caller brings one that the
-judge's noise is at least, as `caching.learning.noise` does.
+Labels may be wrong themselves. A judge that is wrong in a share `noise` of the cases, in both directions, turns a true
+error rate p into an observed rate p + noise (1 - 2p). The labels are not corrected. Instead the tolerated rate is, so
+that the test keeps the full uncertainty of the labels. A noise that is too high would loosen the bound: the caller
+passes a lower bound of the judge's noise, from `caching.learning.noise`.
 """
 
 import math
@@ -19,8 +19,7 @@ CONFIDENCE = 0.90
 WINDOW = 4_000
 # Below this similarity no label is collected and nothing is ever served.
 FLOOR = 0.70
-# How many of the newest labels above a threshold must not speak against it. They tell of drift long before the window
-# does.
+# The newest labels above a threshold must not contradict it. They show drift long before the whole window does.
 RECENT = 60
 _STRATA = 8
 _LEAST_IN_STRATUM = 25
@@ -29,7 +28,7 @@ _CUTS = 60
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One judged pair: how certain the cache was, whether it would have been wrong, for how many it stands."""
+    """One judged pair: the cache's certainty, whether the answer was wrong, and how many requests it represents."""
 
     certainty: float
     is_wrong: bool
@@ -38,7 +37,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """`certainty` None means closed. The rates are of the labels at and above it, or of all when closed, less the noise."""
+    """`certainty` None means closed. The rates are of the labels at and above it (all when closed), minus the noise."""
 
     certainty: float | None
     error_rate: float | None
@@ -52,7 +51,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class _Estimate:
-    """A rate, and how many plain labels would tell it as well."""
+    """A rate, and the number of unweighted labels that would give the same precision."""
 
     rate: float
     size: float
@@ -75,9 +74,9 @@ class _Estimate:
 def find_threshold(
     labels: Sequence[Label], *, max_error_rate: float, confidence: float = CONFIDENCE, noise: float = 0.0
 ) -> Threshold:
-    """The lowest threshold within the bound, of labels in the order in which they came.
+    """The lowest threshold within the bound. `labels` are in order of arrival.
 
-    `noise` is the share of labels, in [0, 0.5), that whoever judged is known to get wrong, whichever way.
+    `noise`, in [0, 0.5), is the share of labels that are known to be wrong, in either direction.
     """
     if not labels:
         return Threshold(None, None, None, 0)
@@ -99,7 +98,7 @@ def find_threshold(
 def _threshold(
     certainty: float | None, estimate: _Estimate, labels: int, *, confidence: float, noise: float
 ) -> Threshold:
-    """What is told: rates of wrong answers, not of labels that say so."""
+    """The threshold with rates of wrong answers, computed from the rates of labels."""
 
     def true(rate: float) -> float:
         return min(1.0, max(0.0, (rate - noise) / (1 - 2 * noise)))
@@ -108,7 +107,7 @@ def _threshold(
 
 
 def _cuts(ordered: Sequence[Label]) -> list[int]:
-    """How many labels to try above the threshold; equal certainties are never parted."""
+    """The numbers of labels to try above the threshold. Labels of equal certainty are never separated."""
     count = len(ordered)
     ends = [
         place + 1
@@ -120,11 +119,11 @@ def _cuts(ordered: Sequence[Label]) -> list[int]:
 
 
 def _estimate(chosen: Sequence[Label]) -> _Estimate:
-    """The rate of wrong answers among requests, from labels that over-represent some of them.
+    """The rate of wrong answers among requests, from labels that over-represent some requests.
 
-    Checked hits stand for many requests, misses for one. Weighting each label would let the few checks drown the rest;
-    instead the weights say only how many requests fall into each stratum of certainty, and within one all labels count
-    alike.
+    A checked hit represents many requests, a miss only one. If each label had its weight, the few checks would dominate.
+    Instead the weights only give the number of requests in each stratum of certainty. Within a stratum all labels count
+    the same.
     """
     count = len(chosen)
     strata = max(1, min(_STRATA, count // _LEAST_IN_STRATUM))

@@ -1,8 +1,8 @@
-"""The learned score: how sure it is that a candidate's answer serves, from features and differing words.
+"""The verifier: the certainty that a candidate's answer serves, from features and differing words.
 
-Invariant: pure arithmetic. A scope's weights are its own labels pulled towards shipped weights, so that a scope without
-labels scores like the shipped ones; scores that a threshold is found with come from weights that never saw the label
-they score.
+Invariant: pure. A scope's weights are learnt from its own labels and regularised towards the shipped weights: a scope
+without labels scores like the shipped weights. The scores for finding a threshold come from weights that were not
+trained on the scored label (cross-validation).
 """
 
 import json
@@ -22,11 +22,11 @@ from caching.scoring.threshold import FLOOR
 
 SHIPPED = Path(__file__).with_name("verifier_weights.json")
 FOLDS = 4
-# How strongly weights are held to where they start from.
+# How strongly weights are regularised towards their start.
 _HOLD = 1.0
 _HOLD_WORDS = 2.0
 _MOST_WORDS = 3_000
-# One pair that stands for many must not bend the weights by itself.
+# One pair that represents many requests must not dominate the weights.
 _HEAVIEST = 4.0
 
 Numbers = NDArray[np.float64]
@@ -46,7 +46,7 @@ class Weights:
 
     @staticmethod
     def from_bytes(data: bytes) -> "Weights | None":
-        """None if they were learnt from other features than today's."""
+        """None if they were learnt from other features than the current ones."""
         stored = orjson.loads(data)
         if stored["version"] != VERSION or len(stored["features"]) != len(NAMES):
             return None
@@ -55,9 +55,9 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A question that was answered upstream although it had candidates: each with its verdict.
+    """A question that had candidates and was answered upstream, with a verdict on each candidate.
 
-    `weight` is how many requests it stands for.
+    `weight` is the number of requests it represents.
     """
 
     rows: Rows
@@ -68,14 +68,14 @@ class Event:
 
 @lru_cache(maxsize=1)
 def shipped() -> Weights:
-    """The weights a scope starts from; `python -m caching.learning.training` makes them."""
+    """The weights that a scope starts from. `python -m caching.learning.training` makes them."""
     stored = json.loads(SHIPPED.read_text())
     assert stored["version"] == VERSION
     return Weights(np.array([stored["features"][name] for name in NAMES]), stored["words"])
 
 
 def certainties(found: Comparison, weights: Weights) -> list[float]:
-    """For each candidate, how probable it is that its answer serves, by these weights. About 0.05 ms."""
+    """For each candidate, the probability that its answer serves, by these weights. About 0.05 ms."""
     known = weights.words
     scores = found.rows @ weights.features
     return [
@@ -86,9 +86,9 @@ def certainties(found: Comparison, weights: Weights) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """New weights, and for each event what would be served first today: its certainty, and whether that was wrong.
+    """New weights; and for each event the certainty of the candidate that would be served first, and whether it was wrong.
 
-    Each event was scored by weights learnt without it. The certainty is -1 where nothing may be served.
+    Each event is scored by weights learnt without it. The certainty is -1 where nothing may be served.
     """
 
     weights: Weights
@@ -122,10 +122,10 @@ def _may_serve(rows: Numbers) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, slots=True)
 class _Problem:
-    """Logistic regression over dense features and sparse words, held to a starting point."""
+    """Logistic regression over dense features and sparse words, regularised towards a starting point."""
 
     rows: Numbers
-    word_row: NDArray[np.int64]  # each mention of a word: in which row, which word
+    word_row: NDArray[np.int64]  # for each mention of a word: its row; `word` is its index
     word: NDArray[np.int64]
     right: Numbers
     weight: Numbers
@@ -174,7 +174,7 @@ class _Problem:
         return Weights(solved[:dense], words)
 
     def solve(self, mask: NDArray[np.bool_], *, steps: int = 40, memory: int = 8) -> Numbers:
-        """L-BFGS over the rows of the mask, with the diagonal of the curvature as its first guess."""
+        """L-BFGS over the rows of the mask, with the diagonal of the curvature as its initial Hessian."""
         weight = self.weight * mask
         dense = self.rows.shape[1]
 
@@ -226,7 +226,7 @@ class _Problem:
 
 
 def _direction(slope: Numbers, past: list[tuple[Numbers, Numbers, float]], curvature: Numbers) -> Numbers:
-    """Nocedal's two loops."""
+    """The two-loop recursion of L-BFGS (Nocedal)."""
     result = slope.copy()
     shares: list[float] = []
     for moved, turned, scale in reversed(past):

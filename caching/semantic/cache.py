@@ -1,9 +1,8 @@
-"""The semantic cache: an answer given to a question of the same meaning, in the same scope, for the same
-tenant.
+"""The semantic cache: reuses an answer for a question of the same meaning, in the same scope of the same tenant.
 
-Invariant: nothing is served across a scope; in static mode nothing that a guard speaks against, and in bounded
-mode nothing until the scope's own labels have shown how often that would be wrong. A cache in
-trouble is a miss: no function here raises, and none holds a request longer than its budget.
+Invariant: nothing is served across scopes. In static mode nothing is served that a guard flags. In bounded mode nothing
+is served until the scope's own labels have shown how often it would be wrong. A failing cache is a miss: no function
+here raises (except `forget`), and none holds a request longer than its timeout.
 """
 
 import time
@@ -38,7 +37,7 @@ from config import resources
 from tenants.policy import CachePolicy
 from tenants.rls import tenant_connection
 
-# How long a look-up waits for the search: usually the least, at most the most.
+# The limits of the adaptive timeout of a search.
 LEAST_SEARCH_SECONDS, SEARCH_TIMEOUT_SECONDS = 0.01, 0.08
 MAX_STORED_BYTES = 1_000_000
 
@@ -94,11 +93,10 @@ async def look_up(
     embedder: TextEmbedder | None = None,
     find_embedder: FindEmbedder = ready_embedder,
 ) -> Lookup:
-    """Look for an answer that may be reused. About 5 ms; at most 0.2 s, with all in trouble, and as long as the policy
-    says where a provider embeds.
+    """Look for an answer that may be reused. About 5 ms, at most 0.2 s; where a provider embeds, the policy's timeout.
 
-    The embedder is the policy's, as `find_embedder` knows it, unless one is given. With `refresh` nothing is served, and
-    the caller's fresh answer takes the place of what was found.
+    The embedder is the policy's, found by `find_embedder`, unless one is given. With `refresh` nothing is served, and
+    the caller's fresh answer replaces the found one.
     """
     find = partial(find_embedder, policy.embedder) if embedder is None else partial(_given, embedder)
     found = await _look_up(body, origin, policy, traits, asker, refresh, find)
@@ -114,7 +112,7 @@ async def look_up(
 
 
 def bypass(tenant_id: int, reason: str) -> Lookup:
-    """The look-up of a request that never asked: a header, a switch. Counted like the others."""
+    """The look-up of a request that does not use the cache, by a header or a policy. Counted like the others."""
     stats.record(tenant_id, cache="semantic", outcome="bypass", reason=reason)
     return Lookup(outcome="bypass", reason=reason)
 
@@ -133,10 +131,9 @@ async def remember(
     asker: Asker | None = None,
     group: bytes | None = None,
 ) -> bool:
-    """Keep a complete answer (the caller knows that it is) for the question that was looked up; False if
-    not kept.
+    """Store an answer for the question that was looked up; False if not stored. The caller checks that it is complete.
 
-    A question that is there already gets the new answer. `group` is what `observe` found. Call it beside the request.
+    A question that is stored already gets the new answer. `group` is the result of `observe`. Call it in the background.
     """
     scope, vector = lookup.scope, lookup.vector
     if scope is None or vector is None or policy.semantic == "off" or _database.is_open:
@@ -165,11 +162,11 @@ async def observe(
     asker: Asker | None = None,
     judge: Judge | None = None,
 ) -> bytes | None:
-    """Learn from a look-up that was answered upstream although it had candidates: would one of them have served?
-    If one would, who asked vouches for it from now on.
+    """Learn from a look-up that had candidates and was answered upstream: would one of them have served?
 
-    Call it beside the request, with the text of the fresh answer; it waits for the `judge`, who is asked where rules and
-    vectors leave doubt. Returns the group of the entries with the same answer, for `remember`.
+    If so, the asker vouches for it from now on. Call it in the background, with the text of the fresh answer. It waits
+    for the `judge`, which is asked where rules and vectors leave doubt. Returns the group of the entries with the same
+    answer, for `remember`.
     """
     if not can_teach(lookup, policy=policy):
         return None
@@ -204,8 +201,7 @@ def can_teach(lookup: Lookup, *, policy: CachePolicy) -> bool:
 
 
 def asked_again(lookup: Lookup, *, policy: CachePolicy) -> Lookup | None:
-    """The look-up of a question that is asked upstream only to see how well answers are compared; None where no entry
-    has the very same one."""
+    """The look-up of a question that is asked again only to test the judge; None if no entry has the same question."""
     same = (
         lookup.scope is not None and lookup.best is not None and lookup.best.question == lookup.scope.question
     )
@@ -215,9 +211,7 @@ def asked_again(lookup: Lookup, *, policy: CachePolicy) -> Lookup | None:
 
 
 async def forget(tenant_id: int, entry_id: int) -> bool:
-    """Remove one entry, as after a user's complaint. Raises what the database raises: somebody waits for
-    the result.
-    """
+    """Remove one entry, for example after a complaint. Raises what the database raises, because the caller waits."""
     return await storing.delete(tenant_id, entry_id)
 
 
@@ -283,7 +277,7 @@ async def _search(
         own = [near for near in neighbours if near.is_open_to(asker, confirmations=needed)]
         found = verdict(own)
         if found.outcome == "miss" and len(own) < len(neighbours):
-            # What is not this asker's yet is not served, but what the provider says now may confirm it.
+            # The nearest entry is not confirmed for this asker: not served, but the fresh answer may confirm it.
             other = verdict(neighbours)
             is_only_unconfirmed = other.outcome in ("hit", "would_hit")
             found = replace(other, label_weight=1.0)
@@ -298,8 +292,8 @@ async def _search(
     return replace(found, answer=answer, scope=scope, vector=vector)
 
 
-# A scope whose search ran into its time limit is left alone for a while, so that it cannot slow its requests down
-# again and again; the others are not concerned.
+# A scope whose search reached its time limit is not searched for a while: it must not slow down each of its requests.
+# Other scopes are not affected.
 _SCOPE_REST_SECONDS = 30.0
 _MOST_RESTING = 1_000
 _resting: dict[bytes, float] = {}
@@ -317,6 +311,6 @@ def _is_resting(scope: AnswerScope) -> bool:
 
 
 def note_failure(step: str, error: Exception) -> None:
-    """Count and log that a step beside a request failed."""
+    """Count and log that a step in the background failed."""
     FAILURES.labels("pgvector", type(error).__name__).inc()
     log.warning("cache step failed", step=step, kind=type(error).__name__)

@@ -1,7 +1,7 @@
-"""What a user's complaint does: the answer is forgotten, and counts as evidence against reusing ones like it.
+"""Users' complaints: the answer is removed from the caches and counts as evidence against reusing similar ones.
 
-Invariant: only the tenant's own entries go, only those that this request was served or has stored, and a complaint
-can only make the cache more careful.
+Invariant: only the tenant's own entries are removed, and only those that the request was served or has stored. A
+complaint can only make the cache more careful.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ WHERE tenant_id = %(tenant)s AND scope_digest = %(scope)s
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """What a complained-of request had to do with the caches, as its receipt tells."""
+    """How the caches were involved in the request, according to its receipt."""
 
     requests: tuple[str, ...]
     entry_id: int | None = None
@@ -42,7 +42,7 @@ class Complaint:
         steps = {step["step"]: step for step in receipt.get("steps", ())}
         served = steps.get("served", {})
         return cls(
-            # What it stored itself, and what the request stored whose answer it got.
+            # The request itself, and the request whose answer it got.
             requests=tuple(filter(None, (receipt.get("request_id"), served.get("answer_of_request")))),
             entry_id=served.get("entry_id"),
             similarity=served.get("similarity"),
@@ -51,7 +51,7 @@ class Complaint:
 
 
 async def complain(tenant_id: int, complaint: Complaint) -> int:
-    """Forget what the complaint is about; returns how many entries went. Raises what the database raises."""
+    """Remove the entries that the complaint is about. Returns how many. Raises what the database raises."""
     parameters = {
         "tenant": tenant_id,
         "entry": complaint.entry_id,

@@ -1,6 +1,6 @@
-"""Ends the life of entries: by age, by the tenant's cap (least recently used first), by an operator's word.
+"""Removes entries: by age, over the tenant's cap (least recently used first), or by an operator's purge.
 
-Invariant: every statement is idempotent and names its tenant; what it removes can only cost a later miss.
+Invariant: every statement is idempotent. Removing an entry can only cost a later miss.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from caching.metrics import EVICTED
 from tenants.policy import parse_policy
 
 _BATCH = 5_000
-# Scopes that nothing was learnt about for so long are forgotten with their labels.
+# Scopes that have learnt nothing for this long are deleted with their labels.
 _SCOPE_DAYS = 90
 
 DELETE_EXPIRED = """
@@ -40,9 +40,7 @@ _DELETE_OLD_FIGURES = (
 
 
 def evict(*, now: datetime | None = None) -> int:
-    """Remove what has expired and what is over each tenant's cap; returns how many entries went. Owner's
-    connection.
-    """
+    """Remove expired entries and those over each tenant's cap. Returns how many. Owner's connection."""
     from caching.models import CacheEntry
     from tenants.models import Tenant
 
@@ -72,10 +70,9 @@ def purge(
     older_than: timedelta | None = None,
     containing: str | None = None,
 ) -> int:
-    """Forget a tenant's cached answers that fit every condition given; returns how many semantic entries
-    went.
+    """Remove a tenant's cached answers that match every given condition. Returns how many semantic entries.
 
-    The exact cache cannot be searched by condition, so all of the tenant's exact entries go as well.
+    The exact cache cannot be searched by condition: all of the tenant's exact entries are removed as well.
     """
     from caching.models import CacheEntry
 
@@ -101,7 +98,7 @@ def _purge_exact(tenant_id: int) -> None:
         for start in range(0, len(keys), 500):
             client.unlink(*keys[start : start + 500])
     except redis.RedisError:
-        # Redis is away, and with it the entries: it keeps nothing over a restart.
+        # Redis is away and keeps nothing over a restart: the entries are gone.
         return
     finally:
         client.close()

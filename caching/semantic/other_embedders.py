@@ -1,6 +1,6 @@
-"""Keeps answers for several embedders at a time, so that the one that takes over finds entries.
+"""Stores answers for further embedders too: when a tenant changes its embedder, the new one finds entries.
 
-Invariant: runs beside the request; an embedder that fails keeps nothing, and the others do.
+Invariant: runs in the background. An embedder that fails does not affect the others.
 """
 
 from dataclasses import replace
@@ -23,9 +23,9 @@ async def remember_for_others(
     asker: Asker | None = None,
     find_embedder: FindEmbedder = ready_embedder,
 ) -> int:
-    """Keep the answer for the policy's embedders that the look-up had no vector of; how many.
+    """Store the answer for the policy's embedders that the look-up has no vector of. Returns how many.
 
-    Those are `also_embed_with`, and `embedder` itself where its vector came too late for the request.
+    These are `also_embed_with`, and `embedder` itself if its vector came too late for the request.
     """
     scope = lookup.scope
     if scope is None:

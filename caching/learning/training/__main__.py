@@ -1,7 +1,7 @@
-"""`python -m caching.learning.training`: learns the weights that every scope starts from, and writes them beside the verifier.
+"""`python -m caching.learning.training`: learns the weights that every scope starts from, and writes them next to the verifier.
 
-Invariant: they come from questions of our own making alone (`questions`), by way of the product's embedder and features,
-so they may be shipped, and the same code gives the same weights.
+Invariant: the weights come only from generated questions (`questions`) and the product's embedder and features. They may
+be shipped, and the same code gives the same weights.
 """
 
 import json
@@ -18,11 +18,11 @@ from caching.scoring.verifier import SHIPPED, Event, Weights, learn
 
 NEIGHBOURS = 10
 FAR = 0.6
-# Narrow tenants (few values, many ways to ask) and broad ones (the reverse, where a near question is usually another).
+# Narrow tenants (few values, many phrasings) and broad ones (the reverse: a near question usually has another answer).
 TENANTS = ((1, 3, 700), (2, 5, 700), (3, 8, 900), (4, 14, 900), (5, 2, 500), (6, 6, 800))
-# Invented questions are more alike than people's: each counts for little, so that no weight grows on their quirks alone.
+# Generated questions are more alike than real ones. Each has a small weight, to avoid overfitting.
 LIGHTNESS = 0.05
-# Held back a little: a new scope's own words are to outweigh these.
+# Scaled down a little: a new scope's own labels should outweigh these.
 MODESTY = 0.9
 
 
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def events_of(seed: int, breadth: int, size: int) -> list[Event]:
-    """What a cache of one invented tenant would have been taught, had everything been asked upstream.
+    """What the cache of one generated tenant would learn if every question were asked upstream.
 
     After every third question comes one that differs from it by a small change.
     """
@@ -59,24 +59,24 @@ def events_of(seed: int, breadth: int, size: int) -> list[Event]:
     intents = range(seed % 3, len(INTENTS), 2)
     asked = [(each.text, each.answer) for each in stream(size, seed=seed, breadth=breadth, intents=intents)]
     words = sorted({word for text, _ in asked for word in text.split() if word.isalpha() and len(word) > 3})
-    told: list[tuple[str, str]] = []
+    history: list[tuple[str, str]] = []
     for number, (text, answer) in enumerate(asked):
         changed = change(text, draw, words) if number % 3 == 0 else None
         first, second, keeps_answer = changed or (text, "", True)
-        told.append((first, answer if first == text else f"{answer} {first}"))
+        history.append((first, answer if first == text else f"{answer} {first}"))
         if second:
-            told.append((second, answer if keeps_answer else f"{answer} {second}"))
-    vectors = load_minilm().embedder.embed([text for text, _ in told])
+            history.append((second, answer if keeps_answer else f"{answer} {second}"))
+    vectors = load_minilm().embedder.embed([text for text, _ in history])
     events = []
-    for place in range(1, len(told)):
+    for place in range(1, len(history)):
         similarities = vectors[:place] @ vectors[place]
         nearest = [
-            _Near(told[other][0], float(similarities[other]), told[other][1].encode())
+            _Near(history[other][0], float(similarities[other]), history[other][1].encode())
             for other in np.argsort(-similarities)[:NEIGHBOURS]
         ]
         if nearest[0].similarity >= FAR:
-            found = compare(told[place][0], nearest)
-            wrong = tuple(near.group != told[place][1].encode() for near in nearest[:SERVED])
+            found = compare(history[place][0], nearest)
+            wrong = tuple(near.group != history[place][1].encode() for near in nearest[:SERVED])
             events.append(Event(found.rows, found.words, wrong, LIGHTNESS))
     return events
 

@@ -1,6 +1,6 @@
-"""Small changes to a question: those after which another answer is due, and those that change nothing.
+"""Small changes to a question: those that need another answer, and those that do not.
 
-Invariant: made by rules of ours; the same random numbers give the same changes.
+Invariant: made by our own rules. The same random numbers give the same changes.
 """
 
 import random

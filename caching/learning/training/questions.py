@@ -1,8 +1,7 @@
-"""Questions of invented tenants, written by rules: several ways to ask for one answer, and near ones to ask for
-another.
+"""Generated questions of synthetic tenants: several phrasings of one question, and similar questions with other answers.
 
-Invariant: ours alone, so weights trained on them may be shipped; the same seed gives the same questions. Two questions
-have the same answer exactly if intent and slots are equal.
+Invariant: written by us, so that weights trained on them may be shipped. The same seed gives the same questions. Two
+questions have the same answer exactly if intent and slots are equal.
 """
 
 import random
@@ -57,7 +56,7 @@ INTENTS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, its answer's class, its intent, and what its slots say."""
+    """A question, its answer's class, its intent, and the values of its slots."""
 
     text: str
     answer: str

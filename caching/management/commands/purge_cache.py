@@ -11,7 +11,7 @@ from tenants.models import Tenant
 
 
 class Command(BaseCommand):
-    help = "Forget a tenant's cached answers that fit every condition given, and its whole exact cache."
+    help = "Remove a tenant's cached answers that match every given condition, and its whole exact cache."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--tenant", required=True, help="slug of the tenant")

@@ -125,7 +125,7 @@ def test_the_pages_say_how_wrong_and_what_was_saved() -> None:
 
 def test_the_page_says_how_far_the_judge_is_known() -> None:
     scope = CacheScope(repeats=7)
-    assert admin_figures.noise_of(scope) == "not known: 7 of the 50 questions answered twice that it takes"
+    assert admin_figures.noise_of(scope) == "not known: it takes 50 questions answered twice, and there are 7"
     scope = CacheScope(noise_floor=0.0123, repeats=200, repeats_wrong=5, repeats_from="scope")
     assert admin_figures.noise_of(scope) == (
         "at least 1.23 %: of 200 questions answered twice in this scope, 5 were judged to differ"
