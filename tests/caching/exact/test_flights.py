@@ -49,7 +49,7 @@ async def test_it_works(key: ExactKey) -> None:
     found = await waiting
     assert found is not None
     assert found.text == "Here."  # type: ignore[union-attr]
-    await (await lead(key)).land(None)  # nothing was kept, so the next one leads
+    await (await lead(key)).publish(None)  # nothing was kept, so the next one leads
 
 
 async def test_without_redis_a_process_still_shares(key: ExactKey, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ async def test_a_lost_message_costs_a_moment(key: ExactKey) -> None:
     successor = await waiting
     assert isinstance(successor, Flight)
     assert successor.is_leader
-    await successor.land(None)
+    await successor.publish(None)
 
 
 async def test_patience_ends(key: ExactKey) -> None:
