@@ -29,7 +29,7 @@ class ContextLengthExceeded(ClientError):
 
     def __init__(self, *, tokens: int, most_tokens: int, model: str, param: str = "messages") -> None:
         super().__init__(
-            too_long("openai", tokens=tokens, most_tokens=most_tokens),
+            too_long(Api.OPENAI, tokens=tokens, most_tokens=most_tokens),
             param=param,
             facts={"model": model, "tokens": tokens, "context_window": most_tokens},
         )
@@ -112,7 +112,7 @@ _ANTHROPIC_TYPES = {
 
 def openai_envelope(error: ClientError) -> dict[str, Any]:
     """The body of an error as the OpenAI API words it."""
-    message = error.message_for("openai")
+    message = error.message_for(Api.OPENAI)
     return {"error": {"message": message, "type": error.type, "param": error.param, "code": error.code}}
 
 
@@ -121,7 +121,7 @@ def anthropic_envelope(error: ClientError, *, request_id: UUID | None = None) ->
     kind = _ANTHROPIC_TYPES.get(error.status, "api_error")
     detail: dict[str, Any] = {
         "type": kind,
-        "message": error.message_for("anthropic"),
+        "message": error.message_for(Api.ANTHROPIC),
         "code": error.code,
         "param": error.param,
     }
@@ -132,7 +132,7 @@ def anthropic_envelope(error: ClientError, *, request_id: UUID | None = None) ->
 
 def envelope(error: ClientError, *, api: Api, request_id: UUID | None = None) -> bytes:
     """The JSON body of an error in an API's envelope."""
-    if api == "anthropic":
+    if api == Api.ANTHROPIC:
         return orjson.dumps(anthropic_envelope(error, request_id=request_id))
     return orjson.dumps(openai_envelope(error))
 

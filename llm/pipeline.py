@@ -47,7 +47,7 @@ async def _answer(call: Call) -> Answer | StreamedAnswer:
         choosing.check_length(call)
         await choosing.find_kept(call)
         call.slot = await limits.acquire(
-            call.principal, user=call.user, tokens=call.rough_tokens, style=call.header_style
+            call.principal, user=call.user, tokens=call.rough_tokens, style=call.wire.vendor
         )
         call.judge = judge.judge_of(call)
         call.find_embedder = finder_for(call)

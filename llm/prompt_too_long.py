@@ -20,10 +20,15 @@ _FIGURES: Final = (
     ),
 )
 _SPOKEN: Final = {
-    "anthropic": ("prompt is too long", "exceed context limit"),
-    "openai": ("maximum context length", "context window", "configured limit"),
+    Api.ANTHROPIC: ("prompt is too long", "exceed context limit"),
+    Api.OPENAI: ("maximum context length", "context window", "configured limit"),
 }
-TOO_LONG: Final = (*_SPOKEN["anthropic"], *_SPOKEN["openai"], "input is too long", "context_length_exceeded")
+TOO_LONG: Final = (
+    *_SPOKEN[Api.ANTHROPIC],
+    *_SPOKEN[Api.OPENAI],
+    "input is too long",
+    "context_length_exceeded",
+)
 
 
 def says_too_long(message: str) -> bool:
@@ -35,7 +40,7 @@ def says_too_long(message: str) -> bool:
 def in_words_of(api: Api, message: str) -> str:
     """The same refusal to a client of that API."""
     lowered = message.lower()
-    other: Api = "openai" if api == "anthropic" else "anthropic"
+    other = Api.OPENAI if api == Api.ANTHROPIC else Api.ANTHROPIC
     if any(phrase in lowered for phrase in _SPOKEN[api]) or not any(
         phrase in lowered for phrase in _SPOKEN[other]
     ):
@@ -43,7 +48,9 @@ def in_words_of(api: Api, message: str) -> str:
     found = next((match for figure in _FIGURES if (match := figure.search(message))), None)
     if found is None:
         opening = (
-            "prompt is too long" if api == "anthropic" else "This model's maximum context length is exceeded"
+            "prompt is too long"
+            if api == Api.ANTHROPIC
+            else "This model's maximum context length is exceeded"
         )
         return f"{opening}: {message}"
     tokens = int(found["tokens"]) + int(found.groupdict().get("output") or 0)
@@ -52,7 +59,7 @@ def in_words_of(api: Api, message: str) -> str:
 
 def too_long(api: Api, *, tokens: int, most_tokens: int) -> str:
     """That a prompt of so many tokens is too long, in the words of the API."""
-    if api == "anthropic":
+    if api == Api.ANTHROPIC:
         return f"prompt is too long: {tokens} tokens > {most_tokens} maximum"
     return (
         f"This model's maximum context length is {most_tokens} tokens. "

@@ -5,9 +5,16 @@ renders them in the envelope of the API that was called. Messages never hold a s
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from enum import StrEnum
+from typing import Any, Final
 
-Api = Literal["openai", "anthropic"]
+
+class Api(StrEnum):
+    """Whose API a client speaks: in its envelopes and headers it is answered. No kind of provider."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+
 
 # the same request would meet these again, whenever it is sent
 RECURRING: Final = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 426})

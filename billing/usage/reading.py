@@ -16,6 +16,7 @@ from billing.usage.blocks.doubts import Doubt, Doubts, Kind, is_empty
 from billing.usage.blocks.merging import merged, reported_usage
 from billing.usage.blocks.openai import read_openai
 from billing.usage.blocks.tools import fees_of_items, read_tools, unknown_items
+from tenants.outcomes import Api
 
 __all__ = [
     "Meters",
@@ -66,11 +67,11 @@ def read_usage(api: str, usage: Usage | None, *, context: Usage | None = None) -
     if not isinstance(usage, Mapping) or not usage:
         raise InvalidUsage("there is no usage block")
     context, doubts = context or {}, Doubts()
-    protocol = api.partition(".")[0]
+    vendor = api.partition(".")[0]
     # chat, completions, responses, embeddings, realtime: one shape, two sets of names
-    if protocol == "openai":
+    if vendor == Api.OPENAI:
         meters = read_openai(usage, doubts)
-    elif protocol == "anthropic":
+    elif vendor == Api.ANTHROPIC:
         meters = read_anthropic(usage, doubts, model=str(context.get("model") or ""))
     else:
         raise InvalidUsage(f"unknown API {api!r}")

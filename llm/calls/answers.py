@@ -94,7 +94,7 @@ def answer_headers(call: Call, outcome: SettledCost | None) -> dict[str, str]:
     if balance := call.tightest_balance():
         headers["x-purser-budget-remaining"] = f"{balance.remaining:f} {balance.unit}; {balance.describe()}"
     if call.slot:
-        headers |= call.slot.headers(call.header_style)
+        headers |= call.slot.headers(call.wire.vendor)
     if call.structured:
         headers["x-purser-structured-output"] = call.structured
     if outcome:

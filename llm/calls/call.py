@@ -28,7 +28,7 @@ from llm.kept.responses import Kept
 from llm.providers.target import Target
 from llm.routing.decision import Route
 from llm.wire import RequestFacts, Source, WireFormat
-from tenants.limits.limiting import HeaderStyle, Slot
+from tenants.limits.limiting import Slot
 from tenants.policy import Policy
 from tenants.principal import Principal
 
@@ -136,11 +136,6 @@ class Call:
             return ""
         strange = (one.param for one in self.facts.references if self.keepers.get(one.id) != target.provider)
         return next(strange, "")
-
-    @property
-    def header_style(self) -> HeaderStyle:
-        """Whose rate-limit headers the caller's SDK knows."""
-        return "anthropic" if self.wire.api == "anthropic.messages" else "openai"
 
     @property
     def cost_center(self) -> str:

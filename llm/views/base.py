@@ -193,7 +193,7 @@ def error_response(error: ClientError, request: HttpRequest, *, request_id: UUID
 def with_request_id(response: AnyResponse, request: HttpRequest, request_id: UUID) -> AnyResponse:
     """The answer with the request's id under the name that the caller's API has for it."""
     response.headers.setdefault("x-request-id", str(request_id))
-    if api_of(request) == "anthropic":
+    if api_of(request) == Api.ANTHROPIC:
         response.headers["request-id"] = response.headers["x-request-id"]
     return response
 
@@ -208,9 +208,9 @@ async def identify_caller(request: HttpRequest) -> tuple[Principal, TenantSnapsh
 def api_of(request: HttpRequest) -> Api:
     """Whose API the caller speaks: by the path, or by Anthropic's header where both share it or nobody has it."""
     if request.path.startswith("/v1/messages"):
-        return "anthropic"
+        return Api.ANTHROPIC
     is_openai = request.path.startswith(OPENAI_PATHS) or "anthropic-version" not in request.headers
-    return "openai" if is_openai else "anthropic"
+    return Api.OPENAI if is_openai else Api.ANTHROPIC
 
 
 def client_ip_of(request: HttpRequest) -> str:

@@ -15,6 +15,7 @@ from llm.views import schemas
 from llm.views.base import AsyncAPIView, api_of, json_response
 from llm.views.documented import OF_A_LOOK_UP, OF_EVERY_CALL, operation, query
 from llm.views.pages import page_of, page_parameters
+from tenants.outcomes import Api
 
 _FORM_BYTES: Final = 64 * 1024  # what a form may be larger than its file
 
@@ -26,7 +27,7 @@ class _OfOpenAI(AsyncAPIView):
 
     async def initial_checks(self, request: HttpRequest) -> None:
         await super().initial_checks(request)
-        if api_of(request) == "anthropic":
+        if api_of(request) == Api.ANTHROPIC:
             raise NotFound("Anthropic's Files API is not here: send the file's content in the message.")
 
 

@@ -10,6 +10,7 @@ from llm.providers.target import Target
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, api_of, json_response
 from llm.views.documented import OF_EVERY_CALL, operation
+from tenants.outcomes import Api
 
 
 class Models(AsyncAPIView):
@@ -25,7 +26,7 @@ class Models(AsyncAPIView):
     async def get(self, request: HttpRequest) -> HttpResponse:
         allowed = [target for target in self.snapshot.catalog if self.principal.may_use(target.model)]
         rows = [_describe(request, target) for target in sorted(allowed, key=lambda target: target.model)]
-        if api_of(request) == "anthropic":
+        if api_of(request) == Api.ANTHROPIC:
             first, last = (rows[0]["id"], rows[-1]["id"]) if rows else (None, None)
             return json_response({"data": rows, "has_more": False, "first_id": first, "last_id": last})
         return json_response({"object": "list", "data": rows})
@@ -43,7 +44,7 @@ class Model(AsyncAPIView):
 
 
 def _describe(request: HttpRequest, target: Target) -> dict[str, Any]:
-    if api_of(request) == "anthropic":
+    if api_of(request) == Api.ANTHROPIC:
         created = datetime.fromtimestamp(target.created_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return {"type": "model", "id": target.model, "display_name": target.model, "created_at": created}
     return {"id": target.model, "object": "model", "created": target.created_at, "owned_by": target.provider}

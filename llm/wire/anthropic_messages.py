@@ -18,8 +18,10 @@ from llm.wire.texts.bodies import with_model as with_model
 from llm.wire.texts.bodies import with_purser as with_purser
 from llm.wire.texts.bodies import with_usage_in_stream as with_usage_in_stream
 from llm.wire.texts.sse import encode
+from tenants.outcomes import Api
 
 api = "anthropic.messages"
+vendor = Api.ANTHROPIC
 path = "/v1/messages"
 is_chat = True
 encode_event = encode_named_event

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from llm.wire.references import Reference
+from tenants.outcomes import Api
 
 Body = dict[str, Any]
 
@@ -90,9 +91,10 @@ class Tail(Protocol):
 
 
 class WireFormat(Protocol):
-    """One protocol. `api` is its name in the ledger, `path` what follows the provider's base URL."""
+    """One protocol. `api` is its name in the ledger, `vendor` whose it is, `path` what follows a provider's base URL."""
 
     api: str
+    vendor: Api
     path: str
     is_chat: bool
 

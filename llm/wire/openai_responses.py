@@ -21,8 +21,10 @@ from llm.wire.texts.bodies import with_model as with_model
 from llm.wire.texts.bodies import with_purser as with_purser
 from llm.wire.texts.bodies import with_usage_in_stream as with_usage_in_stream
 from llm.wire.texts.sse import COMMENT, encode
+from tenants.outcomes import Api
 
 api = "openai.responses"
+vendor = Api.OPENAI
 path = "/responses"
 is_chat = True
 encode_event = encode_named_event

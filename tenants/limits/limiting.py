@@ -30,7 +30,7 @@ from tenants.limits.counting import (
     Scope,
     slots_key,
 )
-from tenants.outcomes import RateLimitExceeded
+from tenants.outcomes import Api, RateLimitExceeded
 from tenants.policy import RateLimits
 from tenants.principal import Principal
 
@@ -42,7 +42,6 @@ _UNITS = {
     "concurrency": "calls at one time",
 }
 
-HeaderStyle = Literal["openai", "anthropic"]
 Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
@@ -71,7 +70,7 @@ class Slot:
     tokens_left: Allowance | None = None
     is_released: bool = field(default=False, compare=False)
 
-    def headers(self, style: HeaderStyle = "openai") -> dict[str, str]:
+    def headers(self, style: Api = Api.OPENAI) -> dict[str, str]:
         """The rate-limit headers of the API that was called; empty when nothing is limited."""
         return rate_limit_headers(self.requests_left, self.tokens_left, style=style)
 
@@ -88,7 +87,7 @@ class Limiter:
         self._open: dict[str, Slot] = {}
 
     async def acquire(
-        self, principal: Principal, *, tokens: int, user: str = "", style: HeaderStyle = "openai"
+        self, principal: Principal, *, tokens: int, user: str = "", style: Api = Api.OPENAI
     ) -> Slot:
         """Count a call of `tokens` (an estimate; see `true_up`) or raise RateLimitExceeded with headers of that style.
 
@@ -239,7 +238,7 @@ def scopes_of(principal: Principal, *, user: str) -> tuple[Scope, ...]:
     return tuple(scope for scope in candidates if scope.limits)
 
 
-def refusal(refused: Refused, scope: Scope, *, tokens: int, style: HeaderStyle) -> RateLimitExceeded:
+def refusal(refused: Refused, scope: Scope, *, tokens: int, style: Api) -> RateLimitExceeded:
     """The error for a refused call: which limit, whose, and until when."""
     limits = {
         "requests": scope.limits.rpm,
@@ -273,15 +272,13 @@ def refusal(refused: Refused, scope: Scope, *, tokens: int, style: HeaderStyle) 
     )
 
 
-def rate_limit_headers(
-    requests: Allowance | None, tokens: Allowance | None, *, style: HeaderStyle
-) -> dict[str, str]:
+def rate_limit_headers(requests: Allowance | None, tokens: Allowance | None, *, style: Api) -> dict[str, str]:
     """The headers either API's SDKs know."""
     headers: dict[str, str] = {}
     for meter, allowance in (("requests", requests), ("tokens", tokens)):
         if allowance is None:
             continue
-        if style == "anthropic":
+        if style == Api.ANTHROPIC:
             resets_at = datetime.now(UTC) + timedelta(seconds=allowance.reset_seconds)
             headers[f"anthropic-ratelimit-{meter}-limit"] = str(allowance.limit)
             headers[f"anthropic-ratelimit-{meter}-remaining"] = str(allowance.remaining)

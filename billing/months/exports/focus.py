@@ -17,7 +17,7 @@ from billing.prices.book import is_token_meter
 
 ISSUER = "Purser"
 LINE_ROUNDING = Decimal("5e-13")
-PUBLISHERS = {"openai": "OpenAI", "anthropic": "Anthropic"}
+publishers: dict[str, str] = {}  # by the name of the provider; filled by the app that knows them, `llm.apps`
 COLUMNS = (
     "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
     "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency",
@@ -71,7 +71,7 @@ def _row(report: Report, line: DetailLine) -> dict[str, str]:
         "PricingCurrency": "USD",
         "PricingCurrencyEffectiveCost": _decimal(line.billed_cost_usd),
         "ProviderName": ISSUER,
-        "PublisherName": guarded(PUBLISHERS.get(line.provider, line.provider or ISSUER)),
+        "PublisherName": guarded(publishers.get(line.provider, line.provider or ISSUER)),
         "ServiceCategory": "AI and Machine Learning",
         "ServiceName": "LLM Gateway",
         "ServiceSubcategory": "Generative AI",
