@@ -1,4 +1,4 @@
-"""What can go wrong with money: what a client is told, and what only we need to know.
+"""What can go wrong with money: errors for clients, and errors for us alone.
 
 Invariant: one class per outcome; a client's outcome names the limit, whose it is and when it ends.
 """
@@ -7,7 +7,7 @@ from tenants.outcomes import ClientError
 
 
 class ModelUnpriced(ClientError):
-    """Nobody has told us what the model costs: it is never called."""
+    """The model has no price: it is never called."""
 
     status, code, type = 402, "model_unpriced", "billing_error"
 
@@ -26,7 +26,7 @@ class Stalled(LedgerUnavailable):
 
 
 class InvalidUsage(ValueError):
-    """A usage block contradicts itself, or says nothing. It is not billed as it stands."""
+    """A usage block contradicts itself, or says nothing. It is not billed as it is."""
 
 
 class UnpricedMeter(ModelUnpriced):

@@ -1,6 +1,6 @@
 """What Celery does for money.
 
-Invariant: each task calls one function, takes no arguments and may run twice at once.
+Invariant: each task calls one function, takes no arguments and may run twice at the same time.
 """
 
 from celery import shared_task
@@ -78,5 +78,5 @@ def learn_estimates() -> None:
 
 @shared_task  # type: ignore[untyped-decorator]
 def expire_raise_requests() -> None:
-    """End requests for a raise that nobody decided on in time."""
+    """Expire the requests for a raise that were not decided in time."""
     raise_requests.expire_requests()

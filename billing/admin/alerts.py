@@ -108,7 +108,7 @@ class AlertEventAdmin(ReadOnlyAdmin):
         "Acknowledge",
         "task_alt",
         title="Acknowledge this alert?",
-        text="Your name will stand beside it.",
+        text="Your name will be shown next to it.",
         submit="Acknowledge",
     )
     def acknowledge(self, request: HttpRequest, form: BaseDialogForm, event: AlertEvent) -> str:
@@ -164,7 +164,7 @@ class AlertDeliveryAdmin(ReadOnlyAdmin):
 
 
 class AlertChannelForm(TenantScopedForm):
-    """A channel whose target fits its kind; its secret can be set anew, and is never filled in."""
+    """A channel whose target fits its kind; its secret can be replaced, and is never shown."""
 
     is_operator = False
 
@@ -197,7 +197,7 @@ class AlertChannelForm(TenantScopedForm):
         return cleaned
 
     def clean_tenant(self) -> Any:
-        """A channel without a tenant hears what concerns everybody: only an operator may make one."""
+        """A channel without a tenant gets what concerns the whole installation: only an operator may make one."""
         tenant = self.cleaned_data["tenant"]
         if tenant is None and not self.is_operator:
             raise ValidationError("A channel belongs to a tenant.")
@@ -232,7 +232,7 @@ class AlertChannelAdmin(TenantScopedAdmin):
 
 
 class AlertRuleForm(TenantScopedForm):
-    """A rule tells only channels of its own tenant."""
+    """A rule notifies only channels of its own tenant."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -250,7 +250,7 @@ class AlertRuleForm(TenantScopedForm):
 
 @admin.register(AlertRule)
 class AlertRuleAdmin(RecordedAdmin):
-    """When to tell whom. A rule without channels is seen here only."""
+    """When to notify which channels. The alerts of a rule without channels are shown in the admin only."""
 
     form = AlertRuleForm
     list_display = ("metric", "tenant", "shown_threshold", "shown_channels", "is_active")
@@ -269,4 +269,4 @@ class AlertRuleAdmin(RecordedAdmin):
 
     @display(description="Channels")
     def shown_channels(self, rule: AlertRule) -> str:
-        return ", ".join(channel.name for channel in rule.channels.all()) or "none: stands here only"
+        return ", ".join(channel.name for channel in rule.channels.all()) or "none: shown here only"

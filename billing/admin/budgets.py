@@ -271,7 +271,7 @@ class BudgetAdmin(RecordedAdmin):
         "Ask for a raise…",
         "front_hand",
         title="Ask for more room in this budget",
-        text="Whoever decides on this tenant's budgets sees it, and the alert channels are told.",
+        text="The people who decide on this tenant's budgets see it, and the alert channels are notified.",
         submit="Ask",
         form=RaiseForm,
         permission="view",

@@ -1,4 +1,4 @@
-"""The page of estimates: what was held for calls beside what they came to, and what was learned from it.
+"""The page of estimates: what was held for calls, what they cost, and what was learned from it.
 
 Invariant: to read only; a task writes it.
 """

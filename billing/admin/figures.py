@@ -1,6 +1,6 @@
 """How amounts look on a page: short enough to read, never rounded to nothing.
 
-Invariant: display only. Whatever is calculated with, exported or compared is the exact Decimal.
+Invariant: display only. Calculations, exports and comparisons use the exact Decimal.
 """
 
 from datetime import UTC, datetime

@@ -155,7 +155,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         "Explain…",
         "troubleshoot",
         title="What did this call cost?",
-        text="The provider told something that could not be read or believed, so the call was booked at a bound. The"
+        text="The provider sent figures that could not be read or believed, so the call was booked at a bound. The"
         " difference to what you say is booked as a correction in the open month.",
         submit="Book it",
         form=ExplanationForm,

@@ -101,7 +101,7 @@ class RaiseRequestAdmin(ReadOnlyAdmin):
         "Refuse…",
         "block",
         title="Refuse this raise?",
-        text="Whoever asked reads your reason.",
+        text="The person who asked reads your reason.",
         submit="Refuse it",
         form=RefusalForm,
         refusals=(ValidationError,),

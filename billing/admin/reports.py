@@ -1,7 +1,7 @@
 """The page where finance reads a month and takes it away as a file.
 
 Invariant: page and files come from `month_report`, the same function as the command's, so they balance or
-do not appear; and nobody gets a tenant's month that they may not see.
+do not appear; and a person gets only the months of tenants that they may see.
 """
 
 import io

@@ -1,6 +1,6 @@
 """The page of a closed month as it looks with what was booked for it since; and proposing a re-rating.
 
-Invariant: reads only, and beside the original: the statement's own page and files are what was issued.
+Invariant: reads only. The original stays: the statement's own page and files are what was issued.
 """
 
 from datetime import UTC, datetime

@@ -91,7 +91,7 @@ class StatementAdmin(ReadOnlyAdmin):
             for line in statement.lines.order_by("line_no")[:ROWS_SHOWN]
         ]  # fmt: skip
         headers = ["No", "Category", "Cost centre", "User", "Model", "Meter", "Quantity", "Amount"]
-        more = format_html("<p>The first {} lines; all of them stand in the files.</p>", ROWS_SHOWN)
+        more = format_html("<p>The first {} lines; all of them are in the files.</p>", ROWS_SHOWN)
         table = render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
         return table + more if len(rows) == ROWS_SHOWN else table
 
@@ -113,7 +113,7 @@ class ManualEntryAdmin(Unedited, TenantScopedAdmin):
     readonly_fields = ("period", "entered_at", "entered_by")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.is_superuser)  # nobody gives themselves a credit
+        return bool(request.user.is_superuser)  # people must not give themselves a credit
 
     def save_model(self, request: HttpRequest, obj: ManualEntry, form: Any, change: bool) -> None:
         book = credit if obj.kind == ManualEntry.Kind.CREDIT else adjust
@@ -129,7 +129,7 @@ class ManualEntryAdmin(Unedited, TenantScopedAdmin):
 
 
 class ManualEntryForm(forms.ModelForm[ManualEntry]):
-    """What the verbs would refuse, said beside the field."""
+    """Shows next to each field what the domain functions would refuse."""
 
     class Meta:
         model = ManualEntry
@@ -161,7 +161,7 @@ class RateRuleAdmin(HistoryPages, Unedited, TenantScopedAdmin):
     readonly_fields = ("valid_to", "created_by")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.is_superuser)  # nobody sets what they pay
+        return bool(request.user.is_superuser)  # people must not set what they pay
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.is_superuser)

@@ -37,7 +37,7 @@ class CertaintyFilter(admin.SimpleListFilter):
 
 
 class ExplanationForm(BaseDialogForm):
-    """What a call cost in truth, and how somebody knows."""
+    """What a call really cost, and how this is known."""
 
     amount_usd = forms.DecimalField(
         min_value=0,
@@ -49,5 +49,5 @@ class ExplanationForm(BaseDialogForm):
     explanation = forms.CharField(
         max_length=500,
         widget=UnfoldAdminTextInputWidget(),
-        help_text="What the provider's figures mean, for whoever reads the ledger.",
+        help_text="What the provider's figures mean, for later readers of the ledger.",
     )

@@ -1,4 +1,4 @@
-"""Telling the operators: what concerns the installation and no single tenant.
+"""Notifies the operators of what concerns the installation and no single tenant.
 
 Invariant: an event without a tenant goes to the channels without one, once for its subject and window.
 """
@@ -33,15 +33,15 @@ def notify_operators(
     value: Decimal = Decimal(0),
     threshold: Decimal = Decimal(0),
 ) -> None:
-    """Write an event for the operators, unless they were told of this subject and window before."""
+    """Write an event for the operators, unless they were notified of this subject and window before."""
     event = AlertEvent(
         tenant=None, metric=metric, subject_key=subject, window_key=window, value=value, threshold=threshold, message=message
     )  # fmt: skip
     AlertEvent.objects.bulk_create([event], ignore_conflicts=True)
-    log.warning("operators_told", metric=metric, subject=subject, window=window, message=message)
+    log.warning("operators_notified", metric=metric, subject=subject, window=window, message=message)
 
 
 def pass_on(*, at: datetime, since: datetime) -> None:
-    """Tell the operators of the models without a price that tenants were told of lately."""
+    """Notify the operators of the models without a price that tenants were recently notified of."""
     with connection.cursor() as cursor:
         cursor.execute(FROM_TENANTS, {"at": at, "since": since})

@@ -1,7 +1,7 @@
-"""Getting an alert to people: the outbox between an event in the ledger's transaction and the world.
+"""Delivers alerts to people: the outbox between an event in the ledger's transaction and the channels.
 
 Invariant: an event has at most one delivery per channel (unique constraint), and a delivery is sent by the
-one worker whose conditional UPDATE claimed it. A worker that dies after sending and before saying so is the
+one worker whose conditional UPDATE claimed it. A worker that dies after sending and before recording it is the
 only way to a second copy; it carries the same event id, by which receivers drop it.
 """
 
@@ -34,10 +34,10 @@ LONGEST_RETRY = timedelta(hours=1)
 CLAIM = timedelta(minutes=5)
 BATCH = 100
 
-# An event older than this is not sent to channels any more; it stands in the admin.
+# An event older than this is not sent to channels any more; the admin still shows it.
 FRESH = timedelta(days=1)
 
-# An event of a rule goes to the rule's channels (and if it has none, stands in the admin only); an event
+# An event of a rule goes to the rule's channels (if it has none, only the admin shows it); an event
 # without a rule, such as a budget's share, goes to all channels of its tenant that were there when it happened. The
 # operators' events and channels have no tenant.
 QUEUE = """
@@ -80,7 +80,7 @@ class DeliveryResult:
 def deliver_due(*, at: datetime | None = None) -> int:
     """Queue the deliveries of new events, send what is due, and return how many arrived.
 
-    Safe to run in any number of workers at once. Webhooks go out side by side, so a slow receiver delays no
+    Safe to run in any number of workers at the same time. Webhooks go out concurrently, so a slow receiver delays no
     other. Sends at most BATCH deliveries; call it again while it returns that many.
     """
     at = at or now()
@@ -109,7 +109,7 @@ def queue_deliveries(*, at: datetime) -> int:
 
 
 def claim_due(*, at: datetime) -> list[AlertDelivery]:
-    """Take the due deliveries for this worker and count the attempt; nobody else gets them within CLAIM."""
+    """Take the due deliveries for this worker and count the attempt; no other worker gets them within CLAIM."""
     with connection.cursor() as cursor:
         cursor.execute(CLAIM_DUE, {"at": at, "claimed_until": at + CLAIM, "batch": BATCH})
         ids = [row[0] for row in cursor.fetchall()]

@@ -1,7 +1,7 @@
-"""Looks at what tenants spend over time: a day past its sum, an hour that jumps.
+"""Watches what tenants spend over time: a day above its limit, an hour with a sudden rise.
 
-Invariant: an event is written once per rule, threshold and day or hour (unique constraint), so looking more often
-tells nothing twice. Reads the ledger only; sync, run by Celery.
+Invariant: an event is written once per rule, threshold and day or hour (unique constraint), so checking more often
+notifies nobody twice. Reads the ledger only; sync, run by Celery.
 """
 
 from django.db import connection

@@ -96,7 +96,7 @@ def tightest(balances: Iterable[Balance]) -> Balance:
 
 
 def reset_header(balance: Balance | None) -> dict[str, str]:
-    """When a budget begins anew, in RFC 3339; empty for one that never does."""
+    """When a budget resets, in RFC 3339; empty for one that never does."""
     if balance is None or balance.resets_at is None:
         return {}
     return {RESETS_AT: f"{balance.resets_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}

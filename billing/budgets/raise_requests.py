@@ -1,7 +1,7 @@
 """Asking for more of a budget, and deciding on it.
 
-Invariant: a request changes nothing by itself; what an approval grants is a raise like any other, which the gate counts
-from the moment it is committed. Each request is told to the tenant's alert channels, and decided once.
+Invariant: a request changes nothing by itself; what an approval grants is a raise like any other, which admission counts
+from the moment it is committed. The tenant's alert channels are notified of each request, and it is decided once.
 """
 
 from datetime import datetime, timedelta
@@ -34,7 +34,7 @@ def request_raise(
     end_user: str = "",
     acting_user: User | None = None,
 ) -> RaiseRequest:
-    """Ask for so much more until `ends_at`, and tell the tenant's channels. Raises ValidationError."""
+    """Ask for so much more until `ends_at`, and notify the tenant's channels. Raises ValidationError."""
     at = now()
     if ends_at <= at:
         raise ValidationError({"ends_at": "must be in the future"})
@@ -96,7 +96,7 @@ def refuse_raise(asked: RaiseRequest, *, acting_user: User, reason: str) -> Rais
 
 
 def expire_requests(at: datetime | None = None) -> int:
-    """End the requests nobody has decided on in time; how many."""
+    """Expire the requests that were not decided in time. Returns how many."""
     late = RaiseRequest.objects.filter(state=State.PENDING, expires_at__lte=at or now())
     return late.update(state=State.EXPIRED)
 

@@ -1,7 +1,7 @@
 """What was learned about estimates, as the hot path has it in memory.
 
-Invariant: pure but for `load_estimate_book`, and no model is imported with it. What nobody has learned about may be
-longer than counted by UNKNOWN_ERROR, which goes as evidence comes; holds rest on that, what is refused never does.
+Invariant: pure but for `load_estimate_book`, and no model is imported with it. An input that nothing
+was learned about may be longer than counted by UNKNOWN_ERROR, which shrinks as evidence comes. Holds use it; refusals never do.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ CALLS_TO_BELIEVE = 20
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What past calls say of a model: input tokens are at most the count times `input_factor`, as far as `calls` tell."""
+    """What past calls say of a model: input tokens are at most the count times `input_factor`, as far as `calls` show."""
 
     input_factor: Decimal = Decimal(1)
     usual_output_tokens: int = 0
@@ -44,12 +44,12 @@ class EstimateBook:
     lessons: Mapping[tuple[str, str, str], Lesson] = field(default_factory=lambda: MappingProxyType({}))
 
     def most_input_tokens(self, counted: int, *, provider: str, model: str, shape: str) -> int:
-        """The input tokens to hold for so many counted ones: a bound, with the error of what nobody has seen yet."""
+        """The input tokens to hold for so many counted ones: a bound, with a margin for what is not known yet."""
         lesson = self.lessons.get((provider, model, shape), NOTHING_LEARNED)
         return _times(counted, lesson.input_factor + lesson.error) + FRAMING_MARGIN_TOKENS
 
     def likely_input_tokens(self, counted: int, *, provider: str, model: str, shape: str) -> int:
-        """The same without that error: what has to fit beside an answer."""
+        """The same without that margin: what must fit into the window together with an answer."""
         lesson = self.lessons.get((provider, model, shape), NOTHING_LEARNED)
         return _times(counted, lesson.input_factor) + FRAMING_MARGIN_TOKENS
 

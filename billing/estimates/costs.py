@@ -1,6 +1,6 @@
 """What a call may cost at most, and what it will probably cost.
 
-Invariant: pure. A hold is an upper bound: every input token at the dearest rate that any of them may meet,
+Invariant: pure. A hold is an upper bound: every input token at the highest rate that may apply,
 `n` answers as long as the limit lets them be, long-context rates where the bound reaches them.
 """
 
@@ -65,7 +65,7 @@ def output_tokens_for(balance: Balance, *, rates: Rates, input_tokens: int) -> i
 
 
 def _bound(rates: Rates, meters: tuple[str, ...], quantity: int, *, input_tokens: int) -> Decimal:
-    """The cost of a quantity at the dearest of the meters' prices, in any tier the input may reach."""
+    """The cost of a quantity at the highest of the meters' prices, in any tier the input may reach."""
     if not quantity:
         return Decimal(0)
     prices = [

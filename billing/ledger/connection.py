@@ -31,7 +31,7 @@ async def call(query: str, parameters: tuple[Any, ...]) -> Any:
     """Run one function call, prepared, in a transaction of its own; its single row.
 
     Repeats what lost to a conflict, which was rolled back as a whole. Raises Stalled for what took too long, which was
-    rolled back, too: here it is repeated by nobody, because others wait behind it.
+    rolled back, too: it is not repeated here, because others wait behind it.
     """
     for conflict in range(CONFLICT_RETRIES + 1):
         try:

@@ -1,6 +1,6 @@
 """What people write into the ledger by hand: credits and adjustments.
 
-Invariant: an entry is one ledger row in the month that runs, with who wrote it and why beside it; a closed month
+Invariant: an entry is one ledger row in the current month, with its author and its reason; a closed month
 is never touched. A credit or adjustment moves what the tenant pays, not what we pay the provider.
 """
 
@@ -83,7 +83,7 @@ def _book(
     entry_id: UUID | None,
 ) -> ManualEntry:
     if not reason.strip():
-        raise ValidationError({"reason": "say why: it stands on the statement"})
+        raise ValidationError({"reason": "give a reason: the statement shows it"})
     if amount_usd != round(amount_usd, 12):
         raise ValidationError({"amount_usd": "the ledger keeps 12 places"})
     Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)  # the same entry twice takes turns

@@ -1,6 +1,6 @@
 """The fingerprint of a month: sha256 over every column of its rows and lines, day by day, chained.
 
-Invariant: the same rows give the same digest whatever the server's settings, and no column is left out: a row
+Invariant: the same rows give the same digest under any settings of the server, and no column is left out: a row
 changed, added or taken away changes the digest of its day, of its month, and of every month after.
 """
 
@@ -16,7 +16,7 @@ from django.db import connection
 VERSION = "purser-ledger-1"
 FETCH = 500
 
-# Texts that depend on the session are told how to look, and the columns are named: one that is added to the table
+# The formats that depend on the session are set, and the columns are named: one that is added to the table
 # later is no part of what was closed before. PostgreSQL strings a minute's rows together, in order: a text of bounded
 # size, and a sixtieth of the rows to read.
 AS_TEXT = "SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO, YMD'"

@@ -1,8 +1,8 @@
 """Many calls, one transaction: what waits right now goes to PostgreSQL together.
 
-Invariant: no timer and no added delay: a group is whatever arrived while the last one committed. A request is
-executed once, whoever still waits for it; what a group raises reaches everybody in it. A request that stalls
-holds up its own group for one time limit, and nobody after that.
+Invariant: no timer and no added delay: a group is what arrived while the last one committed. A request is
+executed once, even if its caller no longer waits; what a group raises reaches every caller in it. A request that stalls
+holds up its own group for one time limit, and no later one.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class GroupCommit(Generic[Request, Reply]):
 
     `execute` gets the requests in order of arrival and returns as many replies; a reply that is an exception is
     raised for its own request alone. What raises one of `apart_on` as a group is executed one by one, so that a
-    request at fault does not fail the others. Who was in a group that raised Stalled goes alone, in lanes beside the
+    request at fault does not fail the others. A request of a group that raised Stalled runs alone, in lanes parallel to the
     groups that follow; what stalls there is tried again for `patience_seconds`, with pauses.
     """
 
@@ -116,7 +116,7 @@ class GroupCommit(Generic[Request, Reply]):
         for _, future in group:
             if not future.done():
                 future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
-            elif isinstance(error, Exception):  # nobody waits for it any more, but somebody must know
+            elif isinstance(error, Exception):  # no caller waits for it any more, so it is logged
                 log.error("group_failed", error=type(error).__name__, detail=str(error)[:500])
 
     def _answer(

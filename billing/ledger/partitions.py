@@ -1,7 +1,7 @@
 """The ledger's partitions: one a month, made ahead; for rows that come late, last month's as well.
 
-Invariant: a row never waits for its partition. What lands in the default one all the same means that nobody
-ran this for months, and is an error somebody must see.
+Invariant: a row never waits for its partition. A row in the default one means that this was not
+run for months: an error that the operators must see.
 """
 
 from decimal import Decimal

@@ -23,7 +23,7 @@ from billing.prices.rating import Rated, rate
 
 BATCH = 200
 
-# Whoever settles one of them at this moment holds its lock: it is not ours then.
+# A settlement of one of them at this moment holds its lock: it is skipped then.
 TAKE_EXPIRED = """
 SELECT id, tenant_id, state, provider, model, processing, occurred_at, hold_usd, hold_tokens, progress, dims
 FROM billing_attempt WHERE state IN ('held', 'sent') AND expires_at < %s
@@ -76,7 +76,7 @@ def reap(at: datetime | None = None) -> Reaped:
 
 
 def estimate_of(attempt: _Expired, book: PriceBook) -> Settlement:
-    """What an attempt that nobody settled is billed: its progress, rated; without progress, its hold."""
+    """What an attempt that was never settled is billed: its progress, rated; without progress, its hold."""
     progress = attempt.progress or {}
     noted = progress.get("meters") or {
         "input": progress.get("input_tokens", 0),

@@ -1,6 +1,6 @@
 """Writing down what a call cost: settle, void, record a hit, note progress.
 
-Invariant: an attempt is settled once, whatever is repeated; what was bought is written down even if its
+Invariant: an attempt is settled once, whichever calls are repeated; what was bought is written down even if its
 client is gone and PostgreSQL is away for a while. If a worker dies meanwhile the reaper ends the attempt.
 """
 
@@ -50,8 +50,8 @@ T = TypeVar("T")
 class Settlement:
     """How an attempt ended: what it used, what that costs, and what it would have cost without us.
 
-    `usage_source` is `provider` (the provider told its usage), `estimated` (it was counted, or is a bound) or `manual` (a
-    person explained it). `certainty` follows from it where it is not told; `reading` says how the usage was read, and why
+    `usage_source` is `provider` (the provider reported its usage), `estimated` (it was counted, or is a bound) or `manual` (a
+    person explained it). `certainty` follows from it where it is not given; `reading` says how the usage was read, and why
     that is not exact.
     `saving` is signed and by kind; list cost less its sum is what is billed. Who, what and when are copied from
     the attempt.
@@ -117,17 +117,17 @@ class _Progress:
 async def settle(settlement: Settlement) -> list[Balance]:
     """Write an attempt's row into the ledger and give its hold back; the balances after, or none if that takes too
     long to know. Idempotent by attempt; the usage of an attempt that had been estimated becomes a correction."""
-    return await _patiently(_settlements, settlement)
+    return await _submit_with_timeout(_settlements, settlement)
 
 
 async def void(attempt_id: UUID, *, reason: str) -> list[Balance]:
     """Give the hold of an attempt back that owes nothing; the balances after, as in `settle`. Idempotent."""
-    return await _patiently(_voids, _Void(attempt_id, reason))
+    return await _submit_with_timeout(_voids, _Void(attempt_id, reason))
 
 
 async def record_hit(hit: CacheHit) -> list[Balance]:
     """Write the row of an answer from our caches: cost 0, and the saving; the balances of its windows. Idempotent."""
-    return await _patiently(_hits, hit)
+    return await _submit_with_timeout(_hits, hit)
 
 
 async def progress(attempt_id: UUID, facts: Mapping[str, Any]) -> None:
@@ -289,7 +289,7 @@ async def _note_group(notes: list[_Progress]) -> list[Exception | None]:
     return [None] * len(notes)
 
 
-async def _patiently(group: GroupCommit[T, list[Balance]], request: T) -> list[Balance]:
+async def _submit_with_timeout(group: GroupCommit[T, list[Balance]], request: T) -> list[Balance]:
     """Wait for the group a while. The request is executed all the same, also when the caller is cancelled."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -25,13 +25,13 @@ from billing.usage.reading import Meters, reasoning_tokens
 from billing.usage.served import Served, served
 
 BATCH = 500
-EXPLAINED = "explained"  # the meter of what a person says it cost beside what was read
+EXPLAINED = "explained"  # the meter of what a person says it cost in addition to what was read
 
 log = structlog.get_logger(__name__)
 
 
 def is_open(record: UsageRecord) -> bool:
-    """Whether nobody has explained it yet."""
+    """Whether it is not explained yet."""
     is_unread = record.certainty == UsageRecord.Certainty.UNREAD and record.kind == UsageRecord.Kind.USAGE
     return is_unread and Attempt.objects.filter(pk=record.pk, state=Attempt.State.ESTIMATED).exists()
 
@@ -43,7 +43,7 @@ def explain(
     if amount_usd < 0:
         raise ValidationError({"amount_usd": "a call costs no less than nothing"})
     if not explanation.strip():
-        raise ValidationError({"explanation": "say what it was, for whoever reads the ledger"})
+        raise ValidationError({"explanation": "say what it was, for later readers of the ledger"})
     meters: Meters = (record.reading or {}).get("meters") or {}
     try:
         rates = _served(record, (record.reading or {}).get("context") or {}).rates
@@ -81,7 +81,7 @@ def read_again(record: UsageRecord) -> bool:
 
 
 def read_all_again() -> int:
-    """Read again whatever is open; how many calls that settled. May be repeated.
+    """Read all open blocks again. Returns how many calls that settled. May be repeated.
 
     What only lacks a price is left to re-rating, which a person approves.
     """
@@ -116,7 +116,7 @@ def _settle(
     how: Served | None = None,
 ) -> Decimal:
     list_cost, saving = rated.cost_usd, {}
-    if record.cache_state in OUR_OWN:  # without us nobody would have asked
+    if record.cache_state in OUR_OWN:  # without us there would have been no such request
         list_cost, saving = Decimal(0), {GATEWAY_CACHE: -rated.cost_usd}
     elif how is not None:
         fall = waterfall(meters, paid=how.rates)

@@ -1,4 +1,4 @@
-"""Whom to tell about what, and what they were told.
+"""Alerts: which channels are notified of what, and what was delivered.
 
 Invariant: an event happens once (unique constraint) and is written in the transaction of its cause; a
 delivery is the outbox row of one event for one channel.
@@ -108,7 +108,7 @@ class AlertEvent(models.Model):
         ordering = ("-fired_at",)
         indexes = (models.Index(fields=("-fired_at",), name="alert_event_fired"),)
         constraints = (
-            # People are told once: the second transaction that sees the same crossing inserts nothing.
+            # People are notified once: the second transaction that sees the same crossing inserts nothing.
             models.UniqueConstraint(
                 fields=("tenant", "metric", "subject_key", "window_key", "threshold"),
                 name="alert_event_once",

@@ -19,7 +19,7 @@ MAX_SHARDS = 64
 
 
 def default_alerts() -> list[int]:
-    """Shares of a budget at which people are told, in percent."""
+    """Shares of a budget at which people are notified, in percent."""
     return [80, 100]
 
 
@@ -93,7 +93,7 @@ class Budget(models.Model):
             models.CheckConstraint(
                 condition=~Q(scope="tenant") | Q(value=""), name="budget_tenant_has_no_value"
             ),
-            # Whom nobody knows must not pass for the tenant's owners.
+            # An unknown author must not pass for the tenant's owners.
             models.CheckConstraint(
                 condition=Q(set_by__in=("platform", "tenant")), name="budget_set_by_known"
             ),

@@ -1,6 +1,6 @@
 """How estimates have compared with what came of them.
 
-Invariant: learned from the ledger and for nothing but holds and forecasts; without a row the estimate stands as it is.
+Invariant: learned from the ledger and for nothing but holds and forecasts; without a row the estimate stays as it is.
 """
 
 from django.db import models

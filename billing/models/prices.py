@@ -72,7 +72,7 @@ class PriceRow(models.Model):
             ),
         )
         constraints = (
-            # A contract belongs to a tenant, a list to nobody.
+            # A contract belongs to a tenant, a list price to none.
             models.CheckConstraint(
                 condition=Q(book="contract", tenant__isnull=False)
                 | (~Q(book="contract") & Q(tenant__isnull=True)),

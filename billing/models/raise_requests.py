@@ -1,7 +1,7 @@
-"""What tenants ask of those who decide on budgets.
+"""Requests of tenants for a larger budget.
 
-Invariant: a request is decided once, by somebody, and what was granted stands beside it. Nobody decides on one that has
-expired.
+Invariant: a request is decided once, by a named person, and the raise that was granted is linked to it. An expired one is
+not decided any more.
 """
 
 import uuid

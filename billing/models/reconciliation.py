@@ -16,7 +16,7 @@ from billing.models.fields import AmountField, ExactField
 
 
 class ReportedField(ExactField):
-    """An amount or a quantity as a provider tells it: a float's text has more places than our own amounts."""
+    """An amount or a quantity as a provider reports it: a float's text has more places than our own amounts."""
 
     digits, places = 48, 30
 
@@ -90,7 +90,7 @@ class CostReportLine(models.Model):
 
 
 class CostComparison(models.Model):
-    """A provider account's day, model and meter: the provider's figures beside ours."""
+    """A provider account's day, model and meter: the provider's figures and ours."""
 
     class Kind(models.TextChoices):
         MATCH = "match", "match"

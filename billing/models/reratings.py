@@ -58,7 +58,7 @@ class Rerating(models.Model):
 
 
 class PriceCheck(models.Model):
-    """That past usage was looked at for a backdated price, and what was proposed."""
+    """Records that past usage was checked for a backdated price, and what was proposed."""
 
     price = models.OneToOneField(PriceRow, on_delete=models.PROTECT, primary_key=True, related_name="+")
     rerating = models.ForeignKey(Rerating, null=True, on_delete=models.SET_NULL, related_name="+")

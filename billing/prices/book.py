@@ -23,7 +23,7 @@ LIST, COST, CONTRACT = "list", "cost", "contract"
 # A row of this meter multiplies the price of every token meter of its context: data residency is the one
 # surcharge that providers state as a factor.
 SURCHARGE: Final = "token_multiplier"
-# Cheaper than online: a meter they do not mention keeps its online price. Dearer ones get no such guess.
+# Cheaper than online: a meter they do not mention keeps its online price. Higher ones get no such guess.
 CHEAPER_PROCESSING = frozenset({"batch", "flex"})
 EVER_SINCE = datetime.min.replace(tzinfo=UTC)
 FOR_EVER = datetime.max.replace(tzinfo=UTC)

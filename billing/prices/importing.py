@@ -1,6 +1,6 @@
 """Bringing list prices into our own table.
 
-Invariant: a model nobody has priced yet gets its list prices at once; what would change a price that counts
+Invariant: a model without prices gets its list prices immediately; what would change a price in force
 waits for a person, as a proposal that says exactly what. Importing the same list twice changes nothing, and no
 row's past is touched: a new rate counts from its approval at the earliest.
 """

@@ -161,7 +161,7 @@ def _prices_at(
 ) -> list[tuple[str, int, Decimal, int]] | None:
     """(meter, threshold, price, per) at a moment; None if part of the price is in units we do not meter.
 
-    Where the price depends on the hour, the dearest hour counts.
+    Where the price depends on the hour, the hour with the highest price counts.
     """
     found: dict[tuple[str, int], tuple[Decimal, int]] = {}
     for hour in HOURS if _depends_on_hour(model) else (0,):

@@ -30,7 +30,7 @@ def set_rule(
     valid_from: datetime | None = None,
     acting_user: User | None = None,
 ) -> RateRule:
-    """Have a rule count at a priority from `valid_from` (now) on, in place of the one that stands there.
+    """Have a rule count at a priority from `valid_from` (now) on, in place of the one that is there.
 
     The same rule again changes nothing. Raises ValidationError, also where another rule follows at that priority.
     """

@@ -78,5 +78,5 @@ def unit_price_of(
 
 
 def cost_of(list_cost_usd: Decimal, rules: Sequence[RateRule]) -> Decimal:
-    """The tenant's share of a list cost whose meters are not told apart, at 12 places."""
+    """The tenant's share of a list cost whose meters are not known separately, at 12 places."""
     return EXACT.quantize(unit_price_of(list_cost_usd, rules, meter=""), TWELVE_PLACES)

@@ -14,7 +14,7 @@ from billing.money import EXACT, TWELVE_PLACES
 from billing.outcomes import UnpricedMeter
 from billing.prices.book import Rates, is_token_meter
 
-HOLD: Final = "hold"  # the meter of what is booked as a bound, because nobody knows what was used
+HOLD: Final = "hold"  # the meter of what is booked as a bound, because the usage is not known
 
 # The order of lines, on receipts and in the ledger; meters that are not named follow by name.
 METER_ORDER = {
@@ -73,7 +73,7 @@ class Rated:
 
     @classmethod
     def bound(cls, amount_usd: Decimal) -> "Rated":
-        """The whole hold as one line, where nobody knows what was used."""
+        """The whole hold as one line, where the usage is not known."""
         return cls((), Decimal(0), Decimal(0), Decimal(0)).filled_up(amount_usd)
 
     def filled_up(
@@ -97,7 +97,7 @@ def rate_bound(
     meters: Mapping[str, int], rates: Rates, *, least_usd: Decimal, unread_tokens: int = 0
 ) -> Rated:
     """Price what has a price, and fill up to the most that the rest can cost: never less than `least_usd`, nor than
-    what is priced and all other tokens at the dearest price of any token."""
+    what is priced and all other tokens at the highest price of any token."""
     total_input = input_tokens(meters)
     priced: dict[str, int] = {}
     unpriced: dict[str, int] = {}
@@ -116,7 +116,7 @@ def rate_bound(
 
 
 def highest_token_usd(rates: Rates, *, input_tokens: int) -> Decimal:
-    """What one token of the dearest token meter costs the tenant; 0 if no token has a price."""
+    """What one token costs the tenant on the token meter with the highest price; 0 if no token has a price."""
     prices = [
         EXACT.divide(tier.billed.unit_price, Decimal(tier.billed.per))
         for meter, tiers in rates.meters.items()

@@ -1,7 +1,7 @@
 """What a call would have cost without us, and which of our doings saved what.
 
 Invariant: pure. Each step re-rates the same call with one more of our doings, so the signed steps lead from
-the list cost to what is paid and add up to the last digit, whatever their signs.
+the list cost to what is paid and add up to the last digit, with either sign.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ __all__ = ["Waterfall", "input_tokens", "output_tokens", "uncached", "waterfall"
 
 ROUTING, COMPRESSION, PROVIDER_CACHE = "routing", "compression", "provider_cache"
 GATEWAY_CACHE, BATCH, NEGOTIATED = "gateway_cache", "batch", "negotiated"
-# What the gateway asks for its caches' sake, by the cache state: nobody's request, and a cost of GATEWAY_CACHE.
+# The gateway's own calls for its caches, by cache state: no client's request, and a cost of GATEWAY_CACHE.
 OUR_OWN = frozenset({"check", "embed", "judge"})
 # What a cached token would have been without the provider's cache.
 UNCACHED = {

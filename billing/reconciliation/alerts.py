@@ -1,8 +1,8 @@
-"""Telling people that a day's bill does not fit the books.
+"""Notifies people that a day's bill does not match the books.
 
-Invariant: the operators hear of every account's day that differs, once. A tenant hears once of an account's day, and of
-the models it called itself; a bill that no call of anybody's explains is told to those who used the account lately. An
-event is written with the comparison it is about.
+Invariant: the operators are notified once of every account's day that differs. A tenant is notified once of an
+account's day, and of the models it called itself; a bill that no call explains goes to the tenants that recently used
+the account. An event is written together with the comparison it is about.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ import structlog
 from billing.alerts.operators import notify_operators
 from billing.models import AlertEvent, CostComparison
 from billing.reconciliation.difference_kinds import LEAST_TOLERANCE_USD
-from billing.reconciliation.rows import callers_of, lately_callers_of
+from billing.reconciliation.rows import callers_of, recent_callers_of
 
 METRIC = "reconciliation"
 
@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 def notify_of_open_days(rows: Sequence[CostComparison]) -> None:
-    """Write an event for each tenant concerned of each day with open differences, unless it was told before."""
+    """Write an event for each tenant concerned of each day with open differences, unless there is one already."""
     days: dict[tuple[str, date], list[CostComparison]] = defaultdict(list)
     for row in rows:
         days[row.provider, row.day].append(row)
@@ -48,7 +48,7 @@ def _events(provider: str, day: date, rows: Sequence[CostComparison]) -> Iterato
     by_tenant: dict[int, list[CostComparison]] = defaultdict(list)
     for row in rows:
         own = {tenant_id for tenant_id, model in callers if model == row.model}
-        everybody = own or {each for each, _ in callers} or lately_callers_of(provider, day)
+        everybody = own or {each for each, _ in callers} or recent_callers_of(provider, day)
         for tenant_id in everybody:
             by_tenant[tenant_id].append(row)
     for tenant_id, found in by_tenant.items():

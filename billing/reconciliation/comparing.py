@@ -1,8 +1,8 @@
-"""Reconciliation: the provider's own report beside the ledger, day by day, and what people decide about it.
+"""Reconciliation: compares the provider's own report with the ledger, day by day, and keeps what people decide about it.
 
 Invariant: the ledger is never rewritten. A comparison is made of the live report and the ledger, and making it
-again changes nothing; a person's decision stands until the figures it was about change. A confirmed difference
-becomes one adjustment, whatever is repeated.
+again changes nothing; a person's decision is valid until its figures change. A confirmed difference
+becomes one adjustment, whichever calls are repeated.
 """
 
 import hashlib
@@ -74,7 +74,7 @@ def store_report(
     """
     wanted = report.days if days is None else report.days & frozenset(days)
     if not wanted:
-        raise ValidationError("the report tells of none of these days")
+        raise ValidationError("the report covers none of these days")
     first, last = min(wanted), max(wanted)
     if len(wanted) != (last - first).days + 1:
         raise ValidationError("the report leaves days out: reconcile them span by span")
@@ -118,14 +118,14 @@ def store_report(
 def compare(
     provider: str, *, first: date, last: date, at: datetime | None = None, is_quiet: bool = False
 ) -> list[CostComparison]:
-    """Compare an account's days and the days beside them, as far as reports cover them; returns those of the span.
+    """Compare an account's days and their neighbours, as far as reports cover them; returns those of the span.
 
-    A day that is not over by `at` is compared, but nobody is told. Four queries and one per row that changed.
+    A day that is not over by `at` is compared, but nobody is notified. Four queries and one per row that changed.
     """
     at = at or now()
     _lock(provider)
     covered = covered_days(provider, first=first - 2 * DAY, last=last + 2 * DAY)
-    # each has its own neighbours beside it
+    # each is compared together with its own neighbours
     days = {day for day in covered if first - DAY <= day <= last + DAY}
     found = read_cells(provider, days=covered)
     named = name_differences(found, read_evidence(provider, days=covered))
@@ -155,7 +155,7 @@ def decide(
 ) -> CostComparison:
     """Say that a difference is explained or resolved, or open again, and why. Raises ValidationError."""
     if not reason.strip():
-        raise ValidationError({"reason": "say why: whoever audits this asks"})
+        raise ValidationError({"reason": "give a reason: auditors will ask"})
     if status not in Status.values:
         raise ValidationError({"status": f"is one of {', '.join(Status.values)}"})
     locked = _locked(row)
@@ -188,7 +188,7 @@ def book_adjustment(
     changes nothing. Raises StaleComparison if the figures moved, ValidationError if there is nothing to book.
     """
     if not reason.strip():
-        raise ValidationError({"reason": "say why: it stands in the ledger"})
+        raise ValidationError({"reason": "give a reason: the ledger shows it"})
     _lock(row.provider)
     if datetime.combine(row.day + DAY, time(), UTC) > (at or now()):
         raise ValidationError("the day is not over: the provider may still bill more")

@@ -1,6 +1,6 @@
 """Naming what a difference between a provider's report and the ledger is.
 
-Invariant: pure. A cell is one day, model and meter; quantities are compared first where both sides tell them, then
+Invariant: pure. A cell is one day, model and meter; quantities are compared first where both sides have them, then
 USD. A cell gets one kind, and the words that speak for it. Whether a difference is worth a person's time is
 another question: the tolerance of the day and model answers it.
 """
@@ -24,7 +24,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one side says of a cell; no quantity where it tells none."""
+    """One side's figures of a cell; no quantity where it has none."""
 
     usd: Decimal = Decimal(0)
     quantity: Decimal | None = None
@@ -48,7 +48,7 @@ class Cell:
 
     @property
     def quantity(self) -> Decimal | None:
-        """Theirs less ours, where the provider tells quantities."""
+        """Theirs less ours, where the provider reports quantities."""
         if self.theirs.quantity is None:
             return None
         return self.theirs.quantity - (self.ours.quantity or 0)
@@ -65,7 +65,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """Our calls of a day and model that the provider did not tell the usage of, and the most they can have cost."""
+    """Our calls of a day and model whose usage the provider did not report, and the most they can have cost."""
 
     unbooked: int = 0  # void or still open: the ledger has nothing of them
     unbooked_usd: Decimal = Decimal(0)
@@ -90,7 +90,7 @@ class Evidence:
     # by our clock: what ended on the day and began before it, less what began on it and ended after it
     crossings: Mapping[Key, Side] = field(default_factory=dict)
     prices: Mapping[tuple[str, str], frozenset[Decimal]] = field(default_factory=dict)  # USD per unit
-    days: frozenset[date] = frozenset()  # that reports tell of
+    days: frozenset[date] = frozenset()  # that reports cover
 
 
 def name_differences(cells: Mapping[Key, Cell], evidence: Evidence) -> dict[Key, Verdict]:
@@ -134,7 +134,7 @@ def _kind(key: Key, cell: Cell, meters: Mapping[str, Cell], evidence: Evidence) 
         return "price", "the quantities are equal, the amounts are not"
     if cell.theirs.is_nothing:
         if meter == HOLD:
-            return "quantity", "booked as a bound: nobody told what was used"
+            return "quantity", "booked as a bound: the provider did not report the usage"
         return "missing_there", "the provider's report has nothing of it"
     if cell.quantity is None and (named := _without_quantity(key, cell, meters, attempts, evidence)):
         return named
@@ -149,7 +149,7 @@ def _without_quantity(
     """Amounts alone: small is rounding, and a price shows if it is one we know, or if ours is the larger side."""
     theirs = sum((each.theirs.usd for each in meters.values()), start=Decimal(0))
     if abs(cell.usd) <= tolerance_usd(theirs) and within_tolerance(meters.values()):
-        return "rounding", "amounts only: the report tells no quantities"
+        return "rounding", "amounts only: the report has no quantities"
     if cell.ours.quantity:
         for price in evidence.prices.get(key[1:], ()):
             if abs(price * cell.ours.quantity - cell.theirs.usd) <= DUST_USD:
@@ -163,18 +163,18 @@ def _without_quantity(
 
 
 def _excess(cell: Cell, meters: Mapping[str, Cell], attempts: Attempts) -> tuple[str, str]:
-    """The provider has more: calls of ours may explain it, up to what they can have cost."""
+    """The provider has more: our own calls may explain it, up to what they can have cost."""
     if HOLD in meters:
         return "quantity", "part of what we booked as a bound"
     shifts = [each.quantity for each in meters.values() if each.quantity]
     if len(shifts) > 1 and sum(shifts) == 0:
-        return "quantity", "the same tokens stand on another meter here"
+        return "quantity", "the same tokens are on another meter here"
     excess = sum((each.usd for each in meters.values() if each.is_excess), start=Decimal(0))
     if attempts.estimated and excess <= attempts.estimated_usd:
-        return "quantity", f"{attempts.estimated} calls were counted by us, not told by the provider"
+        return "quantity", f"{attempts.estimated} calls were counted by us, not reported by the provider"
     if attempts.unbooked and excess <= attempts.unbooked_usd + attempts.estimated_usd:
-        return "missing_here", f"{attempts.unbooked} calls of ours went out and have no row in the ledger"
-    return "bypass", "no attempt of ours explains it: somebody uses this account past the gateway"
+        return "missing_here", f"{attempts.unbooked} of our calls went out and have no row in the ledger"
+    return "bypass", "none of our attempts explains it: the account is used past the gateway"
 
 
 def _boundary(key: Key, cells: Mapping[Key, Cell], evidence: Evidence) -> str:
@@ -192,7 +192,7 @@ def _boundary(key: Key, cells: Mapping[Key, Cell], evidence: Evidence) -> str:
     for around in ((before,), (after,), (before, after)):
         group = [cell, *(each for each in around if each is not None and not each.is_equal)]
         if len(group) == len(around) + 1 and _nets_to_zero(group):
-            return "nets to zero with the day beside it"
+            return "nets to zero with the day next to it"
     return ""
 
 

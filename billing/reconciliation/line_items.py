@@ -1,7 +1,7 @@
 """What a line of a provider's cost report is about: its model, its meter, its processing, where it says so.
 
 Invariant: pure; nothing is guessed. A text that names no model or no meter we know keeps them empty, and such a
-line is compared as what it is: a cost that no call of ours explains by name.
+line is compared as what it is: a cost that none of our calls explains by name.
 """
 
 import re
@@ -82,9 +82,9 @@ def usage_item(*, model: str, meter: str, service_tier: str) -> LineItem:
 
 @dataclass(frozen=True, slots=True)
 class ModelNames:
-    """What an account's models are compared as: by our name where one model of ours stands for the provider's.
+    """The names under which an account's models are compared: ours, where one of our models has the provider's.
 
-    `upstreams` is our name to the provider's. Models that share one upstream cannot be told apart on a bill, so
+    `upstreams` is our name to the provider's. Models that share one upstream cannot be separated on a bill, so
     they are compared together under the provider's name.
     """
 

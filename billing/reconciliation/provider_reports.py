@@ -1,6 +1,6 @@
 """Reads the providers' own cost reports: the pages of their APIs, and the files their consoles export.
 
-Invariant: pure and exact. OpenAI tells dollars as a JSON number, Anthropic cents as a decimal string; a number
+Invariant: pure and exact. OpenAI reports dollars as a JSON number, Anthropic cents as a decimal string; a number
 must be parsed as Decimal (`parse_json`), never as a float. Days are UTC. What cannot be read is InvalidReport,
 never a line less.
 """
@@ -36,7 +36,7 @@ class InvalidReport(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ReportLine:
-    """One line of a report. `amount_usd` is exact; `quantity` is None where the report tells none."""
+    """One line of a report. `amount_usd` is exact; `quantity` is None where the report has none."""
 
     day: date
     line_item: str
@@ -84,7 +84,7 @@ def openai_amount_usd(row: Mapping[str, Any]) -> Decimal:
 
 
 def anthropic_amount_usd(row: Mapping[str, Any]) -> Decimal:
-    """The dollars of a row of `/organizations/cost_report`, which tells cents."""
+    """The dollars of a row of `/organizations/cost_report`, which reports cents."""
     return _exact(row["amount"], row.get("currency")) / CENTS
 
 
@@ -118,7 +118,7 @@ def read_file(written: ReportFormat, content: bytes) -> ProviderReport:
         report = read_pages(written, pages if isinstance(pages, list) else [pages])
         if any(line.quantity for line in report.lines) and not any(line.amount_usd for line in report.lines):
             raise InvalidReport(
-                "the file tells tokens and no costs: put the pages of both reports into one list"
+                "the file has tokens and no costs: put the pages of both reports into one list"
             )
         return report
     return _read_csv(written, text)
@@ -152,7 +152,7 @@ def _anthropic_lines(day: date, row: Mapping[str, Any]) -> list[ReportLine]:
 
 
 def _anthropic_usage(day: date, row: Mapping[str, Any], project: str) -> list[ReportLine]:
-    """A row of the usage report, which tells the tokens that the cost report does not."""
+    """A row of the usage report, which has the tokens that the cost report lacks."""
     model, tier = str(row.get("model") or ""), str(row.get("service_tier") or "")
     counts = {meter: row[name] for name, meter in ANTHROPIC_USAGE.items()}
     writes = row.get("cache_creation") or {}

@@ -33,7 +33,7 @@ WHERE {ROW} AND r.kind = 'adjustment' AND r.usage_source = 'provider_invoice'
 GROUP BY 1, 2, 3
 """
 
-# The calls whose usage the provider did not tell: void, still open, or counted by us; holds bound what they cost.
+# The calls whose usage the provider did not report: void, still open, or counted by us; holds bound what they cost.
 ATTEMPTS = """
 SELECT (a.occurred_at AT TIME ZONE 'UTC')::date, a.model,
        count(*) FILTER (WHERE a.state <> 'estimated'),
@@ -47,7 +47,7 @@ GROUP BY 1, 2
 """
 
 # Calls that ended on the UTC day after they began: the provider counts the end, we the beginning. Only those whose usage
-# the provider told; when the reaper ended a call says nothing of when the provider did.
+# the provider reported; when the reaper ended a call says nothing of when the provider did.
 CROSSINGS = f"""
 SELECT (r.occurred_at AT TIME ZONE 'UTC')::date, (a.settled_at AT TIME ZONE 'UTC')::date, r.model, l.meter,
        sum(l.quantity), sum(l.provider_cost)
@@ -59,7 +59,7 @@ WHERE {ROW} AND r.kind IN ('usage', 'correction')
 GROUP BY 1, 2, 3, 4
 """
 
-# Every price of the account's models that ever stood in our books, per unit.
+# Every price that our books ever had for the account's models, per unit.
 PRICES = """
 SELECT DISTINCT p.model, p.meter, p.unit_price / p.per FROM billing_pricerow p
 WHERE p.provider = %(provider)s AND p.book IN ('list', 'cost')
@@ -70,11 +70,11 @@ CALLERS = """
 SELECT DISTINCT a.tenant_id, a.model FROM billing_attempt a
 WHERE a.provider = %(provider)s AND a.occurred_at >= %(starts_at)s AND a.occurred_at < %(ends_at)s
 """
-LATELY = timedelta(days=30)
+RECENT = timedelta(days=30)
 
 
 def covered_days(provider: str, *, first: date, last: date) -> set[date]:
-    """The days of a span that a report of the account tells of, with costs or without."""
+    """The days of a span that a report of the account covers, with costs or without."""
     spans = CostReport.objects.filter(
         provider=provider, first_day__lte=last, last_day__gte=first
     ).values_list("first_day", "last_day")
@@ -154,9 +154,9 @@ def callers_of(provider: str, day: date) -> set[tuple[int, str]]:
     }
 
 
-def lately_callers_of(provider: str, day: date) -> set[int]:
+def recent_callers_of(provider: str, day: date) -> set[int]:
     """The tenants that called an account in the month before a day's end."""
-    return {tenant_id for tenant_id, _ in _rows(CALLERS, _span(provider, day - LATELY, day))}
+    return {tenant_id for tenant_id, _ in _rows(CALLERS, _span(provider, day - RECENT, day))}
 
 
 def _theirs(provider: str, days: list[date]) -> dict[Key, Side]:
@@ -190,7 +190,7 @@ def _fold_tools(ours: Mapping[Key, Side], theirs: Mapping[Key, Side]) -> dict[Ke
 
 
 def _with_reported_zeros(cells: dict[Key, Cell]) -> dict[Key, Cell]:
-    """Where a report tells a model's quantities, a meter that it leaves out has none."""
+    """Where a report has a model's quantities, a meter that it leaves out has none."""
     with_quantities = {key[:2] for key, cell in cells.items() if cell.theirs.quantity is not None}
     return {
         key: Cell(cell.ours, Side(cell.theirs.usd, Decimal(0)))

@@ -1,7 +1,7 @@
 """Prices that turn out to have been others: the re-rating of what was billed under the old ones is proposed by itself.
 
-Invariant: each price row is looked at once. Nothing is booked here: a proposal waits for a person, and the operators are
-told. A row that says what was known before (the old rate kept until a moment) proposes nothing.
+Invariant: each price row is checked once. Nothing is booked here: a proposal waits for a person, and the operators are
+notified. A row that says what was known before (the old rate kept until a moment) proposes nothing.
 """
 
 from collections import defaultdict
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 def propose_for_backdated(at: datetime | None = None) -> list[Rerating]:
-    """Propose what backdated prices change that nobody has looked at yet; the new proposals."""
+    """Propose what backdated prices change, for those not checked yet. Returns the new proposals."""
     moment = at or now()
     models: dict[tuple[str, str, int | None], list[PriceRow]] = defaultdict(list)
     for row in PriceRow.objects.raw(FIND):

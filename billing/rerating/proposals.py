@@ -159,7 +159,7 @@ def _differences(
 
 
 def _tenant_ids(proposal: Rerating) -> list[int]:
-    """The proposal's tenant, or whoever has usage in its span: books are read for nobody else."""
+    """The proposal's tenant, or the tenants with usage in its span: no other books are read."""
     if proposal.tenant:
         return [proposal.tenant.pk]
     span = {"occurred_at__gte": proposal.starts_at, "occurred_at__lt": proposal.ends_at}

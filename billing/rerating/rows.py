@@ -186,7 +186,7 @@ def _meters(call: Booked) -> dict[str, int]:
             meters[line["meter"]] = meters.get(line["meter"], 0) + line["quantity"]
         return meters
     if call.price_status != "unpriced" or call.usage_source != "provider" or not call.raw_usage:
-        raise CannotRate("it was billed at its hold, and nobody knows what it used")
+        raise CannotRate("it was billed at its hold, and its usage is not known")
     usage = dict(call.raw_usage)
     if "prompt_tokens" in usage:
         return meters_from_usage("openai.chat", usage, context={})

@@ -1,7 +1,7 @@
-"""How much of what a provider tells is booked, after it was held against what we know of the call.
+"""Decides how much of the reported usage is booked, by comparing it with what we know of the call.
 
-Invariant: pure. What is told is never booked below itself, unless it is beyond what the model can do: then nobody
-believes it, and the hold is booked. Whatever is not exact says so, and why.
+Invariant: pure. Reported usage is never booked at less, unless it is beyond what the model can do: then it is not
+believed, and the hold is booked. A result that is not exact says so, and why.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from billing.usage.reading import Meters, read_usage
 
 # What tokenizers, chat templates and catalogues may differ by from what is true, at the very most.
 MOST_OF_WINDOW: Final = 1.5
-# A provider that runs tools by itself reads the conversation anew for each of their results.
+# A provider that runs tools by itself reads the conversation again for each of their results.
 MOST_ROUNDS: Final = 10
 MOST_OF_ASKED: Final = 4
 SLACK: Final = 8192  # there are servers that know no limit, or another one than was sent
@@ -30,12 +30,12 @@ class Certainty(StrEnum):
 
     EXACT = "exact"
     ESTIMATED = "estimated"  # counted, or bounded, by us
-    UNREAD = "unread"  # the provider told something that we could not read, or not believe: at a bound, until explained
+    UNREAD = "unread"  # the provider's figures could not be read or believed: at a bound, until explained
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What we know of a call besides what its provider tells.
+    """What we know of a call besides its reported usage.
 
     `input_tokens` is the most it may have, `output_tokens` what came, counted. `is_whole`: the provider ended its answer.
     """
@@ -53,7 +53,7 @@ class Evidence:
 class Used:
     """What is booked. `is_beyond`: the provider's figures are beyond what the model can do.
 
-    `unread_tokens` may have to be paid beside the meters.
+    `unread_tokens` may have to be paid in addition to the meters.
     """
 
     meters: Meters
@@ -91,7 +91,7 @@ def used(api: str, usage: Mapping[str, Any], *, context: Mapping[str, Any], evid
     try:
         reading = read_usage(api, usage, context=context)
     except InvalidUsage:
-        doubt = Doubt("no usage told", "no usage told", Kind.BOUNDED)
+        doubt = Doubt("no usage reported", "no usage reported", Kind.BOUNDED)
         return Used(_without_zeros(counted), Certainty.ESTIMATED, doubts=(doubt,))
     meters, doubts = dict(reading.meters), [*reading.doubts]
     reported_input, reported_output = input_tokens(meters), output_tokens(meters)
@@ -110,20 +110,22 @@ def used(api: str, usage: Mapping[str, Any], *, context: Mapping[str, Any], evid
         )
     if not reported_input and evidence.input_tokens:
         meters["input"] = evidence.input_tokens
-        doubts.append(Doubt("input told as nothing", "no input tokens told: counted", Kind.BOUNDED))
+        doubts.append(Doubt("input reported as zero", "no input tokens reported: counted", Kind.BOUNDED))
     missing = evidence.output_tokens - reported_output
     if missing > 0 and not reported_output:
         meters["output"] = evidence.output_tokens
-        doubts.append(Doubt("output told as nothing", "no output tokens told: counted", Kind.BOUNDED))
+        doubts.append(Doubt("output reported as zero", "no output tokens reported: counted", Kind.BOUNDED))
     elif not evidence.is_whole or any(doubt.kind is Kind.CONTRADICTION for doubt in doubts):
         meters["output"] = meters.get("output", 0) + max(0, missing)
         if not evidence.is_whole:
-            doubts.append(Doubt("not whole", "the answer, or what was told of it, broke off", Kind.BOUNDED))
+            doubts.append(Doubt("not whole", "the answer, or its report, broke off", Kind.BOUNDED))
     elif missing > FEW and evidence.output_tokens > reported_output * LEAST_OF_COUNTED:
         what = "output far below what came"
         doubts.append(
             Doubt(
-                what, f"{reported_output} output tokens told, {evidence.output_tokens} counted", Kind.UNREAD
+                what,
+                f"{reported_output} output tokens reported, {evidence.output_tokens} counted",
+                Kind.UNREAD,
             )
         )
     return Used(

@@ -1,8 +1,8 @@
 """Reads the usage blocks of the providers' APIs.
 
 Invariant: pure. OpenAI's totals include their parts (cached, written, audio, reasoning), Anthropic's input
-excludes what was cached: both come out as disjoint meters. A block that contradicts itself is read at no less than what
-it plainly tells, and says so.
+excludes what was cached: both come out as disjoint meters. A block that contradicts itself is read at no less than
+what it clearly reports, and says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,9 +41,9 @@ Meters = dict[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a usage block tells, as leaf meters (those of quantity 0 are left out), and every reason to doubt it.
+    """What a usage block reports, as leaf meters (those of quantity 0 are left out), and every reason to doubt it.
 
-    `unread_tokens` stand under names that we do not know; at worst they are billed beside the meters. `unseen_output`
+    `unread_tokens` have names that we do not know; at worst they are billed in addition to the meters. `unseen_output`
     are tokens of the output that are no text for the client, such as reasoning.
     """
 
@@ -54,7 +54,7 @@ class Reading:
 
     @property
     def contradiction(self) -> str:
-        """Why the block does not tell what was used; empty if it does."""
+        """Why the block does not show what was used; empty if it does."""
         return next((doubt.detail for doubt in self.doubts if doubt.kind is not Kind.UNREAD), "")
 
 
@@ -91,7 +91,7 @@ def meters_from_usage(api: str, usage: Usage | None, *, context: Usage | None = 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """A block in five figures, as clients of another API are told them. `plain_input` leaves the cache out."""
+    """A block in five figures, as clients of another API get them. `plain_input` leaves the cache out."""
 
     plain_input: int = 0
     cache_read: int = 0
@@ -101,7 +101,7 @@ class Totals:
 
 
 def totals_of(api: str, usage: Usage) -> Totals:
-    """The figures of a block, whatever contradicts itself in it; zeros where there is none."""
+    """The figures of a block, even if it contradicts itself; zeros where there is none."""
     try:
         meters = read_usage(api, usage).meters
     except InvalidUsage:
@@ -116,7 +116,7 @@ def totals_of(api: str, usage: Usage) -> Totals:
 
 
 def usage_of_stream(api: str, events: Sequence[Usage]) -> dict[str, Any]:
-    """The usage a stream told, in whichever events. Figures are cumulative. Raises InvalidUsage if none came."""
+    """The usage that a stream reported, in any of its events. Figures are cumulative. Raises InvalidUsage if none came."""
     reported: dict[str, Any] = {}
     for event in events:
         reported = merged(reported, reported_usage(event))
@@ -126,7 +126,7 @@ def usage_of_stream(api: str, events: Sequence[Usage]) -> dict[str, Any]:
 
 
 def reasoning_tokens(usage: Usage | None) -> int:
-    """The reasoning share of the output, where the provider tells it: for reports, it costs no extra."""
+    """The reasoning share of the output, where the provider reports it: for reports only, it costs nothing extra."""
     usage = usage or {}
     for name in ("completion_tokens_details", "output_tokens_details", "output_token_details"):
         details = usage.get(name)

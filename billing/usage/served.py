@@ -13,7 +13,7 @@ from billing.outcomes import ModelUnpriced
 from billing.prices.book import GLOBAL, ONLINE, STANDARD, PriceBook, Rates, is_token_meter
 from billing.usage.blocks.doubts import Doubt, Doubts
 
-# The providers' own words for how they work. `auto` is the account's choice, and told by servers that have no other.
+# The providers' own words for how they work. `auto` is the account's choice; servers with one tier only send it, too.
 PROCESSINGS: Final = {
     **dict.fromkeys(("default", "standard", "auto", "standard_only", "on_demand", "online"), ONLINE),
     "flex": "flex",

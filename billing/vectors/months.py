@@ -115,7 +115,7 @@ def correction(vector: Vector, rate_vector: RateVector, by_id: Mapping[str, Vect
 
 
 def reservation(vector: Vector, by_id: Mapping[str, Vector]) -> dict[str, Any]:
-    """The most that a call may cost: every input token at the dearest rate it may meet, `n` answers as long as may be."""
+    """The most that a call may cost: every input token at the highest rate that may apply, `n` answers as long as may be."""
     asked = {**(by_id.get(str(vector.get("vector"))) or {}), **vector}
     asked = {**asked, **(first(asked, "request", "body", "estimate") or {})}
     rates = rates_of_vector(asked, {})
@@ -147,7 +147,7 @@ def reservation(vector: Vector, by_id: Mapping[str, Vector]) -> dict[str, Any]:
 
 
 def first(vector: Vector, *names: str) -> Any:
-    """What stands under the first of the names that is told."""
+    """The value of the first name that has one."""
     return next((vector[name] for name in names if vector.get(name) is not None), None)
 
 
@@ -174,7 +174,7 @@ def _fx_rate(vector: Vector, currency: str) -> Decimal:
 
 
 def _moment_in(value: str, zone: str) -> datetime:
-    """A moment, or the middle of a local day or month: noon lies in it whatever the clocks do."""
+    """A moment, or the middle of a local day or month: noon is part of it even when the clocks change."""
     if len(value) == len("2026-03"):
         value += "-15"
     if len(value) == len("2026-03-15"):
@@ -184,7 +184,7 @@ def _moment_in(value: str, zone: str) -> datetime:
 
 
 def _events_in(events: list[Any], zone: str, starts_at: datetime, ends_at: datetime) -> dict[str, Any]:
-    """Which month each event belongs to, and what those within the bounds come to."""
+    """Which month each event belongs to, and the sum of those within the bounds."""
     labels, inside, total = [], 0, Decimal(0)
     for event in events:
         at = moment(first(event, "occurred_at", "at") if isinstance(event, Mapping) else str(event))

@@ -1,6 +1,6 @@
 """The rates that a test vector's own price rows make.
 
-Invariant: the rows stand in for the price table and nothing else: which of them counts, the product's own look-up
+Invariant: the rows replace the price table and nothing else: which of them counts, the product's own look-up
 decides. A row that says no processing is one of the vector's own; rows that do are chosen among as calls choose.
 """
 

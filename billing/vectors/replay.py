@@ -1,7 +1,7 @@
 """Rates a file of test vectors with the product's own code.
 
-Invariant: a vector's price row stands in for the price table and nothing else is replaced: usage, meters and
-lines go the way that every call goes. A vector that cannot be rated is told by the name of its error.
+Invariant: a vector's price row replaces the price table and nothing else: usage, meters and
+lines go the way that every call goes. For a vector that cannot be rated, the result is the name of its error.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -142,7 +142,7 @@ def _unpriced(vector: Vector) -> dict[str, Any]:
 
 
 def _reconcile(vector: Vector) -> dict[str, Any]:
-    """What the providers' reports say in dollars; and beside our own figure, whether that is close enough."""
+    """What the providers' reports say in dollars; and, next to our own figure, whether that is close enough."""
     result: dict[str, Any] = {}
     dollars = {}
     for name, read in (("anthropic", anthropic_amount_usd), ("openai", openai_amount_usd)):

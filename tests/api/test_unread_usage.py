@@ -54,7 +54,7 @@ def test_it_works(world: World, behaviour: str, model: str, told: str) -> None:
     assert row.raw_usage
     (attempt,) = receipt["attempts"]
     assert attempt["certainty"] == "unread"
-    assert "no usage told" not in attempt["reason"]
+    assert "no usage reported" not in attempt["reason"]
     sums = world.get("/v1/usage")[1]["total"]
     assert Decimal(sums["unread_usd"]) == Decimal(sums["cost_usd"]) == row.billed_cost
 

@@ -114,7 +114,7 @@ def test_what_contradicts_itself_is_booked_at_what_it_plainly_tells(
     assert what.meters == least
     assert what.certainty is Certainty.UNREAD
     assert what.reason
-    assert "no usage told" not in what.reason
+    assert "no usage reported" not in what.reason
 
 
 def test_what_overlaps_is_read_as_the_dearest() -> None:

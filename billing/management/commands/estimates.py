@@ -17,7 +17,7 @@ COLUMNS = (
 
 
 class Command(BaseCommand):
-    help = "What was held for calls beside what they came to, per model, and the factor learned from it."
+    help = "What was held for calls and what they cost, per model, and the factor learned from it."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--days", type=int, default=14, help="of the last so many days (14)")

@@ -12,7 +12,7 @@ SHOWN = 40
 
 
 class Command(BaseCommand):
-    help = "Import list prices: new models at once, changed rates as a proposal that a person approves."
+    help = "Import list prices: new models immediately, changed rates as a proposal that a person approves."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

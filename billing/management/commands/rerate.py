@@ -30,7 +30,7 @@ class Command(BaseCommand):
         parser.add_argument("--model", default="")
         parser.add_argument("--since", help="first moment, such as 2026-10-01 or 2026-10-01T00:00:00+02:00")
         parser.add_argument("--until", help="first moment that is left out; default: now")
-        parser.add_argument("--reason", default="", help="stands on the corrections")
+        parser.add_argument("--reason", default="", help="shown on the corrections")
         parser.add_argument("--approve", action="store_true", help="book the differences")
 
     def handle(self, **options: Any) -> None:

@@ -10,7 +10,7 @@ from billing.prices.editing import revoke_price
 
 
 class Command(BaseCommand):
-    help = "Call off a price before it counts; the one before it counts on. Its number stands in the admin's address."
+    help = "Revoke a price before it is in force; the one before it stays in force. Its number is in the admin's address."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("price", type=int, help="the number of the price row")

@@ -1,4 +1,4 @@
-"""`manage.py verify_statements`: recompute the chain of closed months and tell the first break."""
+"""`manage.py verify_statements`: recompute the chain of closed months and print the first break."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """Anthropic's usage block.
 
 Invariant: the input excludes what was read from the cache and written to it. Iterations are billed each at its own
-model's price; those that are no part of the totals are billed beside them.
+model's price; those that are no part of the totals are billed in addition.
 """
 
 import re
@@ -41,7 +41,7 @@ def read_anthropic(usage: Mapping[str, Any], doubts: Doubts, *, model: str = "")
             tools.take(name)
         elif name.endswith("_requests"):
             meters[name.removesuffix("_requests")] = tools.count(name)
-    block.take("service_tier", "speed", "inference_geo")  # where they count, they are told as what was served
+    block.take("service_tier", "speed", "inference_geo")  # read by `billing.usage.served`
     block.finish()
     return meters
 

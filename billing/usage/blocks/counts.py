@@ -1,6 +1,6 @@
-"""A usage block as something to take figures out of, until nothing is left.
+"""One usage block, from which figures are taken until nothing is left.
 
-Invariant: whatever was not taken, is not empty and is not known to cost nothing is reported as unread.
+Invariant: a field that was not taken, is not empty and is not known to be free is reported as unread.
 """
 
 import math
@@ -31,7 +31,7 @@ class Block:
         return any(self._values.get(name) is not None for name in names)
 
     def count(self, *names: str) -> int:
-        """The figure that stands under any of the names, 0 if none does; of several that differ, the largest."""
+        """The figure under any of the names, 0 if there is none; of several that differ, the largest."""
         found: set[int] = set()
         for name in names:
             self._taken.add(name)
@@ -47,12 +47,12 @@ class Block:
                 found.add(figure)
         if len(found - {0}) > 1:
             self._doubts.contradicts(
-                f"{self._path}: {' and '.join(names)} differ", f"{names[0]} is told as {sorted(found)}"
+                f"{self._path}: {' and '.join(names)} differ", f"{names[0]} is reported as {sorted(found)}"
             )
         return max(found, default=0)
 
     def part(self, *names: str) -> "Block":
-        """What stands inside, under any of the names; an empty block if nothing does."""
+        """The block inside, under any of the names; an empty one if there is none."""
         inside: dict[str, Any] = {}
         for name in names:
             value = self._values.get(name)
@@ -65,7 +65,7 @@ class Block:
         return block
 
     def take(self, *names: str) -> Any:
-        """The first of the names that has a value, whatever it is; None if none has."""
+        """The value of the first name that has one, of any type; None if none has."""
         self._taken.update(names)
         return next((self._values[name] for name in names if not is_empty(self._values.get(name))), None)
 
@@ -73,7 +73,7 @@ class Block:
         return list(self._values)
 
     def finish(self) -> None:
-        """Report what nobody took, at this level and inside."""
+        """Report what was not taken, at this level and inside."""
         for name, value in self._values.items():
             if name not in self._taken and name not in FREE_FIELDS and not is_empty(value):
                 self._report(f"{self._path}.{name}", value, depth=0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-MOST_DOUBTS: Final = 20  # of one block: whoever invents more is not read on
+MOST_DOUBTS: Final = 20  # of one block; later ones are dropped
 MOST_DETAIL: Final = 200
 _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 
@@ -18,9 +18,9 @@ _UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
 class Kind(StrEnum):
     """What a doubt means for the reading."""
 
-    UNREAD = "unread"  # something is told that we do not know
-    CONTRADICTION = "contradiction"  # it cannot be true, whoever wrote it
-    BOUNDED = "bounded"  # parts overlap and nobody tells by how much; read as the dearest that it can be
+    UNREAD = "unread"  # the block has something that we do not know
+    CONTRADICTION = "contradiction"  # it cannot be true
+    BOUNDED = "bounded"  # parts overlap by an unknown amount; read at the highest possible cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Doubts:
     """The doubts of one block, as they turn up while it is read."""
 
     found: dict[str, Doubt] = field(default_factory=dict)
-    unread_tokens: int = 0  # tokens told under names that we do not know: at worst they are billed on top
+    unread_tokens: int = 0  # tokens under names that we do not know: at worst they are billed on top
     # tokens of the output that are no text for the client: reasoning, other iterations
     unseen_output: int = 0
 
@@ -57,7 +57,7 @@ class Doubts:
 
 
 def is_empty(value: object) -> bool:
-    """Whether a value tells nothing: null, zero, no text, nothing inside."""
+    """Whether a value says nothing: null, zero, no text, nothing inside."""
     if isinstance(value, Mapping):
         return all(is_empty(inner) for inner in value.values())
     if isinstance(value, list | tuple):

@@ -1,13 +1,13 @@
 """The fields of usage blocks that carry no cost, each with the reason why we think so.
 
-Invariant: a field is here because somebody looked it up, never because of what its name sounds like: `prompt_audio_seconds`
+Invariant: a field is here because its meaning was looked up, never because of what its name sounds like: `prompt_audio_seconds`
 is billed, `prompt_time` is not.
 """
 
 from typing import Final
 
 _WHY: Final = {
-    # how long it took: told beside the tokens, which are what is billed
+    # how long it took: only the tokens are billed
     "times of a run (Groq)": (*("queue_time", "prompt_time", "completion_time", "total_time", "queue_ms"),),
     "times of a run, in ns (Ollama)": (
         *("total_duration", "load_duration", "prompt_eval_duration", "eval_duration"),
@@ -30,7 +30,7 @@ _WHY: Final = {
         ),
         *("prompt_tokens_per_second", "completion_tokens_per_second"),
     ),
-    # what the provider reckons it comes to: our own prices decide, and reconciliation compares
+    # the provider's own cost estimate: our own prices decide, and reconciliation compares
     "an echo of the cost (OpenRouter, Perplexity, xAI, DeepInfra)": (
         *("cost", "cost_details", "cost_in_usd_ticks", "estimated_cost", "is_byok"),
     ),

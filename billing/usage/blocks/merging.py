@@ -1,7 +1,7 @@
-"""Putting together what a provider tells of one call's usage, wherever and however often it tells it.
+"""Merges what a provider reports of one call's usage, in several places and several times.
 
 Invariant: figures are cumulative and never fall: null, zero, nothing or a smaller figure never takes the place of a
-larger one that was told before.
+larger one that was reported before.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from billing.usage.blocks.doubts import is_empty
 MOST_NAMES: Final = 200  # of one level of a block
 MOST_DEPTH: Final = 8
 TOO_MANY: Final = "more_fields_than_are_read"
-# Beside `usage` itself, the objects of an answer, event or chunk that may hold the usage block.
+# Besides `usage` itself, the objects of an answer, event or chunk that may hold the usage block.
 _HOLDERS: Final = ("message", "response", "x_groq", "delta")
 # Blocks of other APIs that compatible servers pass on, and what their figures are called here.
 _FOREIGN: Final = {
@@ -42,7 +42,7 @@ _TIMES: Final = frozenset({"invocationLatency", "firstByteLatency"})
 
 
 def reported_usage(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The usage that an answer, a chunk or an event tells, in any of the places where servers put it; empty if none."""
+    """The usage that an answer, a chunk or an event reports, in any of the places where servers put it; empty if none."""
     reported: dict[str, Any] = {}
     for block in _blocks(payload):
         reported = merged(reported, block)
@@ -53,7 +53,7 @@ def merged(earlier: Mapping[str, Any], later: Mapping[str, Any], *, depth: int =
     """Both blocks as one: of each figure the larger, of other things what came last and is not empty."""
     both = dict(earlier)
     if "total_tokens" in both and later.get("total_tokens") is None and _outgrows(earlier, later):
-        del both["total_tokens"]  # the sum of what was told before
+        del both["total_tokens"]  # the sum of what was reported before
     for name, value in later.items():
         if name not in both and len(both) >= MOST_NAMES:
             both[TOO_MANY] = 1

@@ -1,7 +1,7 @@
 """OpenAI's usage block, and those of the many servers that speak its protocol.
 
-Invariant: totals include their parts, unless the block's own total says that a part stands beside them. Where parts
-overlap and nobody tells by how much, each token is read as the dearest that it can be.
+Invariant: totals include their parts, unless the block's own total says that a part is not included. Where parts
+overlap by an unknown amount, each token is read at the highest possible cost.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ def read_openai(usage: Mapping[str, Any], doubts: Doubts) -> Meters:
         if block.has_any("completion_tokens", "output_tokens"):
             reported_input = max(0, total - reported_output)
         else:
-            reported_output = total  # the dearer of two readings
+            reported_output = total  # of two readings, the one that costs more
 
     parts = {"cached": cached, "written": sum(written.values()), "reasoning": reasoning}
     unlisted_input, unlisted_output = _unlisted(
@@ -41,13 +41,13 @@ def read_openai(usage: Mapping[str, Any], doubts: Doubts) -> Meters:
     input_meters = _input(reported_input + unlisted_input, cached, written, input_details, doubts)
     output_meters = _output(reported_output + unlisted_output, reasoning, output_details, doubts)
     doubts.unseen_output = max(reasoning, unlisted_output)
-    block.take("service_tier")  # where it counts, it is told as what was served
+    block.take("service_tier")  # read by `billing.usage.served`
     block.finish()
     return input_meters | output_meters
 
 
 def _unlisted(rest: int, total: int, parts: Mapping[str, int], doubts: Doubts) -> tuple[int, int]:
-    """What of the total stands beside input and output, and so belongs to one of them: (input, output)."""
+    """The part of the total that is in neither input nor output, and so belongs to one of them: (input, output)."""
     if not total or not rest:
         return 0, 0
     if rest < 0:
@@ -57,7 +57,7 @@ def _unlisted(rest: int, total: int, parts: Mapping[str, int], doubts: Doubts) -
         )
         return 0, 0
     named = [name for name, tokens in parts.items() if tokens]
-    # reasoning is looked at first: of two readings that add up, the dearer
+    # reasoning is tried first: of two readings that add up, it costs more
     for size in range(1, len(named) + 1):
         for names in combinations(reversed(named), size):
             if sum(parts[name] for name in names) == rest:
@@ -67,7 +67,7 @@ def _unlisted(rest: int, total: int, parts: Mapping[str, int], doubts: Doubts) -
         doubts.contradicts(
             "the total is more than its parts", f"{rest} of {total} tokens in all are not explained"
         )
-    return 0, rest  # what nobody names is output: thinking that was left out of it
+    return 0, rest  # an unnamed part is output: thinking that was left out of it
 
 
 def _cached(block: Block, input_details: Block, doubts: Doubts, *, total: int) -> int:
@@ -80,7 +80,7 @@ def _cached(block: Block, input_details: Block, doubts: Doubts, *, total: int) -
     } - {0}
     if len(counts) > 1:
         doubts.contradicts(
-            "cached tokens differ", f"the tokens read from the cache are told as {sorted(counts)}"
+            "cached tokens differ", f"the tokens read from the cache are reported as {sorted(counts)}"
         )
     cached, missed = min(counts, default=0), block.count("prompt_cache_miss_tokens")
     if missed and cached + missed not in (total, total - cached):
@@ -134,7 +134,7 @@ def _input(total: int, cached: int, written: Meters, input_details: Block, doubt
         # text is the cheapest, so it is read as what was cached, as far as there is some
         doubts.bounds(
             "cached tokens and modalities overlap",
-            "cached tokens and other modalities overlap, and their joint count is not told",
+            "cached tokens and other modalities overlap, and their joint count is not reported",
         )
         cached_audio = min(audio, max(0, cached - max(0, plain)))
         cached_image = min(image, max(0, cached - max(0, plain) - cached_audio))
@@ -174,7 +174,7 @@ def _output(total: int, reasoning: int, output_details: Block, doubts: Doubts) -
         doubts.contradicts(
             "output is less than its parts", f"the parts of the output are more than its {total} tokens"
         )
-        # reasoning that does not fit in stands beside it
+        # reasoning that does not fit in comes on top
         total = max(text + audio + image, predicted, total + reasoning if reasoning > total else total)
     elif text and total not in _sums(text + audio + image, (reasoning,)):
         doubts.add(
@@ -186,7 +186,7 @@ def _output(total: int, reasoning: int, output_details: Block, doubts: Doubts) -
 
 
 def _sums(modalities: int, parts: tuple[int, ...]) -> set[int]:
-    """What all modalities come to, where any of the other parts may stand beside them or inside."""
+    """The possible sums of all modalities: each of the other parts may be included or come on top."""
     return {
         modalities + sum(chosen) for size in range(len(parts) + 1) for chosen in combinations(parts, size)
     }
