@@ -1,4 +1,4 @@
-"""What a client can be told went wrong, and how either API says it.
+"""The errors that a client can get, and how either API words them.
 
 Invariant: one exception per outcome; its status and code are fixed on the class, and one renderer writes the envelope.
 """
@@ -51,7 +51,7 @@ class MethodNotAllowed(ClientError):
 
 
 class UpgradeRequired(ClientError):
-    """A websocket was asked for. This status is what makes Codex go on with plain HTTP at once."""
+    """A websocket was asked for. This status makes Codex go on with plain HTTP immediately."""
 
     status, code, type = 426, "invalid_request", "invalid_request_error"
 
@@ -117,7 +117,7 @@ def openai_envelope(error: ClientError) -> dict[str, Any]:
 
 
 def anthropic_envelope(error: ClientError, *, request_id: UUID | None = None) -> dict[str, Any]:
-    """The body of an error as the Anthropic API words it, with our stable code beside its type."""
+    """The body of an error as the Anthropic API words it, with our stable code next to its type."""
     kind = _ANTHROPIC_TYPES.get(error.status, "api_error")
     detail: dict[str, Any] = {
         "type": kind,

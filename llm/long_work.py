@@ -1,7 +1,7 @@
 """Work whose length is up to the client, off the event loop: counting, routing, compressing and translating long bodies.
 
-Invariant: what is short is done at once, where it stands; what is long is done by a few threads, behind a line that is
-bounded, in which no tenant has more than a few places. Why threads are enough: docs/decisions/0024-nobody-stops-the-loop.md.
+Invariant: short work is done immediately, on the event loop; long work is done by a few threads, from a
+bounded queue in which no tenant has more than a few places. Why threads are enough: docs/decisions/0024-nobody-stops-the-loop.md.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ _line: _Line | None = None
 
 
 async def done(work: Callable[[], T], *, size: int, tenant_id: int) -> T:
-    """What `work` returns: done at once where the body it reads has few bytes, else by a thread when it is its turn.
+    """What `work` returns: done immediately where the body it reads has few bytes, else by a thread when it is its turn.
 
     Raises GatewayBusy where too much of it waits already, of this tenant or in all, and where the turn does not come.
     """
@@ -69,7 +69,7 @@ async def done(work: Callable[[], T], *, size: int, tenant_id: int) -> T:
 
 
 async def _by_a_thread(line: _Line, work: Callable[[], T]) -> T:
-    """The place is free again when the work is over, also where nobody waits for it any more."""
+    """The place is free again when the work is over, also where its caller no longer waits."""
     context = contextvars.copy_context()
     try:
         task = line.loop.run_in_executor(_threads, context.run, work)

@@ -21,7 +21,7 @@ from llm.views.base import error_response, new_request_id
 
 
 class ResponseId(StringConverter):
-    """What stands behind `/v1/responses/`, but for the name of an endpoint of OpenAI's that there is not here."""
+    """The id after `/v1/responses/`; not the name of an endpoint of OpenAI's that we do not have."""
 
     regex = "(?!compact$)[^/]+"
 

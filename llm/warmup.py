@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 @resources.service
 async def warm_up() -> None:
-    """Load both in threads, beside the start."""
+    """Load both in threads, in parallel with the start."""
     try:
         await asyncio.gather(ready_minilm(), asyncio.to_thread(count_text, "warm", "gpt-4o"))
     except EmbedderMissing as error:

@@ -1,4 +1,4 @@
-"""The admin of models, providers and traffic. Each page stands in the file of its thing; this one gathers them.
+"""The admin of models, providers and traffic. Each model has a module with its page; this one gathers them.
 
 It owns pages and their forms. It does not own rules: each action calls one function of the other rooms.
 """

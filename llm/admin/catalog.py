@@ -28,7 +28,7 @@ TIMEOUTS = ("connect", "first_byte", "idle", "total")
 
 
 class ProviderForm(forms.ModelForm[Provider]):
-    """A provider whose key can be set anew, and is never filled in."""
+    """A provider; its key can be replaced, and is never shown."""
 
     new_api_key = forms.CharField(
         required=False,

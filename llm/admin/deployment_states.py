@@ -1,4 +1,4 @@
-"""How the deployments do, as the web processes of all machines tell it, and what is left of each account's limits.
+"""The state of the deployments, as the web processes of all machines report it, and what is left of each account's limits.
 
 Invariant: reads Redis and nothing else; without Redis nothing is known, which is said so.
 """
@@ -33,7 +33,7 @@ class DeploymentState:
     whole_seconds: list[float] = field(default_factory=list)
 
     def add(self, report: dict[str, Any]) -> None:
-        """Count what one process told in."""
+        """Add what one process reported."""
         self.processes += 1
         self.resting_in += report["state"] == "open"
         self.probing_in += report["state"] == "half_open"

@@ -1,6 +1,6 @@
 """The page of deployments: every model at every account, with its share of the calls and how it does.
 
-Invariant: shows what the configuration says and what the web processes tell; changes nothing. Operators only.
+Invariant: shows the configuration and what the web processes report; changes nothing. Operators only.
 """
 
 from collections.abc import Iterator
@@ -87,7 +87,7 @@ def _account_row(account: Provider, state: AccountState) -> list[Any]:
 
 def _state(state: DeploymentState) -> str:
     if not state.processes:
-        return "not called lately"
+        return "not called recently"
     if state.resting_in:
         until = f", next probe in {state.rest_seconds:.0f} s" if state.rest_seconds else ", probe is due"
         return f"resting in {state.resting_in} of {state.processes} processes{until}"

@@ -116,7 +116,7 @@ class AdjustmentForm(BaseDialogForm):
 
 @admin.register(CostComparison)
 class CostComparisonAdmin(HistoryPages, Unedited, OperatorAdmin):
-    """Each day, model and meter of an account: theirs beside ours. The list is the page of reconciliation."""
+    """Each day, model and meter of an account: the provider's figures and ours. The list is the page of reconciliation."""
 
     list_display = (
         "day", "provider", "model", "meter", "shown_kind", "shown_theirs", "shown_ours", "shown_difference",
@@ -220,7 +220,7 @@ class CostComparisonAdmin(HistoryPages, Unedited, OperatorAdmin):
         "Decide…",
         "rule",
         title="What explains this difference?",
-        text="The decision stands until the figures change.",
+        text="The decision is valid until the figures change.",
         submit="Keep",
         form=DecisionForm,
         refusals=(ValidationError,),

@@ -1,6 +1,6 @@
 """Pages of what was asked: the log of requests with their receipts, and what callers thought of the answers.
 
-Invariant: to read only; no prompt and no answer stands in these tables.
+Invariant: read only; these tables hold no prompt and no answer.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""What an answered line comes to: its meters at the price in batches, and what that saved.
+"""What an answered line costs: its meters at the price in batches, and what that saved.
 
 Invariant: pure. The bill comes from the provider's usage; list price less the signed savings is what is paid.
 """
@@ -106,14 +106,14 @@ def bill(
 
 
 def _fall(rated: Rated, meters: dict[str, int], rates: Rates, *, online: Rates | None) -> Waterfall:
-    """The way from the list to what is paid; of a bound, nobody knows what was saved."""
+    """The way from the list to what is paid; of a bound, the saving is not known."""
     if rated.is_bound:
         return Waterfall(rated.cost_usd, rated.cost_usd, {})
     return waterfall(meters, paid=rates, online=online)
 
 
 def _answer_of(exchange: Exchange, reply: dict[str, Any]) -> dict[str, Any]:
-    """The answer in the client's protocol; what cannot be told in it is billed all the same."""
+    """The answer in the client's protocol; what cannot be translated is billed all the same."""
     try:
         return exchange.answer(reply)
     except (AttributeError, KeyError, TypeError, ValueError):

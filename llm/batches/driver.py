@@ -40,7 +40,7 @@ def due_batches(*, now: datetime | None = None) -> list[int]:
 
 
 def drive(batch_id: int) -> None:
-    """Take a batch as far as it goes now. Returns at once when another worker drives it."""
+    """Take a batch as far as it goes now. Returns immediately when another worker drives it."""
     with _only_driver(batch_id) as is_ours:
         for _ in range(MOST_STEPS if is_ours else 0):
             batch = Batch.objects.select_related("tenant", "input_file").get(pk=batch_id)
@@ -51,7 +51,7 @@ def drive(batch_id: int) -> None:
 
 
 def _step(batch: Batch) -> bool:
-    """Do what the batch's state asks for; whether there may be more to do at once."""
+    """Do what the batch's state asks for; whether there may be more to do immediately."""
     match batch.status:
         case Batch.Status.VALIDATING:
             return validating.validate(batch)

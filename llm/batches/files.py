@@ -1,4 +1,4 @@
-"""The files of a tenant, as the files API tells them.
+"""The files of a tenant, as the files API shows them.
 
 Invariant: every statement runs inside the tenant's connection and names the tenant; a foreign or deleted file
 is a 404.
@@ -67,7 +67,7 @@ async def store_file(
     if purpose == "batch" and not content.strip():
         raise InvalidRequest("The file is empty.", param="file")
     async with tenant_connection(tenant_id) as connection:
-        await connection.execute(LOCK, (tenant_id,))  # so that uploads at once are counted one after another
+        await connection.execute(LOCK, (tenant_id,))  # so that parallel uploads are counted one after another
         [count, size] = await (await connection.execute(USED, (tenant_id,))).fetchone() or (0, 0)
         if count >= quotas.files:
             raise QuotaExceeded(
@@ -141,7 +141,7 @@ async def delete_file(tenant_id: int, *, public_id: str) -> None:
 
 
 def file_object(row: dict[str, Any]) -> dict[str, Any]:
-    """A file as the API tells it."""
+    """A file as the API shows it."""
     return {
         "id": row["public_id"],
         "object": "file",

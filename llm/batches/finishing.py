@@ -1,6 +1,6 @@
 """The end of a batch: its output and error files, in the client's own shape.
 
-Invariant: the files and the final state are one transaction; every line of the input stands in exactly one of
+Invariant: the files and the final state are one transaction; every line of the input is in exactly one of
 them.
 """
 

@@ -1,7 +1,7 @@
-"""A batch's jobs at its providers: submitted once, looked at until they are over, collected line by line.
+"""A batch's jobs at its providers: submitted once, polled until they are over, collected line by line.
 
-Invariant: `submitting` is committed before the provider is asked. Whoever finds a job in that state looks it
-up there before anything is sent again; a line is settled once, whatever is repeated.
+Invariant: `submitting` is committed before the provider is asked. A worker that finds a job in that state looks
+it up there before it sends anything again; a line is settled once, whichever steps are repeated.
 """
 
 from collections.abc import Iterable

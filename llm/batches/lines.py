@@ -139,7 +139,9 @@ def _line(
     if facts.stream:
         raise InvalidRequest("A line of a batch cannot be streamed.", param="stream")
     if facts.continues:
-        raise InvalidRequest("A line of a batch stands alone.", param="previous_response_id")
+        raise InvalidRequest(
+            "A line of a batch cannot refer to an earlier response.", param="previous_response_id"
+        )
     target = find(facts.model)
     if facts.references and target.owner is None:
         raise references.refusal(facts.references[0])

@@ -1,4 +1,4 @@
-"""The log of a batch's lines: one row each, beside those of the requests.
+"""The log of a batch's lines: one row each, in the table of the requests.
 
 Invariant: written when a line is settled, once; it holds no prompt and no answer.
 """

@@ -1,6 +1,6 @@
 """What a key may ask for in a batch.
 
-Invariant: pure; a model without a price in batches is not offered there, whatever it costs online; nor is one at a kind of
+Invariant: pure; a model without a price in batches is not offered there, at any online price; nor is one at a kind of
 provider that has no batches.
 """
 

@@ -1,7 +1,7 @@
-"""A tenant's batches, as the batches API creates, tells and cancels them.
+"""A tenant's batches, as the batches API creates, shows and cancels them.
 
 Invariant: every statement runs inside the tenant's connection and names the tenant; a request only writes
-down what is wanted, and the driver does the work, so that nothing is lost when nobody drives for a while.
+down what is wanted, and the driver does the work, so that nothing is lost while no driver runs.
 """
 
 import secrets
@@ -111,7 +111,7 @@ async def create_batch(tenant_id: int, *, new: NewBatch, quotas: Quotas) -> dict
             raise InvalidRequest(
                 f"The file '{new.input_file}' was not uploaded with purpose 'batch'.", param="input_file_id"
             )
-        # so that batches begun at once are counted one after another
+        # so that batches created in parallel are counted one after another
         await connection.execute(LOCK, (tenant_id,))
         [count] = await (await connection.execute(OPEN, (tenant_id,))).fetchone() or (0,)
         if count >= quotas.open_batches:
@@ -188,7 +188,7 @@ async def delete_batch(tenant_id: int, *, public_id: str, is_messages: bool = Fa
 
 
 def batch_object(row: dict[str, Any]) -> dict[str, Any]:
-    """A batch as the OpenAI API tells it, with what it cost and saved in `purser`."""
+    """A batch as the OpenAI API shows it, with what it cost and saved in `purser`."""
     moments = (
         "created_at",
         "in_progress_at",

@@ -178,7 +178,7 @@ def _uses_tools(members: Sequence[Turn]) -> bool:
 
 
 def _has_other_parts(members: Sequence[Turn]) -> bool:
-    """Whether something but text stands there (an image, a file): that is not compared, so never left out."""
+    """Whether it has something other than text (an image, a file): that is not compared, so never left out."""
     return any(_part_kinds(member) - {"text", "input_text", "output_text"} for member in members)
 
 

@@ -1,4 +1,4 @@
-"""Takes the layout out of JSON that stands in a text, and nothing else.
+"""Removes the layout of JSON inside a text, and nothing else.
 
 Invariant: lossless. Only whitespace between tokens goes; every number, string, key, duplicate key and their
 order stay byte for byte, which is asserted by reading both forms back before one takes the other's place.
@@ -29,7 +29,7 @@ _READER = json.JSONDecoder(
 def minify_json(text: str) -> str:
     """The text with each JSON document in it written compactly.
 
-    A document stands alone, at the start of a line, or in a fence marked as JSON. Other fences are left as
+    A document is alone, at the start of a line, or in a fence marked as JSON. Other fences are left as
     they are.
     """
     if len(text) < SHORTEST or ("{" not in text and "[" not in text):
@@ -65,7 +65,7 @@ def compact(document: str) -> str:
 
 
 def _is_json(words: str) -> bool:
-    """Whether what stands behind a fence's mark names the language JSON."""
+    """Whether the word after a fence's mark names the language JSON."""
     language = _LANGUAGE.match(words.lstrip(" \t"))
     return language is not None and language[0].lower() in _JSON_LANGUAGES
 

@@ -1,4 +1,4 @@
-"""The turns of a body, whichever API wrote it: where its texts stand and which turns belong together.
+"""The turns of a body, of any API: where its texts are and which turns belong together.
 
 Invariant: nothing is edited in place; a call of a tool and its result always belong to the same exchange.
 """

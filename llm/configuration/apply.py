@@ -1,7 +1,7 @@
 """Applying a configuration file: everything in one transaction, or nothing.
 
 Invariant: the database is as the file says when this returns, and as it was when this raises or runs dry.
-Objects the file does not name stay. Every worker hears of the change when it commits.
+Objects the file does not name stay. Every worker is notified of the change when it commits.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from llm.configuration.spec import Spec, TenantSpec, read_spec
 from llm.configuration.tenancy import apply_key, apply_tenant, apply_user
 from llm.configuration.writer import Writer
 
-# Two files at once take turns, so that each compares with what the other has written.
+# Two files applied at the same time take turns, so that each compares with what the other has written.
 ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtext('purser.apply_configuration'))"
 
 

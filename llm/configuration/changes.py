@@ -1,6 +1,6 @@
 """What applying a configuration file did, or would do.
 
-Invariant: a secret never stands in a change; a generated key stands in `issued` only, which is printed once.
+Invariant: a change never contains a secret; a generated key is in `issued` only, which is printed once.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
-"""A YAML file as plain data that remembers on which line each value stands.
+"""A YAML file as plain data that remembers the line of each value.
 
-Invariant: pure. Whatever is wrong with a file is one ConfigurationError that names the file, the line and
+Invariant: pure. Any error in a file is one ConfigurationError that names the file, the line and
 the path. A plain scalar means what it looks like (YAML 1.2): `off` and `yes` are words, 0047 is text, 0.10
 is an exact decimal. `${NAME}` is taken from the environment, never parsed again, and has no default.
 """
@@ -61,7 +61,7 @@ class Document:
         return self.lines.get(path, 1)
 
     def error(self, path: Path, problem: str) -> ConfigurationError:
-        """The error to raise about what stands at a path."""
+        """The error to raise about the value at a path."""
         return ConfigurationError(problem, source=self.source, line=self.line_of(path), path=path)
 
 
@@ -129,7 +129,7 @@ class _Reader:
                 continue
             name = str(self._substituted(key, path=path))
             if name in names:
-                raise self._error(key, (*path, name), "stands here twice")
+                raise self._error(key, (*path, name), "is here twice")
             names.add(name)
             self.lines[(*path, name)] = key.start_mark.line + 1
             values[name] = self.value_of(value, path=(*path, name))
@@ -173,7 +173,7 @@ class _Reader:
 
     def _substituted(self, node: yaml.ScalarNode, *, path: Path) -> str:
         def look_up(found: re.Match[str]) -> str:
-            if found[1].startswith("$"):  # $${NAME} stands for itself
+            if found[1].startswith("$"):  # $${NAME} means ${NAME} itself
                 return f"${{{found[1][1:]}}}"
             try:
                 return self.environ[found[1]]

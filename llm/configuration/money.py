@@ -35,7 +35,7 @@ def apply_budget(spec: BudgetSpec, *, tenant: Tenant, path: Path, writer: Writer
     writer.write(
         row,
         values,
-        written=spec.written() | {"active", "set_by"},  # a budget that stands in the file counts, and is its
+        written=spec.written() | {"active", "set_by"},  # a budget in the file is active, and is its
         kind="budget",
         name=f"{tenant.slug}/{of} {spec.unit} per {spec.period}",
         path=path,
@@ -44,7 +44,7 @@ def apply_budget(spec: BudgetSpec, *, tenant: Tenant, path: Path, writer: Writer
 
 
 def apply_rate_rule(spec: RateRuleSpec, *, tenant: Tenant, path: Path, writer: Writer) -> None:
-    """Have a rule count at its priority from now on, in place of another one that stands there."""
+    """Have a rule count at its priority from now on, in place of another one that is there."""
     values = {name: getattr(spec, name) for name in RateRuleSpec.model_fields if name != "priority"}
     name = f"{tenant.slug}/{spec.priority}"
     current = rule_at(tenant, priority=spec.priority, at=now())

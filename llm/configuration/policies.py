@@ -1,7 +1,7 @@
 """The models that a tenant's policy names.
 
-Invariant: whoever writes a policy, in a file or in the admin, is refused a name that stands for nothing, and told the
-field. What is gone later is no error: a request does without.
+Invariant: a policy written in a file or in the admin is refused where a name means nothing; the error names the field. A
+model that is gone later is no error: a request does without.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Applying a model's prices.
 
-Invariant: what stands in the file is the whole list: a meter that is not in it loses its price, so that the
+Invariant: the file has the whole list: a meter that is not in it loses its price, so that the
 file and the bill never differ. Rows are not edited but superseded, and the past rates as it did.
 """
 
@@ -54,7 +54,7 @@ def apply_prices(spec: ModelSpec, *, row: LanguageModel, path: Path, writer: Wri
 
     Without `prices` they stay; a deployment without any takes the model's. The word `list` takes the imported price of
     the upstream model at the provider's kind. Where that is not the model's own name and account the price is copied,
-    and copied anew by each later apply.
+    and copied again by each later apply.
     """
     own = PricedAt(row.provider.name, row.name)
     _apply(

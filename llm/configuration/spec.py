@@ -1,6 +1,6 @@
 """What a configuration file may say.
 
-Invariant: pure, and strict about names: a key nobody knows is an error, never ignored. A field that is
+Invariant: pure, and strict about names: an unknown key is an error, never ignored. A field that is
 absent keeps what the database has; only what is written is applied.
 """
 
@@ -55,7 +55,7 @@ class Block(BaseModel):
     )
 
     def written(self) -> set[str]:
-        """The names of the fields that stand in the file."""
+        """The names of the fields that the file has."""
         return set(self.model_fields_set)
 
 
@@ -249,7 +249,7 @@ class ChannelSpec(Block):
 
 
 class AlertSpec(Block):
-    """When to tell whom."""
+    """When to notify which channels."""
 
     metric: Name
     threshold: Annotated[Decimal, Field(ge=0, max_digits=28, decimal_places=12)]
@@ -369,7 +369,7 @@ def _refuse_doubles(spec: Spec, document: Document) -> None:
     for path, identities in lists:
         for position, identity in enumerate(identities):
             if identity in identities[:position]:
-                raise document.error((*path, position), f"{_words(identity)!r} stands here twice")
+                raise document.error((*path, position), f"{_words(identity)!r} is here twice")
 
 
 def _words(identity: Any) -> str:

@@ -1,7 +1,7 @@
 """Writing one object of a configuration file: compare, save with its history, say what changed.
 
 Invariant: a row that already is as the file says is not touched, so applying a file twice writes nothing;
-whatever the database or a model's validation refuses is an error at the line it stands on.
+what the database or a model's validation refuses is an error that names its line.
 """
 
 from collections.abc import Collection, Iterator, Mapping

@@ -1,7 +1,7 @@
 """Who may refer to what a provider keeps: the tenant for whom it was made, or whose own account keeps it.
 
 Invariant: an id goes out only to an account of the tenant's own, or to the account that made it in an answer to this
-tenant. Nothing of what stands behind an id is kept here.
+tenant. The content behind an id is not kept here.
 """
 
 from typing import Final
@@ -27,7 +27,7 @@ async def keep(tenant_id: int, ids: list[str], *, provider: str) -> None:
 
 
 async def keepers_of(tenant_id: int, references: tuple[Reference, ...]) -> dict[str, str]:
-    """The accounts that made what is referred to for this tenant, by id; what is not there is nobody's."""
+    """The accounts that created the referenced objects for this tenant, by id; an id that is not there belongs to no tenant."""
     ids = [one.id for one in references if len(one.id) <= LONGEST_ID and "\x00" not in one.id]
     async with tenant_connection(tenant_id) as connection:
         cursor = await connection.execute(_FIND, (tenant_id, ids))

@@ -1,7 +1,7 @@
 """Checks of hits: a share of them is asked upstream all the same, of semantic ones to learn how often a hit is wrong, of
 exact ones, where a judge compares answers, to learn how often the judge is.
 
-Invariant: a check begins after its hit was answered and nobody waits for it; it is a call of our own (`own_calls`), with
+Invariant: a check begins after its hit was answered and no client waits for it; it is an own call (`own_calls`), with
 the cache state `check`.
 """
 
@@ -28,7 +28,7 @@ from tenants.outcomes import ClientError
 STATE = "check"
 # In each process: a burst of hits must not become a burst of calls.
 MOST_AT_ONCE = 4
-# Of exact hits: two right answers to one question, so what the judge says of them tells how well it judges.
+# Of exact hits: two right answers to one question, so the judge's verdicts on them show how well it judges.
 REPEATED_SHARE = 0.01
 _STREAMING = ("stream", "stream_options")
 
@@ -107,7 +107,7 @@ def _call_of(hit: Call, lookup: Lookup) -> Call:
 
 
 def _take_cheaper_tier(call: Call, target: Target) -> None:
-    """Nobody waits for a check: where the model has a price for flex processing, which is that of batches, take it."""
+    """No client waits for a check: where the model has a price for flex processing, which is that of batches, take it."""
     has_flex = call.wire.api in target.kind.flex and target.kind.answers.get(call.wire.api) == call.wire.api
     if not has_flex or call.facts.service_tier:
         return

@@ -1,8 +1,8 @@
 """The judge of answers: a chat model of the catalogue that says whether a cached answer serves as well as a fresh one.
 
-Invariant: nobody waits for it but the learning beside a request. Each question to it is a call of our own (`own_calls`)
+Invariant: only the learning in the background waits for it. Each question to it is an own call (`own_calls`)
 with the cache state `judge`, within `judge_usd_per_day`. What it is shown are other people's words: they reach it as
-quotations in one JSON string each, and only one of two words of its own counts. Whatever else happens, it has no opinion.
+quotations in one JSON string each, and only one of two words of its own counts. In all other cases it has no opinion.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ def prompt(model: str, question: str, fresh: str, cached: str) -> Body:
 
 def verdict_in(text: str) -> bool | None:
     """What one word says; None for anything but one of the two that were asked for."""
-    words = re.search(r"\w.*\w|\w", text, re.DOTALL)  # without what stands around them
+    words = re.search(r"\w.*\w|\w", text, re.DOTALL)  # without what is around them
     return _VERDICTS.get(words[0].lower()) if words else None
 
 

@@ -1,6 +1,6 @@
 """The log of requests: one row for each call that reached us, answered or refused, with its receipt.
 
-Invariant: no prompt and no answer stands here. Money stands in the ledger; the figures here are copies for reading.
+Invariant: no prompt and no answer is stored here. Money is in the ledger; the figures here are copies for reading.
 """
 
 from django.db import models

@@ -1,6 +1,6 @@
 """The chat completions that a client asked to have stored.
 
-Invariant: the texts stand under the tenant they were given to; an id means one answer. Kept for 30 days, or until its
+Invariant: the texts belong to the tenant they were given to; an id means one answer. Kept for 30 days, or until its
 tenant deletes it.
 """
 

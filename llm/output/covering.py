@@ -1,8 +1,8 @@
-"""How much of an answer's limit is held before it is asked for.
+"""Decides how much of an answer's limit is held before the provider is called.
 
 Invariant: where a hard budget counts the call, all that may come unseen is held. A stream that shows its tokens as they
-come is held as far as such calls usually get and extended while it runs; an answer that comes at once, or after thoughts
-that nobody shows, is not allowed to get longer than what was held for it.
+come is held as far as such calls usually get and extended while it runs; an answer that comes in one piece, or after thoughts
+that are not shown, is not allowed to get longer than what was held for it.
 """
 
 import re
@@ -40,7 +40,7 @@ def counts_for_a_hard_budget(windows: Iterable[WindowKey]) -> bool:
 
 
 def is_ample(windows: Iterable[WindowKey], *, hold_usd: Decimal, hold_tokens: int) -> bool:
-    """Whether every hard budget is so large that nobody will miss what one call holds."""
+    """Whether every hard budget is so large that one call's hold makes no difference."""
     return all(
         window.budget.limit_amount >= AMPLE * (hold_usd if window.budget.unit == "usd" else hold_tokens)
         for window in windows

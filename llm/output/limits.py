@@ -1,6 +1,6 @@
 """How long an answer may be: the limit that goes out with a request, and who set it.
 
-Invariant: pure. A limit of ours never cuts what the client would have got: where it sends none, a named model gets its
+Invariant: pure. Our own limit never cuts what the client would have got: where it sends none, a named model gets its
 own maximum. The tiers' defaults are for `auto`, and for tenants whose policy asks for them.
 """
 
@@ -12,7 +12,7 @@ from tenants.policy import Policy
 
 SetBy = Literal["client", "model", "window", "account", "tier", "budget", "provider", "share"]
 
-# for a kind that needs a limit, where nobody declared one: every model writes so much
+# for a kind that needs a limit, where none is declared: every model writes so much
 LEAST_MAXIMUM: Final = 4096
 LEAST_NEED: Final = 256
 

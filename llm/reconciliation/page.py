@@ -60,7 +60,7 @@ def reconciliation_page(request: HttpRequest, model_admin: Any) -> HttpResponse:
 
 
 def plain_quantity(quantity: Decimal | None) -> str:
-    """Return "1,234"; a dash where the report tells none."""
+    """Return "1,234"; a dash where the report has none."""
     return "–" if quantity is None else f"{quantity.normalize():,f}"
 
 

@@ -1,8 +1,8 @@
-"""Pulling the providers' cost reports, and reconciling an account with what was pulled or uploaded.
+"""Pulls the providers' cost reports, and reconciles an account with what was pulled or uploaded.
 
 Invariant: this is the only place that asks a provider for its bill; it reads, and what it reads goes to
 `billing.reconciliation.comparing` whole or not at all: a page that is missing is an error, never a smaller bill. The admin key
-is sent to the account's own server and told nobody.
+is sent to the account's own server only.
 """
 
 import asyncio
@@ -108,7 +108,7 @@ def upload(
         raise InvalidReport(f"{provider.name} is of kind {provider.kind}, which has no cost reports")
     report = read_file(reports.format, content).of_projects(_projects(provider))
     if not report.days:
-        raise InvalidReport("the file tells of no day")
+        raise InvalidReport("the file covers no day")
     begins, ends = first or min(report.days), last or max(report.days)
     stored = store_report(
         account_of(provider),

@@ -14,7 +14,7 @@ from llm.routing.signals import Score
 
 @dataclass(frozen=True, slots=True)
 class Considered:
-    """One model that was looked at: what this request would cost there, and why it was not eligible (empty if
+    """One model that was considered: what this request would cost there, and why it was not eligible (empty if
     it was)."""
 
     target: Target

@@ -1,4 +1,4 @@
-"""What routing looks at: the last ask of a request and what its answer needs, read from a body of either API.
+"""The facts that routing uses: the last question of a request and what its answer needs, read from a body of either API.
 
 Invariant: reading never fails and never changes the body; what a body does not say is the empty value.
 """

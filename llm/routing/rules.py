@@ -26,7 +26,7 @@ from tenants.policy import Policy
 SIMPLE_BELOW: Final = -0.35  # score; about the easier third of what support desks are asked
 COMPLEX_FROM: Final = 0.15  # score; about the harder quarter of the public questions
 TOO_LONG: Final = "context window"
-LONG_INPUT_TOKENS: Final = 16_000  # beyond, the simple tier loses what stands in the middle
+LONG_INPUT_TOKENS: Final = 16_000  # beyond, the simple tier loses what is in the middle
 
 ScoreProvider = Callable[[RouteFacts], Score]
 
@@ -136,7 +136,7 @@ def _require_room(target: Target, market: Market) -> None:
 
 
 def _named_fallbacks(target: Target, catalog: Catalog) -> Iterator[Target]:
-    """The models the operator declared to stand in for this one, those that are active."""
+    """The active models that the operator declared as fallbacks of this one."""
     return (catalog.targets[name] for name in target.fallbacks if name in catalog.targets)
 
 
@@ -285,7 +285,7 @@ def _why_not(considered: Iterable[Considered], tier: str) -> str:
 
 
 def _no_model(considered: list[Considered], market: Market) -> ClientError:
-    """The outcome that tells the client what stood in the way of every model."""
+    """The error that says why no model is eligible."""
     reasons = {one.rejected for one in considered}
     if not reasons:
         return ModelNotFound("No model is offered for automatic routing here.", param="model")

@@ -1,6 +1,6 @@
 """The addresses of Azure's classic deployments: what is asked there is answered as OpenAI's API answers it.
 
-Invariant: the deployment in the path is the model, whatever the body says; the key comes in `api-key` alone, and a request
+Invariant: the deployment in the path is the model, the body's `model` is ignored; the key comes in `api-key` alone, and a request
 without `api-version` finds nothing.
 """
 

@@ -179,7 +179,7 @@ def _script(name: str, kind: str, options: list[str], body: str) -> Script:
         "ends",
         "lines",
     }:
-        raise UnreadableBehaviour(f"{name}: nobody knows what to make of `{kind} {said}`")
+        raise UnreadableBehaviour(f"{name}: there is no meaning for `{kind} {said}`")
     body = body.rstrip("\n")
     if "text/event-stream" in said.get("type", NOTHING_ODD[kind]) or body.startswith(
         ("data:", "event:", ":")

@@ -149,5 +149,5 @@ class CallLog:
 
 
 def key_digest(key: str) -> str:
-    """How an API key stands in the log."""
+    """How the log shows an API key."""
     return hashlib.sha256(key.encode()).hexdigest()[:DIGEST_CHARACTERS] if key else ""

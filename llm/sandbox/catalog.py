@@ -82,7 +82,7 @@ EFFORT_TOKENS = {"none": 0, "minimal": 0, "low": 64, "medium": 192, "high": 512,
 
 
 def is_offered(model: str) -> bool:
-    """Whether the model, or the model a dated name stands for, is in the catalogue."""
+    """Whether the model, or the model of a dated name, is in the catalogue."""
     return DATE_SUFFIX.sub("", model) in OFFERS
 
 

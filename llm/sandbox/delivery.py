@@ -1,6 +1,6 @@
 """Owns how an answer leaves over HTTP: at the ordered pace, broken where a fault says so.
 
-Invariant: whatever happens to the connection, the call's log entry is closed exactly once, with what was
+Invariant: the call's log entry is closed exactly once, however the connection ends, with what was
 produced until then on the invoice.
 """
 
@@ -95,7 +95,7 @@ class HttpExchange(Exchange):
     async def answer(
         self, payload: dict[str, Any], *, usage: Usage | None = None, tokens: int = 0
     ) -> web.StreamResponse:
-        """Send a plain answer after the time that so many output tokens take; billed even if nobody waits."""
+        """Send a plain answer after the time that so many output tokens take; billed even if the client is gone."""
         self.bill(payload, usage)
         await self._fail_if_ordered()
         pace = self.sandbox.settings.tokens_per_second

@@ -33,7 +33,7 @@ OTHER_ARGUMENTS = {
 NO_LIMIT = 1_000_000
 
 Event = tuple[bytes, int]  # what goes over the wire, and how many output tokens it carries
-Bill = Callable[[int, bool], None]  # told the tokens produced, and whether that was all
+Bill = Callable[[int, bool], None]  # takes the tokens produced, and whether that was all
 Handler = Callable[["Exchange"], Awaitable[web.StreamResponse]]
 
 

@@ -22,7 +22,7 @@ CAPACITY = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A piece of an Anthropic prompt; `ttl_seconds` where a breakpoint stands, else 0."""
+    """A piece of an Anthropic prompt; `ttl_seconds` where there is a breakpoint, else 0."""
 
     content: bytes
     tokens: int

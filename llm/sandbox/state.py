@@ -31,7 +31,7 @@ class Settings:
     requests_per_minute: int = 0  # per key; 0: no limit
     concurrency: int = 0  # per key; 0: no limit
     cache_ttl_s: float = 300.0
-    booked_after_s: float = 0.0  # after its end, a call stands in the cost reports
+    booked_after_s: float = 0.0  # seconds from a call's end until the cost reports have it
 
 
 class InvalidSetting(ValueError):

@@ -1,7 +1,7 @@
-"""Which form a request asks its answer to have, and what came in its place, in each of the clients' protocols.
+"""Which form a request wants its answer to have, and what came instead, in each of the clients' protocols.
 
-Invariant: pure. A form is a JSON schema of the text, any JSON object, or the arguments of the one tool that the model is
-told to call. What the protocol leaves open (tools the model may call, a refusal, an answer cut short) is nobody's fault.
+Invariant: pure. A form is a JSON schema of the text, any JSON object, or the arguments of the one tool that the model
+must call. What the protocol leaves open (tools the model may call, a refusal, an answer cut short) is no error.
 """
 
 from collections.abc import Iterator

@@ -57,7 +57,7 @@ CLAUDE_PERCENT, NEW_CLAUDE_PERCENT = 120, 160  # of o200k_base; the tokenizer ch
 
 LONGEST_TOKEN_BYTES = 128  # of any token of either vocabulary
 
-# whose texts are counted: how fast an answer comes must not tell what another tenant's text was
+# whose texts are counted: the time of an answer must not reveal another tenant's text
 counted_for: ContextVar[int | None] = ContextVar("counted_for", default=None)
 _LONG_COUNTS: dict[tuple[int | None, str, bytes], int] = {}  # by digest, so that long texts are not kept
 

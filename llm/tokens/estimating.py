@@ -26,8 +26,8 @@ FILE_PARTS: Final = frozenset({"file", "input_file", "document", "container_uplo
 class InputEstimate:
     """A prompt's tokens as counted, the most they may be, and the most that the provider may add of what it keeps.
 
-    Holds are made of `most_tokens`; what has to fit into a window is `likely_tokens`, without the error of a model that
-    nobody has seen yet.
+    Holds are made of `most_tokens`; what has to fit into a window is `likely_tokens`, without the margin for a model
+    that is not known yet.
     """
 
     counted_tokens: int
@@ -81,7 +81,7 @@ def longest_input(exchange: Exchange, estimate: InputEstimate, *, target: Target
 def least_input(
     wire: WireFormat, body: Body, *, target: Target, passed_on: Mapping[str, str] = MappingProxyType({})
 ) -> int:
-    """What the prompt that has to fit comes to beyond doubt: its texts, without what is counted by guess.
+    """The least tokens of the prompt that must fit: its texts, without what is counted by guess.
 
     0 where the provider shortens it before it counts, or was asked for a longer window.
     """

@@ -1,4 +1,4 @@
-"""Counts the input tokens of a request, whatever protocol it came in."""
+"""Counts the input tokens of a request of any protocol."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,6 +1,6 @@
 """Owns the vocabulary files of the tokenizers: shipped compressed, unpacked once where tiktoken looks for them.
 
-Invariant: a file that stands under its final name has the SHA-256 that tiktoken itself demands.
+Invariant: a file under its final name has the SHA-256 that tiktoken itself demands.
 
 tiktoken downloads these files on first use; a gateway must start without the internet. The shipped files are
 byte for byte the ones tiktoken would download. Needs no Django: `python -m llm.tokens.vocabularies` runs at install time.
@@ -43,7 +43,7 @@ class CorruptRankFile(Exception):
 
 
 def model_dir() -> Path:
-    """Where built models live: PURSER_MODEL_DIR, or `.models` beside the project."""
+    """Where built models live: PURSER_MODEL_DIR, or `.models` in the project's folder."""
     return Path(os.environ.get("PURSER_MODEL_DIR") or PROJECT_DIR / ".models")
 
 

@@ -1,6 +1,6 @@
 """The texts of a body that we keep: what a client wrote of its own accord, and reads again.
 
-Invariant: what passes here can be stored as it stands; what cannot is refused by the name of its field, before any row
+Invariant: what passes here can be stored as it is; what cannot is refused by the name of its field, before any row
 is written.
 """
 

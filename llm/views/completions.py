@@ -173,7 +173,7 @@ def _render(answer: Answer | StreamedAnswer) -> HttpResponseBase:
 
 
 async def _closing(answer: StreamedAnswer) -> AsyncIterator[bytes]:
-    """The chunks, with the stream closed at once when the client is gone."""
+    """The chunks, with the stream closed immediately when the client is gone."""
     try:
         async for chunk in answer.chunks:
             yield chunk

@@ -142,7 +142,7 @@ def _response_headers(status: int, errors: tuple[int, ...], *, is_completion: bo
         headers += [
             ("retry-after", "Seconds until another try makes sense, 60 at most.", [429, 502, 503, 504]),
             ("x-should-retry", "`false`: the same request would be refused again.", FINAL),
-            ("x-purser-budget-resets-at", "When the budget begins anew, in RFC 3339.", [429]),
+            ("x-purser-budget-resets-at", "When the budget resets, in RFC 3339.", [429]),
         ]
     return [
         OpenApiParameter(name, str, OpenApiParameter.HEADER, description=text, response=list(codes))

@@ -1,6 +1,6 @@
 """What the gateway's door knows of callers, and what it says to those who do not come in.
 
-Invariant: who calls is told from the head of the request alone; a refusal at the door leaves the same row of the log, in
+Invariant: the caller is identified from the head of the request alone; a refusal at the door leaves the same row of the log, in
 the same envelope, as one behind it.
 """
 
@@ -41,7 +41,7 @@ def recognises(request: HttpRequest) -> bool:
 
 
 async def identify(request: HttpRequest) -> None:
-    """Look the key up; raises the 401 and 403 outcomes, or that nobody could be asked."""
+    """Look the key up; raises the 401 and 403 outcomes, or that the look-up is not possible."""
     await identify_caller(request)
 
 
@@ -49,7 +49,7 @@ async def refuse(request: HttpRequest, reason: Exception) -> HttpResponse:
     """The answer to a call that ends at the door, and its row in the log."""
     error = _outcome_of(reason)
     request_id = new_request_id()
-    if isinstance(error, UpgradeRequired):  # nobody's call yet
+    if isinstance(error, UpgradeRequired):  # no tenant's call yet
         return error_response(error, request, request_id=request_id)
     caller = _recalled(request)
     tenant_id, key_id = caller or (error.tenant_id, error.key_id)

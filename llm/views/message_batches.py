@@ -1,6 +1,6 @@
-"""`/v1/messages/batches`: batches as Anthropic's API tells them.
+"""`/v1/messages/batches`: batches as Anthropic's API shows them.
 
-Invariant: the same batches as `/v1/batches` with another face; what is wrong with a request is told at once,
+Invariant: the same batches as `/v1/batches` in another shape; an error in a request is reported immediately,
 because this API knows no batch that failed.
 """
 
@@ -193,7 +193,7 @@ class MessageBatchResults(AsyncAPIView):
 
 
 def batch_object(row: dict[str, Any], *, request: HttpRequest) -> dict[str, Any]:
-    """A batch as Anthropic's API tells it; the counts move when the whole batch has ended."""
+    """A batch as Anthropic's API shows it; the counts move when the whole batch has ended."""
     ended = ended_at(row)
     succeeded, expired = (row["completed"], row["expired"]) if ended else (0, 0)
     errored = row["failed"] if ended else 0

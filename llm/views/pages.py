@@ -1,6 +1,6 @@
 """Pages of a list, as the SDKs turn them: `after` names the last object seen, `limit` how many may follow.
 
-Invariant: a page says whether another one follows, so that nobody has to ask for an empty one.
+Invariant: a page says whether another one follows, so that clients need not ask for an empty one.
 """
 
 from dataclasses import dataclass

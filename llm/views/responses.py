@@ -51,7 +51,7 @@ class Response(_Kept):
     )
     async def get(self, request: HttpRequest, response_id: str) -> HttpResponse:
         if request.GET.get("stream") == "true":
-            raise InvalidRequest("A kept response is told whole.", param="stream")
+            raise InvalidRequest("A kept response is not streamed.", param="stream")
         return await self.ask("GET", response_id, asked=request.META.get("QUERY_STRING", ""))
 
     @operation(

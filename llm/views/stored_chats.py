@@ -99,7 +99,7 @@ async def list_stored_chats(view: AsyncAPIView, request: HttpRequest) -> HttpRes
 
 
 def _message(turn: Body, identity: str) -> Body:
-    """A message as it is listed: its text alone, or its parts beside it."""
+    """A message as it is listed: its text alone, or its text and its parts."""
     content = turn.get("content")
     parts = content if isinstance(content, list) else None
     listed = {"refusal": None, "name": None, **turn, "id": identity, "content_parts": parts}

@@ -1,4 +1,4 @@
-"""Anthropic messages: requests and whole answers. Streams stand in `anthropic_messages_stream`.
+"""Anthropic messages: requests and whole answers. Streams are in `anthropic_messages_stream`.
 
 Invariant: pure; a body is never edited in place. `max_tokens` is required by the protocol and always set.
 """
@@ -97,7 +97,7 @@ def produced_text(response: Body) -> str:
 
 
 def is_complete(response: Body) -> bool:
-    """Whether the model said all it wanted to: a call of a tool is half an answer, whatever the reason says."""
+    """Whether the model said all it wanted to: a tool call is half an answer, with any stop reason."""
     kinds = {block.get("type") for block in response.get("content") or ()}
     return response.get("stop_reason") in _COMPLETE and "tool_use" not in kinds
 
@@ -133,7 +133,7 @@ def error_event(error: dict[str, Any], block: Body | None = None) -> bytes:
 
 
 def _own_text(message: Body) -> str:
-    """What the person wrote in a user message: its text parts, not the tool results beside them."""
+    """What the person wrote in a user message: its text parts, not its tool results."""
     content = message.get("content")
     if isinstance(content, list):
         content = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]

@@ -170,7 +170,7 @@ class MessagesTail:
 
     def feed(self, raw: bytes, payload: Body | None) -> bytes:
         if payload is not None and payload.get("type") in ("message_delta", "message_stop"):
-            earlier = self._held.pop(payload["type"], b"")  # several deltas: usage may be told more than once
+            earlier = self._held.pop(payload["type"], b"")  # usage may come more than once
             self._held[payload["type"]] = raw
             return earlier
         return raw
@@ -181,14 +181,14 @@ class MessagesTail:
 
 
 def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
-    """Tell a stored answer as a stream; every content block as one delta."""
+    """Send a stored answer as a stream; every content block as one delta."""
     for payload in events_of(response):
         facts = {"purser": block} if payload["type"] in ("message_delta", "message_stop") else {}
         yield encode({**payload, **facts}, event=payload["type"])
 
 
 def events_of(response: Body) -> Iterator[Body]:
-    """The events of a stream that would have told this answer."""
+    """The events of a stream of this answer."""
     usage = response.get("usage") or {}
     start = {
         **response,

@@ -1,4 +1,4 @@
-"""Errors that stand where an answer should: in a body with status 200, or in an event of a stream.
+"""Errors in the place of an answer: in a body with status 200, or in an event of a stream.
 
 Invariant: pure. An answer is never taken for an error: a null, an empty or a zero error is none.
 """
@@ -50,7 +50,7 @@ SERVER_ERROR: Final = 500
 
 
 def error_in(payload: Body) -> dict[str, Any] | None:
-    """The error that a whole body or an event tells of in any of the shapes in use; None if it is none."""
+    """The error in a whole body or an event, in any of the shapes in use; None if there is none."""
     kind = payload.get("type")
     if kind in _PIECES:  # most of a stream
         return None
@@ -67,7 +67,7 @@ def error_in(payload: Body) -> dict[str, Any] | None:
 
 
 def error_in_any(body: Any) -> dict[str, Any] | None:
-    """The same of whatever a body may be: some servers send a list with the error in it."""
+    """The same for a body of any type: some servers send a list with the error in it."""
     if isinstance(body, list) and len(body) == 1:
         body = body[0]
     return error_in(body) if isinstance(body, dict) else None
@@ -132,7 +132,7 @@ def _of_no_answer(payload: Body) -> dict[str, Any] | None:
 
 
 def _number(value: Any) -> int | None:
-    """A status, told as a number or as its digits."""
+    """A status, as a number or as its digits."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3:
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 400 <= value < 600 else None

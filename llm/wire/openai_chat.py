@@ -1,4 +1,4 @@
-"""OpenAI chat completions: requests and whole answers. Streams stand in `openai_chat_stream`.
+"""OpenAI chat completions: requests and whole answers. Streams are in `openai_chat_stream`.
 
 Invariant: pure; a body is never edited in place.
 """
@@ -119,7 +119,7 @@ def is_complete(response: Body) -> bool:
 
 
 def calls_tools(message: Body) -> bool:
-    """Whether it is half an answer, whatever its finish says."""
+    """Whether it is half an answer, with any finish reason."""
     return bool(message.get("tool_calls") or message.get("function_call"))
 
 

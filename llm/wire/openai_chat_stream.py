@@ -1,6 +1,6 @@
 """OpenAI chat completion streams: measured, passed on, replayed.
 
-Invariant: a stream that was metered and its answer replayed tell a client the same.
+Invariant: a client gets the same from a metered stream and from the replay of its answer.
 """
 
 from collections.abc import Iterator
@@ -167,14 +167,14 @@ class _Choice:
         return "".join(self.texts) if self.texts and (any(self.texts) or not self._calls) else None
 
     def _close_text(self) -> None:
-        """What came as a text is a part beside others."""
+        """What came as a text becomes a part among others."""
         if text := "".join(self.texts):
             add_parts(self._parts, [{"type": "text", "text": text}])
         self.texts = []
 
 
 class ChatTail:
-    """Passes chunks on; the last one waits for our facts. Usage nobody asked for is hidden."""
+    """Passes chunks on; the last one waits for our facts. Usage that the client did not ask for is hidden."""
 
     def __init__(self, *, wants_usage: bool) -> None:
         self._wants_usage = wants_usage
@@ -206,14 +206,14 @@ class ChatTail:
 
 
 def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
-    """Tell a stored answer as a stream: per choice its message and its end; then usage if asked for."""
+    """Send a stored answer as a stream: per choice its message and its end; then usage if asked for."""
     chunks = _chunks(response, wants_usage=wants_usage)
     yield from (encode(chunk) for chunk in chunks[:-1])
     yield encode({**chunks[-1], "purser": block}) + DONE
 
 
 def events_of(response: Body) -> Iterator[Body]:
-    """The chunks of a stream that would have told this answer."""
+    """The chunks of a stream of this answer."""
     yield from _chunks(response, wants_usage=True)
 
 

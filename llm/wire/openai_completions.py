@@ -88,7 +88,7 @@ def tail(*, wants_usage: bool) -> ChatTail:
 
 
 def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
-    """Tell a stored answer as a stream, one chunk per choice; then usage if asked for."""
+    """Send a stored answer as a stream, one chunk per choice; then usage if asked for."""
     chunks = _chunks(response, wants_usage=wants_usage)
     yield from (encode(chunk) for chunk in chunks[:-1])
     yield encode({**chunks[-1], "purser": block}) + DONE

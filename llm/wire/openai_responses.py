@@ -1,4 +1,4 @@
-"""OpenAI responses: requests and whole answers. Streams stand in `openai_responses_stream`.
+"""OpenAI responses: requests and whole answers. Streams are in `openai_responses_stream`.
 
 Invariant: pure; a body is never edited in place.
 """
@@ -137,10 +137,10 @@ def error_event(error: dict[str, Any], block: Body | None = None) -> bytes:
 
 
 def _refuse_what_is_kept(body: Body) -> None:
-    """Refuse what a provider would keep or do where nobody here could say whose it is, or what it costs."""
+    """Refuse what a provider would keep or do without us knowing whose it is, or what it costs."""
     if fields.flag(body, "background"):
         raise InvalidRequest(
-            "Responses are answered at once here, not in the background.", param="background"
+            "Responses are answered immediately here, not in the background.", param="background"
         )
     if body.get("conversation") is not None:
         raise InvalidRequest(

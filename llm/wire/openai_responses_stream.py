@@ -79,7 +79,7 @@ class ResponsesMeter:
         return {**self._response, "status": "incomplete", "output": output}
 
     def _output(self) -> list[Body]:
-        """The items as their events told them."""
+        """The items as their events gave them."""
         items = dict(self._items)
         for place, pieces in self._open_texts.items():
             if pieces:
@@ -113,7 +113,7 @@ class ResponsesMeter:
 
 
 class ResponsesTail:
-    """Passes events on; the last one waits for our facts, which stand in its response and beside it."""
+    """Passes events on; the last one waits for our facts, which go into its response and next to it."""
 
     def __init__(self) -> None:
         self._last: Body = {}
@@ -135,7 +135,7 @@ def finished(event: Body, block: Body) -> bytes:
 
 
 def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
-    """Tell a stored response as a stream, every part of its output as one delta."""
+    """Send a stored response as a stream, every part of its output as one delta."""
     events = [*events_of(response)]
     for event in events[:-1]:
         yield encode(event, event=event["type"])
@@ -143,7 +143,7 @@ def replay(response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]
 
 
 def events_of(response: Body) -> Iterator[Body]:
-    """The events of a stream that would have told this response."""
+    """The events of a stream of this response."""
     for number, event in enumerate(_unnumbered_events(response)):
         yield {**event, "sequence_number": number}
 
@@ -171,7 +171,7 @@ def _unnumbered_events(response: Body) -> Iterator[Body]:
 
 
 def item_events(item: Body, *, output_index: int) -> Iterator[Body]:
-    """The events that tell one whole output item."""
+    """The events of one whole output item."""
     place = {"item_id": item.get("id", ""), "output_index": output_index}
     opened = {**item, "status": "in_progress"} if "status" in item else item
     if item.get("type") == "message":

@@ -1,6 +1,6 @@
 """Who a body says it is for: the person, and apart from that the session the person works in.
 
-Invariant: pure, and bounded by the text's length. A user is a person: the same one in each session, or nobody.
+Invariant: pure, and bounded by the text's length. A user is a person: the same one in each session, or none.
 
 Coding agents have one field for both. Claude Code sends `{"device_id", "account_uuid", "session_id"}` as text, older ones
 `user_<device>_account_<uuid>_session_<uuid>`; others a blob or a text of their own, by the same idea.
@@ -46,7 +46,7 @@ class Named:
 
 
 def named_in(text: str) -> Named:
-    """The person and the session that a user's id names. What holds no session is a person as it stands."""
+    """The person and the session that a user's id names. An id without a session is a person as it is."""
     text = text.strip()
     if old := _CLAUDE_CODE.fullmatch(text):
         device, account, session = old.groups()
@@ -57,7 +57,7 @@ def named_in(text: str) -> Named:
 
 
 def bounded(text: str, most: int = LONGEST) -> str:
-    """An id of at most so many characters: a longer one is cut, and told apart by a digest of all of it."""
+    """An id of at most so many characters: a longer one is cut, and a digest of all of it is added."""
     if len(text) <= most:
         return text
     digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -71,7 +71,7 @@ def _of_json(text: str) -> Named | None:
         return None
     pairs = list(_flat(decoded)) if isinstance(decoded, dict) else []
     person = _first(pairs, _PERSON)
-    if not person:  # told in fields of its own: whatever is left without the session
+    if not person:  # in fields of its own: what is left without the session
         left = sorted(pair for pair in pairs if pair[1] and pair[0] not in _OF_A_SESSION)
         person = "&".join(f"{name}={value}" for name, value in left)
     return Named(bounded(person), bounded(_first(pairs, _OF_A_SESSION)))

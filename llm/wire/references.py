@@ -1,7 +1,7 @@
 """What a body refers to that a provider keeps in its account: items, files, vector stores, containers, recordings.
 
 Invariant: pure and linear in the body; what a model or a tool wrote is data, and a name inside it refers to nothing.
-Provider accounts are shared by tenants, so whoever knows an id of another tenant's could read what stands behind it.
+Provider accounts are shared by tenants, so a client that knows another tenant's id could read its object.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ Body = dict[str, Any]
 _ID_FIELDS: Final = frozenset({"file_id", "vector_store_id", "container_id"})
 _ID_LISTS: Final = frozenset({"file_ids", "vector_store_ids"})
 _OBJECTS: Final = frozenset({"container", "audio", "voice"})  # of an id
-# Items that are told by their id, where what they hold is not there.
+# Items that are references by id where their content is missing.
 _HELD_IN: Final = {
     "reasoning": "encrypted_content",
     "compaction": "encrypted_content",
@@ -77,7 +77,7 @@ def _walk(body: Body, data: frozenset[str]) -> Iterator[Reference]:
 
 
 def _of_item(path: str, item: Body) -> Iterator[Reference]:
-    """An item of a Responses input that stands for one that the provider keeps, and a skill of the account's own."""
+    """An item of a Responses input that refers to one that the provider keeps, and a skill of the account's own."""
     kind, item_id, skill = item.get("type"), item.get("id"), item.get("skill_id")
     if kind == "custom" and _is_id(skill):
         yield Reference(skill, f"{path}.skill_id")

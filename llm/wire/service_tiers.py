@@ -1,6 +1,6 @@
 """How a provider works on a call, as far as its hold depends on it: online, flex or priority.
 
-Invariant: pure. A call is held at the dearest that it may be served at: of what it asks for, and of every region that its
+Invariant: pure. A call is held at the highest rates that it may be served at: of what it asks for, and of every region that its
 model has a price for. What was served decides the bill: `billing.usage.served`.
 """
 

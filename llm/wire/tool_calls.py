@@ -1,6 +1,6 @@
-"""The calls of tools in a chat stream, put together from their pieces as servers really tell them.
+"""The calls of tools in a chat stream, put together from their pieces as servers really send them.
 
-Invariant: a new id is a new call, whatever index it stands under; without an id a piece belongs to the call of its index,
+Invariant: a new id is a new call, under any index; without an id a piece belongs to the call of its index,
 without an index to the call last begun. Nothing is guessed without saying so: `is_exact` is False from then on.
 """
 
@@ -19,7 +19,7 @@ _OWN: frozenset[str] = frozenset({"index", "id", "function"})
 
 @dataclass(slots=True, eq=False)
 class ToolCall:
-    """One call, as far as it was told."""
+    """One call, as far as it was received."""
 
     index: int | None
     id: str = ""
@@ -82,7 +82,7 @@ class ToolCall:
             return ""
         if not isinstance(value, str):
             if self.given is not None and self.given == value:
-                return ""  # told again, not more of it
+                return ""  # sent again, not more of it
             self.is_consistent = self.is_consistent and not self.pieces
             self.given, value = value, orjson.dumps(value).decode()
         elif self.given is not None:
@@ -156,24 +156,24 @@ Step = tuple[Literal["begin", "piece"], ToolCall, str]
 
 
 class CallQueue:
-    """Tells calls one behind the other, as protocols want it whose blocks follow one another.
+    """Sends calls one after the other, for protocols whose blocks follow one another.
 
-    A call is told while it comes. One that begins before the one before has all its arguments waits for them, or for the
-    end; so does a first one whose index says that another stands before it.
+    A call is sent while it arrives. One that begins before the one before has all its arguments waits for them, or for the
+    end; so does a first one whose index says that another comes before it.
     """
 
     def __init__(self) -> None:
         self._calls = ToolCalls()
         self._waiting: deque[tuple[ToolCall, list[str]]] = deque()
         self._sent: ToolCall | None = None
-        # or something stands before the calls, so that their indexes need not begin at 0
+        # or something comes before the calls, so that their indexes need not begin at 0
         self.is_first_sent = False
 
     def __bool__(self) -> bool:
         return len(self._calls) > 0
 
     def take(self, part: Body) -> Iterator[Step]:
-        """What can be told now; raises ValueError for a piece of a call that was already told to its end."""
+        """What can be sent now; raises ValueError for a piece of a call that was already sent to its end."""
         known = len(self._calls)
         call, piece = self._calls.take(part)
         if len(self._calls) > known:

@@ -22,14 +22,14 @@ PARTS = [
     *("chat", "responses", "test_batches.py", "test_completions.py", "test_embeddings.py", "test_files.py"),
     *("test_models.py", "test_responses.py"),
 ]
-# why a test of theirs cannot pass, by what it is told
+# why one of their tests cannot pass, by the error that it gets
 EXPLAINED = {
-    "an id that nobody made": r"NotFoundError.*There is no (stored|file|batch|response|'?resp)|has no response",
+    "an id that does not exist": r"NotFoundError.*There is no (stored|file|batch|response|'?resp)|has no response",
     "a response or a count of nothing": r"BadRequestError.*Field '(input|model)' must",
     "a model belongs to the operator": r"405.*DELETE is not a method of /v1/models",
     "no compaction": r"NotFoundError.*There is no /v1/responses/compact",
-    "what OpenAI keeps is told whole, made at once, and continued by id": (
-        r"A kept response is told whole|answered at once here|Conversations are not kept here"
+    "what OpenAI keeps is sent whole, made immediately, and continued by id": (
+        r"A kept response is not streamed|answered immediately here|Conversations are not kept here"
     ),
     # the SDK asks for base64, and checks what comes for being a list of numbers
     "strict about base64": r"Data returned by API invalid for expected schema",

@@ -31,9 +31,9 @@ from llm.wire import format_for
 from tenants.outcomes import ClientError
 
 STATE: Final = "embed"
-# Beside the request, which has long gone on without.
+# In the background: the request does not wait so long.
 MOST_SECONDS: Final = 10.0
-LEAST_DIMENSIONS: Final = 8  # a vector of a few numbers tells nothing apart
+LEAST_DIMENSIONS: Final = 8  # a vector of a few numbers separates nothing
 _LEAST_LENGTH = 1e-6
 _ONCE: Final = RetryPolicy(max_attempts=1)
 
@@ -41,7 +41,7 @@ log = structlog.get_logger("purser.cache")
 
 
 class EmbeddingFailed(Exception):
-    """The provider gave no vectors, or none that can be believed; or nobody can say what was spent."""
+    """The provider gave no vectors, or none that can be believed; or what was spent is not known."""
 
 
 class EmbeddingRefused(EmbeddingFailed):
@@ -63,7 +63,7 @@ async def embed(texts: Sequence[str], *, model: str, askers: Sequence[Asker]) ->
             raise AllowanceSpent("embed_usd_per_day")
     except AllowanceUnknown as error:
         EMBED_CALLS.labels("no_redis").inc()
-        raise EmbeddingFailed("nobody knows what was spent") from error
+        raise EmbeddingFailed("it is not known what was spent") from error
     call, target = _call_for(texts, model, newest)
     call.receipt.note(
         STATE, "asked", texts=len(texts), for_requests=[str(asker.request_id) for asker in askers]

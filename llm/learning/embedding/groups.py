@@ -1,7 +1,7 @@
 """Texts that wait at one time for vectors of one model go to the provider in one call.
 
-Invariant: a group is of one key, so of one tenant, and so are the vectors that stay in memory: nobody learns, by time or
-by bill, what another tenant has asked. A caller that goes away disturbs nobody, and its vector is kept.
+Invariant: a group is of one key, so of one tenant, and so are the vectors that stay in memory: a tenant cannot learn,
+by time or by bill, what another one has asked. A caller that goes away disturbs no other, and its vector is kept.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from config import resources
 from llm.calls.own_calls import Asker
 from llm.learning.embedding.calls import EmbeddingFailed, embed
 
-# How long a group is gathered: little beside the tens of milliseconds that a provider takes.
+# How long a group is gathered: little compared with the tens of milliseconds that a provider takes.
 GATHER_SECONDS: Final = 0.003
 MOST_TEXTS: Final = 32
 # of one key and one model, in each process; while so many are under way the next group grows
@@ -33,7 +33,7 @@ log = structlog.get_logger("purser.cache")
 
 
 def kept(text: str, *, tenant_id: int, space: str) -> Vector | None:
-    """The text's vector if the tenant had it lately. Raises UnicodeEncodeError for text that is none."""
+    """The text's vector if the tenant had it recently. Raises UnicodeEncodeError for text that is none."""
     key = (tenant_id, space, _digest(text))
     if (vector := _kept.get(key)) is not None:
         _kept.move_to_end(key)
@@ -41,9 +41,9 @@ def kept(text: str, *, tenant_id: int, space: str) -> Vector | None:
 
 
 async def embed_one(text: str, *, model: str, space: str, asker: Asker) -> Vector:
-    """The text's unit vector, with those of the texts that wait beside it. Raises EmbeddingFailed.
+    """The text's unit vector, computed together with those of the texts that wait. Raises EmbeddingFailed.
 
-    `space` names the model so that another one of the same name is told apart.
+    `space` names the model, so that another one of the same name differs.
     """
     tenant_id = asker.principal.tenant_id
     if (vector := kept(text, tenant_id=tenant_id, space=space)) is not None:

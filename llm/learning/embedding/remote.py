@@ -1,6 +1,6 @@
 """An embedding model of the catalogue, as the semantic cache asks it: in the name of one request's key.
 
-Invariant: the name of a space says which model of ours, what its provider calls it, and of how many dimensions, so that
+Invariant: the name of a space says which of our models, what its provider calls it, and of how many dimensions, so that
 vectors of two models never meet; it says nothing of the account, so that those of one model do. A provider that fails is
 left out by a circuit, which another text's own embedding closes again.
 """

@@ -1,4 +1,4 @@
-"""`manage.py reconcile`: a provider's bill beside the ledger, pulled from the provider or read from a file."""
+"""`manage.py reconcile`: compare a provider's bill with the ledger, pulled from the provider or read from a file."""
 
 from datetime import UTC, date, timedelta
 from pathlib import Path

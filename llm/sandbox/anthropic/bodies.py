@@ -18,7 +18,7 @@ from llm.tokens import counting
 
 MOST_BREAKPOINTS = 4
 THINKING_TOKENS = 96
-# the protocol has no JSON mode: its models are told
+# the protocol has no JSON mode: its models get an instruction
 ASKS_FOR_JSON = re.compile(
     r"\b(?:only|one|single)\b[^.]{0,30}\bJSON\b|\bJSON (?:only|and nothing else)\b", re.I
 )

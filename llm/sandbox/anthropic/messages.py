@@ -71,7 +71,7 @@ async def count_tokens(exchange: Exchange) -> web.StreamResponse:
 
 
 def _head(exchange: Exchange, usage: Usage) -> dict[str, Any]:
-    """The message as it stands before its first word."""
+    """The message before its first word."""
     call = exchange.call
     call.upstream_id = exchange.sandbox.ids.anthropic("msg_")
     call.service_tier = "standard"

@@ -17,7 +17,7 @@ from llm.sandbox.usage import Usage
 
 
 class LineExchange(Exchange):
-    """A call that stands in a batch; its answer is kept instead of sent."""
+    """A call in a batch; its answer is kept instead of sent."""
 
     payload: dict[str, Any]
 

@@ -1,7 +1,7 @@
 """Owns OpenAI's `/v1/batches`: create, retrieve, list, cancel, and working them off.
 
-Invariant: every line of an accepted batch ends in exactly one line of its output or error file, whatever
-happens to the batch.
+Invariant: every line of an accepted batch ends in exactly one line of its output or error file, however
+the batch ends.
 """
 
 import asyncio

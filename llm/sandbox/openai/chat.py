@@ -88,7 +88,7 @@ def finish_of(answer: Reply) -> str:
 
 
 def framed(exchange: Exchange, head: dict[str, Any]) -> tuple[bytes, bytes]:
-    """What stands before and after the choice in every chunk."""
+    """What is before and after the choice in every chunk."""
     before = b"data: " + orjson.dumps(head)[:-1] + b',"choices":['
     return before, b'],"usage":null}\n\n' if _wants_usage(exchange) else b"]}\n\n"
 

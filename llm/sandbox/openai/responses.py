@@ -96,7 +96,7 @@ async def list_input_items(exchange: Exchange) -> web.StreamResponse:
 
 
 async def cancel_response(exchange: Exchange) -> web.StreamResponse:
-    """POST /v1/responses/{id}/cancel: ours are done at once, so it changes nothing."""
+    """POST /v1/responses/{id}/cancel: ours are done immediately, so it changes nothing."""
     return await exchange.answer(_stored(exchange)[0])
 
 

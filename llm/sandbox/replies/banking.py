@@ -21,7 +21,7 @@ def _topic(name: str, pattern: str, answer: str, detail: str) -> Topic:
     return Topic(name, re.compile(pattern, re.IGNORECASE), answer, detail)
 
 
-# Specific topics stand before general ones: the first that matches is taken.
+# Specific topics come before general ones: the first that matches is taken.
 TOPICS = (
     _topic(
         "card stolen or lost",

@@ -1,6 +1,6 @@
 """What one event of a provider's stream says: a payload, an error, a sign of life, or the end.
 
-Invariant: an event that is written as it should be leaves byte for byte as it came; one that is not is written anew, as
+Invariant: an event that is written as it should be leaves byte for byte as it came; one that is not is written again, as
 plain JSON, and never cuts a character in two.
 """
 
@@ -26,7 +26,7 @@ class Malformed(ValueError):
 @dataclass(slots=True)
 class Event:
     """One event: its bytes as they may go on, and what it says. Without payload and end it is a sign of life. `before`:
-    what is to be told first, because this event shows that nothing more of it comes."""
+    what must be sent first, because this event shows that nothing more of it comes."""
 
     raw: bytes
     payload: Body | None = None
@@ -62,7 +62,7 @@ class EventReader:
                 raw = _rewritten(raw, payload)
         except (Unreadable, orjson.JSONEncodeError):
             raise Malformed("an event is not JSON") from None
-        if is_too_deep(payload, data):  # it goes on as it came; nothing of ours could write it again
+        if is_too_deep(payload, data):  # it goes on as it came; none of our writers could write it again
             payload, self.is_exact = without_depths(payload), False
         if not isinstance(payload, dict):
             if error := error_in_any(payload):

@@ -94,7 +94,7 @@ def text(body: dict[str, Any], name: str) -> str:
 
 
 def whose(body: Any, *names: str) -> Named:
-    """The end user, and the session, that the first of these fields names; nobody where there is no such object."""
+    """The end user, and the session, that the first of these fields names; none where there is no such object."""
     if not isinstance(body, dict):
         return Named()
     named = next((body[name] for name in names if isinstance(body.get(name), str) and body[name]), "")

@@ -1,7 +1,7 @@
-"""JSON as the world writes it: read though it is odd; what is too deep to be written again, or has too many values to be read.
+"""Reads JSON as servers really write it, and finds what is too deep to be written again or has too many values.
 
 Invariant: pure, and linear in the text. What is read is plain JSON: no NaN, no half of a surrogate pair, no number that
-nobody could write.
+cannot be written.
 """
 
 import json
@@ -24,7 +24,7 @@ Place = tuple[str | int, ...]
 
 
 class Unreadable(ValueError):
-    """No JSON, however one looks at it."""
+    """No JSON by any reading."""
 
 
 def read(raw: bytes) -> tuple[Any, bool]:
@@ -83,7 +83,7 @@ def without_depths(value: Any, *, levels: int = KEPT_LEVELS) -> Any:
 
 
 def without_halves(value: Any) -> Any:
-    """The value with each half of a surrogate pair that stands alone replaced; raises Unreadable."""
+    """The value with each single half of a surrogate pair replaced; raises Unreadable."""
     if isinstance(value, str):
         return _whole(value)
     try:
@@ -97,7 +97,7 @@ def without_halves(value: Any) -> Any:
 class HalvesJoiner:
     """Puts characters together that a stream has cut in two: the first half waits for the event that brings the second.
 
-    A half stands at the end of a piece of text, and the other at the beginning of the piece at the same place of the next
+    A half is at the end of a piece of text, and the other at the beginning of the piece at the same place of the next
     event; what finds no other half there becomes U+FFFD, in an event of its own.
     """
 
@@ -110,7 +110,7 @@ class HalvesJoiner:
         return bool(self._waiting)
 
     def join(self, event: Any) -> tuple[list[Any], Any]:
-        """The events to tell before this one, and this one, with whole characters only; raises Unreadable where it is too
+        """The events to send before this one, and this one, with whole characters only; raises Unreadable where it is too
         deep to be walked."""
         waited, self._waiting, before = self._waiting, {}, self._event
         try:
@@ -121,7 +121,7 @@ class HalvesJoiner:
         return [_only(before, at) for at in waited], joined
 
     def let_go(self) -> list[Any]:
-        """The events that tell what still waits, when nothing else follows."""
+        """The events with what still waits, when nothing else follows."""
         waited, self._waiting = self._waiting, {}
         return [_only(self._event, at) for at in waited]
 
@@ -141,7 +141,7 @@ class HalvesJoiner:
 
 
 def _only(event: Any, at: Place) -> Any:
-    """An event that tells of one piece of text, which is half a character, and nothing else that was told before."""
+    """An event with one piece of text, which is half a character, and nothing else that was sent before."""
     if not at:
         return REPLACEMENT
     if isinstance(event, list):
@@ -152,14 +152,14 @@ def _only(event: Any, at: Place) -> Any:
 
 
 def _whole(text: str) -> str:
-    """Pairs of halves as the characters they are; what stands alone replaced."""
+    """Pairs of halves as the characters they are; single halves replaced."""
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _null(_: str) -> None:
-    """NaN and Infinity are no JSON: nothing is told."""
+    """NaN and Infinity are no JSON: they become null."""
 
 
 def _number(text: str) -> int | float | None:

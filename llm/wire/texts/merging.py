@@ -8,7 +8,7 @@ from typing import Any, Final
 from llm.wire.formats import Body
 
 WHOLE_FIELDS: Final = frozenset({"role", "type", "id", "index", "name", "expires_at", "format"})  # sent once
-_MOST_OPEN: Final = 64  # so many parts of a list may be told at a time
+_MOST_OPEN: Final = 64  # so many parts of a list may be open at a time
 _TEXT_PART: Final = frozenset({"type", "text"})
 
 

@@ -1,6 +1,6 @@
 """What a chat message says, and what it thought before: in the places where servers put the two.
 
-Invariant: pure; what stands in two places is told once.
+Invariant: pure; what is in two places counts once.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def text_of(message: Body) -> str:
 
 
 def reasoning_of(message: Body) -> str:
-    """The reasoning that is told beside the content or inside it; empty where there is none."""
+    """The reasoning next to the content or inside it; empty where there is none."""
     for name in _REASONING_TEXTS:
         if isinstance(text := message.get(name), str) and text:
             return text
@@ -46,7 +46,7 @@ def without_repeated_reasoning(message: Body) -> Body:
 
 
 def _texts(parts: list[Any], kind: str) -> Iterator[str]:
-    """The texts of the parts of a kind: `text`, or `thinking`, whose text may stand in parts of its own."""
+    """The texts of the parts of a kind: `text`, or `thinking`, whose text may be in parts of its own."""
     for part in parts:
         if isinstance(part, str) and kind == "text":
             yield part

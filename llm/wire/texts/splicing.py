@@ -1,4 +1,4 @@
-"""Writes a changed body into the bytes it was read from, so that what nobody changed leaves as it came.
+"""Writes a changed body into the bytes it was read from, so that all unchanged text leaves as it came.
 
 Invariant: pure. What is returned decodes to exactly the body it was asked for; numbers, escapes, order and white space of
 every unchanged value stay, byte for byte.
@@ -38,12 +38,12 @@ class Source:
 
 
 class _Ambiguous(Exception):
-    """The text says one name twice: whoever reads it may take another value than we did."""
+    """The text has one name twice: another reader may take another value than we did."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """Where a member of an object, or an item of a list, stands in the text."""
+    """The place of an object's member, or of a list's item, in the text."""
 
     name: str
     start: int

@@ -1,6 +1,6 @@
 """Server-sent events as bytes: split from any chunking, read, written.
 
-Invariant: what was split and is joined again is the same bytes, whatever the chunks and line ends were.
+Invariant: what was split and is joined again is the same bytes, with any chunks and line ends.
 """
 
 import re

@@ -1,7 +1,7 @@
 """An OpenAI model's chat completions as Anthropic messages, whole and streamed.
 
-Invariant: content blocks follow one another, each started and stopped once; a message that calls a tool says so, whatever
-its finish was; usage leaves cached tokens out of the input.
+Invariant: content blocks follow one another, each started and stopped once; a message that calls a tool says so, with
+any finish reason; usage leaves cached tokens out of the input.
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ STOP_REASONS: Final = {
 
 
 def messages_answer(response: Body, *, model: str = "") -> Body:
-    """The message of a chat completion's first choice; `model` is what was asked for, should nothing else be told."""
+    """The message of a chat completion's first choice; `model` is what was asked for, if nothing else is known."""
     choice = (response.get("choices") or [{}])[0]
     message = choice.get("message") or {}
     content: list[Body] = []
@@ -146,7 +146,7 @@ class MessagesAnswerStream:
         return [*opened, self._piece({"type": "text_delta", "text": text})]
 
     def _said(self, block: str, start: Body) -> list[Body]:
-        """Begin a block of something else than a call: what waits of the calls is told before it."""
+        """Begin a block of something else than a call: the calls that still wait are sent before it."""
         finished = self._finish_calls() if self._calls else []
         self._has_spoken = True
         self._calls.is_first_sent = True

@@ -15,7 +15,7 @@ from llm.wire.translation.refusing import Reader
 
 TARGET: Final = "an Anthropic model"
 
-# Anthropic's own parameters, which a chat client may send beside OpenAI's
+# Anthropic's own parameters, which a chat client may send besides OpenAI's
 _NATIVE: Final = (
     "thinking",
     "top_k",
@@ -118,7 +118,7 @@ def _effort(reader: Reader) -> tuple[Body, Body]:
 
 
 def _output(reader: Reader) -> tuple[Body, str]:
-    """The output format, and the instruction that stands in for JSON mode, which Anthropic does not have."""
+    """The output format, and the instruction that replaces JSON mode, which Anthropic does not have."""
     response_format = reader.take("response_format")
     if response_format is None:
         return {}, ""

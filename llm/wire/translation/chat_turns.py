@@ -1,7 +1,7 @@
 """The messages of a chat as an Anthropic system prompt and turns.
 
-Invariant: roles alternate: what the user and the tools said between two answers stands in one turn, in its order. What
-Anthropic refuses and nobody misses is left out: empty texts, and the turns that had nothing else. One odd call in a long
+Invariant: roles alternate: what the user and the tools said between two answers is one turn, in its order. What
+Anthropic refuses and is not needed is left out: empty texts, and the turns that had nothing else. One odd call in a long
 history bricks no conversation.
 """
 
@@ -14,14 +14,14 @@ from llm.wire.translation.media import media_type
 from llm.wire.translation.refusing import Reader
 from llm.wire.translation.tool_inputs import input_of
 
-# what OpenAI's SDKs add to an answer they parsed: another reading of what stands beside it
+# what OpenAI's SDKs add to an answer they parsed: another reading of the field next to it
 SDK_READINGS: Final = ("parsed", "parsed_arguments")
 
 _NOT_IN_AN_ID: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 def system_and_turns(messages: list[Body], *, target: str) -> tuple[list[Body], list[Body]]:
-    """System blocks, and turns in which what the user and the tools said stands together."""
+    """System blocks, and turns that join what the user and the tools said."""
     system: list[Body] = []
     turns: list[Body] = []
     for index, message in enumerate(messages):
@@ -84,7 +84,7 @@ def _id_of(identity: Any) -> Any:
 
 def _assistant(reader: Reader) -> list[Body]:
     thinking = reader.take("thinking_blocks") or []
-    # told to the client, or made of the answer by its SDK: never part of the prompt
+    # sent to the client, or made of the answer by its SDK: never part of the prompt
     reader.ignore("reasoning_content", "reasoning", "annotations", *SDK_READINGS)
     blocks = [*thinking, *(_blocks(reader) if reader.has("content") else ())]
     if refusal := reader.take("refusal"):

@@ -1,6 +1,6 @@
 """Media types as the providers know them.
 
-Invariant: pure; a type that nobody writes differently stays as it is.
+Invariant: pure; a type with one spelling only stays as it is.
 """
 
 from typing import Any, Final

@@ -1,6 +1,6 @@
 """An Anthropic model's answers as chat completions, whole and streamed.
 
-Invariant: an answer translated whole and the same answer translated as a stream tell the client the same.
+Invariant: an answer translated whole and the same answer translated as a stream give the client the same.
 """
 
 import time
@@ -57,7 +57,7 @@ def chat_answer(response: Body) -> Body:
 
 
 def chat_id(message: Body) -> str:
-    """A chat completion's id that tells which message it was."""
+    """A chat completion's id that contains the message's."""
     return f"chatcmpl-{message.get('id', '')}"
 
 

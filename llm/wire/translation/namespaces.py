@@ -1,4 +1,4 @@
-"""Tools in namespaces, which one of the two protocols does not have: a namespace's functions stand among the others.
+"""Tools in namespaces, which one of the two protocols does not have: a namespace's functions are listed among the others.
 
 Invariant: pure. A function that comes back has the name and the namespace that the client gave it.
 """

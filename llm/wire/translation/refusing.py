@@ -1,6 +1,6 @@
 """Walks the fields of a request that is translated, so that none is dropped without a word.
 
-Invariant: a field is taken, harmless at its given value, let go as a hint that stands in the receipt, or refused by name.
+Invariant: a field is taken, harmless at its given value, dropped as a hint with a note in the receipt, or refused by name.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from llm.wire.untranslatable import Untranslatable
 
 
 class Reader:
-    """The fields of one object; `done` refuses those that nobody took."""
+    """The fields of one object; `done` refuses those that were not taken."""
 
     def __init__(self, body: Body, *, target: str, at: str = "", let_go: list[str] | None = None) -> None:
         self._rest = {name: value for name, value in body.items() if value is not None}

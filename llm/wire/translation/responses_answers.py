@@ -167,7 +167,7 @@ class ResponsesAnswerStream:
 
 
 class _Item:
-    """One output item while it is told."""
+    """One output item while it is sent."""
 
     def __init__(self, kind: str, output_index: int, *, call_id: str, name: str) -> None:
         self.kind = kind

@@ -136,7 +136,7 @@ def _reasoning(reader: Reader) -> Body:
     if (reasoning := reader.take("reasoning")) is None:
         return {}
     inner = reader.inside(reasoning, "reasoning")
-    inner.ignore("summary", "generate_summary")  # whatever thinking Anthropic shows is told as a summary
+    inner.ignore("summary", "generate_summary")  # all thinking that Anthropic shows is sent as a summary
     effort = inner.take("effort")
     inner.done()
     return {"reasoning_effort": effort} if effort else {}

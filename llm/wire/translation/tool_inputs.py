@@ -14,7 +14,7 @@ UNREADABLE: Final = "_raw"
 
 
 def input_of(arguments: Any) -> dict[str, Any]:
-    """The object that arguments stand for, as text or as what a server made of them."""
+    """The object that arguments mean, given as text or as what a server made of them."""
     if isinstance(arguments, dict):
         return arguments
     value = arguments

@@ -64,7 +64,7 @@ def test_a_variable_is_never_parsed_again() -> None:
     [
         ("a: 1\nb: ${NAME}", "purser.yaml:2: b: the environment variable NAME is not set"),
         ("a: 1\nb: {c: ${NAME}}", "purser.yaml:2: b.c: the environment variable NAME is not set"),
-        ("a: 1\na: 2", "purser.yaml:2: a: stands here twice"),
+        ("a: 1\na: 2", "purser.yaml:2: a: is here twice"),
         ("a:\n  - [1", "purser.yaml:2: is not YAML: expected ',' or ']', but got '<stream end>'"),
         ("a: &x\n  b: *x", "purser.yaml:1: a.b: contains itself"),
         ("a: !!python/name:os.system", "purser.yaml:1: a: the tag python/name:os.system is not supported"),
