@@ -64,7 +64,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempts:
+class UnreportedCalls:
     """Our calls of a day and model whose usage the provider did not report, and the most they can have cost."""
 
     unbooked: int = 0  # void or still open: the ledger has nothing of them
@@ -86,7 +86,7 @@ class Verdict:
 class Evidence:
     """What besides the figures helps to name a difference."""
 
-    attempts: Mapping[ModelDay, Attempts] = field(default_factory=dict)
+    attempts: Mapping[ModelDay, UnreportedCalls] = field(default_factory=dict)
     # by our clock: what ended on the day and began before it, less what began on it and ended after it
     crossings: Mapping[Key, Side] = field(default_factory=dict)
     prices: Mapping[tuple[str, str], frozenset[Decimal]] = field(default_factory=dict)  # USD per unit
@@ -124,7 +124,7 @@ def tolerance_usd(billed_usd: Decimal) -> Decimal:
 
 def _kind(key: Key, cell: Cell, meters: Mapping[str, Cell], evidence: Evidence) -> tuple[str, str]:
     day, model, meter = key
-    attempts = evidence.attempts.get((day, model), Attempts())
+    attempts = evidence.attempts.get((day, model), UnreportedCalls())
     if cell.is_equal:
         return "match", ""
     if cell.quantity == 0:
@@ -144,7 +144,7 @@ def _kind(key: Key, cell: Cell, meters: Mapping[str, Cell], evidence: Evidence) 
 
 
 def _without_quantity(
-    key: Key, cell: Cell, meters: Mapping[str, Cell], attempts: Attempts, evidence: Evidence
+    key: Key, cell: Cell, meters: Mapping[str, Cell], attempts: UnreportedCalls, evidence: Evidence
 ) -> tuple[str, str] | None:
     """Amounts alone: small is rounding, and a price shows if it is one we know, or if ours is the larger side."""
     theirs = sum((each.theirs.usd for each in meters.values()), start=Decimal(0))
@@ -162,7 +162,7 @@ def _without_quantity(
     return None
 
 
-def _excess(cell: Cell, meters: Mapping[str, Cell], attempts: Attempts) -> tuple[str, str]:
+def _excess(cell: Cell, meters: Mapping[str, Cell], attempts: UnreportedCalls) -> tuple[str, str]:
     """The provider has more: our own calls may explain it, up to what they can have cost."""
     if HOLD in meters:
         return "quantity", "part of what we booked as a bound"

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import connection
 
 from billing.models import CostReport, CostReportLine
-from billing.reconciliation.difference_kinds import Attempts, Cell, Evidence, Key, ModelDay, Side
+from billing.reconciliation.difference_kinds import Cell, Evidence, Key, ModelDay, Side, UnreportedCalls
 from billing.reconciliation.line_items import ModelNames, known_meter
 
 ROW = "r.provider = %(provider)s AND r.occurred_at >= %(starts_at)s AND r.occurred_at < %(ends_at)s"
@@ -123,11 +123,11 @@ def read_evidence(provider: str, *, days: Iterable[date]) -> Evidence:
     if not days:
         return Evidence()
     names, span = model_names(provider), _span(provider, days[0], days[-1])
-    attempts: dict[ModelDay, Attempts] = {}
+    attempts: dict[ModelDay, UnreportedCalls] = {}
     for day, model, *counts in _rows(ATTEMPTS, span):
         key = day, names.of_ours(model)
-        known = attempts.get(key, Attempts())
-        attempts[key] = Attempts(
+        known = attempts.get(key, UnreportedCalls())
+        attempts[key] = UnreportedCalls(
             known.unbooked + counts[0],
             known.unbooked_usd + counts[1],
             known.estimated + counts[2],

@@ -33,7 +33,7 @@ ENDPOINTS: Final = ("/v1/chat/completions", "/v1/responses", "/v1/embeddings", "
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class BatchLine:
     """One request of a batch that can be sent: its number in the file, its body, and the model that will
     answer."""
 
@@ -66,10 +66,10 @@ def wire_of(endpoint: str) -> WireFormat:
 
 def read_lines(
     content: bytes, *, endpoint: str, find: Callable[[str], Target]
-) -> tuple[list[Line], list[Problem]]:
+) -> tuple[list[BatchLine], list[Problem]]:
     """Every line that can be sent, and every problem. `find` returns a model's target or raises a
     ClientError."""
-    lines: list[Line] = []
+    lines: list[BatchLine] = []
     problems: list[Problem] = []
     seen: dict[str, int] = {}
     count = 0
@@ -124,7 +124,7 @@ def _custom_id(request: dict[str, Any], *, seen: dict[str, int], number: int) ->
 
 def _line(
     number: int, custom_id: str, request: dict[str, Any], *, endpoint: str, find: Callable[[str], Target]
-) -> Line:
+) -> BatchLine:
     if request.get("method", "POST") != "POST":
         raise InvalidRequest("'method' must be POST.", param="method")
     if request.get("url") != endpoint:
@@ -149,4 +149,4 @@ def _line(
         raise InvalidRequest(f"The model '{target.model}' does not serve {endpoint}.", param="model")
     # raises Untranslatable
     prepare(wire, body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=None)
-    return Line(number=number, custom_id=custom_id, body=body, facts=facts, target=target)
+    return BatchLine(number=number, custom_id=custom_id, body=body, facts=facts, target=target)

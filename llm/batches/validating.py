@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from llm.batches import money
 from llm.batches.finishing import new_file
-from llm.batches.lines import Line, Problem, read_lines
+from llm.batches.lines import BatchLine, Problem, read_lines
 from llm.batches.offers import offers
 from llm.catalog.loading import load_snapshot
 from llm.catalog.snapshot import TenantSnapshot
@@ -53,7 +53,7 @@ def validate(batch: Batch) -> bool:
     return True
 
 
-def _write_items(batch: Batch, lines: list[Line]) -> None:
+def _write_items(batch: Batch, lines: list[BatchLine]) -> None:
     with transaction.atomic():
         Batch.objects.filter(pk=batch.pk).update(line_count=len(lines))
         BatchItem.objects.bulk_create(

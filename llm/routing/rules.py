@@ -19,7 +19,7 @@ from llm.routing.decision import Considered, Route, Step
 from llm.routing.facts import RouteFacts
 from llm.routing.pressure import press
 from llm.routing.signals import Score, prior
-from llm.routing.tasks import task_of
+from llm.routing.task_patterns import task_of
 from tenants.outcomes import ClientError, ModelNotAllowed
 from tenants.policy import Policy
 

@@ -15,7 +15,7 @@ from llm.compression.compress import compress
 from llm.compression.duplicates import drop_duplicate_paragraphs
 from llm.compression.json_minify import minify_json
 from llm.compression.whitespace import compact_whitespace
-from llm.routing import signals, tasks
+from llm.routing import signals, task_patterns
 from llm.routing.facts import read_route_facts
 from llm.tokens import counting
 from tenants.policy import CompressionPolicy
@@ -91,7 +91,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "facts of many turns": lambda text: read_route_facts(
         chat(*(text[start : start + 64] for start in range(0, len(text), 64)))
     ),
-    "task": tasks.task_of,
+    "task": task_patterns.task_of,
     "signals": signals.measure,
     "fences and documents": minify_json,
     "whitespace": compact_whitespace,

@@ -6,11 +6,11 @@ from decimal import Decimal
 import pytest
 
 from billing.reconciliation.difference_kinds import (
-    Attempts,
     Cell,
     Evidence,
     Key,
     Side,
+    UnreportedCalls,
     name_differences,
     tolerance_usd,
     within_tolerance,
@@ -43,8 +43,8 @@ def test_it_works() -> None:
 
 def test_each_kind_with_quantities() -> None:
     booked = side("1", 1000)
-    counted = Evidence({(DAY, "gpt"): Attempts(estimated=1, estimated_usd=Decimal(9))})
-    unbooked = Evidence({(DAY, "gpt"): Attempts(unbooked=2, unbooked_usd=Decimal(9))})
+    counted = Evidence({(DAY, "gpt"): UnreportedCalls(estimated=1, estimated_usd=Decimal(9))})
+    unbooked = Evidence({(DAY, "gpt"): UnreportedCalls(unbooked=2, unbooked_usd=Decimal(9))})
     assert kinds({"input": (booked, side("1.002", 1000))}) == {"input": ("rounding", True)}
     assert kinds({"input": (booked, side("1.2", 1000))}) == {"input": ("price", False)}
     assert kinds({"input": (booked, side("0.8", 800))}) == {"input": ("quantity", False)}
@@ -57,7 +57,7 @@ def test_each_kind_with_quantities() -> None:
 
 
 def test_what_holds_cannot_have_cost_is_a_bypass() -> None:
-    few = Evidence({(DAY, "gpt"): Attempts(unbooked=1, unbooked_usd=Decimal("0.1"))})
+    few = Evidence({(DAY, "gpt"): UnreportedCalls(unbooked=1, unbooked_usd=Decimal("0.1"))})
     assert kinds({"input": (side("1", 1000), side("1.2", 1200))}, few) == {"input": ("bypass", False)}
 
 
