@@ -1,6 +1,6 @@
 """What can go wrong with money: errors for clients, and errors for us alone.
 
-Invariant: one class per outcome; a client's outcome names the limit, whose it is and when it ends.
+Invariant: one class per outcome; an error for a client names the limit, its owner and when it resets.
 """
 
 from tenants.outcomes import ClientError

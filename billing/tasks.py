@@ -1,4 +1,4 @@
-"""What Celery does for money.
+"""The Celery tasks of billing.
 
 Invariant: each task calls one function, takes no arguments and may run twice at the same time.
 """

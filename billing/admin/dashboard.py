@@ -1,4 +1,4 @@
-"""The first page of the admin: what is spent and saved now, what is about to run out, what wants attention.
+"""The first page of the admin: what is spent and saved now, what is about to run out, what needs attention.
 
 Invariant: a fixed number of queries, over the days' sums and never over the ledger, however much traffic; and
 only tenants that this person may see. Figures are as old as the last rebuild of the sums, at most a minute.

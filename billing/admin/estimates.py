@@ -1,6 +1,6 @@
 """The page of estimates: what was held for calls, what they cost, and what was learned from it.
 
-Invariant: to read only; a task writes it.
+Invariant: read only; a task writes it.
 """
 
 from django.contrib import admin

@@ -1,4 +1,4 @@
-"""Pages of the ledger and of what leads to it: attempts, records, days, periods. All of them to read only.
+"""Pages of the ledger and of what leads to it: attempts, records, days, periods. All of them are read only.
 
 Invariant: nothing here can add, change or delete a row; the database refuses it too. What could not be read is settled
 by corrections.

@@ -1,6 +1,6 @@
 """The page of requests for a raise: who asks for how much and why, and the decision.
 
-Invariant: a request is decided here by the same verbs as anywhere; nothing of it is edited by hand.
+Invariant: the page calls the same functions as all other callers; nothing of a request is edited by hand.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The page where finance reads a month and takes it away as a file.
+"""The page where finance reads a month and downloads it as a file.
 
 Invariant: page and files come from `month_report`, the same function as the command's, so they balance or
 do not appear; and a person gets only the months of tenants that they may see.

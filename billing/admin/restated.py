@@ -1,4 +1,4 @@
-"""The page of a closed month as it looks with what was booked for it since; and proposing a re-rating.
+"""The page of a closed month with all that was booked for it since; from it, a re-rating is proposed.
 
 Invariant: reads only. The original stays: the statement's own page and files are what was issued.
 """

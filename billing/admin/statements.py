@@ -1,6 +1,6 @@
 """Pages of what finance closes on: statements and their files, entries by hand, rate rules, re-ratings.
 
-Invariant: statements, entries and rules are written once, through their verbs; nothing here edits them.
+Invariant: statements, entries and rules are written once, by the domain functions; nothing here edits them.
 """
 
 from typing import Any

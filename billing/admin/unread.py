@@ -1,4 +1,4 @@
-"""What the ledger's page needs to show how far amounts are known, and to have a person explain one.
+"""Parts of the ledger's page: they show how certain amounts are, and let a person explain one.
 
 Invariant: nothing is booked here.
 """

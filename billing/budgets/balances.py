@@ -1,6 +1,6 @@
 """What is left of a budget in one of its windows, and the refusal of a call that does not fit.
 
-Invariant: pure; the figures are those the gate itself used when it answered.
+Invariant: pure; the figures are those that admission itself used for its answer.
 """
 
 from collections.abc import Iterable

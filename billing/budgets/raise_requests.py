@@ -1,4 +1,4 @@
-"""Asking for more of a budget, and deciding on it.
+"""Requests for a larger budget, and the decisions on them.
 
 Invariant: a request changes nothing by itself; what an approval grants is a raise like any other, which admission counts
 from the moment it is committed. The tenant's alert channels are notified of each request, and it is decided once.

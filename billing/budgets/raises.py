@@ -1,4 +1,4 @@
-"""More room in a budget for a while.
+"""Raises: a budget's limit is higher for a limited time.
 
 Invariant: a raise is one row with an amount, an end, a reason and a name; the budget itself does not change,
 and admission counts a raise from the moment it is committed until its end.

@@ -2,7 +2,7 @@
 
 Invariant: pure but for `load_budgets`, and no model is imported with it. A window is a day, ISO week or month
 of the tenant's own time zone, so a day of a change of clocks has 23 or 25 hours; it depends on the moment of
-the request alone, so yesterday's figure never reaches into today. Every budget that applies counts.
+the request alone, so yesterday's figure never counts today. Every budget that applies counts.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ QUARTER_SECONDS = 900
 
 @dataclass(frozen=True, slots=True)
 class BudgetFacts:
-    """A budget as the hot path sees it. The limit here is for words; the gate reads it in PostgreSQL."""
+    """A budget as the hot path sees it. The limit here is for messages only; admission reads it in PostgreSQL."""
 
     id: int
     scope: str

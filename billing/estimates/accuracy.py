@@ -1,7 +1,7 @@
 """How holds have compared with bills, per model, and what is learned from it.
 
-Invariant: learned only from calls that the provider itself put a figure to. A factor below 1 needs many calls and takes
-their high quantile, so that holds get tighter and stay upper bounds; one above 1 is believed early.
+Invariant: learned only from calls whose usage the provider reported. A factor below 1 needs many calls and takes
+their high quantile, so that holds get tighter and stay upper bounds; one above 1 needs few calls.
 """
 
 from dataclasses import dataclass

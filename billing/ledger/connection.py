@@ -1,7 +1,7 @@
-"""The way of a group to PostgreSQL, and what to do when it is blocked.
+"""Sends a group's statement to PostgreSQL, and repeats it when it was blocked.
 
-Invariant: a statement whose answer was lost may have been committed: what goes this way does no harm when it
-is repeated.
+Invariant: a statement whose answer was lost may have been committed: every statement sent here must be safe to
+repeat.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""More of a hold, while its call is under way.
+"""Extends a hold while its call runs.
 
 Invariant: a call that outgrows its hold gets more of it by the same decision that admitted it: PostgreSQL's, under the
 windows' locks, in all its windows or in none.

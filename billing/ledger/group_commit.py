@@ -1,4 +1,4 @@
-"""Many calls, one transaction: what waits right now goes to PostgreSQL together.
+"""Group commit: all requests that wait now go to PostgreSQL in one transaction.
 
 Invariant: no timer and no added delay: a group is what arrived while the last one committed. A request is
 executed once, even if its caller no longer waits; what a group raises reaches every caller in it. A request that stalls

@@ -1,4 +1,4 @@
-"""Holding money before a call: the gate.
+"""Admission: holds money before a call, or refuses the call.
 
 Invariant: a call goes out only after its hold has been committed in every window that applies to it; the
 decision is PostgreSQL's alone, under the windows' locks. Nothing here remembers a balance.
@@ -94,7 +94,7 @@ async def balances_of(
     model: str = "",
     provider: str = "",
 ) -> list[Balance]:
-    """The balances of the budgets that apply, as the gate would see them now; one query. Raises LedgerUnavailable."""
+    """The balances of the budgets that apply, as admission would see them now; one query. Raises LedgerUnavailable."""
     dimensions = Dimensions(user, key, feature, project, cost_center, model, provider)
     return await _balances(tenant_id, windows_for(budgets, dimensions, at=at, timezone=timezone))
 

@@ -1,4 +1,4 @@
-"""Ending what a crash left open.
+"""The reaper: ends the attempts that a crash left open.
 
 Invariant: an attempt past its time ends as if its worker had: one that never went out gives its hold back, one
 that did is billed from the progress it noted, else at its hold, and says that this is an estimate. Usage that

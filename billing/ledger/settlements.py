@@ -1,4 +1,4 @@
-"""Writing down what a call cost: settle, void, record a hit, note progress.
+"""Books what a call cost: settle, void, record a hit, note progress.
 
 Invariant: an attempt is settled once, whichever calls are repeated; what was bought is written down even if its
 client is gone and PostgreSQL is away for a while. If a worker dies meanwhile the reaper ends the attempt.

@@ -1,4 +1,4 @@
-"""Explaining what could not be read: calls that were booked at a bound, until a person or a new release knows better.
+"""Explains usage that could not be read: such calls are booked at a bound until a person or a new release explains them.
 
 Invariant: nothing booked is changed; the difference is a correction, once for a call, in the month that is open.
 """

@@ -1,6 +1,6 @@
 """The ids of budget windows as this process knows them, and their balances as the database's functions give them.
 
-Invariant: a known id is right as long as its budget exists; who meets one that is gone calls `forget_ids` and asks again.
+Invariant: a known id is right as long as its budget exists; a caller that finds it gone calls `forget_ids` and looks it up again.
 """
 
 import os

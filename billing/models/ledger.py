@@ -1,8 +1,8 @@
 """Every call to a provider, and what it cost.
 
 Invariant: the ledger (`UsageRecord`, `UsageLine`) is append-only and partitioned by month; an attempt ends
-in at most one usage row, and nothing enters a closed period. All of it is held by the database: triggers,
-unique indexes and functions of the migrations, not by this code. Rows are written by the SQL functions
+in at most one usage row, and nothing enters a closed period. The database enforces all of it with triggers,
+unique indexes and functions, not this code. Rows are written by the SQL functions
 behind `holds.py` and `ledger.py` only.
 """
 

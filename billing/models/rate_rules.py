@@ -1,4 +1,4 @@
-"""What a tenant pays for what the provider's list says.
+"""Rate rules: what a tenant pays, given the provider's list price.
 
 Invariant: a rule never changes but for its end (trigger), so that what was rated under it can be rated again;
 at any moment a tenant's priorities are distinct (exclusion constraint), so that "first match" has one meaning.

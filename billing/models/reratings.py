@@ -1,4 +1,4 @@
-"""Past usage under a corrected price, waiting for a person.
+"""Re-ratings: past usage at a corrected price, as a proposal that waits for a person.
 
 Invariant: a proposal never changes the ledger; approving it writes exactly the differences it lists, or
 nothing. The list of rows is written once (trigger).

@@ -1,8 +1,8 @@
-"""Changing a price by hand: from a moment on, another rate counts; what counted before stays known.
+"""Changes a price by hand: a new rate is in force from a moment on; the rate before stays known.
 
 Invariant: no row is edited. The old row is superseded, and two take its place: the old rate until the moment,
-the new one from then on, so that every past day still rates as it did. A rate that was to come may be called off, with
-a reason; one that has begun may not.
+the new one from then on, so that every past day still rates as it did. A rate may be revoked before it is in force,
+with a reason; afterwards it may not.
 """
 
 from datetime import datetime

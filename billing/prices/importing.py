@@ -1,7 +1,7 @@
-"""Bringing list prices into our own table.
+"""Imports list prices into our own table.
 
 Invariant: a model without prices gets its list prices immediately; what would change a price in force
-waits for a person, as a proposal that says exactly what. Importing the same list twice changes nothing, and no
+waits for a person, as a proposal with the exact changes. Importing the same list twice changes nothing, and no
 row's past is touched: a new rate counts from its approval at the earliest.
 """
 

@@ -1,4 +1,4 @@
-"""Setting the rules of a tenant's rate plan.
+"""Adds and ends the rules of a tenant's rate plan.
 
 Invariant: a rule is added or ended, never edited: what was rated under it stays explained and can be rated
 again. A new rule counts from now on unless an operator says otherwise.

@@ -1,4 +1,4 @@
-"""What a tenant pays for what the list says: markup, discount, fixed prices.
+"""Rate plans: what a tenant pays, given the list price (markup, discount, fixed prices).
 
 Invariant: pure. The first rule that names a meter (or names none) counts for it, and only that one: rules
 never stack. Without a rule the tenant pays the list price.

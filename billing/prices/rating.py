@@ -1,4 +1,4 @@
-"""From leaf meters to exact USD.
+"""Rates a call: from leaf meters to exact USD.
 
 Invariant: pure. Meters are disjoint: each token is in exactly one. A line costs unit price x quantity / per,
 rounded half-even at 12 places, and the total is the sum of the lines. What contradicts itself is InvalidUsage

@@ -1,6 +1,6 @@
-"""What a call would have cost without us, and which of our doings saved what.
+"""The savings waterfall: what a call would have cost without us, and which of our steps saved how much.
 
-Invariant: pure. Each step re-rates the same call with one more of our doings, so the signed steps lead from
+Invariant: pure. Each step re-rates the same call with one more of our measures, so the signed steps lead from
 the list cost to what is paid and add up to the last digit, with either sign.
 """
 

@@ -1,7 +1,7 @@
-"""Naming what a difference between a provider's report and the ledger is.
+"""Names the kind of a difference between a provider's report and the ledger.
 
 Invariant: pure. A cell is one day, model and meter; quantities are compared first where both sides have them, then
-USD. A cell gets one kind, and the words that speak for it. Whether a difference is worth a person's time is
+USD. A cell gets one kind and the reason for it. Whether a difference is worth a person's time is
 another question: the tolerance of the day and model answers it.
 """
 

@@ -2,7 +2,7 @@
 
 Invariant: pure and exact. OpenAI reports dollars as a JSON number, Anthropic cents as a decimal string; a number
 must be parsed as Decimal (`parse_json`), never as a float. Days are UTC. What cannot be read is InvalidReport,
-never a line less.
+never skipped.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""Prices that turn out to have been others: the re-rating of what was billed under the old ones is proposed by itself.
+"""Backdated prices: the re-rating of what was billed at the old ones is proposed automatically.
 
 Invariant: each price row is checked once. Nothing is booked here: a proposal waits for a person, and the operators are
 notified. A row that says what was known before (the old rate kept until a moment) proposes nothing.

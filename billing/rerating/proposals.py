@@ -1,8 +1,8 @@
 """Re-rating: past usage under a corrected price, proposed, decided by a person, booked as corrections.
 
 Invariant: a proposal lists exactly what its approval books; if the books or the ledger have moved on since, the
-approval books nothing. What was booked is never touched, a closed month and its files least of all: differences
-go into the month itself while it is open, else into the next open one. Twice is as once.
+approval books nothing. What was booked is never touched, nor is a closed month or its files: differences
+go into the month itself while it is open, else into the next open one. Repeating a call changes nothing.
 """
 
 import hashlib

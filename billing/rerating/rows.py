@@ -1,4 +1,4 @@
-"""Past usage rated again by the books as they are now.
+"""Rates past usage again at the prices known now.
 
 Invariant: reads only. What was booked for a call is the net of its row and all its corrections, so a call whose
 difference has been booked has none any more. A difference takes each changed line back and puts the new one in

@@ -1,4 +1,4 @@
-"""At whose prices a call is billed: those of the tier, the speed and the region that its provider says it served.
+"""Finds the prices at which a call is billed: those of the tier, speed and region that its provider says it served.
 
 Invariant: pure. What was served and has no price of its own, or is no tier that we know, is never billed silently at
 another one's price: it is a doubt.

@@ -1,7 +1,7 @@
 """The vectors of a tenant's month: its bounds, currency, corrections, re-ratings, and what a call may cost at most.
 
-Invariant: each figure comes from the code that the product uses for it. A vector says its figures under one of a few
-names, and the result has every name that its kind goes by, so that who asks finds the one he expects.
+Invariant: each figure comes from the code that the product uses for it. A vector has its figures under one of a few
+names, and the result has every name of its kind, so that a reader finds the one that they expect.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,7 @@
 """The rates that a test vector's own price rows make.
 
-Invariant: the rows replace the price table and nothing else: which of them counts, the product's own look-up
-decides. A row that says no processing is one of the vector's own; rows that do are chosen among as calls choose.
+Invariant: the rows replace the price table and nothing else: the product's own look-up decides which of them
+counts. A row without a processing has the vector's own; rows with one are chosen as for calls.
 """
 
 from collections.abc import Iterator, Mapping

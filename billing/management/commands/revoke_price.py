@@ -1,4 +1,4 @@
-"""`manage.py revoke_price`: call off a price that is to come; the same function as the admin's."""
+"""`manage.py revoke_price`: revoke a price before it is in force; the same function as the admin's."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Reading the usage blocks of providers: `billing.usage.reading` is their door, a module here for each thing to know.
+"""Reads the usage blocks of providers: one module per aspect; `billing.usage.reading` is the entry point.
 
 It owns the shapes in which providers report usage. It does not own prices or how far a figure is believed.
 

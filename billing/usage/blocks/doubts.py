@@ -1,6 +1,6 @@
-"""What could not be read in a usage block, or cannot be true.
+"""Doubts: what could not be read in a usage block, or cannot be true.
 
-Invariant: `what` names the kind without its figures, so that the same doubt of a thousand calls is one.
+Invariant: `what` names the kind without its figures, so that a thousand calls with the same doubt count as one kind.
 """
 
 import re
