@@ -1,4 +1,4 @@
-"""What Prometheus sees of the gateway. Labels are bounded: endpoints, models, cache states, codes; never a tenant or user."""
+"""The gateway's metrics for Prometheus. Labels are bounded: endpoints, models, cache states, codes; never a tenant or user."""
 
 from prometheus_client import Counter, Histogram
 

@@ -1,6 +1,6 @@
 """A provider's words for a prompt that is too long, in the words that the other API's clients look for.
 
-Invariant: pure. What already speaks to the client stays as the provider said it.
+Invariant: pure. A message already in the client's words stays as the provider sent it.
 """
 
 import re

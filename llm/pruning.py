@@ -1,4 +1,4 @@
-"""Forgets what has been kept long enough: logs of requests, answers to idempotency keys, texts of finished batches.
+"""Deletes what has been kept long enough: logs of requests, answers to idempotency keys, texts of finished batches.
 
 Invariant: only copies and texts go; the ledger keeps every figure. A file is erased only when no batch needs
 it.

@@ -1,4 +1,4 @@
-"""The gateway's work outside requests: batches driven on, old logs and files pruned.
+"""The Celery tasks of the gateway: driving batches, pruning old logs and files.
 
 Invariant: a task takes an id or nothing, calls one function and may run twice or not at all; what is due is
 found in the database. The batch APIs' SDKs are heavy, so they are imported where they are used and not by the

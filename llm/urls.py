@@ -1,4 +1,4 @@
-"""The gateway's own routes: everything under /v1, and nothing else is reachable through its door."""
+"""The gateway's routes: everything under /v1, and nothing else."""
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import path, register_converter

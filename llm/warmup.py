@@ -1,4 +1,4 @@
-"""What is loaded before the first call needs it: the embedder and the tokenizer's vocabulary.
+"""Loads what the first call needs, before it comes: the embedder and the tokenizer's vocabulary.
 
 Invariant: a warm-up that fails costs the first call some time, and nothing else.
 """

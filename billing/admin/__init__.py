@@ -1,6 +1,6 @@
 """The admin of everything that is money. Each model has a module with its page; this one gathers them.
 
-It owns pages and their forms. It does not own rules: each action calls one function of the other rooms.
+It owns pages and their forms. It does not own rules: each action calls one function of another package.
 """
 
 from billing.admin import alerts as admin_alerts

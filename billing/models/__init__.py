@@ -1,6 +1,6 @@
 """The tables of money: prices, budgets, the ledger, alerts.
 
-It owns tables, constraints and triggers. It does not own writes: those are functions of the other rooms.
+It owns tables, constraints and triggers. It does not own writes: the functions of the other packages do.
 """
 
 from billing.models.alerts import AlertChannel, AlertDelivery, AlertEvent, AlertRule

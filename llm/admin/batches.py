@@ -1,6 +1,6 @@
 """Pages of files and batches.
 
-Invariant: to read only; the content of files and the bodies of lines are not shown, they hold prompts.
+Invariant: read only; the content of files and the bodies of lines are not shown, because they hold prompts.
 """
 
 from typing import Any

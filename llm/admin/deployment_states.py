@@ -1,6 +1,6 @@
 """The state of the deployments, as the web processes of all machines report it, and what is left of each account's limits.
 
-Invariant: reads Redis and nothing else; without Redis nothing is known, which is said so.
+Invariant: reads Redis and nothing else; without Redis nothing is known, and the page says so.
 """
 
 import time

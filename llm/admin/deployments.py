@@ -1,4 +1,4 @@
-"""The page of deployments: every model at every account, with its share of the calls and how it does.
+"""The page of deployments: every model at every account, with its share of the calls and its health.
 
 Invariant: shows the configuration and what the web processes report; changes nothing. Operators only.
 """

@@ -1,6 +1,6 @@
 """Pages of what is kept for tenants: responses and items at their provider, chat completions with us.
 
-Invariant: to read only, and without the texts: those are the tenant's own.
+Invariant: read only, and without the texts: those belong to the tenant.
 """
 
 from django.contrib import admin

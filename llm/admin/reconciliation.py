@@ -1,7 +1,7 @@
 """Pages of reconciliation: the providers' reports, and how they compare with the ledger.
 
 Invariant: for operators only, because an account serves all tenants. Nothing here changes the ledger but the booking
-of a confirmed difference; what people decide is kept with who and why.
+of a confirmed difference; each decision is kept with its author and reason.
 """
 
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""Pages of what was asked: the log of requests with their receipts, and what callers thought of the answers.
+"""Pages of traffic: the log of requests with their receipts, and the feedback of callers.
 
 Invariant: read only; these tables hold no prompt and no answer.
 """

@@ -1,7 +1,7 @@
 """Drives batches from one state to the next until they are over.
 
 Invariant: one worker at a time drives a batch; every step is committed before the next begins and can be
-repeated, so that a worker killed anywhere is succeeded by another that does nothing twice.
+repeated, so that another worker can take over from one that was killed, and does nothing twice.
 """
 
 from collections.abc import Iterator

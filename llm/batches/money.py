@@ -2,7 +2,7 @@
 is not.
 
 Invariant: lines are named to the ledger by the ids of their attempts, which were written down first, so
-everything here may be repeated; a line's status follows the ledger and never runs ahead of it.
+everything here may be repeated; a line's status follows the ledger and is never ahead of it.
 """
 
 import asyncio

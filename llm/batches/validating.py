@@ -1,4 +1,4 @@
-"""From an uploaded file to held lines: the first state of a batch.
+"""The first state of a batch: an uploaded file becomes lines with holds.
 
 Invariant: the lines are written down with the ids of their attempts before any is held, so that a hold is
 found again after a crash; a batch that is refused keeps no hold.

@@ -1,4 +1,4 @@
-"""Builds snapshots from the database: the one place where the gateway meets the ORM.
+"""Builds snapshots from the database: the one place where the gateway uses the ORM.
 
 Invariant: runs in a thread, not on the event loop, once per tenant and change; the catalog and the prices are
 built once for all tenants and shared.

@@ -1,4 +1,4 @@
-"""Takes out whitespace that says nothing: at the ends of lines, and blank lines in a row.
+"""Removes whitespace without meaning: at the ends of lines, and blank lines in a row.
 
 Invariant: never inside a code fence, never the indentation of a line; a text that is a patch is left alone.
 """

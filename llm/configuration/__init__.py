@@ -1,4 +1,4 @@
-"""The product's configuration as a file: `manage.py apply FILE.yaml`.
+"""The product's configuration in a file: `manage.py apply FILE.yaml`.
 
 It owns the file's format, its checks and how it is applied. It does not own the tables it writes.
 """

@@ -1,4 +1,4 @@
-"""What applying a configuration file did, or would do.
+"""The changes that applying a configuration file made, or would make.
 
 Invariant: a change never contains a secret; a generated key is in `issued` only, which is printed once.
 """

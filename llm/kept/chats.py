@@ -1,8 +1,8 @@
 """Chat completions that a client asked to have stored: kept, found again, listed, deleted.
 
 Invariant: every statement runs inside the tenant's connection and names the tenant; what is not there is a 404. A copy
-that cannot be kept, or that the tenant has no room for, fails no answer: the receipt says why it is not there. A page of
-a list is bounded in bytes, and reads no question.
+that cannot be kept, or that the tenant has no room for, does not fail the answer: the receipt says why it is not there. A page
+of a list is bounded in bytes, and reads no question.
 """
 
 from collections.abc import Mapping

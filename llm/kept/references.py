@@ -1,4 +1,4 @@
-"""Who may refer to what a provider keeps: the tenant for whom it was made, or whose own account keeps it.
+"""Decides who may refer to what a provider keeps: the tenant for whom it was made, or whose own account keeps it.
 
 Invariant: an id goes out only to an account of the tenant's own, or to the account that made it in an answer to this
 tenant. The content behind an id is not kept here.

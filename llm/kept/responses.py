@@ -1,7 +1,7 @@
 """The responses that OpenAI keeps for a tenant: who may continue one, and from how much.
 
 Invariant: a `previous_response_id` goes out only to the account that keeps it, only for the tenant whose call made it,
-and with a hold that bounds what it begins with. No prompt and no answer is kept here.
+and with a hold that bounds its earlier turns. No prompt and no answer is kept here.
 """
 
 from dataclasses import dataclass

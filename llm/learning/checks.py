@@ -1,5 +1,5 @@
-"""Checks of hits: a share of them is asked upstream all the same, of semantic ones to learn how often a hit is wrong, of
-exact ones, where a judge compares answers, to learn how often the judge is.
+"""Checks of hits: for a share of them the provider is asked as well. Checks of semantic hits show how often a hit is wrong;
+checks of exact hits, where a judge compares the answers, show how often the judge is.
 
 Invariant: a check begins after its hit was answered and no client waits for it; it is an own call (`own_calls`), with
 the cache state `check`.

@@ -1,8 +1,8 @@
 """The judge of answers: a chat model of the catalogue that says whether a cached answer serves as well as a fresh one.
 
 Invariant: only the learning in the background waits for it. Each question to it is an own call (`own_calls`)
-with the cache state `judge`, within `judge_usd_per_day`. What it is shown are other people's words: they reach it as
-quotations in one JSON string each, and only one of two words of its own counts. In all other cases it has no opinion.
+with the cache state `judge`, within `judge_usd_per_day`. Its input is untrusted text: each part reaches it
+as a quotation in one JSON string, and only one of two words counts as its answer. In all other cases it has no opinion.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""What the gateway knows: providers and their models, the log of requests, feedback, files and batches.
+"""The gateway's tables: providers and their models, the log of requests, feedback, files and batches.
 
-It owns tables and their constraints. It does not own writes: those are functions of the other rooms.
+It owns tables and their constraints. It does not own writes: the functions of the other packages do.
 """
 
 from llm.models.batches import Batch, BatchItem, BatchJob, StoredFile

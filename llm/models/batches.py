@@ -1,4 +1,4 @@
-"""Files and batches: work that may wait a day for half the price.
+"""Files and batches: calls that may take a day, at half the price.
 
 Invariant: every line of a batch is one BatchItem with one attempt of its own, held before it is submitted; a
 line belongs to one BatchJob, and a job is submitted to its provider once.

@@ -1,7 +1,7 @@
 """The answers that are kept for a client's `idempotency-key`.
 
-Invariant: one row for an API key, an endpoint and an idempotency key; it is somebody's work in progress, or what came
-of it. Kept for a day.
+Invariant: one row for an API key, an endpoint and an idempotency key; it is work in progress, or its
+result. Kept for a day.
 """
 
 from django.db import models

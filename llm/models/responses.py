@@ -1,4 +1,4 @@
-"""Whose the responses are that a provider keeps.
+"""The owners of the responses that a provider keeps.
 
 Invariant: one row for a response, of the tenant whose call made it; written before its client learns that it is
 complete. The provider's account is shared, so this row alone says who may continue, read or delete it.

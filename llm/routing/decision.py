@@ -1,6 +1,6 @@
 """What routing decided and why: the value the pipeline acts on and the receipt shows.
 
-Invariant: a decision can be judged later from itself alone, the models it did not take included; it holds no
+Invariant: a decision can be checked later from its own facts, including the models it did not take; it holds no
 text.
 """
 

@@ -1,4 +1,4 @@
-"""Chooses the model of a request: rules first, then the score, then what the request cannot do without.
+"""Chooses the model of a request: rules first, then the score, then what the request requires.
 
 Invariant: pure and under a millisecond; a request that names a model gets that model; a model without a
 price, outside the key's allow-list or too small for the request is never chosen; every choice carries its

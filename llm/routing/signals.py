@@ -1,5 +1,5 @@
-"""What the text of a request says about the work it asks for: plain counts, each with a name a person
-understands.
+"""Signals of a request's difficulty: plain counts over its text, each with a name that people
+understand.
 
 Invariant: the score is a weighted mean of these signals with weights fixed a priori, never fitted to a
 benchmark; the scales (mean and spread of each signal) come from 22,000 public questions and only make the

@@ -1,4 +1,4 @@
-"""The addresses of Azure's classic deployments: what is asked there is answered as OpenAI's API answers it.
+"""The addresses of Azure's classic deployments: they answer as OpenAI's API does.
 
 Invariant: the deployment in the path is the model, the body's `model` is ignored; the key comes in `api-key` alone, and a request
 without `api-version` finds nothing.

@@ -1,4 +1,4 @@
-"""Answers in a form that was asked for: what was asked, whether it came, and how to ask once more.
+"""Structured answers: which form was asked for, whether the answer has it, and how to ask once more.
 
 It owns the check of an answer against its schema. It does not own the second call: `steps.repairing` does.
 """

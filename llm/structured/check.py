@@ -1,7 +1,7 @@
 """Whether a text is JSON that fits a schema.
 
-Invariant: the schema and the text are strangers': nothing is fetched for a reference, no pattern runs for long, and the
-work is bounded. What cannot be checked within that is said to be unchecked, never valid. Call it in a thread.
+Invariant: the schema and the text are untrusted: nothing is fetched for a reference, no pattern runs for long, and the
+work is bounded. What cannot be checked within these bounds is reported as unchecked, never as valid. Call it in a thread.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""The request once more, with the answer that did not fit and what is wrong with it.
+"""Builds the repair request: the request again, with the answer that did not fit and its error.
 
 Invariant: pure; the earlier turns stay as they are, so that a provider's prompt cache still knows them.
 """

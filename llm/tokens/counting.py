@@ -1,10 +1,10 @@
 """Owns how many tokens a request is: text by tiktoken, and each API's framing around it.
 
 Invariant: the same body and model always give the same count, and where a provider's framing is not
-published the approximation leans upwards, because holds are made from it. Pure: needs no Django, no network,
+published the approximation is too high rather than too low, because holds are made from it. Pure: needs no Django, no network,
 no settings.
 
-Approximations, all leaning upwards:
+Approximations, all too high rather than too low:
 - tools and JSON schemas count as their compact JSON; the providers render them shorter;
 - Claude's tokenizer is not published: o200k_base tokens times a factor per generation;
 - audio and documents by the smallest bytes-per-token ratio of their format.

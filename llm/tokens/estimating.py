@@ -1,4 +1,4 @@
-"""How long a prompt is held to be: counted here, and corrected by what past counts came to.
+"""Estimates how long a prompt is: counted here, and corrected by the errors of past counts.
 
 Invariant: pure. The figure leans upwards; a prompt is compared with prompts of its own shape only, because images and
 tools are counted by other rules than text.

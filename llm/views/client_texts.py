@@ -1,4 +1,4 @@
-"""The texts of a body that we keep: what a client wrote of its own accord, and reads again.
+"""The texts of a body that we store: free texts that a client wrote and reads again.
 
 Invariant: what passes here can be stored as it is; what cannot is refused by the name of its field, before any row
 is written.

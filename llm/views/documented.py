@@ -1,4 +1,4 @@
-"""How an endpoint is written into the API's reference: its headers, its errors, its examples.
+"""Documents an endpoint in the API's reference: its headers, its errors, its examples.
 
 Invariant: annotations only; nothing here is executed for a request. Every operation names every error it can
 answer with, in the envelope of the API it belongs to.

@@ -1,7 +1,7 @@
-"""What the gateway's door knows of callers, and what it says to those who do not come in.
+"""Identifies callers for the gateway's door, and writes its refusals.
 
 Invariant: the caller is identified from the head of the request alone; a refusal at the door leaves the same row of the log, in
-the same envelope, as one behind it.
+the same envelope, as one in the pipeline.
 """
 
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Pages of a list, as the SDKs turn them: `after` names the last object seen, `limit` how many may follow.
+"""Pages of a list, as the SDKs ask for them: `after` names the last object seen, `limit` how many may follow.
 
 Invariant: a page says whether another one follows, so that clients need not ask for an empty one.
 """

@@ -1,4 +1,4 @@
-"""`/v1/budgets/raise-requests`: ask for more of a budget, and read what became of it.
+"""`/v1/budgets/raise-requests`: ask for a larger budget, and read the decision.
 
 Invariant: a request decides nothing; reading happens inside the tenant's connection, and a foreign request is a 404.
 """

@@ -1,6 +1,6 @@
 """Stored chat completions: list them, look them up, change their metadata, delete them; what was sent in them.
 
-Invariant: a view parses and renders; what is kept, and for whom, is `llm.kept.chats`'s to say.
+Invariant: a view parses and renders; `llm.kept.chats` decides what is kept, and for whom.
 """
 
 from django.http import HttpRequest, HttpResponse

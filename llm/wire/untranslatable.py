@@ -1,4 +1,4 @@
-"""The outcome of asking one provider kind for what only the other can do."""
+"""The error when one provider kind is asked for what only another one can do."""
 
 from llm.errors import InvalidRequest
 

@@ -1,6 +1,6 @@
 """One call to an embedding model for the semantic cache: several texts of one key, and their vectors.
 
-Invariant: it is a call of our own (`own_calls`) with the cache state `embed`, booked to the key whose texts they are. What
+Invariant: it is an own call (`own_calls`) with the cache state `embed`, booked to the key whose texts they are. What
 comes back is one unit vector a text, all finite and of one length, or one of the exceptions below. Only accounts that
 call the model by one and the same name are asked, each once: a vector never comes from another model.
 """

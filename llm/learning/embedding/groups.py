@@ -1,4 +1,4 @@
-"""Texts that wait at one time for vectors of one model go to the provider in one call.
+"""Groups texts that wait for vectors of one model into one call to the provider.
 
 Invariant: a group is of one key, so of one tenant, and so are the vectors that stay in memory: a tenant cannot learn,
 by time or by bill, what another one has asked. A caller that goes away disturbs no other, and its vector is kept.

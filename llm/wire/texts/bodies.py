@@ -1,4 +1,4 @@
-"""What the protocols do to a body alike; a wire module that has no way of its own takes these.
+"""Operations on a body that most protocols share; a wire module uses these unless it has its own.
 
 Invariant: pure; a body is never edited in place.
 """

@@ -1,4 +1,4 @@
-"""What one event of a provider's stream says: a payload, an error, a sign of life, or the end.
+"""Reads one event of a provider's stream: a payload, an error, a keep-alive, or the end.
 
 Invariant: an event that is written as it should be leaves byte for byte as it came; one that is not is written again, as
 plain JSON, and never cuts a character in two.

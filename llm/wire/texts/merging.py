@@ -1,6 +1,6 @@
 """Puts the fields of a message together from what the chunks of a stream say of it.
 
-Invariant: pieces of a text follow one another, what is sent once stays, and a part of a list is found again by its index.
+Invariant: pieces of a text follow one another, a field that is sent once stays, and a part of a list is found by its index.
 """
 
 from typing import Any, Final

@@ -1,4 +1,4 @@
-"""What a chat message says, and what it thought before: in the places where servers put the two.
+"""The text of a chat message and its reasoning, in all the fields where servers put them.
 
 Invariant: pure; what is in two places counts once.
 """

@@ -1,4 +1,4 @@
-"""Requests, answers and streams of one protocol in the words of another.
+"""Requests, answers and streams of one protocol in the format of another.
 
 It owns one module per direction. It does not own the protocols: the modules of `wire` do.
 """

@@ -2,7 +2,7 @@
 
 Invariant: roles alternate: what the user and the tools said between two answers is one turn, in its order. What
 Anthropic refuses and is not needed is left out: empty texts, and the turns that had nothing else. One odd call in a long
-history bricks no conversation.
+history does not make a conversation unusable.
 """
 
 import re

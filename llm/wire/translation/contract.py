@@ -1,4 +1,4 @@
-"""What a translation offers.
+"""The interface of a translation.
 
 Invariant: a translation belongs to one request; its parts may rely on what that request asked.
 """

@@ -1,7 +1,7 @@
 """A messages request for an OpenAI model.
 
-Invariant: what OpenAI has no counterpart for is refused by name. Cache marks are let go: OpenAI caches by
-itself; so is thinking of earlier turns, which only the model that wrote it can read.
+Invariant: what OpenAI has no counterpart for is refused by name. Cache marks are dropped: OpenAI caches by
+itself; so is the thinking of earlier turns, which only the model that wrote it can read.
 """
 
 from math import inf

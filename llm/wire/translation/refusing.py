@@ -1,4 +1,4 @@
-"""Walks the fields of a request that is translated, so that none is dropped without a word.
+"""Walks the fields of a request that is translated, so that none is dropped silently.
 
 Invariant: a field is taken, harmless at its given value, dropped as a hint with a note in the receipt, or refused by name.
 """
