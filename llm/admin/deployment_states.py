@@ -13,7 +13,7 @@ import redis
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from llm.providers.allowance import account_keys
+from llm.providers.account_limits import account_keys
 from llm.providers.announcing import KEY, SILENT_SECONDS
 
 Deployment = tuple[str, str]

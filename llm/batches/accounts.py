@@ -1,4 +1,4 @@
-"""The provider account behind a job, and the job as that provider is told it.
+"""The provider account behind a job, and the job as that provider gets it.
 
 Invariant: an order is made from the stored lines alone and comes out the same each time; a model or provider
 that was switched off meanwhile still finishes what it began.

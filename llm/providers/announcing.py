@@ -1,6 +1,6 @@
-"""Tells what each web process knows of the deployments: to Prometheus, and through Redis to the admin.
+"""Publishes what each web process knows of the deployments: to Prometheus, and through Redis to the admin.
 
-Invariant: nothing is decided by what is told here; Redis may lose it at any moment, and has it anew seconds later.
+Invariant: no decision uses what is published here; Redis may lose it at any moment, and has it again seconds later.
 """
 
 import asyncio
@@ -55,10 +55,10 @@ async def announce(name: str, report: list[dict[str, Any]]) -> None:
     for one in report:
         STATE.labels(one["provider"], one["model"]).set(STATE_VALUES[one["state"]])
         FAILING.labels(one["provider"], one["model"]).set(one["failing"])
-    told = orjson.dumps({"at": time.time(), "deployments": report})
+    state = orjson.dumps({"at": time.time(), "deployments": report})
     try:
         async with resources.redis.pipeline(transaction=False) as pipeline:
-            pipeline.hset(KEY, name, told)
+            pipeline.hset(KEY, name, state)
             pipeline.expire(KEY, KEPT_SECONDS)
             await pipeline.execute()
     except (RedisError, OSError):

@@ -1,4 +1,4 @@
-"""Which account of a model is asked, and in which order the others follow.
+"""Chooses which account of a model is asked first, and the order of the others.
 
 Invariant: pure: the same key, weights and worths give the same order. Over many keys each account comes first in
 proportion to its weight times its worth, and when one of them changes only its own share moves (weighted rendezvous
@@ -29,8 +29,12 @@ class Candidate:
         return self.target.weight * self.worth
 
     def to_receipt(self) -> dict[str, Any]:
-        told = {"provider": self.target.provider, "weight": self.target.weight, "worth": round(self.worth, 3)}
-        return {**told, "why": self.why} if self.why else told
+        facts = {
+            "provider": self.target.provider,
+            "weight": self.target.weight,
+            "worth": round(self.worth, 3),
+        }
+        return {**facts, "why": self.why} if self.why else facts
 
 
 def in_order(candidates: Iterable[Candidate], *, key: str) -> list[Candidate]:

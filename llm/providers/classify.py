@@ -1,7 +1,7 @@
 """Reads a provider's refusal: which outcome it is, and when to come back.
 
 Invariant: pure. What the provider says to a client passes as it says it, because there are clients that look for its
-words. Our own account's troubles (a bad key, no credit) are never told to a client as theirs.
+words. Our own account's troubles (a bad key, no credit) never reach a client as its own.
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def failure_of(
     return _outcome(status, error_of(body), headers, provider=provider, api_key=api_key, now=now)
 
 
-def failure_told(
+def failure_in_answer(
     error: Mapping[str, Any],
     headers: Mapping[str, str],
     *,
@@ -53,7 +53,7 @@ def failure_told(
 ) -> ProviderFailure:
     """The outcome of an error that came with status 200: in place of an answer, or before a stream said anything.
 
-    `received` is what it tells of its usage in: what was used is billed, and then not asked for again.
+    `received` is the body that reports its usage: it is billed, and the call is then not repeated.
     """
     failure = _outcome(status_of(dict(error)), error, headers, provider=provider, api_key=api_key)
     if received is not None:
@@ -81,8 +81,8 @@ def _outcome(
     }
     if status in _OVERLOADED:
         exhausted = kind in _EXHAUSTED or error.get("type") in _EXHAUSTED
-        told = _of_our_account(provider, message) if exhausted else message
-        return ProviderUnavailable(told, retryable=_retryable(headers, default=not exhausted), **facts)
+        text = _of_our_account(provider, message) if exhausted else message
+        return ProviderUnavailable(text, retryable=_retryable(headers, default=not exhausted), **facts)
     if status == 408 or status == 504:
         return ProviderTimeout(
             message, retryable=_retryable(headers, default=True), may_be_billed=status == 504, **facts
@@ -105,15 +105,15 @@ def error_of(body: bytes) -> dict[str, Any]:
     except Unreadable:
         text = body[:200].decode("utf-8", "replace").strip()
         return {"message": text} if text and not text.startswith("<") else {}
-    if told := error_in_any(decoded):
-        return told
+    if error := error_in_any(decoded):
+        return error
     return decoded if isinstance(decoded, dict) else {}
 
 
 def request_id_of(headers: Mapping[str, str]) -> str:
     """The provider's own id of the request, for its support and our receipt."""
-    told = next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), "")
-    return storable.text(told)[:LONGEST_REQUEST_ID]
+    value = next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), "")
+    return storable.text(value)[:LONGEST_REQUEST_ID]
 
 
 def retry_after(headers: Mapping[str, str], *, now: datetime) -> float | None:

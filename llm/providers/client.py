@@ -29,7 +29,7 @@ from llm.wire.formats import WireFormat
 LARGEST_REPLY_BYTES = 64 * 1024 * 1024
 LARGEST_ERROR_BYTES = 64 * 1024
 FINISH_SECONDS = 1.0
-# so long may a stream say nothing but that it lives before the client hears that, too
+# so long may a stream send keep-alives only, before the client gets one, too
 SIGNS_OF_LIFE_SECONDS = 10.0
 
 
@@ -51,7 +51,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class ProviderReply:
-    """A whole answer: decoded, and as it may be passed on. `is_exact`: it may be kept, and be told again."""
+    """A whole answer: decoded, and as it may be passed on. `is_exact`: it may be kept and replayed."""
 
     body: dict[str, Any]
     raw: bytes
@@ -162,12 +162,12 @@ async def ask(target: Target, method: str, path: str, *, query: str = "") -> byt
             timeout=aiohttp.ClientTimeout(total=timeouts.total, sock_connect=timeouts.connect),
         )
         async with response:
-            told = await _read(response, LARGEST_REPLY_BYTES, timeouts=timeouts)
+            content = await _read(response, LARGEST_REPLY_BYTES, timeouts=timeouts)
     if response.status != 200:
         raise failure_of(
-            response.status, told, response.headers, provider=target.provider, api_key=target.api_key
+            response.status, content, response.headers, provider=target.provider, api_key=target.api_key
         )
-    return told
+    return content
 
 
 async def open_stream(
@@ -230,9 +230,9 @@ async def _post(
     )
     if response.status != 200:
         async with response:
-            told = await _read(response, LARGEST_ERROR_BYTES, timeouts=timeouts)
+            content = await _read(response, LARGEST_ERROR_BYTES, timeouts=timeouts)
         raise failure_of(
-            response.status, told, response.headers, provider=target.provider, api_key=target.api_key
+            response.status, content, response.headers, provider=target.provider, api_key=target.api_key
         )
     return response
 

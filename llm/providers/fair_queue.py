@@ -1,7 +1,7 @@
-"""Whose turn it is at an account, in this process: a queue for each tenant, served by what each has had.
+"""A fair queue in front of an account, in this process: one queue per tenant, served by what each has had.
 
-Invariant: start-time fair queueing. What a tenant's calls take of the account moves its own next call back and nobody
-else's, so a tenant with a thousand calls delays another one's first by a single call. Both a tenant's queue and all of
+Invariant: start-time fair queueing. What a tenant's calls take of the account moves its own next call back and no
+other one's, so a tenant with a thousand calls delays another one's first by a single call. Both a tenant's queue and all of
 them together are bounded; where all are full the longest one gives way.
 """
 

@@ -1,4 +1,4 @@
-"""Which deployments are well, and how well, as far as this process knows.
+"""The health of the deployments, as far as this process knows.
 
 Invariant: a deployment is one model at one provider account; what stops it are its own failures, never a request's
 faults and never a rate limit, which only make its share of the calls smaller.
@@ -14,9 +14,9 @@ from typing import Any, Final
 from config.breaker import Breaker, BreakerPolicy, State
 from llm.providers.balancing import Candidate
 from llm.providers.outcomes import ProviderFailure, ProviderRejected, ProviderUnavailable
-from llm.providers.standing import Standing
 from llm.providers.tally import Tally
 from llm.providers.target import Target
+from llm.providers.track_record import TrackRecord
 
 Deployment = tuple[str, str]
 
@@ -33,7 +33,7 @@ class Health:
         self._policy = policy or BreakerPolicy()
         self._clock = clock
         self._breakers: dict[Deployment, Breaker] = {}
-        self._standings: dict[Deployment, Standing] = {}
+        self._records: dict[Deployment, TrackRecord] = {}
         self._tallies: defaultdict[Deployment, Tally] = defaultdict(Tally)
 
     def is_well(self, target: Target) -> bool:
@@ -54,12 +54,12 @@ class Health:
     def candidates(self, targets: Iterable[Target], *, streamed: bool) -> list[Candidate]:
         """The deployments of one model with what each is worth now: slower and failing ones less, resting ones nothing."""
         now = self._clock()
-        standings = [(target, self._standing(target)) for target in targets]
-        seconds = [standing.seconds(streamed=streamed) for _, standing in standings]
+        records = [(target, self._record_of(target)) for target in targets]
+        seconds = [record.seconds(streamed=streamed) for _, record in records]
         best = min((one for one in seconds if one is not None), default=None)
         found = []
-        for target, standing in standings:
-            worth = standing.worth(now, best_seconds=best, streamed=streamed)
+        for target, record in records:
+            worth = record.worth(now, best_seconds=best, streamed=streamed)
             why = "" if worth == 1.0 else "slower or failing" if worth else "its provider asked for a pause"
             if not self.is_well(target):
                 worth, why = 0.0, RESTING
@@ -68,7 +68,7 @@ class Health:
 
     @contextmanager
     def watch(self, target: Target, *, streamed: bool = False) -> Iterator[None]:
-        """Judge the call inside; raise ProviderUnavailable at once when the deployment is not to be asked."""
+        """Judge the call inside; raise ProviderUnavailable immediately when the deployment is not to be asked."""
         self.require_well(target)
         began = self._clock()
         self._set(target, self._of(target).begun(began, self._policy))
@@ -82,19 +82,19 @@ class Health:
             self._set(target, self._of(target).abandoned(now))
             if isinstance(error, asyncio.CancelledError):
                 # another account was faster: this one took at least so long
-                self._note(target, self._standing(target).took(now - began, streamed=streamed))
+                self._note(target, self._record_of(target).took(now - began, streamed=streamed))
             raise
         now = self._clock()
         self._set(target, self._of(target).succeeded())
         self._tallies[target.provider, target.model].add(now, failed=False)
-        self._note(target, self._standing(target).answered(now, seconds=now - began, streamed=streamed))
+        self._note(target, self._record_of(target).answered(now, seconds=now - began, streamed=streamed))
 
     def failed(self, target: Target) -> None:
         """A call that `watch` took for answered failed later: its stream broke."""
         now = self._clock()
         self._set(target, self._of(target).failed(now, self._policy))
         self._tallies[target.provider, target.model].add(now, failed=True)
-        self._note(target, self._standing(target).failed(now))
+        self._note(target, self._record_of(target).failed(now))
 
     def states(self) -> dict[Deployment, State]:
         """The deployments that are not simply well."""
@@ -103,25 +103,25 @@ class Health:
     def report(self) -> list[dict[str, Any]]:
         """All deployments that were called, as JSON: for people to look at."""
         now = self._clock()
-        told = []
-        for deployment, standing in self._standings.items():
+        report = []
+        for deployment, record in self._records.items():
             provider, model = deployment
             breaker = self._breakers.get(deployment, Breaker())
             calls, failures = self._tallies[deployment].last_hour(now)
-            told.append(
+            report.append(
                 {
                     "provider": provider,
                     "model": model,
                     "state": breaker.state,
                     "rest_seconds": 0.0 if breaker.state is State.CLOSED else max(0.0, breaker.until - now),
-                    "failing": round(standing.failing_share(now), 4),
-                    "stream_seconds": standing.seconds(streamed=True),
-                    "whole_seconds": standing.seconds(streamed=False),
+                    "failing": round(record.failing_share(now), 4),
+                    "stream_seconds": record.seconds(streamed=True),
+                    "whole_seconds": record.seconds(streamed=False),
                     "calls": calls,
                     "failures": failures,
                 }
             )
-        return told
+        return report
 
     def _judge(self, target: Target, failure: ProviderFailure) -> None:
         if isinstance(failure, ProviderRejected):
@@ -130,18 +130,20 @@ class Health:
             now = self._clock()
             self._set(target, self._of(target).abandoned(now))
             self._tallies[target.provider, target.model].add(now, failed=True)
-            self._note(target, self._standing(target).failed(now).avoided(now + (failure.retry_after or 0.0)))
+            self._note(
+                target, self._record_of(target).failed(now).avoided(now + (failure.retry_after or 0.0))
+            )
         else:
             self.failed(target)
 
     def _of(self, target: Target) -> Breaker:
         return self._breakers.get((target.provider, target.model), Breaker())
 
-    def _standing(self, target: Target) -> Standing:
-        return self._standings.get((target.provider, target.model)) or Standing()
+    def _record_of(self, target: Target) -> TrackRecord:
+        return self._records.get((target.provider, target.model)) or TrackRecord()
 
-    def _note(self, target: Target, standing: Standing) -> None:
-        self._standings[target.provider, target.model] = standing
+    def _note(self, target: Target, record: TrackRecord) -> None:
+        self._records[target.provider, target.model] = record
 
     def _set(self, target: Target, breaker: Breaker) -> None:
         deployment = (target.provider, target.model)

@@ -1,7 +1,7 @@
 """A queue in front of each provider account, so that bursts wait their turn instead of failing.
 
 Invariant: what goes out stays within the account's limits, for all processes together while Redis answers,
-per process while it does not; a caller waits at most as long as it is ready to, and for his own tenant's calls, not for
+per process while it does not; a caller waits at most as long as it is ready to, and for its own tenant's calls, not for
 others': the tenant goes first that has had the least. A call takes no more than
 the model can use and the account has in a minute, and one that never reached the provider takes nothing.
 """
@@ -18,7 +18,7 @@ from prometheus_client import Gauge, Histogram
 from redis.exceptions import RedisError
 
 from config import resources
-from llm.providers.allowance import UNKNOWN_WAIT, Keeper, Limits, ProcessKeeper, RedisKeeper
+from llm.providers.account_limits import UNKNOWN_WAIT, Keeper, Limits, ProcessKeeper, RedisKeeper
 from llm.providers.fair_queue import FairQueue, QueueFull
 from llm.providers.outcomes import ProviderUnavailable
 from llm.providers.target import Target
@@ -28,7 +28,7 @@ POLL_SECONDS = 0.05
 LONGEST_SLEEP_SECONDS = 1.0  # a ticket is asked for again before it is forgotten
 ANSWER_SECONDS = 0.25
 REDIS_AWAY_SECONDS = 2.0
-MOST_UNTOLD = 10_000  # ends of calls that Redis is told of when it is back
+MOST_UNREPORTED = 10_000  # ends of calls that are reported to Redis when it is back
 
 RUNNING = Gauge(
     "purser_provider_calls_in_flight",
@@ -63,13 +63,13 @@ class ProviderSlot:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """The end of a call, as a keeper is told it."""
+    """The end of a call, as it is reported to a keeper."""
 
     slot: ProviderSlot
     tokens: int
     requests: int
 
-    async def tell(self, keeper: Keeper) -> None:
+    async def report_to(self, keeper: Keeper) -> None:
         slot = self.slot
         await keeper.give_back(
             slot.account,
@@ -91,7 +91,7 @@ class ProviderLimiter:
         self._queues: defaultdict[str, FairQueue] = defaultdict(FairQueue)
         self._freed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._last_waits: dict[str, float] = {}
-        self._untold: deque[_End] = deque(maxlen=MOST_UNTOLD)
+        self._unreported: deque[_End] = deque(maxlen=MOST_UNREPORTED)
 
     async def try_acquire(self, target: Target, *, tokens: int, tenant_id: int) -> ProviderSlot | float:
         """A call's turn if it has come, without waiting; else about how many seconds it would wait."""
@@ -163,33 +163,33 @@ class ProviderLimiter:
         await self._end(slot, tokens=-slot.tokens, requests=-1)
 
     async def _end(self, slot: ProviderSlot, *, tokens: int, requests: int = 0) -> None:
-        """Tell both keepers: the slot may have been taken from either."""
+        """Report to both keepers: the slot may have been taken from either."""
         if not slot.limits:
             return
         end = _End(slot, tokens=tokens, requests=requests)
-        await end.tell(self._local)
-        await self._tell_redis(end)
+        await end.report_to(self._local)
+        await self._report_to_redis(end)
         self._freed[slot.account].set()
 
-    async def _tell_redis(self, end: "_End") -> None:
+    async def _report_to_redis(self, end: "_End") -> None:
         try:
             if time.monotonic() < self._away_until:
                 raise TimeoutError
             async with asyncio.timeout(ANSWER_SECONDS):
-                await end.tell(self._shared_of())
+                await end.report_to(self._shared_of())
         except (RedisError, OSError, TimeoutError) as error:
-            self._untold.append(end)
+            self._unreported.append(end)
             if time.monotonic() >= self._away_until:
                 self._lose_redis(error)
 
-    async def _tell_the_untold(self) -> None:
-        for _ in range(len(self._untold)):
-            if time.monotonic() < self._away_until or not self._untold:
+    async def _report_again(self) -> None:
+        for _ in range(len(self._unreported)):
+            if time.monotonic() < self._away_until or not self._unreported:
                 return
-            await self._tell_redis(self._untold.popleft())
+            await self._report_to_redis(self._unreported.popleft())
 
     async def pause(self, target: Target, *, seconds: float) -> None:
-        """The provider limits us and says until when: nobody goes before that."""
+        """The provider limits us and says until when: no call goes out before that."""
         if Limits.of(target.limits):
             await self._both(lambda keeper: keeper.pause(target.provider, seconds=seconds))
 
@@ -200,8 +200,8 @@ class ProviderLimiter:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     wait = await self._take_from(self._shared_of(), slot, waits=waits)
                 slot.is_in_doubt = waits and wait != 0
-                if self._untold:
-                    resources.background(self._tell_the_untold())
+                if self._unreported:
+                    resources.background(self._report_again())
                 return wait
             except (RedisError, OSError, TimeoutError) as error:
                 self._lose_redis(error)
@@ -219,7 +219,7 @@ class ProviderLimiter:
         )
 
     async def _both(self, operation: Callable[[Keeper], Awaitable[None]]) -> None:
-        """Tell both keepers: a slot may have been taken from either."""
+        """Report to both keepers: a slot may have been taken from either."""
         await operation(self._local)
         if time.monotonic() < self._away_until:
             return
@@ -230,7 +230,7 @@ class ProviderLimiter:
             self._lose_redis(error)
 
     async def _until(self, account: str, wait: float) -> None:
-        """Sleep for a known time; for an unknown one until a call of ours ends, and a moment for others'."""
+        """Sleep for a known time; for an unknown one until one of our calls ends, and a short time for others'."""
         if wait > 0:
             await asyncio.sleep(min(wait, LONGEST_SLEEP_SECONDS))
             return

@@ -28,7 +28,7 @@ class ProviderFailure(ClientError):
 
     `retryable`: the same call may succeed later. `sent`: the request may have reached the provider.
     `may_be_billed`: it may have worked on it and charge for it, so the hold is estimated, not voided.
-    `received`: what came in place of an answer and tells what was used: that is what is billed.
+    `received`: what came in place of an answer and reports its usage: it is billed.
     """
 
     status, code, type = 502, "provider_error", "api_error"

@@ -1,7 +1,7 @@
 """What goes out to a provider: the request's body, which knows whether any of it has left, and its headers.
 
-Invariant: a request whose body has not begun to leave was not sent: nobody can have worked on it. Of a client's headers
-only what chooses features goes out, and only what can be written.
+Invariant: a request whose body has not begun to leave was not sent: the provider cannot have worked on it. Of a client's headers
+only those that choose features go out, and only if they can be written.
 """
 
 import re
@@ -37,7 +37,7 @@ class Outgoing(BytesPayload):
 
 def headers_for(target: Target, headers: Mapping[str, str], *, streamed: bool) -> dict[str, str]:
     """The headers of a call: our credentials, and of the client's only what chooses features. Raises InvalidRequest for a
-    value of the client's that cannot be written, ValueError for a key of ours."""
+    value of the client's that cannot be written, ValueError for our own key."""
     if _UNWRITABLE.search(target.api_key):
         raise ValueError("no header can carry the account's key")
     sent = {

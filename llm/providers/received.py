@@ -1,7 +1,7 @@
-"""What came with status 200, whatever its content type says: an answer, whole or as a stream, or none at all.
+"""Reads what came with status 200, under any content type: an answer, whole or as a stream, or none at all.
 
 Invariant: pure. What came is never asked for again because it came in another form; an error in place of an answer has
-the outcome of the status that it means; what tells its usage is billed by it.
+the outcome of the status that it means; what reports its usage is billed by it.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from llm.providers.classify import failure_told, request_id_of
+from llm.providers.classify import failure_in_answer, request_id_of
 from llm.providers.outcomes import ProviderError, ProviderFailure, without_secrets
 from llm.providers.target import Target
 from llm.wire.error_bodies import error_in_any
@@ -32,7 +32,7 @@ _EVENT_STARTS: Final = (b"data:", b"event:", b":", b"id:", b"retry:")
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A whole answer: decoded, and as bytes to pass on. `is_exact`: it may be kept, and be told again."""
+    """A whole answer: decoded, and as bytes to pass on. `is_exact`: it may be kept and replayed."""
 
     body: Body
     raw: bytes
@@ -47,14 +47,14 @@ class Sender:
     wire: WireFormat
     headers: Mapping[str, str]
 
-    def told(self, error: Mapping[str, Any], *, received: Body | None = None) -> ProviderFailure:
-        """The outcome of an error that stands in place of an answer."""
-        return failure_told(
+    def failed_with(self, error: Mapping[str, Any], *, received: Body | None = None) -> ProviderFailure:
+        """The outcome of an error in place of an answer."""
+        return failure_in_answer(
             error,
             self.headers,
             provider=self.target.provider,
             api_key=self.target.api_key,
-            received=received if received is not None and tells_usage(self.wire, received) else None,
+            received=received if received is not None and reports_usage(self.wire, received) else None,
         )
 
     def no_answer(self, why: str, **facts: Any) -> ProviderError:
@@ -69,7 +69,7 @@ class Sender:
 
 
 def begins_with(raw: bytes) -> bytes:
-    """The bytes without what may stand before an answer: a byte order mark, white space."""
+    """The bytes without what may come before an answer: a byte order mark, white space."""
     return raw.removeprefix(BYTE_ORDER_MARK).lstrip()
 
 
@@ -79,26 +79,26 @@ def whole_answer(raw: bytes, sender: Sender) -> Received:
     if start.startswith(_EVENT_STARTS):
         return _put_together(start, sender)
     try:
-        told, is_plain = read(raw)
+        body, is_plain = read(raw)
         if not is_plain:
-            told = without_halves(told)
+            body = without_halves(body)
     except Unreadable:
         raise _unreadable(start, sender) from None
-    if error := error_in_any(told):
-        raise sender.told(error, received=told if isinstance(told, dict) else None)
-    if not isinstance(told, dict):
-        raise sender.no_answer("its body is not a JSON object", retryable=told is None)
-    if is_deep := is_too_deep(told, raw):
-        told = without_depths(told)
-    answer = sender.wire.normal(told)
+    if error := error_in_any(body):
+        raise sender.failed_with(error, received=body if isinstance(body, dict) else None)
+    if not isinstance(body, dict):
+        raise sender.no_answer("its body is not a JSON object", retryable=body is None)
+    if is_deep := is_too_deep(body, raw):
+        body = without_depths(body)
+    answer = sender.wire.normal(body)
     if why := sender.wire.misfit(answer):
-        raise sender.no_answer(why, received=told if tells_usage(sender.wire, told) else None)
-    is_as_it_came = is_plain and answer is told
+        raise sender.no_answer(why, received=body if reports_usage(sender.wire, body) else None)
+    is_as_it_came = is_plain and answer is body
     return Received(answer, raw if is_as_it_came else orjson.dumps(answer), not is_deep)
 
 
-def tells_usage(wire: WireFormat, body: Body) -> bool:
-    """Whether a body tells that something was used."""
+def reports_usage(wire: WireFormat, body: Body) -> bool:
+    """Whether a body reports any usage."""
     usage = wire.usage(body)
     return isinstance(usage, dict) and any(
         isinstance(figure, int | float) and figure > 0 for figure in usage.values()
@@ -106,7 +106,7 @@ def tells_usage(wire: WireFormat, body: Body) -> bool:
 
 
 class Opening:
-    """The beginning of a stream, looked at before any of it goes on: does it say something, is it an error, is it no
+    """The beginning of a stream, checked before any of it is passed on: does it say something, is it an error, is it no
     stream at all? `taken` is all that was given, from where the answer begins."""
 
     def __init__(self, sender: Sender) -> None:
@@ -143,12 +143,14 @@ class Opening:
     def _look(self, chunk: bytes) -> None:
         try:
             for event in self._splitter.feed(chunk):
-                told = self._reader.read(event)
-                if told.error is not None:
-                    raise self._sender.told(told.error, received=_told_so_far(self._meter, told.payload))
-                if told.payload is not None and told.payload.get("type") != "ping":
+                parsed = self._reader.read(event)
+                if parsed.error is not None:
+                    raise self._sender.failed_with(
+                        parsed.error, received=_received_so_far(self._meter, parsed.payload)
+                    )
+                if parsed.payload is not None and parsed.payload.get("type") != "ping":
                     self.says_something = True
-                    self._meter.feed(told.payload)
+                    self._meter.feed(parsed.payload)
                     if self._meter.has_output:
                         return
         except (Malformed, EventTooLarge, KeyError, TypeError, AttributeError, ValueError) as error:
@@ -156,8 +158,8 @@ class Opening:
                 raise self._sender.no_answer(f"its stream is malformed: {error}", retryable=True) from None
 
 
-def _told_so_far(meter: StreamMeter, last: Body | None) -> Body:
-    """What a stream told up to its error, and with it."""
+def _received_so_far(meter: StreamMeter, last: Body | None) -> Body:
+    """What a stream sent up to its error, and with it."""
     with suppress(KeyError, TypeError, AttributeError, ValueError):
         meter.feed(last or {})
     return {**meter.response(), "usage": meter.usage or {}}
@@ -178,15 +180,15 @@ def _put_together(raw: bytes, sender: Sender) -> Received:
     try:
         splitter = SseSplitter()
         for event in [*splitter.feed(raw), *splitter.feed(b"\n\n")]:
-            told = reader.read(event)
-            if told.error is not None:
-                failure = sender.told(told.error, received=_told_so_far(meter, told.payload))
+            parsed = reader.read(event)
+            if parsed.error is not None:
+                failure = sender.failed_with(parsed.error, received=_received_so_far(meter, parsed.payload))
                 failure.may_be_billed = failure.may_be_billed or meter.has_output
                 raise failure
-            for one in (*told.before, told):
+            for one in (*parsed.before, parsed):
                 if one.payload is not None:
                     meter.feed(one.payload)
-            is_done = is_done or told.is_end
+            is_done = is_done or parsed.is_end
     except (Malformed, EventTooLarge, KeyError, TypeError, AttributeError, ValueError) as error:
         raise sender.no_answer(f"its stream is malformed ({error})", may_be_billed=meter.has_output) from None
     if is_done:

@@ -1,4 +1,4 @@
-"""When to try again, and how long to wait before.
+"""Decides when to try again, and how long to wait before.
 
 Invariant: pure. Exponential backoff with full jitter; the provider's Retry-After is a floor under it,
 never ignored.

@@ -18,7 +18,7 @@ class Target:
     """One model at one provider account: everything a call to it needs.
 
     `model` is the name clients use, `upstream` the provider's; `context_window` counts tokens in and out together;
-    `max_output_tokens` is 0 where nobody declared it.
+    `max_output_tokens` is 0 where it is not declared.
     """
 
     model: str

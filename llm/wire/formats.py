@@ -56,13 +56,13 @@ class StreamMeter(Protocol):
 
     @property
     def is_exact(self) -> bool:
-        """Whether `response` is the answer to the letter; else nobody may keep it, judge it or tell it again."""
+        """Whether `response` is exactly the answer; else it must not be kept, judged or replayed."""
         ...
 
     def feed(self, payload: Body) -> None: ...
 
     def end(self) -> None:
-        """The provider says that this was all, whatever else is missing."""
+        """The provider says that this was all, even if something is missing."""
         ...
 
     def text(self) -> str:
@@ -141,17 +141,17 @@ class WireFormat(Protocol):
     def tail(self, *, wants_usage: bool) -> Tail: ...
 
     def replay(self, response: Body, block: Body, *, wants_usage: bool) -> Iterator[bytes]:
-        """Tell a stored answer as a stream, ending with our `purser` object."""
+        """Send a stored answer as a stream, ending with our `purser` object."""
         ...
 
     def events_of(self, response: Body) -> Iterator[Body]:
-        """The events of a provider's stream that would have told this answer."""
+        """The events of a provider's stream of this answer."""
         ...
 
     def encode_event(self, payload: Body) -> bytes: ...
 
     def keep_alive(self) -> bytes:
-        """What tells a client of a stream that it lives."""
+        """What keeps a client's stream alive."""
         ...
 
     def error_event(self, error: dict[str, Any], block: Body | None = None) -> bytes:

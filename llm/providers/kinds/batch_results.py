@@ -31,5 +31,5 @@ def lines_in(content: bytes) -> Iterator[dict[str, Any]]:
 
 
 def error_in_answer(body: dict[str, Any]) -> dict[str, Any] | None:
-    """The error that stands where an answer should, unless it tells of a usage: that is billed like any answer."""
+    """The error in place of an answer, unless it reports usage: that is billed like any answer."""
     return None if reported_usage(body) else error_in(body)

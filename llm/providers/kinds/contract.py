@@ -70,7 +70,7 @@ class ProviderKind(Protocol):
 
     @property
     def options(self) -> frozenset[str]:
-        """What an account has to say beside its base URL and its key."""
+        """What an account must have besides its base URL and its key."""
         ...
 
     @property

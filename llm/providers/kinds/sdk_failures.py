@@ -16,8 +16,8 @@ WORTH_ANOTHER_TRY: Final = frozenset({401, 403, 408, 409, 429})
 
 
 @contextmanager
-def told_as_upstream_errors(*, api_key: str) -> Iterator[None]:
-    """Raise UpstreamError for whatever an SDK raises inside, without the account's key in its message."""
+def as_upstream_errors(*, api_key: str) -> Iterator[None]:
+    """Raise UpstreamError for anything that an SDK raises inside, without the account's key in its message."""
     try:
         yield
     except (openai.APIStatusError, anthropic.APIStatusError) as error:

@@ -52,7 +52,7 @@ class EventReader:
             _check_silence(raw)
             return Event(raw)
         if len(data) < _SHORT and data.strip() == b"[DONE]":
-            return Event(raw, is_end=True, before=self._written(self._joiner.let_go()))
+            return Event(raw, is_end=True, before=self._written(self._joiner.flush()))
         before: tuple[Event, ...] = ()
         try:
             payload, is_plain = read(data)

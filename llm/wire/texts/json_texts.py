@@ -120,7 +120,7 @@ class HalvesJoiner:
         self._event = event
         return [_only(before, at) for at in waited], joined
 
-    def let_go(self) -> list[Any]:
+    def flush(self) -> list[Any]:
         """The events with what still waits, when nothing else follows."""
         waited, self._waiting = self._waiting, {}
         return [_only(self._event, at) for at in waited]

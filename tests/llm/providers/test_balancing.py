@@ -9,8 +9,8 @@ from llm.providers.balancing import Candidate, in_order, key_of
 from llm.providers.health import Health
 from llm.providers.kinds import KINDS
 from llm.providers.outcomes import ProviderError, ProviderUnavailable
-from llm.providers.standing import LEAST_WORTH, Standing
 from llm.providers.target import Target
+from llm.providers.track_record import LEAST_WORTH, TrackRecord
 
 KEYS = [f"request-{number}" for number in range(4000)]
 
@@ -64,33 +64,33 @@ def test_a_long_conversation_stays_where_its_beginning_is_cached() -> None:
 
 class TestStanding:
     def test_it_works(self) -> None:
-        assert Standing().worth(0.0, best_seconds=None, streamed=False) == 1.0
+        assert TrackRecord().worth(0.0, best_seconds=None, streamed=False) == 1.0
 
     def test_failures_make_it_worth_less_and_are_forgotten(self) -> None:
-        standing = Standing()
+        record = TrackRecord()
         for _ in range(3):
-            standing = standing.failed(100.0)
-        lately = standing.worth(100.0, best_seconds=None, streamed=False)
+            record = record.failed(100.0)
+        lately = record.worth(100.0, best_seconds=None, streamed=False)
         assert LEAST_WORTH < lately < 0.3
-        assert standing.worth(130.0, best_seconds=None, streamed=False) > lately
-        assert standing.worth(1000.0, best_seconds=None, streamed=False) == pytest.approx(1.0)
+        assert record.worth(130.0, best_seconds=None, streamed=False) > lately
+        assert record.worth(1000.0, best_seconds=None, streamed=False) == pytest.approx(1.0)
 
     def test_a_slower_one_is_worth_less_in_proportion(self) -> None:
-        standing = Standing()
+        record = TrackRecord()
         for _ in range(20):
-            standing = standing.answered(0.0, seconds=3.0, streamed=True)
-        assert standing.worth(0.0, best_seconds=1.0, streamed=True) == pytest.approx(0.5)
-        assert standing.worth(0.0, best_seconds=2.5, streamed=True) == 1.0  # no slower than is usual
+            record = record.answered(0.0, seconds=3.0, streamed=True)
+        assert record.worth(0.0, best_seconds=1.0, streamed=True) == pytest.approx(0.5)
+        assert record.worth(0.0, best_seconds=2.5, streamed=True) == 1.0  # no slower than is usual
         # whole answers are another matter
-        assert standing.worth(0.0, best_seconds=1.0, streamed=False) == 1.0
+        assert record.worth(0.0, best_seconds=1.0, streamed=False) == 1.0
 
     def test_one_slow_call_says_nothing(self) -> None:
-        assert Standing().answered(0.0, seconds=60.0, streamed=True).seconds(streamed=True) is None
+        assert TrackRecord().answered(0.0, seconds=60.0, streamed=True).seconds(streamed=True) is None
 
     def test_a_pause_that_the_provider_asks_for_is_kept(self) -> None:
-        standing = Standing().avoided(50.0).avoided(20.0)
-        assert standing.worth(49.0, best_seconds=None, streamed=False) == 0.0
-        assert standing.worth(50.0, best_seconds=None, streamed=False) == 1.0
+        record = TrackRecord().avoided(50.0).avoided(20.0)
+        assert record.worth(49.0, best_seconds=None, streamed=False) == 0.0
+        assert record.worth(50.0, best_seconds=None, streamed=False) == 1.0
 
 
 class TestHealth:

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
-from llm.providers.allowance import Limits, RedisKeeper
+from llm.providers.account_limits import Limits, RedisKeeper
 from llm.providers.fair_queue import FairQueue, QueueFull
 from llm.providers.kinds import KINDS
 from llm.providers.limiter import ProviderLimiter
@@ -197,7 +197,7 @@ async def test_who_waits_and_gives_up_leaves_no_ticket(redis: Redis) -> None:
 async def test_the_ticket_of_a_process_that_died_is_forgotten(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm.providers.allowance.TICKET_SECONDS", 0.3)
+    monkeypatch.setattr("llm.providers.account_limits.TICKET_SECONDS", 0.3)
     keeper, account, limits = RedisKeeper(redis), uuid4().hex, Limits(concurrency=1)
     assert await keeper.take(account, limits, lease="running", tokens=1, tenant_id=THIRD) == 0
     assert await keeper.take(account, limits, lease="dead", tokens=1, tenant_id=FLOOD, waits=True) == -1

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from llm.providers.allowance import Limits, ProcessKeeper, RedisKeeper
+from llm.providers.account_limits import Limits, ProcessKeeper, RedisKeeper
 from llm.providers.kinds import KINDS
 from llm.providers.limiter import ProviderLimiter, ProviderSlot
 from llm.providers.outcomes import ProviderUnavailable

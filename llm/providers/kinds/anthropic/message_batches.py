@@ -2,7 +2,7 @@
 lines.
 
 Invariant: these batches carry no metadata, so one whose answer was lost is known by the names of its lines
-alone, and nothing is sent again while a batch that could be ours has not told its names.
+alone, and nothing is sent again while a batch that could be ours has not listed its names.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from llm.providers.kinds.batch_api import (
     UpstreamError,
 )
 from llm.providers.kinds.batch_results import lines_in
-from llm.providers.kinds.sdk_failures import told_as_upstream_errors
+from llm.providers.kinds.sdk_failures import as_upstream_errors
 
 CLOCK_SKEW: Final = timedelta(minutes=5)
 _STATUS_OF: Final = {"invalid_request_error": 400, "rate_limit_error": 429, "overloaded_error": 529}
@@ -46,7 +46,7 @@ class AnthropicBatches:
 
     def submit(self, order: JobOrder, *, file_id: str) -> str:
         requests = [{"custom_id": line.name, "params": line.body} for line in order.lines]
-        with told_as_upstream_errors(api_key=self._api_key):
+        with as_upstream_errors(api_key=self._api_key):
             batch = self._client.with_options(max_retries=0).messages.batches.create(
                 requests=cast(Any, requests), extra_headers={"Idempotency-Key": order.public_id}
             )
@@ -55,7 +55,7 @@ class AnthropicBatches:
     def find(self, order: JobOrder, *, is_taken: Callable[[str], bool]) -> str:
         earliest = order.submitting_at - CLOCK_SKEW
         names = {line.name for line in order.lines}
-        with told_as_upstream_errors(api_key=self._api_key):
+        with as_upstream_errors(api_key=self._api_key):
             for batch in self._client.messages.batches.list(limit=100):
                 if batch.created_at < earliest:
                     break
@@ -72,21 +72,21 @@ class AnthropicBatches:
         raise NotSubmittedError(order.public_id)
 
     def look(self, upstream_id: str) -> JobState:
-        with told_as_upstream_errors(api_key=self._api_key):
+        with as_upstream_errors(api_key=self._api_key):
             batch = self._client.messages.batches.retrieve(upstream_id)
         return JobState(batch.processing_status, batch.processing_status == "ended")
 
     def results(self, upstream_id: str) -> Iterator[LineResult]:
-        # Not by the SDK's own verb: it sends the account's key to whatever `results_url` the answer names.
+        # Not by the SDK's own method: it sends the account's key to any `results_url` that the answer names.
         path = f"/v1/messages/batches/{quote(upstream_id, safe='')}/results"
-        with told_as_upstream_errors(api_key=self._api_key):
-            told = self._client.get(path, cast_to=str)
-        for entry in lines_in(told.encode(errors="replace")):
+        with as_upstream_errors(api_key=self._api_key):
+            text = self._client.get(path, cast_to=str)
+        for entry in lines_in(text.encode(errors="replace")):
             yield _result(str(entry.get("custom_id")), entry.get("result") or {})
 
     def cancel(self, upstream_id: str) -> None:
         try:
-            with told_as_upstream_errors(api_key=self._api_key):
+            with as_upstream_errors(api_key=self._api_key):
                 self._client.messages.batches.cancel(upstream_id)
         except UpstreamError as failure:
             if failure.status not in ALREADY_OVER:
@@ -98,8 +98,8 @@ def _result(name: str, result: dict[str, Any]) -> LineResult:
     if kind == "succeeded" and isinstance(result.get("message"), dict):
         return LineResult(name=name, status=200, answer=result["message"], error=None)
     if kind == "errored":
-        told = result.get("error") or {}
-        inner = told.get("error") or told
+        error = result.get("error") or {}
+        inner = error.get("error") or error
         code = str(inner.get("type", "provider_error"))
         error = {"code": code, "message": inner.get("message", "")}
         return LineResult(name=name, status=_STATUS_OF.get(code, 500), answer=None, error=error)

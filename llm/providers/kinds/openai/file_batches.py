@@ -20,7 +20,7 @@ from llm.providers.kinds.batch_api import (
     UpstreamError,
 )
 from llm.providers.kinds.batch_results import error_in_answer, lines_in
-from llm.providers.kinds.sdk_failures import told_as_upstream_errors
+from llm.providers.kinds.sdk_failures import as_upstream_errors
 from llm.wire.error_bodies import error_in
 
 NAME_IN_METADATA: Final = "purser_job"
@@ -48,12 +48,12 @@ class OpenAIBatches:
             )
             for line in order.lines
         )
-        with told_as_upstream_errors(api_key=self._api_key):
+        with as_upstream_errors(api_key=self._api_key):
             created = self._client.files.create(file=(f"{order.public_id}.jsonl", content), purpose="batch")
         return created.id
 
     def submit(self, order: JobOrder, *, file_id: str) -> str:
-        with told_as_upstream_errors(api_key=self._api_key):
+        with as_upstream_errors(api_key=self._api_key):
             batch = self._client.with_options(max_retries=0).batches.create(
                 input_file_id=file_id,
                 endpoint=cast(Any, f"/v1{order.path}"),
@@ -65,7 +65,7 @@ class OpenAIBatches:
 
     def find(self, order: JobOrder, *, is_taken: Callable[[str], bool]) -> str:
         earliest = (order.submitting_at - CLOCK_SKEW).timestamp()
-        with told_as_upstream_errors(api_key=self._api_key):
+        with as_upstream_errors(api_key=self._api_key):
             for batch in self._client.batches.list(limit=100):
                 if (batch.metadata or {}).get(NAME_IN_METADATA) == order.public_id:
                     return batch.id
@@ -74,24 +74,24 @@ class OpenAIBatches:
         raise NotSubmittedError(order.public_id)
 
     def look(self, upstream_id: str) -> JobState:
-        with told_as_upstream_errors(api_key=self._api_key):
+        with as_upstream_errors(api_key=self._api_key):
             batch = self._client.batches.retrieve(upstream_id)
         problems = [problem.message or "" for problem in (batch.errors.data or [])] if batch.errors else []
         failure = "; ".join(filter(None, problems))[:500] or "The provider failed the batch."
         return JobState(batch.status, batch.status in _OVER, failure if batch.status == "failed" else "")
 
     def results(self, upstream_id: str) -> Iterator[LineResult]:
-        with told_as_upstream_errors(api_key=self._api_key):
+        with as_upstream_errors(api_key=self._api_key):
             batch = self._client.batches.retrieve(upstream_id)
         for file_id in (batch.output_file_id, batch.error_file_id):
             if file_id:
-                with told_as_upstream_errors(api_key=self._api_key):
+                with as_upstream_errors(api_key=self._api_key):
                     content = self._client.files.content(file_id).read()
                 yield from map(_result, lines_in(content))
 
     def cancel(self, upstream_id: str) -> None:
         try:
-            with told_as_upstream_errors(api_key=self._api_key):
+            with as_upstream_errors(api_key=self._api_key):
                 self._client.batches.cancel(upstream_id)
         except UpstreamError as failure:
             if failure.status not in ALREADY_OVER:

@@ -1,8 +1,8 @@
-"""How much of a provider account's limits is left: in this process, or in Redis for all of them.
+"""Keeps count of a provider account's limits: in this process, or in Redis for all processes.
 
-Invariant: in no minute more than the limit is let through (a burst of a tenth at once, the rest evenly), and
+Invariant: in no minute does more than the limit get through (a tenth as a burst, the rest evenly), and
 both keepers decide alike. A request larger than the burst waits for a full one; those after it pay it off. No debt is
-longer than about a minute, whatever was taken, and a request that is taken back leaves nothing behind. Where the
+longer than about a minute, however much was taken, and a request that is taken back leaves nothing behind. Where the
 calls of several processes wait, the tenant goes first that has had the least (start-time fair queueing, as in
 `fair_queue`): each process asks for its own next one, which holds a ticket for as long as it keeps asking.
 """
@@ -20,7 +20,7 @@ UNKNOWN_WAIT: Final = -1.0  # until a running call ends
 BURST_SHARE: Final = 10
 TICKET_SECONDS: Final = 3.0  # of a call that waits and asks no more
 SHARES_SECONDS: Final = 120  # what tenants have had counts for so long after anybody waited
-LONGEST_PAUSE_SECONDS: Final = 300.0  # then it is tried again, whatever the provider said
+LONGEST_PAUSE_SECONDS: Final = 300.0  # then it is tried again, even if the provider said longer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ class Keeper(Protocol):
         waits: bool = False,
     ) -> float:
         """Take a request's share and return 0, or take nothing and return the seconds to wait. One that `waits` is asked for
-        again until `give_back`, and others that have had more stand behind it."""
+        again until `give_back`, and others that have had more queue behind it."""
         ...
 
     async def give_back(
@@ -203,7 +203,7 @@ local served = tonumber(shares[1] or 0) or 0
 local start = ticket or math.max(served, tonumber(shares[2] or 0) or 0)
 local is_first = not first[1] or first[1] == lease or (not ticket and start < tonumber(first[2]))
 
-local function stand_in_line()
+local function join_queue()
     if not waits then return end
     if not ticket then redis.call('ZADD', KEYS[3], string.format('%.12f', start), lease) end
     redis.call('ZADD', KEYS[4], string.format('%.6f', now + tonumber(ARGV[14])), lease)
@@ -211,10 +211,10 @@ local function stand_in_line()
     redis.call('EXPIRE', KEYS[4], 60)
 end
 
-if longest > 0 then stand_in_line() return tostring(longest) end
+if longest > 0 then join_queue() return tostring(longest) end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%.6f', now))
 if not is_first or (concurrency > 0 and redis.call('ZCARD', KEYS[2]) >= concurrency) then
-    stand_in_line()
+    join_queue()
     return '-1'
 end
 if first[1] or shares[1] then
@@ -238,7 +238,7 @@ spend('tokens', kept[2], tokens, token_interval, tonumber(ARGV[10]))
 redis.call('EXPIRE', KEYS[1], math.ceil(lease_seconds))
 return '0'
 """
-# What is paid is no longer kept: an account that nobody uses is no key.
+# What is paid is no longer kept: an unused account has no key.
 _GIVE_BACK: Final = """
 redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('ZREM', KEYS[4], ARGV[1])

@@ -1,4 +1,4 @@
-"""How a deployment has done lately: what its share of the calls depends on beside its weight.
+"""A deployment's recent results: its share of the calls depends on them and on its weight.
 
 Invariant: pure and immutable; time is passed in as seconds of one monotonic clock. What is long past counts less and
 less, so that a deployment that was left alone is tried again.
@@ -29,7 +29,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TrackRecord:
     """One deployment's record. Streams and whole answers have a pace each: a first byte is no whole answer."""
 
     failing: float = 0.0  # share of its calls, at `since`
@@ -37,18 +37,18 @@ class Standing:
     avoided_until: float = 0.0
     paces: Mapping[bool, Pace] = field(default_factory=lambda: MappingProxyType({}))
 
-    def answered(self, now: float, *, seconds: float, streamed: bool) -> "Standing":
+    def answered(self, now: float, *, seconds: float, streamed: bool) -> "TrackRecord":
         return self._judged(now, failed=False).took(seconds, streamed=streamed)
 
-    def took(self, seconds: float, *, streamed: bool) -> "Standing":
+    def took(self, seconds: float, *, streamed: bool) -> "TrackRecord":
         """A call took so long, or longer: it was not waited for."""
         paces = {**self.paces, streamed: self.paces.get(streamed, Pace()).with_call(seconds)}
         return replace(self, paces=MappingProxyType(paces))
 
-    def failed(self, now: float) -> "Standing":
+    def failed(self, now: float) -> "TrackRecord":
         return self._judged(now, failed=True)
 
-    def avoided(self, until: float) -> "Standing":
+    def avoided(self, until: float) -> "TrackRecord":
         """The provider wants to be left alone until then."""
         return replace(self, avoided_until=max(self.avoided_until, until))
 
@@ -71,6 +71,6 @@ class Standing:
         pace = self.paces.get(streamed, Pace())
         return pace.seconds if pace.calls >= ENOUGH_CALLS else None
 
-    def _judged(self, now: float, *, failed: bool) -> "Standing":
+    def _judged(self, now: float, *, failed: bool) -> "TrackRecord":
         share = self.failing_share(now)
         return replace(self, failing=share + LAST_CALL_COUNTS * (failed - share), since=now)
