@@ -12,8 +12,8 @@ from billing.reconciliation.provider_reports import InvalidReport
 from llm.configuration import ConfigurationError, apply_configuration
 from llm.models import Provider
 from llm.reconciliation.pulling import CannotPull, pull, upload
+from tests.billing.reconciliation.conftest import span
 from tests.books import Books
-from tests.reconciliation.conftest import span
 from tests.world import Deployment, World, declare_deployment
 
 ASK: dict[str, Any] = {

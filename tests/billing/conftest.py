@@ -17,6 +17,9 @@ from billing.ledger.holds import NewAttempt
 from billing.ledger.settlements import CacheHit, Settlement
 from billing.prices.book import Price, Rates, rates_of
 from billing.prices.rating import rate
+from tests.billing.shop import last_month, month_before, shop
+
+__all__ = ["last_month", "month_before", "shop"]
 
 RATES: Rates = rates_of(
     [Price("input", Decimal("1")), Price("cache_read", Decimal("0.1")), Price("output", Decimal("5"))],

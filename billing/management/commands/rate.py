@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "file", type=Path, help="vectors as in tests/billing/data/cost_vectors_public.json"
+            "file", type=Path, help="vectors as in tests/billing/vectors/data/cost_vectors_public.json"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

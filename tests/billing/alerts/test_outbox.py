@@ -1,0 +1,196 @@
+"""Alerts reach each channel once: signed webhooks and e-mails, to real receivers."""
+
+import json
+import threading
+from datetime import timedelta
+from time import time
+
+from django.contrib.auth.models import User
+from django.db import connections
+from django.utils.timezone import now
+
+from billing.alerts.outbox import MAX_ATTEMPTS, acknowledge, deliver_due, retry
+from billing.models import AlertDelivery, Budget
+from tests.billing.alerts.conftest import Desk, Mailbox, Receiver
+from tests.billing.alerts.receiving import verify
+
+
+def test_it_works(desk: Desk, receiver: Receiver, mailbox: Mailbox) -> None:
+    desk.channel("webhook", receiver.url)
+    desk.channel("email", "ops@example.com")
+    event = desk.event(subject_key="0197a3a0-0000-7000-8000-000000000001")
+
+    assert deliver_due() == 2
+
+    [(headers, body)] = receiver.requests
+    assert headers["x-purser-event-id"] == str(event.pk)
+    assert headers["content-type"] == "application/json"
+    assert verify(headers["x-purser-signature"], body, secret="hook-secret", now=int(time()))
+    told = json.loads(body)
+    assert told["tenant"] == desk.tenant.slug
+    assert (told["metric"], told["value"], told["threshold"]) == ("request_cost", "0.73", "0.5")
+    assert told["message"] == event.message
+    assert told["subject"] == "0197a3a0-0000-7000-8000-000000000001"
+    assert told["window"] == {"key": event.window_key, "timezone": "UTC"}
+
+    [mail] = mailbox.messages
+    assert mail["to"] == "ops@example.com"
+    assert event.message in mail["subject"]
+    assert mail["x-purser-event-id"] == str(event.pk)
+    assert event.message in mail.get_body(("plain",)).get_content()
+    assert "<table" in mail.get_body(("html",)).get_content()
+    assert set(event.deliveries.values_list("status", "attempts")) == {("delivered", 1)}
+
+
+def test_it_delivers_once_with_several_deliverers(desk: Desk, receiver: Receiver, mailbox: Mailbox) -> None:
+    desk.channel("webhook", receiver.url)
+    desk.channel("email", "ops@example.com")
+    events = [desk.event() for _ in range(20)]
+    start = threading.Barrier(4)
+
+    def work() -> None:
+        start.wait()
+        for _ in range(3):
+            deliver_due()
+        connections.close_all()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    ids = sorted(str(event.pk) for event in events)
+    assert sorted(headers["x-purser-event-id"] for headers, _ in receiver.requests) == ids
+    assert sorted(mail["x-purser-event-id"] for mail in mailbox.messages) == ids
+    statuses = AlertDelivery.objects.filter(event__in=events).values_list("status", "attempts")
+    assert list(statuses) == [("delivered", 1)] * 40
+
+
+def test_it_tells_of_the_budget(desk: Desk, receiver: Receiver) -> None:
+    desk.channel("webhook", receiver.url)
+    budget = Budget.objects.create(
+        tenant=desk.tenant, scope="tenant", unit="usd", period="day", limit_amount="5", mode="hard"
+    )
+    desk.event(
+        metric="budget_percent", budget=budget, threshold="80", value="81.25", window_key="7@2026-11-21"
+    )
+    deliver_due()
+    told = json.loads(receiver.requests[0][1])
+    assert told["limit"]["amount"] == "5"
+    assert (told["limit"]["scope"], told["limit"]["unit"], told["limit"]["period"]) == (
+        "tenant",
+        "usd",
+        "day",
+    )
+
+
+def test_it_sends_a_rules_event_to_the_rules_channels_only(desk: Desk, receiver: Receiver) -> None:
+    chosen, _other = desk.channel("webhook", receiver.url), desk.channel("webhook", f"{receiver.url}/other")
+    desk.event(rule=desk.rule(chosen))
+    deliver_due()
+    assert list(
+        AlertDelivery.objects.filter(event__tenant=desk.tenant).values_list("channel", flat=True)
+    ) == [chosen.pk]
+
+
+def test_an_event_without_a_channel_stands_in_the_admin_only(desk: Desk, receiver: Receiver) -> None:
+    desk.channel("webhook", receiver.url)
+    event = desk.event(rule=desk.rule())
+    deliver_due()
+    assert not event.deliveries.exists()
+    assert receiver.requests == []
+
+
+def test_it_skips_inactive_channels_and_other_tenants(desk: Desk, receiver: Receiver) -> None:
+    desk.channel("webhook", receiver.url, is_active=False)
+    event = desk.event()
+    deliver_due()
+    assert not event.deliveries.exists()
+
+
+def test_it_tries_again_later_with_the_same_event_id(desk: Desk, receiver: Receiver) -> None:
+    desk.channel("webhook", receiver.url)
+    event = desk.event()
+    receiver.statuses = [503]
+    assert deliver_due() == 0
+    delivery = event.deliveries.get()
+    assert (delivery.status, delivery.attempts) == ("pending", 1)
+    assert "503" in delivery.last_error
+    assert deliver_due() == 0  # not due yet
+    assert deliver_due(at=delivery.next_try_at) == 1
+    assert [headers["x-purser-event-id"] for headers, _ in receiver.requests] == [str(event.pk)] * 2
+
+
+def test_it_follows_no_redirect(desk: Desk, receiver: Receiver) -> None:
+    desk.channel("webhook", receiver.url)
+    event = desk.event()
+    receiver.statuses = [302]
+    assert deliver_due() == 0
+    assert len(receiver.requests) == 1
+    assert "302" in event.deliveries.get().last_error
+
+
+def test_it_gives_up_and_can_be_retried(desk: Desk, receiver: Receiver) -> None:
+    desk.channel("webhook", receiver.url)
+    event = desk.event()
+    receiver.statuses = [500] * MAX_ATTEMPTS
+    for _ in range(MAX_ATTEMPTS + 1):
+        deliver_due(at=now() + timedelta(hours=2))
+        AlertDelivery.objects.filter(event=event, status="pending").update(next_try_at=now())
+    delivery = event.deliveries.get()
+    assert (delivery.status, delivery.attempts) == ("dead", MAX_ATTEMPTS)
+    assert len(receiver.requests) == MAX_ATTEMPTS
+    assert retry(delivery)
+    assert deliver_due() == 1
+
+
+def test_a_worker_that_died_loses_its_claim(desk: Desk, receiver: Receiver) -> None:
+    from billing.alerts.outbox import CLAIM, claim_due, queue_deliveries
+
+    desk.channel("webhook", receiver.url)
+    event = desk.event()
+    at = now()
+    queue_deliveries(at=at)
+    assert [delivery.event_id for delivery in claim_due(at=at)] == [event.pk]
+    assert deliver_due(at=at + CLAIM - timedelta(seconds=1)) == 0
+    assert deliver_due(at=at + CLAIM) == 1
+
+
+def test_it_never_sends_to_a_private_address_unless_allowed(desk: Desk, receiver: Receiver, settings) -> None:
+    settings.WEBHOOKS_MAY_BE_PRIVATE = False
+    desk.channel("webhook", receiver.url)
+    desk.channel("webhook", receiver.url.replace("127.0.0.1", "localhost"))
+    event = desk.event()
+    assert deliver_due() == 0
+    assert receiver.requests == []
+    assert all(
+        "not a public address" in error for error in event.deliveries.values_list("last_error", flat=True)
+    )
+
+
+def test_a_receiver_that_is_not_there_delays_nobody(desk: Desk, receiver: Receiver, mailbox: Mailbox) -> None:
+    desk.channel("webhook", "http://127.0.0.1:9/")
+    desk.channel("webhook", receiver.url)
+    desk.channel("email", "ops@example.com")
+    desk.event()
+    assert deliver_due() == 2
+
+
+def test_mail_that_cannot_be_sent_is_kept(desk: Desk, mailbox: Mailbox, settings) -> None:
+    settings.EMAIL_PORT = 9
+    desk.channel("email", "ops@example.com")
+    event = desk.event()
+    assert deliver_due() == 0
+    assert event.deliveries.get().status == "pending"
+
+
+def test_an_alert_is_acknowledged_once(desk: Desk) -> None:
+    event, first, second = (
+        desk.event(),
+        *(User.objects.create(username=f"{n}-{desk.tenant.slug}") for n in "ab"),
+    )
+    assert acknowledge(event, acting_user=first)
+    assert not acknowledge(event, acting_user=second)
+    event.refresh_from_db()
+    assert event.acknowledged_by == first
