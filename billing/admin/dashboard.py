@@ -59,6 +59,7 @@ def _sums(days: Any) -> Any:
 
 
 def _cards(by_day: dict[date, dict[str, Any]], today: date) -> list[dict[str, Any]]:
+    """The figures on top: `title`, `value` and `note` of each."""
     now_day = [row for day, row in by_day.items() if day == today]
     month = [row for day, row in by_day.items() if day >= today.replace(day=1)]
     saved, listed = _total(month, "listed") - _total(month, "billed"), _total(month, "listed")
@@ -166,7 +167,7 @@ def _days(today: date) -> list[date]:
 
 
 def _budgets(tenants: QuerySet[Any]) -> dict[str, Any]:
-    """The budgets that are nearest to their limit now."""
+    """The budgets that are nearest to their limit now, as a table (`headers`, `rows`), as those below are."""
     limit = F("limit_amount") + F("raised")
     share = Case(
         When(Q(limit_amount__gt=0) | Q(raised__gt=0), then=(F("top_spent") + F("top_held")) / limit),

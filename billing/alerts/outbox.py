@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from smtplib import SMTPException
-from typing import Any
+from typing import Literal, TypedDict
 
 import aiohttp
 import structlog
@@ -25,7 +25,7 @@ from django.utils.timezone import now
 
 from billing.alerts import operators as operator_alerts
 from billing.alerts import webhook as alert_webhook
-from billing.models import AlertDelivery, AlertEvent
+from billing.models import AlertDelivery, AlertEvent, Budget
 
 MAX_ATTEMPTS = 8
 FIRST_RETRY = timedelta(seconds=30)
@@ -67,6 +67,42 @@ WHERE id IN (
 
 log = structlog.get_logger(__name__)
 Status = AlertDelivery.Status
+
+
+class AlertLimit(TypedDict):
+    """The budget that an alert is about."""
+
+    label: str
+    scope: str
+    value: str
+    unit: str
+    period: str
+    amount: str
+    mode: str
+
+
+class AlertWindow(TypedDict):
+    """The window of that budget, by its key, and the tenant's time zone."""
+
+    key: str
+    timezone: str
+
+
+class AlertBody(TypedDict):
+    """What is sent about an event: the webhook's JSON, and the e-mail's variables. Amounts are exact decimals as text;
+    `tenant` is a slug, None for the operators' own."""
+
+    id: str
+    type: Literal["alert"]
+    tenant: str | None
+    metric: str
+    value: str
+    threshold: str
+    message: str
+    subject: str
+    limit: AlertLimit | None
+    window: AlertWindow
+    fired_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,30 +167,32 @@ def retry(delivery: AlertDelivery) -> bool:
     return bool(dead.update(status=Status.PENDING, attempts=0, next_try_at=now()))
 
 
-def event_body(event: AlertEvent) -> dict[str, Any]:
-    """Return what is sent about an event: the webhook's JSON, and the e-mail's variables."""
-    budget = event.budget
+def event_body(event: AlertEvent) -> AlertBody:
+    """What is sent about an event."""
     return {
         "id": str(event.pk),
         "type": "alert",
-        "tenant": event.tenant and event.tenant.slug,
+        "tenant": event.tenant.slug if event.tenant else None,
         "metric": event.metric,
         "value": _plain(event.value),
         "threshold": _plain(event.threshold),
         "message": event.message,
         "subject": event.subject_key,
-        "limit": budget
-        and {
-            "label": str(budget),
-            "scope": budget.scope,
-            "value": budget.value,
-            "unit": budget.unit,
-            "period": budget.period,
-            "amount": _plain(budget.limit_amount),
-            "mode": budget.mode,
-        },
+        "limit": _limit(event.budget) if event.budget else None,
         "window": {"key": event.window_key, "timezone": event.tenant.timezone if event.tenant else "UTC"},
         "fired_at": event.fired_at.isoformat(timespec="seconds"),
+    }
+
+
+def _limit(budget: Budget) -> AlertLimit:
+    return {
+        "label": str(budget),
+        "scope": budget.scope,
+        "value": budget.value,
+        "unit": budget.unit,
+        "period": budget.period,
+        "amount": _plain(budget.limit_amount),
+        "mode": budget.mode,
     }
 
 

@@ -43,7 +43,7 @@ class RatedLine:
     provider_cost_usd: Decimal
 
     def to_receipt(self) -> dict[str, Any]:
-        """As the receipt and `manage.py rate` show it."""
+        """As the receipt and `manage.py rate` show it: amounts as exact decimal text, `unit_price` None without a price."""
         return {
             "meter": self.meter,
             "quantity": self.quantity,

@@ -206,6 +206,7 @@ def _add(one: Side, other: Side) -> Side:
 
 
 def _span(provider: str, first: date, last: date) -> dict[str, Any]:
+    """The queries' `provider`, `starts_at` and `ends_at` (excluded), of UTC days."""
     return {
         "provider": provider,
         "starts_at": datetime.combine(first, time(), UTC),

@@ -206,7 +206,7 @@ def _rates(call: Booked, book: PriceBook, processing: str) -> Rates:
 
 
 def _changed_lines(call: Booked, rated: Rated) -> list[dict[str, Any]]:
-    """The lines of changed meters: the old ones taken back, then the new ones."""
+    """The lines of changed meters, as UsageLine has them: the old ones taken back, then the new ones; amounts as text."""
     new = {line.meter: line for line in rated.lines}
     old: dict[str, list[Mapping[str, Any]]] = {}
     for line in call.lines:

@@ -6,7 +6,6 @@ Invariant: reads Redis and nothing else; without Redis nothing is known, and the
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 import redis
@@ -15,6 +14,7 @@ from redis.exceptions import RedisError
 
 from llm.providers.account_limits import account_keys
 from llm.providers.announcing import KEY, SILENT_SECONDS
+from llm.providers.health import DeploymentReport
 
 Deployment = tuple[str, str]
 
@@ -32,7 +32,7 @@ class DeploymentState:
     stream_seconds: list[float] = field(default_factory=list)
     whole_seconds: list[float] = field(default_factory=list)
 
-    def add(self, report: dict[str, Any]) -> None:
+    def add(self, report: DeploymentReport) -> None:
         """Add what one process reported."""
         self.processes += 1
         self.resting_in += report["state"] == "open"
@@ -40,9 +40,12 @@ class DeploymentState:
         self.rest_seconds = max(self.rest_seconds, report["rest_seconds"])
         self.calls += report["calls"]
         self.failures += report["failures"]
-        for mine, name in ((self.stream_seconds, "stream_seconds"), (self.whole_seconds, "whole_seconds")):
-            if report[name] is not None:
-                mine.append(report[name])
+        for mine, seconds in (
+            (self.stream_seconds, report["stream_seconds"]),
+            (self.whole_seconds, report["whole_seconds"]),
+        ):
+            if seconds is not None:
+                mine.append(seconds)
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ async def delete_file(tenant_id: int, *, public_id: str) -> None:
 
 
 def file_object(row: dict[str, Any]) -> dict[str, Any]:
-    """A file as the API shows it."""
+    """A file as the API shows it: `views.schemas.batches.FileObject`."""
     return {
         "id": row["public_id"],
         "object": "file",

@@ -46,6 +46,8 @@ def _row(batch: Batch, item: BatchItem) -> RequestLog:
 
 
 def _receipt(batch: Batch, item: BatchItem) -> dict[str, object]:
+    """A line's receipt: that of a call (`views.schemas.figures.ReceiptAnswer`) as far as a batch has it, with `batch` and
+    `line`."""
     return {
         "object": "receipt",
         "request_id": str(item.request_id),

@@ -29,6 +29,7 @@ async def read_results(tenant_id: int, *, batch_id: int) -> bytes:
 
 
 def _result(row: dict[str, Any]) -> dict[str, Any]:
+    """A line's `result` in Anthropic's words: its `type`, with the `message` or the `error`."""
     if row["status"] == "completed":
         return {"type": "succeeded", "message": row["response"]}
     if row["refusal"]:

@@ -239,7 +239,7 @@ def _write_down(
 
 
 def _failure(result: LineResult, *, is_cancelling: bool) -> tuple[str, dict[str, Any]]:
-    """The status and the error of a line that was not answered."""
+    """The status of a line that was not answered, and its error: `code`, `message`, and the `status` of HTTP if it got one."""
     error = result.error or {}
     code, message = (
         error.get("code") or "provider_error",

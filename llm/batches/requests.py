@@ -188,7 +188,7 @@ async def delete_batch(tenant_id: int, *, public_id: str, is_messages: bool = Fa
 
 
 def batch_object(row: dict[str, Any]) -> dict[str, Any]:
-    """A batch as the OpenAI API shows it, with what it cost and saved in `purser`."""
+    """A batch as the OpenAI API shows it (`views.schemas.batches.BatchObject`), with what it cost and saved in `purser`."""
     moments = (
         "created_at",
         "in_progress_at",

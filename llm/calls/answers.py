@@ -56,7 +56,7 @@ def costs_of(call: Call, outcome: SettledCost | None) -> tuple[Decimal, Decimal]
 
 
 def purser_block(call: Call, outcome: SettledCost) -> dict[str, Any]:
-    """The `purser` object of a body or of a stream's last event."""
+    """The `purser` object of a body or of a stream's last event: `views.schemas.calls.PurserBlock`."""
     balance = call.tightest_balance()
     cost_usd, list_cost_usd = costs_of(call, outcome)
     return {
@@ -106,7 +106,7 @@ def answer_headers(call: Call, outcome: SettledCost | None) -> dict[str, str]:
 
 
 def describe_remaining(balance: Balance) -> dict[str, Any]:
-    """The tightest budget as the `purser` object shows it."""
+    """The tightest budget as the `purser` object shows it: `views.schemas.calls.BudgetRemaining`."""
     return {
         "budget": balance.describe(),
         "unit": balance.unit,

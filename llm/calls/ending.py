@@ -108,6 +108,7 @@ def _count(call: Call, outcome: SettledCost | None, status: int, error_code: str
 
 
 def _row(call: Call, outcome: SettledCost | None, status: int, error_code: str) -> dict[str, Any]:
+    """The call as a row of the log: the columns of RequestLog, by name."""
     route = call.route
     cost_usd, list_cost_usd = costs_of(call, outcome)
     return {
@@ -141,6 +142,7 @@ def _row(call: Call, outcome: SettledCost | None, status: int, error_code: str) 
 
 
 def _receipt(call: Call, outcome: SettledCost | None, status: int, error_code: str) -> dict[str, Any]:
+    """What `/v1/requests/{id}` answers with: `views.schemas.figures.ReceiptAnswer`."""
     return {
         "object": "receipt",
         "request_id": str(call.request_id),

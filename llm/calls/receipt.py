@@ -12,7 +12,11 @@ from typing import Any
 
 @dataclass(slots=True)
 class Receipt:
-    """Steps and attempts in the order they happened; milliseconds on the monotonic clock since arrival."""
+    """Steps and attempts in the order they happened; milliseconds on the monotonic clock since arrival.
+
+    A step is `{"step", "outcome", "at_ms"}` and that step's own facts, an attempt `{"attempt"}` (its number) and the facts
+    that `AttemptPlan.to_receipt`, the provider's answer and the settlement add.
+    """
 
     started: float = field(default_factory=time.perf_counter)
     steps: list[dict[str, Any]] = field(default_factory=list)
@@ -20,7 +24,7 @@ class Receipt:
     provider_ms: float = 0.0
 
     def note(self, step: str, outcome: str, **facts: Any) -> None:
-        """Write down what a step did. Facts must be JSON, or Decimal and datetime."""
+        """Write down what a step did, and its facts: what `json_text` can write (JSON, Decimal, datetime, UUID)."""
         self.steps.append({"step": step, "outcome": outcome, "at_ms": self.elapsed_ms(), **facts})
 
     def note_attempt(self, number: int, **facts: Any) -> None:

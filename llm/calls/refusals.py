@@ -48,7 +48,8 @@ may_log = _allowance.take
 
 
 def described(error: ClientError) -> dict[str, Any]:
-    """The refusal as a receipt and the admin show it, bounded whatever the client sent."""
+    """The refusal as a receipt and the admin show it, bounded whatever the client sent: `code`, `status`, `message`,
+    `param`, `retry_after_seconds`, and the facts of the error's own class (a budget, a limit, a step)."""
     return {
         "code": error.code,
         "status": error.status,

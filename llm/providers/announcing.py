@@ -7,7 +7,7 @@ import asyncio
 import os
 import socket
 import time
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from prometheus_client import Gauge
@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from config import resources
 from config.breaker import State
-from llm.providers.health import health
+from llm.providers.health import DeploymentReport, health
 
 KEY: Final = "purser:deployments"
 ANNOUNCE_SECONDS: Final = 2.0
@@ -50,7 +50,7 @@ async def announce_now_and_then() -> None:
         await _forget(name)
 
 
-async def announce(name: str, report: list[dict[str, Any]]) -> None:
+async def announce(name: str, report: list[DeploymentReport]) -> None:
     """Publish one process's report."""
     for one in report:
         STATE.labels(one["provider"], one["model"]).set(STATE_VALUES[one["state"]])

@@ -29,6 +29,7 @@ class Candidate:
         return self.target.weight * self.worth
 
     def to_receipt(self) -> dict[str, Any]:
+        """`provider`, `weight`, `worth` (of 1), and `why` where it is worth less."""
         facts = {
             "provider": self.target.provider,
             "weight": self.target.weight,

@@ -7,7 +7,7 @@ words. Our own account's troubles (a bad key, no credit) never reach a client as
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from config.database import storable
 from llm.prompt_too_long import says_too_long
@@ -99,7 +99,8 @@ def _outcome(
 
 
 def error_of(body: bytes) -> dict[str, Any]:
-    """The error object of either provider's envelope; for any other body its text as the message."""
+    """The error object of either provider's envelope (`message`, `type`, `code`, `param`, as far as it has them); for any
+    other body its text as the `message`."""
     try:
         decoded = read_plain(body)
     except Unreadable:
@@ -141,7 +142,12 @@ def _of_our_account(provider: str, message: str) -> str:
     return f"{provider} refused the gateway's account: {message}"
 
 
-def _client_status(status: int, kind: str, message: str) -> dict[str, Any]:
+class _ClientStatus(TypedDict):
+    status: int
+    code: str
+
+
+def _client_status(status: int, kind: str, message: str) -> _ClientStatus:
     if kind == "context_length_exceeded" or says_too_long(message):
         return {"status": 400, "code": "context_length_exceeded"}
     if status == 413:

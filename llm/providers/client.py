@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypedDict
 
 import aiohttp
 
@@ -283,7 +283,12 @@ async def _failures(target: Target, body: Outgoing | None = None) -> AsyncIterat
         ) from None
 
 
-def _reach(body: Outgoing | None) -> dict[str, Any]:
+class _Reach(TypedDict):
+    sent: bool
+    may_be_billed: bool
+
+
+def _reach(body: Outgoing | None) -> _Reach:
     """How far a request came that failed: a body of which nothing left was not sent, and owes nothing."""
     is_sent = body is not None and body.is_sent
     return {"sent": is_sent or body is None, "may_be_billed": is_sent}

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final, TypedDict
 
 from config.breaker import Breaker, BreakerPolicy, State
 from llm.providers.balancing import Candidate
@@ -19,6 +19,21 @@ from llm.providers.target import Target
 from llm.providers.track_record import TrackRecord
 
 Deployment = tuple[str, str]
+
+
+class DeploymentReport(TypedDict):
+    """What one process knows of a deployment that it called, as JSON; seconds are means, None before the first."""
+
+    provider: str
+    model: str
+    state: State
+    rest_seconds: float
+    failing: float
+    stream_seconds: float | None
+    whole_seconds: float | None
+    calls: int
+    failures: int
+
 
 _LIMITED = 429
 RESTING: Final = "keeps failing, given a rest"
@@ -100,10 +115,10 @@ class Health:
         """The deployments that are not simply well."""
         return {deployment: breaker.state for deployment, breaker in self._breakers.items()}
 
-    def report(self) -> list[dict[str, Any]]:
+    def report(self) -> list[DeploymentReport]:
         """All deployments that were called, as JSON: for people to look at."""
         now = self._clock()
-        report = []
+        report: list[DeploymentReport] = []
         for deployment, record in self._records.items():
             provider, model = deployment
             breaker = self._breakers.get(deployment, Breaker())

@@ -63,7 +63,7 @@ class ProviderFailure(ClientError):
         return f"{self.code} ({self.upstream_status})" if self.upstream_status else self.code
 
     def to_receipt(self) -> dict[str, Any]:
-        """What a receipt says about it."""
+        """What a receipt says about it: those of its fields that a person asks for, by name."""
         return {
             "code": self.code,
             "message": self.message,

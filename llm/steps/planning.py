@@ -114,6 +114,7 @@ class Attempt:
         return replace(self, held_output_tokens=output_tokens, hold_usd=hold_usd)
 
     def to_receipt(self) -> dict[str, Any]:
+        """The plan's figures by name, the limit of output as `{"sent", "set_by"}`; `let_go` names what a translation left out."""
         return {
             "attempt_id": str(self.id),
             "model": self.target.model,

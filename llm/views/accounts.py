@@ -213,7 +213,7 @@ class GiveFeedback(AsyncAPIView):
 
 
 def describe_balance(balance: Balance) -> dict[str, Any]:
-    """A budget's state as the API shows it; amounts are exact decimal strings."""
+    """A budget's state as the API shows it (`schemas.figures.BudgetState`); amounts are exact decimal strings."""
     return {
         "budget": balance.describe(),
         "scope": balance.scope,

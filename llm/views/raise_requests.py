@@ -126,7 +126,7 @@ class RaiseRequests(AsyncAPIView):
         return self._describe(row)
 
     def _describe(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A request as the API shows it; amounts are exact decimal strings."""
+        """A request as the API shows it (`schemas.figures.RaiseRequestAnswer`); amounts are exact decimal strings."""
         is_late = row["state"] == "pending" and row["expires_at"] <= datetime.now(UTC)
         names = {key.id: key.name for key in self.snapshot.tenant.keys.values()}
         return {
