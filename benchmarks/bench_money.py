@@ -169,8 +169,9 @@ class _Account:
         self.tenant_id, self.budgets = tenant_id, budgets
 
     def __call__(self) -> Any:
-        from billing.budgets.windows import Dimensions, windows_for
+        from billing.budgets.windows import windows_for
         from billing.ledger.holds import NewAttempt
+        from billing.scopes import Dimensions
 
         at, identity = datetime.now(UTC), UUID(bytes=uuid_utils.uuid7().bytes)
         dimensions = Dimensions(user="alice", key="main", model="gpt-test", provider="openai")

@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 
 from django.apps import apps
 
+from billing.scopes import Dimensions
+
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 # Every zone's midnight lies on a quarter of an hour, so the moments of one quarter share their spans.
 QUARTER_SECONDS = 900
@@ -33,19 +35,6 @@ class BudgetFacts:
     alert_at: tuple[Decimal, ...]
     label: str
     shards: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Dimensions:
-    """What budgets look at. '' means that the call has none: such a call is of no user, feature, ..."""
-
-    user: str = ""
-    key: str = ""
-    feature: str = ""
-    project: str = ""
-    cost_center: str = ""
-    model: str = ""
-    provider: str = ""
 
 
 @dataclass(frozen=True, slots=True)

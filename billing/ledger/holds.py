@@ -17,12 +17,13 @@ import structlog
 from psycopg.errors import NoDataFound, ObjectNotInPrerequisiteState
 
 from billing.budgets.balances import Balance, BudgetExceeded, tightest
-from billing.budgets.windows import BudgetFacts, Dimensions, WindowKey, windows_for
+from billing.budgets.windows import BudgetFacts, WindowKey, windows_for
 from billing.ledger import connection, settlements
 from billing.ledger.connection import array_literal
 from billing.ledger.group_commit import GroupCommit
 from billing.ledger.window_ids import ATTEMPT_SECONDS, forget_ids, ids_of, read_balances
 from billing.outcomes import LedgerUnavailable, Stalled
+from billing.scopes import NO_DIMENSIONS, Dimensions
 from config import resources
 from config.database import storable
 
@@ -86,16 +87,9 @@ async def balances_of(
     budgets: Iterable[BudgetFacts],
     timezone: str,
     at: datetime,
-    user: str = "",
-    key: str = "",
-    feature: str = "",
-    project: str = "",
-    cost_center: str = "",
-    model: str = "",
-    provider: str = "",
+    dimensions: Dimensions = NO_DIMENSIONS,
 ) -> list[Balance]:
     """The balances of the budgets that apply, as admission would see them now; one query. Raises LedgerUnavailable."""
-    dimensions = Dimensions(user, key, feature, project, cost_center, model, provider)
     return await _balances(tenant_id, windows_for(budgets, dimensions, at=at, timezone=timezone))
 
 

@@ -1,5 +1,6 @@
 """Prices, budgets, attempts, periods, statements: the tables of money that Django can make."""
 
+import billing.scopes
 import billing.models.budgets
 import billing.models.fields
 import billing.models.reconciliation
@@ -254,7 +255,7 @@ class Migration(migrations.Migration):
             name='Budget',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('scope', models.CharField(choices=[('tenant', 'tenant'), ('user', 'user'), ('key', 'key'), ('feature', 'feature'), ('project', 'project'), ('cost_center', 'cost centre'), ('model', 'model'), ('provider', 'provider')], max_length=12)),
+                ('scope', models.CharField(choices=billing.scopes.scope_choices, max_length=12)),
                 ('value', models.CharField(blank=True, default='', help_text='empty: each one by itself', max_length=200)),
                 ('unit', models.CharField(choices=[('usd', 'USD'), ('tokens', 'tokens'), ('requests', 'requests')], max_length=8)),
                 ('period', models.CharField(choices=[('day', 'day'), ('week', 'week'), ('month', 'month'), ('total', 'total')], max_length=5)),
@@ -439,7 +440,7 @@ class Migration(migrations.Migration):
             name='HistoricalBudget',
             fields=[
                 ('id', models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name='ID')),
-                ('scope', models.CharField(choices=[('tenant', 'tenant'), ('user', 'user'), ('key', 'key'), ('feature', 'feature'), ('project', 'project'), ('cost_center', 'cost centre'), ('model', 'model'), ('provider', 'provider')], max_length=12)),
+                ('scope', models.CharField(choices=billing.scopes.scope_choices, max_length=12)),
                 ('value', models.CharField(blank=True, default='', help_text='empty: each one by itself', max_length=200)),
                 ('unit', models.CharField(choices=[('usd', 'USD'), ('tokens', 'tokens'), ('requests', 'requests')], max_length=8)),
                 ('period', models.CharField(choices=[('day', 'day'), ('week', 'week'), ('month', 'month'), ('total', 'total')], max_length=5)),

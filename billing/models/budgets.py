@@ -12,6 +12,7 @@ from django.utils.timezone import now
 from simple_history.models import HistoricalRecords
 
 from billing.models.fields import AmountField
+from billing.scopes import scope_choices
 from tenants.models import Tenant
 
 # More than a machine's workers only splits the room.
@@ -25,16 +26,6 @@ def default_alerts() -> list[int]:
 
 class Budget(models.Model):
     """A limit. An empty `value` means each user, key, feature, ... by itself, except for the tenant scope."""
-
-    class Scope(models.TextChoices):
-        TENANT = "tenant", "tenant"
-        USER = "user", "user"
-        KEY = "key", "key"
-        FEATURE = "feature", "feature"
-        PROJECT = "project", "project"
-        COST_CENTER = "cost_center", "cost centre"
-        MODEL = "model", "model"
-        PROVIDER = "provider", "provider"
 
     class Unit(models.TextChoices):
         USD = "usd", "USD"
@@ -56,7 +47,7 @@ class Budget(models.Model):
         TENANT = "tenant", "the tenant"
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="budgets")
-    scope = models.CharField(max_length=12, choices=Scope)
+    scope = models.CharField(max_length=12, choices=scope_choices)
     value = models.CharField(max_length=200, blank=True, default="", help_text="empty: each one by itself")
     unit = models.CharField(max_length=8, choices=Unit)
     period = models.CharField(max_length=5, choices=Period)
@@ -112,7 +103,7 @@ class Budget(models.Model):
     def subject_label(self) -> str:
         """Whose budget it is, in words."""
         scope = self.get_scope_display()
-        if self.scope == self.Scope.TENANT:
+        if self.scope == "tenant":
             return scope
         return f"{scope} '{self.value}'" if self.value else f"each {scope}'s"
 

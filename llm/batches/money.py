@@ -16,7 +16,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from billing.budgets.balances import BudgetExceeded
-from billing.budgets.windows import Dimensions, windows_for
+from billing.budgets.windows import windows_for
 from billing.estimates.costs import INPUT_METERS, hold_for
 from billing.ledger import holds, settlements
 from billing.ledger.holds import NewAttempt
@@ -28,6 +28,7 @@ from llm.batches.accounts import exchange_of, line_limit, target_of
 from llm.batches.billed import Billed, bill
 from llm.batches.lines import wire_of
 from llm.batches.logs import log_lines
+from llm.calls.dimensions import dimensions_of
 from llm.catalog.loading import load_snapshot
 from llm.catalog.snapshot import TenantSnapshot
 from llm.models import Batch, BatchItem, BatchJob
@@ -139,16 +140,13 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
     )
     user = batch.user or facts.user
     check_user(snapshot.tenant, user, have_budgets=any(one.scope == "user" for one in snapshot.budgets))
-    known = snapshot.tenant.users.get(user)
-    cost_center = known.cost_center if known else ""
-    project = batch.tags.get("project", "")
     key_name = next((key.name for key in snapshot.tenant.keys.values() if key.id == batch.key_id), "")
-    dimensions = Dimensions(
+    dimensions = dimensions_of(
+        snapshot.tenant,
         user=user,
         key=key_name,
         feature=batch.feature,
-        project=project,
-        cost_center=cost_center,
+        tags=batch.tags,
         model=target.model,
         provider=target.provider,
     )
@@ -172,8 +170,8 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
         dims={
             "endpoint": batch.endpoint,
             "model_asked": item.model,
-            "project": project,
-            "cost_center": cost_center,
+            "project": dimensions.project,
+            "cost_center": dimensions.cost_center,
             "tags": dict(batch.tags),
             "tier": target.tier,
             "cache_state": "bypass",

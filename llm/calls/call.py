@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from billing.budgets.balances import Balance, tightest
-from billing.budgets.windows import Dimensions, WindowKey, windows_for
+from billing.budgets.windows import WindowKey, windows_for
 from billing.prices.savings import OUR_OWN
+from billing.scopes import Dimensions
 from caching.embedders.registry import ready_embedder
 from caching.entries.vectors import FindEmbedder
 from caching.exact.flights import Flight
@@ -20,6 +21,7 @@ from caching.exact.store import ExactKey
 from caching.learning.judging import Judge
 from caching.semantic.cache import Lookup
 from llm import long_work
+from llm.calls.dimensions import dimensions_of
 from llm.calls.headers import CallHeaders
 from llm.calls.receipt import Receipt
 from llm.calls.settled_cost import SettledCost
@@ -137,22 +139,21 @@ class Call:
         strange = (one.param for one in self.facts.references if self.keepers.get(one.id) != target.provider)
         return next(strange, "")
 
-    @property
-    def cost_center(self) -> str:
-        known = self.snapshot.tenant.users.get(self.user)
-        return known.cost_center if known else ""
-
-    def windows(self, *, model: str, provider: str) -> tuple[WindowKey, ...]:
-        """The budget windows that count this call when that model answers it. A call of our own is nobody's request."""
-        dimensions = Dimensions(
+    def dimensions(self, *, model: str = "", provider: str = "") -> Dimensions:
+        """What budgets look at, when that model answers the call."""
+        return dimensions_of(
+            self.snapshot.tenant,
             user=self.user,
             key=self.principal.key_name,
             feature=self.headers.feature,
-            project=self.headers.tags.get("project", ""),
-            cost_center=self.cost_center,
+            tags=self.headers.tags,
             model=model,
             provider=provider,
         )
+
+    def windows(self, *, model: str, provider: str) -> tuple[WindowKey, ...]:
+        """The budget windows that count this call when that model answers it. A call of our own is nobody's request."""
+        dimensions = self.dimensions(model=model, provider=provider)
         budgets = self.snapshot.budgets
         if self.is_our_own:
             budgets = tuple(budget for budget in budgets if budget.unit != "requests")
@@ -160,11 +161,12 @@ class Call:
 
     def ledger_dims(self) -> dict[str, Any]:
         """What the ledger keeps of the call beside its money."""
+        dimensions = self.dimensions()
         return {
             "endpoint": self.endpoint,
             "model_asked": self.facts.model[:128],
-            "project": self.headers.tags.get("project", ""),
-            "cost_center": self.cost_center,
+            "project": dimensions.project,
+            "cost_center": dimensions.cost_center,
             "tags": dict(self.headers.tags),
             "tier": self.route.tier if self.route else "",
             "cache_state": self.cache_state,

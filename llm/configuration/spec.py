@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from billing.scopes import Period, Scope, Unit
 from llm.configuration.document import Document, Path
 from llm.providers.kinds import KINDS
 from tenants.patterns import check_patterns
@@ -204,10 +205,10 @@ class KeySpec(Block):
 class BudgetSpec(Block):
     """A budget. Without a value it is one for each user, key, feature, ... by itself."""
 
-    scope: Literal["tenant", "user", "key", "feature", "project", "cost_center", "model", "provider"]
+    scope: Scope
     value: Annotated[str, Field(max_length=200)] = ""
-    unit: Literal["usd", "tokens", "requests"]
-    period: Literal["day", "week", "month", "total"]
+    unit: Unit
+    period: Period
     limit: Annotated[Decimal, Field(ge=0, max_digits=28, decimal_places=12)]
     mode: Literal["hard", "soft"] = "hard"
     alert_at: list[Annotated[int | Decimal, Field(gt=0, le=1000)]] = [80, 100]

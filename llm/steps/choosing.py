@@ -142,9 +142,7 @@ async def _tightest(call: Call) -> Balance | None:
     balances = await balances_of(
         call.principal.tenant_id,
         budgets=call.snapshot.budgets,
-        user=call.user,
-        key=call.principal.key_name,
-        feature=call.headers.feature,
+        dimensions=call.dimensions(),
         timezone=call.snapshot.tenant.timezone,
         at=call.received_at,
     )

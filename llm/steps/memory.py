@@ -252,7 +252,10 @@ def _asker(call: Call) -> Asker:
 def _circle(call: Call) -> str:
     """With whom the call shares answers; a user's team is the cost centre. Raises NotComparable."""
     return circle_of(
-        call.policy.cache.share, user=call.user, key_id=call.principal.key_id, team=call.cost_center
+        call.policy.cache.share,
+        user=call.user,
+        key_id=call.principal.key_id,
+        team=call.dimensions().cost_center,
     )
 
 

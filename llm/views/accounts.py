@@ -17,6 +17,7 @@ from billing.budgets.balances import Balance
 from billing.ledger.holds import balances_of
 from billing.money import plain
 from billing.prices.savings import OUR_OWN
+from billing.scopes import Dimensions
 from caching.semantic.complaints import Complaint, complain
 from llm.errors import InvalidRequest, NotFound
 from llm.views import schemas
@@ -138,8 +139,7 @@ class Budgets(AsyncAPIView):
         balances = await balances_of(
             self.principal.tenant_id,
             budgets=self.snapshot.budgets,
-            user=request.GET.get("user", ""),
-            key=self.principal.key_name,
+            dimensions=Dimensions(user=request.GET.get("user", ""), key=self.principal.key_name),
             timezone=self.snapshot.tenant.timezone,
             at=self.received_at,
         )

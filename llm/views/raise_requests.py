@@ -6,7 +6,7 @@ Invariant: a request decides nothing; reading happens inside the tenant's connec
 import asyncio
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from django.core.exceptions import ValidationError as Invalid
@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from billing.money import plain
+from billing.scopes import Period, Scope, Unit
 from llm.calls.headers import parse_headers
 from llm.errors import InvalidRequest, NotFound
 from llm.views import schemas
@@ -46,10 +47,10 @@ STATES = ("pending", "approved", "refused", "expired")
 
 class _Wish(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    scope: Literal["tenant", "user", "key", "feature", "project", "cost_center", "model", "provider"]
+    scope: Scope
     value: Annotated[Text, Field(max_length=200)] = ""
-    unit: Literal["usd", "tokens", "requests"]
-    period: Literal["day", "week", "month", "total"]
+    unit: Unit
+    period: Period
     amount: Annotated[Decimal, Field(gt=0, max_digits=28, decimal_places=12)]
     until: AwareDatetime
     reason: Annotated[Text, Field(min_length=1, max_length=300)]

@@ -121,6 +121,27 @@ def test_budget_pressure_demotes(world: World, make_tenant: Callable[..., Member
     assert "90" in books.log(last.request_id).route_reason
 
 
+def test_a_projects_budget_presses_its_own_calls_only(
+    world: World, make_tenant: Callable[..., Member]
+) -> None:
+    member = make_tenant(
+        policy={
+            "pressure": [{"at_percent": 50, "only": "simple"}],
+            "cache": {"exact": False, "semantic": "off"},
+        },
+        budgets=[{"scope": "project", "unit": "requests", "period": "month", "limit": "2", "mode": "soft"}],
+    )
+    client = world.openai(member)
+
+    def model_for(project: str) -> str:
+        tags = {"x-purser-tags": f"project={project}"}
+        answer = ask(client, HARD.format(project), model="auto", max_tokens=10, extra_headers=tags)
+        return answer.headers["x-purser-model"]
+
+    assert [model_for("atlas") for _ in range(2)] == ["gpt-4o", "gpt-4.1-nano"]
+    assert model_for("other") == "gpt-4o"
+
+
 def test_a_key_is_routed_within_its_models_only(world: World, make_tenant: Callable[..., Member]) -> None:
     member = make_tenant(key={"models": ["gpt-4o-mini", "claude-*"]})
     answer = ask(world.openai(member), HARD.format(fresh_question()), model="auto")

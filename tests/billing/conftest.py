@@ -12,11 +12,12 @@ import pytest
 import uuid_utils
 
 from billing.budgets.balances import Balance
-from billing.budgets.windows import BudgetFacts, Dimensions, load_budgets, windows_for
+from billing.budgets.windows import BudgetFacts, load_budgets, windows_for
 from billing.ledger.holds import NewAttempt
 from billing.ledger.settlements import CacheHit, Settlement
 from billing.prices.book import Price, Rates, rates_of
 from billing.prices.rating import rate
+from billing.scopes import Dimensions
 from tests.billing.shop import last_month, month_before, shop
 
 __all__ = ["last_month", "month_before", "shop"]

@@ -5,8 +5,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Rating = Literal[1, -1]
-Unit = Literal["usd", "tokens", "requests"]
-Period = Literal["day", "week", "month", "total"]
 CacheState = Literal["miss", "exact", "semantic", "bypass"]
 USD = "Exact amount in USD, 12 decimal places, as text."
 

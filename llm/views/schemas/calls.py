@@ -6,7 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from llm.views.schemas.base import USD, CacheState, Open, Unit
+from billing.scopes import Unit
+from llm.views.schemas.base import USD, CacheState, Open
 
 
 # ---------------------------------------------------------------- what Purser adds to an answer

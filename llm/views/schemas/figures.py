@@ -6,7 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from llm.views.schemas.base import USD, Open, Period, Rating, Unit
+from billing.scopes import Period, Scope, Unit
+from llm.views.schemas.base import USD, Open, Rating
 from llm.views.schemas.calls import PurserBlock
 
 
@@ -103,7 +104,7 @@ class BudgetList(BaseModel):
 class RaiseWish(BaseModel):
     """Which budget, how much more of it, until when, and why. `value` is empty for a budget of each user, key, ..."""
 
-    scope: Literal["tenant", "user", "key", "feature", "project", "cost_center", "model", "provider"]
+    scope: Scope
     value: str = Field(default="", max_length=200)
     unit: Unit
     period: Period

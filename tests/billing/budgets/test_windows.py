@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.budgets.windows import BudgetFacts, Dimensions, span, windows_for
+from billing.budgets.windows import BudgetFacts, span, windows_for
+from billing.scopes import Dimensions
 
 ZONES = (
     "UTC",

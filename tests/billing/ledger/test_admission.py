@@ -18,6 +18,7 @@ from billing.ledger import holds, settlements
 from billing.ledger.holds import admit, balances_of
 from billing.models import Attempt, Budget, BudgetWindow
 from billing.outcomes import LedgerUnavailable
+from billing.scopes import Dimensions
 from config import resources
 from tests.billing.conftest import Account, of_scope
 from tests.orm import in_thread
@@ -161,7 +162,7 @@ async def test_balances_are_those_of_the_gate_and_of_windows_that_are_not_there_
             budgets=account.budgets,
             timezone=account.timezone,
             at=datetime.now(UTC),
-            user=user,
+            dimensions=Dimensions(user=user),
         )
 
     assert of_scope(await ask("alice"), "user").used_percent == 50
