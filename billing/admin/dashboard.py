@@ -18,14 +18,12 @@ from django.utils.text import Truncator
 
 from billing.admin.budgets import used_percent, with_usage
 from billing.admin.figures import amount_of, bar, count, percent, usd, utc_today
-from billing.models import AlertEvent, Budget, UsageDaily
-from billing.prices.savings import OUR_OWN
+from billing.models import AlertEvent, Budget, UsageDaily, UsageRecord
 from tenants.admin.access import tenants_of
 
 DAYS_SHOWN = 30
 ROWS_SHOWN = 6
-CACHED = Q(cache_state__in=("exact", "semantic"))
-ASKED = ~Q(cache_state__in=OUR_OWN)
+CACHED = Q(usage_source=UsageRecord.Source.GATEWAY_CACHE)
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -34,7 +32,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     today = utc_today().date()
     first_shown = min(today - timedelta(days=DAYS_SHOWN - 1), today.replace(day=1))
     days = UsageDaily.objects.filter(tenant__in=tenants, day__gte=first_shown).order_by()
-    by_day = {row["day"]: row for row in _sums(days.values("day"))}
+    by_day = {row["day"]: row for row in figures_of(days.values("day"))}
     month = days.filter(day__gte=today.replace(day=1))
     return context | {
         "title": "Dashboard",
@@ -49,9 +47,10 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sums(days: Any) -> Any:
+def figures_of(days: Any) -> Any:
+    """Calls, those of them that the cache answered, and money, of sums by day in groups."""
     return days.annotate(
-        calls=Sum("requests", filter=ASKED, default=0),
+        calls=Sum("requests", default=0),
         cached=Sum("requests", filter=CACHED, default=0),
         billed=Sum("billed_cost"),
         listed=Sum("list_cost"),
@@ -78,7 +77,7 @@ def _cards(by_day: dict[date, dict[str, Any]], today: date) -> list[dict[str, An
         {
             "title": "Calls this month",
             "value": count(_total(month, "calls")),
-            "note": "answered, cache included",
+            "note": "answered, cache included; UTC days",
         },
         {
             "title": "Cache hit rate",
@@ -220,7 +219,7 @@ def _top(month: QuerySet[UsageDaily], column: str, title: str) -> dict[str, Any]
             count(row["calls"]),
             percent(row["cached"], row["calls"]),
         ]
-        for row in _sums(month.values(column)).order_by("-billed", "-calls")[:ROWS_SHOWN]
+        for row in figures_of(month.values(column)).order_by("-billed", "-calls")[:ROWS_SHOWN]
     ]
     return {"headers": [title, "Spent", "Saved", "Calls", "Cached"], "rows": rows}
 

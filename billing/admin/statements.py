@@ -58,7 +58,14 @@ class StatementAdmin(ReadOnlyAdmin):
         (None, {"fields": (("code", "tenant"), ("period", "number"), ("issued_at", "issued_by"), "files")}),
         (
             "Money",
-            {"fields": (("total", "currency"), ("exact_usd", "rounding"), ("fx_rate", "record_count"))},
+            {
+                "fields": (
+                    ("total", "currency"),
+                    ("exact_usd", "rounding"),
+                    ("record_count", "request_count"),
+                    "fx_rate",
+                )
+            },
         ),
         ("Lines", {"fields": ("lines",)}),
         ("Proof", {"fields": ("digest", "previous_digest", "content_digest", "forced_reason")}),

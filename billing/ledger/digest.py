@@ -13,6 +13,8 @@ from typing import Any
 
 from django.db import connection
 
+from billing.ledger.dimensions import DIMENSIONS
+
 VERSION = "purser-ledger-1"
 FETCH = 500
 
@@ -20,16 +22,65 @@ FETCH = 500
 # later is no part of what was closed before. PostgreSQL strings a minute's rows together, in order: a text of bounded
 # size, and a sixtieth of the rows to read.
 AS_TEXT = "SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO, YMD'"
-RECORD_COLUMNS = """
-r.id, r.occurred_at, r.recorded_at, r.tenant_id, r.period_id, r.attempt_id, r.seq, r.kind, r.usage_source, r.charge_class,
-r.corrects_id, r.reason, r.request_id, r.user_id, r.key_id, r.feature, r.project, r.cost_center, r.tags, r.endpoint,
-r.provider, r.model, r.model_asked, r.tier, r.cache_state, r.service_tier, r.processing, r.region, r.upstream_id,
-r.raw_usage, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens, r.output_tokens, r.reasoning_tokens,
-r.saved_input_tokens, r.saved_output_tokens, r.list_cost, r.provider_cost, r.contracted_cost, r.billed_cost, r.saving,
-r.price_status"""
+RECORD_COLUMNS = (
+    *(
+        "id",
+        "occurred_at",
+        "recorded_at",
+        "tenant_id",
+        "period_id",
+        "attempt_id",
+        "seq",
+        "kind",
+        "usage_source",
+    ),
+    *(
+        "charge_class",
+        "corrects_id",
+        "reason",
+        "request_id",
+        "user_id",
+        "key_id",
+        "feature",
+        "project",
+        "cost_center",
+    ),
+    *(
+        "tags",
+        "endpoint",
+        "provider",
+        "model",
+        "model_asked",
+        "tier",
+        "cache_state",
+        "service_tier",
+        "processing",
+    ),
+    *("region", "upstream_id", "raw_usage", "input_tokens", "cache_read_tokens", "cache_write_tokens"),
+    *(
+        "output_tokens",
+        "reasoning_tokens",
+        "saved_input_tokens",
+        "saved_output_tokens",
+        "list_cost",
+        "provider_cost",
+    ),
+    *("contracted_cost", "billed_cost", "saving", "price_status", "certainty", "reading"),
+)
+# A dimension that came later is part of the rows that have a value of it: so months that were closed before stay as they are.
+LATER_DIMENSIONS = tuple(one.column for one in DIMENSIONS if one.column not in RECORD_COLUMNS)
+RECORD_TEXT = " || ".join(
+    (
+        f"ROW({', '.join(f'r.{name}' for name in RECORD_COLUMNS)})::text",
+        *(
+            f"CASE WHEN r.{name} = '' THEN '' ELSE ROW('{name}', r.{name})::text END"
+            for name in LATER_DIMENSIONS
+        ),
+    )
+)
 RECORDS = f"""
 SELECT date_trunc('minute', r.occurred_at) AS minute, count(*),
-       string_agg(ROW({RECORD_COLUMNS})::text || E'\\n', '' ORDER BY r.occurred_at, r.id)
+       string_agg({RECORD_TEXT} || E'\\n', '' ORDER BY r.occurred_at, r.id)
 FROM billing_usagerecord r
 WHERE r.tenant_id = %s AND r.period_id = %s
 GROUP BY minute ORDER BY minute

@@ -7,6 +7,9 @@ repeated or cut short at will.
 
 from django.db import connection, transaction
 
+from billing.ledger.dimensions import DAILY
+from billing.ledger.measures import REQUESTS, ledger
+
 # One rebuild at a time: two that sum the same day at once would insert its rows twice.
 LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('billing_rollups'))"
 
@@ -18,22 +21,27 @@ DELETE FROM billing_rollupdirty WHERE (tenant_id, day) IN (
 
 CLEAR = "DELETE FROM billing_usagedaily WHERE tenant_id = %(tenant)s AND day = %(day)s"
 
-REBUILD = """
-INSERT INTO billing_usagedaily (
-    tenant_id, day, user_id, key_id, feature, project, cost_center, endpoint, provider, model, tier, processing,
-    cache_state, usage_source, requests, input_tokens, cache_read_tokens, cache_write_tokens, output_tokens,
-    saved_input_tokens, saved_output_tokens, list_cost, provider_cost, contracted_cost, billed_cost)
-SELECT tenant_id, %(day)s, user_id, key_id, feature, project, cost_center, endpoint, provider, model, tier,
-    processing, cache_state, usage_source, count(*) FILTER (WHERE kind = 'usage'),
-    sum(input_tokens), sum(cache_read_tokens), sum(cache_write_tokens), sum(output_tokens),
-    sum(saved_input_tokens), sum(saved_output_tokens),
-    sum(list_cost), sum(provider_cost), sum(contracted_cost), sum(billed_cost)
-FROM billing_usagerecord
-WHERE tenant_id = %(tenant)s
-  AND occurred_at >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
-  AND occurred_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
-GROUP BY tenant_id, user_id, key_id, feature, project, cost_center, endpoint, provider, model, tier,
-    processing, cache_state, usage_source
+_DAY = """r.tenant_id = %(tenant)s
+  AND r.occurred_at >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
+  AND r.occurred_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'"""
+_SUMMED = (
+    *(
+        "input_tokens",
+        "cache_read_tokens",
+        "cache_write_tokens",
+        "output_tokens",
+        "saved_input_tokens",
+        "saved_output_tokens",
+    ),
+    *("list_cost", "provider_cost", "contracted_cost", "billed_cost"),
+)
+REBUILD = f"""
+INSERT INTO billing_usagedaily (tenant_id, day, {", ".join(DAILY)}, requests, {", ".join(_SUMMED)})
+SELECT r.tenant_id, %(day)s, {", ".join(f"r.{name}" for name in DAILY)}, {REQUESTS},
+    {", ".join(f"sum(r.{name})" for name in _SUMMED)}
+FROM {ledger(_DAY)}
+WHERE {_DAY}
+GROUP BY r.tenant_id, {", ".join(f"r.{name}" for name in DAILY)}
 """
 
 

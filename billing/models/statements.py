@@ -27,7 +27,10 @@ class Statement(models.Model):
     timezone = models.CharField(max_length=63)
     currency = models.CharField(max_length=3, default="USD")
     fx_rate = AmountField(default=1, help_text="units of the currency for one USD, frozen")
-    record_count = models.BigIntegerField()
+    record_count = models.BigIntegerField(help_text="rows of the ledger")
+    request_count = models.BigIntegerField(
+        default=0, help_text="requests, as billing/ledger/measures.py counts them"
+    )
     exact_usd = AmountField(help_text="the ledger's sum")
     rounding = AmountField(help_text="what the printed lines lack of the total")
     total = AmountField()

@@ -142,8 +142,8 @@ def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: st
     previous = Statement.objects.filter(tenant=tenant).order_by("-number").first()
     number = previous.number + 1 if previous else 1
     code = f"ST-{locked.label}-{number:04d}"
-    unprinted, record_count = lines_of(locked, timezone=locked.timezone)
-    lines, rounding, total = printed(unprinted)
+    summed = lines_of(locked, timezone=locked.timezone)
+    lines, rounding, total = printed(summed.lines)
     files = statement_files.build(tenant, locked, lines, code=code, issued_at=issued_at)
     statement = Statement(
         tenant=tenant,
@@ -151,7 +151,8 @@ def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: st
         number=number,
         code=code,
         timezone=locked.timezone,
-        record_count=record_count,
+        record_count=summed.row_count,
+        request_count=summed.request_count,
         exact_usd=sum((line.exact_usd for line in lines), start=Decimal(0)),
         rounding=rounding,
         total=total,
@@ -190,6 +191,7 @@ def digest_of(statement: Statement) -> str:
         "currency": statement.currency,
         "fx_rate": f"{statement.fx_rate:.12f}",
         "rows": statement.record_count,
+        "requests": statement.request_count,
         "exact_usd": f"{statement.exact_usd:.12f}",
         "rounding": f"{statement.rounding:.12f}",
         "total": f"{statement.total:.12f}",

@@ -4,23 +4,31 @@ Invariant: the lines' exact USD are the ledger's sum to the last digit; each pri
 once, and what the printed lines lack of the rounded total is a line of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from django.db import connection
-
 from billing.models import BillingPeriod
 from billing.months.amounts import print_amounts
+from billing.months.cuts import (
+    COSTS,
+    OF_PERIOD,
+    Cut,
+    Unbalanced,
+    read_cuts,
+    read_totals,
+    require_equal,
+)
 from billing.prices.book import is_token_meter
 from tenants.models import ApiKey
 
 CACHE_HIT = "gateway_cache_hit"
 CATEGORIES = ("usage", "correction", "credit", "adjustment")
+BILLED = COSTS.index("billed_cost_usd")
 
 
-class UnbalancedStatement(Exception):
+class UnbalancedStatement(Unbalanced):
     """The lines of a statement do not make the ledger's sum."""
 
 
@@ -48,37 +56,36 @@ class Line:
     text: str = ""
 
 
-# Which ledger rows stand on a statement, and which belong to the month by the time they happened.
-OF_PERIOD = "r.tenant_id = %(tenant)s AND r.period_id = %(period)s"
-OF_TIME = "r.tenant_id = %(tenant)s AND r.occurred_at >= %(starts_at)s AND r.occurred_at < %(ends_at)s"
-
-# Who, which and why: what a line of a statement is cut by, besides its meter and its price.
-DIMENSIONS = """
-r.kind, r.charge_class,
-CASE WHEN r.charge_class = '' THEN '' ELSE coalesce(
-    (SELECT p.label FROM billing_billingperiod p
-     WHERE p.tenant_id = r.tenant_id AND p.starts_at <= r.occurred_at AND p.ends_at > r.occurred_at),
-    to_char(r.occurred_at AT TIME ZONE %(timezone)s, 'YYYY-MM')) END,
-r.cost_center, r.user_id, r.key_id, r.provider, r.model,
-CASE WHEN r.kind IN ('credit', 'adjustment') THEN '' ELSE r.processing END,
-CASE WHEN r.kind IN ('credit', 'adjustment') THEN r.reason ELSE '' END,
-r.usage_source = 'gateway_cache'"""
-RECORDS = f"""
-SELECT {DIMENSIONS}, count(*), sum(r.billed_cost)
-FROM billing_usagerecord r WHERE {{rows}}
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
-"""
-METERS = f"""
-SELECT {DIMENSIONS}, l.meter, l.per, l.unit_price, sum(l.quantity)::bigint, sum(l.billed_cost)
-FROM billing_usagerecord r JOIN billing_usageline l ON l.record_id = r.id AND l.occurred_at = r.occurred_at
-WHERE {{rows}}
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, l.meter, l.per, l.unit_price
-"""
-TOTAL = "SELECT count(*), coalesce(sum(r.billed_cost), 0) FROM billing_usagerecord r WHERE {rows}"
+# Who, which and why: what a line of a statement is cut by, besides its meter and its price, in SQL over a ledger row.
+CUT = {
+    "category": "r.kind",
+    "charge_class": "r.charge_class",
+    "charge_month": """CASE WHEN r.charge_class = '' THEN '' ELSE coalesce(
+        (SELECT p.label FROM billing_billingperiod p
+         WHERE p.tenant_id = r.tenant_id AND p.starts_at <= r.occurred_at AND p.ends_at > r.occurred_at),
+        to_char(r.occurred_at AT TIME ZONE %(timezone)s, 'YYYY-MM')) END""",
+    "cost_center": "r.cost_center",
+    "user_id": "r.user_id",
+    "key_id": "r.key_id",
+    "provider": "r.provider",
+    "model": "r.model",
+    "processing": "CASE WHEN r.kind IN ('credit', 'adjustment') THEN '' ELSE r.processing END",
+    "text": "CASE WHEN r.kind IN ('credit', 'adjustment') THEN r.reason ELSE '' END",
+    "is_hit": "r.usage_source = 'gateway_cache'",
+}
 
 
-def lines_of(period: BillingPeriod, *, timezone: str, rows: str = OF_PERIOD) -> tuple[list[Line], int]:
-    """The unprinted lines of a month and how many ledger rows they sum; four queries.
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The unprinted lines of a month, and how many ledger rows and requests they sum."""
+
+    lines: list[Line]
+    row_count: int
+    request_count: int
+
+
+def lines_of(period: BillingPeriod, *, timezone: str, rows: str = OF_PERIOD) -> Lines:
+    """Sum a month into lines; four queries.
 
     What no meter explains stands on a line without one: a credit, an adjustment, the hits of our cache. Raises
     UnbalancedStatement unless the lines make the ledger's sum.
@@ -91,29 +98,14 @@ def lines_of(period: BillingPeriod, *, timezone: str, rows: str = OF_PERIOD) -> 
         "timezone": timezone,
     }
     key_names = dict(ApiKey.objects.filter(tenant_id=period.tenant_id).values_list("pk", "name"))
-    unexplained: dict[tuple[Any, ...], tuple[int, Decimal]] = {}
-    lines = []
-    with connection.cursor() as cursor:
-        cursor.execute(RECORDS.format(rows=rows), arguments)
-        for *dimensions, count, billed in cursor.fetchall():
-            unexplained[tuple(dimensions)] = count, billed
-        cursor.execute(METERS.format(rows=rows), arguments)
-        for *dimensions, meter, per, unit_price, quantity, billed in cursor.fetchall():
-            count, left = unexplained[tuple(dimensions)]
-            unexplained[tuple(dimensions)] = count, left - billed
-            unit = "tokens" if is_token_meter(meter) else "units"
-            lines.append(_line(dimensions, key_names, meter, quantity, unit, per, unit_price, billed))
-        for dimensions, (count, left) in unexplained.items():
-            is_hit, is_manual = dimensions[-1], dimensions[0] in ("credit", "adjustment")
-            if is_hit or is_manual or left:
-                meter, unit = (CACHE_HIT, "hits") if is_hit else ("", "")
-                lines.append(_line(dimensions, key_names, meter, count, unit, 1, None, left))
-        cursor.execute(TOTAL.format(rows=rows), arguments)
-        row_count, total = cursor.fetchone()
+    lines = [line for cut in read_cuts(CUT, arguments, rows=rows) for line in _lines(cut, key_names)]
+    totals = read_totals(arguments, rows=rows)
     made = sum((line.exact_usd for line in lines), start=Decimal(0))
-    if made != total:
-        raise UnbalancedStatement(f"{period}: the lines make {made} USD, the ledger says {total}")
-    return sorted(lines, key=_place), row_count
+    try:
+        require_equal(str(period), made, totals["billed_cost_usd"])
+    except Unbalanced as error:
+        raise UnbalancedStatement(str(error)) from error
+    return Lines(sorted(lines, key=_place), totals["rows"], totals["calls"])
 
 
 def printed(
@@ -142,24 +134,28 @@ def values_of(line: Line) -> tuple[object, ...]:
     return astuple(line)
 
 
-def _line(
-    dimensions: Sequence[Any],
-    key_names: Mapping[int, str],
-    meter: str,
-    quantity: int,
-    unit: str,
-    per: int,
-    unit_price: Decimal | None,
-    exact_usd: Decimal,
-) -> Line:
-    category, charge_class, charge_month, cost_center, user_id, key_id, *which, text, _ = dimensions
-    provider, model, processing = which
-    return Line(
-        category=category, charge_class=charge_class, charge_month=charge_month, cost_center=cost_center,
-        user_id=user_id, key_id=key_id, key_name=key_names.get(key_id, ""), provider=provider, model=model,
-        processing=processing, meter=meter, quantity=quantity, unit=unit, per=per, unit_price=unit_price,
-        exact_usd=exact_usd, text=text,
-    )  # fmt: skip
+def _lines(cut: Cut, key_names: Mapping[int, str]) -> Iterator[Line]:
+    """The meters of a cut, and what none of them explains where there is anything to say."""
+    values = dict(cut.values)
+    is_hit, rest = values.pop("is_hit"), cut.unexplained[BILLED]
+    values["key_name"] = key_names.get(values["key_id"], "")
+    for meter in cut.meters:
+        unit = "tokens" if is_token_meter(meter.name) else "units"
+        yield Line(
+            **values, meter=meter.name, quantity=meter.quantity, unit=unit, per=meter.per, unit_price=meter.unit_price,
+            exact_usd=meter.costs[BILLED],
+        )  # fmt: skip
+    if is_hit or rest or values["category"] in ("credit", "adjustment"):
+        meter_name, unit = (CACHE_HIT, "hits") if is_hit else ("", "")
+        yield Line(
+            **values,
+            meter=meter_name,
+            quantity=cut.figures["rows"],
+            unit=unit,
+            per=1,
+            unit_price=None,
+            exact_usd=rest,
+        )
 
 
 def _place(line: Line) -> tuple[object, ...]:

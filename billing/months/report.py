@@ -6,22 +6,33 @@ report that does not is never returned, `month_report` raises `UnbalancedReport`
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import repeat
-from operator import add, itemgetter, sub
+from operator import add, itemgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db import connection, transaction
 from django.utils.timezone import now
 
+from billing.ledger.dimensions import DIMENSIONS, REPORTED
 from billing.models import BillingPeriod
 from billing.months import reading as month_reading
-from billing.months.report_queries import CUT, KEYS, METERS, PEOPLE, RECORDS, SAVINGS, TOTALS
+from billing.months.cuts import (
+    COSTS,
+    OF_PERIOD,
+    Cut,
+    Meter,
+    Unbalanced,
+    read_cuts,
+    read_rows,
+    read_totals,
+    require_equal,
+)
 from tenants.models import Tenant
 
 
@@ -29,13 +40,13 @@ class InvalidMonth(ValueError):
     """The month is not written as YYYY-MM."""
 
 
-class UnbalancedReport(Exception):
+class UnbalancedReport(Unbalanced):
     """A part of the report does not add up to the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """What is counted of any group of ledger rows. Each adds up over the groups of a section."""
+    """What is counted of any group of ledger rows (billing/ledger/measures.py). Each adds up over the groups of a section."""
 
     calls: int = 0
     cache_hits: int = 0
@@ -79,26 +90,14 @@ class WaterfallStep:
 
 @dataclass(frozen=True, slots=True)
 class DetailLine:
-    """The finest cut: one meter of one day, user, key, feature, model and the rest of the dimensions."""
+    """The finest cut: one meter of one day and of one value of every dimension, which `labels` names (DETAIL_LABELS)."""
 
     day: date
-    user: str
-    api_key: str
-    api_key_id: str
-    feature: str
-    project: str
-    cost_center: str
-    provider: str
-    model: str
-    service_tier: str
-    processing: str
-    region: str
-    kind: str
-    charge_class: str
-    usage_source: str
+    labels: Mapping[str, str]
     meter: str
     quantity: int
     calls: int
+    rows: int
     per: int
     unit_price_usd: Decimal | None
     list_cost_usd: Decimal
@@ -127,15 +126,27 @@ class Report:
     statement_code: str = ""  # of a closed month
 
 
-# name, title, dimensions, the columns of a cut that label a group
-SECTIONS = (
-    ("users", "By user", ("user", "name"), ("user_id", "user_name")),
-    ("keys", "By API key", ("api_key", "api_key_id"), ("api_key", "api_key_id")),
-    ("features", "By feature", ("feature",), ("feature",)),
-    ("models", "By model", ("provider", "model"), ("provider", "model")),
-    ("cost_centers", "By cost centre", ("cost_center",), ("cost_center",)),
-    ("days", "By day", ("day",), ("day",)),
-)
+# What a cut is told apart by, in SQL over a ledger row.
+CUT = {
+    "day": "(r.occurred_at AT TIME ZONE %(timezone)s)::date",
+    **{column: f"r.{column}" for column in REPORTED},
+    "tags": "r.tags",
+}
+KEYS = "SELECT id, name, public_id FROM tenants_apikey WHERE tenant_id = %(tenant)s"
+PEOPLE = "SELECT external_id, display_name FROM tenants_enduser WHERE tenant_id = %(tenant)s"
+SAVINGS = f"""
+SELECT step.key AS name, sum(step.value::numeric) AS amount
+FROM billing_usagerecord AS r CROSS JOIN LATERAL jsonb_each_text(r.saving) AS step
+WHERE {OF_PERIOD} GROUP BY step.key
+"""
+# The labels of a dimension that has others than its value: in the detail, and in its own section.
+NAMED = {"user_id": ("user",), "key_id": ("api_key", "api_key_id")}
+NAMED_IN_SECTION = NAMED | {"user_id": ("user", "name"), "model": ("provider", "model")}
+DETAIL_LABELS = tuple(label for column in REPORTED for label in NAMED.get(column, (column,)))
+SORTED_FIRST = ("user", "api_key", "api_key_id", "feature", "provider", "model")
+SORTED_LAST = tuple(label for label in DETAIL_LABELS if label not in SORTED_FIRST)
+# The sections that are older than the list of dimensions keep their places in the workbook.
+FIRST_SECTIONS = ("By user", "By API key", "By feature", "By model", "By cost centre")
 
 # The order in which savings are taken off the list price; what the ledger names otherwise follows.
 WATERFALL_ORDER = ("routing", "compression", "provider_cache", "gateway_cache", "batch", "negotiated")
@@ -153,9 +164,10 @@ def month_report(tenant: Tenant, *, month: str) -> Report:
         period = BillingPeriod.objects.filter(tenant=tenant, label=month).first()
         timezone = period.timezone if period else tenant.timezone
         arguments = {"tenant": tenant.pk, "period": period.pk if period else 0, "timezone": timezone}
-        totals = Measures(**_rows(TOTALS, arguments)[0])
-        cuts, meters = _named(_rows(RECORDS, arguments), arguments), _rows(METERS, arguments)
-        waterfall = _waterfall(totals, {row["name"]: row["amount"] for row in _rows(SAVINGS, arguments)})
+        totals = _measures(read_totals(arguments))
+        cuts = read_cuts(CUT, arguments)
+        _name(cuts, arguments)
+        waterfall = _waterfall(totals, {row["name"]: row["amount"] for row in read_rows(SAVINGS, arguments)})
     report = Report(
         tenant_slug=tenant.slug,
         tenant_name=tenant.name,
@@ -168,7 +180,7 @@ def month_report(tenant: Tenant, *, month: str) -> Report:
         totals=totals,
         waterfall=waterfall,
         sections=_sections(cuts),
-        detail=_detail(cuts, meters),
+        detail=_detail(cuts),
     )
     check_balance(report)
     return report
@@ -186,112 +198,117 @@ def month_bounds(month: str, timezone: str) -> tuple[datetime, datetime]:
 
 def check_balance(report: Report) -> None:
     """Raise UnbalancedReport unless every part of the report adds up to the ledger's totals."""
+    try:
+        _check_parts(report)
+    except Unbalanced as error:
+        raise UnbalancedReport(str(error)) from error
+
+
+def _check_parts(report: Report) -> None:
     for section in report.sections:
         for field in fields(Measures):
             parts = sum(getattr(group.measures, field.name) for group in section.groups)
-            _require_equal(f"{section.name}.{field.name}", parts, getattr(report.totals, field.name))
-    for name in ("calls", "list_cost_usd", "contracted_cost_usd", "billed_cost_usd", "saved_usd"):
+            require_equal(f"{section.name}.{field.name}", parts, getattr(report.totals, field.name))
+    for name in ("calls", *COSTS, "saved_usd"):
         lines = (line for line in report.detail if name != "calls" or line.meter == "request")
-        _require_equal(
+        require_equal(
             f"detail.{name}", sum(getattr(line, name) for line in lines), getattr(report.totals, name)
         )
     first, *steps, last = report.waterfall
-    paid = first.amount_usd - sum(step.amount_usd for step in steps)
-    _require_equal("waterfall", paid, last.amount_usd)
-    _require_equal("waterfall.paid", last.amount_usd, report.totals.billed_cost_usd)
+    saved = sum(step.amount_usd for step in steps)
+    require_equal("waterfall", first.amount_usd - saved, last.amount_usd)
+    require_equal("waterfall.saved", saved, report.totals.saved_usd)
+    require_equal("waterfall.paid", last.amount_usd, report.totals.billed_cost_usd)
 
 
-def _require_equal(what: str, got: Decimal | int, expected: Decimal | int) -> None:
-    if got != expected:
-        raise UnbalancedReport(f"{what}: the parts make {got}, the ledger says {expected}")
+def _measures(figures: Mapping[str, Any]) -> Measures:
+    return Measures(**{field.name: figures[field.name] for field in fields(Measures)})
 
 
-def _named(cuts: list[dict[str, Any]], arguments: dict[str, Any]) -> list[dict[str, Any]]:
-    """The cuts with the names of their keys and people; those that are gone have none."""
-    keys = {row["id"]: (row["name"], row["public_id"]) for row in _rows(KEYS, arguments)}
-    people = {row["external_id"]: row["display_name"] for row in _rows(PEOPLE, arguments)}
+def _name(cuts: list[Cut], arguments: dict[str, Any]) -> None:
+    """Add the names of keys and people to the cuts; those that are gone have none."""
+    keys = {row["id"]: (row["name"], row["public_id"]) for row in read_rows(KEYS, arguments)}
+    people = {row["external_id"]: row["display_name"] for row in read_rows(PEOPLE, arguments)}
     for cut in cuts:
-        cut["api_key"], cut["api_key_id"] = keys.get(cut["key_id"], ("", ""))
-        cut["user_name"] = people.get(cut["user_id"], "")
-    return cuts
+        values = cut.values
+        values["user"], values["name"] = values["user_id"], people.get(values["user_id"], "")
+        values["api_key"], values["api_key_id"] = keys.get(values["key_id"], ("", ""))
 
 
-def _sections(cuts: list[dict[str, Any]]) -> tuple[Section, ...]:
+def _sections(cuts: list[Cut]) -> tuple[Section, ...]:
     """Sum the cuts into their sections, dearest group first, days in order."""
+    dimensions = sorted((one for one in DIMENSIONS if one.section), key=lambda one: _place_of(one.section))
+    return (
+        *(
+            _section(
+                f"{one.group or one.column}s",
+                one.section,
+                NAMED_IN_SECTION.get(one.column, (one.column,)),
+                cuts,
+                order=_dearest_first,
+            )
+            for one in dimensions
+        ),
+        _section("days", "By day", ("day",), cuts, order=lambda group: group.labels),
+    )
+
+
+def _place_of(title: str) -> int:
+    return FIRST_SECTIONS.index(title) if title in FIRST_SECTIONS else len(FIRST_SECTIONS)
+
+
+def _section(
+    name: str, title: str, labels: tuple[str, ...], cuts: list[Cut], *, order: Callable[[Group], Any]
+) -> Section:
     measures = [field.name for field in fields(Measures)]
     read = itemgetter(*measures)
-    sections = []
-    for name, title, dimensions, columns in SECTIONS:
-        sums: dict[tuple[str, ...], list[Any]] = {}
-        for cut in cuts:
-            labels = tuple(str(cut[column]) for column in columns)
-            sums[labels] = list(map(add, sums.get(labels) or repeat(0), read(cut)))
-        groups = [
-            Group(labels, Measures(**dict(zip(measures, values, strict=True))))
-            for labels, values in sums.items()
-        ]
-        by_cost = (lambda group: group.labels) if name == "days" else _dearest_first
-        sections.append(Section(name, title, dimensions, tuple(sorted(groups, key=by_cost))))
-    return tuple(sections)
+    sums: dict[tuple[str, ...], list[Any]] = {}
+    for cut in cuts:
+        key = tuple(str(cut.values[label]) for label in labels)
+        sums[key] = list(map(add, sums.get(key) or repeat(0), read(cut.figures)))
+    groups = [
+        Group(key, Measures(**dict(zip(measures, values, strict=True)))) for key, values in sums.items()
+    ]
+    return Section(name, title, labels, tuple(sorted(groups, key=order)))
 
 
-def _detail(cuts: list[dict[str, Any]], meters: list[dict[str, Any]]) -> tuple[DetailLine, ...]:
-    """The meters of each cut, and one `request` line that counts its calls and carries what no meter explains.
+def _detail(cuts: list[Cut]) -> tuple[DetailLine, ...]:
+    """The meters of each cut, and one `request` line that counts its requests and carries what no meter explains.
 
     That is nothing on metered calls, and the whole amount of a credit. So the lines of a cut always make its costs.
     """
-    costs = ("list_cost_usd", "contracted_cost_usd", "billed_cost_usd")
-    which = itemgetter(*CUT)
-    by_cut = {which(cut): cut for cut in cuts}
-    unexplained = {key: [cut[cost] for cost in costs] for key, cut in by_cut.items()}
-    lines = []
-    for row in meters:
-        key = which(row)
-        amounts = [row[cost] for cost in costs]
-        unexplained[key] = list(map(sub, unexplained[key], amounts))
-        lines.append(
-            _line(
-                by_cut[key],
-                row["meter"],
-                row["quantity"],
-                row["rows"],
-                row["per"],
-                row["unit_price"],
-                amounts,
-            )
-        )
-    for key, cut in by_cut.items():
-        meter = "request" if cut["kind"] == "usage" else cut["kind"]
-        lines.append(_line(cut, meter, cut["rows"], cut["rows"], 1, None, unexplained[key], cut["saved_usd"]))
+    lines = [line for cut in cuts for line in _lines(cut)]
     return tuple(sorted(lines, key=_place))
 
 
-def _line(
-    cut: dict[str, Any],
-    meter: str,
-    quantity: int,
-    calls: int,
-    per: int,
-    unit_price: Decimal | None,
-    costs: list[Decimal],
-    saved: Decimal = Decimal(0),
-) -> DetailLine:
-    listed, contracted, billed = costs
-    return DetailLine(
-        day=cut["day"], user=cut["user_id"], api_key=cut["api_key"], api_key_id=cut["api_key_id"],
-        feature=cut["feature"], project=cut["project"], cost_center=cut["cost_center"], provider=cut["provider"],
-        model=cut["model"], service_tier=cut["service_tier"], processing=cut["processing"], region=cut["region"],
-        kind=cut["kind"], charge_class=cut["charge_class"] or "", usage_source=cut["usage_source"], meter=meter,
-        quantity=quantity, calls=calls, per=per, unit_price_usd=unit_price, list_cost_usd=listed,
-        contracted_cost_usd=contracted, billed_cost_usd=billed, saved_usd=saved, tags=json.loads(cut["tags"]),
-    )  # fmt: skip
+def _lines(cut: Cut) -> Iterator[DetailLine]:
+    values, rows, calls = cut.values, cut.figures["rows"], cut.figures["calls"]
+    labels = {label: values[label] or "" for label in DETAIL_LABELS}
+    name, quantity = ("request", calls) if values["kind"] == "usage" else (values["kind"], rows)
+    rest = Meter(name, 1, None, quantity, rows, calls, cut.unexplained)
+    for meter in (*cut.meters, rest):
+        listed, contracted, billed = meter.costs
+        yield DetailLine(
+            day=values["day"],
+            labels=labels,
+            meter=meter.name,
+            quantity=meter.quantity,
+            calls=meter.calls,
+            rows=meter.rows,
+            per=meter.per,
+            unit_price_usd=meter.unit_price,
+            list_cost_usd=listed,
+            contracted_cost_usd=contracted,
+            billed_cost_usd=billed,
+            saved_usd=cut.figures["saved_usd"] if meter is rest else Decimal(0),
+            tags=json.loads(values["tags"]),
+        )
 
 
 def _place(line: DetailLine) -> tuple[object, ...]:
     return (
-        line.day, line.user, line.api_key, line.api_key_id, line.feature, line.provider, line.model, line.meter,
-        line.processing, line.unit_price_usd or 0, line.per, line.project, line.cost_center, line.kind, line.charge_class,
-        line.usage_source, line.service_tier, line.region, sorted(line.tags.items()),
+        line.day, *(line.labels[label] for label in SORTED_FIRST), line.meter, line.unit_price_usd or 0, line.per,
+        *(line.labels[label] for label in SORTED_LAST), sorted(line.tags.items()),
     )  # fmt: skip
 
 
@@ -320,10 +337,3 @@ def _one_snapshot() -> Iterator[None]:
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         yield
-
-
-def _rows(sql: str, arguments: dict[str, Any]) -> list[dict[str, Any]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, arguments)
-        names = [column.name for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -15,7 +15,8 @@ from billing.ledger import digest
 from billing.models import BillingPeriod, Statement, StatementLine
 from billing.months import reading as month_reading
 from billing.months.closing import digest_of
-from billing.months.lines import OF_TIME, Line, UnbalancedStatement, lines_of, values_of
+from billing.months.cuts import OF_TIME
+from billing.months.lines import Line, UnbalancedStatement, lines_of, values_of
 from tenants.models import Tenant
 
 
@@ -67,8 +68,8 @@ def restate(statement: Statement) -> Restatement:
     """The month of a statement with what was booked for it since. Raises UnbalancedStatement."""
     month_reading.prepare()
     period = statement.period
-    lines, _ = lines_of(period, timezone=statement.timezone, rows=OF_TIME)
-    issued, _ = lines_of(period, timezone=statement.timezone)
+    lines = lines_of(period, timezone=statement.timezone, rows=OF_TIME).lines
+    issued = lines_of(period, timezone=statement.timezone).lines
     restated = _sum(lines)
     carried = _sum(line for line in issued if line.charge_class)
     later = restated - (statement.exact_usd - carried)
@@ -115,11 +116,16 @@ def _changed_lines(statement: Statement) -> str:
     if sum((line.amount for line in lines), start=Decimal(0)) != statement.total:
         return "its printed lines do not make its total"
     try:
-        ledger, count = lines_of(statement.period, timezone=statement.timezone)
+        ledger = lines_of(statement.period, timezone=statement.timezone)
     except UnbalancedStatement as error:
         return str(error)
-    if (_sum(ledger), count) != (statement.exact_usd, statement.record_count):
-        return f"the ledger makes {_sum(ledger)} USD in {count} rows"
+    counts = (ledger.row_count, ledger.request_count)
+    if (_sum(ledger.lines), *counts) != (
+        statement.exact_usd,
+        statement.record_count,
+        statement.request_count,
+    ):
+        return f"the ledger makes {_sum(ledger.lines)} USD in {counts[0]} rows of {counts[1]} requests"
     return ""
 
 

@@ -14,9 +14,10 @@ from psycopg.rows import dict_row
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from billing.budgets.balances import Balance
+from billing.ledger.dimensions import USAGE_GROUPS
 from billing.ledger.holds import balances_of
+from billing.ledger.measures import HITS, REQUESTS, ledger
 from billing.money import plain
-from billing.prices.savings import OUR_OWN
 from billing.scopes import Dimensions
 from caching.semantic.complaints import Complaint, complain
 from llm.errors import InvalidRequest, NotFound
@@ -27,35 +28,29 @@ from llm.views.documented import OF_EVERY_CALL, operation, query
 from tenants.rls import tenant_connection
 
 GROUPS = {
-    "user": "user_id",
-    "key": "key_id",
-    "feature": "feature",
-    "model": "model",
-    "endpoint": "endpoint",
-    "provider": "provider",
-    "cost_center": "cost_center",
-    "day": "(occurred_at AT TIME ZONE %(timezone)s)::date",
+    **{group: f"r.{column}" for group, column in USAGE_GROUPS.items()},
+    "day": "(r.occurred_at AT TIME ZONE %(timezone)s)::date",
 }
 MAX_DAYS = 366
 
-USAGE = """
-SELECT {group} AS "group", count(*) FILTER (WHERE cache_state <> ALL (%(own)s)) AS requests,
-       count(*) FILTER (WHERE usage_source = 'gateway_cache') AS cache_hits,
-       sum(input_tokens)::bigint AS input_tokens, sum(cache_read_tokens)::bigint AS cache_read_tokens,
-       sum(cache_write_tokens)::bigint AS cache_write_tokens, sum(output_tokens)::bigint AS output_tokens,
-       coalesce(sum(billed_cost), 0) AS cost_usd, coalesce(sum(list_cost), 0) AS list_cost_usd,
-       coalesce(sum(billed_cost) FILTER (WHERE known.certainty = 'exact'), 0) AS exact_usd,
-       coalesce(sum(billed_cost) FILTER (WHERE known.certainty = 'estimated'), 0) AS estimated_usd,
-       coalesce(sum(billed_cost) FILTER (WHERE known.certainty = 'unread'), 0) AS unread_usd
-FROM billing_usagerecord AS booked
+_ROWS = """r.tenant_id = %(tenant)s
+  AND r.occurred_at >= %(start)s::date::timestamp AT TIME ZONE %(timezone)s
+  AND r.occurred_at < (%(end)s::date + 1)::timestamp AT TIME ZONE %(timezone)s"""
+USAGE = f"""
+SELECT {{group}} AS "group", {REQUESTS} AS requests, {HITS} AS cache_hits,
+       sum(r.input_tokens)::bigint AS input_tokens, sum(r.cache_read_tokens)::bigint AS cache_read_tokens,
+       sum(r.cache_write_tokens)::bigint AS cache_write_tokens, sum(r.output_tokens)::bigint AS output_tokens,
+       coalesce(sum(r.billed_cost), 0) AS cost_usd, coalesce(sum(r.list_cost), 0) AS list_cost_usd,
+       coalesce(sum(r.billed_cost) FILTER (WHERE known.certainty = 'exact'), 0) AS exact_usd,
+       coalesce(sum(r.billed_cost) FILTER (WHERE known.certainty = 'estimated'), 0) AS estimated_usd,
+       coalesce(sum(r.billed_cost) FILTER (WHERE known.certainty = 'unread'), 0) AS unread_usd
+FROM {ledger(_ROWS)}
 -- what was explained since is exact: its bound and the correction together
 CROSS JOIN LATERAL (SELECT CASE
-    WHEN booked.certainty = 'exact' THEN 'exact'
-    WHEN EXISTS (SELECT FROM billing_attempt AS a WHERE a.id = booked.attempt_id AND a.state = 'captured') THEN 'exact'
-    ELSE booked.certainty END AS certainty) AS known
-WHERE tenant_id = %(tenant)s
-  AND occurred_at >= %(start)s::date::timestamp AT TIME ZONE %(timezone)s
-  AND occurred_at < (%(end)s::date + 1)::timestamp AT TIME ZONE %(timezone)s
+    WHEN r.certainty = 'exact' THEN 'exact'
+    WHEN EXISTS (SELECT FROM billing_attempt AS a WHERE a.id = r.attempt_id AND a.state = 'captured') THEN 'exact'
+    ELSE r.certainty END AS certainty) AS known
+WHERE {_ROWS}
 GROUP BY 1 ORDER BY cost_usd DESC, 1
 """
 
@@ -97,7 +92,6 @@ class Usage(AsyncAPIView):
             "start": start,
             "end": end,
             "timezone": self.snapshot.tenant.timezone,
-            "own": list(OUR_OWN),
         }
         async with tenant_connection(self.principal.tenant_id) as connection:
             cursor = connection.cursor(row_factory=dict_row)
@@ -118,6 +112,7 @@ class Usage(AsyncAPIView):
                 "end": end,
                 "timezone": self.snapshot.tenant.timezone,
                 "group_by": group_by,
+                "counted_by": "time",
                 "data": rows,
                 "total": {"requests": sum(row["requests"] for row in rows), **total},
             }

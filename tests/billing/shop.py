@@ -57,6 +57,9 @@ class Shop:
         removed_input_tokens: int = 0,
         windows: tuple[int, ...] = (),
         attempt_id: UUID | None = None,
+        request_id: UUID | None = None,
+        attempt_no: int = 1,
+        cache_state: str = "miss",
     ) -> UUID:
         """One call, admitted and settled; the id of its ledger row."""
         meters = {"input": 1000, "output": 500} if meters is None else meters
@@ -72,6 +75,9 @@ class Shop:
             hold=rated.cost_usd,
             processing=processing,
             windows=windows,
+            request_id=request_id,
+            attempt_no=attempt_no,
+            cache_state=cache_state,
         )
         self.settle(
             Settlement(
@@ -96,13 +102,16 @@ class Shop:
         hold: Decimal = Decimal(1),
         processing: str = "online",
         windows: tuple[int, ...] = (),
+        request_id: UUID | None = None,
+        attempt_no: int = 1,
+        cache_state: str = "miss",
     ) -> UUID:
         """A call that went out and has not ended."""
         return Attempt.objects.create(
             id=UUID(bytes=uuid_utils.uuid7().bytes),
             tenant=self.tenant,
-            request_id=uuid4(),
-            attempt_no=1,
+            request_id=request_id or uuid4(),
+            attempt_no=attempt_no,
             key_id=self.key.pk,
             user=user,
             provider=self.provider,
@@ -116,7 +125,7 @@ class Shop:
             state=Attempt.State.SENT,
             sent_at=at,
             expires_at=at + timedelta(days=400),
-            dims={"cost_center": cost_center},
+            dims={"cost_center": cost_center, "cache_state": cache_state},
         ).pk
 
     def settle(self, settlement: Settlement) -> None:

@@ -6,13 +6,16 @@ explains, such as a credit, stand in a row whose meter is the kind of the record
 """
 
 import csv
-from dataclasses import fields
 from typing import TextIO
 
 from billing.months.exports.cells import cell
-from billing.months.report import DetailLine, Report
+from billing.months.report import DETAIL_LABELS, DetailLine, Report
 
-DETAIL_COLUMNS = tuple(field.name for field in fields(DetailLine) if field.name != "tags")
+FIGURES = (
+    *("meter", "quantity", "calls", "per", "unit_price_usd", "list_cost_usd", "contracted_cost_usd"),
+    *("billed_cost_usd", "saved_usd"),
+)
+DETAIL_COLUMNS = ("day", *DETAIL_LABELS, *FIGURES)
 
 
 def write_csv(report: Report, out: TextIO) -> None:
@@ -20,6 +23,9 @@ def write_csv(report: Report, out: TextIO) -> None:
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(("tenant", "month", *DETAIL_COLUMNS))
     for line in report.detail:
-        writer.writerow(
-            (cell(report.tenant_slug), report.month, *(cell(getattr(line, name)) for name in DETAIL_COLUMNS))
-        )
+        writer.writerow((cell(report.tenant_slug), report.month, *map(cell, detail_values(line))))
+
+
+def detail_values(line: DetailLine) -> tuple[object, ...]:
+    """A line's values, as DETAIL_COLUMNS names them."""
+    return (line.day, *line.labels.values(), *(getattr(line, name) for name in FIGURES))

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TextIO
 from zoneinfo import ZoneInfo
 
+from billing.ledger.dimensions import TAGS
 from billing.months.exports.cells import exact, guarded, zulu
 from billing.months.report import DetailLine, Report
 from billing.prices.book import is_token_meter
@@ -42,12 +43,14 @@ def write_focus(report: Report, out: TextIO) -> None:
 
 def _is_charge(line: DetailLine) -> bool:
     """A `request` line counts calls; it is a charge of its own for a cache hit, or with an amount of its own."""
-    return line.meter != "request" or line.usage_source == "gateway_cache" or line.billed_cost_usd != 0
+    return (
+        line.meter != "request" or line.labels["usage_source"] == "gateway_cache" or line.billed_cost_usd != 0
+    )
 
 
 def _row(report: Report, line: DetailLine) -> dict[str, str]:
     starts_at, ends_at = _charge_bounds(report, line)
-    is_usage = line.kind in ("usage", "correction")
+    is_usage = line.labels["kind"] in ("usage", "correction")
     # the ledger's list cost of a call is what it would have cost without us; FOCUS means this very charge
     listed = line.billed_cost_usd if line.meter == "request" else line.list_cost_usd
     return {
@@ -57,8 +60,8 @@ def _row(report: Report, line: DetailLine) -> dict[str, str]:
         "BillingCurrency": "USD",
         "BillingPeriodStart": zulu(report.starts_at),
         "BillingPeriodEnd": zulu(report.ends_at),
-        "ChargeCategory": {"credit": "Credit", "adjustment": "Adjustment"}.get(line.kind, "Usage"),
-        "ChargeClass": line.charge_class,
+        "ChargeCategory": {"credit": "Credit", "adjustment": "Adjustment"}.get(line.labels["kind"], "Usage"),
+        "ChargeClass": line.labels["charge_class"],
         "ChargeDescription": _description(line),
         "ChargeFrequency": "Usage-Based" if is_usage else "One-Time",
         "ChargePeriodStart": zulu(starts_at),
@@ -71,17 +74,17 @@ def _row(report: Report, line: DetailLine) -> dict[str, str]:
         "PricingCurrency": "USD",
         "PricingCurrencyEffectiveCost": _decimal(line.billed_cost_usd),
         "ProviderName": ISSUER,
-        "PublisherName": guarded(publishers.get(line.provider, line.provider or ISSUER)),
+        "PublisherName": guarded(publishers.get(line.labels["provider"], line.labels["provider"] or ISSUER)),
         "ServiceCategory": "AI and Machine Learning",
         "ServiceName": "LLM Gateway",
         "ServiceSubcategory": "Generative AI",
-        "SubAccountId": guarded(line.user),
-        "SubAccountName": guarded(line.user),
+        "SubAccountId": guarded(line.labels["user"]),
+        "SubAccountName": guarded(line.labels["user"]),
         "Tags": json.dumps(_tags(line), sort_keys=True, ensure_ascii=False),
-        "x_ApiKeyId": guarded(line.api_key_id),
+        "x_ApiKeyId": guarded(line.labels["api_key_id"]),
         "x_Requests": str(line.calls),
         "x_Saving": _decimal(line.saved_usd),
-        "x_UsageSource": line.usage_source,
+        "x_UsageSource": line.labels["usage_source"],
     } | (_priced(line) if is_usage else {})
 
 
@@ -91,7 +94,8 @@ def _priced(line: DetailLine) -> dict[str, str]:
     quantity, per = (Decimal(0), 1_000_000) if is_hit else (Decimal(line.quantity), line.per)
     unit = "Tokens" if is_hit or is_token_meter(line.meter) else "Units"
     meter = "gateway_cache_hit" if is_hit else line.meter
-    sku = f"{line.provider}/{line.model}/{meter}"
+    tier, processing = line.labels["service_tier"], line.labels["processing"]
+    sku = f"{line.labels['provider']}/{line.labels['model']}/{meter}"
     list_price = _decimal(_unit_price(line.list_cost_usd, line, is_hit=is_hit))
     contracted_price = _decimal(_unit_price(line.contracted_cost_usd, line, is_hit=is_hit))
     return {
@@ -108,14 +112,14 @@ def _priced(line: DetailLine) -> dict[str, str]:
         "SkuMeter": meter.replace("_", " ").title() + (" Tokens" if unit == "Tokens" and not is_hit else ""),
         "SkuPriceDetails": json.dumps(
             {
-                "x_Model": line.model,
+                "x_Model": line.labels["model"],
                 "x_TokenType": meter,
-                "x_ServiceTier": line.service_tier,
-                "x_Processing": line.processing,
-                "x_Region": line.region,
+                "x_ServiceTier": tier,
+                "x_Processing": processing,
+                "x_Region": line.labels["region"],
             }
         ),
-        "SkuPriceId": guarded(f"{sku}/{line.service_tier}/{line.processing}"),
+        "SkuPriceId": guarded(f"{sku}/{tier}/{processing}"),
     }
 
 
@@ -139,30 +143,30 @@ def _unit_price(cost: Decimal, line: DetailLine, *, is_hit: bool) -> Decimal:
 
 
 def _makes(unit_price: Decimal, cost: Decimal, line: DetailLine) -> bool:
-    return abs(unit_price * line.quantity / line.per - cost) <= line.calls * LINE_ROUNDING
+    return abs(unit_price * line.quantity / line.per - cost) <= line.rows * LINE_ROUNDING
 
 
 def _description(line: DetailLine) -> str:
-    if line.kind in ("credit", "adjustment"):
-        return f"{line.kind.capitalize()} of {line.day}"
+    labels, kind = line.labels, line.labels["kind"]
+    if kind in ("credit", "adjustment"):
+        return f"{kind.capitalize()} of {line.day}"
     what = (
         "answers from the gateway's cache"
         if line.meter == "request"
         else f"{line.meter.replace('_', ' ')} tokens"
     )
-    text = f"{line.model} {what}, {line.service_tier} tier, {line.processing}"
-    return guarded(f"Correction: {text}" if line.kind == "correction" else text)
+    text = f"{labels['model']} {what}, {labels['service_tier']} tier, {labels['processing']}"
+    return guarded(f"Correction: {text}" if kind == "correction" else text)
 
 
 def _tags(line: DetailLine) -> dict[str, str]:
-    ours = {"feature": line.feature, "project": line.project, "cost_center": line.cost_center}
-    return {**line.tags, **{name: value for name, value in ours.items() if value}}
+    return {**line.tags, **{name: line.labels[name] for name in TAGS if line.labels[name]}}
 
 
 def _charge_bounds(report: Report, line: DetailLine) -> tuple[datetime, datetime]:
     """The day of a charge, as far as it lies in the month; that of a correction lies in an earlier one."""
     starts_at, ends_at = _day_bounds(line.day, report.timezone)
-    if line.charge_class:
+    if line.labels["charge_class"]:
         return starts_at, ends_at
     return max(starts_at, report.starts_at), min(ends_at, report.ends_at)
 

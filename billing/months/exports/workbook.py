@@ -16,7 +16,7 @@ from xlsxwriter.workbook import Workbook
 from xlsxwriter.worksheet import Worksheet
 
 from billing.months.exports.cells import exact
-from billing.months.exports.detail_csv import DETAIL_COLUMNS
+from billing.months.exports.detail_csv import DETAIL_COLUMNS, detail_values
 from billing.months.report import Measures, Report, Section
 
 ROWS_OF_A_SHEET = 1_000_000  # a spreadsheet ends after 1,048,576
@@ -125,8 +125,7 @@ def _detail(workbook: Workbook, report: Report, looks: Looks) -> None:
     for start in range(0, max(len(report.detail), 1), ROWS_OF_A_SHEET):
         name = "Detail" if not start else f"Detail {start // ROWS_OF_A_SHEET + 1}"
         lines = report.detail[start : start + ROWS_OF_A_SHEET]
-        rows = (tuple(getattr(line, name) for name in DETAIL_COLUMNS) for line in lines)
-        _table(workbook.add_worksheet(name), DETAIL_COLUMNS, rows, looks)
+        _table(workbook.add_worksheet(name), DETAIL_COLUMNS, map(detail_values, lines), looks)
 
 
 def _table(sheet: Worksheet, names: Sequence[str], rows: Iterable[Sequence[object]], looks: Looks) -> int:

@@ -77,6 +77,7 @@ class UsageAnswer(BaseModel):
     end: date
     timezone: str
     group_by: str
+    counted_by: Literal["time"]
     data: list[UsageRow]
     total: UsageTotal
 

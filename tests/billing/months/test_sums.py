@@ -87,7 +87,8 @@ def test_a_month_of_many_kinds_of_rows_adds_up(shop: Shop, last_month: datetime)
     shop.hit(last_month)
     credit(shop.tenant, amount_usd=Decimal("0.5"), reason="goodwill")
     statement = shop.close(last_month)
-    lines, count = lines_of(statement.period, timezone="UTC")
+    summed = lines_of(statement.period, timezone="UTC")
+    lines, count = summed.lines, summed.row_count
     assert count == 4
     assert sum(line.exact_usd for line in lines) == shop.ledger_sum("period_id = %s", statement.period_id)
     assert {line.category for line in lines} == {"usage", "correction"}
