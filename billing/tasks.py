@@ -15,68 +15,68 @@ from billing.prices import importing as price_import
 from billing.rerating import backdated as backdated_prices
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def reap_holds() -> None:
     """End attempts whose worker was lost."""
     reaper.reap()
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def ensure_partitions() -> None:
     """Make the ledger's partitions ahead."""
     partitions.ensure_partitions()
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def close_months() -> None:
     """Open the running month of every tenant, and close what is due where the policy says so."""
     closing.open_periods()
     closing.close_due()
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def import_prices() -> None:
     """Import the list prices of the installed wheel; what changes a rate waits for a person."""
     price_import.import_list_prices()
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def read_unread_usage() -> None:
     """Read again what an earlier release could not."""
     unread.read_all_again()
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def propose_reratings() -> None:
     """Propose the re-rating of what backdated prices change."""
     backdated_prices.propose_for_backdated()
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def deliver_alerts() -> None:
     """Send what is due."""
     alerts.deliver_due()
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def watch_spend() -> None:
     """Write the events of days and hours that cost too much."""
     spend_watch.watch()
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def rebuild_rollups() -> None:
     """Sum up the days that changed."""
     rollups.rebuild_dirty()
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def learn_estimates() -> None:
     """Learn from what calls came to how far their estimates were off."""
     estimate_accuracy.learn()
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def expire_raise_requests() -> None:
     """Expire the requests for a raise that were not decided in time."""
     raise_requests.expire_requests()

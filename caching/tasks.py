@@ -6,13 +6,13 @@ from caching.entries import near_indexes
 from caching.semantic.eviction import evict as evict_entries
 
 
-@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
+@shared_task(ignore_result=True)
 def evict() -> int:
     """Remove expired entries and those over their tenant's cap."""
     return evict_entries()
 
 
-@shared_task(ignore_result=True)  # type: ignore[untyped-decorator]
+@shared_task(ignore_result=True)
 def keep_indexes() -> None:
     """Build an index for each of the largest scopes, and drop the indexes of scopes that shrank."""
     near_indexes.keep_indexes()

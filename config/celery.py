@@ -72,12 +72,12 @@ for entry in app.conf.beat_schedule.values():
 app.autodiscover_tasks()
 
 
-@setup_logging.connect  # type: ignore[untyped-decorator]
+@setup_logging.connect
 def keep_our_logging(**kwargs: object) -> None:
     """Celery leaves the logging that the settings configured."""
 
 
-@worker_process_init.connect  # type: ignore[untyped-decorator]
+@worker_process_init.connect
 def close_inherited_connections(**kwargs: object) -> None:
     """A forked worker must not share its parent's database pool."""
     from django.db import connections
@@ -86,7 +86,7 @@ def close_inherited_connections(**kwargs: object) -> None:
         connection.close_pool()  # type: ignore[attr-defined]
 
 
-@worker_ready.connect  # type: ignore[untyped-decorator]
+@worker_ready.connect
 def tell_supervisor(**kwargs: object) -> None:
     """Leave a mark in the state folder: from here on, tasks are taken."""
     (settings.PURSER_HOME / "worker.ready").touch()

@@ -8,7 +8,7 @@ web workers.
 from celery import shared_task
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def advance_batches() -> None:
     """Give every batch that is due to a worker."""
     from llm.batches.driver import due_batches
@@ -17,7 +17,7 @@ def advance_batches() -> None:
         advance_batch.apply_async((batch_id,), expires=60)
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def advance_batch(batch_id: int) -> None:
     """Take one batch as far as it goes now."""
     from llm.batches.driver import drive
@@ -25,7 +25,7 @@ def advance_batch(batch_id: int) -> None:
     drive(batch_id)
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def prune_logs() -> None:
     """Delete requests' logs past their age, and the contents of files that nothing needs any more."""
     from llm.pruning import prune
@@ -33,7 +33,7 @@ def prune_logs() -> None:
     prune()
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def prune_idempotent_calls() -> None:
     """Delete the answers kept for idempotency keys that are over."""
     from llm.pruning import prune_idempotent_calls
@@ -41,7 +41,7 @@ def prune_idempotent_calls() -> None:
     prune_idempotent_calls()
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def reconcile_costs() -> None:
     """Pull the last days' bill of every provider account and compare it with the ledger."""
     from llm.reconciliation.pulling import pull_due

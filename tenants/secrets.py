@@ -6,6 +6,7 @@ holds the former one, old rows stay readable and are written back under the new 
 
 import base64
 import hashlib
+from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
@@ -31,7 +32,7 @@ def decrypt(token: str) -> str:
         raise SecretUnreadable("a stored secret does not match SECRET_KEY or its fallbacks") from error
 
 
-class EncryptedTextField(models.TextField):
+class EncryptedTextField(models.TextField[Any, Any]):
     """A text column that is clear in Python and encrypted in the database. It cannot be searched."""
 
     def get_prep_value(self, value: str | None) -> str | None:

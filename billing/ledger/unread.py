@@ -142,7 +142,8 @@ def _settle(
             raise ValidationError("There is nothing to explain: what this call cost is known.")
         with connection.cursor() as cursor:
             cursor.execute(SETTLE, settle_parameters([settlement]))
-    return rated.cost_usd - record.billed_cost
+    difference: Decimal = rated.cost_usd - record.billed_cost
+    return difference
 
 
 def _served(record: UsageRecord, context: Mapping[str, Any]) -> Served:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from django.db import models
 
 
-class ExactField(models.DecimalField):
+class ExactField(models.DecimalField[Any, Any]):
     """A decimal whose size belongs to its type: no column and no migration says it again."""
 
     digits: ClassVar[int]

@@ -27,7 +27,7 @@ def rate_tenant_vector(
 ) -> dict[str, Any]:
     """The result of one tenant vector, with the names its kind expects. Raises ValueError on an unknown kind."""
     kind = str(vector["kind"])
-    for words, result in (
+    results: tuple[tuple[tuple[str, ...], Callable[[], dict[str, Any]]], ...] = (
         (("rate_plan", "markup", "discount", "contract"), lambda: _rate_plan(vector, by_id, rate_vector)),
         (("saving",), lambda: _savings(vector, by_id, rate_vector)),
         (("rerat", "re_rat", "re-rat", "correct", "late"), lambda: correction(vector, rate_vector, by_id)),
@@ -37,7 +37,8 @@ def rate_tenant_vector(
         (("unpriced",), lambda: _unpriced(vector)),
         (("reconcil", "cost_report"), lambda: _reconcile(vector)),
         (("sum",), lambda: _sum(vector, by_id, rate_vector)),
-    ):
+    )
+    for words, result in results:
         if any(word in kind for word in words):
             return result()
     raise ValueError(f"unknown kind {kind!r}")

@@ -124,7 +124,7 @@ def nearest_sql(dimensions: int | None) -> LiteralString:
     if dimensions is None:
         return _NEAREST
     expression = f"(vector::halfvec({int(dimensions)})) <#> %(vector)s::halfvec({int(dimensions)})"
-    return _NEAREST.replace("vector <#> %(vector)s::halfvec", expression)  # type: ignore[return-value]
+    return _NEAREST.replace("vector <#> %(vector)s::halfvec", expression)
 
 
 async def answer_of(connection: AsyncConnection[Any], scope: AnswerScope, entry_id: int) -> CachedAnswer:

@@ -75,7 +75,7 @@ def read_states(accounts: Iterable[str]) -> States | None:
         return None
     finally:
         client.close()
-    return States(_merged(reports.values()), found)  # type: ignore[arg-type, union-attr]
+    return States(_merged(reports.values()), found)
 
 
 def _merged(reports: Iterable[bytes]) -> dict[Deployment, DeploymentState]:
@@ -97,13 +97,13 @@ def _account(client: "redis.Redis", account: str) -> AccountState:
         name: float(value) - now
         for name, value in zip(
             ("requests", "tokens", "paused"),
-            client.hmget(kept_key, ["requests", "tokens", "paused"]),  # type: ignore[arg-type]
+            client.hmget(kept_key, ["requests", "tokens", "paused"]),
             strict=True,
         )
         if value is not None
     }
     return AccountState(
-        running=int(client.zcount(running_key, now, "+inf")),  # type: ignore[arg-type]
+        running=int(client.zcount(running_key, now, "+inf")),
         wait_seconds=max(0.0, paid.get("requests", 0.0), paid.get("tokens", 0.0)),
         paused_seconds=max(0.0, paid.get("paused", 0.0)),
     )

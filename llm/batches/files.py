@@ -126,7 +126,7 @@ async def list_files(
     parameters = {"tenant": tenant_id, "purpose": purpose, "after": after, "limit": limit + 1}
     async with tenant_connection(tenant_id) as connection:
         cursor = connection.cursor(row_factory=dict_row)
-        await cursor.execute(statement, parameters)  # type: ignore[arg-type]
+        await cursor.execute(statement, parameters)
         rows = await cursor.fetchall()
     return [file_object(row) for row in rows[:limit]], len(rows) > limit
 

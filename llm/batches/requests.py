@@ -157,7 +157,7 @@ async def list_batches(
     parameters = {"tenant": tenant_id, "after": after, "limit": limit + 1, "messages": is_messages}
     async with tenant_connection(tenant_id) as connection:
         cursor = connection.cursor(row_factory=dict_row)
-        await cursor.execute(statement, parameters)  # type: ignore[arg-type]
+        await cursor.execute(statement, parameters)
         rows = await cursor.fetchall()
     return rows[:limit], len(rows) > limit
 

@@ -177,7 +177,8 @@ def _live(place: PricedAt) -> dict[Identity, PriceRow]:
 
 
 def _usd(stored: PriceRow) -> Decimal:
-    return stored.unit_price * PER_MILLION / stored.per
+    per_million: Decimal = stored.unit_price * PER_MILLION / stored.per
+    return per_million
 
 
 def _changed(old: Decimal, new: Decimal | None) -> FieldChange:

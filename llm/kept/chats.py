@@ -130,7 +130,7 @@ async def list_chats(
     }
     async with tenant_connection(tenant_id) as connection:
         cursor = connection.cursor(row_factory=dict_row)
-        await cursor.execute(statement, parameters)  # type: ignore[arg-type]
+        await cursor.execute(statement, parameters)
         rows = await cursor.fetchall()
     answers = [_answer(row) for row in rows[:limit]]
     return answers, bool(rows) and rows[0]["found"] > len(answers)
@@ -143,7 +143,7 @@ def not_stored(public_id: str) -> NotFound:
 async def _one(tenant_id: int, public_id: str, statement: str, **more: Any) -> StoredChat:
     async with tenant_connection(tenant_id) as connection:
         cursor = connection.cursor(row_factory=dict_row)
-        await cursor.execute(statement, {"tenant": tenant_id, "public_id": public_id, **more})  # type: ignore[arg-type]
+        await cursor.execute(statement, {"tenant": tenant_id, "public_id": public_id, **more})
         row = await cursor.fetchone()
     if row is None:
         raise not_stored(public_id)

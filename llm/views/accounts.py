@@ -95,7 +95,7 @@ class Usage(AsyncAPIView):
         }
         async with tenant_connection(self.principal.tenant_id) as connection:
             cursor = connection.cursor(row_factory=dict_row)
-            await cursor.execute(USAGE.format(group=GROUPS[group_by]), parameters)  # type: ignore[arg-type]
+            await cursor.execute(USAGE.format(group=GROUPS[group_by]), parameters)
             rows = await cursor.fetchall()
         if group_by == "key":
             names = {key.id: key.name for key in self.snapshot.tenant.keys.values()}

@@ -277,8 +277,8 @@ def _tenant_ids(request: HttpRequest, roles: frozenset[str]) -> frozenset[int]:
     """The tenants of which this person has one of the roles; read once per request."""
     if not hasattr(request, "_memberships"):
         rows = Membership.objects.filter(user=request.user.pk).values_list("tenant_id", "role")
-        request._memberships = tuple(rows)  # type: ignore[attr-defined]
-    return frozenset(tenant_id for tenant_id, role in request._memberships if role in roles)  # type: ignore[attr-defined]
+        request._memberships = tuple(rows)
+    return frozenset(tenant_id for tenant_id, role in request._memberships if role in roles)
 
 
 def _tenant_id(row: Any, path: str) -> int | None:

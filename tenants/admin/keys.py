@@ -110,7 +110,7 @@ class ApiKeyAdmin(RecordedAdmin):
         )
         obj.pk, obj.public_id = issued.pk, issued.public_id
         obj._state.adding = False
-        request._issued_secret = secret  # type: ignore[attr-defined]  # read by response_add, then gone
+        request._issued_secret = secret  # read by response_add, then gone
 
     def response_add(
         self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None
@@ -118,7 +118,7 @@ class ApiKeyAdmin(RecordedAdmin):
         return show_secret_once(
             request,
             title=f"Key {obj.name} of {obj.tenant} is issued",
-            secret=request._issued_secret,  # type: ignore[attr-defined]
+            secret=request._issued_secret,
             advice=COPY_IT_NOW,
             url=page_of(obj),
         )

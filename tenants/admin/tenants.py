@@ -138,7 +138,7 @@ class TenantAdmin(RecordedAdmin):
 
     @display(description="Live keys", ordering="live_key_count")
     def live_keys(self, tenant: Tenant) -> int:
-        return tenant.live_key_count  # type: ignore[attr-defined]
+        return tenant.live_key_count
 
     @dialog_action(
         "Pause",

@@ -61,7 +61,7 @@ class GuardedBackend(ModelBackend):
         return user
 
 
-class LoginForm(AuthenticationForm):
+class LoginForm(AuthenticationForm):  # type: ignore[misc]
     """Says so when an attempt has to wait."""
 
     def get_invalid_login_error(self) -> ValidationError:
