@@ -17,6 +17,7 @@ from celery import Celery
 from celery.schedules import crontab
 from celery.signals import setup_logging, worker_process_init, worker_ready
 from django.conf import settings
+from django.db import connections
 
 app = Celery("purser")
 app.conf.update(
@@ -80,8 +81,6 @@ def keep_our_logging(**kwargs: object) -> None:
 @worker_process_init.connect
 def close_inherited_connections(**kwargs: object) -> None:
     """A forked worker must not share its parent's database pool."""
-    from django.db import connections
-
     for connection in connections.all(initialized_only=True):
         connection.close_pool()  # type: ignore[attr-defined]
 

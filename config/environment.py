@@ -4,6 +4,7 @@ Invariant: a value that is there but wrong stops the start with the variable's n
 """
 
 import os
+import secrets
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -48,8 +49,6 @@ def embedded_url(home: Path, name: str) -> str:
 
 def secret_key(home: Path) -> str:
     """SECRET_KEY, or one made for this state folder the first time."""
-    import secrets
-
     if key := text("SECRET_KEY"):
         return key
     path = home / "secret_key"

@@ -3,6 +3,7 @@
 Invariant: display only. Calculations, exports and comparisons use the exact Decimal.
 """
 
+import json
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
@@ -82,8 +83,6 @@ def bar(used_percent: Decimal) -> SafeString:
 
 def json_block(value: Any) -> SafeString:
     """Return JSON as readable text."""
-    import json
-
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
     return format_html('<pre class="font-mono text-xs whitespace-pre-wrap break-words">{}</pre>', text)
 

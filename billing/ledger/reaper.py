@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from billing.ledger.settlements import SETTLE, VOID, Settlement, settle_parameters
+from billing.models import Attempt
 from billing.outcomes import ModelUnpriced, UnpricedMeter
 from billing.prices.book import PriceBook, load_price_book
 from billing.prices.rating import Rated, rate
@@ -108,8 +109,6 @@ def _settlement(attempt: _Expired, meters: dict[str, int], rated: Rated, *, reas
 
 
 def _take_expired(at: datetime) -> list[_Expired]:
-    from billing.models import Attempt
-
     rows = Attempt.objects.raw(TAKE_EXPIRED, [at, BATCH])
     names = _Expired.__dataclass_fields__
     return [_Expired(**{name: getattr(row, name) for name in names}) for row in rows]

@@ -97,7 +97,7 @@ def source_name() -> str:
 
 def read_list_prices(providers: Iterable[str] = ()) -> list[ListPrice]:
     """All list prices of the wheel, or those of some providers, in one order. Takes about a second."""
-    from genai_prices.data import providers as listed
+    from genai_prices.data import providers as listed  # noqa: PLC0415 it takes a second to load
 
     wanted = set(providers)
     prices = [

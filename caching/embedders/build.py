@@ -103,10 +103,10 @@ def _find_sources() -> Path:
 
 
 def _write_models(sources: Path, folder: Path) -> None:
-    import onnx
-    from safetensors.numpy import load_file
+    import onnx  # noqa: PLC0415 only to build; the product does without
+    from safetensors.numpy import load_file  # noqa: PLC0415 only to build
 
-    from caching.embedders.minilm_graph import build_graph
+    from caching.embedders.minilm_graph import build_graph  # noqa: PLC0415 only to build; the product does without
 
     onnx.save(build_graph(load_file(sources / "model.safetensors")), str(folder / GRAPH))
     # The published tokenizer pads and truncates to 128 tokens. In ours the embedder does both.
@@ -117,9 +117,9 @@ def _write_models(sources: Path, folder: Path) -> None:
 
 def _verify(sources: Path, folder: Path) -> float:
     """The lowest cosine to the reference. Raises when it is too low, or when a known similarity does not match."""
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load_file  # noqa: PLC0415 only to build
 
-    from caching.embedders.minilm_reference import reference_vector
+    from caching.embedders.minilm_reference import reference_vector  # noqa: PLC0415 only to build; the product does without
 
     weights = load_file(sources / "model.safetensors")
     embedder = MiniLM(folder)

@@ -18,8 +18,8 @@ class MiniLM:
     dimensions = 384
 
     def __init__(self, folder: Path) -> None:
-        import onnxruntime
-        from tokenizers import Tokenizer
+        import onnxruntime  # noqa: PLC0415 heavy, and only for this embedder
+        from tokenizers import Tokenizer  # noqa: PLC0415 heavy, and only for this embedder
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

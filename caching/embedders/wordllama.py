@@ -29,8 +29,8 @@ class WordLlama:
     dimensions = 256
 
     def __init__(self) -> None:
-        from safetensors.numpy import load_file
-        from tokenizers import Tokenizer
+        from safetensors.numpy import load_file  # noqa: PLC0415 heavy, and only for this embedder
+        from tokenizers import Tokenizer  # noqa: PLC0415 heavy, and only for this embedder
 
         tokenizer, weights = (_source(name) for name in _SOURCES)
         self._tokenizer = Tokenizer.from_file(str(tokenizer))

@@ -15,6 +15,8 @@ from caching.entries.storing import DELETE_OVER_CAP
 from caching.exact.store import tenant_pattern
 from caching.figures.scopes import NOTE_THRESHOLDS
 from caching.metrics import EVICTED
+from caching.models import CacheEntry
+from tenants.models import Tenant
 from tenants.policy import parse_policy
 
 _BATCH = 5_000
@@ -41,9 +43,6 @@ _DELETE_OLD_FIGURES = (
 
 def evict(*, now: datetime | None = None) -> int:
     """Remove expired entries and those over each tenant's cap. Returns how many. Owner's connection."""
-    from caching.models import CacheEntry
-    from tenants.models import Tenant
-
     now = now or datetime.now(UTC)
     expired = 0
     while removed := _execute(DELETE_EXPIRED, {"now": now, "batch": _BATCH}):
@@ -74,8 +73,6 @@ def purge(
 
     The exact cache cannot be searched by condition: all of the tenant's exact entries are removed as well.
     """
-    from caching.models import CacheEntry
-
     entries = CacheEntry.objects.filter(tenant_id=tenant_id)
     if model is not None:
         entries = entries.filter(model=model)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import psycopg
+
 from config.running.processes import is_gone, privileges, spawn
 
 START_TIMEOUT_SECONDS = 30
@@ -212,8 +214,6 @@ def _wait_until(server: Server, answers: Callable[[], bool], *, log: Path) -> No
 
 def _postgres_answers(url: str) -> bool:
     """Whether the server takes connections; creates our database the first time."""
-    import psycopg
-
     maintenance = url.rpartition("/")[0] + "/postgres"
     try:
         with psycopg.connect(maintenance, autocommit=True, connect_timeout=2) as connection:

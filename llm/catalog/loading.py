@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def load_catalog() -> Catalog:
     """Every active model at its active accounts; where a model's own account is not active, its next one is its first."""
-    from llm.models import Deployment, LanguageModel
+    from llm.models import Deployment, LanguageModel  # noqa: PLC0415 the request path imports this module, and knows no ORM
 
     further = Deployment.objects.filter(is_active=True, provider__is_active=True).select_related("provider")
     rows = (

@@ -44,8 +44,6 @@ def tokenizer(upstream: str) -> str:
 
 
 def batches(account: Account) -> BatchApi:
-    from llm.providers.kinds.anthropic.message_batches import (
-        AnthropicBatches,  # the SDK takes a second to load
-    )
+    from llm.providers.kinds.anthropic import message_batches  # noqa: PLC0415 the SDK takes a second to load
 
-    return AnthropicBatches(base_url=account.base_url, api_key=account.api_key)
+    return message_batches.AnthropicBatches(base_url=account.base_url, api_key=account.api_key)

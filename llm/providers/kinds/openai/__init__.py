@@ -43,6 +43,6 @@ def tokenizer(upstream: str) -> str:
 
 
 def batches(account: Account) -> BatchApi:
-    from llm.providers.kinds.openai.file_batches import OpenAIBatches  # the SDK takes a second to load
+    from llm.providers.kinds.openai import file_batches  # noqa: PLC0415 the SDK takes a second to load
 
-    return OpenAIBatches(base_url=account.base_url, api_key=account.api_key)
+    return file_batches.OpenAIBatches(base_url=account.base_url, api_key=account.api_key)
