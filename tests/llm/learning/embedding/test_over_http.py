@@ -5,8 +5,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from tests.api.caches.test_caching import PARAPHRASE, QUESTION
 from tests.api.conftest import ask, purser_of
-from tests.api.test_caching import PARAPHRASE, QUESTION
 from tests.books import Books, eventually
 from tests.llm.learning.embedding.conftest import USD_PER_MILLION, static
 from tests.world import Deployment, Member, World

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from tests.api.caches.test_caching import PARAPHRASE, QUESTION
 from tests.api.conftest import ask
-from tests.api.test_caching import PARAPHRASE, QUESTION
 from tests.books import Books, eventually
 from tests.world import Deployment, Member, World
 

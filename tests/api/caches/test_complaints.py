@@ -1,7 +1,7 @@
 """A negative rating forgets the answer in both caches, and is a label."""
 
+from tests.api.caches.test_caching import PARAPHRASE, QUESTION, ask_until
 from tests.api.conftest import ask, fresh_question
-from tests.api.test_caching import PARAPHRASE, QUESTION, ask_until
 from tests.books import Books, eventually
 from tests.world import World
 

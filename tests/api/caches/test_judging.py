@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from llm.learning import judge as judging
+from tests.api.caches.test_caching import PARAPHRASE, QUESTION
 from tests.api.conftest import ask
-from tests.api.test_caching import PARAPHRASE, QUESTION
 from tests.books import Books, eventually
 from tests.world import Deployment, Member, World
 
