@@ -108,7 +108,7 @@ def _call_of(hit: Call, lookup: Lookup) -> Call:
 
 def _take_cheaper_tier(call: Call, target: Target) -> None:
     """No client waits for a check: where the model has a price for flex processing, which is that of batches, take it."""
-    has_flex = call.wire.api in target.kind.flex and target.kind.answers.get(call.wire.api) == call.wire.api
+    has_flex = target.speaks(call.wire.api) and call.wire.api in target.kind.flex
     if not has_flex or call.facts.service_tier:
         return
     try:

@@ -50,6 +50,10 @@ class Target:
         """The name to count tokens by."""
         return self.kind.tokenizer(self.upstream)
 
+    def speaks(self, api: str) -> bool:
+        """Whether it is asked in the API of a client that speaks `api`, without a translation."""
+        return self.kind.answers.get(api) == api
+
     def url(self, path: str, *, streamed: bool = False) -> str:
         """Where to ask for this model."""
         return self.kind.url(self, path, model=self.upstream, streamed=streamed)

@@ -185,8 +185,8 @@ def _market(call: Call) -> Market:
 
     def count_at_least(model: str) -> int:
         target = call.snapshot.catalog.find(model)
-        is_native = target.kind.answers.get(call.wire.api) == call.wire.api
-        return least_input(call.wire, call.body, target=target, passed_on=call.passed_on if is_native else {})
+        passed_on = call.passed_on if target.speaks(call.wire.api) else {}
+        return least_input(call.wire, call.body, target=target, passed_on=passed_on)
 
     return Market(
         catalog=call.snapshot.catalog,

@@ -38,7 +38,7 @@ class _Kept(AsyncAPIView):
     def _account(self, kept: kept_responses.Kept, response_id: str) -> Target:
         for target in self.snapshot.catalog:
             for account in self.snapshot.catalog.accounts_of(target):
-                if account.provider == kept.provider:
+                if account.provider == kept.provider and account.kind.keeps_responses:
                     return account
         raise NotFound(f"The account that kept the response '{response_id}' is not served any more.")
 

@@ -254,6 +254,12 @@ def test_secrets_are_written_and_kept(office: Office, olga: Client) -> None:
     assert provider.api_key == PROVIDER_KEY
     wrong = olga.post(url_of(Provider, "change", provider.pk), {**fields, "limits": '{"rps": 5}'})
     assert "limits.rps is not known here" in wrong.content.decode()
+    wrong = olga.post(url_of(Provider, "change", provider.pk), {**fields, "kind": "azure"})
+    assert "a provider of kind azure needs api_version" in wrong.content.decode()
+    options = '{"api_version": "2024-10-21"}'
+    olga.post(url_of(Provider, "change", provider.pk), {**fields, "kind": "azure", "options": options})
+    provider.refresh_from_db()
+    assert (provider.kind, provider.options) == ("azure", {"api_version": "2024-10-21"})
 
 
 @pytest.mark.parametrize("target", ["http://10.0.0.1/hook", "ftp://example.com", "nobody"])

@@ -9,8 +9,10 @@ import openai
 import pytest
 
 from billing.reconciliation.provider_reports import InvalidReport
+from llm.batches.accounts import batch_api
 from llm.configuration import ConfigurationError, apply_configuration
 from llm.models import Provider
+from llm.providers.kinds.batch_api import UpstreamError
 from llm.reconciliation.pulling import CannotPull, pull, upload
 from tests.billing.reconciliation.conftest import span
 from tests.books import Books
@@ -69,6 +71,13 @@ def test_batches_are_refused_by_name(world: World, azure: Deployment) -> None:
         )
     assert caught.value.body["type"] == "error"
     assert world.control("GET", f"/calls?key={azure.account_key}")["calls"] == []
+
+
+def test_a_job_goes_to_no_other_batch_api(azure: Deployment) -> None:
+    """Where an account has become one of Azure's after the batch was checked."""
+    with pytest.raises(UpstreamError, match="kind azure, which has no batches") as caught:
+        batch_api(azure.provider)
+    assert caught.value.is_final
 
 
 def test_cost_reports_are_refused_by_name(azure: Deployment) -> None:
