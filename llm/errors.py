@@ -84,7 +84,7 @@ class GatewayBusy(ClientError):
 
 
 class StillInProgress(ClientError):
-    """Another call with the same idempotency key is being answered, for longer than anybody waits."""
+    """Another call with the same idempotency key is being answered, for longer than we wait."""
 
     status, code, type = 504, "provider_timeout", "api_error"
 

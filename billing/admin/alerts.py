@@ -44,7 +44,7 @@ class DeliveryInline(TabularInline):
 
 @admin.register(AlertEvent)
 class AlertEventAdmin(ReadOnlyAdmin):
-    """Alerts, newest first; an open one waits for somebody to acknowledge it."""
+    """Alerts, newest first; an open one waits for a person to acknowledge it."""
 
     list_display = (
         "fired_at",
@@ -113,7 +113,7 @@ class AlertEventAdmin(ReadOnlyAdmin):
     )
     def acknowledge(self, request: HttpRequest, form: BaseDialogForm, event: AlertEvent) -> str:
         done = acknowledge(event, acting_user=request.user)
-        return "Acknowledged." if done else "Somebody had acknowledged it already."
+        return "Acknowledged." if done else "It was acknowledged already."
 
 
 def _figure(metric: str, amount: Any) -> str:

@@ -72,7 +72,7 @@ class ProposeForm(BaseDialogForm):
         PriceRow.objects.filter(superseded_at=None),
         widget=UnfoldAdminTextInputWidget(),
         label="Id of the corrected price",
-        help_text="Usage that it is valid for is rated again; nothing is booked before somebody approves.",
+        help_text="Usage that it is valid for is rated again; nothing is booked before a person approves.",
     )
 
 

@@ -107,7 +107,7 @@ class AlertBody(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What became of one claimed delivery; no error means delivered."""
+    """The result of one claimed delivery; no error means delivered."""
 
     delivery: AlertDelivery
     error: str = ""
@@ -156,7 +156,7 @@ def claim_due(*, at: datetime) -> list[AlertDelivery]:
 
 
 def acknowledge(event: AlertEvent, *, acting_user: AbstractBaseUser) -> bool:
-    """Note who has taken care of an alert. False if somebody had before."""
+    """Note who has acknowledged an alert. False if it was acknowledged before."""
     unseen = AlertEvent.objects.filter(pk=event.pk, acknowledged_at=None)
     return bool(unseen.update(acknowledged_at=now(), acknowledged_by=acting_user))
 
@@ -234,7 +234,7 @@ def _mail(delivery: AlertDelivery) -> DeliveryResult:
 
 
 def _record(result: DeliveryResult, *, at: datetime) -> None:
-    """Write what became of a delivery, unless its claim ran out and another worker has it now."""
+    """Write the result of a delivery, unless its claim ran out and another worker has it now."""
     delivery = result.delivery
     ours = AlertDelivery.objects.filter(pk=delivery.pk, attempts=delivery.attempts, status=Status.PENDING)
     if not result.error:

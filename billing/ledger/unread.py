@@ -39,7 +39,7 @@ def is_open(record: UsageRecord) -> bool:
 def explain(
     record: UsageRecord, *, amount_usd: Decimal, explanation: str, acting_user: AbstractBaseUser
 ) -> Decimal:
-    """Settle a call at what it cost in truth, and return the difference that was booked. Raises ValidationError."""
+    """Settle a call at its real cost, and return the difference that was booked. Raises ValidationError."""
     if amount_usd < 0:
         raise ValidationError({"amount_usd": "a call costs no less than nothing"})
     if not explanation.strip():

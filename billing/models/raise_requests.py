@@ -56,7 +56,7 @@ class RaiseRequest(models.Model):
         )
         constraints = (
             models.CheckConstraint(condition=Q(extra_amount__gt=0), name="raise_request_positive"),
-            # approved means: there is a raise, and somebody answers for it
+            # approved means: there is a raise, and a named person is responsible for it
             models.CheckConstraint(
                 condition=Q(state="approved", granted__isnull=False)
                 | (~Q(state="approved") & Q(granted__isnull=True)),

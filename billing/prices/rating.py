@@ -55,7 +55,7 @@ class RatedLine:
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """A rated request. `is_bound`: the line `hold` fills it up to the most that it can cost, as far as anybody knows;
+    """A rated request. `is_bound`: the line `hold` fills it up to the most that it can cost, as far as is known;
     `is_lump`: because a meter had no price."""
 
     lines: tuple[RatedLine, ...]
@@ -79,7 +79,7 @@ class Rated:
     def filled_up(
         self, amount_usd: Decimal, *, is_lump: bool = False, unpriced: tuple[str, ...] = ()
     ) -> "Rated":
-        """The same, with what it lacks to an amount as a line of its own, be it nothing."""
+        """The same, with what it lacks to an amount as a line of its own, even if that is 0."""
         rest = max(Decimal(0), EXACT.quantize(amount_usd, TWELVE_PLACES) - self.cost_usd)
         line = RatedLine(HOLD, 1, None, 1, None, rest, rest, rest)
         return Rated(

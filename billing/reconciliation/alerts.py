@@ -48,8 +48,8 @@ def _events(provider: str, day: date, rows: Sequence[CostComparison]) -> Iterato
     by_tenant: dict[int, list[CostComparison]] = defaultdict(list)
     for row in rows:
         own = {tenant_id for tenant_id, model in callers if model == row.model}
-        everybody = own or {each for each, _ in callers} or recent_callers_of(provider, day)
-        for tenant_id in everybody:
+        concerned = own or {each for each, _ in callers} or recent_callers_of(provider, day)
+        for tenant_id in concerned:
             by_tenant[tenant_id].append(row)
     for tenant_id, found in by_tenant.items():
         yield AlertEvent(

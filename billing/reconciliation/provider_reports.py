@@ -262,7 +262,7 @@ def _decimal(value: object) -> Decimal:
         raise InvalidReport(f"{value!r} is no amount")
     exponent = amount.as_tuple().exponent
     if (isinstance(exponent, int) and -exponent > MOST_PLACES) or abs(amount) >= 10**18:
-        raise InvalidReport(f"{value!r} is no amount anybody bills")
+        raise InvalidReport(f"{value!r} is not an amount")
     return amount
 
 

@@ -11,7 +11,7 @@ from tenants.models import Tenant
 class RequestLog(models.Model):
     """One request and what was done to it: the receipt of `GET /v1/requests/{id}`.
 
-    Without a tenant it is one that was refused before anybody knew whose it was.
+    Without a tenant it is one that was refused before its caller was identified.
     """
 
     request_id = models.UUIDField(primary_key=True)

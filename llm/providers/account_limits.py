@@ -19,7 +19,7 @@ LEASE_SECONDS: Final = 900.0  # a slot of a process that died frees itself
 UNKNOWN_WAIT: Final = -1.0  # until a running call ends
 BURST_SHARE: Final = 10
 TICKET_SECONDS: Final = 3.0  # of a call that waits and asks no more
-SHARES_SECONDS: Final = 120  # what tenants have had counts for so long after anybody waited
+SHARES_SECONDS: Final = 120  # what tenants have had counts for so long after the last call waited
 LONGEST_PAUSE_SECONDS: Final = 300.0  # then it is tried again, even if the provider said longer
 
 
@@ -43,7 +43,7 @@ class Limits:
         return bool(self.rpm or self.tpm or self.concurrency)
 
     def share_of(self, tokens: int) -> float:
-        """Which part of the account's minute a call takes: of requests or tokens, whichever is scarcer for it."""
+        """Which part of the account's minute a call takes: of requests or tokens, the scarcer of the two."""
         parts = [1 / self.rpm] if self.rpm else []
         if self.tpm:
             parts.append(max(1, tokens) / self.tpm)

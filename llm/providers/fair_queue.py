@@ -36,7 +36,7 @@ class FairQueue:
 
     @property
     def is_busy(self) -> bool:
-        """Whether somebody has the turn, or waits for it."""
+        """Whether any call has the turn, or waits for it."""
         return self._is_taken or self._size > 0
 
     @asynccontextmanager

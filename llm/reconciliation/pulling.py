@@ -46,7 +46,7 @@ class CannotPull(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What became of an account's days."""
+    """The result for an account's days."""
 
     report: CostReport
     comparisons: list[CostComparison]

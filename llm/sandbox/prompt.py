@@ -1,4 +1,4 @@
-"""Owns the question behind a call, whichever wire format it came in.
+"""Owns the question behind a call, in either wire format.
 
 Invariant: a Prompt is plain immutable data; equal prompts get equal replies.
 """

@@ -199,7 +199,7 @@ class GiveFeedback(AsyncAPIView):
         )
 
     async def _complain(self, request_id: UUID) -> None:
-        """An answer that somebody found wrong is not given to the next one."""
+        """An answer that a client found wrong is not given to the next one."""
         tenant_id = self.principal.tenant_id
         async with tenant_connection(tenant_id) as connection:
             row = await (await connection.execute(RECEIPT, (tenant_id, request_id))).fetchone()

@@ -162,7 +162,7 @@ class OneRaiseRequest(RaiseRequests):
 
 
 def _ask(tenant_id: int, wish: _Wish, *, key_id: int, end_user: str) -> UUID:
-    """Write the request down. Runs in a thread: people ask rarely, and the verb is the admin's own."""
+    """Write the request down. Runs in a thread: people ask rarely, and the function is the admin's own."""
     from billing.budgets.raise_requests import request_raise  # noqa: PLC0415 the ORM, in this thread alone
     from billing.models import Budget  # noqa: PLC0415 the ORM, in this thread alone
 

@@ -28,7 +28,7 @@ class ChatMeter:
         self.has_output = False
         self._envelope: Body = {}
         self._choices: dict[int, _Choice] = {}
-        self._is_finished = False  # all of it, be it without a finish
+        self._is_finished = False  # all of it came, even if no finish did
 
     def feed(self, payload: Body) -> None:
         if reported := reported_usage(payload):
