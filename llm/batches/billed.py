@@ -65,7 +65,7 @@ def bill(
     what = what.doubted(how.doubts)
     meters = what.meters
     rates = with_models(how.rates, meters, catalog=snapshot.catalog, book=snapshot.prices, at=at)
-    rated = rated_of(what, rates, held=held, dearest=rates)
+    rated = rated_of(what, rates, held=held, highest=rates)
     fall = _fall(rated, meters, rates, online=_online_rates(snapshot, target=target, at=at))
     settlement = Settlement(
         attempt_id=item.attempt_id,

@@ -32,11 +32,11 @@ class StreamedAnswer:
     def of(cls, chunks: Iterable[bytes], *, headers: dict[str, str]) -> "StreamedAnswer":
         """A stream of chunks that are here already."""
 
-        async def tell() -> AsyncGenerator[bytes, None]:
+        async def chunks_here() -> AsyncGenerator[bytes, None]:
             for chunk in chunks:
                 yield chunk
 
-        return cls(tell(), headers)
+        return cls(chunks_here(), headers)
 
     async def abandon(self) -> None:
         """Nobody reads it any more: let the stream end itself properly."""

@@ -86,8 +86,8 @@ class _AsMeant(Mapping[str, str]):
 
 def _first(headers: Mapping[str, str], names: tuple[str, ...]) -> str:
     """What a tool tells of itself in the first of these headers; no reason to refuse a call, however it looks."""
-    told = next((headers[name].strip() for name in names if headers.get(name)), "")
-    return bounded(told.replace("\x00", ""))
+    value = next((headers[name].strip() for name in names if headers.get(name)), "")
+    return bounded(value.replace("\x00", ""))
 
 
 def _text(headers: Mapping[str, str], name: str, *, max_length: int = _MAX_LENGTH) -> str:

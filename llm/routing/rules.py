@@ -50,7 +50,7 @@ class Market:
     count: Callable[[str], int]
     cost_of: Callable[[Target, int, int], Decimal]
     is_allowed: Callable[[str], bool]
-    cannot_be_put_to: Callable[[Target], str] = lambda target: ""
+    why_untranslatable: Callable[[Target], str] = lambda target: ""
     count_at_least: Callable[[str], int] | None = None
 
     def least(self, model: str) -> int:
@@ -254,7 +254,7 @@ def _hard_constraint(facts: RouteFacts, target: Target, *, policy: Policy, marke
     """Why the model cannot serve the request; empty if it can."""
     if not market.is_allowed(target.model):
         return "not allowed to this key"
-    if untranslatable := market.cannot_be_put_to(target):
+    if untranslatable := market.why_untranslatable(target):
         return f"cannot be asked for '{untranslatable}'"
     missing = sorted(facts.needs - target.capabilities)
     if missing:

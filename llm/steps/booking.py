@@ -68,14 +68,14 @@ def used_of(
     return what
 
 
-def rated_of(what: Used, rates: Rates, *, held: Held, dearest: Rates) -> Rated:
+def rated_of(what: Used, rates: Rates, *, held: Held, highest: Rates) -> Rated:
     """What that costs. Beyond belief: the hold. Without a price, or not read: the most that it can come to, at the dearest
     rates that the call was held at."""
     if what.is_beyond:
         return Rated.bound(held.usd)
     bound = partial(rate_bound, what.meters, rates)
     if what.certainty is Certainty.UNREAD:
-        most = rate_bound(what.meters, dearest, least_usd=held.usd, unread_tokens=what.unread_tokens)
+        most = rate_bound(what.meters, highest, least_usd=held.usd, unread_tokens=what.unread_tokens)
         return bound(least_usd=most.cost_usd, unread_tokens=what.unread_tokens)
     try:
         return rate(what.meters, rates)

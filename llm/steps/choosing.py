@@ -160,7 +160,7 @@ def _market(call: Call) -> Market:
 
     untranslatable: dict[str, str] = {}  # by the name of the kind
 
-    def cannot_be_put_to(target: Target) -> str:
+    def why_untranslatable(target: Target) -> str:
         accounts = call.snapshot.catalog.accounts_of(target)
         strange = [call.stranger_to(account) for account in accounts]
         if all(strange):
@@ -193,6 +193,6 @@ def _market(call: Call) -> Market:
         count=count,
         cost_of=cost_of,
         is_allowed=call.principal.may_use,
-        cannot_be_put_to=cannot_be_put_to,
+        why_untranslatable=why_untranslatable,
         count_at_least=count_at_least,
     )

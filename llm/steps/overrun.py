@@ -63,7 +63,7 @@ class HoldWatch:
         if produced > self._held_tokens and self._call.policy.budgets.stream_overrun == "extend":
             await self._extend(produced)
         self._look_at = bytes_read + self._bytes_until_next_look(produced, bytes_read)
-        return produced > self._held_tokens + self._doubt()
+        return produced > self._held_tokens + self._tolerance_tokens()
 
     async def _extend(self, produced: int) -> None:
         """Hold more, as far as the budgets go; `_held_tokens` says how far that was."""
@@ -116,7 +116,7 @@ class HoldWatch:
             input_meters=self._attempt.held_meters,
         )
 
-    def _doubt(self) -> int:
+    def _tolerance_tokens(self) -> int:
         """By how much our count may be above the provider's: not at all, nearly, where we have its vocabulary."""
         if has_exact_vocabulary(self._count.model):
             return 4 + self._held_tokens // 100

@@ -40,7 +40,7 @@ class Relay:
         """
         try:
             if stream.whole is not None:
-                yield self._retold(stream.whole.body)
+                yield self._as_stream(stream.whole.body)
                 self._is_exact = stream.whole.is_exact
             while not self._done and (chunk := await stream.read()):
                 self.bytes_read += len(chunk)
@@ -77,15 +77,15 @@ class Relay:
 
     def cut_short(self, *, input_tokens: int, output_tokens: int, block: Body) -> bytes:
         """End the stream here, properly, as if the model had reached its limit."""
-        told = b""
+        sent = b""
         for payload in self.meter.cut_short(input_tokens=input_tokens, output_tokens=output_tokens):
             if self._translator:
-                told += self._translated(self._translator.feed(payload))
+                sent += self._translated(self._translator.feed(payload))
             else:
-                told += self._tail.feed(self._exchange.client.encode_event(payload), payload)
+                sent += self._tail.feed(self._exchange.client.encode_event(payload), payload)
         if self._translator:
-            told += self._translated(self._translator.end())
-        return told + self._tail.close(block)
+            sent += self._translated(self._translator.end())
+        return sent + self._tail.close(block)
 
     def answer(self) -> Body:
         """The whole answer in the client's protocol, as it is remembered."""
@@ -122,7 +122,7 @@ class Relay:
 
     def _said(self, raw: bytes, payload: Body, *, error: Mapping[str, Any] | None = None) -> bytes:
         if error is not None:
-            self._take_what_it_tells(payload)
+            self._take_usage(payload)
             message = without_secrets(str(error.get("message") or error.get("type") or "unknown error"))
             if self._translator is None and payload.get("type") == "response.failed":
                 response = {**payload["response"], "error": {**error, "message": message}}
@@ -139,22 +139,22 @@ class Relay:
         """What means nothing in the client's protocol still says that the stream lives."""
         return self._exchange.client.keep_alive() if payload.get("type") == "ping" else b""
 
-    def _take_what_it_tells(self, payload: Body) -> None:
+    def _take_usage(self, payload: Body) -> None:
         """An event that tells of an error may tell of usage, too."""
         try:
             self.meter.feed(payload)
         except (KeyError, TypeError, AttributeError, ValueError):
             return
 
-    def _retold(self, answer: Body) -> bytes:
+    def _as_stream(self, answer: Body) -> bytes:
         """A whole answer as the stream that was asked for."""
         upstream = self._exchange.upstream
-        told = b"".join(
+        sent = b"".join(
             self._said(upstream.encode_event(payload), payload) for payload in upstream.events_of(answer)
         )
         self._done = True
         self.meter.end()
-        return told
+        return sent
 
     def _end(self) -> bytes:
         forwarded = b""

@@ -144,7 +144,7 @@ async def _settle(
     else:
         meters = {name: quantity for name, quantity in bound.items() if quantity}
         what = Used(meters, Certainty.ESTIMATED)
-    meters, rated = what.meters, rated_of(what, attempt.rates, held=held, dearest=attempt.held_rates)
+    meters, rated = what.meters, rated_of(what, attempt.rates, held=held, highest=attempt.held_rates)
     source = "provider" if what.certainty is Certainty.EXACT else "estimated"
     if what.certainty is Certainty.UNREAD or not reason:
         reason = "; ".join(filter(None, (reason, what.reason)))

@@ -61,7 +61,7 @@ def market(
     *targets: Target,
     tokens: int = 50,
     is_allowed: Callable[[str], bool] = lambda model: True,
-    cannot_be_put_to: Callable[[Target], str] = lambda target: "",
+    why_untranslatable: Callable[[Target], str] = lambda target: "",
     at_least: int | None = None,
 ) -> Market:
     def cost_of(one: Target, input_tokens: int, output_tokens: int) -> Decimal:
@@ -74,7 +74,7 @@ def market(
         count=lambda model: tokens,
         cost_of=cost_of,
         is_allowed=is_allowed,
-        cannot_be_put_to=cannot_be_put_to,
+        why_untranslatable=why_untranslatable,
         count_at_least=None if at_least is None else lambda model: at_least,
     )
 
@@ -237,7 +237,7 @@ def test_a_model_without_a_price_is_never_chosen():
 
 
 def test_a_model_that_cannot_be_asked_in_its_protocol_is_not_chosen():
-    offer = market(cannot_be_put_to=lambda target: "n" if target.kind.name == "openai" else "")
+    offer = market(why_untranslatable=lambda target: "n" if target.kind.name == "openai" else "")
     decision = decide(LOOK_UP, offer=offer)
     assert decision.model == "haiku"
     assert decision.considered[0].rejected == "cannot be asked for 'n'"
@@ -250,7 +250,7 @@ def test_a_model_that_cannot_be_asked_in_its_protocol_is_not_chosen():
         (market(target("unpriced", "simple")), ModelUnpriced),
         (market(is_allowed=lambda model: False), ModelNotAllowed),
         (market(tokens=200_000), ContextLengthExceeded),
-        (market(target("nano", "simple"), cannot_be_put_to=lambda target: "n"), InvalidRequest),
+        (market(target("nano", "simple"), why_untranslatable=lambda target: "n"), InvalidRequest),
     ],
 )
 def test_a_request_no_model_can_serve_is_told_why(offer, outcome):
