@@ -1,4 +1,4 @@
-"""What goes back to the client: the answer's bytes, and the facts about it that are ours.
+"""What goes back to the client: the answer's bytes, and our own facts about it.
 
 Invariant: the headers and the `purser` object say the same, and say it on hits, misses and streams alike.
 """
@@ -23,7 +23,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class StreamedAnswer:
-    """An answer that is still coming. Whoever takes it iterates `chunks` to its end, or calls `abandon`."""
+    """An answer that is still coming. Its user iterates `chunks` to the end, or calls `abandon`."""
 
     chunks: AsyncGenerator[bytes, None]
     headers: dict[str, str]
@@ -39,7 +39,7 @@ class StreamedAnswer:
         return cls(chunks_here(), headers)
 
     async def abandon(self) -> None:
-        """Nobody reads it any more: let the stream end itself properly."""
+        """It is not read any more: let the stream end itself properly."""
         # a generator that never began would skip its own clean-up: begin it, then close it
         await anext(self.chunks, None)
         await self.chunks.aclose()
@@ -81,7 +81,7 @@ def purser_block(call: Call, outcome: SettledCost) -> dict[str, Any]:
 
 
 def answer_headers(call: Call, outcome: SettledCost | None) -> dict[str, str]:
-    """The response headers of the contract. A stream's go out before its cost is known: that stands in its last event."""
+    """The response headers of the contract. A stream's go out before its cost is known: that is in its last event."""
     headers = {
         "x-request-id": str(call.request_id),
         "x-purser-cache": call.cache_state,

@@ -85,7 +85,7 @@ class _AsMeant(Mapping[str, str]):
 
 
 def _first(headers: Mapping[str, str], names: tuple[str, ...]) -> str:
-    """What a tool tells of itself in the first of these headers; no reason to refuse a call, however it looks."""
+    """What a tool says of itself in the first of these headers; never a reason to refuse a call."""
     value = next((headers[name].strip() for name in names if headers.get(name)), "")
     return bounded(value.replace("\x00", ""))
 

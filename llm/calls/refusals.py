@@ -1,4 +1,4 @@
-"""Why a call was refused, kept so that whoever has its request id can look it up.
+"""Keeps why a call was refused, so that it can be looked up by its request id.
 
 Invariant: every refusal leaves one small row of the request log: code, message, and the numbers it was decided by; never a
 prompt. A flood of refusals leaves a bounded number of rows, each tenant's apart from the others'.
@@ -30,7 +30,7 @@ class RowAllowance:
         self._left: OrderedDict[int | None, tuple[float, float]] = OrderedDict()
 
     def take(self, tenant_id: int | None) -> bool:
-        """Use up one row of the tenant (None: whoever we could not identify); False when there is none left."""
+        """Use up one row of the tenant (None: all callers that we could not identify); False when there is none left."""
         now = self._clock()
         left, then = self._left.pop(tenant_id, (float(BURST_ROWS), now))
         left = min(float(BURST_ROWS), left + (now - then) * ROWS_PER_SECOND)
@@ -48,7 +48,7 @@ may_log = _allowance.take
 
 
 def described(error: ClientError) -> dict[str, Any]:
-    """The refusal as a receipt and the admin show it, bounded whatever the client sent: `code`, `status`, `message`,
+    """The refusal as a receipt and the admin show it, bounded, however much the client sent: `code`, `status`, `message`,
     `param`, `retry_after_seconds`, and the facts of the error's own class (a budget, a limit, a step)."""
     return {
         "code": error.code,

@@ -12,7 +12,7 @@ class SettledCost:
     provider: str
     cost_usd: Decimal = Decimal(0)
     list_cost_usd: Decimal = Decimal(0)
-    own_list_cost_usd: Decimal = Decimal(0)  # of the model that answered, whatever was asked for
+    own_list_cost_usd: Decimal = Decimal(0)  # of the model that answered, even if another one was asked for
     input_tokens: int = 0
     output_tokens: int = 0
     saving: dict[str, Decimal] = field(default_factory=dict)

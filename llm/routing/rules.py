@@ -42,7 +42,7 @@ class Market:
 
     `count(model)` is the request's input tokens, leaning upwards, `count_at_least(model)` what they are beyond doubt
     (None: the same); `cost_of(target, input_tokens, output_tokens)` its price in
-    USD (raises ModelUnpriced), `is_allowed(model)` the key's allow-list; `cannot_be_put_to(target)` names what in
+    USD (raises ModelUnpriced), `is_allowed(model)` the key's allow-list; `why_untranslatable(target)` names what in
     the request has no counterpart in the model's protocol, empty if all has.
     """
 

@@ -1,4 +1,4 @@
-"""What a call would have cost without us, and which of our doings saved what.
+"""What a call would have cost without us, and which of our steps saved how much.
 
 Invariant: list cost less the signed savings is what was paid, to the last digit; docs/decisions/0005 says what a call
 with model `auto` is compared with.
@@ -17,7 +17,7 @@ from llm.steps.planning import Attempt
 
 def savings_of(call: Call, attempt: Attempt, meters: dict[str, int], rated: Rated) -> Waterfall:
     """The way from the list cost of a settled call to what was paid for it."""
-    if call.is_our_own:  # without us nobody would have asked: it is what the cache's savings cost
+    if call.is_our_own:  # without us there would be no such call: it is what the cache's savings cost
         return Waterfall(Decimal(0), rated.cost_usd, {GATEWAY_CACHE: -rated.cost_usd})
     if rated.is_bound:
         return Waterfall(rated.cost_usd, rated.cost_usd, {})
@@ -40,7 +40,7 @@ def _rates_asked(call: Call, attempt: Attempt) -> Rates | None:
 
 
 def _baseline_model(call: Call) -> str:
-    """The tenant's own baseline, else the cheapest capable model of the complex tier that routing looked at."""
+    """The tenant's own baseline, else the cheapest capable model of the complex tier that routing considered."""
     if call.policy.routing.baseline_model:
         return call.policy.routing.baseline_model
     considered = call.route.considered if call.route else ()

@@ -1,6 +1,6 @@
-"""What is booked of one answer: what its provider tells, held against what we know of the call, and what that costs.
+"""What is booked of one answer: its reported usage, compared with what we know of the call, and what that costs.
 
-Invariant: pure. What cannot be read or believed is booked at a bound and told to a person; nothing is booked at zero
+Invariant: pure. What cannot be read or believed is booked at a bound and shown to a person; nothing is booked at zero
 because it has no price.
 """
 
@@ -69,8 +69,8 @@ def used_of(
 
 
 def rated_of(what: Used, rates: Rates, *, held: Held, highest: Rates) -> Rated:
-    """What that costs. Beyond belief: the hold. Without a price, or not read: the most that it can come to, at the dearest
-    rates that the call was held at."""
+    """What that costs. Usage that cannot be true costs the hold. Usage without a price, or not read, costs the most that it
+    can, at the highest rates that the call was held at."""
     if what.is_beyond:
         return Rated.bound(held.usd)
     bound = partial(rate_bound, what.meters, rates)

@@ -1,7 +1,7 @@
-"""Which model answers, and with how much of the prompt: the route and compress steps.
+"""The route and compress steps: which model answers, and with how much of the prompt.
 
 Invariant: a model that is unknown, unpriced or not allowed to the key is refused before anything else is tried;
-what was chosen and why stands in the receipt.
+the receipt says what was chosen and why.
 """
 
 from decimal import Decimal
@@ -55,7 +55,7 @@ def check_length(call: Call) -> None:
 
 
 async def find_kept(call: Call) -> None:
-    """Find what the call refers to of what providers keep, or raise NotFound: another tenant's is nobody's."""
+    """Find what the call refers to of what providers keep, or raise NotFound, also for another tenant's."""
     if call.facts.continues and _may_continue(call):
         call.previous = await kept_responses.find(
             call.principal.tenant_id, call.facts.continues, param="previous_response_id"

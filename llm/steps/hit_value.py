@@ -1,4 +1,4 @@
-"""What a hit saves: the cost of the remembered answer's usage at today's list price.
+"""The value of a hit: the cost of the remembered answer's usage at today's list price.
 
 Invariant: pure. Where today's book has no price for it any more, what it cost when it was new is taken.
 """

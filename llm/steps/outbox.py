@@ -1,4 +1,4 @@
-"""What is on its way to one client: a line between who reads the provider and who writes to the client.
+"""A bounded queue to one client, between the reader of the provider and the writer to the client.
 
 Invariant: it holds at most `most_bytes` and one chunk more, so that a client who does not read costs a bounded memory and
 slows its provider down.
@@ -49,7 +49,7 @@ class Outbox:
         self._has_room.set()
 
     def drop(self) -> None:
-        """Forget what waits, and let whoever waits for room go on."""
+        """Drop what waits, and let a writer that waits for room go on."""
         self._chunks.clear()
         self._size = 0
         self._has_chunk.clear()

@@ -1,6 +1,6 @@
-"""Whether as much output is asked for as the model can give, in the words of its provider.
+"""Refuses more output than the model can give, in the words of its provider.
 
-Invariant: pure; looks at what the client wrote, before anything is counted, held or sent for it.
+Invariant: pure; checks what the client wrote, before anything is counted, held or sent for it.
 """
 
 from typing import Final

@@ -1,4 +1,4 @@
-"""What a stream has produced, beside what was held for it.
+"""Compares what a stream has produced with what was held for it.
 
 Invariant: a stream goes on past its hold only after more has been held in every budget that counts it. A model that
 keeps to its limit is never cut: where its tokenizer is not ours, only what is beyond any doubt counts against it.
@@ -77,7 +77,7 @@ class HoldWatch:
             try:
                 await self._hold(self._held_tokens + more)
             except (BudgetExceeded, LedgerUnavailable):
-                return  # somebody else took it meanwhile
+                return  # another call took it meanwhile
         except LedgerUnavailable:
             return
 

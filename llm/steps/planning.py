@@ -1,6 +1,6 @@
 """One planned call to one target: what goes out, and the most that it can cost.
 
-Invariant: pure. Held is input counted upwards at the dearest rate that may apply, and `n` answers: as long as
+Invariant: pure. Held is input, rather too high than too low, at the highest rate that may apply, and `n` answers: as long as
 `max_tokens` lets them be, or as long as such answers usually get where the limit is ours and either no hard budget counts
 the call or it is extended while it streams.
 """
@@ -30,7 +30,7 @@ from llm.wire import Body, Exchange, Untranslatable, prepare
 from llm.wire.cache_marks import with_cache_marks
 from llm.wire.service_tiers import highest_of, processing_of
 
-LONG_TTL, LONG_WRITES = b'"12h"', "cache_write_12h"  # OpenAI's dearer lifetime of what is cached
+LONG_TTL, LONG_WRITES = b'"12h"', "cache_write_12h"  # OpenAI's cache lifetime with the higher price
 LEAST_OUTPUT_TOKENS = 64  # a shorter answer than this is of no use: refuse instead
 
 
@@ -43,7 +43,7 @@ class Attempt:
     target: Target
     exchange: Exchange
     rates: Rates  # of what it asks for
-    held_rates: Rates  # the dearest that it may be served at
+    held_rates: Rates  # the highest that it may be served at
     held_meters: tuple[str, ...]  # of its input
     estimate: InputEstimate
     limit: OutputLimit

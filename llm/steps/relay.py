@@ -1,8 +1,8 @@
-"""A provider's stream on its way to a client: split, measured, translated if need be, passed on at once.
+"""A provider's stream on its way to a client: split, measured, translated if need be, passed on immediately.
 
 Invariant: events that need no change leave byte for byte as they came, in their order; the last one waits
-until it can carry the `purser` object. An answer that came whole is told as a stream. What cannot be put together
-exactly goes on as it came, and nobody may trust what was made of it.
+until it can carry the `purser` object. An answer that came whole is sent as a stream. What cannot be put together
+exactly goes on as it came, and the whole answer made of it is not trusted.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -36,7 +36,7 @@ class Relay:
         """Yield what the client gets, but for the last event, after each read, be it nothing; raise StreamBroken if it
         has no proper end.
 
-        Whoever stops early closes this generator, and with it the connection to the provider.
+        A caller that stops early closes this generator, and with it the connection to the provider.
         """
         try:
             if stream.whole is not None:
@@ -93,7 +93,7 @@ class Relay:
 
     @property
     def is_exact(self) -> bool:
-        """Whether `answer` is what the provider said, to the letter: only then may it be kept, judged or told again."""
+        """Whether `answer` is what the provider said, exactly: only then may it be kept, judged or replayed."""
         return self._is_exact and self._reader.is_exact and self.meter.is_exact
 
     def _event(self, raw: bytes) -> bytes:
@@ -140,7 +140,7 @@ class Relay:
         return self._exchange.client.keep_alive() if payload.get("type") == "ping" else b""
 
     def _take_usage(self, payload: Body) -> None:
-        """An event that tells of an error may tell of usage, too."""
+        """An event with an error may have usage, too."""
         try:
             self.meter.feed(payload)
         except (KeyError, TypeError, AttributeError, ValueError):

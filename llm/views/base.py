@@ -1,7 +1,7 @@
 """The views' base: DRF's machinery with authentication and handlers awaited on the event loop.
 
-Invariant: whatever goes wrong leaves as one of our outcomes, in the envelope of the API that was called,
-with the request's id; nothing of ours (a traceback, a secret) reaches the client.
+Invariant: every failure leaves as one of our outcomes, in the envelope of the API that was called,
+with the request's id; nothing internal (a traceback, a secret) reaches the client.
 """
 
 import asyncio
@@ -111,7 +111,7 @@ class AsyncAPIView(APIView):
         return error_response(error, request, request_id=self.request_id)
 
     def _leave_a_row(self, request: HttpRequest, error: ClientError) -> None:
-        """Refused before it became a call: the row of the log that says why. Nobody waits for it."""
+        """Refused before it became a call: the row of the log that says why. The client does not wait for it."""
         if isinstance(error, NotFound | MethodNotAllowed):
             return
         principal: Principal | None = getattr(self, "principal", None)
@@ -206,7 +206,7 @@ async def identify_caller(request: HttpRequest) -> tuple[Principal, TenantSnapsh
 
 
 def api_of(request: HttpRequest) -> Api:
-    """Whose API the caller speaks: by the path, or by Anthropic's header where both share it or nobody has it."""
+    """Which API the caller speaks: by the path, or by Anthropic's header where both or neither have the path."""
     if request.path.startswith("/v1/messages"):
         return Api.ANTHROPIC
     is_openai = request.path.startswith(OPENAI_PATHS) or "anthropic-version" not in request.headers
@@ -223,7 +223,7 @@ def client_ip_of(request: HttpRequest) -> str:
 
 
 def as_outcome(error: Exception) -> ClientError:
-    """Turn any exception into an outcome; what nobody foresaw becomes a 500 that tells nothing."""
+    """Turn any exception into an outcome; an unforeseen one becomes a 500 without details."""
     if isinstance(error, ClientError):
         return error
     if isinstance(error, exceptions.APIException):
