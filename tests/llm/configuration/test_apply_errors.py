@@ -48,7 +48,7 @@ pytestmark = pytest.mark.django_db
         (
             "meter: cache_read",
             "meter: input",
-            "17: models[0].prices[1]: 'input online standard global 0' stands here",
+            "17: models[0].prices[1]: 'input online standard global 0' is here",
         ),
         (
             "Europe/Berlin",
