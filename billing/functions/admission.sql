@@ -68,14 +68,14 @@ BEGIN
     RETURN outcomes;
 END $$;
 
--- Admits a group, in order, each as a whole: an attempt enters all its windows or none. p_windows is every window of the
+-- Admits a group, in order, each attempt as a whole: it enters all its windows or none. p_windows is every window of the
 -- group once, ascending; attempt p_hold_attempts[i] (counted from 1) wants p_hold_amounts[i] of p_windows[p_hold_windows[i]],
--- the attempts ascending. Some may be in already, from a try whose answer was lost.
--- outcomes: 0 admitted, -1 in already, k > 0 refused by p_windows[k], the one of those too small that is the fullest.
+-- the attempts ascending. Some may be admitted already, by a try whose answer was lost.
+-- outcomes: 0 admitted, -1 admitted before, k > 0 refused by p_windows[k], the fullest of those that are too small.
 -- Of a window in shards p_windows has one. It is refused only what the whole has no room for; for what the shard alone
 -- has no room for, nothing of the group is done and "object_not_in_prerequisite_state" is raised, unless p_all_shards.
--- Where all seem to fit, the attempts are written before the windows are locked, so that everybody else waits for the
--- decision and the commit alone; whoever does not fit after all is taken out again.
+-- Where all seem to fit, the attempts are written before the windows are locked, so that all others wait for the
+-- decision and the commit alone; attempts that do not fit after all are removed again.
 CREATE OR REPLACE FUNCTION public.billing_admit(
     p_attempts jsonb, p_windows bigint[], p_hold_attempts int[], p_hold_windows int[], p_hold_amounts numeric[],
     p_all_shards boolean DEFAULT false, OUT outcomes int[], OUT windows jsonb

@@ -54,7 +54,7 @@ BEGIN
     ON CONFLICT DO NOTHING;
 END $$;
 
--- Requests that cost more than their tenant wants to be told of (0.50 USD where no rule says otherwise), and those whose
+-- Requests that cost more than their tenant's alert threshold (0.50 USD where no rule says otherwise), and those whose
 -- usage has no price, or could not be read, and was billed at a bound.
 CREATE OR REPLACE FUNCTION public.billing_alert_requests(
     p_ids uuid[], p_outcomes int[], p_tenants bigint[], p_usd numeric[], p_records jsonb
@@ -105,29 +105,29 @@ BEGIN
         ON CONFLICT DO NOTHING;
     END IF;
 
-    -- the operators', once for a provider's model and what it told; whoever tells something new every time is heard a while
+    -- the operators' event, once for a provider's model and kind of doubt; at most 20 kinds a day
     IF p_records @> '[{"certainty": "unread", "price_status": "priced"}]' THEN
         INSERT INTO public.billing_alertevent (metric, subject_key, window_key, value, threshold, message, fired_at)
-        SELECT DISTINCT ON (told.subject, told.what) 'unread_usage', told.subject, told.what, s.usd, 0,
+        SELECT DISTINCT ON (doubt.subject, doubt.what) 'unread_usage', doubt.subject, doubt.what, s.usd, 0,
                format('Usage of %s could not be read: %s. It was booked at a bound, first in request %s',
-                      told.subject, s.record ->> 'reason', a.request_id),
+                      doubt.subject, s.record ->> 'reason', a.request_id),
                clock_timestamp()
         FROM unnest(p_ids, p_outcomes, p_usd) WITH ORDINALITY AS u (id, outcome, usd, position)
         CROSS JOIN LATERAL (SELECT u.id, u.outcome, u.usd, p_records -> (u.position - 1)::int AS record) s
         JOIN public.billing_attempt a ON a.id = s.id
         CROSS JOIN LATERAL (
             SELECT left(a.provider || '/' || a.model, 300) AS subject,
-                   left(coalesce(s.record -> 'reading' ->> 'what', s.record ->> 'reason'), 100) AS what) told
+                   left(coalesce(s.record -> 'reading' ->> 'what', s.record ->> 'reason'), 100) AS what) doubt
         WHERE s.outcome = 2 AND s.record ->> 'certainty' = 'unread' AND s.record ->> 'price_status' = 'priced'
           AND (SELECT count(*) FROM public.billing_alertevent e
-               WHERE e.tenant_id IS NULL AND e.metric = 'unread_usage' AND e.subject_key = told.subject
+               WHERE e.tenant_id IS NULL AND e.metric = 'unread_usage' AND e.subject_key = doubt.subject
                  AND e.fired_at > now() - interval '1 day') < 20
-        ORDER BY told.subject, told.what, a.id
+        ORDER BY doubt.subject, doubt.what, a.id
         ON CONFLICT DO NOTHING;
     END IF;
 END $$;
 
--- Looks at all windows in shards that are current, or were a day ago.
+-- Checks all windows in shards that are current, or were a day ago.
 CREATE OR REPLACE FUNCTION public.billing_alert_shards() RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT public.billing_alert_budgets(array_agg(id ORDER BY id), array_agg(-1::numeric))

@@ -1,5 +1,5 @@
 -- The period of a tenant that contains a moment, made if it is not there: a month in the tenant's time zone, which it keeps.
--- Periods tile time: each begins where the former one ended, whatever the zone is by then, and the months between a moment
+-- Periods tile time: each begins where the former one ended, in any later zone, and the months between a moment
 -- and the periods that there are get made, too. Each round makes a period or lets one begin earlier, one caller at a time
 -- for a tenant; a moment that is further away than MOST_STEPS months is an error, not a longer wait.
 CREATE OR REPLACE FUNCTION public.billing_period_at(p_tenant bigint, p_at timestamptz) RETURNS bigint
@@ -98,7 +98,7 @@ BEGIN
 END $$;
 
 -- The open period a row of a moment enters: its own, or the next open one if that is closed. Locked, so that it stays open
--- until the caller's transaction ends. Each round looks at a later period than the one before.
+-- until the caller's transaction ends. Each round tries a later period than the one before.
 CREATE OR REPLACE FUNCTION public.billing_entry_period(p_tenant bigint, p_at timestamptz) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

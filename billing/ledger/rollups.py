@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from billing.ledger.dimensions import DAILY
 from billing.ledger.measures import REQUESTS, ledger
 
-# One rebuild at a time: two that sum the same day at once would insert its rows twice.
+# One rebuild at a time: two that sum the same day at the same time would insert its rows twice.
 LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('billing_rollups'))"
 
 TAKE_MARKS = """
