@@ -17,7 +17,7 @@ from django.utils.timezone import now
 from billing.admin.figures import count, exact_usd, usd
 from billing.models import BillingPeriod
 from billing.months.exports import FORMATS, export, file_name
-from billing.months.report import InvalidMonth, Report, Section, UnbalancedReport, month_report
+from billing.months.report import InvalidMonth, MonthReport, Section, UnbalancedReport, month_report
 from tenants.admin.access import tenants_of
 from tenants.models import Tenant
 
@@ -50,7 +50,7 @@ def reports_page(request: HttpRequest, model_admin: Any) -> HttpResponse:
     return _page(request, {**choices, **_tables(report)})
 
 
-def download(report: Report, format_name: str) -> HttpResponse:
+def download(report: MonthReport, format_name: str) -> HttpResponse:
     """Answer with the report as a file."""
     buffer = io.BytesIO()
     export(report, format_name, buffer)
@@ -77,7 +77,7 @@ def _page(request: HttpRequest, context: dict[str, Any], *, status: int = 200) -
     return TemplateResponse(request, "admin/reports.html", context, status=status)
 
 
-def _tables(report: Report) -> dict[str, Any]:
+def _tables(report: MonthReport) -> dict[str, Any]:
     totals = report.totals
     return {
         "report": report,

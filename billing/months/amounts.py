@@ -1,7 +1,7 @@
-"""From the ledger's exact USD to the amounts a statement prints.
+"""Turns the ledger's exact USD into the amounts that a statement prints.
 
 Invariant: pure. The currency is applied once and each printed line is rounded once, half up; the total is the
-exact sum, rounded, and what the printed lines lack or exceed it by stands as a line of its own.
+exact sum, rounded, and the difference between it and the printed lines is a line of its own.
 """
 
 from collections.abc import Sequence

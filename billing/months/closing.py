@@ -2,7 +2,7 @@
 
 Invariant: a closed month has exactly one statement, whose digest is chained to the one before; nothing enters
 the month any more, and nothing of the statement changes (all held by triggers). `closing` is committed first:
-taking it waits for rows on their way in, and whoever comes later books into the next open month as a correction.
+taking it waits for rows on their way in, and later ones are booked into the next open month as corrections.
 """
 
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ from billing.ledger import digest
 from billing.models import Attempt, BillingPeriod, Statement, StatementFile, StatementLine
 from billing.months import files as statement_files
 from billing.months import reading as month_reading
-from billing.months.lines import Line, UnbalancedStatement, lines_of, printed, values_of
+from billing.months.lines import PeriodLine, UnbalancedStatement, lines_of, printed, values_of
 from tenants.models import Tenant
 from tenants.policy import parse_policy
 
@@ -77,7 +77,7 @@ def open_periods(at: datetime | None = None) -> int:
 
 
 def close_due(at: datetime | None = None) -> list[Statement]:
-    """Close what is due of the tenants whose policy says `closing.auto`, oldest month first."""
+    """Close the due months of the tenants whose policy says `closing.auto`, oldest month first."""
     moment = at or now()
     statements = []
     due = BillingPeriod.objects.exclude(status=Status.CLOSED).filter(ends_at__lte=moment)
@@ -203,8 +203,8 @@ def digest_of(statement: Statement) -> str:
     return digest.chained(statement.previous_digest, facts)
 
 
-def _rows(statement: Statement, lines: list[Line]) -> list[StatementLine]:
-    names = Line.__dataclass_fields__
+def _rows(statement: Statement, lines: list[PeriodLine]) -> list[StatementLine]:
+    names = PeriodLine.__dataclass_fields__
     return [
         StatementLine(statement=statement, line_no=number, **{name: getattr(line, name) for name in names})
         for number, line in enumerate(lines, 1)

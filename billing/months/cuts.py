@@ -1,4 +1,4 @@
-"""The ledger of one period in cuts: groups of rows that no dimension tells apart, each with its meters.
+"""The ledger of one period in cuts: groups of rows that are equal in every dimension, each with its meters.
 
 Invariant: every query reads the same rows and rounds nothing. A cut's meters and what no meter explains make its costs, and the
 cuts make the totals, which are summed by themselves to prove it.

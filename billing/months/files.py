@@ -1,7 +1,7 @@
-"""The files of a closed month: built once, stored, and handed out byte for byte ever after.
+"""The files of a closed month: built once, stored, and delivered byte for byte from then on.
 
-Invariant: a stored file is never built again. Whoever asks for a closed month gets these bytes, whatever the
-code, the prices or the users' names have become since.
+Invariant: a stored file is never built again. Everyone who asks for a closed month gets these bytes, even if the
+code, the prices or the users' names have changed since.
 """
 
 import csv
@@ -14,16 +14,16 @@ from datetime import datetime
 from billing.models import BillingPeriod, StatementFile
 from billing.months.exports import FORMATS, export, file_name
 from billing.months.exports.cells import cell
-from billing.months.lines import Line
+from billing.months.lines import PeriodLine
 from billing.months.report import month_report
 from tenants.models import Tenant
 
 STATEMENT_FORMAT = "statement"
-COLUMNS = tuple(field.name for field in fields(Line))
+COLUMNS = tuple(field.name for field in fields(PeriodLine))
 
 
 def build(
-    tenant: Tenant, period: BillingPeriod, lines: Sequence[Line], *, code: str, issued_at: datetime
+    tenant: Tenant, period: BillingPeriod, lines: Sequence[PeriodLine], *, code: str, issued_at: datetime
 ) -> list[StatementFile]:
     """The files of a month that is being closed, not stored yet: its statement, and the report in every format."""
     report = replace(
@@ -47,7 +47,7 @@ def build(
     return files
 
 
-def statement_csv(lines: Sequence[Line], *, code: str) -> bytes:
+def statement_csv(lines: Sequence[PeriodLine], *, code: str) -> bytes:
     """A statement's lines as RFC 4180 CSV; the column `amount` adds up to its total."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\r\n")

@@ -33,7 +33,7 @@ class UnbalancedStatement(Unbalanced):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PeriodLine:
     """One line of a statement. `amount` is printed; `exact_usd` is what the ledger says."""
 
     category: str
@@ -76,18 +76,18 @@ CUT = {
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class PeriodLines:
     """The unprinted lines of a month, and how many ledger rows and requests they sum."""
 
-    lines: list[Line]
+    lines: list[PeriodLine]
     row_count: int
     request_count: int
 
 
-def lines_of(period: BillingPeriod, *, timezone: str, rows: str = OF_PERIOD) -> Lines:
+def lines_of(period: BillingPeriod, *, timezone: str, rows: str = OF_PERIOD) -> PeriodLines:
     """Sum a month into lines; four queries.
 
-    What no meter explains stands on a line without one: a credit, an adjustment, the hits of our cache. Raises
+    What no meter explains is on a line without one: a credit, an adjustment, the hits of our cache. Raises
     UnbalancedStatement unless the lines make the ledger's sum.
     """
     arguments: dict[str, Any] = {
@@ -105,12 +105,12 @@ def lines_of(period: BillingPeriod, *, timezone: str, rows: str = OF_PERIOD) -> 
         require_equal(str(period), made, totals["billed_cost_usd"])
     except Unbalanced as error:
         raise UnbalancedStatement(str(error)) from error
-    return Lines(sorted(lines, key=_place), totals["rows"], totals["calls"])
+    return PeriodLines(sorted(lines, key=_place), totals["rows"], totals["calls"])
 
 
 def printed(
-    lines: Sequence[Line], *, currency: str = "USD", fx_rate: Decimal = Decimal(1)
-) -> tuple[list[Line], Decimal, Decimal]:
+    lines: Sequence[PeriodLine], *, currency: str = "USD", fx_rate: Decimal = Decimal(1)
+) -> tuple[list[PeriodLine], Decimal, Decimal]:
     """The lines with their printed amounts, that of their rounding last if there is one; the rounding and the total."""
     amounts = print_amounts([line.exact_usd for line in lines], currency=currency, fx_rate=fx_rate)
     shown = [replace(line, amount=amount) for line, amount in zip(lines, amounts.lines, strict=True)]
@@ -119,35 +119,35 @@ def printed(
     return shown, amounts.rounding, amounts.total
 
 
-def rounding_line(amount: Decimal) -> Line:
+def rounding_line(amount: Decimal) -> PeriodLine:
     """What the printed lines lack of the printed total. The ledger knows nothing of it."""
     text = "Each line is rounded by itself; this is what they lack of the rounded total"
-    return Line(
+    return PeriodLine(
         category="rounding", charge_class="", charge_month="", cost_center="", user_id="", key_id=None, key_name="",
         provider="", model="", processing="", meter="", quantity=0, unit="", per=1, unit_price=None,
         exact_usd=Decimal(0), amount=amount, text=text,
     )  # fmt: skip
 
 
-def values_of(line: Line) -> tuple[object, ...]:
+def values_of(line: PeriodLine) -> tuple[object, ...]:
     """A line as the digest reads it."""
     return astuple(line)
 
 
-def _lines(cut: Cut, key_names: Mapping[int, str]) -> Iterator[Line]:
+def _lines(cut: Cut, key_names: Mapping[int, str]) -> Iterator[PeriodLine]:
     """The meters of a cut, and what none of them explains where there is anything to say."""
     values = dict(cut.values)
     is_hit, rest = values.pop("is_hit"), cut.unexplained[BILLED]
     values["key_name"] = key_names.get(values["key_id"], "")
     for meter in cut.meters:
         unit = "tokens" if is_token_meter(meter.name) else "units"
-        yield Line(
+        yield PeriodLine(
             **values, meter=meter.name, quantity=meter.quantity, unit=unit, per=meter.per, unit_price=meter.unit_price,
             exact_usd=meter.costs[BILLED],
         )  # fmt: skip
     if is_hit or rest or values["category"] in ("credit", "adjustment"):
         meter_name, unit = (CACHE_HIT, "hits") if is_hit else ("", "")
-        yield Line(
+        yield PeriodLine(
             **values,
             meter=meter_name,
             quantity=cut.figures["rows"],
@@ -158,8 +158,8 @@ def _lines(cut: Cut, key_names: Mapping[int, str]) -> Iterator[Line]:
         )
 
 
-def _place(line: Line) -> tuple[object, ...]:
-    """Where a line stands: usage first, then what corrects it, then by who and which."""
+def _place(line: PeriodLine) -> tuple[object, ...]:
+    """The order of lines: usage first, then its corrections, then by user and model."""
     return (
         CATEGORIES.index(line.category), line.charge_month, line.cost_center, line.user_id, line.key_name,
         line.key_id or 0, line.provider, line.model, line.processing, line.meter, line.unit_price or 0, line.per,

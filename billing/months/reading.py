@@ -1,6 +1,6 @@
-"""How PostgreSQL is to read a whole month.
+"""Settings with which PostgreSQL reads a whole month.
 
-Invariant: settings of the transaction alone. Months are joined partition by partition, so that a month of one year costs the
+Invariant: they last for the transaction only. Months are joined partition by partition, so that a month of one year costs the
 same when there are ten years of them.
 """
 

@@ -108,7 +108,7 @@ class DetailLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class MonthReport:
     """The month: its bounds, the ledger's totals, and every cut of them."""
 
     tenant_slug: str
@@ -126,7 +126,7 @@ class Report:
     statement_code: str = ""  # of a closed month
 
 
-# What a cut is told apart by, in SQL over a ledger row.
+# The dimensions of a cut, in SQL over a ledger row.
 CUT = {
     "day": "(r.occurred_at AT TIME ZONE %(timezone)s)::date",
     **{column: f"r.{column}" for column in REPORTED},
@@ -152,7 +152,7 @@ FIRST_SECTIONS = ("By user", "By API key", "By feature", "By model", "By cost ce
 WATERFALL_ORDER = ("routing", "compression", "provider_cache", "gateway_cache", "batch", "negotiated")
 
 
-def month_report(tenant: Tenant, *, month: str) -> Report:
+def month_report(tenant: Tenant, *, month: str) -> MonthReport:
     """Build the report of a month ("2026-11", in the time zone of its period) from the ledger.
 
     Raises InvalidMonth, or UnbalancedReport when any part does not add up to the ledger. Holds one row per
@@ -168,7 +168,7 @@ def month_report(tenant: Tenant, *, month: str) -> Report:
         cuts = read_cuts(CUT, arguments)
         _name(cuts, arguments)
         waterfall = _waterfall(totals, {row["name"]: row["amount"] for row in read_rows(SAVINGS, arguments)})
-    report = Report(
+    report = MonthReport(
         tenant_slug=tenant.slug,
         tenant_name=tenant.name,
         month=month,
@@ -196,7 +196,7 @@ def month_bounds(month: str, timezone: str) -> tuple[datetime, datetime]:
     return datetime(year, number, 1, tzinfo=zone), datetime(next_year, next_number, 1, tzinfo=zone)
 
 
-def check_balance(report: Report) -> None:
+def check_balance(report: MonthReport) -> None:
     """Raise UnbalancedReport unless every part of the report adds up to the ledger's totals."""
     try:
         _check_parts(report)
@@ -204,7 +204,7 @@ def check_balance(report: Report) -> None:
         raise UnbalancedReport(str(error)) from error
 
 
-def _check_parts(report: Report) -> None:
+def _check_parts(report: MonthReport) -> None:
     for section in report.sections:
         for field in fields(Measures):
             parts = sum(getattr(group.measures, field.name) for group in section.groups)
@@ -236,7 +236,7 @@ def _name(cuts: list[Cut], arguments: dict[str, Any]) -> None:
 
 
 def _sections(cuts: list[Cut]) -> tuple[Section, ...]:
-    """Sum the cuts into their sections, dearest group first, days in order."""
+    """Sum the cuts into their sections, group with the highest cost first, days in order."""
     dimensions = sorted((one for one in DIMENSIONS if one.section), key=lambda one: _place_of(one.section))
     return (
         *(

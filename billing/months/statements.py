@@ -1,7 +1,7 @@
-"""Reading closed months: the chain verified, and the month as it looks with later corrections added back.
+"""Reads closed months: verifies the chain, and shows a month with its later corrections added back.
 
 Invariant: reads only. A statement is believed because its digest is recomputed, not because it is stored; a
-restated month is a view beside the original, which stays as it was issued.
+restated month is a view in addition to the original, which stays as it was issued.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from billing.models import BillingPeriod, Statement, StatementLine
 from billing.months import reading as month_reading
 from billing.months.closing import digest_of
 from billing.months.cuts import OF_TIME
-from billing.months.lines import Line, UnbalancedStatement, lines_of, values_of
+from billing.months.lines import PeriodLine, UnbalancedStatement, lines_of, values_of
 from tenants.models import Tenant
 
 
@@ -33,9 +33,9 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Restatement:
-    """A closed month by when things happened, beside what was issued. All in exact USD.
+    """A closed month by when things happened, next to what was issued. All in exact USD.
 
-    `restated_usd` = `issued_usd` - `carried_usd` (corrections of earlier months that stood on this statement)
+    `restated_usd` = `issued_usd` - `carried_usd` (corrections of earlier months on this statement)
     + `later_usd` (what was booked for this month since).
     """
 
@@ -44,7 +44,7 @@ class Restatement:
     carried_usd: Decimal
     later_usd: Decimal
     restated_usd: Decimal
-    lines: tuple[Line, ...]
+    lines: tuple[PeriodLine, ...]
 
 
 @transaction.atomic
@@ -76,11 +76,11 @@ def restate(statement: Statement) -> Restatement:
     return Restatement(statement, statement.exact_usd, carried, later, restated, tuple(lines))
 
 
-def stored_lines(statement: Statement) -> list[Line]:
+def stored_lines(statement: Statement) -> list[PeriodLine]:
     """The lines of a statement as they were issued."""
-    names = Line.__dataclass_fields__
+    names = PeriodLine.__dataclass_fields__
     rows = StatementLine.objects.filter(statement=statement).order_by("line_no")
-    return [Line(**{name: getattr(row, name) for name in names}) for row in rows]
+    return [PeriodLine(**{name: getattr(row, name) for name in names}) for row in rows]
 
 
 def _problem(statement: Statement, *, number: int, previous: str) -> str:
@@ -136,5 +136,5 @@ def _changed_file(statement: Statement) -> str:
     return ""
 
 
-def _sum(lines: Iterable[Line]) -> Decimal:
+def _sum(lines: Iterable[PeriodLine]) -> Decimal:
     return sum((line.exact_usd for line in lines), start=Decimal(0))

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing.months.exports import FORMATS, export, file_name
-from billing.months.report import InvalidMonth, Report, month_report
+from billing.months.report import InvalidMonth, MonthReport, month_report
 from tenants.models import Tenant
 
 
@@ -42,7 +42,7 @@ class Command(BaseCommand):
         self.stdout.write(str(path))
 
 
-def _text(report: Report) -> str:
+def _text(report: MonthReport) -> str:
     buffer = io.BytesIO()
     export(report, "csv", buffer)
     return buffer.getvalue().decode()

@@ -13,7 +13,7 @@ from typing import BinaryIO, TextIO
 from billing.months.exports.detail_csv import write_csv
 from billing.months.exports.focus import write_focus
 from billing.months.exports.workbook import write_xlsx
-from billing.months.report import Report
+from billing.months.report import MonthReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +23,21 @@ class Format:
     label: str
     suffix: str
     content_type: str
-    write: Callable[[Report, BinaryIO], None]
+    write: Callable[[MonthReport, BinaryIO], None]
 
 
-def export(report: Report, format_name: str, out: BinaryIO) -> None:
+def export(report: MonthReport, format_name: str, out: BinaryIO) -> None:
     """Write the report in one of FORMATS."""
     FORMATS[format_name].write(report, out)
 
 
-def file_name(report: Report, format_name: str) -> str:
+def file_name(report: MonthReport, format_name: str) -> str:
     """Return what the file is called: "acme-2026-11.xlsx"."""
     return f"{report.tenant_slug}-{report.month}{FORMATS[format_name].suffix}"
 
 
-def _as_text(write: Callable[[Report, TextIO], None]) -> Callable[[Report, BinaryIO], None]:
-    def write_utf8(report: Report, out: BinaryIO) -> None:
+def _as_text(write: Callable[[MonthReport, TextIO], None]) -> Callable[[MonthReport, BinaryIO], None]:
+    def write_utf8(report: MonthReport, out: BinaryIO) -> None:
         text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
         write(report, text)
         text.detach()

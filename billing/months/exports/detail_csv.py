@@ -1,15 +1,15 @@
 """The month as one flat CSV: a row per day, user, key, feature, model and meter.
 
 Policy: there is no totals row, so that the sum of a column is the ledger's sum. A `request` row carries the
-number of calls (and a cache hit's saving); its token meters stand in rows of their own. Costs that no meter
-explains, such as a credit, stand in a row whose meter is the kind of the record.
+number of calls (and a cache hit's saving); its token meters have rows of their own. Costs that no meter
+explains, such as a credit, are in a row whose meter is the kind of the record.
 """
 
 import csv
 from typing import TextIO
 
 from billing.months.exports.cells import cell
-from billing.months.report import DETAIL_LABELS, DetailLine, Report
+from billing.months.report import DETAIL_LABELS, DetailLine, MonthReport
 
 FIGURES = (
     *("meter", "quantity", "calls", "per", "unit_price_usd", "list_cost_usd", "contracted_cost_usd"),
@@ -18,7 +18,7 @@ FIGURES = (
 DETAIL_COLUMNS = ("day", *DETAIL_LABELS, *FIGURES)
 
 
-def write_csv(report: Report, out: TextIO) -> None:
+def write_csv(report: MonthReport, out: TextIO) -> None:
     """Write the month's detail as RFC 4180 CSV; `out` must not translate newlines."""
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(("tenant", "month", *DETAIL_COLUMNS))

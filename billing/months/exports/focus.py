@@ -1,7 +1,7 @@
 """The month as a FOCUS 1.2 cost and usage file (https://focus.finops.org).
 
 Invariant: the sum of BilledCost is the ledger's, and ListCost = ListUnitPrice x PricingQuantity on every row
-that has a price. Gateway cache hits are rows of quantity and cost zero whose saving stands in x_Saving.
+that has a price. Gateway cache hits are rows of quantity and cost zero whose saving is in x_Saving.
 """
 
 import csv
@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from billing.ledger.dimensions import TAGS
 from billing.months.exports.cells import exact, guarded, zulu
-from billing.months.report import DetailLine, Report
+from billing.months.report import DetailLine, MonthReport
 from billing.prices.book import is_token_meter
 
 ISSUER = "Purser"
@@ -32,7 +32,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def write_focus(report: Report, out: TextIO) -> None:
+def write_focus(report: MonthReport, out: TextIO) -> None:
     """Write the file: mandatory and conditional columns in the specification's order, our own (`x_`) last."""
     writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\r\n")
     writer.writeheader()
@@ -48,7 +48,7 @@ def _is_charge(line: DetailLine) -> bool:
     )
 
 
-def _row(report: Report, line: DetailLine) -> dict[str, str]:
+def _row(report: MonthReport, line: DetailLine) -> dict[str, str]:
     starts_at, ends_at = _charge_bounds(report, line)
     is_usage = line.labels["kind"] in ("usage", "correction")
     # the ledger's list cost of a call is what it would have cost without us; FOCUS means this very charge
@@ -123,13 +123,13 @@ def _priced(line: DetailLine) -> dict[str, str]:
     }
 
 
-def statement_number(report: Report) -> str:
-    """Return the number of the statement that the month's charges stand on."""
+def statement_number(report: MonthReport) -> str:
+    """Return the number of the statement that has the month's charges."""
     return report.statement_code or f"ST-{report.month}-{report.tenant_slug}"
 
 
 def _unit_price(cost: Decimal, line: DetailLine, *, is_hit: bool) -> Decimal:
-    """The price of `per` units: that of the ledger's line, or what the row's cost comes to.
+    """The price of `per` units: that of the ledger's line, or the row's cost for that many.
 
     A row sums lines that were each rounded at 12 places, so its cost may be off the product by as much.
     """
@@ -163,7 +163,7 @@ def _tags(line: DetailLine) -> dict[str, str]:
     return {**line.tags, **{name: line.labels[name] for name in TAGS if line.labels[name]}}
 
 
-def _charge_bounds(report: Report, line: DetailLine) -> tuple[datetime, datetime]:
+def _charge_bounds(report: MonthReport, line: DetailLine) -> tuple[datetime, datetime]:
     """The day of a charge, as far as it lies in the month; that of a correction lies in an earlier one."""
     starts_at, ends_at = _day_bounds(line.day, report.timezone)
     if line.labels["charge_class"]:

@@ -1,6 +1,6 @@
 """The month as an XLSX workbook: a summary, the savings waterfall, a sheet per section, the detail.
 
-Invariant: every amount stands twice, as a number to calculate with and as exact text, because a spreadsheet
+Invariant: every amount is there twice, as a number to calculate with and as exact text, because a spreadsheet
 keeps 15 digits; no text becomes a formula or a link.
 """
 
@@ -17,13 +17,13 @@ from xlsxwriter.worksheet import Worksheet
 
 from billing.months.exports.cells import exact
 from billing.months.exports.detail_csv import DETAIL_COLUMNS, detail_values
-from billing.months.report import Measures, Report, Section
+from billing.months.report import Measures, MonthReport, Section
 
 ROWS_OF_A_SHEET = 1_000_000  # a spreadsheet ends after 1,048,576
 MEASURES = tuple(field.name for field in fields(Measures))
 
 
-def write_xlsx(report: Report, out: BinaryIO) -> None:
+def write_xlsx(report: MonthReport, out: BinaryIO) -> None:
     """Write the workbook. Its size is bounded by the number of detail lines, which are written row by row."""
     # in_memory: rows are kept until the end, so that the text cells of a sheet share their strings
     workbook = xlsxwriter.Workbook(
@@ -76,7 +76,7 @@ def _looks(workbook: Workbook) -> Looks:
     )
 
 
-def _summary(sheet: Worksheet, report: Report, looks: Looks) -> None:
+def _summary(sheet: Worksheet, report: MonthReport, looks: Looks) -> None:
     sheet.set_column(0, 0, 28)
     sheet.set_column(1, 2, 24)
     sheet.write_string(0, 0, f"{report.tenant_name}: usage in {report.month}", looks.title)
@@ -99,7 +99,7 @@ def _summary(sheet: Worksheet, report: Report, looks: Looks) -> None:
         sheet.write_string(row, 2, exact(value) if isinstance(value, Decimal) else str(value))
 
 
-def _waterfall(sheet: Worksheet, report: Report, looks: Looks) -> None:
+def _waterfall(sheet: Worksheet, report: MonthReport, looks: Looks) -> None:
     sheet.set_column(0, 0, 28)
     sheet.set_column(1, 2, 24)
     _header(sheet, 0, ("Step", "Saved USD", "Exact"), looks)
@@ -120,7 +120,7 @@ def _section(sheet: Worksheet, section: Section, totals: Measures, looks: Looks)
         sheet.write_string(last + 1, len(labels) + len(MEASURES) + offset, exact(value), looks.total)
 
 
-def _detail(workbook: Workbook, report: Report, looks: Looks) -> None:
+def _detail(workbook: Workbook, report: MonthReport, looks: Looks) -> None:
     """The detail, on as many sheets as a spreadsheet's last row asks for; a row past it would be lost without a word."""
     for start in range(0, max(len(report.detail), 1), ROWS_OF_A_SHEET):
         name = "Detail" if not start else f"Detail {start // ROWS_OF_A_SHEET + 1}"

@@ -16,7 +16,7 @@ from billing.ledger.corrections import credit
 from billing.ledger.rollups import rebuild_dirty
 from billing.models import UsageDaily
 from billing.months.exports import export
-from billing.months.report import Report, month_report
+from billing.months.report import MonthReport, month_report
 from llm.views.accounts import GROUPS, USAGE
 from tests.billing.shop import Shop
 
@@ -138,7 +138,7 @@ def test_a_file_counts_no_request_twice(shop: Shop, last_month: datetime) -> Non
     assert sum(int(row["x_Requests"]) for row in inputs) == 4
 
 
-def report_of(shop: Shop, at: datetime) -> Report:
+def report_of(shop: Shop, at: datetime) -> MonthReport:
     return month_report(shop.tenant, month=f"{at:%Y-%m}")
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from billing.months.lines import Line, lines_of, printed
+from billing.months.lines import PeriodLine, lines_of, printed
 from billing.months.report import month_report
 from billing.months.statements import restate
 from tests.billing.shop import Shop, month_ago, open_shop
@@ -58,7 +58,7 @@ def test_any_split_and_order_of_calls_makes_the_same_statement(in_database: None
     assert statements[0] == statements[1]
 
 
-def _told(line: Line) -> tuple[object, ...]:
+def _told(line: PeriodLine) -> tuple[object, ...]:
     return line.cost_center, line.user_id, line.meter, line.quantity, line.exact_usd, line.amount
 
 
@@ -72,8 +72,8 @@ def test_printed_amounts_are_rounded_once_and_their_drift_is_told(amounts: list[
     assert len(shown) == len(amounts) + bool(rounding)
 
 
-def _line(amount: Decimal) -> Line:
-    return Line("usage", "", "", "", "", None, "", "", "", "", "input", 1, "tokens", 1, None, amount)
+def _line(amount: Decimal) -> PeriodLine:
+    return PeriodLine("usage", "", "", "", "", None, "", "", "", "", "input", 1, "tokens", 1, None, amount)
 
 
 def test_a_month_of_many_kinds_of_rows_adds_up(shop: Shop, last_month: datetime) -> None:

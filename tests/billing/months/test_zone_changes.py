@@ -8,7 +8,7 @@ import pytest
 
 from billing.models import StatementFile
 from billing.months.exports import export
-from billing.months.report import Report, month_report
+from billing.months.report import MonthReport, month_report
 from tests.billing.shop import Shop
 
 
@@ -26,11 +26,11 @@ def traveller(shop: Shop) -> Shop:
     return shop
 
 
-def days(report: Report) -> set[date]:
+def days(report: MonthReport) -> set[date]:
     return {line.day for line in report.detail}
 
 
-def focus_rows(report: Report) -> list[dict[str, str]]:
+def focus_rows(report: MonthReport) -> list[dict[str, str]]:
     buffer = io.BytesIO()
     export(report, "focus", buffer)
     return list(csv.DictReader(io.StringIO(buffer.getvalue().decode(), newline="")))

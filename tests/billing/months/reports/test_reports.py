@@ -20,7 +20,7 @@ from billing.months.exports.focus import COLUMNS
 from billing.months.report import (
     InvalidMonth,
     Measures,
-    Report,
+    MonthReport,
     UnbalancedReport,
     check_balance,
     month_bounds,
@@ -30,11 +30,11 @@ from tenants.models import Tenant
 from tests.billing.months.reports.conftest import Books
 
 
-async def november(books: Books) -> Report:
+async def november(books: Books) -> MonthReport:
     return await sync_to_async(month_report)(books.tenant, month="2026-11")
 
 
-def written(report: Report, format_name: str) -> bytes:
+def written(report: MonthReport, format_name: str) -> bytes:
     buffer = io.BytesIO()
     export(report, format_name, buffer)
     return buffer.getvalue()
