@@ -3,7 +3,7 @@
 Invariant: one class per outcome; an error for a client names the limit, its owner and when it resets.
 """
 
-from tenants.outcomes import ClientError
+from tenants.errors import ClientError
 
 
 class ModelUnpriced(ClientError):

@@ -19,8 +19,8 @@ site = BoundedSite(get_asgi_application())
 import llm.providers.announcing  # noqa: E402 tells how the accounts do
 import llm.urls  # noqa: E402 the views, and the services they register for the lifespan
 import llm.warmup  # noqa: E402, F401
+from config.door.call_queue import STRANGERS, STRANGERS_WAITING, CallQueue  # noqa: E402 the apps must be ready first
 from config.door.cors import with_cors  # noqa: E402
-from config.door.gate import STRANGERS, STRANGERS_WAITING, Gate  # noqa: E402 the apps must be ready first
 from config.door.gateway import GatewayHandler  # noqa: E402
 from config.door.keepalive import with_keepalive  # noqa: E402
 from config.door.paths import address_of  # noqa: E402
@@ -29,24 +29,24 @@ from config.running import draining, web  # noqa: E402
 from config.running.watchdog import watched  # noqa: E402
 from llm.views import host  # noqa: E402
 
-gate = Gate(
-    most_inside=settings.MAX_CALLS_IN_FLIGHT,
-    most_waiting=settings.MAX_CALLS_WAITING,
-    longest_wait_seconds=settings.MAX_WAIT_SECONDS,
+queue = CallQueue(
+    max_running=settings.MAX_CALLS_IN_FLIGHT,
+    max_waiting=settings.MAX_CALLS_WAITING,
+    max_wait_seconds=settings.MAX_WAIT_SECONDS,
 )
-strangers = Gate(
-    most_inside=settings.MAX_STRANGERS,
-    most_waiting=settings.MAX_CALLS_WAITING,
-    longest_wait_seconds=settings.MAX_WAIT_SECONDS,
+strangers = CallQueue(
+    max_running=settings.MAX_STRANGERS,
+    max_waiting=settings.MAX_CALLS_WAITING,
+    max_wait_seconds=settings.MAX_WAIT_SECONDS,
     gauges=(STRANGERS, STRANGERS_WAITING),
-    has_pace=False,
+    predicts_wait=False,
 )
-door = GatewayHandler("llm.urls", gate=gate, strangers=strangers, host=host)
+door = GatewayHandler("llm.urls", queue=queue, strangers=strangers, host=host)
 gateway = with_cors(
     with_keepalive(door, seconds=settings.KEEPALIVE_SECONDS), origins=settings.CORS_ALLOWED_ORIGINS
 )
-draining.at_once(gate.shut)
-draining.at_once(strangers.shut)
+draining.on_stop(queue.close)
+draining.on_stop(strangers.close)
 probes = GatewayHandler("config.health")  # whoever asks may use any name for this host
 web.allow_open_files()
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})

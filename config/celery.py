@@ -86,6 +86,6 @@ def close_inherited_connections(**kwargs: object) -> None:
 
 
 @worker_ready.connect
-def tell_supervisor(**kwargs: object) -> None:
+def notify_supervisor(**kwargs: object) -> None:
     """Leave a mark in the state folder: from here on, tasks are taken."""
     (settings.PURSER_HOME / "worker.ready").touch()

@@ -15,7 +15,7 @@ from yarl import URL
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 # Tunnels and blocks for protocols: an address there leads on to another one, or to nobody's server.
-_LEADS_ELSEWHERE: Final = tuple(
+_TUNNELS: Final = tuple(
     IPv6Network(network) for network in ("::/96", "64:ff9b:1::/48", "2001::/23", "2002::/16", "fec0::/10")
 )
 # Where cloud machines hand out their credentials, beside 169.254.0.0/16.
@@ -63,9 +63,7 @@ def check_address(written: str, *, may_be_private: bool) -> None:
     except ValueError:
         raise AddressRefused(f"{written} is no address as machines write them") from None
     is_private = address.is_private or address.is_loopback
-    if _is_nobodys_server(address) or not (
-        is_private if may_be_private and is_private else _is_public(address)
-    ):
+    if _is_special(address) or not (is_private if may_be_private and is_private else _is_public(address)):
         raise AddressRefused(f"{written} is not a public address")
 
 
@@ -76,12 +74,12 @@ def _destination(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Addres
     return address.ipv4_mapped or (IPv4Address(int(address) & 0xFFFF_FFFF) if address in _NAT64 else address)
 
 
-def _is_nobodys_server(address: IPv4Address | IPv6Address) -> bool:
+def _is_special(address: IPv4Address | IPv6Address) -> bool:
     if address.is_multicast or address.is_link_local or address.is_unspecified or address in _METADATA:
         return True
     if isinstance(address, IPv4Address):
         return address.is_reserved
-    return not address.is_loopback and any(address in network for network in _LEADS_ELSEWHERE)
+    return not address.is_loopback and any(address in network for network in _TUNNELS)
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:

@@ -35,7 +35,7 @@ class NotReady(Exception):
     """A dependency is there, but not as we need it; the message says what to do."""
 
 
-async def is_here(request: HttpRequest) -> HttpResponse:
+async def head_root(request: HttpRequest) -> HttpResponse:
     """What Claude Code asks (`HEAD /`) before it begins; whoever wants to see the front page gets it from the site."""
     return HttpResponse(status=204)
 
@@ -48,14 +48,14 @@ async def healthz(request: HttpRequest) -> HttpResponse:
 async def readyz(request: HttpRequest) -> HttpResponse:
     """This process can serve calls; each dependency by name."""
     checks = {"postgresql": _postgresql, "migrations": _migrations, "embedder": _embedder, "redis": _redis}
-    answers = await asyncio.gather(*(_ask(name, check) for name, check in checks.items()))
+    answers = await asyncio.gather(*(_check(name, check) for name, check in checks.items()))
     states = dict(zip(checks, answers, strict=True))
     is_ready = states["postgresql"] == states["migrations"] == "ok"
     is_whole = all(state == "ok" for state in states.values())
     able = "ok" if is_whole else "degraded" if is_ready else "unready"
     status = "stopping" if draining.is_stopping else able
-    told = {"status": status, "dependencies": states} if _may_read_figures(request) else {"status": status}
-    return JsonResponse(told, status=200 if status in ("ok", "degraded") else 503)
+    answer = {"status": status, "dependencies": states} if _may_read_figures(request) else {"status": status}
+    return JsonResponse(answer, status=200 if status in ("ok", "degraded") else 503)
 
 
 async def metrics(request: HttpRequest) -> HttpResponse:
@@ -96,7 +96,7 @@ def _forget_dead_workers(folder: Path) -> None:
                 mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
-async def _ask(name: str, check: Callable[[], Coroutine[Any, Any, None]]) -> str:
+async def _check(name: str, check: Callable[[], Coroutine[Any, Any, None]]) -> str:
     """The state of one dependency. One that does not even end when cancelled is left behind, and not asked twice."""
     if name not in _asking or _asking[name].done():
         _asking[name] = asyncio.create_task(check())
@@ -143,7 +143,7 @@ async def _embedder() -> None:
 
 
 urlpatterns = [
-    path("", require_safe(is_here)),
+    path("", require_safe(head_root)),
     path("healthz", require_safe(healthz)),
     path("readyz", require_safe(readyz)),
     path("metrics", require_safe(metrics)),

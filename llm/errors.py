@@ -9,7 +9,7 @@ from uuid import UUID
 import orjson
 
 from llm.prompt_too_long import too_long
-from tenants.outcomes import Api, ClientError
+from tenants.errors import Api, ClientError
 
 
 class InvalidRequest(ClientError):

@@ -16,8 +16,8 @@ from llm.learning import checks as shadow
 from llm.learning import judge
 from llm.learning.embedding.remote import finder_for
 from llm.steps import attempts, choosing, memory
+from tenants.errors import ClientError
 from tenants.limits import limiting as limits
-from tenants.outcomes import ClientError
 
 
 async def answer(call: Call) -> Answer | StreamedAnswer:

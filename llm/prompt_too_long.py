@@ -6,7 +6,7 @@ Invariant: pure. A message already in the client's words stays as the provider s
 import re
 from typing import Final
 
-from tenants.outcomes import Api
+from tenants.errors import Api
 
 # tokens and most tokens, as Anthropic, OpenAI and the servers that follow it say them
 _FIGURES: Final = (

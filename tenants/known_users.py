@@ -4,7 +4,7 @@ Invariant: where only known users are served nobody gets an allowance by inventi
 a tenant may ask that every call names one.
 """
 
-from tenants.outcomes import ClientError, UserNotAllowed
+from tenants.errors import ClientError, UserNotAllowed
 from tenants.snapshots.store import TenantFacts
 
 

@@ -23,7 +23,7 @@ SemanticMode = Literal["off", "dry_run", "static", "bounded"]
 Share = Literal["user", "key", "team", "tenant"]
 
 
-def _compiles(text: str) -> str:
+def _check_regex(text: str) -> str:
     try:
         regex.compile(text)
     except regex.error as error:
@@ -31,7 +31,7 @@ def _compiles(text: str) -> str:
     return text
 
 
-Pattern = Annotated[str, AfterValidator(_compiles)]
+Pattern = Annotated[str, AfterValidator(_check_regex)]
 # one of LOCAL_EMBEDDERS, or an embedding model of the catalogue
 EmbedderName = Annotated[str, Field(min_length=1, max_length=128)]
 Percent = Annotated[int | float, Field(gt=0, le=1000)]
@@ -131,7 +131,7 @@ class PressureRule:
     applies_to_named: bool = False  # also to requests that name their model
 
     @model_validator(mode="after")
-    def _says_one_thing(self) -> "PressureRule":
+    def _has_one_action(self) -> "PressureRule":
         if (self.demote is None) == (self.only is None):
             raise ValueError("needs exactly one of demote and only")
         return self

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import translate
 from hashlib import sha256
 
-from tenants.outcomes import ModelNotAllowed
+from tenants.errors import ModelNotAllowed
 from tenants.policy import RateLimits
 
 

@@ -11,7 +11,7 @@ from math import ceil
 from typing import Final
 
 from billing.money import plain
-from tenants.outcomes import ClientError
+from tenants.errors import ClientError
 
 RESETS_AT: Final = "x-purser-budget-resets-at"
 UNIT_NAMES: Final = {"usd": "USD", "tokens": "tokens", "requests": "requests"}

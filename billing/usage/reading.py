@@ -16,7 +16,7 @@ from billing.usage.blocks.doubts import Doubt, Doubts, Kind, is_empty
 from billing.usage.blocks.merging import merged, reported_usage
 from billing.usage.blocks.openai import read_openai
 from billing.usage.blocks.tools import fees_of_items, read_tools, unknown_items
-from tenants.outcomes import Api
+from tenants.errors import Api
 
 __all__ = [
     "Meters",

@@ -50,8 +50,8 @@ class Pool(AsyncConnectionPool[AsyncConnection[Any]]):
         super().__init__(connection_class=Connection, reconnect_timeout=0, **options)
 
     async def getconn(self, timeout: float | None = None) -> AsyncConnection[Any]:
-        """A connection that lives. Raises DatabaseRefused, psycopg_pool.PoolTimeout, PoolClosed."""
-        while not await lives(connection := await self._wait_for_connection(timeout)):
+        """A connection that is_alive. Raises DatabaseRefused, psycopg_pool.PoolTimeout, PoolClosed."""
+        while not await is_alive(connection := await self._wait_for_connection(timeout)):
             await connection.close()
             await self.putconn(connection)
         return connection
@@ -72,7 +72,7 @@ class Pool(AsyncConnectionPool[AsyncConnection[Any]]):
             Connection.waits.discard(wait)
 
 
-async def lives(connection: AsyncConnection[Any]) -> bool:
+async def is_alive(connection: AsyncConnection[Any]) -> bool:
     """Whether an idle connection can be used.
 
     Nobody speaks on one but a server that says goodbye, so only one with something to read is asked: looking

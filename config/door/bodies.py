@@ -68,7 +68,7 @@ async def read(receive: Any, *, largest: int) -> IO[bytes]:
     return file
 
 
-async def throw_away(receive: Any, *, most: int, seconds: float) -> bool:
+async def discard(receive: Any, *, most: int, seconds: float) -> bool:
     """Take what comes, for a moment, and keep nothing of it; whether that was all."""
     size = 0
     try:

@@ -34,7 +34,7 @@ class BoundedSite:
             return
         except (BodyTooLarge, BodyTooSlow) as reason:
             await _refuse(413 if isinstance(reason, BodyTooLarge) else 408, str(reason), send)
-            await bodies.throw_away(receive, most=LARGEST_UPLOAD_BYTES, seconds=1.0)
+            await bodies.discard(receive, most=LARGEST_UPLOAD_BYTES, seconds=1.0)
             return
         messages = iter([message])
 

@@ -1,6 +1,6 @@
 """Browsers of other origins at the API: off unless origins are named.
 
-Invariant: nothing is opened but `/v1`, and never with cookies: whoever calls brings a key of its own in a header.
+Invariant: nothing is middleware but `/v1`, and never with cookies: whoever calls brings a key of its own in a header.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -13,11 +13,11 @@ KEPT_SECONDS = b"86400"
 
 
 def with_cors(application: Application, *, origins: Collection[str]) -> Application:
-    """The application, opened to pages of these origins (`*`: of all); itself where there are none."""
+    """The application, middleware to pages of these origins (`*`: of all); itself where there are none."""
     if not origins:
         return application
 
-    async def opened(scope: Any, receive: Any, send: Any) -> None:
+    async def middleware(scope: Any, receive: Any, send: Any) -> None:
         headers = dict(scope["headers"])
         origin = headers.get(b"origin", b"")
         if not origin or not (ANY in origins or origin.decode("latin-1") in origins):
@@ -43,4 +43,4 @@ def with_cors(application: Application, *, origins: Collection[str]) -> Applicat
 
         await application(scope, receive, send_granted)
 
-    return opened
+    return middleware

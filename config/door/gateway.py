@@ -1,9 +1,9 @@
 """The lean door of the gateway: Django's request, resolver and response; no signals, middleware, threads.
 
 Invariant: only the gateway's own routes are reachable through it; a client that hangs up cancels its view at
-once. Nothing of a body is read before it is known who sends it, and never more than the view takes. Behind a gate a call
+once. Nothing of a body is read before it is known who sends it, and never more than the view takes. Behind a queue a call
 is inside from before its body is read until its answer is out, so that neither a line nor a crowd costs memory; who is
-not recognised yet stands before a small gate of the strangers'. Why this exists, and what it measured:
+not recognised yet stands before a small queue of the strangers'. Why this exists, and what it measured:
 docs/decisions/0001-one-lean-door.md and 0024-nobody-stops-the-loop.md.
 """
 
@@ -19,8 +19,8 @@ from django.urls import ResolverMatch, get_resolver, set_script_prefix, set_urlc
 
 from config.door import bodies, encodings
 from config.door.bodies import BodyTooLarge, BodyTooSlow
+from config.door.call_queue import CallQueue, TurnedAway
 from config.door.encodings import BadlyEncoded, UnknownEncoding
-from config.door.gate import Gate, TurnedAway
 
 LARGEST_BODY_BYTES = 64 * 1024  # of a view that does not say otherwise
 # what is taken of a body that nobody reads: most clients send it whole before they listen
@@ -57,26 +57,26 @@ class Host(Protocol):
         ...
 
     async def refuse(self, request: HttpRequest, reason: Exception) -> HttpResponse:
-        """The answer to a call that ends at the door: for the gate's reason, the body's, or what `identify` raised."""
+        """The answer to a call that ends at the door: for the queue's reason, the body's, or what `identify` raised."""
         ...
 
 
 class GatewayHandler(ASGIHandler):
     """An ASGI application for async views that never touch the ORM: those of one URL configuration.
 
-    Without a host everybody may come in, and without a gate at any time.
+    Without a host everybody may come in, and without a queue at any time.
     """
 
     def __init__(
         self,
         urlconf: str,
         *,
-        gate: Gate | None = None,
-        strangers: Gate | None = None,
+        queue: CallQueue | None = None,
+        strangers: CallQueue | None = None,
         host: Host | None = None,
     ) -> None:
         self.urlconf = urlconf
-        self.gate, self.strangers = gate, strangers
+        self.queue, self.strangers = queue, strangers
         self.host = host
         super().__init__()
 
@@ -96,20 +96,20 @@ class GatewayHandler(ASGIHandler):
         set_script_prefix(get_script_prefix(scope))
         request, error = self.create_request(scope, BytesIO())
         if request is None:
-            await self._answer_unread(error, receive, send)
+            await self._answer_before_body(error, receive, send)
             return
         request.urlconf = self.urlconf
         try:
-            await self._come_in(request, receive, send)
+            await self._handle(request, receive, send)
         except Http404:
             response = await self.run_get_response(request)
-            await self._answer_unread(response, receive, send, is_waiting=_is_waiting(request))
+            await self._answer_before_body(response, receive, send, is_waiting=_is_waiting(request))
         except Refused as refused:
             await self._refuse(request, refused, receive, send)
         except RequestAborted:
             pass
 
-    async def _come_in(self, request: Any, receive: Any, send: Any) -> None:
+    async def _handle(self, request: Any, receive: Any, send: Any) -> None:
         view = getattr(self.resolve_request(request).func, "view_class", None)
         if request.META.get("HTTP_UPGRADE", "").lower() == "websocket":
             raise Refused(NoWebsockets(), is_stranger=True)
@@ -119,8 +119,8 @@ class GatewayHandler(ASGIHandler):
         try:
             bodies.check_announced(request.META.get("CONTENT_LENGTH", ""), largest=largest)
             encoded_by = encodings.encodings_of(request.META.get("HTTP_CONTENT_ENCODING", ""))
-            if self.gate is not None:
-                await self.gate.enter()
+            if self.queue is not None:
+                await self.queue.enter()
             try:
                 body = await bodies.read(receive, largest=largest)
                 if encoded_by:
@@ -130,8 +130,8 @@ class GatewayHandler(ASGIHandler):
                 with body as request._stream:
                     await self._serve(request, receive, send)
             finally:
-                if self.gate is not None:
-                    self.gate.leave()
+                if self.queue is not None:
+                    self.queue.leave()
         except (TurnedAway, BodyTooLarge, BodyTooSlow, UnknownEncoding, BadlyEncoded) as reason:
             raise Refused(reason, is_stranger=False) from reason
 
@@ -167,9 +167,11 @@ class GatewayHandler(ASGIHandler):
         else:
             response = await self.host.refuse(request, reason)
         is_stranger, is_waiting = refused.is_stranger, _is_waiting(request)
-        await self._answer_unread(response, receive, send, is_stranger=is_stranger, is_waiting=is_waiting)
+        await self._answer_before_body(
+            response, receive, send, is_stranger=is_stranger, is_waiting=is_waiting
+        )
 
-    async def _answer_unread(
+    async def _answer_before_body(
         self,
         response: Any,
         receive: Any,
@@ -184,13 +186,13 @@ class GatewayHandler(ASGIHandler):
             response.headers["connection"] = "close"
             await self.send_response(response, send)
             return
-        is_all = await bodies.throw_away(receive, most=SMALL_BODY_BYTES, seconds=SMALL_BODY_SECONDS)
+        is_all = await bodies.discard(receive, most=SMALL_BODY_BYTES, seconds=SMALL_BODY_SECONDS)
         if not is_all:
             response.headers["connection"] = "close"
         await self.send_response(response, send)
         if not is_all:
             most, seconds = STRANGERS_UNREAD if is_stranger else CALLERS_UNREAD
-            await bodies.throw_away(receive, most=most, seconds=seconds)
+            await bodies.discard(receive, most=most, seconds=seconds)
 
 
 def _is_waiting(request: HttpRequest) -> bool:

@@ -1,7 +1,7 @@
 """Keeps open streams alive while the provider thinks in silence: proxies and clients give up a stream that says nothing.
 
 Invariant: what is said stands between two whole events, in a form that every SDK skips: Anthropic's `ping`, else a comment.
-A stream that talks costs nothing but the time of its last word.
+A stream that talks costs nothing but the time of its last keepalive.
 """
 
 import asyncio
@@ -20,22 +20,22 @@ def with_keepalive(application: Application, *, seconds: float) -> Application:
     if seconds <= 0:
         return application
 
-    async def kept_alive(scope: Any, receive: Any, send: Any) -> None:
+    async def middleware(scope: Any, receive: Any, send: Any) -> None:
         stream = _Stream(send, PING if scope["path"].startswith("/v1/messages") else COMMENT, seconds)
         try:
             await application(scope, receive, stream.send)
         finally:
             stream.stop()
 
-    return kept_alive
+    return middleware
 
 
 class _Stream:
     """One response; a stream of events has a task that looks after it."""
 
-    def __init__(self, send: Any, word: bytes, seconds: float) -> None:
-        self._send, self._word, self._seconds = send, word, seconds
-        self._spoke_at = 0.0
+    def __init__(self, send: Any, keepalive: bytes, seconds: float) -> None:
+        self._send, self._keepalive, self._seconds = send, keepalive, seconds
+        self._sent_at = 0.0
         self._is_between_events = False
         self._watching: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
@@ -52,7 +52,7 @@ class _Stream:
             await self._send(message)
         if body := message.get("body", b""):
             self._is_between_events = body.endswith(_ENDS_OF_EVENTS)
-        self._spoke_at = asyncio.get_running_loop().time()
+        self._sent_at = asyncio.get_running_loop().time()
 
     def stop(self) -> None:
         if self._watching is not None:
@@ -60,20 +60,20 @@ class _Stream:
 
     async def _watch(self) -> None:
         clock = asyncio.get_running_loop().time
-        self._spoke_at = clock()
+        self._sent_at = clock()
         while True:
-            if (left := self._spoke_at + self._seconds - clock()) > 0:
+            if (left := self._sent_at + self._seconds - clock()) > 0:
                 await asyncio.sleep(left)
                 continue
             if self._is_between_events and not self._turn.locked():  # else a slow reader has enough to read
                 async with self._turn:
                     try:
                         await self._send(
-                            {"type": "http.response.body", "body": self._word, "more_body": True}
+                            {"type": "http.response.body", "body": self._keepalive, "more_body": True}
                         )
                     except (OSError, RuntimeError):  # the client has gone; who reads from it finds that out
                         return
-            self._spoke_at = clock()
+            self._sent_at = clock()
 
 
 def _is_stream(message: Any) -> bool:

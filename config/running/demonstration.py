@@ -234,17 +234,17 @@ class Demonstration:
         return Row("batch, half price", asked, "-", "gpt-4o-mini", "may wait", str(tokens), cost, listed)
 
     def alert(self) -> str:
-        """The trial user's budget passed its share: a signed webhook and an e-mail told of it, once a day."""
+        """The trial user's budget passed its share: a signed webhook and an e-mail delivered of it, once a day."""
         deadline = time.monotonic() + ALERT_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             deliveries = AlertDelivery.objects.filter(
                 event__tenant__slug="demo", event__metric="budget_percent", delivered_at__gte=_midnight()
             )
-            told = {
+            delivered = {
                 delivery.channel.kind: delivery for delivery in deliveries.select_related("event", "channel")
             }
-            if {"webhook", "email"} <= told.keys():
-                return f"{told['webhook'].event.message}\n  {self._webhook_received()}; e-mail in {settings.PURSER_HOME}/mail"
+            if {"webhook", "email"} <= delivered.keys():
+                return f"{delivered['webhook'].event.message}\n  {self._webhook_received()}; e-mail in {settings.PURSER_HOME}/mail"
             time.sleep(1)
         raise DemonstrationFailed(f"no alert was delivered within {ALERT_TIMEOUT_SECONDS} s")
 

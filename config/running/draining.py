@@ -13,19 +13,19 @@ from django.conf import settings
 
 log = structlog.get_logger(__name__)
 is_stopping = False
-_at_once: list[Callable[[], None]] = []
-_at_deadline: list[Callable[[], None]] = []
+_on_stop: list[Callable[[], None]] = []
+_on_deadline: list[Callable[[], None]] = []
 
 
-def at_once(act: Callable[[], None]) -> Callable[[], None]:
+def on_stop(act: Callable[[], None]) -> Callable[[], None]:
     """Register what is done the moment the worker is told to stop."""
-    _at_once.append(act)
+    _on_stop.append(act)
     return act
 
 
-def at_deadline(act: Callable[[], None]) -> Callable[[], None]:
+def on_deadline(act: Callable[[], None]) -> Callable[[], None]:
     """Register what ends the work that is still open when the time is over."""
-    _at_deadline.append(act)
+    _on_deadline.append(act)
     return act
 
 
@@ -41,12 +41,12 @@ def begin() -> None:
         return
     is_stopping = True
     log.info("stopping", within_seconds=settings.DRAIN_SECONDS)
-    for act in _at_once:
+    for act in _on_stop:
         act()
     asyncio.get_running_loop().call_later(settings.DRAIN_SECONDS, _end)
     signal.raise_signal(signal.SIGINT)
 
 
 def _end() -> None:
-    for act in _at_deadline:
+    for act in _on_deadline:
         act()

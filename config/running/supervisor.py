@@ -72,12 +72,12 @@ class Supervisor:
             signal.signal(name, self._note_signal)
         started = time.monotonic()
         try:
-            with self._only_one_of_us():
+            with self._exclusive():
                 try:
                     facts = self._start()
-                    self._tell(f"ready after {time.monotonic() - started:.1f} s")
+                    self._print_step(f"ready after {time.monotonic() - started:.1f} s")
                     code = self._demonstrate(facts)
-                    self._show(facts)
+                    self._print_addresses(facts)
                     if self.once:
                         return code
                     self._serve()
@@ -104,12 +104,12 @@ class Supervisor:
             sandbox_url=f"http://127.0.0.1:{self._sandbox_port()}",
             secrets=kept_secrets(self.home),
         )
-        self._tell("bringing the database up to date, importing list prices, loading the demo tenants")
+        self._print_step("bringing the database up to date, importing list prices, loading the demo tenants")
         self._manage("prepare", "--static", "--demo", str(ROOT / "demo" / "demo.yaml"), facts=facts)
-        self._tell(f"starting the sandbox provider on {facts.sandbox_url}")
+        self._print_step(f"starting the sandbox provider on {facts.sandbox_url}")
         sandbox_port = facts.sandbox_url.rpartition(":")[2]
         sandbox = self._start_program("sandbox", "-m", "llm.sandbox", "--port", sandbox_port)
-        self._tell(f"starting the web server on {facts.base_url}, the worker and beat")
+        self._print_step(f"starting the web server on {facts.base_url}, the worker and beat")
         web_program = self._start_web()
         ready_file = self.home / "worker.ready"
         ready_file.unlink(missing_ok=True)
@@ -147,7 +147,7 @@ class Supervisor:
 
     def _start_server(self, name: str, start: Callable[[Path], Server], variable: str) -> None:
         self._check_signals()
-        self._tell(f"starting {name}")
+        self._print_step(f"starting {name}")
         self.servers[start] = start(self.home)
         self.environment[variable] = self.servers[start].url
 
@@ -185,7 +185,7 @@ class Supervisor:
     # ---------------------------------------------------------------- demonstrate and serve
 
     def _demonstrate(self, facts: DemoFacts) -> int:
-        self._tell("driving the main job once, through the OpenAI and Anthropic SDKs")
+        self._print_step("driving the main job once, through the OpenAI and Anthropic SDKs")
         process = subprocess.Popen(
             [sys.executable, "manage.py", "demo", "--facts", str(self.home / "demo.json")],
             cwd=ROOT,
@@ -195,16 +195,16 @@ class Supervisor:
         )
         try:
             while process.poll() is None:
-                self._look_after_all()
+                self._restart_all_dead()
                 self._pause()
         finally:
             end_group(process.pid)
             process.wait()
         if process.returncode != 0:
-            self._tell(f"the demonstration FAILED; the logs are in {self.home / 'logs'}")
+            self._print_step(f"the demonstration FAILED; the logs are in {self.home / 'logs'}")
         return process.returncode
 
-    def _show(self, facts: DemoFacts) -> None:
+    def _print_addresses(self, facts: DemoFacts) -> None:
         """Where everything is and how to log in."""
         shown = json.loads(facts.as_json())
         print(
@@ -216,29 +216,29 @@ class Supervisor:
         )
 
     def _serve(self) -> None:
-        self._tell("serving; Ctrl-C stops everything")
+        self._print_step("serving; Ctrl-C stops everything")
         while True:
-            self._look_after_all()
+            self._restart_all_dead()
             self._pause(0.2)
 
-    def _look_after_all(self) -> None:
+    def _restart_all_dead(self) -> None:
         for start, server in self.servers.items():
             if server.process.poll() is not None:
-                self._tell(f"{server.name} ended by itself; starting it again")
+                self._print_step(f"{server.name} ended by itself; starting it again")
                 self.servers[start] = start(self.home)
                 if self.servers[start].url != server.url:
                     raise StartFailed(f"{server.name} came back, but its port had been taken meanwhile.")
         for program in self.programs:
-            self._look_after(program)
+            self._restart_if_dead(program)
 
-    def _look_after(self, program: Program) -> None:
+    def _restart_if_dead(self, program: Program) -> None:
         """Start a dead program again, later each time it dies."""
         now = time.monotonic()
         if program.child is not None and not program.child.is_running:
             program.failures = 1 if now - program.started_at > STEADY_SECONDS else program.failures + 1
             delay = min(2 ** (program.failures - 1), LONGEST_BACKOFF_SECONDS)
             program.child.end(within_seconds=0)
-            self._tell(
+            self._print_step(
                 f"{program.name} ended by itself; starting it again in {delay} s (log: {program.child.log})"
             )
             program.child, program.restart_at = None, now + delay
@@ -251,7 +251,7 @@ class Supervisor:
         """End the programs, those that call others first, then the servers they use."""
         asked_before = self.signals
         if self.programs or self.servers:
-            self._tell("stopping")
+            self._print_step("stopping")
         (self.home / "worker.ready").unlink(missing_ok=True)
         callers = [program for program in self.programs if program.name != "sandbox"]
         for group in (callers, [program for program in self.programs if program.name == "sandbox"]):
@@ -322,7 +322,7 @@ class Supervisor:
                 raise StartFailed(message) from None
 
     @contextmanager
-    def _only_one_of_us(self) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         """Hold the state folder's lock; it goes with this process, however it ends."""
         (self.home / "logs").mkdir(parents=True, exist_ok=True)
         with (self.home / "run.lock").open("w") as lock:
@@ -333,7 +333,7 @@ class Supervisor:
                 raise StartFailed(message) from None
             yield
 
-    def _tell(self, what: str) -> None:
+    def _print_step(self, what: str) -> None:
         with suppress(OSError):  # the terminal may be gone
             print(f"==> {what}", flush=True)
 

@@ -33,7 +33,7 @@ async def watched() -> AsyncIterator[None]:
         yield
         return
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR", "")
-    REPLACED.inc(watching.take_marks(folder))
+    REPLACED.inc(watching.count_marks(folder))
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     process = subprocess.Popen(  # noqa: ASYNC220 once, and a few milliseconds
@@ -51,14 +51,14 @@ async def watched() -> AsyncIterator[None]:
     )
     os.close(reader)
     with os.fdopen(writer, "wb", buffering=0) as pipe:
-        faulthandler.register(watching.TELL, file=pipe, all_threads=True)
-        heart = asyncio.create_task(_beat(pipe.fileno()))
+        faulthandler.register(watching.STACK_SIGNAL, file=pipe, all_threads=True)
+        heartbeats = asyncio.create_task(_beat(pipe.fileno()))
         try:
             yield
         finally:
-            heart.cancel()
-            faulthandler.unregister(watching.TELL)
-            signal.signal(watching.TELL, signal.SIG_IGN)
+            heartbeats.cancel()
+            faulthandler.unregister(watching.STACK_SIGNAL)
+            signal.signal(watching.STACK_SIGNAL, signal.SIG_IGN)
     await asyncio.to_thread(process.wait)  # it ends when the pipe is closed
 
 

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 BEAT = b"\x00"
-TELL = signal.SIGUSR2  # the worker then writes where each of its threads is into the pipe
+STACK_SIGNAL = signal.SIGUSR2  # the worker then writes where each of its threads is into the pipe
 MARK = "replaced-worker-"
 STACK_SECONDS = 0.5  # how long its answer is waited for
 LONGEST_STACK = 20_000
@@ -23,26 +23,26 @@ LONGEST_STACK = 20_000
 
 def watch(pipe: int, pid: int, *, report_seconds: float, replace_seconds: float, folder: str) -> None:
     """Report a silence once, with what the worker is at; end the worker when it lasts. Returns when the worker is gone."""
-    last_beat, reported_at, is_told, stack = time.monotonic(), 0.0, False, b""
+    last_beat, reported_at, is_reported, stack = time.monotonic(), 0.0, False, b""
     while True:
         ready, _, _ = select.select([pipe], [], [], min(0.1, report_seconds / 4))
         if ready:
-            heard = os.read(pipe, 65_536)
-            if not heard:
+            received = os.read(pipe, 65_536)
+            if not received:
                 return
-            if BEAT in heard:
-                if is_told:
-                    _log("info", "loop_goes_on", pid, seconds=time.monotonic() - last_beat)
-                last_beat, reported_at, is_told, stack = time.monotonic(), 0.0, False, b""
-            stack = (stack + heard.replace(BEAT, b""))[:LONGEST_STACK]
+            if BEAT in received:
+                if is_reported:
+                    _log("info", "loop_resumed", pid, seconds=time.monotonic() - last_beat)
+                last_beat, reported_at, is_reported, stack = time.monotonic(), 0.0, False, b""
+            stack = (stack + received.replace(BEAT, b""))[:LONGEST_STACK]
         now = time.monotonic()
         silence = now - last_beat
         if silence > report_seconds and not reported_at:
             reported_at = now
-            os.kill(pid, TELL)
-        if reported_at and not is_told and now - reported_at > STACK_SECONDS:
-            is_told = True
-            _log("error", "loop_stands_still", pid, seconds=silence, stack=stack.decode(errors="replace"))
+            os.kill(pid, STACK_SIGNAL)
+        if reported_at and not is_reported and now - reported_at > STACK_SECONDS:
+            is_reported = True
+            _log("error", "loop_blocked", pid, seconds=silence, stack=stack.decode(errors="replace"))
         if silence > replace_seconds:
             if folder:
                 with suppress(OSError):
@@ -52,7 +52,7 @@ def watch(pipe: int, pid: int, *, report_seconds: float, replace_seconds: float,
             return
 
 
-def take_marks(folder: str) -> int:
+def count_marks(folder: str) -> int:
     """How many workers were ended since the last time anybody asked; each is told once."""
     taken = 0
     for mark in Path(folder).glob(f"{MARK}*") if folder else ():

@@ -29,24 +29,24 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
     )
 )
 
-Answer = Callable[[HttpRequest], HttpResponse]
+GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
-def content_security(answer: Answer) -> Answer:
+def content_security(get_response: GetResponse) -> GetResponse:
     """Middleware: says which sources a page may load from."""
 
-    def answered(request: HttpRequest) -> HttpResponse:
-        response = answer(request)
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
         return response
 
-    return answered
+    return middleware
 
 
-def session_length(answer: Answer) -> Answer:
+def session_length(get_response: GetResponse) -> GetResponse:
     """Middleware: logs out whoever has been away, or logged in, for too long."""
 
-    def answered(request: HttpRequest) -> HttpResponse:
+    def middleware(request: HttpRequest) -> HttpResponse:
         if SESSION_BEGAN in request.session or request.user.is_authenticated:
             at = int(now().timestamp())
             began = request.session.setdefault(SESSION_BEGAN, at)
@@ -54,6 +54,6 @@ def session_length(answer: Answer) -> Answer:
                 logout(request)
             elif at - request.session.get(SESSION_SEEN, began) >= settings.SESSION_COOKIE_AGE // 10:
                 request.session[SESSION_SEEN] = at  # saved, so its cookie and row last longer again
-        return answer(request)
+        return get_response(request)
 
-    return answered
+    return middleware

@@ -11,7 +11,7 @@ from typing import Any, Final
 from psycopg.rows import dict_row
 
 from llm.errors import InvalidRequest, NotFound
-from tenants.outcomes import QuotaExceeded
+from tenants.errors import QuotaExceeded
 from tenants.policy import Quotas
 from tenants.rls import tenant_connection
 

@@ -16,7 +16,7 @@ from llm.kept import references
 from llm.providers.target import Target
 from llm.wire import RequestFacts, WireFormat, format_for, prepare
 from llm.wire.texts import json_texts
-from tenants.outcomes import ClientError
+from tenants.errors import ClientError
 
 MAX_LINES: Final = 50_000
 MAX_PROBLEMS: Final = 1_000

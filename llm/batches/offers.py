@@ -11,7 +11,7 @@ from billing.outcomes import ModelUnpriced
 from llm.catalog.snapshot import TenantSnapshot
 from llm.errors import InvalidRequest
 from llm.providers.target import Target
-from tenants.outcomes import ModelNotAllowed
+from tenants.errors import ModelNotAllowed
 
 
 def offers(snapshot: TenantSnapshot, *, key_id: int, at: datetime) -> Callable[[str], Target]:

@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from llm.batches.files import MESSAGES_PURPOSE, no_file
 from llm.errors import InvalidRequest, NotFound
-from tenants.outcomes import QuotaExceeded
+from tenants.errors import QuotaExceeded
 from tenants.policy import Quotas
 from tenants.rls import tenant_connection
 

@@ -20,7 +20,7 @@ from llm.batches.offers import offers
 from llm.catalog.loading import load_snapshot
 from llm.catalog.snapshot import TenantSnapshot
 from llm.models import Batch, BatchItem, BatchJob
-from tenants.outcomes import ClientError
+from tenants.errors import ClientError
 
 CHUNK = 500  # lines written or held at a time
 

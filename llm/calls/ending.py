@@ -15,8 +15,8 @@ from llm.calls import refusals, request_log
 from llm.calls.answers import costs_of, purser_block
 from llm.calls.call import Call
 from llm.calls.settled_cost import SettledCost
+from tenants.errors import ClientError
 from tenants.limits import limiting as limits
-from tenants.outcomes import ClientError
 
 log = structlog.get_logger("purser.calls")
 

@@ -25,7 +25,7 @@ from llm import metrics
 from llm.calls.answers import Answer, StreamedAnswer
 from llm.calls.call import Call
 from llm.errors import InternalError, InvalidRequest, StillInProgress
-from tenants.outcomes import ClientError
+from tenants.errors import ClientError
 from tenants.rls import tenant_connection
 
 HEADER = "idempotency-key"

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from llm import metrics
 from llm.calls import request_log
-from tenants.outcomes import ClientError
+from tenants.errors import ClientError
 
 LONGEST_TEXT = 300
 MOST_WORDS = 20

@@ -23,7 +23,7 @@ from llm.calls.own_calls import Allowance
 from llm.providers.target import Target
 from llm.steps import attempts, choosing, memory
 from llm.wire import Source
-from tenants.outcomes import ClientError
+from tenants.errors import ClientError
 
 STATE = "check"
 # In each process: a burst of hits must not become a burst of calls.

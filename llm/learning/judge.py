@@ -27,7 +27,7 @@ from llm.providers.retries import RetryPolicy
 from llm.providers.target import Target
 from llm.steps import attempts
 from llm.wire import Body, format_for
-from tenants.outcomes import ClientError
+from tenants.errors import ClientError
 
 STATE: Final = "judge"
 ENDPOINT: Final = "/v1/chat/completions"

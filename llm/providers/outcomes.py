@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm.prompt_too_long import in_words_of
-from tenants.outcomes import Api, ClientError
+from tenants.errors import Api, ClientError
 
 LONGEST_MESSAGE = 1000
 

@@ -20,7 +20,7 @@ from llm.routing.facts import RouteFacts
 from llm.routing.pressure import press
 from llm.routing.signals import Score, prior
 from llm.routing.task_patterns import task_of
-from tenants.outcomes import ClientError, ModelNotAllowed
+from tenants.errors import ClientError, ModelNotAllowed
 from tenants.policy import Policy
 
 SIMPLE_BELOW: Final = -0.35  # score; about the easier third of what support desks are asked

@@ -24,7 +24,7 @@ from llm.steps.hops import Accounts, Hop
 from llm.steps.repairing import Settled, answer_of
 from llm.steps.sending import CANNOT_BE_ASKED, Underway, check_room, ended_by_whatever_stops_it, hold
 from llm.wire import Untranslatable
-from tenants.outcomes import ClientError
+from tenants.errors import ClientError
 
 FIRST_CHOICE: Final = "first choice"
 

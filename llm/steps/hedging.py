@@ -21,7 +21,7 @@ from llm.steps.hops import order_of
 from llm.steps.planning import Attempt
 from llm.steps.relay import Relay
 from llm.steps.sending import Reply, Underway, end, ended_by_whatever_stops_it, hold, send
-from tenants.outcomes import ClientError
+from tenants.errors import ClientError
 
 MOST_SAVED_UP = 5.0
 

@@ -23,7 +23,7 @@ from llm.steps.sending import Underway, ended_by_whatever_stops_it, hold, send
 from llm.structured import Unchecked, asked_of, found_in, problem_with, with_repair
 from llm.structured.check import Problem
 from llm.wire import Body
-from tenants.outcomes import ClientError
+from tenants.errors import ClientError
 
 WHY: Final = "repair: the answer did not match the schema"
 PATIENCE_SECONDS: Final = 5.0

@@ -33,7 +33,7 @@ from llm.providers.target import Target
 from llm.steps import settling
 from llm.steps.planning import Attempt, plan
 from llm.wire import Body, Untranslatable
-from tenants.outcomes import ClientError
+from tenants.errors import ClientError
 
 # what a deployment is passed over for, where another one may do
 CANNOT_BE_ASKED: Final = (BudgetExceeded, ModelUnpriced, Untranslatable, ContextLengthExceeded)

@@ -268,7 +268,7 @@ def _error_of(broken: StreamBroken) -> dict[str, Any]:
 _open: set[_Flow] = set()
 
 
-@draining.at_deadline
+@draining.on_deadline
 def cut_open_streams() -> None:
     """End every stream that is still open: its client is told, and billed for what came."""
     for flow in tuple(_open):

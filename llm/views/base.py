@@ -42,9 +42,9 @@ from llm.errors import (
 )
 from llm.tokens import counting
 from llm.wire.texts import json_texts
+from tenants.errors import Api, ClientError
 from tenants.keys.authentication import credentials_of, identify
 from tenants.limits import limiting as limits
-from tenants.outcomes import Api, ClientError
 from tenants.principal import Principal
 
 DATABASE_AWAY = (

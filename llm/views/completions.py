@@ -19,7 +19,7 @@ from llm.views.base import AsyncAPIView
 from llm.views.documented import CALL, OF_A_COMPLETION, OF_EVERY_CALL, operation, query
 from llm.views.stored_chats import PAGES, TAG, list_stored_chats
 from llm.wire import Source, format_for
-from tenants.outcomes import ClientError
+from tenants.errors import ClientError
 
 
 class Completions(AsyncAPIView):

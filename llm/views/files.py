@@ -15,7 +15,7 @@ from llm.views import schemas
 from llm.views.base import AsyncAPIView, api_of, json_response
 from llm.views.documented import OF_A_LOOK_UP, OF_EVERY_CALL, operation, query
 from llm.views.pages import page_of, page_parameters
-from tenants.outcomes import Api
+from tenants.errors import Api
 
 _FORM_BYTES: Final = 64 * 1024  # what a form may be larger than its file
 

@@ -10,8 +10,8 @@ from django.http import HttpRequest, HttpResponse
 
 from config import resources
 from config.door.bodies import BodyTooLarge, BodyTooSlow
+from config.door.call_queue import TurnedAway
 from config.door.encodings import BadlyEncoded, UnknownEncoding
-from config.door.gate import TurnedAway
 from config.door.gateway import NoWebsockets
 from llm.calls import refusals
 from llm.catalog.loading import snapshots
@@ -31,8 +31,8 @@ from llm.views.base import (
     new_request_id,
     with_request_id,
 )
+from tenants.errors import ClientError
 from tenants.keys.authentication import credentials_of, recall
-from tenants.outcomes import ClientError
 
 
 def recognises(request: HttpRequest) -> bool:

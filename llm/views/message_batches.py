@@ -22,7 +22,7 @@ from llm.views.base import AsyncAPIView, json_response
 from llm.views.batches import drive_soon
 from llm.views.documented import OF_A_LOOK_UP, OF_EVERY_CALL, WHOSE, operation, query
 from llm.views.pages import limit_of
-from tenants.outcomes import QuotaExceeded
+from tenants.errors import QuotaExceeded
 
 ENDPOINT: Final = "/v1/messages"
 

@@ -10,7 +10,7 @@ from llm.providers.target import Target
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, api_of, json_response
 from llm.views.documented import OF_EVERY_CALL, operation
-from tenants.outcomes import Api
+from tenants.errors import Api
 
 
 class Models(AsyncAPIView):

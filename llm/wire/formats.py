@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from llm.wire.references import Reference
-from tenants.outcomes import Api
+from tenants.errors import Api
 
 Body = dict[str, Any]
 

@@ -19,7 +19,7 @@ from llm.wire.texts.bodies import with_model as with_model
 from llm.wire.texts.bodies import with_purser as with_purser
 from llm.wire.texts.message_texts import text_of, without_repeated_reasoning
 from llm.wire.texts.sse import COMMENT, encode
-from tenants.outcomes import Api
+from tenants.errors import Api
 
 api = "openai.chat"
 vendor = Api.OPENAI

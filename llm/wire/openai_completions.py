@@ -22,7 +22,7 @@ from llm.wire.texts.bodies import usage as usage
 from llm.wire.texts.bodies import with_model as with_model
 from llm.wire.texts.bodies import with_purser as with_purser
 from llm.wire.texts.sse import DONE, encode
-from tenants.outcomes import Api
+from tenants.errors import Api
 
 api = "openai.completions"
 vendor = Api.OPENAI

@@ -18,7 +18,7 @@ from llm.wire.texts.bodies import usage as usage
 from llm.wire.texts.bodies import with_model as with_model
 from llm.wire.texts.bodies import with_purser as with_purser
 from llm.wire.texts.bodies import with_usage_in_stream as with_usage_in_stream
-from tenants.outcomes import Api
+from tenants.errors import Api
 
 api = "openai.embeddings"
 vendor = Api.OPENAI

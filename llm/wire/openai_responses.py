@@ -21,7 +21,7 @@ from llm.wire.texts.bodies import with_model as with_model
 from llm.wire.texts.bodies import with_purser as with_purser
 from llm.wire.texts.bodies import with_usage_in_stream as with_usage_in_stream
 from llm.wire.texts.sse import COMMENT, encode
-from tenants.outcomes import Api
+from tenants.errors import Api
 
 api = "openai.responses"
 vendor = Api.OPENAI

@@ -20,7 +20,7 @@ from unfold.forms import BaseDialogForm
 from tenants.admin.access import finish, owned
 
 # what happened, to be told on the page of the button; or an answer of its own
-Outcome = str | HttpResponse
+DialogResult = str | HttpResponse
 
 
 def dialog_action(
@@ -34,14 +34,14 @@ def dialog_action(
     permission: str = "operate",
     is_destructive: bool = False,
     refusals: tuple[type[Exception], ...] = (),
-) -> Callable[[Callable[..., Outcome]], Any]:
+) -> Callable[[Callable[..., DialogResult]], Any]:
     """Make a button of a method of a `ModelAdmin`: `(request, form, row)`, or `(request, form)` above a list.
 
     The method is called once the dialog's form is valid; 404 and 403 as of `owned`. The `refusals` it raises are told
     as errors.
     """
 
-    def button(run: Callable[..., Outcome]) -> Any:
+    def button(run: Callable[..., DialogResult]) -> Any:
         @wraps(run)
         def answer(
             model_admin: Any, request: HttpRequest, answered: BaseDialogForm, object_id: Any = None
@@ -49,10 +49,10 @@ def dialog_action(
             row = None if object_id is None else owned(model_admin, request, object_id, permission=permission)
             url = list_of(model_admin.model) if row is None else page_of(row)
             try:
-                outcome = run(model_admin, request, answered, *(() if row is None else (row,)))
+                result = run(model_admin, request, answered, *(() if row is None else (row,)))
             except refusals as error:
-                return finish(request, url, said(error), level=messages.ERROR)
-            return finish(request, url, outcome) if isinstance(outcome, str) else outcome
+                return finish(request, url, message_of(error), level=messages.ERROR)
+            return finish(request, url, result) if isinstance(result, str) else result
 
         return action(
             permissions=[permission],
@@ -75,6 +75,6 @@ def list_of(table: type[Model]) -> str:
     return reverse(f"admin:{table._meta.app_label}_{table._meta.model_name}_changelist")
 
 
-def said(error: Exception) -> str:
+def message_of(error: Exception) -> str:
     """What an error says to a person."""
     return " ".join(error.messages) if isinstance(error, ValidationError) else str(error)

@@ -13,8 +13,7 @@ from ipaddress import ip_address
 from typing import Protocol, TypeVar
 
 from config import resources
-from tenants.keys import strings as keys
-from tenants.outcomes import (
+from tenants.errors import (
     ClientError,
     ExpiredApiKey,
     InvalidApiKey,
@@ -22,6 +21,7 @@ from tenants.outcomes import (
     RevokedApiKey,
     TenantSuspended,
 )
+from tenants.keys import strings as keys
 from tenants.principal import Principal
 from tenants.snapshots.feed import ConfigFeed, config_feed
 from tenants.snapshots.store import KeyFacts, SnapshotCache, TenantFacts, TenantNotFound
@@ -52,8 +52,8 @@ class KeyDirectory:
         self._max_known, self._max_unknown = max_known, max_unknown
         self._known: OrderedDict[str, int] = OrderedDict()
         self._unknown: OrderedDict[str, float] = OrderedDict()
-        self._changes_heard = 0
-        feed.subscribe(self._hear)
+        self._changes_seen = 0
+        feed.subscribe(self._on_change)
 
     async def tenant_of(self, public_id: str) -> int:
         """The tenant's id; raises InvalidApiKey when nobody issued such a key."""
@@ -61,11 +61,11 @@ class KeyDirectory:
             return tenant_id
         if time.monotonic() < self._unknown.get(public_id, 0.0):
             raise invalid_key()
-        changes_heard = self._changes_heard
+        changes_seen = self._changes_seen
         async with resources.db.connection() as connection:
             row = await (await connection.execute(TENANT_OF_KEY, (public_id,))).fetchone()
         if row is None or row[0] is None:
-            if changes_heard == self._changes_heard:  # otherwise it may have been issued meanwhile
+            if changes_seen == self._changes_seen:  # otherwise it may have been issued meanwhile
                 self._unknown[public_id] = time.monotonic() + (5.0 if self._feed.is_listening else 1.0)
                 _trim(self._unknown, self._max_unknown)
             raise invalid_key()
@@ -81,8 +81,8 @@ class KeyDirectory:
         """Drop an id whose tenant does not know it any more."""
         self._known.pop(public_id, None)
 
-    def _hear(self, payload: str) -> None:
-        self._changes_heard += 1
+    def _on_change(self, payload: str) -> None:
+        self._changes_seen += 1
         self._unknown.clear()  # the change may have been a new key
 
 

@@ -24,7 +24,7 @@ Meter = Literal["requests", "tokens", "concurrency"]
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class LimitScope:
     """One holder of limits: `name` is for people ("tenant acme"), `key` for the store."""
 
     kind: Literal["tenant", "key", "user"]
@@ -213,7 +213,9 @@ class RedisWindows:
         self._settle = redis.register_script(SETTLE)
         self._renew = redis.register_script(RENEW)
 
-    async def acquire(self, scopes: tuple[Scope, ...], *, slot_id: str, tokens: int) -> Counted | Refused:
+    async def acquire(
+        self, scopes: tuple[LimitScope, ...], *, slot_id: str, tokens: int
+    ) -> Counted | Refused:
         names = [name for scope in scopes for name in (counts_key(scope), slots_key(scope))]
         limits = [
             -1 if limit is None else limit
@@ -230,7 +232,7 @@ class RedisWindows:
         )
         return Counted(slice=int(reply[1]), reset_seconds=float(reply[2]), usages=usages)
 
-    async def settle(self, scopes: tuple[Scope, ...], change: Change) -> None:
+    async def settle(self, scopes: tuple[LimitScope, ...], change: Change) -> None:
         names = [name for scope in scopes for name in (counts_key(scope), slots_key(scope))]
         await self._settle(keys=names, args=[change.slot_id, change.slice, change.tokens, change.requests])
 
@@ -269,7 +271,7 @@ class ProcessWindows:
         self._max_scopes = max_scopes
         self._scopes: OrderedDict[str, _Local] = OrderedDict()
 
-    def acquire(self, scopes: tuple[Scope, ...], *, slot_id: str, tokens: int) -> Counted | Refused:
+    def acquire(self, scopes: tuple[LimitScope, ...], *, slot_id: str, tokens: int) -> Counted | Refused:
         slice, share = _clock()
         locals_: list[_Local] = []
         for index, scope in enumerate(scopes):
@@ -289,7 +291,7 @@ class ProcessWindows:
         reset_seconds = SLICE_SECONDS * (share + SLICES - 1)
         return Counted(slice=slice, reset_seconds=reset_seconds, usages=tuple(usages))
 
-    def settle(self, scopes: tuple[Scope, ...], change: Change) -> None:
+    def settle(self, scopes: tuple[LimitScope, ...], change: Change) -> None:
         for scope in scopes:
             local = self._scopes.get(scope.key)
             if local is None:
@@ -302,12 +304,12 @@ class ProcessWindows:
                     slices[age] = max(0, slices[age] + more)
         self._forget_empty(scopes)
 
-    def _forget_empty(self, scopes: tuple[Scope, ...]) -> None:
+    def _forget_empty(self, scopes: tuple[LimitScope, ...]) -> None:
         for scope in scopes:
             if (local := self._scopes.get(scope.key)) is not None and local.is_empty:
                 del self._scopes[scope.key]
 
-    def _local(self, scope: Scope) -> _Local:
+    def _local(self, scope: LimitScope) -> _Local:
         local = self._scopes.get(scope.key)
         if local is None:
             local = self._scopes[scope.key] = _Local()
@@ -318,12 +320,12 @@ class ProcessWindows:
         return local
 
 
-def slots_key(scope: Scope) -> str:
+def slots_key(scope: LimitScope) -> str:
     """The name of the scope's slot set in Redis."""
     return f"purser:slots:{scope.key}"
 
 
-def counts_key(scope: Scope) -> str:
+def counts_key(scope: LimitScope) -> str:
     """The name of the scope's counts in Redis."""
     return f"purser:rates:{scope.key}"
 

@@ -20,17 +20,17 @@ import uuid_utils
 from redis.exceptions import RedisError
 
 from config import resources
+from tenants.errors import Api, RateLimitExceeded
 from tenants.limits.counting import (
     SLOT_SECONDS,
     Change,
     Counted,
+    LimitScope,
     ProcessWindows,
     RedisWindows,
     Refused,
-    Scope,
     slots_key,
 )
-from tenants.outcomes import Api, RateLimitExceeded
 from tenants.policy import RateLimits
 from tenants.principal import Principal
 
@@ -48,7 +48,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class LimitStatus:
     """The scarcest room left on one meter over all scopes, for the rate-limit headers."""
 
     limit: int
@@ -62,12 +62,12 @@ class Slot:
     refused after all; twice does no harm."""
 
     id: str
-    scopes: tuple[Scope, ...]
+    scopes: tuple[LimitScope, ...]
     tokens: int
     slice: int
     is_shared: bool
-    requests_left: Allowance | None = None
-    tokens_left: Allowance | None = None
+    requests_left: LimitStatus | None = None
+    tokens_left: LimitStatus | None = None
     is_released: bool = field(default=False, compare=False)
 
     def headers(self, style: Api = Api.OPENAI) -> dict[str, str]:
@@ -97,17 +97,17 @@ class Limiter:
         slot_id = uuid_utils.uuid7().hex
         if not scopes:
             return Slot(id=slot_id, scopes=(), tokens=tokens, slice=0, is_shared=False)
-        outcome, is_shared = await self._count(scopes, slot_id=slot_id, tokens=tokens)
-        if isinstance(outcome, Refused):
-            raise refusal(outcome, scopes[outcome.index], tokens=tokens, style=style)
+        result, is_shared = await self._count(scopes, slot_id=slot_id, tokens=tokens)
+        if isinstance(result, Refused):
+            raise refusal(result, scopes[result.index], tokens=tokens, style=style)
         slot = Slot(
             id=slot_id,
             scopes=scopes,
             tokens=tokens,
-            slice=outcome.slice,
+            slice=result.slice,
             is_shared=is_shared,
-            requests_left=_scarcest(scopes, outcome, "requests"),
-            tokens_left=_scarcest(scopes, outcome, "tokens"),
+            requests_left=_tightest(scopes, result, "requests"),
+            tokens_left=_tightest(scopes, result, "tokens"),
         )
         if is_shared and any(scope.limits.concurrency is not None for scope in scopes):
             self._open[slot_id] = slot
@@ -166,11 +166,11 @@ class Limiter:
             await self._try(partial(_renew, slots))
 
     async def _count(
-        self, scopes: tuple[Scope, ...], *, slot_id: str, tokens: int
+        self, scopes: tuple[LimitScope, ...], *, slot_id: str, tokens: int
     ) -> tuple[Counted | Refused, bool]:
-        outcome = await self._try(lambda shared: shared.acquire(scopes, slot_id=slot_id, tokens=tokens))
-        if outcome is not None:
-            return outcome, True
+        result = await self._try(lambda shared: shared.acquire(scopes, slot_id=slot_id, tokens=tokens))
+        if result is not None:
+            return result, True
         return self._local.acquire(scopes, slot_id=slot_id, tokens=tokens), False
 
     async def _try(self, operation: Callable[[RedisWindows], Awaitable[Result]]) -> Result | None:
@@ -223,22 +223,22 @@ take_back = limiter.take_back
 resources.service(limiter.keep_slots)
 
 
-def scopes_of(principal: Principal, *, user: str) -> tuple[Scope, ...]:
+def scopes_of(principal: Principal, *, user: str) -> tuple[LimitScope, ...]:
     """The holders of limits a call counts for. Their keys begin with one hash tag, so that Redis Cluster
     keeps them together; an end user's name is the client's, so it stands last and is bounded."""
     tag = f"{{{principal.tenant_id}}}"
     user_key = user if len(user) <= 64 else sha256(user.encode()).hexdigest()
     candidates = (
-        Scope("tenant", f"tenant {principal.tenant_slug}", tag, principal.tenant_limits),
-        Scope("key", f"key {principal.key_name}", f"{tag}:key:{principal.key_id}", principal.key_limits),
-        Scope(
+        LimitScope("tenant", f"tenant {principal.tenant_slug}", tag, principal.tenant_limits),
+        LimitScope("key", f"key {principal.key_name}", f"{tag}:key:{principal.key_id}", principal.key_limits),
+        LimitScope(
             "user", f"user {user}", f"{tag}:user:{user_key}", principal.user_limits if user else RateLimits()
         ),
     )
     return tuple(scope for scope in candidates if scope.limits)
 
 
-def refusal(refused: Refused, scope: Scope, *, tokens: int, style: Api) -> RateLimitExceeded:
+def refusal(refused: Refused, scope: LimitScope, *, tokens: int, style: Api) -> RateLimitExceeded:
     """The error for a refused call: which limit, whose, and until when."""
     limits = {
         "requests": scope.limits.rpm,
@@ -261,9 +261,9 @@ def refusal(refused: Refused, scope: Scope, *, tokens: int, style: Api) -> RateL
             facts=facts,
         )
     retry_after_seconds = max(1, math.ceil(refused.wait_seconds))
-    allowance = Allowance(limit, max(0, int(limit - refused.used)), refused.wait_seconds)
-    requests = allowance if refused.meter == "requests" else None
-    spent = allowance if refused.meter == "tokens" else None
+    status = LimitStatus(limit, max(0, int(limit - refused.used)), refused.wait_seconds)
+    requests = status if refused.meter == "requests" else None
+    spent = status if refused.meter == "tokens" else None
     return RateLimitExceeded(
         f"{whose}; {math.ceil(refused.used):,} are used. Try again in {retry_after_seconds} s.",
         retry_after_seconds=retry_after_seconds,
@@ -272,31 +272,33 @@ def refusal(refused: Refused, scope: Scope, *, tokens: int, style: Api) -> RateL
     )
 
 
-def rate_limit_headers(requests: Allowance | None, tokens: Allowance | None, *, style: Api) -> dict[str, str]:
+def rate_limit_headers(
+    requests: LimitStatus | None, tokens: LimitStatus | None, *, style: Api
+) -> dict[str, str]:
     """The headers either API's SDKs know."""
     headers: dict[str, str] = {}
-    for meter, allowance in (("requests", requests), ("tokens", tokens)):
-        if allowance is None:
+    for meter, status in (("requests", requests), ("tokens", tokens)):
+        if status is None:
             continue
         if style == Api.ANTHROPIC:
-            resets_at = datetime.now(UTC) + timedelta(seconds=allowance.reset_seconds)
-            headers[f"anthropic-ratelimit-{meter}-limit"] = str(allowance.limit)
-            headers[f"anthropic-ratelimit-{meter}-remaining"] = str(allowance.remaining)
+            resets_at = datetime.now(UTC) + timedelta(seconds=status.reset_seconds)
+            headers[f"anthropic-ratelimit-{meter}-limit"] = str(status.limit)
+            headers[f"anthropic-ratelimit-{meter}-remaining"] = str(status.remaining)
             headers[f"anthropic-ratelimit-{meter}-reset"] = f"{resets_at:%Y-%m-%dT%H:%M:%SZ}"
         else:
-            headers[f"x-ratelimit-limit-{meter}"] = str(allowance.limit)
-            headers[f"x-ratelimit-remaining-{meter}"] = str(allowance.remaining)
-            headers[f"x-ratelimit-reset-{meter}"] = f"{allowance.reset_seconds:.3f}s"
+            headers[f"x-ratelimit-limit-{meter}"] = str(status.limit)
+            headers[f"x-ratelimit-remaining-{meter}"] = str(status.remaining)
+            headers[f"x-ratelimit-reset-{meter}"] = f"{status.reset_seconds:.3f}s"
     return headers
 
 
-def _scarcest(
-    scopes: tuple[Scope, ...], counted: Counted, meter: Literal["requests", "tokens"]
-) -> Allowance | None:
-    allowances = []
+def _tightest(
+    scopes: tuple[LimitScope, ...], counted: Counted, meter: Literal["requests", "tokens"]
+) -> LimitStatus | None:
+    statuses = []
     for scope, usage in zip(scopes, counted.usages, strict=True):
         limit = scope.limits.rpm if meter == "requests" else scope.limits.tpm
         used = usage.requests if meter == "requests" else usage.tokens
         if limit is not None:
-            allowances.append(Allowance(limit, max(0, int(limit - used)), counted.reset_seconds))
-    return min(allowances, key=lambda allowance: allowance.remaining / allowance.limit, default=None)
+            statuses.append(LimitStatus(limit, max(0, int(limit - used)), counted.reset_seconds))
+    return min(statuses, key=lambda status: status.remaining / status.limit, default=None)

@@ -46,7 +46,7 @@ class GuardedBackend(ModelBackend):
         device = device_of(request, username)
         counters = counters_of(username, address=address_of(request), device=device)
         if pause := take_turn(counters):
-            raise _told_to_wait(request, pause)
+            raise _must_wait(request, pause)
         if device:
             user = super().authenticate(request, username=username, password=password, **more)
         elif STRANGERS_AT_ONCE.acquire(timeout=LONGEST_QUEUE_SECONDS):
@@ -55,7 +55,7 @@ class GuardedBackend(ModelBackend):
             finally:
                 STRANGERS_AT_ONCE.release()
         else:
-            raise _told_to_wait(request, LONGEST_QUEUE_SECONDS)
+            raise _must_wait(request, LONGEST_QUEUE_SECONDS)
         if user is not None:
             give_back(counters)
         return user
@@ -119,7 +119,7 @@ def seconds_to_wait(request: HttpRequest | None) -> int:
     return int(getattr(request, "_seconds_to_wait", 0))
 
 
-def _told_to_wait(request: HttpRequest, pause: int) -> PermissionDenied:
+def _must_wait(request: HttpRequest, pause: int) -> PermissionDenied:
     request._seconds_to_wait = pause  # type: ignore[attr-defined]
     return PermissionDenied("too many attempts")
 

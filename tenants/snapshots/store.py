@@ -133,13 +133,13 @@ class SnapshotCache(Generic[T]):
         *,
         feed: ConfigFeed = config_feed,
         ttl_seconds: float = 30.0,
-        unheard_ttl_seconds: float = 1.0,
+        fallback_ttl_seconds: float = 1.0,
         max_entries: int = 10_000,
     ) -> None:
         self._build = build
         self._feed = feed
         self._ttl_seconds = ttl_seconds
-        self._unheard_ttl_seconds = unheard_ttl_seconds
+        self._fallback_ttl_seconds = fallback_ttl_seconds
         self._max_entries = max_entries
         self._entries: OrderedDict[int, _Entry[T]] = OrderedDict()
         self._building: dict[int, asyncio.Task[T]] = {}
@@ -176,7 +176,7 @@ class SnapshotCache(Generic[T]):
         return len(self._entries)
 
     def _lifetime(self) -> float:
-        return self._ttl_seconds if self._feed.is_listening else self._unheard_ttl_seconds
+        return self._ttl_seconds if self._feed.is_listening else self._fallback_ttl_seconds
 
     async def _build_and_keep(self, tenant_id: int) -> T:
         task = asyncio.current_task()

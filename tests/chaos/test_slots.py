@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from config import resources
+from tenants.errors import RateLimitExceeded
 from tenants.limits import limiting as limits
 from tenants.limits.counting import SLOT_SECONDS
 from tenants.limits.limiting import Limiter
-from tenants.outcomes import RateLimitExceeded
 from tenants.policy import RateLimits
 from tenants.principal import Principal
 

@@ -13,7 +13,7 @@ import llm.urls  # noqa: F401 whatever can be refused is imported
 from billing.budgets.balances import BudgetExceeded
 from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, envelope, error_headers
 from llm.providers.outcomes import ProviderRejected, ProviderUnavailable
-from tenants.outcomes import ClientError, RateLimitExceeded
+from tenants.errors import ClientError, RateLimitExceeded
 
 REFUSED_AGAIN = {400, 401, 402, 403, 404, 405, 413, 415, 426}
 

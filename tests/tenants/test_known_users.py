@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from tenants.errors import UserNotAllowed
 from tenants.known_users import UserNeeded, check_user
-from tenants.outcomes import UserNotAllowed
 from tenants.policy import UsersPolicy, parse_policy
 from tenants.snapshots.store import TenantFacts, UserFacts
 

@@ -28,7 +28,7 @@ from llm.providers.retries import RetryPolicy
 from llm.providers.target import Target
 from llm.steps import attempts
 from llm.wire import format_for
-from tenants.outcomes import ClientError
+from tenants.errors import ClientError
 
 STATE: Final = "embed"
 # In the background: the request does not wait so long.

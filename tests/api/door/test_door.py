@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.api.conftest import turns
-from tests.config.door.test_gate import gauge
+from tests.config.door.test_call_queue import gauge
 from tests.stack import LOCAL, Stack
 from tests.world import World
 

@@ -106,7 +106,7 @@ def test_a_blocked_worker_is_reported_then_replaced_and_others_go_on(served: Ser
         assert pid_on(to_other) == other
     with pytest.raises((http.client.HTTPException, OSError)):
         to_blocked.getresponse()
-    (report,) = served.told("loop_stands_still", blocked)
+    (report,) = served.told("loop_blocked", blocked)
     assert any("in block" in line for line in report["stack"])
     assert REPORT_SECONDS <= report["seconds"] < REPLACE_SECONDS
     (end,) = served.told("worker_replaced", blocked)
@@ -126,9 +126,9 @@ def test_a_worker_that_was_stopped_is_replaced(served: Served) -> None:
 def test_a_worker_that_goes_on_in_time_is_only_reported(served: Served) -> None:
     (worker, connection), _ = served.connections().items()
     os.kill(worker, signal.SIGSTOP)
-    until(lambda: bool(served.told("loop_stands_still", worker)))
+    until(lambda: bool(served.told("loop_blocked", worker)))
     os.kill(worker, signal.SIGCONT)
-    until(lambda: bool(served.told("loop_goes_on", worker)))
+    until(lambda: bool(served.told("loop_resumed", worker)))
     assert pid_on(connection) == worker
     assert not served.told("worker_replaced", worker)
 

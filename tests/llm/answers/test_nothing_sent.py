@@ -82,7 +82,7 @@ def test_what_could_not_be_sent_owes_nothing(
 
     async def work() -> None:
         from llm.steps.attempts import first_success
-        from tenants.outcomes import ClientError
+        from tenants.errors import ClientError
 
         call = await _call(client.member, deployment.model, streamed=streamed, **{"extra": {}, **facts})
         target = replace(call.snapshot.catalog.targets[deployment.model], **wrong)

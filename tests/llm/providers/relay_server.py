@@ -14,7 +14,7 @@ from llm.providers.outgoing import Outgoing
 from llm.providers.passed_on import passed_on_headers
 from llm.steps.relay import Relay
 from llm.wire import WIRE_FORMATS, prepare
-from tenants.outcomes import ClientError
+from tenants.errors import ClientError
 
 BLOCK = {"cost_usd": "0.000001000000", "cache": "miss"}
 PATHS = {

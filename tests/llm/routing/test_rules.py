@@ -16,7 +16,7 @@ from llm.providers.target import Target
 from llm.routing.facts import read_route_facts
 from llm.routing.rules import Market, route
 from llm.routing.signals import Score
-from tenants.outcomes import ModelNotAllowed
+from tenants.errors import ModelNotAllowed
 from tenants.policy import parse_policy
 
 LOOK_UP = "What is the capital of France?"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from tenants import outcomes
+from tenants import errors
 from tenants.keys.authentication import KeyDirectory, credentials_of, identify, recall
 from tenants.keys.editing import issue_key, revoke_key, rotate_key
 from tenants.models import ApiKey, EndUser, Tenant
@@ -39,7 +39,7 @@ class Worker:
     async def knows(self, clear: str) -> bool:
         try:
             await self.identify(clear)
-        except outcomes.ClientError:
+        except errors.ClientError:
             return False
         return True
 
@@ -83,7 +83,7 @@ async def test_it_works(workers: tuple[Worker, Worker], acme: Tenant, issued: tu
     assert principal.tenant_limits.rpm == 9
     assert principal.may_use("gpt-4o")
     assert not principal.may_use("claude-sonnet-4-5")
-    with pytest.raises(outcomes.ModelNotAllowed):
+    with pytest.raises(errors.ModelNotAllowed):
         principal.require_model("claude-sonnet-4-5")
 
 
@@ -100,7 +100,7 @@ async def test_a_revoked_key_stops_within_a_second_in_every_worker(
             return not await worker.knows(clear)
 
         await until(is_refused)
-        with pytest.raises(outcomes.RevokedApiKey):
+        with pytest.raises(errors.RevokedApiKey):
             await worker.identify(clear)
 
 
@@ -117,7 +117,7 @@ async def test_two_secrets_live_until_the_grace_ends(
     await until(second_is_known)
     assert await workers[0].knows(first)
     later = datetime.now(UTC) + timedelta(minutes=6)
-    with pytest.raises(outcomes.ExpiredApiKey):
+    with pytest.raises(errors.ExpiredApiKey):
         await workers[0].identify(first, at=later)
     assert await workers[0].identify(second, at=later)
 
@@ -128,7 +128,7 @@ async def test_the_clock_expires_a_key_without_a_message(
     ends_at = datetime.now(UTC) + timedelta(hours=1)
     _, clear = await in_thread(issue_key, acme, name="short", expires_at=ends_at)
     assert await workers[0].identify(clear, at=ends_at - timedelta(seconds=1))
-    with pytest.raises(outcomes.ExpiredApiKey):
+    with pytest.raises(errors.ExpiredApiKey):
         await workers[0].identify(clear, at=ends_at)
 
 
@@ -146,7 +146,7 @@ async def test_a_suspended_tenant_is_refused_until_it_is_resumed(
     assert await is_known()
     await in_thread(suspend_tenant, acme)
     await until(is_refused)
-    with pytest.raises(outcomes.TenantSuspended):
+    with pytest.raises(errors.TenantSuspended):
         await workers[0].identify(clear)
     await in_thread(resume_tenant, acme)
     await until(is_known)
@@ -158,7 +158,7 @@ async def test_a_wrong_secret_hears_only_that_it_is_invalid(
     key, clear = issued
     await in_thread(revoke_key, key)
     for wrong in (clear[:-1] + ("a" if clear[-1] != "a" else "b"), "nobody's key", "", "psr_", "x" * 10_000):
-        with pytest.raises(outcomes.InvalidApiKey):
+        with pytest.raises(errors.InvalidApiKey):
             await workers[0].identify(wrong)
 
 
@@ -180,7 +180,7 @@ async def test_an_address_outside_the_list_is_refused(workers: tuple[Worker, Wor
     for inside in ("10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1"):
         assert await workers[0].identify(clear, client_ip=inside)
     for outside in ("10.2.0.1", "", "not an address", "2001:db9::1"):
-        with pytest.raises(outcomes.IpNotAllowed):
+        with pytest.raises(errors.IpNotAllowed):
             await workers[0].identify(clear, client_ip=outside)
 
 
@@ -244,7 +244,7 @@ async def test_memory_is_bounded(workers: tuple[Worker, Worker]) -> None:
     assert len(cache) == 3
     directory = KeyDirectory(feed=workers[0].feed, max_unknown=3)
     for number in range(10):
-        with pytest.raises(outcomes.InvalidApiKey):
+        with pytest.raises(errors.InvalidApiKey):
             await directory.tenant_of(f"x{number}")
     assert len(directory._unknown) == 3
 

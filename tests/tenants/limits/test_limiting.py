@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from config import resources
+from tenants.errors import RateLimitExceeded
 from tenants.limits import counting
 from tenants.limits import limiting as limits
-from tenants.limits.counting import Counted, ProcessWindows, RedisWindows, Refused, Scope
+from tenants.limits.counting import Counted, LimitScope, ProcessWindows, RedisWindows, Refused
 from tenants.limits.limiting import Limiter
-from tenants.outcomes import RateLimitExceeded
 from tenants.policy import RateLimits
 from tenants.principal import Principal
 
@@ -235,7 +235,7 @@ async def test_a_wait_that_is_told_is_enough_and_the_same_in_redis_and_in_the_pr
     used: list[int], rpm: int, is_tokens: bool
 ) -> None:
     limited = RateLimits(tpm=rpm * 10) if is_tokens else RateLimits(rpm=rpm)
-    scope = Scope("tenant", "tenant acme", f"{{{next(_ids)}}}", limited)
+    scope = LimitScope("tenant", "tenant acme", f"{{{next(_ids)}}}", limited)
     seconds, micros = await resources.redis.time()
     now = seconds + micros / 1e6
     at = int(now // counting.SLICE_SECONDS)

@@ -1,7 +1,7 @@
-"""The gate of one worker: how many calls are inside, how many wait in line, and who is turned away.
+"""The queue of one worker: how many calls are inside, how many wait in line, and who is turned away.
 
-Invariant: never more than `most_inside` calls inside and `most_waiting` in line; whoever waits is let in in the order of
-arrival, or turned away after `longest_wait_seconds`, at once where the line plainly moves too slowly. What a turned-away
+Invariant: never more than `max_running` calls inside and `max_waiting` in line; whoever waits is let in in the order of
+arrival, or turned away after `max_wait_seconds`, at once where the line plainly moves too slowly. What a turned-away
 caller is told to wait is how long the line, as it moves, takes to pass.
 """
 
@@ -41,7 +41,7 @@ class TurnedAway(Exception):
         self.inside, self.waiting = inside, waiting
 
 
-class Drain:
+class DepartureRate:
     """How many calls a second left within the last half minute. Constant memory, no timer."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -66,106 +66,106 @@ class Drain:
         self._second = second
 
 
-class Gate:
+class CallQueue:
     """Lets calls in. Every `enter` that returns needs one `leave`.
 
-    `has_pace`: how fast calls left lately tells how long a line will take. It does not where a place is held for
+    `predicts_wait`: how fast calls left lately tells how long a line will take. It does not where a place is held for
     milliseconds and hardly anybody came.
     """
 
     def __init__(
         self,
         *,
-        most_inside: int,
-        most_waiting: int,
-        longest_wait_seconds: float,
-        drain: Drain | None = None,
+        max_running: int,
+        max_waiting: int,
+        max_wait_seconds: float,
+        departures: DepartureRate | None = None,
         gauges: tuple[Gauge, Gauge] = (IN_FLIGHT, WAITING),
-        has_pace: bool = True,
+        predicts_wait: bool = True,
     ) -> None:
-        self._has_pace = has_pace
-        self._inside_gauge, self._waiting_gauge = gauges
-        self._most_inside = most_inside
-        self._most_waiting = most_waiting
-        self._longest_wait_seconds = longest_wait_seconds
-        self._inside = 0
-        self._line: deque[asyncio.Future[None]] = deque()
-        self._drain = drain or Drain()
-        self._is_shut = False
+        self._predicts_wait = predicts_wait
+        self._running_gauge, self._waiting_gauge = gauges
+        self._max_running = max_running
+        self._max_waiting = max_waiting
+        self._max_wait_seconds = max_wait_seconds
+        self._running = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._departures = departures or DepartureRate()
+        self._is_closed = False
 
-    def shut(self) -> None:
+    def close(self) -> None:
         """Let nobody in any more, and send away who waits."""
-        self._is_shut = True
-        for turn in self._line:
+        self._is_closed = True
+        for turn in self._waiting:
             turn.cancel()
 
     async def enter(self) -> None:
         """Go in, after waiting in line where there is one; raises TurnedAway."""
-        if self._is_shut:
-            raise self._turned_away("stopping")
-        if self._inside < self._most_inside:
-            self._inside += 1
-            self._inside_gauge.set(self._inside)
+        if self._is_closed:
+            raise self._rejection("stopping")
+        if self._running < self._max_running:
+            self._running += 1
+            self._running_gauge.set(self._running)
             return
-        if len(self._line) >= self._most_waiting:
-            raise self._turned_away("full")
-        if self._has_pace and self._seconds_to_pass() > self._longest_wait_seconds:
-            raise self._turned_away("slow")
-        await self._wait_in_line()
+        if len(self._waiting) >= self._max_waiting:
+            raise self._rejection("full")
+        if self._predicts_wait and self._expected_wait_seconds() > self._max_wait_seconds:
+            raise self._rejection("slow")
+        await self._wait()
 
     def leave(self) -> None:
         """Make room: the first in line takes the place."""
-        self._drain.note()
-        while self._line:
-            turn = self._line.popleft()
+        self._departures.note()
+        while self._waiting:
+            turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
-                self._waiting_gauge.set(len(self._line))
+                self._waiting_gauge.set(len(self._waiting))
                 return
-        self._inside -= 1
-        self._inside_gauge.set(self._inside)
+        self._running -= 1
+        self._running_gauge.set(self._running)
 
-    async def _wait_in_line(self) -> None:
+    async def _wait(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.append(turn)
-        self._waiting_gauge.set(len(self._line))
+        self._waiting.append(turn)
+        self._waiting_gauge.set(len(self._waiting))
         try:
-            async with asyncio.timeout(self._longest_wait_seconds):
+            async with asyncio.timeout(self._max_wait_seconds):
                 await turn
         except TimeoutError:
-            if not self._has_taken(turn):
-                raise self._turned_away("waited") from None
+            if not self._was_admitted(turn):
+                raise self._rejection("waited") from None
         except asyncio.CancelledError:
-            if self._has_taken(turn):
+            if self._was_admitted(turn):
                 self.leave()
-            if self._is_shut and turn.cancelled() and not _current_task_is_cancelled():
-                raise self._turned_away("stopping") from None
+            if self._is_closed and turn.cancelled() and not _current_task_is_cancelled():
+                raise self._rejection("stopping") from None
             raise
 
-    def _has_taken(self, turn: "asyncio.Future[None]") -> bool:
+    def _was_admitted(self, turn: "asyncio.Future[None]") -> bool:
         """Whether the place was given at the very moment the wait ended; otherwise the line forgets it."""
         if turn.done() and not turn.cancelled():
             return True
-        if turn in self._line:
-            self._line.remove(turn)
-            self._waiting_gauge.set(len(self._line))
+        if turn in self._waiting:
+            self._waiting.remove(turn)
+            self._waiting_gauge.set(len(self._waiting))
         return False
 
-    def _seconds_to_pass(self) -> float:
+    def _expected_wait_seconds(self) -> float:
         """How long a newcomer would stand in line; 0 where nobody has left lately, so that nothing is known."""
-        per_second = self._drain.per_second()
-        return (len(self._line) + 1) / per_second if per_second else 0.0
+        per_second = self._departures.per_second()
+        return (len(self._waiting) + 1) / per_second if per_second else 0.0
 
-    def _turned_away(self, reason: str) -> TurnedAway:
+    def _rejection(self, reason: str) -> TurnedAway:
         TURNED_AWAY.labels(reason).inc()
-        seconds = math.ceil(self._seconds_to_pass()) or LONGEST_RETRY_SECONDS
-        if self._is_shut:
+        seconds = math.ceil(self._expected_wait_seconds()) or LONGEST_RETRY_SECONDS
+        if self._is_closed:
             seconds = 1  # another process takes over
         return TurnedAway(
             reason,
             retry_after_seconds=min(seconds, LONGEST_RETRY_SECONDS),
-            inside=self._inside,
-            waiting=len(self._line),
+            inside=self._running,
+            waiting=len(self._waiting),
         )
 
 

@@ -1,4 +1,4 @@
-"""The gate: who is let in, who waits, who is turned away and what they are told; by itself and on the real server."""
+"""The queue: who is let in, who waits, who is turned away and what they are told; by itself and on the real server."""
 
 import asyncio
 import http.client
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from config.door.gate import Drain, Gate, TurnedAway
+from config.door.call_queue import CallQueue, DepartureRate, TurnedAway
 from tests.api.conftest import fresh_question, turns
 from tests.books import Books, eventually
 from tests.stack import LOCAL, Stack
@@ -22,16 +22,18 @@ from tests.world import Deployment, Member, World
 INSIDE, WAITING = 3, 2
 
 
-def gate(
+def queue(
     *, inside: int = 1, waiting: int = 1, patience: float = 60, clock: Callable[[], float] | None = None
 ):
-    drain = Drain(clock) if clock else None
-    return Gate(most_inside=inside, most_waiting=waiting, longest_wait_seconds=patience, drain=drain)
+    departures = DepartureRate(clock) if clock else None
+    return CallQueue(
+        max_running=inside, max_waiting=waiting, max_wait_seconds=patience, departures=departures
+    )
 
 
-async def in_line(gate: Gate, count: int) -> list[asyncio.Task[None]]:
-    """So many calls that found the gate shut and stand in line."""
-    tasks = [asyncio.create_task(gate.enter()) for _ in range(count)]
+async def in_line(queue: CallQueue, count: int) -> list[asyncio.Task[None]]:
+    """So many calls that found the queue close and stand in line."""
+    tasks = [asyncio.create_task(queue.enter()) for _ in range(count)]
     for _ in range(3):
         await asyncio.sleep(0)
     assert not any(task.done() for task in tasks)
@@ -40,7 +42,7 @@ async def in_line(gate: Gate, count: int) -> list[asyncio.Task[None]]:
 
 async def test_it_works() -> None:
     """So many go in, so many wait, the next is turned away; whoever leaves lets the first of the line in."""
-    one = gate(inside=2, waiting=2)
+    one = queue(inside=2, waiting=2)
     await one.enter()
     await one.enter()
     first, second = await in_line(one, 2)
@@ -58,7 +60,7 @@ async def test_it_works() -> None:
 
 
 async def test_who_gives_up_waiting_takes_nobody_s_place() -> None:
-    one = gate(waiting=3)
+    one = queue(waiting=3)
     await one.enter()
     first, second, third = await in_line(one, 3)
     second.cancel()
@@ -72,7 +74,7 @@ async def test_who_gives_up_waiting_takes_nobody_s_place() -> None:
 
 
 async def test_who_goes_at_the_moment_of_entry_gives_the_place_back() -> None:
-    one = gate()
+    one = queue()
     await one.enter()
     (first,) = await in_line(one, 1)
     one.leave()  # the place is given to the first ...
@@ -82,7 +84,7 @@ async def test_who_goes_at_the_moment_of_entry_gives_the_place_back() -> None:
 
 
 async def test_nobody_waits_longer_than_the_longest_wait() -> None:
-    one = gate(patience=0.01)
+    one = queue(patience=0.01)
     await one.enter()
     with pytest.raises(TurnedAway) as caught:
         await one.enter()
@@ -93,7 +95,7 @@ async def test_nobody_waits_longer_than_the_longest_wait() -> None:
 
 async def test_the_wait_told_is_how_long_the_line_takes_to_pass() -> None:
     now = 1000.0
-    one = gate(inside=20, waiting=5, clock=lambda: now)
+    one = queue(inside=20, waiting=5, clock=lambda: now)
     for _ in range(20):
         await one.enter()
     for _ in range(10):
@@ -108,7 +110,7 @@ async def test_the_wait_told_is_how_long_the_line_takes_to_pass() -> None:
 
 async def test_a_line_that_plainly_moves_too_slowly_is_not_joined() -> None:
     now = 1000.0
-    one = gate(inside=2, waiting=5, patience=10, clock=lambda: now)
+    one = queue(inside=2, waiting=5, patience=10, clock=lambda: now)
     await one.enter()
     await one.enter()
     now += 29
@@ -121,8 +123,12 @@ async def test_a_line_that_plainly_moves_too_slowly_is_not_joined() -> None:
 
 async def test_a_gate_without_a_pace_lets_whoever_fits_join_the_line() -> None:
     now = 1000.0
-    one = Gate(
-        most_inside=1, most_waiting=5, longest_wait_seconds=10, drain=Drain(lambda: now), has_pace=False
+    one = CallQueue(
+        max_running=1,
+        max_waiting=5,
+        max_wait_seconds=10,
+        departures=DepartureRate(lambda: now),
+        predicts_wait=False,
     )
     await one.enter()
     now += 29
@@ -132,7 +138,7 @@ async def test_a_gate_without_a_pace_lets_whoever_fits_join_the_line() -> None:
 
 
 async def test_without_any_drain_the_longest_wait_is_told() -> None:
-    one = gate(waiting=0)
+    one = queue(waiting=0)
     await one.enter()
     with pytest.raises(TurnedAway) as caught:
         await one.enter()
@@ -141,19 +147,19 @@ async def test_without_any_drain_the_longest_wait_is_told() -> None:
 
 def test_the_drain_forgets_what_is_half_a_minute_old() -> None:
     now = 1000.0
-    drain = Drain(lambda: now)
+    departures = DepartureRate(lambda: now)
     for _ in range(60):
-        drain.note()
-    assert drain.per_second() == 60
+        departures.note()
+    assert departures.per_second() == 60
     now += 15
-    assert drain.per_second() == 4
+    assert departures.per_second() == 4
     now += 14
-    drain.note()
-    assert drain.per_second() == pytest.approx(61 / 29)
+    departures.note()
+    assert departures.per_second() == pytest.approx(61 / 29)
     now += 1
-    assert drain.per_second() == pytest.approx(1 / 30)
+    assert departures.per_second() == pytest.approx(1 / 30)
     now += 1000
-    assert drain.per_second() == 0
+    assert departures.per_second() == 0
 
 
 # ---------------------------------------------------------------- on the real server
@@ -219,7 +225,7 @@ def fill(url: str, member: Member, deployment: Deployment, stack: ExitStack) -> 
 def test_a_call_too_many_is_told_so_early_in_its_own_envelope(
     world: World, books: Books, make_deployment, narrow: str
 ) -> None:
-    """The gate is full of calls that wait for their provider: the next hears 503 and when to come back, the site, the
+    """The queue is full of calls that wait for their provider: the next hears 503 and when to come back, the site, the
     probes and the figures answer as ever, and everybody who was let in or waited gets the whole answer."""
     before = gauge(narrow, "purser_calls_turned_away_total")
     refusals: list[str] = []
