@@ -10,11 +10,11 @@ class ConfigConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        # whoever sends a task, the web workers too, sends it with our application and not with Celery's default
+        # tasks must be sent with our Celery application, in the web workers too, not with Celery's default one
         from config import celery  # noqa: F401
         from config.database.roles import check_logins
 
-        # the last of our apps: Django tells nothing of an app without models, as this one
+        # `llm` is the last of our apps. Django sends no signal for an app without models, like this one.
         post_migrate.connect(
             finish_database, sender=apps.get_app_config("llm"), dispatch_uid="purser.finish_database"
         )
@@ -22,7 +22,7 @@ class ConfigConfig(AppConfig):
 
 
 def finish_database(*, using: str = "default", **kwargs: Any) -> None:
-    """What migrations leave to be done: the functions, the ledger's partitions, and who may use what."""
+    """Runs after the migrations: database functions, the ledger's partitions, and the roles' grants."""
     from billing.ledger import partitions
     from config.database import functions, roles
 

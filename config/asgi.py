@@ -1,4 +1,4 @@
-"""The ASGI application: `/v1` and the probes through lean doors, the site through stock Django, in one process."""
+"""The ASGI application, in one process: `/v1` and the probes through `GatewayHandler`, the site through stock Django."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from config.door.bounded_site import BoundedSite
 
 site = BoundedSite(get_asgi_application())
 
-import llm.providers.announcing  # noqa: E402 tells how the accounts do
+import llm.providers.announcing  # noqa: E402 registers the service that publishes the accounts' health
 import llm.urls  # noqa: E402 the views, and the services they register for the lifespan
 import llm.warmup  # noqa: E402, F401
 from config.door.call_queue import STRANGERS, STRANGERS_WAITING, CallQueue  # noqa: E402 the apps must be ready first
@@ -47,13 +47,13 @@ gateway = with_cors(
 )
 draining.on_stop(queue.close)
 draining.on_stop(strangers.close)
-probes = GatewayHandler("config.health")  # whoever asks may use any name for this host
+probes = GatewayHandler("config.health")  # probes may use any host name
 web.allow_open_files()
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Dispatch by path; the lifespan opens what lives as long as the event loop."""
+    """Dispatch by path. The lifespan opens the resources of the event loop."""
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
     elif (address := address_of(scope["path"])).is_of_the_api:

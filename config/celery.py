@@ -1,7 +1,7 @@
 """Celery: the application, and the schedule of beat in code.
 
-Invariant: tasks take ids, are idempotent, and call one domain function; a broker that loses everything loses
-no work, because what is due is found in PostgreSQL.
+Invariant: tasks take ids, are idempotent, and call one domain function. A broker that loses everything loses no work,
+because due work is found in PostgreSQL.
 """
 
 import os
@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-if "celery" in (Path(sys.argv[0]).stem, Path(sys.argv[0]).parent.name):  # ours is the process
+if "celery" in (Path(sys.argv[0]).stem, Path(sys.argv[0]).parent.name):  # this process is Celery's
     os.environ.setdefault("PURSER_LOGIN", "worker")
 
 from celery import Celery
@@ -75,7 +75,7 @@ app.autodiscover_tasks()
 
 @setup_logging.connect
 def keep_our_logging(**kwargs: object) -> None:
-    """Celery leaves the logging that the settings configured."""
+    """Keeps Celery from changing the logging that the settings configured."""
 
 
 @worker_process_init.connect
@@ -87,5 +87,5 @@ def close_inherited_connections(**kwargs: object) -> None:
 
 @worker_ready.connect
 def notify_supervisor(**kwargs: object) -> None:
-    """Leave a mark in the state folder: from here on, tasks are taken."""
+    """Create a file in the state folder that says that tasks are accepted."""
     (settings.PURSER_HOME / "worker.ready").touch()

@@ -1,8 +1,8 @@
-"""Where we are willing to connect to, when the address is somebody else's choice.
+"""Protection against SSRF: where we connect to when a tenant chooses the address.
 
-Invariant: what counts is the address of the socket, looked at before it connects: however a host is written (a name,
-digits of another script, an address inside another one), whatever it resolves to the second time. What is written is
-looked at only to say early what would be refused.
+Invariant: the address of the socket is checked before it connects. It does not matter how the host is written (a name,
+digits of another script, an address embedded in another one) or what a second DNS look-up returns. The written URL is
+checked only to report an error early.
 """
 
 import socket
@@ -14,11 +14,11 @@ from yarl import URL
 
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-# Tunnels and blocks for protocols: an address there leads on to another one, or to nobody's server.
+# Tunnels and blocks for protocols: an address there leads to another address, or to no server.
 _TUNNELS: Final = tuple(
     IPv6Network(network) for network in ("::/96", "64:ff9b:1::/48", "2001::/23", "2002::/16", "fec0::/10")
 )
-# Where cloud machines hand out their credentials, beside 169.254.0.0/16.
+# The addresses of cloud metadata services (credentials), in addition to 169.254.0.0/16.
 _METADATA: Final = frozenset(
     ip_address(address)
     for address in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254")
@@ -26,11 +26,11 @@ _METADATA: Final = frozenset(
 
 
 class AddressRefused(OSError):
-    """An address that nobody but the operator may have us connect to."""
+    """We do not connect to this address for a tenant."""
 
 
 def guarded_connector(*, may_be_private: bool, limit: int) -> aiohttp.TCPConnector:
-    """A connector whose sockets reach public addresses only, and private ones if the operator allows them."""
+    """A connector whose sockets connect only to public addresses, and to private ones if the operator allows them."""
 
     def guarded_socket(address_info: Any) -> socket.socket:
         family, kind, protocol, _, address = address_info
@@ -41,7 +41,7 @@ def guarded_connector(*, may_be_private: bool, limit: int) -> aiohttp.TCPConnect
 
 
 def check_url(url: str, *, may_be_private: bool) -> None:
-    """Raise AddressRefused for a URL that is not http(s), or that plainly names an address that would be refused."""
+    """Raise AddressRefused for a URL that is not http(s), or whose host is an address that would be refused."""
     try:
         parsed = URL(url)  # as the client reads it: "127。0。0。1" is 127.0.0.1
     except ValueError:
@@ -68,7 +68,7 @@ def check_address(written: str, *, may_be_private: bool) -> None:
 
 
 def _destination(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address that a mapped or a translated one stands for."""
+    """The IPv4 address in a mapped or translated (NAT64) address; other addresses unchanged."""
     if isinstance(address, IPv4Address):
         return address
     return address.ipv4_mapped or (IPv4Address(int(address) & 0xFFFF_FFFF) if address in _NAT64 else address)
@@ -87,7 +87,7 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _ends_in_a_number(host: str) -> bool:
-    """Such a host is read as an address by somebody: decimal, octal or hexadecimal, whole or in parts."""
+    """Whether some client reads the host as an address: decimal, octal or hexadecimal, whole or in parts."""
     last = host.rpartition(".")[2].lower()
     return last.isdigit() or (
         last.startswith("0x") and all(letter in "0123456789abcdef" for letter in last[2:])

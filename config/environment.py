@@ -1,6 +1,6 @@
 """Reads settings from the environment. A secret may come from a file: `<NAME>_FILE` names it.
 
-Invariant: a value that is there but wrong stops the start with the variable's name; nothing is guessed.
+Invariant: a wrong value stops the start with an error that names the variable. Nothing is guessed.
 """
 
 import os
@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def text(name: str, default: str = "") -> str:
-    """The variable, else the content of the file that `<NAME>_FILE` names, else the default."""
+    """The content of the file that `<NAME>_FILE` names, else the variable, else the default."""
     if path := os.environ.get(f"{name}_FILE"):
         try:
             return Path(path).read_text().strip()
@@ -40,7 +40,7 @@ def words(name: str, default: str = "") -> list[str]:
 
 
 def embedded_url(home: Path, name: str) -> str:
-    """The address that a running embedded server left in the state folder; empty when none runs."""
+    """The URL of a running embedded server, from the state folder; empty if none runs."""
     try:
         return (home / f"{name}.url").read_text().strip()
     except OSError:
@@ -48,7 +48,7 @@ def embedded_url(home: Path, name: str) -> str:
 
 
 def secret_key(home: Path) -> str:
-    """SECRET_KEY, or one made for this state folder the first time."""
+    """SECRET_KEY, or a key that is made once for this state folder."""
     if key := text("SECRET_KEY"):
         return key
     path = home / "secret_key"

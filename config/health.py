@@ -1,7 +1,7 @@
-"""`/healthz`, `/readyz` and `/metrics`: what a load balancer, an operator and Prometheus ask.
+"""`/healthz`, `/readyz` and `/metrics`, for load balancers, operators and Prometheus.
 
-Invariant: answering never hangs: each dependency is asked with a deadline. Redis away is degraded, not
-unready: requests still succeed without it. With a METRICS_TOKEN strangers hear whether we can serve, and no more.
+Invariant: an answer never hangs: each dependency is checked with a deadline. Without Redis the state is degraded, not
+unready, because requests still succeed. With a METRICS_TOKEN, callers without it learn only whether we can serve.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ _asking: dict[str, asyncio.Task[None]] = {}
 
 
 class NotReady(Exception):
-    """A dependency is there, but not as we need it; the message says what to do."""
+    """A dependency is available but not usable. The message says what to do."""
 
 
 async def head_root(request: HttpRequest) -> HttpResponse:
-    """What Claude Code asks (`HEAD /`) before it begins; whoever wants to see the front page gets it from the site."""
+    """`HEAD /`, which Claude Code sends before it begins. The front page itself comes from the site."""
     return HttpResponse(status=204)
 
 
@@ -46,7 +46,7 @@ async def healthz(request: HttpRequest) -> HttpResponse:
 
 
 async def readyz(request: HttpRequest) -> HttpResponse:
-    """This process can serve calls; each dependency by name."""
+    """Whether this process can serve calls, with the state of each dependency."""
     checks = {"postgresql": _postgresql, "migrations": _migrations, "embedder": _embedder, "redis": _redis}
     answers = await asyncio.gather(*(_check(name, check) for name, check in checks.items()))
     states = dict(zip(checks, answers, strict=True))
@@ -59,7 +59,7 @@ async def readyz(request: HttpRequest) -> HttpResponse:
 
 
 async def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus' text, summed over this machine's workers; for whoever has the token, if there is one."""
+    """Prometheus' text, summed over this machine's workers. Needs the token, if one is configured."""
     if not _may_read_figures(request):
         return HttpResponse(
             "The figures need METRICS_TOKEN as a bearer token.\n",
@@ -79,25 +79,25 @@ async def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _may_read_figures(request: HttpRequest) -> bool:
-    """What a gateway spends, and which of its parts is ill, is not for strangers."""
+    """Whether the request may read metrics and the state of dependencies."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     is_right = hmac.compare_digest(token.strip().encode(), settings.METRICS_TOKEN.encode())
     return not settings.METRICS_TOKEN or (scheme.lower() == "bearer" and is_right)
 
 
 def _forget_dead_workers(folder: Path) -> None:
-    """Drop the gauges of workers that are gone: what they counted as open is not."""
+    """Drop the gauges of dead workers: the calls that they counted are not open any more."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
-            with suppress(FileNotFoundError):  # another worker was asked at the same moment
+            with suppress(FileNotFoundError):  # another worker did it at the same time
                 mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 async def _check(name: str, check: Callable[[], Coroutine[Any, Any, None]]) -> str:
-    """The state of one dependency. One that does not even end when cancelled is left behind, and not asked twice."""
+    """The state of one dependency. A check that does not end even when cancelled is left alone and not started twice."""
     if name not in _asking or _asking[name].done():
         _asking[name] = asyncio.create_task(check())
     task = _asking[name]
@@ -129,7 +129,7 @@ async def _migrations() -> None:
 
 @functools.cache
 def _known_migrations() -> frozenset[tuple[str, str]]:
-    """The migrations that this code comes with."""
+    """The migrations in this code."""
     return frozenset(MigrationLoader(None).disk_migrations)
 
 

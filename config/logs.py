@@ -1,6 +1,6 @@
 """Structured logs: one JSON object a line, with the request's id and its tenant.
 
-Invariant: no prompt, no answer and no secret is ever written; what could hold one is cut before rendering.
+Invariant: no prompt, no answer and no secret is ever written. Fields that could hold one are redacted before rendering.
 """
 
 import logging
@@ -15,7 +15,7 @@ SECRET_FIELDS = frozenset({"api_key", "authorization", "x_api_key", "secret", "p
 TEXT_FIELDS = frozenset(
     {"prompt", "messages", "input", "output", "system", "body", "content", "question", "answer"}
 )
-# secrets by their looks: our keys, providers' keys, bearer tokens, the password inside a URL
+# patterns of secrets: our keys, providers' keys, bearer tokens, the password in a URL
 SECRETS = re.compile(
     r"psr_x?[0-9a-f]{16}_[\w-]{16,}|\bsk-[\w-]{8,}|(?<=Bearer )[^\s'\"]+|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"
 )
@@ -23,7 +23,7 @@ MAX_DEPTH = 6
 
 
 def redact(logger: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Cut fields whose name says that they hold a secret or a text, and what looks like a secret anywhere."""
+    """Redact fields whose name says that they hold a secret or a text, and anything that looks like a secret."""
     return {name: _cut(name, value, depth=0) for name, value in event.items()}
 
 

@@ -1,8 +1,8 @@
-"""What lives as long as the event loop: the HTTP session, the PostgreSQL pool, Redis and background work.
+"""The resources of an event loop: the HTTP session, the PostgreSQL pool, Redis and background work.
 
-Invariant: opened once per loop by `resources()` (ASGI lifespan, a task, a test) and closed by it; the lowest
-layer, so it knows nothing of the apps. The pool logs in as the gateway's own role, or becomes `purser_app`; it never
-works as the owner.
+Invariant: `resources()` (ASGI lifespan, a task, a test) opens them once per loop and closes them. This is the lowest
+layer and knows nothing of the apps. The pool logs in as the gateway's role, or switches to `purser_app`; it never works
+as the owner.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ _services: list[Callable[[], Coroutine[Any, Any, None]]] = []
 
 
 def service(start: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Coroutine[Any, Any, None]]:
-    """Register a coroutine function that runs from open to close, such as a listener. Cancelled at close."""
+    """Register a coroutine function that runs while the resources are open, such as a listener. Cancelled at close."""
     _services.append(start)
     return start
 
 
 def background(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-    """Start work that outlives its request; it is awaited at shutdown, for at most DRAIN_SECONDS."""
+    """Start work that may outlive its request. Shutdown waits for it, for at most DRAIN_SECONDS."""
     task = asyncio.get_running_loop().create_task(work)
     _running.add(task)
     task.add_done_callback(_running.discard)
@@ -51,7 +51,7 @@ def background(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
 
 
 def gateway_parameters() -> tuple[dict[str, Any], bool]:
-    """How the gateway connects, and whether it has a login of its own."""
+    """The gateway's connection parameters, and whether it has its own login."""
     parameters = connections["default"].get_connection_params()
     for name in ("cursor_factory", "context", "prepare_threshold", "pool"):
         parameters.pop(name, None)
@@ -65,7 +65,7 @@ def gateway_parameters() -> tuple[dict[str, Any], bool]:
 
 
 async def as_app_role(connection: AsyncConnection[Any]) -> None:
-    """Drop to the role that row-level security applies to. Before the first migration there is none."""
+    """Switch to the role that row-level security applies to. It does not exist before the first migration."""
     await connection.execute("SET ROLE purser_app")
 
 
@@ -98,9 +98,9 @@ async def resources() -> AsyncIterator[None]:
 
 
 def open_redis() -> Redis:
-    """A client that tells at once when Redis is away, and tries again only a connection that had gone stale.
+    """A client that fails fast when Redis is away, and retries only on a stale connection.
 
-    A burst shares few connections: 100 cold calls at once take 35 ms through 16, and 300 ms with one each.
+    A burst shares few connections: 100 cold calls at the same time take 35 ms over 16 connections, and 300 ms over 100.
     """
     pool = BlockingConnectionPool.from_url(
         settings.REDIS_URL,
@@ -109,13 +109,13 @@ def open_redis() -> Redis:
         socket_connect_timeout=1,
         socket_timeout=2,
         retry=Retry(NoBackoff(), 1),
-        driver_info=None,  # introducing ourselves would be two more round trips a connection
+        driver_info=None,  # sending it would cost two more round trips per connection
     )
     return Redis.from_pool(pool)
 
 
 async def _end(services: "list[asyncio.Task[None]]") -> None:
-    """Cancel until all have ended: before Python 3.12 `asyncio.wait_for`, which drivers use, may swallow a cancellation."""
+    """Cancel until all have ended: before Python 3.12 `asyncio.wait_for`, which drivers use, may lose a cancellation."""
     while running := [task for task in services if not task.done()]:
         for task in running:
             task.cancel()

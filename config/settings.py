@@ -1,4 +1,4 @@
-"""Settings of Purser, driven by the environment; README and docs/configuration.md list the variables."""
+"""Settings of Purser, from environment variables. README and docs/configuration.md list them."""
 
 import tomllib
 from pathlib import Path
@@ -25,16 +25,16 @@ SECRET_KEY_FALLBACKS = env.words("SECRET_KEY_FALLBACKS")
 DEBUG = env.flag("DEBUG")
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
-# pages of these origins may call /v1 from a browser; the site itself is never opened
+# pages of these origins may call /v1 from a browser; the site itself never allows other origins
 CORS_ALLOWED_ORIGINS = frozenset(env.words("CORS_ALLOWED_ORIGINS"))
 if env.flag("BEHIND_HTTPS"):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SECURE_HSTS_SECONDS = 31_536_000
 X_FRAME_OPTIONS = "DENY"
-# who may read /metrics, and the dependencies on /readyz; empty: everybody
+# token for /metrics and for the dependencies on /readyz; empty: no token needed
 METRICS_TOKEN = env.text("METRICS_TOKEN")
-# proxies whose X-Forwarded-For is believed
+# proxies whose X-Forwarded-For is trusted
 TRUSTED_PROXIES = peers.trusted_networks(env.words("TRUSTED_PROXIES"))
 AUTHENTICATION_BACKENDS = ["tenants.signing_in.login.GuardedBackend"]
 AUTH_PASSWORD_VALIDATORS: list[dict[str, object]] = [
@@ -50,7 +50,7 @@ AUTH_PASSWORD_VALIDATORS += [
 SESSION_COOKIE_AGE = 60 * env.number("SESSION_IDLE_MINUTES", 60)
 SESSION_LONGEST_SECONDS = 3600 * env.number("SESSION_LONGEST_HOURS", 12)
 SECURE_REFERRER_POLICY = "same-origin"
-# webhooks may only go to public addresses, unless the operator's own network is meant
+# webhooks may only go to public addresses, unless the operator allows private ones
 WEBHOOKS_MAY_BE_PRIVATE = env.flag("WEBHOOKS_MAY_BE_PRIVATE")
 
 # ---------------------------------------------------------------- applications
@@ -131,18 +131,18 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # ---------------------------------------------------------------- load, per worker
 MAX_CALLS_IN_FLIGHT = env.number("MAX_CALLS_IN_FLIGHT", 2048)  # of /v1, open streams included
-# in line behind them; more are turned away with a 503
+# waiting for one of these places; more are rejected with a 503
 MAX_CALLS_WAITING = env.number("MAX_CALLS_WAITING", 1024)
-MAX_WAIT_SECONDS = env.number("MAX_WAIT_SECONDS", 10)  # in that line
-# calls whose key is being looked up, because this process has not seen it
+MAX_WAIT_SECONDS = env.number("MAX_WAIT_SECONDS", 10)  # of a waiting call
+# calls whose key is being looked up, because this process does not know it yet
 MAX_STRANGERS = env.number("MAX_STRANGERS", 64)
 BODY_SECONDS = env.number("BODY_SECONDS", 10)  # how long a body may pause, and how long a small one may take
-BODY_BYTES_A_SECOND = 100_000  # what a large one must come with
-# an event loop that stands still so long is reported
+BODY_BYTES_A_SECOND = 100_000  # the minimum speed of a large one
+# an event loop that is blocked for this long is reported
 LOOP_REPORT_SECONDS = env.number("LOOP_REPORT_SECONDS", 2)
-# its worker is ended then, and another started; 0: never
+# then its worker is killed and replaced; 0: never
 LOOP_REPLACE_SECONDS = env.number("LOOP_REPLACE_SECONDS", 20)
-# after which a silent stream says that it lives; 0: never
+# after this long a silent stream sends a keep-alive; 0: never
 KEEPALIVE_SECONDS = env.number("KEEPALIVE_SECONDS", 15)
 DRAIN_SECONDS = env.number("DRAIN_SECONDS", 15)  # how long a stop waits for open calls before it ends them
 
@@ -159,7 +159,7 @@ CACHES = {
     },
 }
 BATCH_POLL_SECONDS = env.number("BATCH_POLL_SECONDS", 5)
-# a machine that is always busy may give the caches more time before a request goes on without them
+# multiplies the timeouts of the caches, for a machine that is always busy
 CACHE_BUDGET_SCALE = env.number("CACHE_BUDGET_SCALE", 1)
 
 # ---------------------------------------------------------------- e-mail
@@ -183,10 +183,10 @@ STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.text("STATIC_ROOT", str(PURSER_HOME / "static")))
 
 # ---------------------------------------------------------------- admin
-SIMPLE_HISTORY_REVERT_DISABLED = True  # going back is a change of its own, through the verb that made it
+SIMPLE_HISTORY_REVERT_DISABLED = True  # to undo a change, use the function that made it
 
 # ---------------------------------------------------------------- API
-# the views of /v1 bound their bodies themselves, with an outcome of theirs
+# the views of /v1 limit their bodies themselves, with their own errors
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
 REST_FRAMEWORK: dict[str, object] = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

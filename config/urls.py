@@ -1,4 +1,4 @@
-"""The site's routes: the admin, health, and the API's reference. The gateway's own stand in llm/urls.py."""
+"""The site's routes: the admin, health, and the API's reference. The gateway's routes are in llm/urls.py."""
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
@@ -22,7 +22,7 @@ urlpatterns = [
 
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """A page for people, JSON for programs that missed the API's address."""
+    """An HTML page for people, JSON for programs with a wrong API path."""
     if request.path.startswith("/admin/") or "text/html" in request.headers.get("accept", ""):
         return page_not_found(request, exception)
     error = NotFound(f"There is no {request.path} here: the API's addresses begin with /v1.")

@@ -1,7 +1,7 @@
-"""What a client of the API can be told instead of an answer.
+"""The errors that a client of the API can get, and the exceptions of this app among them.
 
-Invariant: one exception class per outcome, carrying its own status and code; one handler in `llm`
-renders them in the envelope of the API that was called. Messages never hold a secret.
+Invariant: one exception class per error, with its own status and code. One handler in `llm` renders them in the
+envelope of the API that was called. Messages never contain a secret.
 """
 
 from collections.abc import Mapping
@@ -16,24 +16,24 @@ class Api(StrEnum):
     ANTHROPIC = "anthropic"
 
 
-# the same request would meet these again, whenever it is sent
+# statuses that a retry of the same request would get again
 RECURRING: Final = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 426})
-LONGEST_RETRY_SECONDS: Final = 60  # there are clients that sleep for as long as they are told
+LONGEST_RETRY_SECONDS: Final = 60  # some clients sleep for as long as `retry-after` says
 
 
 class ClientError(Exception):
-    """An outcome the client sees. Subclasses live with the app that raises them.
+    """An error that the client gets. Subclasses are in the app that raises them.
 
-    `facts` are for operators: the numbers it was decided by, in JSON's types, Decimal or datetime. `tenant_id` and
-    `key_id` are set where the caller proved who it is and was refused all the same. `recurs` says whether the same
-    request would meet it again, None that its status tells.
+    `facts` are for operators: the numbers behind the decision, as JSON types, Decimal or datetime. `tenant_id` and
+    `key_id` are set if the caller was authenticated and then refused. `recurs`: whether a retry of the same request
+    would get the error again; None: its status decides.
     """
 
     status: int = 400
     code: str = "invalid_request"
     type: str = "invalid_request_error"
     recurs: bool | None = None
-    details: Mapping[str, Any] = {}  # what Anthropic's clients read beside the type, where an outcome has it
+    details: Mapping[str, Any] = {}  # further fields that Anthropic's clients read, if the error has them
     tenant_id: int | None = None
     key_id: int | None = None
 
@@ -57,11 +57,11 @@ class ClientError(Exception):
             self.recurs = recurs
 
     def message_for(self, api: Api) -> str:
-        """What it says to the clients of an API; the same to all but where they look for certain words."""
+        """The message for an API's clients. Only errors whose clients look for certain words override it."""
         return self.message
 
     def response_headers(self) -> dict[str, str]:
-        """Its own headers, and what tells an SDK whether, and when, to try again."""
+        """The error's own headers, and the headers that say whether and when an SDK should retry."""
         headers = dict(self.headers)
         recurs = self.status in RECURRING if self.recurs is None else self.recurs
         if recurs:
@@ -74,13 +74,13 @@ class ClientError(Exception):
 
 
 class InvalidApiKey(ClientError):
-    """No key, a malformed one, or one nobody issued: deliberately the same answer."""
+    """No key, a malformed key, or an unknown key: the same error for all, on purpose."""
 
     status, code, type = 401, "invalid_api_key", "authentication_error"
 
 
 class ExpiredApiKey(ClientError):
-    """The right secret, but the key (or its grace after a rotation) is over."""
+    """The right secret, but the key (or the grace period of its former secret) has ended."""
 
     status, code, type = 401, "expired_api_key", "authentication_error"
 
@@ -92,25 +92,25 @@ class RevokedApiKey(ClientError):
 
 
 class TenantSuspended(ClientError):
-    """The key is good, its tenant is not served at present."""
+    """The key is valid, but its tenant is not served at present."""
 
     status, code, type = 403, "tenant_suspended", "permission_error"
 
 
 class IpNotAllowed(ClientError):
-    """The key may only be used from other addresses."""
+    """The key may not be used from this address."""
 
     status, code, type = 403, "ip_not_allowed", "permission_error"
 
 
 class UserNotAllowed(ClientError):
-    """The user is switched off, or nobody declared them and the tenant serves only those it knows."""
+    """The user is inactive, or the tenant serves only declared users and this one is not declared."""
 
     status, code, type = 403, "user_not_allowed", "permission_error"
 
 
 class QuotaExceeded(ClientError):
-    """The tenant has as much of something as it may have."""
+    """The tenant has reached a storage quota."""
 
     status, code, type = 403, "quota_exceeded", "permission_error"
 
@@ -122,6 +122,6 @@ class ModelNotAllowed(ClientError):
 
 
 class RateLimitExceeded(ClientError):
-    """A rate or concurrency limit of the tenant, key or user is used up for now."""
+    """A rate or concurrency limit of the tenant, key or user is reached."""
 
     status, code, type = 429, "rate_limit_exceeded", "rate_limit_error"

@@ -1,7 +1,7 @@
-"""Whom a tenant serves.
+"""Checks which end users a tenant serves.
 
-Invariant: where only known users are served nobody gets an allowance by inventing a name, and where users have budgets
-a tenant may ask that every call names one.
+Invariant: if a tenant serves only declared users, a caller gets no new budget by inventing a user. If users have
+budgets, a tenant may require that every call names its user.
 """
 
 from tenants.errors import ClientError, UserNotAllowed
@@ -9,13 +9,13 @@ from tenants.snapshots.store import TenantFacts
 
 
 class UserNeeded(ClientError):
-    """Nobody is named, and each user has a budget."""
+    """The call names no user, although each user has a budget."""
 
     status, code, type = 400, "invalid_request", "invalid_request_error"
 
 
 def check_user(tenant: TenantFacts, user: str, *, have_budgets: bool) -> None:
-    """Raise the outcome that keeps a call for this user, or for nobody, from being served. Pure."""
+    """Raise the error that prevents serving a call of this user (empty: of no user), if there is one. Pure."""
     policy = tenant.policy.users
     if not user:
         if policy.missing == "refuse" and have_budgets:

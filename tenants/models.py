@@ -1,7 +1,7 @@
-"""Who uses the gateway: tenants, their end users, their API keys and the people who look after them.
+"""Tables of the gateway's users: tenants, their end users, their API keys and the people who manage them.
 
-Invariant: every row but `Tenant` belongs to exactly one tenant, and a key's secret is never stored, only
-its hash. Rows change through the verbs of `tenancy.py` and `keys_admin.py`, which write the history.
+Invariant: every row except a `Tenant` belongs to exactly one tenant. Only the hash of a key's secret is stored. Status
+and keys change through the functions of `tenancy` and `keys.editing`, which write the history.
 """
 
 from django.conf import settings
@@ -20,7 +20,7 @@ from tenants.validation import (
 
 
 def every_model() -> list[str]:
-    """A new key's allow-list unless somebody narrows it."""
+    """The allow-list of a new key: every model."""
     return ["*"]
 
 
@@ -61,7 +61,7 @@ class Tenant(models.Model):
     class Meta:
         ordering = ("slug",)
         constraints = (
-            # A status nobody knows must not pass for "active" anywhere.
+            # An unknown status must not count as "active" anywhere.
             models.CheckConstraint(
                 condition=Q(status__in=("active", "paused", "suspended", "closed")),
                 name="tenant_status_known",
@@ -86,7 +86,7 @@ class EndUser(models.Model):
     class Meta:
         ordering = ("tenant", "external_id")
         constraints = (
-            # One person, one row: budgets and reports per user add up by this name.
+            # One row per user: budgets and reports per user are summed by this name.
             models.UniqueConstraint(fields=("tenant", "external_id"), name="end_user_unique_in_tenant"),
         )
 
@@ -95,8 +95,8 @@ class EndUser(models.Model):
 
 
 class ApiKey(models.Model):
-    """A key a tenant calls with. During a rotation two secrets are good: the new one, and the previous
-    one until `previous_expires_at`."""
+    """An API key of a tenant. During a rotation two secrets are valid: the new one, and until
+    `previous_expires_at` the previous one."""
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="keys")
     name = models.CharField(max_length=100)
@@ -137,13 +137,13 @@ class ApiKey(models.Model):
         verbose_name = "API key"
         ordering = ("tenant", "name")
         constraints = (
-            # A configuration file names a key by tenant and name; a revoked one frees its name.
+            # A configuration file identifies a key by tenant and name. A revoked key frees its name.
             models.UniqueConstraint(
                 fields=("tenant", "name"),
                 condition=Q(revoked_at__isnull=True),
                 name="api_key_name_unique_in_tenant",
             ),
-            # A previous secret without an end would be good for ever.
+            # A previous secret without an end would be valid for ever.
             models.CheckConstraint(
                 condition=Q(previous_secret_hash__isnull=True, previous_expires_at__isnull=True)
                 | Q(previous_secret_hash__isnull=False, previous_expires_at__isnull=False),
@@ -156,7 +156,7 @@ class ApiKey(models.Model):
 
 
 class Membership(models.Model):
-    """A person who may look after a tenant in the admin."""
+    """A person who may manage a tenant in the admin."""
 
     class Role(models.TextChoices):
         OWNER = "owner", "owner"
@@ -170,7 +170,7 @@ class Membership(models.Model):
     class Meta:
         ordering = ("tenant", "user")
         constraints = (
-            # One role per person and tenant, so that "may this person" has one answer.
+            # One role per person and tenant: permissions are unambiguous.
             models.UniqueConstraint(fields=("tenant", "user"), name="membership_unique"),
         )
 

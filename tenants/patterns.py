@@ -1,7 +1,7 @@
-"""The regular expressions that tenants write: compiled once, and never given more than a moment of the event loop.
+"""The regular expressions in tenants' policies: compiled once, and searched with a time limit.
 
-Invariant: searching never raises and never takes longer than SECONDS of CPU for all patterns together; what cannot be
-told in that time counts as found, because a pattern says what memory must not answer.
+Invariant: a search never raises and never takes longer than SECONDS of CPU for each pattern. A search that runs out of
+time counts as found, because the patterns name questions that the cache must not answer.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ def _compiled(pattern: str) -> Any:
 
 
 def is_found(patterns: Iterable[str], text: str) -> bool:
-    """Whether one of the patterns stands in the text, whatever the case; True where there was no time to tell."""
+    """Whether one of the patterns matches the text, ignoring case. True if the search ran out of time."""
     try:
         return any(_compiled(pattern).search(text, timeout=SECONDS) for pattern in patterns)
     except (TimeoutError, regex.error):
@@ -39,7 +39,7 @@ def is_found(patterns: Iterable[str], text: str) -> bool:
 
 
 def check_patterns(policy: Policy) -> None:
-    """Raise InvalidPolicy for patterns that are too many, too long, or slow on texts made to be slow; for saving."""
+    """Raise InvalidPolicy for too many, too long or slow patterns. Called when a policy is saved."""
     patterns = policy.cache.bypass_patterns
     path = ("policy", "cache", "bypass_patterns")
     if len(patterns) > MOST_PATTERNS:
@@ -56,7 +56,7 @@ def check_patterns(policy: Policy) -> None:
 def _is_slow(pattern: str) -> bool:
     words = regex.findall(r"\w+", pattern)
     pumps = {*pattern, *words, *(f"{word} " for word in words), "a", "a ", "1", " "}
-    tail = f"\x00{pattern} "  # whatever the pattern needs is there, but not where it would match
+    tail = f"\x00{pattern} "  # all the pattern needs, but not where it would match
     try:
         for pump in pumps:
             text = pump * (_TRIED_CHARACTERS // len(pump)) + tail

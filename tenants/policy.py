@@ -1,7 +1,7 @@
 """A tenant's policy: which steps of the pipeline run for it, and how.
 
-Invariant: a `Policy` is frozen and complete. What the tenant's JSON leaves out has the default written
-here, and what it says wrongly is refused with the path of the field: no step of the pipeline checks again.
+Invariant: a `Policy` is frozen and complete. A field that the tenant's JSON leaves out has the default written here. A
+wrong field is refused with its path. No step of the pipeline checks again.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ _CONFIG = ConfigDict(extra="forbid", strict=True)
 
 
 class InvalidPolicy(ValueError):
-    """A policy that says something wrong. `path` leads to the field, `problem` says what is wrong with it."""
+    """A policy with a wrong field. `path` leads to the field, `problem` says what is wrong."""
 
     def __init__(self, path: tuple[str | int, ...], problem: str) -> None:
         super().__init__(f"{_dotted(path)}: {problem}")
@@ -62,8 +62,11 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class CachePolicy:
-    """What may be answered from memory. `threshold` is the tenant's own choice, for static mode only; in
-    bounded mode the cache finds the threshold that keeps wrong answers under `max_error_rate`."""
+    """What the caches may answer.
+
+    `threshold` is the tenant's own choice, for static mode only. In bounded mode the cache finds the threshold that
+    keeps wrong answers under `max_error_rate`.
+    """
 
     exact: bool = True
     ttl_seconds: int = Field(default=86_400, ge=1, le=31_536_000)
@@ -74,33 +77,34 @@ class CachePolicy:
     share: Share = "tenant"
     # distinct keys that must have got an answer before others do
     confirm_keys: int = Field(default=2, ge=1, le=100)
-    max_temperature: float = Field(default=0.0, ge=0, le=2)  # above it somebody asked for variety
+    max_temperature: float = Field(default=0.0, ge=0, le=2)  # a request above it asked for variety
     provider_marks: bool = True  # mark long stable prefixes for Anthropic's own cache
-    # bounded mode: what asking hits upstream as well may cost
+    # bounded mode: what checking hits upstream may cost
     check_usd_per_day: float = Field(default=1.0, ge=0)
     judge_model: str = ""  # chat model that compares answers where rules and vectors leave doubt; empty: none
     judge_usd_per_day: float = Field(default=1.0, ge=0)  # what asking it may cost
     # how long equal requests wait for the first of them
     single_flight_seconds: int = Field(default=30, ge=0, le=600)
     embedder: EmbedderName = "minilm"
-    # answers are kept for these too, until one of them takes over
+    # answers are stored for these too, so that one of them can replace `embedder`
     also_embed_with: tuple[EmbedderName, ...] = ()
-    # how long a request waits for a vector of a provider's
+    # how long a request waits for a vector from a provider
     embed_timeout_ms: int = Field(default=300, ge=1, le=10_000)
     embed_usd_per_day: float = Field(default=1.0, ge=0)  # what a provider's vectors may cost
-    # what else keeps a question from the semantic cache, and shall not
+    # rules that exclude a question from the semantic cache, and that are switched off
     waived_rules: tuple[TextRule, ...] = ()
-    bypass_patterns: tuple[Pattern, ...] = ()  # regular expressions of questions that memory must not answer
+    # regular expressions of questions that the cache must not answer
+    bypass_patterns: tuple[Pattern, ...] = ()
 
     @property
     def learns(self) -> bool:
-        """Whether misses are judged and thresholds found from them, to serve by or only to report on."""
+        """Whether the cache judges misses and learns thresholds from them (for use, or in a dry run for reports)."""
         return self.semantic in ("bounded", "dry_run")
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class RoutingPolicy:
-    """Whether `auto` chooses a tier, the tier of a request no rule speaks for, and how long answers may be."""
+    """Whether `auto` chooses a tier, the tier of a request that no rule matches, and how long answers may be."""
 
     enabled: bool = True
     default_tier: Tier = "standard"
@@ -123,7 +127,7 @@ class CompressionPolicy:
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class PressureRule:
-    """From this share of a budget on, work of tier `demote` goes one tier down, or all work to `only`."""
+    """From this share of a budget on, requests of tier `demote` go one tier down, or all requests go to `only`."""
 
     at_percent: Percent
     demote: Literal["standard", "complex"] | None = None
@@ -139,14 +143,14 @@ class PressureRule:
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class DefaultMaxTokens:
-    """The `max_tokens` that a request to `auto` gets when it sends none, by tier."""
+    """By tier, the `max_tokens` of a request to `auto` that sends none."""
 
     simple: int = Field(default=512, ge=1, le=10_000_000)
     standard: int = Field(default=2_048, ge=1, le=10_000_000)
     complex: int = Field(default=4_096, ge=1, le=10_000_000)
 
     def for_tier(self, tier: str) -> int:
-        """A model outside the tiers gets what a standard one gets."""
+        """The limit of a tier. A model without a tier gets the standard one."""
         if tier == "simple":
             return self.simple
         return self.complex if tier == "complex" else self.standard
@@ -154,7 +158,7 @@ class DefaultMaxTokens:
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class ClosingPolicy:
-    """Whether months are closed by the schedule (else by an operator), and how long late usage is waited for."""
+    """Whether the schedule closes months (otherwise an operator does), and how long it waits for late usage."""
 
     auto: bool = False
     grace_hours: int = Field(default=48, ge=0, le=2_160)
@@ -162,16 +166,20 @@ class ClosingPolicy:
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class BudgetPolicy:
-    """What becomes of a stream that produces more than was held for it: it is cut, or extended as far as every hard
-    budget affords it, and cut then."""
+    """What happens to a stream that produces more than its hold covers.
+
+    `cut`: it is cut. `extend`: its hold is extended as far as every hard budget allows, and then it is cut.
+    """
 
     stream_overrun: Literal["cut", "extend"] = "extend"
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class HedgingPolicy:
-    """When a provider's first byte is late, a second call goes out and the faster one answers; both are paid for. Off
-    without `after_ms`. At most `max_percent` of the tenant's calls get a second one."""
+    """Hedging: when a provider's first byte is late, a second call is sent and the faster one answers. Both are paid.
+
+    Off without `after_ms`. At most `max_percent` of the tenant's calls get a second one.
+    """
 
     after_ms: int | None = Field(default=None, ge=1, le=600_000)
     max_percent: float = Field(default=5, gt=0, le=50)
@@ -180,7 +188,7 @@ class HedgingPolicy:
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class UsersPolicy:
-    """Whether a call may name a user nobody declared, and whether it may name nobody where users have budgets."""
+    """Whether a call may name an undeclared user, and whether it may name no user where users have budgets."""
 
     unknown: Literal["invent", "refuse"] = "invent"
     missing: Literal["allow", "refuse"] = "allow"
@@ -188,13 +196,13 @@ class UsersPolicy:
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class Quotas:
-    """How much of what is kept for it a tenant may have."""
+    """How much data may be stored for a tenant."""
 
     files: int = Field(default=10_000, ge=0)
     file_bytes: int = Field(default=20_000_000_000, ge=0)  # of all of them together
-    chats: int = Field(default=10_000, ge=0)  # stored ones; beyond them an answer is given and not stored
+    chats: int = Field(default=10_000, ge=0)  # stored chats; beyond them an answer is not stored
     chat_bytes: int = Field(default=2_000_000_000, ge=0)
-    open_batches: int = Field(default=100, ge=0)  # of both APIs, that have not ended
+    open_batches: int = Field(default=100, ge=0)  # unfinished ones, of both APIs
     keys: int = Field(default=1_000, ge=0)
 
 
@@ -223,7 +231,7 @@ class Policy:
     user_rate_limits: RateLimits = field(default_factory=RateLimits)  # of each end user by itself
     store_chats: bool = True  # keep chat completions that clients send with `store: true`
     log_prompts: bool = False
-    own_accounts_only: bool = False  # no call goes to a provider account that other tenants share
+    own_accounts_only: bool = False  # use only provider accounts that no other tenant shares
 
     def feature_is_off(self, feature: str, *, used_percent: float) -> bool:
         """Whether budget pressure has switched a feature off. Names in `features_off_at` may be globs."""
@@ -233,7 +241,7 @@ class Policy:
         )
 
 
-# What operators decide about a tenant; its owners read it.
+# Fields that only operators change. Owners can read them.
 PLATFORM_POLICY = ("closing", "own_accounts_only", "quotas", "users")
 
 _POLICY = TypeAdapter(Policy)
@@ -256,7 +264,7 @@ def _parse(adapter: TypeAdapter[_Parsed], value: Mapping[str, Any] | None, *, ro
     except ValueError as error:
         raise InvalidPolicy((root,), "is not plain data") from error
     try:
-        # As JSON, where a list is the only sequence: strict, and yet tuples come out.
+        # As JSON: strict validation then accepts a list for a tuple.
         return adapter.validate_json(document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -1,6 +1,6 @@
-"""The caller of one request: whose key it is and what it may do.
+"""The principal: the authenticated caller of one request, and what it may do.
 
-Invariant: frozen, and built only by `auth.identify`; whoever holds a Principal need not check the key again.
+Invariant: frozen, and built only by `keys.authentication.identify`. Code that has a Principal need not check the key.
 """
 
 import re
@@ -25,7 +25,7 @@ class ModelGlobs:
 
     @property
     def digest(self) -> str:
-        """The same for lists that allow the same names; empty where everything is allowed."""
+        """The same for lists of the same globs; empty where every model is allowed."""
         if self._pattern is None:
             return ""
         return sha256("\n".join(sorted(set(self.globs))).encode()).hexdigest()[:16]
@@ -43,7 +43,7 @@ class Principal:
     key_id: int
     key_name: str
     key_public_id: str
-    user: str = ""  # the person the key is bound to: nobody who calls with it can be another
+    user: str = ""  # the person the key is bound to: its calls cannot name another user
     models: ModelGlobs = field(default_factory=lambda: ModelGlobs(("*",)))
     tenant_limits: RateLimits = field(default_factory=RateLimits)
     key_limits: RateLimits = field(default_factory=RateLimits)

@@ -1,9 +1,9 @@
-"""The second wall between tenants: row-level security, and the role that stands behind it.
+"""Row-level security between tenants, and the role that it applies to.
 
-Invariant: the gateway's pool has the rights of `purser_app`, which owns nothing, bypasses nothing and sees a row
-of a protected table only inside `tenant_connection` of that row's tenant. The admin and Celery have those of
-`purser_staff`, whom a policy shows every row; migrations run as the owner (config/database/logins.py says who logs in as whom).
-Queries still write `tenant_id = ...` out: the policy is there for the day somebody forgets.
+Invariant: the gateway's pool has the rights of `purser_app`. It owns nothing, bypasses nothing, and sees a row of a
+protected table only within `tenant_connection` of the row's tenant. The admin and Celery have the rights of
+`purser_staff`, to which a policy shows every row. Migrations run as the owner (see config/database/logins.py).
+Queries still contain `tenant_id = ...`: the policy is a second protection, in case a query forgets it.
 """
 
 from collections.abc import AsyncIterator
@@ -49,7 +49,7 @@ GRANT USAGE ON SCHEMA public TO {APP_ROLE};
 
 @asynccontextmanager
 async def tenant_connection(tenant_id: int) -> AsyncIterator[AsyncConnection[Any]]:
-    """A pool connection inside a transaction that sees this tenant's rows and nobody else's.
+    """A pool connection in a transaction that sees only this tenant's rows.
 
     Commits on leaving, rolls back on an exception. Costs one round trip more than a bare connection.
     Never hold it across an await of anything but the database.
@@ -84,7 +84,7 @@ class _Statements(Operation):
 
 
 class CreateAppRole(_Statements):
-    """The role the gateway's pool runs as. Reversing leaves it: other databases may use it."""
+    """The role that the gateway's pool runs as. Reversing keeps it: other databases may use it."""
 
     def forwards(self) -> list[str]:
         return [CREATE_APP_ROLE]
@@ -99,7 +99,7 @@ class CreateAppRole(_Statements):
 class ReserveTriggerFunctions(_Statements):
     """The names of functions that triggers are made with. Their text comes from `functions/*.sql`, after the migrations.
 
-    Until then they refuse every change, so that no table is open whose law is not there yet.
+    Until then the functions refuse every change: no table can be changed before its rules exist.
     """
 
     def __init__(self, *names: str) -> None:
@@ -179,9 +179,9 @@ class GrantApp(_Statements):
 
 
 class NotifyOnChange(_Statements):
-    """Tells every worker's snapshot that a tenant's configuration changed, when the change commits.
+    """Notifies every worker's snapshots that a tenant's configuration changed, when the change commits.
 
-    `tenant_column` is None for tables that concern every tenant; a NULL in the column means everybody too.
+    `tenant_column` is None for tables that concern every tenant. A NULL in the column also means every tenant.
     """
 
     def __init__(self, table: str, tenant_column: str | None = "tenant_id") -> None:

@@ -1,7 +1,7 @@
-"""Secrets at rest: provider keys and webhook secrets, which we must be able to send again.
+"""Encrypts secrets at rest: provider keys and webhook secrets, which we need in clear to use them.
 
-Invariant: no such secret stands in clear in a table. The key is derived from SECRET_KEY; while SECRET_KEY_FALLBACKS
-holds the former one, old rows stay readable and are written back under the new key on their next save.
+Invariant: no such secret is stored in clear. The encryption key is derived from SECRET_KEY. While SECRET_KEY_FALLBACKS
+holds the former key, old rows stay readable; their next save encrypts them with the new key.
 """
 
 import base64

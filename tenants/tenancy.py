@@ -1,8 +1,8 @@
-"""Changing whether a tenant is served.
+"""Changes of a tenant's status: pause, suspend, resume, close.
 
-Invariant: a write is one verb, one transaction and one history row that says who and why; the database
-tells every worker, so that it counts within a second. Owners pause and resume their own tenant; what an operator
-suspended, an operator resumes.
+Invariant: each change is one function, one transaction and one history row with author and reason. The database
+notifies every worker; a change takes effect within a second. Owners pause and resume their own tenant. Only an
+operator resumes a tenant that an operator suspended.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from tenants.models import Tenant
 
 
 class TenantClosed(Exception):
-    """A closed tenant stays closed: its books are."""
+    """A closed tenant stays closed, because its books are closed."""
 
 
 class SuspendedByOperator(Exception):
@@ -61,11 +61,11 @@ def _set_status(
 
 
 def _is_operator(acting_user: Any) -> bool:
-    """Nobody is named where a command of the machine acts."""
+    """A command has no acting user and may do what an operator may."""
     return acting_user is None or bool(acting_user.is_superuser)
 
 
 def record_author(row: object, *, acting_user: AbstractBaseUser | None, reason: str) -> None:
-    """Have the row's next history entry name who changed it and why."""
+    """Set author and reason of the row's next history entry."""
     row._history_user = acting_user  # type: ignore[attr-defined]
     row._change_reason = reason[:100]  # type: ignore[attr-defined]

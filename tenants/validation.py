@@ -1,7 +1,7 @@
-"""What the JSON columns of the tenants app may hold.
+"""Validators of the tenants app's columns.
 
-Invariant: every check raises Django's ValidationError with a sentence that names what is wrong, so that
-the admin and the configuration file reject the same things in the same words.
+Invariant: every check raises Django's ValidationError with a sentence that says what is wrong. The admin and the
+configuration file reject the same values with the same message.
 """
 
 import ipaddress
@@ -17,7 +17,7 @@ from tenants.policy import Policy, parse_policy, parse_rate_limits
 
 
 def validate_timezone(value: str) -> None:
-    """An IANA time zone name; not what means another zone on every machine."""
+    """An IANA time zone name. Names that depend on the machine, such as localtime, are rejected."""
     if value not in _timezones():
         raise ValidationError(f"{value!r} is not an IANA time zone name such as Europe/Berlin")
 
@@ -52,12 +52,12 @@ def validate_ip_allow_list(value: Any) -> None:
             raise ValidationError(f"{item!r} is not an address or a network such as 10.0.0.0/8") from error
 
 
-# what other apps know of the things that a policy names; each raises InvalidPolicy
+# checks of other apps for the models and embedders that a policy names; each raises InvalidPolicy
 checks_of_policies: list[Callable[[Policy], None]] = []
 
 
 def validate_policy(value: Any) -> None:
-    """A tenant's policy, as `policy.parse_policy` reads it, and whose names stand for something."""
+    """A tenant's policy that `parse_policy` accepts, and whose named objects exist."""
     try:
         policy = parse_policy(value)
         check_patterns(policy)

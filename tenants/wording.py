@@ -1,7 +1,6 @@
-"""Pydantic's findings in one plain sentence each, for the people who write policies and configuration files.
+"""Turns each of Pydantic's errors into one sentence, for people who write policies and configuration files.
 
-Invariant: pure; the sentence never repeats a value of a field that may hold a secret, because it repeats
-only short scalars, and callers with secrets pass `show_value=False`.
+Invariant: pure. Only short scalar values are repeated. A caller whose fields may hold secrets passes `show_value=False`.
 """
 
 from typing import Any

@@ -1,9 +1,9 @@
-"""Who logs in to PostgreSQL as whom, and how long a statement may take there.
+"""The PostgreSQL logins of each process, and the time limits of their statements.
 
-Invariant: the web tier logs in as roles that are no superuser, bypass no row-level security and can become nobody else:
-the gateway as `<database>_web`, which has the rights of `purser_app`, the site as `<database>_admin`, which has those
-of `purser_staff`. Celery is `<database>_worker`. Migrations and commands are the owner, whom DATABASE_URL names. Where
-a login is not known the owner's is used, and the check `purser.W001` says so. Imported by the settings: no Django here.
+Invariant: the roles of the web tier are no superusers, do not bypass row-level security and cannot switch to another
+role. The gateway logs in as `<database>_web`, with the rights of `purser_app`; the site as `<database>_admin`, with the
+rights of `purser_staff`; Celery as `<database>_worker`. Migrations and commands use the owner, from DATABASE_URL. If a
+login is missing, the owner's is used, and the check `purser.W001` reports it. The settings import this: no Django here.
 """
 
 import os
@@ -22,14 +22,14 @@ SECRETS_FOLDER: Final = "secrets"
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """In seconds, 0 is none: of a statement, of its wait for a lock, of a transaction in which nothing happens."""
+    """In seconds, 0 for none: of a statement, of its wait for a lock, of an idle transaction."""
 
     statement: float
     lock: float
     idle_in_transaction: float
 
     def milliseconds(self) -> dict[str, int]:
-        """By the server's names."""
+        """The limits by PostgreSQL's names."""
         limits = {
             "statement_timeout": self.statement,
             "lock_timeout": self.lock,
@@ -38,7 +38,7 @@ class TimeLimits:
         return {name: round(seconds * 1000) for name, seconds in limits.items()}
 
     def options(self) -> str:
-        """As libpq passes them to the server."""
+        """The limits as connection options of libpq."""
         return " ".join(f"-c {name}={value}" for name, value in self.milliseconds().items())
 
 
@@ -53,13 +53,13 @@ TIME_LIMITS: Final = {
 
 
 def of_process() -> str:
-    """Which login this process's ORM uses: the entry points of the web server and of Celery set PURSER_LOGIN."""
+    """The login of this process's ORM. The entry points of the web server and of Celery set PURSER_LOGIN."""
     name = os.environ.get("PURSER_LOGIN") or OWNER
     return name if name in TIME_LIMITS else OWNER
 
 
 def database_url(home: Path, *, owner_url: str) -> str:
-    """The address for this process's ORM: its own login, else the owner's; where no owner is named, an operator's."""
+    """The URL for this process's ORM: its own login, else the owner's; without an owner, that of the admin or worker."""
     login = of_process()
     if login != OWNER and (url := login_url(login, home, owner_url=owner_url)):
         return url
@@ -67,7 +67,7 @@ def database_url(home: Path, *, owner_url: str) -> str:
 
 
 def login_url(login: str, home: Path, *, owner_url: str) -> str:
-    """`<LOGIN>_DATABASE_URL`, else the owner's address with the login made for this state folder; empty if there is none."""
+    """`<LOGIN>_DATABASE_URL`, else the owner's URL with the login of this state folder; empty if there is none."""
     if url := environment.text(f"{login.upper()}_DATABASE_URL"):
         return url
     parts = urlsplit(owner_url)
@@ -79,7 +79,7 @@ def login_url(login: str, home: Path, *, owner_url: str) -> str:
 
 
 def parameters_of(url: str) -> dict[str, Any]:
-    """A URL as psycopg and Django's ENGINE take it, in psycopg's words."""
+    """The parts of a URL, with psycopg's names."""
     parts = urlsplit(url)
     return {
         "dbname": unquote(parts.path.lstrip("/")),
@@ -91,12 +91,12 @@ def parameters_of(url: str) -> dict[str, Any]:
 
 
 def role_name(login: str, database: str) -> str:
-    """Roles belong to the cluster, and every database has logins of its own."""
+    """The role of a login. Roles belong to the cluster, so the name contains the database's."""
     return f"{database[: LONGEST_ROLE_NAME - len(login) - 1]}_{login}"
 
 
 def kept_password(home: Path, role: str) -> str:
-    """The password of a role that was made for this state folder; empty for none."""
+    """The password of a role that was made for this state folder; empty if there is none."""
     try:
         return password_file(home, role).read_text().strip()
     except OSError:

@@ -1,8 +1,8 @@
 """The gateway's pool of PostgreSQL connections.
 
-Invariant: a connection that died while it lay in the pool (the server restarted, an operator ended it) is
-replaced unseen: a request never fails for it. A busy pool is waited for, a server that refuses is not: whoever waits then
-is told at once, and the next to come tries again at once, so that the pool is well the moment the server is.
+Invariant: a connection that died in the pool (the server restarted, an operator ended it) is replaced without an error
+for the request. Requests wait for a busy pool, but not for a server that refuses connections: then all waiting requests
+fail immediately, and the next request tries again immediately. The pool works as soon as the server does.
 """
 
 import asyncio
@@ -13,16 +13,16 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
-# refused for want of room, not because the server is away: what is open goes on being shared
+# the server is full, not away: the open connections are still used
 NO_ROOM = frozenset({"53300", "53400"})
 
 
 class DatabaseRefused(psycopg.OperationalError):
-    """PostgreSQL takes no connection at the moment."""
+    """PostgreSQL does not accept connections at the moment."""
 
 
 class Connection(AsyncConnection[Any]):
-    """A connection that, when it cannot be made, ends the waits for one. A process has one pool."""
+    """A connection that ends all waits for a connection when it cannot be made. A process has one pool."""
 
     waits: set[asyncio.Timeout] = set()
 
@@ -43,21 +43,21 @@ class Connection(AsyncConnection[Any]):
 
 
 class Pool(AsyncConnectionPool[AsyncConnection[Any]]):
-    """psycopg's pool, which by itself asks the server before it hands out a connection, or never."""
+    """psycopg's pool with a cheap check of idle connections. By itself it checks with a round trip, or never."""
 
     def __init__(self, **options: Any) -> None:
-        # it would try again later and later: past the end of an outage, while callers wait
+        # its own retries come later and later, also after the end of an outage, while requests wait
         super().__init__(connection_class=Connection, reconnect_timeout=0, **options)
 
     async def getconn(self, timeout: float | None = None) -> AsyncConnection[Any]:
-        """A connection that is_alive. Raises DatabaseRefused, psycopg_pool.PoolTimeout, PoolClosed."""
+        """A working connection. Raises DatabaseRefused, psycopg_pool.PoolTimeout, PoolClosed."""
         while not await is_alive(connection := await self._wait_for_connection(timeout)):
             await connection.close()
             await self.putconn(connection)
         return connection
 
     async def ensure_reachable(self) -> None:
-        """Return once there is a connection to be had, raise as `getconn` does: before work of the ORM, which waits."""
+        """Return when a connection is available; raises like `getconn`. For use before the ORM, which would block."""
         await self.putconn(await self.getconn())
 
     async def _wait_for_connection(self, timeout: float | None) -> AsyncConnection[Any]:
@@ -75,8 +75,8 @@ class Pool(AsyncConnectionPool[AsyncConnection[Any]]):
 async def is_alive(connection: AsyncConnection[Any]) -> bool:
     """Whether an idle connection can be used.
 
-    Nobody speaks on one but a server that says goodbye, so only one with something to read is asked: looking
-    costs a microsecond, asking a round trip.
+    On an idle connection the server only sends a message when it closes. Therefore only a connection with something to
+    read is checked: polling costs a microsecond, a check one round trip.
     """
     if connection.closed:
         return False

@@ -1,7 +1,8 @@
-"""Makes the roles that the product logs in as, and gives them what they need; run as the owner, after migrations.
+"""Creates the roles that the product logs in as, and their grants. Runs as the owner, after migrations.
 
-Invariant: safe to repeat. A password is made once, with its role, and kept in the state folder; a role that others made
-keeps its password. Where the owner may not make roles nothing is changed, and the product goes on as the owner.
+Invariant: idempotent. A password is made once, with its role, and kept in the state folder. A role that an
+administrator made keeps its password. If the owner may not create roles, nothing changes, and the product logs in as
+the owner.
 """
 
 import os
@@ -21,11 +22,11 @@ from config.database import logins
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('purser.database_roles'))"
 GROUPS = {logins.WEB: "purser_app", logins.ADMIN: "purser_staff", logins.WORKER: "purser_staff"}
 ATTRIBUTES = "LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE NOREPLICATION"
-MEMBERSHIP = "WITH INHERIT TRUE, SET FALSE"  # since PostgreSQL 16; before, whoever inherits may also become
-# whose indexes Celery builds, which only an owner may
+MEMBERSHIP = "WITH INHERIT TRUE, SET FALSE"  # since PostgreSQL 16; before, a member may always SET ROLE
+# Celery builds indexes of these tables, which only their owner may
 TABLES_OF_THE_WORKER = ("caching_entry",)
 
-# What the owner owns, `purser_staff` uses: it reads and writes rows of every tenant, and changes no table, trigger or function.
+# `purser_staff` reads and writes the rows of every tenant. It cannot change tables, triggers or functions.
 GRANTS = """
 DO $$
 DECLARE
@@ -64,7 +65,7 @@ log = structlog.get_logger(__name__)
 
 
 def ensure(*, using: str = "default", reset: bool = False) -> list[str]:
-    """Make what is missing; the roles whose password we know. `reset` gives roles that are there new passwords."""
+    """Create what is missing. Returns the roles whose password we know. `reset` gives existing roles new passwords."""
     connection = connections[using]
     if logins.of_process() != logins.OWNER:
         return []
@@ -83,7 +84,7 @@ def ensure(*, using: str = "default", reset: bool = False) -> list[str]:
 
 
 def forget(*, database: str) -> None:
-    """Forget the passwords of a database's roles: they are not used any more."""
+    """Remove the stored passwords of a database's roles."""
     for login in logins.LOGINS:
         logins.password_file(settings.PURSER_HOME, logins.role_name(login, database)).unlink(missing_ok=True)
 
@@ -124,9 +125,9 @@ def _ensure(connection: Any, *, reset: bool) -> list[str]:
 def _make(
     cursor: Any, connection: Any, role: str, password: str, *, is_there: bool, limits: logins.TimeLimits
 ) -> None:
-    """Make a role, or see that it is what it is to be; one that an administrator made may be left to them.
+    """Create a role, or make sure of its attributes. A role that we may not change is left to its administrator.
 
-    The limits are the role's, too, for poolers that do not pass what a connection asks for.
+    The time limits are also set on the role, for poolers that do not pass connection options.
     """
     verifier = connection.connection.pgconn.encrypt_password(
         password.encode(), role.encode(), b"scram-sha-256"
@@ -151,7 +152,7 @@ def _make(
 
 
 def _login(login: str, database: str) -> tuple[str, str]:
-    """The role and its password: as the environment names them, else as the state folder keeps them."""
+    """The role and its password: from the environment, else from the state folder."""
     if url := environment.text(f"{login.upper()}_DATABASE_URL"):
         parameters = logins.parameters_of(url)
         return parameters["user"], parameters["password"]
@@ -160,7 +161,7 @@ def _login(login: str, database: str) -> tuple[str, str]:
 
 
 def _give_database(cursor: Any, database: str) -> None:
-    """Nobody makes temporary objects: who may do that may make functions."""
+    """Allow connections. No role may create temporary objects, because that includes functions."""
     name = sql.Identifier(database)
     cursor.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(name))
     cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO purser_app, purser_staff").format(name))
@@ -190,9 +191,9 @@ def _keep(role: str, password: str) -> None:
 
 
 def check_logins(**kwargs: Any) -> list[checks.CheckMessage]:
-    """`manage.py check --deploy`: the web tier is not to log in as the owner of the tables.
+    """`manage.py check --deploy`: warns if the web tier or Celery logs in as the owner of the tables.
 
-    Where no owner is named, nobody can.
+    Without a configured owner that is not possible.
     """
     if not settings.OWNER_DATABASE_URL:
         return []

@@ -1,8 +1,8 @@
-"""What others wrote, as PostgreSQL can keep it.
+"""Makes text and JSON from outside storable in PostgreSQL.
 
-Invariant: no text of a provider or a client can keep a row from being stored: NUL and halves of surrogate pairs, which
-PostgreSQL has no place for, are stored as U+FFFD; JSON that no database takes is stored as far as it goes. What goes to
-a client is never changed here.
+Invariant: no text of a provider or a client can prevent a row from being stored. NUL and lone surrogates, which
+PostgreSQL cannot store, become U+FFFD. JSON that cannot be stored whole is stored as far as possible. What is sent to a
+client is never changed here.
 """
 
 import json as standard_json
@@ -22,7 +22,7 @@ _LARGEST: Final = 2**63
 
 
 def text(value: str) -> str:
-    """The text as it is stored; the same object where nothing is in the way."""
+    """The text as it is stored; the same object if nothing must be replaced."""
     return _UNSTORABLE.sub(REPLACEMENT, value)
 
 
@@ -30,13 +30,13 @@ def json_text(value: Any, *, default: Callable[[Any], Any] | None = None) -> str
     """The value as JSON for a column of PostgreSQL."""
     try:
         written = orjson.dumps(value, default=default).decode()
-    except orjson.JSONEncodeError:  # half a character, too deep, a number that is too large
+    except orjson.JSONEncodeError:  # a lone surrogate, too deep, a number that is too large
         return standard_json.dumps(_plain(value, default))
     return _ESCAPED_NUL.sub(rf"\1{REPLACEMENT}", written) if has_null(written) else written
 
 
 def has_null(written: str) -> bool:
-    """Whether a text inside this JSON has a null character, which none of PostgreSQL's has."""
+    """Whether a text in this JSON has a NUL character, which PostgreSQL cannot store."""
     return "\\u0000" in written and _ESCAPED_NUL.search(written) is not None
 
 

@@ -1,4 +1,5 @@
-"""The door: HTTP from the socket to a view of the gateway.
+"""The ASGI layer ("door"): HTTP from the socket to a view of the gateway.
 
-It owns admission to a worker, bodies, encodings, addresses and keep-alives. It does not own API keys (`tenants.keys`).
+It owns the queue of calls, bodies, encodings, client addresses and keep-alives. It does not own API keys
+(`tenants.keys`).
 """

@@ -1,7 +1,7 @@
-"""Reads the body of a request while it comes.
+"""Reads the body of a request.
 
-Invariant: never more than the largest body is taken in, and never for longer than its size explains: a sender who stands
-still, or trickles, is given up. What is thrown away is bounded, too, in bytes and in time.
+Invariant: never reads more than the largest allowed body, and never for longer than its size justifies: a sender that
+stalls or sends too slowly is refused. Discarding a body is bounded too, in bytes and in time.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from django.core.exceptions import RequestAborted
 
 
 class BodyTooLarge(Exception):
-    """The body has, or announces, more bytes than are taken."""
+    """The body has, or announces, more bytes than allowed."""
 
     def __init__(self, largest: int) -> None:
         super().__init__(f"The body is larger than {largest:,} bytes.")
@@ -23,7 +23,7 @@ class BodyTooLarge(Exception):
 
 
 class BodyTooSlow(Exception):
-    """The body did not come in the time that its size explains."""
+    """The body did not arrive in the time that its size justifies."""
 
     def __init__(self, received: int) -> None:
         super().__init__(f"The body came too slowly: {received:,} bytes, and then nothing in time.")
@@ -31,16 +31,16 @@ class BodyTooSlow(Exception):
 
 
 def check_announced(length: str, *, largest: int) -> None:
-    """Raise BodyTooLarge where the head of the request, its `content-length`, says so."""
+    """Raise BodyTooLarge if the request's `content-length` is too large."""
     if length.isdigit() and int(length[:20]) > largest:
         raise BodyTooLarge(largest)
 
 
 async def read(receive: Any, *, largest: int) -> IO[bytes]:
-    """The whole body, from its beginning. Raises BodyTooLarge, BodyTooSlow, RequestAborted.
+    """The whole body, positioned at its start. Raises BodyTooLarge, BodyTooSlow, RequestAborted.
 
-    The sender has BODY_SECONDS, and a second more for each BODY_BYTES_A_SECOND that have come; a pause may last
-    BODY_SECONDS. Large bodies lie in a temporary file.
+    The sender has BODY_SECONDS, and one second more for each BODY_BYTES_A_SECOND received. A pause may last
+    BODY_SECONDS. Large bodies are in a temporary file.
     """
     began = time.monotonic()
     message = await _next(receive, settings.BODY_SECONDS, received=0)
@@ -69,7 +69,7 @@ async def read(receive: Any, *, largest: int) -> IO[bytes]:
 
 
 async def discard(receive: Any, *, most: int, seconds: float) -> bool:
-    """Take what comes, for a moment, and keep nothing of it; whether that was all."""
+    """Read and discard the body, up to these limits. Returns whether that was all of it."""
     size = 0
     try:
         async with asyncio.timeout(seconds):

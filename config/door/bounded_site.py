@@ -1,6 +1,6 @@
-"""The site's door: Django behind it never waits for a body, and never sees one that is too large.
+"""Limits the bodies of requests to the site: Django never waits for a body, and never gets one that is too large.
 
-Invariant: who shows no session sends no more than a login form.
+Invariant: a request without a session cookie may not send more than a login form.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ LARGEST_UPLOAD_BYTES = 24 * 1024 * 1024  # a provider's cost report, and the for
 
 
 class BoundedSite:
-    """An ASGI application that reads the body of a request before another one is asked to answer it."""
+    """An ASGI application that reads the request's body before it calls the site."""
 
     def __init__(self, site: Any) -> None:
         self._site = site

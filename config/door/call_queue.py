@@ -1,8 +1,8 @@
-"""The queue of one worker: how many calls are inside, how many wait in line, and who is turned away.
+"""The concurrency limit of one worker: how many calls run, how many wait, and which are rejected.
 
-Invariant: never more than `max_running` calls inside and `max_waiting` in line; whoever waits is let in in the order of
-arrival, or turned away after `max_wait_seconds`, at once where the line plainly moves too slowly. What a turned-away
-caller is told to wait is how long the line, as it moves, takes to pass.
+Invariant: at most `max_running` calls run and `max_waiting` wait. Waiting calls are admitted in order of arrival. A call
+is rejected after `max_wait_seconds`, or immediately if the queue moves too slowly. The reported retry time is how long
+the queue takes at its current speed.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ TURNED_AWAY = Counter("purser_calls_turned_away_total", "Calls of /v1 refused be
 
 
 class TurnedAway(Exception):
-    """There is no room for a call; the numbers say why."""
+    """A call was rejected because the worker is full or stopping. The numbers say why."""
 
     def __init__(self, reason: str, *, retry_after_seconds: int, inside: int, waiting: int) -> None:
         super().__init__(f"{reason}: {inside} calls inside, {waiting} in line")
@@ -42,7 +42,7 @@ class TurnedAway(Exception):
 
 
 class DepartureRate:
-    """How many calls a second left within the last half minute. Constant memory, no timer."""
+    """The calls per second that ended within the last half minute. Constant memory, no timer."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -51,7 +51,7 @@ class DepartureRate:
         self._second = int(self._began)
 
     def note(self) -> None:
-        """One call has left."""
+        """One call has ended."""
         self._turn_to(int(self._clock()))
         self._counts[self._second % WINDOW_SECONDS] += 1
 
@@ -67,10 +67,9 @@ class DepartureRate:
 
 
 class CallQueue:
-    """Lets calls in. Every `enter` that returns needs one `leave`.
+    """Admits calls. Every `enter` that returns needs one `leave`.
 
-    `predicts_wait`: how fast calls left lately tells how long a line will take. It does not where a place is held for
-    milliseconds and hardly anybody came.
+    `predicts_wait`: the recent rate of ended calls predicts the wait. Switch it off where calls are short and few.
     """
 
     def __init__(
@@ -94,13 +93,13 @@ class CallQueue:
         self._is_closed = False
 
     def close(self) -> None:
-        """Let nobody in any more, and send away who waits."""
+        """Admit no more calls, and reject the waiting ones."""
         self._is_closed = True
         for turn in self._waiting:
             turn.cancel()
 
     async def enter(self) -> None:
-        """Go in, after waiting in line where there is one; raises TurnedAway."""
+        """Start a call, after waiting if the worker is full. Raises TurnedAway."""
         if self._is_closed:
             raise self._rejection("stopping")
         if self._running < self._max_running:
@@ -114,7 +113,7 @@ class CallQueue:
         await self._wait()
 
     def leave(self) -> None:
-        """Make room: the first in line takes the place."""
+        """End a call: the first waiting call takes its place."""
         self._departures.note()
         while self._waiting:
             turn = self._waiting.popleft()
@@ -143,7 +142,7 @@ class CallQueue:
             raise
 
     def _was_admitted(self, turn: "asyncio.Future[None]") -> bool:
-        """Whether the place was given at the very moment the wait ended; otherwise the line forgets it."""
+        """Whether the call was admitted just when its wait ended; otherwise it leaves the queue."""
         if turn.done() and not turn.cancelled():
             return True
         if turn in self._waiting:
@@ -152,7 +151,7 @@ class CallQueue:
         return False
 
     def _expected_wait_seconds(self) -> float:
-        """How long a newcomer would stand in line; 0 where nobody has left lately, so that nothing is known."""
+        """How long a new call would wait; 0 if no call ended recently, because then nothing is known."""
         per_second = self._departures.per_second()
         return (len(self._waiting) + 1) / per_second if per_second else 0.0
 

@@ -1,6 +1,6 @@
-"""Browsers of other origins at the API: off unless origins are named.
+"""CORS for the API: off unless origins are configured.
 
-Invariant: nothing is middleware but `/v1`, and never with cookies: whoever calls brings a key of its own in a header.
+Invariant: only `/v1` allows other origins, and never with cookies: a caller sends its own key in a header.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -13,7 +13,7 @@ KEPT_SECONDS = b"86400"
 
 
 def with_cors(application: Application, *, origins: Collection[str]) -> Application:
-    """The application, middleware to pages of these origins (`*`: of all); itself where there are none."""
+    """The application with CORS for these origins (`*`: all); unchanged if there are none."""
     if not origins:
         return application
 

@@ -1,7 +1,7 @@
-"""Decodes a request's body that its sender compressed.
+"""Decompresses the body of a request.
 
-Invariant: never more comes out than the largest body, nor many times what went in, and nothing of it is done on the event
-loop. An encoding that is not known is refused before its body is read.
+Invariant: the result is never larger than the largest allowed body, nor than a fixed multiple of the input. The work is
+never done on the event loop. An unknown encoding is refused before the body is read.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ SMALL_BYTES: Final = 1024 * 1024  # up to which it may be larger by any factor
 
 
 class UnknownEncoding(Exception):
-    """A content encoding that nobody here decodes."""
+    """A content encoding that we do not support."""
 
 
 class BadlyEncoded(Exception):
@@ -33,7 +33,7 @@ class BadlyEncoded(Exception):
 
 
 def encodings_of(header: str) -> tuple[str, ...]:
-    """The encodings that a `content-encoding` header names, in the order to undo them; raises UnknownEncoding."""
+    """The encodings in a `content-encoding` header, in the order to decode them. Raises UnknownEncoding."""
     named = [name.strip().lower() for name in header.split(",")]
     encodings = tuple(name for name in reversed(named) if name not in PLAIN)
     for name in encodings:
@@ -47,7 +47,7 @@ def encodings_of(header: str) -> tuple[str, ...]:
 
 
 async def decoded(body: IO[bytes], encodings: tuple[str, ...], *, largest: int) -> IO[bytes]:
-    """The body as it was before it was encoded; the same file where it was not. Raises BodyTooLarge, BadlyEncoded."""
+    """The decoded body; the same file if it is not encoded. Raises BodyTooLarge, BadlyEncoded."""
     for name in encodings:
         body = await asyncio.to_thread(_decode, body, name, largest)
     return body
@@ -95,7 +95,7 @@ def _gzip(body: IO[bytes]) -> Iterator[bytes]:
 
 
 def _deflate(body: IO[bytes]) -> Iterator[bytes]:
-    """Zlib's form, as the standard has it, or the bare one that many send."""
+    """The zlib format of the standard, or the raw format that many clients send."""
     head = body.read(2)
     body.seek(0)
     has_header = len(head) == 2 and head[0] & 0x0F == 8 and int.from_bytes(head) % 31 == 0

@@ -1,9 +1,9 @@
-"""The lean door of the gateway: Django's request, resolver and response; no signals, middleware, threads.
+"""The ASGI handler of the gateway: Django's request, resolver and response, without signals, middleware and threads.
 
-Invariant: only the gateway's own routes are reachable through it; a client that hangs up cancels its view at
-once. Nothing of a body is read before it is known who sends it, and never more than the view takes. Behind a queue a call
-is inside from before its body is read until its answer is out, so that neither a line nor a crowd costs memory; who is
-not recognised yet stands before a small queue of the strangers'. Why this exists, and what it measured:
+Invariant: only the gateway's own routes are reachable through it. When a client hangs up, its view is cancelled
+immediately. A body is read only after its sender is identified, and only up to the view's limit. A call counts in the
+call queue from before its body is read until its answer is sent, so that waiting calls cost no memory. Callers that are
+not known yet wait in a small queue of their own (`strangers`). Why this exists, and what it measured:
 docs/decisions/0001-one-lean-door.md and 0024-nobody-stops-the-loop.md.
 """
 
@@ -23,18 +23,18 @@ from config.door.call_queue import CallQueue, TurnedAway
 from config.door.encodings import BadlyEncoded, UnknownEncoding
 
 LARGEST_BODY_BYTES = 64 * 1024  # of a view that does not say otherwise
-# what is taken of a body that nobody reads: most clients send it whole before they listen
+# how much of a body is read and discarded after a refusal: most clients send all of it before they read the answer
 SMALL_BODY_BYTES, SMALL_BODY_SECONDS = 64 * 1024, 0.05
 STRANGERS_UNREAD = 16 * 1024 * 1024, 1.0
 CALLERS_UNREAD = 64 * 1024 * 1024, 5.0
 
 
 class Answered(Exception):
-    """The response is out: stop listening for a hang-up."""
+    """The response is sent: stop listening for a disconnect."""
 
 
 class Refused(Exception):
-    """The call ends at the door, for this reason."""
+    """The call is refused before its view runs, for this reason."""
 
     def __init__(self, reason: Exception, *, is_stranger: bool) -> None:
         super().__init__(str(reason))
@@ -42,29 +42,29 @@ class Refused(Exception):
 
 
 class NoWebsockets(Exception):
-    """A websocket was asked for. Whoever asks may be told so before it is known who it is."""
+    """The client asked for a websocket. This is refused before the caller is identified."""
 
 
 class Host(Protocol):
-    """Who knows the callers, and words what is said to those who do not come in."""
+    """Identifies callers, and renders the answer to a refused call."""
 
     def recognises(self, request: HttpRequest) -> bool:
-        """Whether the caller is known already, from memory."""
+        """Whether the caller is known, from memory only."""
         ...
 
     async def identify(self, request: HttpRequest) -> None:
-        """Find out who calls; raises what `refuse` can word."""
+        """Identify the caller. Raises what `refuse` can render."""
         ...
 
     async def refuse(self, request: HttpRequest, reason: Exception) -> HttpResponse:
-        """The answer to a call that ends at the door: for the queue's reason, the body's, or what `identify` raised."""
+        """The answer to a refused call: the reason comes from the queue, from the body, or from `identify`."""
         ...
 
 
 class GatewayHandler(ASGIHandler):
-    """An ASGI application for async views that never touch the ORM: those of one URL configuration.
+    """An ASGI application for the async views of one URL configuration, which never touch the ORM.
 
-    Without a host everybody may come in, and without a queue at any time.
+    Without a host all callers are accepted; without a queue there is no limit.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class GatewayHandler(ASGIHandler):
         self._middleware_chain = convert_exception_to_response(self._get_response_async)  # type: ignore[attr-defined]
 
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
-        """Where the request goes; found once, at the door."""
+        """The view of the request; resolved once."""
         set_urlconf(self.urlconf)
         if request.resolver_match is None:
             request.resolver_match = get_resolver(self.urlconf).resolve(request.path_info)
@@ -180,8 +180,11 @@ class GatewayHandler(ASGIHandler):
         is_stranger: bool = True,
         is_waiting: bool = False,
     ) -> None:
-        """Answer before the body is read. Its sender may be sending still, and hear us only afterwards: so some of it is
-        taken, and thrown away, before the connection is closed. Who waits for our leave to send is not asked to."""
+        """Answer before the body is read.
+
+        The client may still be sending and read the answer only afterwards. Therefore some of the body is read and
+        discarded before the connection is closed. A client that waits for `100 Continue` (`is_waiting`) sends nothing.
+        """
         if is_waiting:
             response.headers["connection"] = "close"
             await self.send_response(response, send)
@@ -196,5 +199,5 @@ class GatewayHandler(ASGIHandler):
 
 
 def _is_waiting(request: HttpRequest) -> bool:
-    """Whether the sender keeps the body back until it hears that it is wanted."""
+    """Whether the client waits for `100 Continue` before it sends the body."""
     return str(request.META.get("HTTP_EXPECT", "")).lower() == "100-continue"

@@ -1,7 +1,7 @@
-"""Keeps open streams alive while the provider thinks in silence: proxies and clients give up a stream that says nothing.
+"""Keeps open streams alive while the provider sends nothing: proxies and clients close a silent stream.
 
-Invariant: what is said stands between two whole events, in a form that every SDK skips: Anthropic's `ping`, else a comment.
-A stream that talks costs nothing but the time of its last keepalive.
+Invariant: a keep-alive is sent only between two complete events, in a form that every SDK skips: Anthropic's `ping`, or
+an SSE comment. For an active stream only the time of its last message is recorded.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _ENDS_OF_EVENTS: Final = (b"\n\n", b"\r\n\r\n")
 
 
 def with_keepalive(application: Application, *, seconds: float) -> Application:
-    """The application, whose event streams say something at least every so many seconds; itself for 0."""
+    """The application, whose event streams send something at least every `seconds`; unchanged for 0."""
     if seconds <= 0:
         return application
 
@@ -31,7 +31,7 @@ def with_keepalive(application: Application, *, seconds: float) -> Application:
 
 
 class _Stream:
-    """One response; a stream of events has a task that looks after it."""
+    """One response. An event stream has a task that sends the keep-alives."""
 
     def __init__(self, send: Any, keepalive: bytes, seconds: float) -> None:
         self._send, self._keepalive, self._seconds = send, keepalive, seconds
@@ -71,7 +71,7 @@ class _Stream:
                         await self._send(
                             {"type": "http.response.body", "body": self._keepalive, "more_body": True}
                         )
-                    except (OSError, RuntimeError):  # the client has gone; who reads from it finds that out
+                    except (OSError, RuntimeError):  # the client has disconnected
                         return
             self._sent_at = clock()
 

@@ -1,8 +1,9 @@
-"""The addresses that clients really use, brought to the one that the routes know.
+"""Normalises the paths that clients use to the path that the routes know.
 
-Invariant: pure. Only what nobody else could mean is brought into `/v1`; the site's own pages keep their addresses.
+Invariant: pure. Only unambiguous paths are moved under `/v1`; the site's own pages keep their paths.
 
-A base URL is written by hand: with `/v1` and without, with a slash too many, by Azure's rules. All of that names one page.
+People write base URLs by hand: with or without `/v1`, with an extra slash, or in Azure's form. All of them mean the same
+route.
 """
 
 import re
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 API: Final = "/v1"
-# what begins an address of the API, where a client left out `/v1`
+# the beginning of an API path, where a client left out `/v1`
 _OF_THE_API: Final = re.compile(
     r"/(?:chat/completions|completions|embeddings|responses|messages|models|files|batches)(?=/|$)"
 )
@@ -21,7 +22,7 @@ _SLASHES: Final = re.compile(r"/{2,}")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a request goes, and the model that its address names, as Azure's do."""
+    """The path of a request, and the model in its path, as in Azure's paths."""
 
     path: str
     model: str = ""
@@ -32,7 +33,7 @@ class Address:
 
 
 def address_of(path: str) -> Address:
-    """What an address means; one that the API cannot have stays as it is."""
+    """The normalised path; a path that does not belong to the API is unchanged."""
     plain = _SLASHES.sub("/", path)
     if (azure := _AZURE.match(plain)) and _OF_THE_API.match(azure["rest"]):
         return Address(_without_slash(API + azure["rest"]), azure["deployment"])

@@ -1,7 +1,7 @@
-"""Whose address a call comes from, behind proxies or without.
+"""The client's address, with or without proxies.
 
-Invariant: only what a trusted proxy says is believed, read from the right: the first address that is no trusted
-proxy's is the caller's, and whatever stands left of it is the caller's own claim.
+Invariant: X-Forwarded-For is used only from trusted proxies, and read from the right. The first address that is not a
+trusted proxy's is the client's. Everything to the left of it is the client's own claim and ignored.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ UNKNOWN = ""
 
 
 def trusted_networks(written: Iterable[str]) -> tuple[Network, ...]:
-    """The networks of the proxies that stand in front; raises ImproperlyConfigured for what is none."""
+    """The networks of the trusted proxies. Raises ImproperlyConfigured for an invalid network."""
     try:
         return tuple(ip_network(network) for network in written)
     except ValueError as error:
@@ -22,9 +22,9 @@ def trusted_networks(written: Iterable[str]) -> tuple[Network, ...]:
 
 
 def client_address(peer: str, *, forwarded_for: str, trusted: Sequence[Network]) -> str:
-    """The caller's address, or UNKNOWN where a trusted proxy says something that is none.
+    """The client's address, or UNKNOWN if a trusted proxy sends an invalid one.
 
-    `forwarded_for` is the value of X-Forwarded-For, which each proxy adds the address it was called from to.
+    `forwarded_for` is the value of X-Forwarded-For. Each proxy appends the address that called it.
     """
     if not trusted or not _is_inside(peer, trusted):
         return peer
@@ -37,7 +37,7 @@ def client_address(peer: str, *, forwarded_for: str, trusted: Sequence[Network])
 
 
 def _bare(hop: str) -> str:
-    """Without brackets and port, which some proxies write."""
+    """The address without brackets and port, which some proxies add."""
     if hop.startswith("["):
         hop = hop[1:].partition("]")[0]
     elif hop.count(":") == 1:

@@ -1,7 +1,7 @@
-"""What the demonstration needs to know: its addresses, its keys and the administrator's password.
+"""The facts of the demonstration: its addresses, its keys and the administrator's password.
 
-Invariant: secrets are made once for a state folder and kept in files that only their owner may read;
-`demo.json` is there only after everything it names answers.
+Invariant: secrets are made once per state folder and kept in files that only their owner may read. `demo.json` exists
+only after everything that it names answers.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""The demonstration of `make run`: one call of each kind, on questions that people asked, in a table.
+"""The demonstration of `make run`: one call of each kind, with real questions, shown in a table.
 
-Invariant: it sees only what a tenant sees (the official SDKs, the HTTP API) and what finance sees (the month's
-report); a step that does not do what its row claims fails the run.
+Invariant: it uses only what a tenant uses (the official SDKs, the HTTP API) and what finance sees (the month's report).
+A step that does not do what its row claims fails the run.
 """
 
 import io
@@ -67,7 +67,7 @@ class Demonstration:
             base_url=facts["base_url"], api_key=facts["api_key"], max_retries=0
         )
         self.rows: list[Row] = []
-        # a mark in the system prompt keeps one run's cached answers from meeting the next run's questions
+        # a number in the system prompt separates the cached answers of different runs
         self.system = f"You are the support desk of a bank. Be brief. Ticket series {int(time.time())}."
 
     def run(self) -> None:
@@ -96,7 +96,7 @@ class Demonstration:
         self._print_report()
 
     def miss(self) -> Row:
-        """A question nobody asked before: it goes to the model that was named."""
+        """A new question: it goes to the model that was named."""
         return self._ask("miss", self.questions["first"], expect={"cache": "miss"})
 
     def exact_hit(self) -> Row:
@@ -116,7 +116,7 @@ class Demonstration:
         return self._ask("routed", self.questions["complex"], model="auto", expect={"tier": "complex"})
 
     def streamed(self) -> Row:
-        """Streamed with server-sent events; the receipt stands in the last one."""
+        """Streamed with server-sent events; the receipt is in the last one."""
         question, purser = self.questions["streamed"], None
         with self.openai.chat.completions.create(
             model="gpt-4o-mini",
@@ -234,7 +234,7 @@ class Demonstration:
         return Row("batch, half price", asked, "-", "gpt-4o-mini", "may wait", str(tokens), cost, listed)
 
     def alert(self) -> str:
-        """The trial user's budget passed its share: a signed webhook and an e-mail delivered of it, once a day."""
+        """The trial user's budget passed an alert threshold: a signed webhook and an e-mail report it, once a day."""
         deadline = time.monotonic() + ALERT_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             deliveries = AlertDelivery.objects.filter(
@@ -244,12 +244,13 @@ class Demonstration:
                 delivery.channel.kind: delivery for delivery in deliveries.select_related("event", "channel")
             }
             if {"webhook", "email"} <= delivered.keys():
-                return f"{delivered['webhook'].event.message}\n  {self._webhook_received()}; e-mail in {settings.PURSER_HOME}/mail"
+                message = delivered["webhook"].event.message
+                return f"{message}\n  {self._webhook_received()}; e-mail in {settings.PURSER_HOME}/mail"
             time.sleep(1)
         raise DemonstrationFailed(f"no alert was delivered within {ALERT_TIMEOUT_SECONDS} s")
 
     def _webhook_received(self) -> str:
-        """What the receiver saw of it. An earlier run's alert is not sent again: one budget, one day, one alert."""
+        """What the receiver got. An earlier run's alert is not sent again: one alert per budget and day."""
         with urllib.request.urlopen(f"{self.facts['sandbox_control_url']}/hooks") as response:  # noqa: S310 our own sandbox
             hooks = json.load(response)["hooks"]
         if not hooks:

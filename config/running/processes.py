@@ -1,8 +1,8 @@
-"""Child processes: started in a session of their own with a log, ended with everything they started.
+"""Child processes: each starts in its own session with a log, and ends with all its children.
 
-Invariant: nothing started here outlives us. A stop ends the whole process group; when we are killed, the
-kernel sends the child its death signal (`setpriv --pdeathsig`, which follows the thread that called: call it
-from one that stays).
+Invariant: no child outlives this process. A stop ends the whole process group. If this process is killed, the kernel
+sends the child its death signal (`setpriv --pdeathsig`). That signal depends on the calling thread: call `spawn` from a
+thread that lives on.
 """
 
 import os
@@ -18,7 +18,7 @@ POLL_SECONDS = 0.05
 
 
 class MissingTool(Exception):
-    """A program of the operating system is not there; the message names its package."""
+    """A program of the operating system is missing. The message names its package."""
 
 
 @dataclass(slots=True)
@@ -34,12 +34,12 @@ class Child:
         return self.process.poll() is None
 
     def ask_to_stop(self) -> None:
-        """SIGTERM to the child itself, which ends its own workers in order."""
+        """Send SIGTERM to the child, which ends its own workers in order."""
         if self.is_running:
             self.process.terminate()
 
     def end(self, *, within_seconds: float) -> None:
-        """Wait so long for a stop that was asked for, then kill whatever is left of the group."""
+        """Wait for the child to stop, then kill what is left of its group."""
         deadline = time.monotonic() + within_seconds
         while self.is_running and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
@@ -61,7 +61,7 @@ def spawn(
     environment: Mapping[str, str] | None = None,
     standard_input: bytes | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a command whose output goes to `log`. Ctrl-C reaches only us, who stop it in order."""
+    """Start a command whose output goes to `log`. Ctrl-C does not reach it: we stop it in order."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -82,10 +82,10 @@ def spawn(
 def privileges(
     *, user: str | None = None, needs: Sequence[Path] = (), death_signal: signal.Signals | None = None
 ) -> list[str]:
-    """The prefix of a command that runs as `user` (we are root then) and gets `death_signal` when we die.
+    """The prefix of a command that runs as `user` (then we are root) and gets `death_signal` when we die.
 
-    Where others may not pass to what it `needs`, as under /root, that user keeps the one capability to do so. The
-    kernel leaves it out of access(2), by which PostgreSQL looks for its programs, unless the secure bit is set.
+    If other users cannot reach the paths in `needs`, as under /root, that user keeps one capability for it. The kernel
+    ignores it in access(2), which PostgreSQL uses to find its programs, unless the secure bit is set.
     """
     options = []
     if death_signal:
@@ -103,7 +103,7 @@ def privileges(
 
 
 def end_group(group: int) -> None:
-    """Kill what is left of a process group, at once."""
+    """Kill what is left of a process group."""
     try:
         os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:
@@ -111,7 +111,7 @@ def end_group(group: int) -> None:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended; one that its parent has not waited for yet has, too."""
+    """Whether a process has ended, including a zombie that its parent has not waited for."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
     except (FileNotFoundError, ProcessLookupError):

@@ -1,8 +1,8 @@
-"""Starts everything `make run` needs, watches it, and stops it again.
+"""Starts everything that `make run` needs, supervises it, and stops it again.
 
-Invariant: whatever was started here is ended here, in order and with all it started; a part that dies while
-the product serves is started again, one that dies while it starts fails the run with the end of its log.
-Signals only set a flag: every wait looks at it, so no child is ever started and forgotten.
+Invariant: every process that was started here is ended here, in order and with its children. A program that dies while
+the product serves is started again. A program that dies during the start fails the run, with the end of its log.
+Signals only set a flag that every wait checks: no child is started and then forgotten.
 """
 
 import fcntl
@@ -30,21 +30,21 @@ ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_SECONDS = 90
 GRACE_SECONDS = settings.DRAIN_SECONDS + web.SETTLE_SECONDS + 5
 LONGEST_BACKOFF_SECONDS = 30
-STEADY_SECONDS = 60  # after so long a part counts as healthy, and its backoff starts anew
+STEADY_SECONDS = 60  # after this long a program counts as healthy, and its backoff is reset
 LOOPBACK = "127.0.0.1,localhost"
 
 
 class StartFailed(Exception):
-    """A part of the product did not come up; the message is for the person at the terminal."""
+    """A part of the product did not start. The message is for the person at the terminal."""
 
 
 class Interrupted(Exception):
-    """Somebody asked us to end."""
+    """A signal asked us to end."""
 
 
 @dataclass(slots=True)
 class Program:
-    """A long-lived part of the product: how it is started, and what became of it."""
+    """A long-running program of the product: its command and its state."""
 
     name: str
     command: list[str]
@@ -67,7 +67,7 @@ class Supervisor:
     signals: int = 0
 
     def run(self) -> int:
-        """Start, demonstrate, serve. The exit code: 0 after Ctrl-C, 130 if it was to end by itself."""
+        """Start, demonstrate, serve. Returns the exit code: 0 after Ctrl-C, 130 if `once` was interrupted."""
         for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(name, self._note_signal)
         started = time.monotonic()
@@ -152,7 +152,7 @@ class Supervisor:
         self.environment[variable] = self.servers[start].url
 
     def _sandbox_port(self) -> int:
-        """The sandbox's last port if it is free: the providers in the database then stay as they are."""
+        """The sandbox's last port, if it is free: then the providers in the database need no change."""
         file = self.home / "sandbox.port"
         port = embedded.free_port(int(file.read_text()) if file.exists() else 0)
         file.write_text(str(port))
@@ -168,7 +168,7 @@ class Supervisor:
         return self._start_program("web", *command[1:])
 
     def _manage(self, *arguments: str, facts: DemoFacts) -> None:
-        """Run one of our commands to its end; its output goes to its log."""
+        """Run one of our commands to its end. Its output goes to its log."""
         name = arguments[0]
         log = self.home / "logs" / f"{name}.log"
         log.unlink(missing_ok=True)
@@ -205,7 +205,7 @@ class Supervisor:
         return process.returncode
 
     def _print_addresses(self, facts: DemoFacts) -> None:
-        """Where everything is and how to log in."""
+        """Print the addresses and logins."""
         shown = json.loads(facts.as_json())
         print(
             f"\n  API    {shown['base_url']}/v1   key {shown['api_key']}"
@@ -232,7 +232,7 @@ class Supervisor:
             self._restart_if_dead(program)
 
     def _restart_if_dead(self, program: Program) -> None:
-        """Start a dead program again, later each time it dies."""
+        """Start a dead program again, with backoff."""
         now = time.monotonic()
         if program.child is not None and not program.child.is_running:
             program.failures = 1 if now - program.started_at > STEADY_SECONDS else program.failures + 1
@@ -248,7 +248,7 @@ class Supervisor:
     # ---------------------------------------------------------------- stop
 
     def _stop(self) -> None:
-        """End the programs, those that call others first, then the servers they use."""
+        """End the programs, callers first, then the servers that they use."""
         asked_before = self.signals
         if self.programs or self.servers:
             self._print_step("stopping")
@@ -260,7 +260,7 @@ class Supervisor:
                 child.ask_to_stop()
             deadline = time.monotonic() + GRACE_SECONDS
             while any(child.is_running for child in children) and time.monotonic() < deadline:
-                if self.signals > asked_before:  # a second Ctrl-C: no more patience
+                if self.signals > asked_before:  # a second Ctrl-C: do not wait
                     break
                 time.sleep(POLL_SECONDS)
             for child in children:
@@ -323,7 +323,7 @@ class Supervisor:
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Hold the state folder's lock; it goes with this process, however it ends."""
+        """Hold the state folder's lock. It ends with this process, in any way."""
         (self.home / "logs").mkdir(parents=True, exist_ok=True)
         with (self.home / "run.lock").open("w") as lock:
             try:
@@ -349,5 +349,5 @@ def _answers(url: str) -> bool:
 
 
 def _with_loopback(no_proxy: str) -> str:
-    """Our own addresses are never asked for through a proxy."""
+    """The proxy exceptions with our own addresses."""
     return ",".join(part for part in (no_proxy, LOOPBACK) if part)

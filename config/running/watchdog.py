@@ -1,7 +1,7 @@
-"""Sees that the event loop goes on: a process of its own reports a loop that stands still, and ends its worker.
+"""The watchdog of a web worker: a separate process that reports a blocked event loop and kills its worker.
 
-Invariant: whatever holds the loop up, a C function that keeps the interpreter to itself or a worker that was stopped, it
-is seen from outside; granian starts another worker in the place of one that was ended. Only the web workers are watched.
+Invariant: it detects every cause from outside the worker: a C function that holds the interpreter lock, or a stopped
+process. Granian replaces a killed worker. Only the web workers are watched.
 """
 
 import asyncio
@@ -20,15 +20,15 @@ from prometheus_client import Counter
 
 from config.running import watching
 
-STALLED = Counter("purser_loop_stalls_total", "Times an event loop stood still, and went on")
-REPLACED = Counter("purser_workers_replaced_total", "Web workers ended because their event loop stood still")
+STALLED = Counter("purser_loop_stalls_total", "Times that an event loop was blocked and went on")
+REPLACED = Counter("purser_workers_replaced_total", "Web workers killed because their event loop was blocked")
 BEATS_A_REPORT = 4  # beats within the time after which silence is reported
 LONGEST_BEAT_SECONDS = 0.5
 
 
 @asynccontextmanager
 async def watched() -> AsyncIterator[None]:
-    """Have the running loop watched; off where LOOP_REPLACE_SECONDS is 0."""
+    """Watch the running loop; off if LOOP_REPLACE_SECONDS is 0."""
     if not settings.LOOP_REPLACE_SECONDS:
         yield
         return
@@ -68,9 +68,9 @@ async def _beat(pipe: int) -> None:
         try:
             os.write(pipe, watching.BEAT)
         except BlockingIOError:
-            pass  # nobody reads at the moment
+            pass  # the watchdog does not read at the moment
         except BrokenPipeError:
-            return  # nobody watches any more: the worker goes on
+            return  # the watchdog has ended: the worker goes on
         before = time.monotonic()
         await asyncio.sleep(interval)
         if time.monotonic() - before > settings.LOOP_REPORT_SECONDS:

@@ -1,7 +1,7 @@
-"""The watchdog's own process: hears the beats of one worker's event loop, and acts when they stay away.
+"""The watchdog's process: receives heartbeats of one worker's event loop, and acts when they stop.
 
-Invariant: knows nothing of the product and imports nothing of it, so that it starts in an instant and takes little
-memory. It ends with its worker: the pipe it listens to is closed then.
+Invariant: imports nothing of the product, so that it starts fast and needs little memory. It ends with its worker,
+because then its pipe is closed.
 """
 
 import json
@@ -17,12 +17,15 @@ from pathlib import Path
 BEAT = b"\x00"
 STACK_SIGNAL = signal.SIGUSR2  # the worker then writes where each of its threads is into the pipe
 MARK = "replaced-worker-"
-STACK_SECONDS = 0.5  # how long its answer is waited for
+STACK_SECONDS = 0.5  # how long to wait for the stacks
 LONGEST_STACK = 20_000
 
 
 def watch(pipe: int, pid: int, *, report_seconds: float, replace_seconds: float, folder: str) -> None:
-    """Report a silence once, with what the worker is at; end the worker when it lasts. Returns when the worker is gone."""
+    """Report missing heartbeats once, with the worker's stacks; kill the worker if they stay away.
+
+    Returns when the worker has ended.
+    """
     last_beat, reported_at, is_reported, stack = time.monotonic(), 0.0, False, b""
     while True:
         ready, _, _ = select.select([pipe], [], [], min(0.1, report_seconds / 4))
@@ -53,7 +56,7 @@ def watch(pipe: int, pid: int, *, report_seconds: float, replace_seconds: float,
 
 
 def count_marks(folder: str) -> int:
-    """How many workers were ended since the last time anybody asked; each is told once."""
+    """How many workers were killed since the last call. Each is counted once."""
     taken = 0
     for mark in Path(folder).glob(f"{MARK}*") if folder else ():
         with suppress(FileNotFoundError):

@@ -1,6 +1,6 @@
-"""How granian serves the product: the same in `make run`, in the tests and in the container.
+"""The command line of the web server (granian), the same in `make run`, in the tests and in the container.
 
-Invariant: one worker per core, an event loop each; the site's static files come from the server itself.
+Invariant: one worker per core, each with one event loop. The server itself serves the site's static files.
 """
 
 import os
@@ -12,17 +12,17 @@ from pathlib import Path
 from django.conf import settings
 
 BACKLOG = 8192
-IDLE_CONNECTIONS = 4096  # of each worker, beside those with a call: probes and the site find room among them
-SETTLE_SECONDS = 5  # after the time for open calls is over: to end and settle them
+IDLE_CONNECTIONS = 4096  # of each worker, in addition to those with a call; also for probes and the site
+SETTLE_SECONDS = 5  # after the deadline for open calls: to end and settle them
 
 
 def granian(
     *, host: str, port: int, workers: int, static_root: Path, drain_seconds: int | None = None
 ) -> list[str]:
-    """The server's command line. `drain_seconds`: the workers' DRAIN_SECONDS, where it is not ours.
+    """The server's command line. `drain_seconds`: the workers' DRAIN_SECONDS, if it differs from ours.
 
-    Granian's own bound counts connections, idle ones included, and lets the others wait unheard: it stands above ours,
-    which answers.
+    Granian's own limit counts connections, including idle ones, and lets further ones wait without an answer. It is
+    higher than ours, so that ours applies first and answers.
     """
     most_connections = settings.MAX_CALLS_IN_FLIGHT + settings.MAX_CALLS_WAITING + IDLE_CONNECTIONS
     drain_seconds = settings.DRAIN_SECONDS if drain_seconds is None else drain_seconds
@@ -42,7 +42,7 @@ def default_workers() -> int:
 
 
 def clean_metrics(folder: Path) -> dict[str, str]:
-    """An empty folder where this start's workers sum their Prometheus figures, as their variable."""
+    """Empty the folder in which the workers share their Prometheus metrics. Returns its environment variable."""
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.db"):
         stale.unlink()
@@ -50,7 +50,7 @@ def clean_metrics(folder: Path) -> dict[str, str]:
 
 
 def allow_open_files() -> None:
-    """Let this process open as many files as it may: a stream is two, and the usual limit is a thousand."""
+    """Raise the limit of open files: a stream needs two, and the usual limit is a thousand."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

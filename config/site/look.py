@@ -1,7 +1,7 @@
-"""How the admin looks: its name, its colours, and the order in which an operator thinks.
+"""The admin's theme and navigation.
 
-Invariant: every page of the product is one click away in the sidebar, and nobody is shown a link to a page
-they may not open.
+Invariant: every page of the product is one click away in the sidebar. A person sees only links to pages that they may
+open.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from django.urls import reverse_lazy
 
 
 def may_see(app_label: str, model_name: str) -> Callable[[HttpRequest], bool]:
-    """Return what tells whether a person may open a model's pages, from its admin's own rule."""
+    """Return a function that checks, by the model's admin, whether a person may open its pages."""
 
     def permission(request: HttpRequest) -> bool:
         from django.apps import apps  # noqa: PLC0415 the settings import this module
@@ -40,11 +40,11 @@ def group(title: str, *items: dict[str, Any], collapsible: bool = False) -> dict
 
 
 def is_operator(request: HttpRequest) -> bool:
-    """Operators look after the product itself."""
+    """Operators manage the product itself."""
     return bool(request.user.is_superuser)
 
 
-# A purse, in the page itself: no file to serve for it.
+# A purse, inline: no file to serve.
 FAVICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'%3E"
     "%3Crect width='24' height='24' rx='5' fill='%230d9488'/%3E"

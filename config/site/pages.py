@@ -1,7 +1,7 @@
-"""What holds for every page of the site: what it may load, and how long somebody stays logged in.
+"""Middleware for every page of the site: its content security policy, and the length of sessions.
 
-Invariant: a page runs no script but our own files, and is framed by nobody; a session ends after a time without a
-request, and in any case after its longest.
+Invariant: a page runs only scripts from our own files, and cannot be framed. A session ends after a time without a
+request, and at the latest after SESSION_LONGEST_SECONDS.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from django.utils.timezone import now
 
 SESSION_BEGAN: Final = "began_at"
 SESSION_SEEN: Final = "seen_at"
-# The admin's components are Alpine's, which reads its attributes by eval, and are styled by attributes.
+# The admin's components use Alpine, which evaluates attributes with eval, and style attributes.
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
         "default-src 'self'",
@@ -33,7 +33,7 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
 def content_security(get_response: GetResponse) -> GetResponse:
-    """Middleware: says which sources a page may load from."""
+    """Middleware: sets the Content-Security-Policy."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
@@ -44,7 +44,7 @@ def content_security(get_response: GetResponse) -> GetResponse:
 
 
 def session_length(get_response: GetResponse) -> GetResponse:
-    """Middleware: logs out whoever has been away, or logged in, for too long."""
+    """Middleware: logs out a person who was inactive, or logged in, for too long."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if SESSION_BEGAN in request.session or request.user.is_authenticated:

@@ -1,6 +1,6 @@
 """`/openapi.json` and `/docs`: the API's reference, generated from the code of the gateway's views.
 
-Invariant: what is said about an endpoint stands at its view; here is only what holds for all of them.
+Invariant: the description of an endpoint is at its view. Here is only what applies to all of them.
 """
 
 import functools
@@ -14,14 +14,14 @@ from drf_spectacular.settings import patched_settings
 
 DESCRIPTION: Final = """
 One endpoint for OpenAI's and Anthropic's APIs that keeps the books. A body that an official SDK builds is
-taken; fields that are not named here are passed through. Every answer says in its headers and in its body's
-`purser` object what was done to the call and what it cost; the last event of a stream says the same.
-Paths under `/v1/messages` answer errors in Anthropic's envelope, all others in OpenAI's.
+accepted; fields that are not named here are passed through. The headers of every answer and the `purser` object in its
+body say how the call was handled and what it cost; so does the last event of a stream. Errors of paths under
+`/v1/messages` have Anthropic's envelope, all others have OpenAI's.
 """.strip()
 TAGS: Final = [
     {"name": "Completions", "description": "Calls that a model answers; each is one row of the ledger."},
     {"name": "Stored chat completions", "description": "Those sent with `store: true`; for 30 days."},
-    {"name": "Models", "description": "What this key may ask for."},
+    {"name": "Models", "description": "The models that this key may use."},
     {"name": "Files and batches", "description": "Work that may wait, at the provider's price for batches."},
     {"name": "Figures", "description": "The tenant's own usage, budgets, receipts and estimates."},
     {"name": "Health", "description": "For load balancers, operators and Prometheus; they need no key."},
@@ -50,7 +50,7 @@ _STATES: Final = {
 
 
 def _probe(name: str, summary: str, answers: dict[str, tuple[str, str, dict[str, Any]]]) -> dict[str, Any]:
-    """A path that only answers GET; by status its description, content type and schema."""
+    """A path that answers only GET; `answers` has description, content type and schema by status."""
     responses = {
         status: {"description": description, "content": {content_type: {"schema": schema}}}
         for status, (description, content_type, schema) in answers.items()
@@ -80,7 +80,7 @@ HEALTH: Final = {
     ),
     "/readyz": _probe(
         "isReady",
-        "This process can serve calls; each dependency by name, for strangers only where no METRICS_TOKEN is set",
+        "This process can serve calls; each dependency by name, without the METRICS_TOKEN only if none is set",
         {
             "200": ("It can. `degraded`: with less than it should have.", "application/json", _STATES),
             "503": ("It cannot.", "application/json", _STATES),

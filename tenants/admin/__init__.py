@@ -1,6 +1,6 @@
-"""The admin of tenants and their keys. Each page stands in the file of its thing; this one gathers them.
+"""The admin of tenants and their keys. Each module has the pages of one thing; this one imports them.
 
-It owns pages, and who may see which row in every app's pages. It does not own rules: `keys` and `tenancy` do.
+It owns pages, and the access control of every app's pages. It does not own rules: `keys` and `tenancy` do.
 """
 
 from tenants.admin import keys as admin_keys

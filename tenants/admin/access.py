@@ -1,9 +1,8 @@
-"""Who sees which rows of the admin.
+"""Access control of the admin: who sees and changes which rows.
 
-Invariant: a superuser sees everything; anybody else sees the rows of tenants they are owner or finance of,
-and nothing without such a membership. Owners may change configuration, finance may only read. What a form
-writes, or has a row point at, is of a tenant where the person may write, whatever else they may read; a row
-stays with its tenant. A table that belongs to no tenant is open to Django's own permissions alone.
+Invariant: a superuser sees everything. Other people see only the rows of tenants in which they are owner or finance.
+Owners may change configuration, finance may only read. A form writes or references only rows of tenants in which the
+person may write. A row stays with its tenant. For a table without tenants only Django's own permissions count.
 """
 
 import json
@@ -38,7 +37,7 @@ def tenants_of(request: HttpRequest, *, roles: frozenset[str] = READING_ROLES) -
 
 
 class IndentedJSON(json.JSONEncoder):
-    """JSON as a person writes it."""
+    """JSON, indented for people."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**options, "indent": 2})
@@ -49,7 +48,7 @@ SHORT_JSON = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})
 
 
 class TenantScopedForm(forms.ModelForm[Any]):
-    """A form that also checks what must be unique in a tenant when the tenant itself is only shown."""
+    """A form that checks uniqueness within a tenant also when the tenant is read-only."""
 
     def _get_validation_exclusions(self) -> set[str]:
         excluded = super()._get_validation_exclusions()
@@ -57,7 +56,7 @@ class TenantScopedForm(forms.ModelForm[Any]):
 
 
 class TenantScopedAdmin(ModelAdmin):
-    """Pages of a table whose rows belong to a tenant; `tenant_path` is the look-up that leads there."""
+    """Pages of a table whose rows belong to a tenant. `tenant_path` is the look-up from a row to its tenant."""
 
     tenant_path: ClassVar[str] = "tenant"
     operating_roles: ClassVar[frozenset[str]] = WRITING_ROLES
@@ -95,7 +94,7 @@ class TenantScopedAdmin(ModelAdmin):
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        # A row stays with its tenant: so do its history, and all that hangs on it.
+        # A row stays with its tenant, because its history and related rows do.
         fixed = tuple(super().get_readonly_fields(request, obj))
         moves = obj is not None and self.tenant_path == "tenant" and "tenant" not in fixed
         return (*fixed, "tenant") if moves and self.has_change_permission(request, obj) else fixed
@@ -112,11 +111,11 @@ class TenantScopedAdmin(ModelAdmin):
         super().save_formset(request, form, formset, change)
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
-        # Whoever may run an action on one tenant's rows may have selected another's, which they only read.
+        # A person who may change one tenant's rows may have selected rows of another, which they may only read.
         return super().response_action(request, self.rows_for(request, queryset, roles=self.operating_roles))
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        # Only what a filter offers: any other column could be guessed letter by letter.
+        # Only what a filter offers: with other look-ups a column's value could be guessed letter by letter.
         filters = [item[0] if isinstance(item, tuple) else item for item in self.list_filter]
         paths = [path for path in (*filters, self.date_hierarchy) if isinstance(path, str)]
         is_offered = any(lookup == path or lookup.startswith(f"{path}__") for path in paths)
@@ -145,18 +144,18 @@ class TenantScopedAdmin(ModelAdmin):
         return self._is_allowed(request, obj, WRITING_ROLES)
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whether this person may run actions, also on rows that no form may edit."""
+        """Whether this person may run actions, including on rows that no form may edit."""
         return self._is_allowed(request, obj, self.operating_roles)
 
     def _choices(self, db_field: Any, request: HttpRequest) -> QuerySet[Any] | None:
-        """What a field may point at: rows that this person may change, of a table with tenants."""
+        """The rows that a field may reference: for a table with tenants, those that this person may change."""
         related = self.admin_site._registry.get(db_field.related_model)
         if not isinstance(related, TenantScopedAdmin):
             return self.get_field_queryset(None, db_field, request)
         return related.rows_for(request, related.get_queryset(request))
 
     def _require_own(self, request: HttpRequest, *rows: Model) -> None:
-        """The last check before a form is saved, whatever its fields let through."""
+        """The last check before a form is saved, independent of its fields."""
         for row in rows:
             pages = self if isinstance(row, self.model) else self.admin_site._registry.get(type(row))
             if isinstance(pages, TenantScopedAdmin) and not pages._is_allowed(request, row, WRITING_ROLES):
@@ -174,7 +173,7 @@ class TenantScopedAdmin(ModelAdmin):
 
 
 class OperatorAdmin(ModelAdmin):
-    """Pages of a table that belongs to no tenant: Django's own permissions decide."""
+    """Pages of a table without tenants: Django's own permissions decide."""
 
     compressed_fields = True
     warn_unsaved_form = True
@@ -189,7 +188,7 @@ class OperatorAdmin(ModelAdmin):
 
 
 class HistoryPages(SimpleHistoryAdmin):
-    """The history of who changed what and when: to read. Going back would undo a revocation without saying so."""
+    """The history of changes, read-only. Reverting a row could undo a revocation unnoticed."""
 
     def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         if request.method != "GET":
@@ -202,7 +201,7 @@ class RecordedAdmin(HistoryPages, TenantScopedAdmin):
 
 
 class Unedited:
-    """Beside a base of pages: no form adds, changes or deletes a row, unless the pages allow it themselves."""
+    """A mixin: no form adds, changes or deletes a row, unless the class itself allows it."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -215,7 +214,7 @@ class Unedited:
 
 
 class ReadOnlyAdmin(Unedited, TenantScopedAdmin):
-    """Pages of a table that only the product writes. Never counts rows: these tables grow without end."""
+    """Pages of a table that only the product writes. They never count rows, because these tables keep growing."""
 
     paginator = InfinitePaginator
     list_per_page = 50
@@ -228,7 +227,7 @@ def owned(
     *,
     permission: str = "operate",
 ) -> Any:
-    """Return the row an action is run on; 404 for a row that is not theirs to see, 403 to act on."""
+    """Return the row of an action. 404 if this person may not see it, 403 if they may not change it."""
     row = model_admin.get_object(request, str(object_id))
     if row is None:
         raise Http404
@@ -238,7 +237,7 @@ def owned(
 
 
 def finish(request: HttpRequest, url: str, message: str, *, level: int = messages.SUCCESS) -> HttpResponse:
-    """End a dialog: say what happened and lead on to `url`."""
+    """End a dialog: show a message and redirect to `url`."""
     messages.add_message(request, level, message)
     if request.headers.get("HX-Request"):
         return HttpResponse(headers={"HX-Redirect": url})
@@ -246,7 +245,7 @@ def finish(request: HttpRequest, url: str, message: str, *, level: int = message
 
 
 def show_secret_once(request: HttpRequest, *, title: str, secret: str, advice: str, url: str) -> HttpResponse:
-    """Answer with a secret that is stored nowhere, neither in the session nor in a message."""
+    """Respond with a page that shows a secret. It is stored nowhere, neither in the session nor in a message."""
     in_dialog = bool(request.headers.get("HX-Request"))
     response = TemplateResponse(
         request,
@@ -261,7 +260,7 @@ def show_secret_once(request: HttpRequest, *, title: str, secret: str, advice: s
 
 
 def _pointed_at(form: Any) -> Iterator[Model]:
-    """The rows that were chosen in a form."""
+    """The rows that a form's fields reference."""
     for value in form.cleaned_data.values():
         if isinstance(value, Model):
             yield value

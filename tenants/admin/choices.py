@@ -1,7 +1,7 @@
-"""What the admin's fields and filters offer to choose from.
+"""The choices that the admin's fields and filters offer.
 
-Invariant: a filter names only rows that this person may see; a form's field searches only among rows of tenants
-where they may write.
+Invariant: a filter shows only rows that this person may see. A form's field searches only rows of tenants in which they
+may write.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectM
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.contrib.filters.forms import AutocompleteDropdownForm
 
-# In the query of a search: only among what may be changed.
+# A parameter of the search URL: search only rows that may be changed.
 TO_WRITE = "to_write"
 
 
@@ -29,7 +29,7 @@ class WritableSelectMultiple(AutocompleteSelectMultiple):
 
 
 class SeenRowsForm(AutocompleteDropdownForm):
-    """A filter's field. What was chosen is named on the page: never a row that is not theirs to see."""
+    """A filter's field. It shows the chosen row's name only if the person may see the row."""
 
     def __init__(
         self, request: Any, name: str, *args: Any, field: Any, model_admin: Any, **options: Any
@@ -40,6 +40,6 @@ class SeenRowsForm(AutocompleteDropdownForm):
 
 
 class SeenRowsFilter(AutocompleteSelectFilter):
-    """A filter by the rows of another table, of those this person may see."""
+    """A filter by the rows of another table that this person may see."""
 
     form_class = SeenRowsForm

@@ -1,7 +1,6 @@
-"""Buttons of the admin's pages that ask before they act.
+"""Buttons of the admin's pages that open a dialog before they act.
 
-Invariant: a button acts on a row only after `owned`; what the domain refuses is told in its own words, on the page
-the button stands on.
+Invariant: a button acts on a row only after `owned`. If the domain refuses, its message is shown on the button's page.
 """
 
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from unfold.forms import BaseDialogForm
 
 from tenants.admin.access import finish, owned
 
-# what happened, to be told on the page of the button; or an answer of its own
+# a message for the button's page, or a response of its own
 DialogResult = str | HttpResponse
 
 
@@ -35,10 +34,10 @@ def dialog_action(
     is_destructive: bool = False,
     refusals: tuple[type[Exception], ...] = (),
 ) -> Callable[[Callable[..., DialogResult]], Any]:
-    """Make a button of a method of a `ModelAdmin`: `(request, form, row)`, or `(request, form)` above a list.
+    """Make a button from a method of a `ModelAdmin`: `(request, form, row)`, or `(request, form)` above a list.
 
-    The method is called once the dialog's form is valid; 404 and 403 as of `owned`. The `refusals` it raises are told
-    as errors.
+    The method is called when the dialog's form is valid; 404 and 403 come from `owned`. The `refusals` that it raises
+    are shown as errors.
     """
 
     def button(run: Callable[..., DialogResult]) -> Any:
@@ -76,5 +75,5 @@ def list_of(table: type[Model]) -> str:
 
 
 def message_of(error: Exception) -> str:
-    """What an error says to a person."""
+    """The message of an error, for a person."""
     return " ".join(error.messages) if isinstance(error, ValidationError) else str(error)

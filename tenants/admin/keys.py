@@ -1,7 +1,7 @@
-"""Pages of API keys.
+"""Admin pages of API keys.
 
-Invariant: a key changes through the verbs of `keys_admin`; its secret is shown in the answer that made it and
-nowhere else, its hash never.
+Invariant: a key changes only through the functions of `keys.editing`. Its secret is shown only in the response that
+made it. Its hash is never shown.
 """
 
 from datetime import timedelta
@@ -34,14 +34,14 @@ COPY_IT_NOW = "Copy it now: it is stored as a hash only and cannot be shown agai
 
 
 class RotateForm(BaseDialogForm):
-    """Asks how long the former secret stays good."""
+    """Asks how long the former secret stays valid."""
 
     grace_hours = forms.IntegerField(
         min_value=0,
         max_value=24 * 90,
         initial=24,
         widget=UnfoldAdminIntegerFieldWidget(),
-        help_text="For so long both secrets are good.",
+        help_text="Both secrets are valid for this long.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -50,7 +50,7 @@ class RotateForm(BaseDialogForm):
 
 
 class ApiKeyForm(TenantScopedForm):
-    """A key's name is unique among the live keys of its tenant, which the form alone cannot see."""
+    """Checks that a key's name is unique among the active keys of its tenant, which a plain form cannot."""
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean() or {}
@@ -162,7 +162,7 @@ class ApiKeyAdmin(RecordedAdmin):
         "Rotate",
         "autorenew",
         title="Give this key a new secret?",
-        text="The former secret stays good until the grace is over.",
+        text="The former secret stays valid until the grace period ends.",
         submit="Rotate",
         form=RotateForm,
         refusals=(KeyRevoked, ValueError),

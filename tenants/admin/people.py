@@ -1,6 +1,6 @@
-"""Pages of the people of the admin, in its look.
+"""Admin pages of the people who log in to it, in the admin's theme.
 
-Invariant: what they may do follows from their memberships (`admin_access`); only superusers change these.
+Invariant: what a person may do follows from their memberships (`access`). Only superusers change memberships.
 """
 
 from django.contrib import admin
@@ -16,7 +16,7 @@ admin.site.unregister(Group)
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin[User], ModelAdmin):
-    """The people of the admin."""
+    """People who may log in to the admin."""
 
     form = UserChangeForm
     add_form = UserCreationForm
@@ -26,4 +26,4 @@ class UserAdmin(DjangoUserAdmin[User], ModelAdmin):
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
-    """Sets of Django permissions, for the tables that belong to no tenant."""
+    """Sets of Django permissions, for tables without tenants."""

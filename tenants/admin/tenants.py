@@ -1,6 +1,6 @@
-"""Pages of tenants, their end users, and who may look after them.
+"""Admin pages of tenants, their end users and their memberships.
 
-Invariant: a tenant is suspended and resumed through the verbs of `tenancy`, so every change has an author.
+Invariant: a tenant's status changes only through the functions of `tenancy`, so that every change has an author.
 """
 
 from typing import Any
@@ -47,12 +47,12 @@ class ReasonForm(BaseDialogForm):
         max_length=100,
         required=False,
         widget=UnfoldAdminTextInputWidget(),
-        help_text="Stands in the history.",
+        help_text="Shown in the history.",
     )
 
 
 class MembershipInline(TabularInline):
-    """Who looks after the tenant."""
+    """The people who manage the tenant."""
 
     model = Membership
     extra = 0
@@ -61,7 +61,7 @@ class MembershipInline(TabularInline):
 
 
 class TenantForm(forms.ModelForm[Tenant]):
-    """A tenant whose policy is written over several lines."""
+    """A tenant's form, with the policy as indented JSON."""
 
     policy = forms.JSONField(
         required=False,
@@ -104,10 +104,10 @@ class TenantAdmin(RecordedAdmin):
         return super().get_queryset(request).annotate(live_key_count=live)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
-        # The slug stands in exports and configuration files: it does not change once given.
+        # Exports and configuration files use the slug: it never changes.
         fixed = super().get_readonly_fields(request, obj)
         if not request.user.is_superuser:
-            fixed = (*fixed, "rate_limits")  # the platform's; owners limit their keys
+            fixed = (*fixed, "rate_limits")  # set by the platform; owners may limit their keys
         return (*fixed, "slug") if obj else fixed
 
     def get_form(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
@@ -119,7 +119,7 @@ class TenantAdmin(RecordedAdmin):
         return bool(request.user.is_superuser)
 
     def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> tuple[Any, ...]:
-        # Only a superuser says who may look after a tenant.
+        # Only a superuser changes memberships.
         return self.inlines if request.user.is_superuser else ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -187,7 +187,7 @@ admin.site.register(Tenant, TenantAdmin)
 
 @admin.register(EndUser)
 class EndUserAdmin(RecordedAdmin):
-    """The people and services of a tenant, as budgets and reports know them."""
+    """The end users of a tenant, as in budgets and reports."""
 
     list_display = ("external_id", "display_name", "tenant", "cost_center", "is_active")
     list_filter = (("tenant", SeenRowsFilter), "is_active")
@@ -199,7 +199,7 @@ class EndUserAdmin(RecordedAdmin):
 
 @admin.register(Membership)
 class MembershipAdmin(TenantScopedAdmin):
-    """Who may look after which tenant. Only superusers change it: it is what all access hangs on."""
+    """Who may manage which tenant. Only superusers change memberships, because all access depends on them."""
 
     list_display = ("user", "tenant", "role")
     list_filter = (("tenant", SeenRowsFilter), ("role", ChoicesCheckboxFilter))

@@ -1,4 +1,4 @@
-"""API keys: their strings, their life, and the caller behind one.
+"""API keys: their format, their life, and the authentication of callers.
 
 It owns keys and authentication. It does not own what a caller may spend.
 """

@@ -1,8 +1,8 @@
-"""From the key a request carries to the principal behind it.
+"""Authenticates a request: from its API key to its principal.
 
-Invariant: nobody learns more from a refusal than they proved. Only who holds the right secret is told that
-the key is revoked or expired, the tenant suspended or the address wrong; everybody else hears "invalid".
-The clock is read for every request, so that an expiry needs no message.
+Invariant: an error reveals no more than the caller has proved. Only a caller with the right secret gets "revoked",
+"expired", "tenant suspended" or "address not allowed"; all others get "not valid". Expiry is checked against the clock
+at every request, so that it needs no notification.
 """
 
 import time
@@ -31,7 +31,7 @@ _LONGEST_KEY = 512
 
 
 class HasTenant(Protocol):
-    """A snapshot: whatever holds the tenant's facts."""
+    """A snapshot that holds the tenant's facts."""
 
     @property
     def tenant(self) -> TenantFacts: ...
@@ -41,9 +41,12 @@ Snapshot = TypeVar("Snapshot", bound=HasTenant)
 
 
 class KeyDirectory:
-    """Which tenant a public id belongs to. That never changes, so a hit stays; it proves nothing, because
-    the tenant's snapshot decides. Ids nobody issued are remembered for seconds, and few of them, so that
-    neither a client with a wrong key nor an attacker with many costs more than a bounded memory."""
+    """The tenant of each public id, in memory.
+
+    A public id never changes its tenant, so a known id stays. It proves nothing: the tenant's snapshot decides. Unknown
+    ids are kept for seconds, and only a bounded number of them. Thus neither a client with a wrong key nor an attacker
+    with many keys costs a query each time or unbounded memory.
+    """
 
     def __init__(
         self, *, feed: ConfigFeed = config_feed, max_known: int = 100_000, max_unknown: int = 10_000
@@ -56,7 +59,7 @@ class KeyDirectory:
         feed.subscribe(self._on_change)
 
     async def tenant_of(self, public_id: str) -> int:
-        """The tenant's id; raises InvalidApiKey when nobody issued such a key."""
+        """The tenant's id. Raises InvalidApiKey if there is no such key."""
         if (tenant_id := self._known.get(public_id)) is not None:
             return tenant_id
         if time.monotonic() < self._unknown.get(public_id, 0.0):
@@ -74,11 +77,11 @@ class KeyDirectory:
         return int(row[0])
 
     def known(self, public_id: str) -> int | None:
-        """The tenant's id, where it was asked for before."""
+        """The tenant's id, if it is in memory."""
         return self._known.get(public_id)
 
     def forget(self, public_id: str) -> None:
-        """Drop an id whose tenant does not know it any more."""
+        """Drop an id that its tenant no longer has."""
         self._known.pop(public_id, None)
 
     def _on_change(self, payload: str) -> None:
@@ -90,9 +93,11 @@ directory = KeyDirectory()
 
 
 def credentials_of(headers: Mapping[str, str]) -> str:
-    """The clear key of a request, or ''. Everything after `Bearer ` is the key, spaces included; without an
-    Authorization of that scheme it is `x-api-key`, or Azure's `api-key`. `headers` must look names up without regard
-    to case."""
+    """The clear key of a request, or ''.
+
+    Everything after `Bearer ` is the key, including spaces. Without an Authorization of that scheme it is `x-api-key`,
+    or Azure's `api-key`. The look-up in `headers` must ignore case.
+    """
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and credentials.strip():
         return credentials.strip()
@@ -107,10 +112,10 @@ async def identify(
     directory: KeyDirectory = directory,
     at: datetime | None = None,
 ) -> tuple[Principal, Snapshot]:
-    """The principal behind a key, and the tenant's snapshot for the rest of the request.
+    """The principal of a key, and the tenant's snapshot for the rest of the request.
 
-    Costs no I/O when the key has been seen by this process. Raises InvalidApiKey, RevokedApiKey,
-    ExpiredApiKey (401), TenantSuspended, IpNotAllowed (403).
+    Needs no I/O when this process knows the key. Raises InvalidApiKey, RevokedApiKey, ExpiredApiKey (401),
+    TenantSuspended, IpNotAllowed (403).
     """
     if not clear_key:
         raise InvalidApiKey("No API key: send one as 'Authorization: Bearer ...' or 'x-api-key: ...'.")
@@ -130,7 +135,7 @@ async def identify(
     try:
         check_key(key, clear_key=clear_key, tenant=tenant, client_ip=client_ip, at=at or datetime.now(UTC))
     except InvalidApiKey:
-        raise  # whoever it was does not know the secret
+        raise  # the caller does not know the secret: the error must not name tenant or key
     except ClientError as error:
         error.tenant_id, error.key_id = tenant.id, key.id
         raise
@@ -156,7 +161,7 @@ def recall(
     snapshots: SnapshotCache[Snapshot],
     directory: KeyDirectory = directory,
 ) -> tuple[int, int] | None:
-    """The ids of the tenant and the key, as far as this process knows them already: no I/O; None for everybody else."""
+    """The ids of the tenant and the key, from memory only; None for a key that is unknown or not accepted."""
     public_id = keys.public_id_of(clear_key) if 0 < len(clear_key) <= _LONGEST_KEY else ""
     tenant_id = directory.known(public_id)
     snapshot = None if tenant_id is None else snapshots.known(tenant_id)
@@ -171,7 +176,7 @@ def recall(
 
 
 def check_key(key: KeyFacts, *, clear_key: str, tenant: TenantFacts, client_ip: str, at: datetime) -> None:
-    """Raise the outcome that keeps this key from being used here and now, if there is one. Pure."""
+    """Raise the error that prevents the use of this key, if there is one. Pure."""
     facts = {"key": key.name, "key_id": key.public_id}
     if not keys.matches(clear_key, key.secret_hash):
         if key.previous_secret_hash is None or not keys.matches(clear_key, key.previous_secret_hash):
@@ -202,7 +207,7 @@ def check_key(key: KeyFacts, *, clear_key: str, tenant: TenantFacts, client_ip: 
 
 
 def invalid_key() -> InvalidApiKey:
-    """The one answer to every key that is not good."""
+    """The same error for every key that is not valid."""
     return InvalidApiKey("The API key is not valid.")
 
 

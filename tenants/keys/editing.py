@@ -1,8 +1,8 @@
 """The life of an API key: issue, rotate, expire, revoke.
 
-Invariant: a clear key leaves this module once, in the return value of the verb that made it, and is never
-stored; every verb is one transaction and one history row that says who and why. The tables' triggers tell
-every worker, so that a change counts within a second.
+Invariant: a clear key leaves this module only once, as the return value of the function that made it, and is never
+stored. Each change is one transaction and one history row with author and reason. The tables' triggers notify every
+worker; a change takes effect within a second.
 """
 
 from collections.abc import Sequence
@@ -41,10 +41,10 @@ def issue_key(
     secret: str | None = None,
     acting_user: AbstractBaseUser | None = None,
 ) -> tuple[ApiKey, str]:
-    """Make a key and return it with its clear text, the only time it is seen.
+    """Make a key and return it with its clear text, the only time it is visible.
 
-    `secret` brings a key from elsewhere (a configuration file); without it one is minted. Raises
-    ValidationError for bad arguments, a short secret, or a name or secret that is in use.
+    `secret` is an existing key (from a configuration file); without it a new one is made. Raises ValidationError for
+    bad arguments, a short secret, or a name or secret that is in use.
     """
     clear = _given(secret) if secret is not None else keys.mint().clear
     key = ApiKey(
@@ -75,9 +75,9 @@ def rotate_key(
     at: datetime | None = None,
     acting_user: AbstractBaseUser | None = None,
 ) -> str:
-    """Give the key a new secret and return it in clear; the former one stays good until the grace is over.
+    """Give the key a new secret and return it in clear. The former secret stays valid during the grace period.
 
-    A rotation during a grace ends the older secret at once: at most two are ever good.
+    A rotation during a grace period ends the oldest secret immediately: at most two are valid.
     """
     current = _locked(key)
     minted = keys.mint(current.public_id)
@@ -96,7 +96,7 @@ def rotate_key(
 
 @transaction.atomic
 def replace_secret(key: ApiKey, *, secret: str, acting_user: AbstractBaseUser | None = None) -> bool:
-    """Give the key this secret, effective at once and without a grace. False if it has it already."""
+    """Give the key this secret, immediately and without a grace period. False if it has it already."""
     current = _locked(key)
     clear = _given(secret)
     if keys.matches(clear, bytes(current.secret_hash)):
@@ -117,7 +117,7 @@ def replace_secret(key: ApiKey, *, secret: str, acting_user: AbstractBaseUser | 
 
 @transaction.atomic
 def end_grace(key: ApiKey, *, acting_user: AbstractBaseUser | None = None) -> bool:
-    """End the former secret of a rotation now. False if none was good."""
+    """End the former secret of a rotation now. False if there was none."""
     current = _locked(key)
     if current.previous_secret_hash is None:
         return False
@@ -134,7 +134,7 @@ def end_grace(key: ApiKey, *, acting_user: AbstractBaseUser | None = None) -> bo
 
 @transaction.atomic
 def expire_key(key: ApiKey, *, at: datetime | None, acting_user: AbstractBaseUser | None = None) -> None:
-    """Have the key end at a moment; None lets it live on."""
+    """Set when the key expires; None for never."""
     current = _locked(key)
     current.expires_at = at
     reason = f"expires {at:%Y-%m-%d %H:%M:%S %Z}" if at else "expires never"
@@ -144,7 +144,7 @@ def expire_key(key: ApiKey, *, at: datetime | None, acting_user: AbstractBaseUse
 
 @transaction.atomic
 def revoke_key(key: ApiKey, *, reason: str = "", acting_user: AbstractBaseUser | None = None) -> bool:
-    """Refuse the key from now on, for good. False if it was revoked already."""
+    """Refuse the key from now on, permanently. False if it was revoked already."""
     current = ApiKey.objects.select_for_update().get(pk=key.pk)
     if current.revoked_at is None:
         current.revoked_at = now()
@@ -166,7 +166,7 @@ def _given(secret: str) -> str:
 
 
 def _locked(key: ApiKey) -> ApiKey:
-    # The lock makes two rotations at once follow each other, so that none loses the other's secret.
+    # The lock serialises simultaneous rotations: none overwrites the other's secret.
     current = ApiKey.objects.select_for_update().get(pk=key.pk)
     if current.revoked_at is not None:
         raise KeyRevoked(f"key {current} is revoked")

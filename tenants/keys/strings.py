@@ -1,7 +1,7 @@
-"""API keys as strings: minting, parsing and hashing.
+"""API keys as strings: making, parsing and hashing.
 
-Invariant: the clear key exists only in the hands of its owner; what is stored is a public id to find
-it by and a hash to check it against. Secrets are 256 random bits, so one round of SHA-256 is enough.
+Invariant: only the owner has the clear key. We store a public id to find it and a hash to check it. Secrets are 256
+random bits, so one round of SHA-256 is enough.
 """
 
 import hashlib
@@ -32,8 +32,10 @@ def mint(public_id: str | None = None) -> MintedKey:
 
 
 def public_id_of(clear: str) -> str:
-    """The id to find a key by. A key that is not in our format is found by a digest of itself, behind an x;
-    once it is rotated, its new secrets carry that id in our format."""
+    """The id to find a key by. For a key in another format it is "x" and a digest of the key.
+
+    When such a key is rotated, its new secrets have our format with the same id.
+    """
     if match := _OURS.fullmatch(clear):
         return match["public_id"]
     return "x" + hashlib.sha256(clear.encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -1,9 +1,9 @@
-"""Rate windows and concurrency slots: the counting behind `limits.py`, in Redis and in one process.
+"""Rate windows and concurrency slots: the counting for `limiting`, in Redis and in one process.
 
-Invariant: `acquire` counts a call in every scope (tenant, key, user) or in none. The minute slides in slices of five
-seconds: the twelve youngest count whole, the one before them with the share of it that still lies within the last sixty
-seconds, so that no call is refused for what was used more than 65 seconds ago. Both implementations compute the same
-thing, in Lua with the clock of Redis and in Python with the process's own.
+Invariant: `acquire` counts a call in every scope (tenant, key, user) or in none. The window is a sliding minute in
+slices of five seconds. The twelve newest slices count fully; the one before counts with the share that is still within
+the last sixty seconds. No call is refused for usage of more than 65 seconds ago. Both implementations compute the same:
+in Lua with the clock of Redis, in Python with the clock of the process.
 """
 
 import time
@@ -17,8 +17,8 @@ from tenants.policy import RateLimits
 
 SLICE_SECONDS: Final = 5
 SLICES: Final = 60 // SLICE_SECONDS + 1  # the last of them partly
-SLOT_SECONDS: Final = 60  # a slot nobody renews for this long belonged to a process that is gone
-_ROUNDING: Final = 1e-6  # a wait that was told must be enough
+SLOT_SECONDS: Final = 60  # a slot that was not renewed for this long belonged to a dead process
+_ROUNDING: Final = 1e-6  # a reported wait must be long enough
 
 Meter = Literal["requests", "tokens", "concurrency"]
 
@@ -35,7 +35,7 @@ class LimitScope:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one scope has used within the last minute, this call included if it was counted."""
+    """What one scope has used within the last minute, including this call if it was counted."""
 
     requests: float
     tokens: float
@@ -44,7 +44,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The call is counted in every scope, in the slice of that number; it has slid out in `reset_seconds`."""
+    """The call is counted in every scope, in the slice with this number. It leaves the window in `reset_seconds`."""
 
     slice: int
     reset_seconds: float
@@ -53,8 +53,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Nothing is counted: `scopes[index]` has no room on `meter`. `wait_seconds` is when there may be,
-    negative when there never will."""
+    """Nothing is counted: `scopes[index]` is at its limit of `meter`. Retry after `wait_seconds`; negative: never."""
 
     index: int
     meter: Meter
@@ -64,7 +63,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What the end of a call changes: more or, below 0, fewer than were counted in the slice, and the slot to free."""
+    """The change at the end of a call: tokens and requests to add to the slice (or to subtract), and the slot to free."""
 
     slice: int
     tokens: int
@@ -72,7 +71,7 @@ class Change:
     slot_id: str = ""
 
 
-# What a scope used, as JSON: the number of its youngest slice, and requests and tokens of each slice, youngest first.
+# The usage of a scope, as JSON: the number of its newest slice, and requests and tokens of each slice, newest first.
 _COUNTS = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
@@ -94,7 +93,7 @@ local function keep(key, used) redis.call('SET', key, cjson.encode(used), 'EX', 
 """
 
 # KEYS: for each scope its counts and its slot set. ARGV: slot id, tokens, slot seconds, then for each scope rpm, tpm,
-# concurrency (-1: no limit). First every scope is checked, then every one counted.
+# concurrency (-1: no limit). All scopes are checked before any is counted.
 ACQUIRE = (
     _COUNTS
     + """
@@ -158,8 +157,8 @@ return reply
 )
 
 # KEYS: for each scope its counts and its slot set. ARGV: the slot to free ('' for none), the slice the call was
-# counted in, and the tokens and requests to add (now) or, below 0, to give back (where they were counted). Counts that
-# come to nothing are not kept.
+# counted in, and the tokens and requests to add (to the current slice) or, if negative, to subtract (from the slice of
+# the call). Empty counts are deleted.
 SETTLE = (
     _COUNTS
     + """
@@ -206,7 +205,7 @@ _METERS: tuple[Meter, ...] = ("requests", "tokens", "concurrency")
 
 
 class RedisWindows:
-    """The windows all processes share. Each operation is one round trip."""
+    """The windows that all processes share. Each operation is one round trip."""
 
     def __init__(self, redis: Redis) -> None:
         self._acquire = redis.register_script(ACQUIRE)
@@ -237,7 +236,7 @@ class RedisWindows:
         await self._settle(keys=names, args=[change.slot_id, change.slice, change.tokens, change.requests])
 
     async def renew(self, slots: dict[str, list[str]]) -> None:
-        """Keep slots alive, given by `slots_key`. All keys of one call belong to one tenant."""
+        """Renew slots, given by `slots_key`. All keys of one call must belong to one tenant."""
         counts = [len(slot_ids) for slot_ids in slots.values()]
         members = [slot_id for slot_ids in slots.values() for slot_id in slot_ids]
         await self._renew(keys=list(slots), args=[SLOT_SECONDS, *counts, *members])
@@ -245,7 +244,7 @@ class RedisWindows:
 
 @dataclass(slots=True)
 class _Local:
-    """What a scope used, as Redis has it: youngest slice first."""
+    """The usage of a scope, newest slice first, as in Redis."""
 
     slice: int = 0
     requests: list[int] = field(default_factory=lambda: [0] * SLICES)
@@ -265,7 +264,7 @@ class _Local:
 
 
 class ProcessWindows:
-    """The same counting within one process, while there is no Redis. Takes microseconds, never awaits."""
+    """The same counting within one process, while Redis is away. Takes microseconds, never awaits."""
 
     def __init__(self, *, max_scopes: int = 50_000) -> None:
         self._max_scopes = max_scopes
@@ -331,7 +330,7 @@ def counts_key(scope: LimitScope) -> str:
 
 
 def _clock() -> tuple[int, float]:
-    """The present slice, and how much of the oldest one still counts."""
+    """The current slice, and the share of the oldest slice that still counts."""
     return _slice_at(time.time())
 
 
@@ -360,7 +359,7 @@ def _sum(slices: list[int], share: float) -> float:
 
 
 def _wait(slices: list[int], need: float, *, share: float) -> float:
-    """Seconds until that much has slid out of the minute."""
+    """Seconds until this much has left the window."""
     if slices[-1] and need <= share * slices[-1] + _ROUNDING:
         return SLICE_SECONDS * need / slices[-1]
     need -= share * slices[-1]

@@ -1,8 +1,8 @@
-"""How fast a tenant, a key and an end user may call: requests and tokens a minute, calls at one time.
+"""The rate limits of a tenant, a key and an end user: requests and tokens per minute, and concurrent calls.
 
-Invariant: a call is counted in all of its scopes or in none, in one round trip to Redis; money is never
-counted here. Redis is disposable: when it does not answer, each process counts for itself, and finds out in
-the background when Redis is back, so that no request waits for it twice.
+Invariant: a call is counted in all of its scopes or in none, in one round trip to Redis. Money is never counted here.
+When Redis does not answer, each process counts for itself and checks in the background when Redis is back. No request
+waits for it twice.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LimitStatus:
-    """The scarcest room left on one meter over all scopes, for the rate-limit headers."""
+    """The status of the tightest limit of one meter over all scopes, for the rate-limit headers."""
 
     limit: int
     remaining: int
@@ -58,8 +58,10 @@ class LimitStatus:
 
 @dataclass(slots=True)
 class Slot:
-    """A call that was let through. Hand it to `release` exactly when the call is over, or to `take_back` when it was
-    refused after all; twice does no harm."""
+    """A call that was admitted. Pass it to `release` when the call ends, or to `take_back` when it was refused later.
+
+    Both are idempotent.
+    """
 
     id: str
     scopes: tuple[LimitScope, ...]
@@ -76,7 +78,7 @@ class Slot:
 
 
 class Limiter:
-    """The limits of one process. Use the module's `acquire`, `true_up`, `release`; tests make their own."""
+    """The limiter of one process. Use the module's `acquire`, `true_up`, `release`; tests make their own."""
 
     def __init__(self) -> None:
         self._local = ProcessWindows()
@@ -114,14 +116,14 @@ class Limiter:
         return slot
 
     async def true_up(self, slot: Slot, *, tokens: int) -> None:
-        """Replace the estimate by the tokens the call really took. Never raises for want of Redis."""
+        """Replace the estimate by the actual tokens of the call. Never raises when Redis is away."""
         if slot.scopes and tokens != slot.tokens:
             await self._settle(slot, tokens=tokens)
 
     async def release(self, slot: Slot, *, tokens: int | None = None) -> None:
-        """End the call: free its concurrency slots and, given its `tokens`, replace the estimate.
+        """End the call: free its concurrency slots and, with `tokens`, replace the estimate.
 
-        One round trip. Idempotent; never raises for want of Redis.
+        One round trip. Idempotent. Never raises when Redis is away.
         """
         if slot.is_released:
             return
@@ -133,7 +135,7 @@ class Limiter:
             await self._settle(slot, tokens=tokens, slot_id=slot.id)
 
     async def take_back(self, slot: Slot) -> None:
-        """End a call that was refused after all: it counts in no window, as if it had never been let through."""
+        """End a call that was refused later: it counts in no window, as if it had never been admitted."""
         if slot.is_released:
             return
         slot.is_released = True
@@ -150,7 +152,7 @@ class Limiter:
             self._local.settle(slot.scopes, change)
 
     async def keep_slots(self) -> None:
-        """Renew the slots of calls that go on, until cancelled: slots of a process that died run out."""
+        """Renew the slots of running calls, until cancelled. Slots of a dead process expire."""
         while True:
             await asyncio.sleep(SLOT_SECONDS / 3)
             await self.renew_slots()
@@ -174,7 +176,7 @@ class Limiter:
         return self._local.acquire(scopes, slot_id=slot_id, tokens=tokens), False
 
     async def _try(self, operation: Callable[[RedisWindows], Awaitable[Result]]) -> Result | None:
-        """The operation's result; None, at once, while Redis is away."""
+        """The operation's result; None immediately while Redis is away."""
         if self._is_redis_away:
             return None
         try:
@@ -224,8 +226,11 @@ resources.service(limiter.keep_slots)
 
 
 def scopes_of(principal: Principal, *, user: str) -> tuple[LimitScope, ...]:
-    """The holders of limits a call counts for. Their keys begin with one hash tag, so that Redis Cluster
-    keeps them together; an end user's name is the client's, so it stands last and is bounded."""
+    """The scopes that a call counts for.
+
+    Their keys begin with one hash tag, so that Redis Cluster keeps them together. The name of an end user comes from
+    the client: it is at the end of the key, and its length is limited.
+    """
     tag = f"{{{principal.tenant_id}}}"
     user_key = user if len(user) <= 64 else sha256(user.encode()).hexdigest()
     candidates = (
@@ -275,7 +280,7 @@ def refusal(refused: Refused, scope: LimitScope, *, tokens: int, style: Api) -> 
 def rate_limit_headers(
     requests: LimitStatus | None, tokens: LimitStatus | None, *, style: Api
 ) -> dict[str, str]:
-    """The headers either API's SDKs know."""
+    """The rate-limit headers that the SDKs of this API read."""
     headers: dict[str, str] = {}
     for meter, status in (("requests", requests), ("tokens", tokens)):
         if status is None:

@@ -1,4 +1,4 @@
-"""Signing in to the admin, and slowing down guessed passwords.
+"""Login to the admin, and protection against password guessing.
 
-It owns sessions' beginnings. It does not own what a person may do there (`admin.access`).
+It owns the start of sessions. It does not own what a person may do in the admin (`admin.access`).
 """

@@ -1,9 +1,9 @@
-"""Slows down whoever guesses passwords.
+"""Slows down password guessing.
 
-Invariant: an attempt is counted before its password is looked at, and one that has to wait costs no hash. Nobody waits
-longer than a counter's longest pause, and what is counted is forgotten within an hour. A browser in which somebody has
-logged in before is counted by itself, so no stranger keeps them out. Counters are small and end by themselves; in Redis
-they hold for all processes, without it for each.
+Invariant: an attempt is counted before its password is checked, and an attempt that must wait costs no hash. No wait is
+longer than a counter's longest pause. Counts expire within an hour. A browser in which the account has logged in before
+has its own counter: other people's attempts cannot lock its user out. Counters are shared by all processes in Redis;
+without Redis each process has its own.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from redis.exceptions import RedisError
 T = TypeVar("T")
 
 REMEMBERED_SECONDS: Final = 3600
-# Hashing a password takes most of a second of CPU: strangers' come one after another.
+# Hashing a password takes most of a second of CPU: attempts from unknown browsers are checked one at a time.
 STRANGERS_AT_ONCE: Final = BoundedSemaphore(1)
 LONGEST_QUEUE_SECONDS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """Attempts of one kind: the first `free` of an hour cost no time, then pauses double up to the longest."""
+    """Attempts of one kind: the first `free` ones of an hour have no pause, then pauses double up to the longest."""
 
     key: str
     free: int
@@ -35,7 +35,7 @@ class Counter:
 
 
 def counters_of(username: str, *, address: str, device: str = "") -> tuple[Counter, ...]:
-    """What an attempt counts towards. `device` names a browser that this account has logged in with before."""
+    """The counters of an attempt. `device` names a browser in which this account has logged in before."""
     if device:
         return (Counter(_key("device", device), free=10, longest_pause=900),)
     return (
@@ -45,15 +45,15 @@ def counters_of(username: str, *, address: str, device: str = "") -> tuple[Count
 
 
 def take_turn(counters: tuple[Counter, ...]) -> int:
-    """Count an attempt. 0 if it may be made now, else for how many seconds none may be."""
-    for counter in counters:  # the address first: who has to wait there takes no turn of the account
+    """Count an attempt. Returns 0 if it may be made now, otherwise the seconds to wait."""
+    for counter in counters:  # the address first: an attempt that waits there does not count for the account
         if pause := _with_cache(partial(_pause_of, counter)):
             return pause
     return 0
 
 
 def give_back(counters: tuple[Counter, ...]) -> None:
-    """The password was right: this attempt was no guess, and neither were the account's before it."""
+    """The password was right: do not count this attempt, nor the account's earlier ones."""
     for counter in counters:
         _with_cache(partial(_forgive, counter))
 
@@ -62,7 +62,7 @@ def _forgive(counter: Counter, cache: BaseCache) -> None:
     if not counter.key.startswith("address:"):
         cache.delete_many([counter.key, _pause_key(counter)])
     elif cache.get(counter.key, 0) > 0:
-        # only this one: a guesser who has an account must not clear the others by logging in
+        # only this attempt: a guesser with an account must not clear the address's count by logging in
         cache.decr(counter.key)
 
 
@@ -70,7 +70,7 @@ def _pause_of(counter: Counter, cache: BaseCache) -> int:
     cache.add(counter.key, 0, timeout=REMEMBERED_SECONDS)
     try:
         attempts = cache.incr(counter.key)
-    except ValueError:  # it ended in this moment
+    except ValueError:  # it has just expired
         attempts = 1
     if attempts <= counter.free:
         return 0
@@ -94,7 +94,7 @@ def _pause_key(counter: Counter) -> str:
 
 
 def _neighbourhood(address: str) -> str:
-    """What one person may have: an IPv4 address, or a network of IPv6."""
+    """The addresses of one person: an IPv4 address, or an IPv6 /64 network."""
     try:
         parsed = ip_address(address)
     except ValueError:

@@ -1,7 +1,7 @@
-"""How people log in to the admin.
+"""Login to the admin.
 
-Invariant: every password that comes over the network goes through `GuardedBackend`, so none is looked at that has to
-wait; a session begins here, with the moment from which its length is counted.
+Invariant: every password from the network goes through `GuardedBackend`: an attempt that must wait is not checked. A
+session begins here and records its start, from which its length is counted.
 """
 
 from typing import Any, Final
@@ -32,7 +32,7 @@ DEVICE_DAYS: Final = 180
 
 
 class GuardedBackend(ModelBackend):
-    """Django's passwords and permissions; guesses wait. Without a request (a command) nothing is counted."""
+    """Django's password backend with limits on guessing. Without a request (a command) nothing is counted."""
 
     def authenticate(
         self,
@@ -62,7 +62,7 @@ class GuardedBackend(ModelBackend):
 
 
 class LoginForm(AuthenticationForm):  # type: ignore[misc]
-    """Says so when an attempt has to wait."""
+    """The login form, with a message for an attempt that must wait."""
 
     def get_invalid_login_error(self) -> ValidationError:
         error: ValidationError = super().get_invalid_login_error()
@@ -95,7 +95,7 @@ def login(request: HttpRequest) -> HttpResponse:
 
 
 def device_of(request: HttpRequest, username: str) -> str:
-    """The name of the browser, if this account has logged in with it; else empty."""
+    """The name of the browser if this account has logged in with it before, else ''."""
     try:
         owner, device = _signer().unsign_object(
             request.COOKIES.get(DEVICE_COOKIE, ""), max_age=DEVICE_DAYS * 86_400
@@ -106,7 +106,7 @@ def device_of(request: HttpRequest, username: str) -> str:
 
 
 def address_of(request: HttpRequest) -> str:
-    """Whose address a request of the site comes from."""
+    """The client's address of a request to the site."""
     return client_address(
         str(request.META.get("REMOTE_ADDR", "")),
         forwarded_for=request.headers.get("x-forwarded-for", ""),
@@ -115,7 +115,7 @@ def address_of(request: HttpRequest) -> str:
 
 
 def seconds_to_wait(request: HttpRequest | None) -> int:
-    """For how long no attempt like this one may be made, if it was refused for that."""
+    """The seconds until the next attempt, if this one was refused because it must wait; else 0."""
     return int(getattr(request, "_seconds_to_wait", 0))
 
 

@@ -1,8 +1,8 @@
-"""News of changed configuration: one connection per process that listens on `purser_config`.
+"""The feed of configuration changes: one connection per process that listens on `purser_config`.
 
-Invariant: while `is_listening`, every committed change reaches every subscriber, usually within
-milliseconds; around each gap in the connection subscribers are told `*`, because messages may be lost.
-Who caches configuration asks `is_listening` and trusts its memory for a second only when it is False.
+Invariant: while `is_listening`, every committed change reaches every subscriber, usually within milliseconds. When the
+connection is lost or made, subscribers receive `*` (everything changed), because messages may be lost. A cache of
+configuration checks `is_listening`: while it is False, its entries live only one second.
 """
 
 import asyncio
@@ -26,18 +26,18 @@ Subscriber = Callable[[str], None]
 
 
 class ConfigFeed:
-    """Passes the payloads of the channel, a tenant's id or `*`, to its subscribers on the event loop."""
+    """Passes the channel's payloads (a tenant's id, or `*`) to its subscribers, on the event loop."""
 
     def __init__(self) -> None:
         self.is_listening = False
         self._subscribers: list[Subscriber] = []
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Have `subscriber(payload)` called for each message. It must not block."""
+        """Call `subscriber(payload)` for each message. It must not block."""
         self._subscribers.append(subscriber)
 
     async def listen(self) -> None:
-        """Listen until cancelled, coming back with backoff after each loss of the connection."""
+        """Listen until cancelled. Reconnects with backoff."""
         failures = 0
         while True:
             try:
@@ -52,12 +52,12 @@ class ConfigFeed:
             await asyncio.sleep(min(_LONGEST_WAIT_SECONDS, 0.1 * 2**failures) * random.uniform(0.5, 1))
 
     def publish(self, payload: str) -> None:
-        """Tell the subscribers of this process."""
+        """Notify the subscribers of this process."""
         for subscriber in self._subscribers:
             subscriber(payload)
 
     async def _connect(self) -> AsyncConnection:
-        # Beside the pool: it is kept for the life of the process, and needs no role to listen.
+        # Not from the pool: the connection lives as long as the process, and listening needs no role.
         async with asyncio.timeout(_ANSWER_SECONDS * 2):
             parameters = resources.db.kwargs
             assert isinstance(parameters, dict)
@@ -69,7 +69,7 @@ class ConfigFeed:
         while True:
             async for notice in connection.notifies(timeout=_HEARTBEAT_SECONDS):
                 self.publish(notice.payload)
-            async with asyncio.timeout(_ANSWER_SECONDS):  # a peer that vanished answers nothing
+            async with asyncio.timeout(_ANSWER_SECONDS):  # detects a connection that died silently
                 await connection.execute("SELECT 1")
 
     def _set_listening(self, is_listening: bool) -> None:
@@ -78,6 +78,6 @@ class ConfigFeed:
             self.publish(EVERYTHING)
 
 
-# The feed of this process, heard while resources are open.
+# The feed of this process. It listens while `resources` are open.
 config_feed = ConfigFeed()
 resources.service(config_feed.listen)

@@ -1,8 +1,8 @@
-"""What a request needs to know about its tenant, in process memory.
+"""Snapshots of tenants in process memory: what a request needs to know about its tenant.
 
-Invariant: a value is built whole, never edited, and dropped the moment the database says that the tenant
-changed. One builder runs per tenant at a time, in a thread, because it uses the ORM; a build that began
-before a change is handed to those who waited for it and is not kept.
+Invariant: a snapshot is built whole, never edited, and dropped when the feed reports a change of the tenant. One
+build runs per tenant at a time, in a thread, because it uses the ORM. A build that began before a change goes to the
+requests that waited for it, and is not kept.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ from tenants.snapshots.feed import EVERYTHING, ConfigFeed, config_feed
 
 T = TypeVar("T")
 
-# Few threads: a burst of cold tenants must not open a burst of connections.
+# Few threads: a burst of uncached tenants must not open a burst of connections.
 _builders = ThreadPoolExecutor(max_workers=2, thread_name_prefix="snapshot")
 
 
 @dataclass(frozen=True, slots=True)
 class KeyFacts:
-    """One API key, revoked and expired ones included, so that their owners are told so."""
+    """One API key. Revoked and expired keys are included: their owners get a specific error."""
 
     id: int
     name: str
@@ -51,7 +51,7 @@ class KeyFacts:
 
 @dataclass(frozen=True, slots=True)
 class UserFacts:
-    """What is known of an end user beyond the name."""
+    """What is known about an end user besides the name."""
 
     cost_center: str
     is_active: bool
@@ -59,8 +59,11 @@ class UserFacts:
 
 @dataclass(frozen=True, slots=True)
 class TenantFacts:
-    """A tenant as the pipeline sees it. `keys` is by public id; `users` is by external id and holds only
-    those with a cost centre or switched off, unless nobody else is served."""
+    """A tenant as the pipeline sees it.
+
+    `keys` is by public id. `users` is by external id: all declared users if only these are served, otherwise only those
+    that have a cost centre or are inactive.
+    """
 
     id: int
     slug: str
@@ -74,12 +77,12 @@ class TenantFacts:
 
     @property
     def tenant(self) -> "TenantFacts":
-        """Itself, so that a cache of bare facts serves `auth.identify` as well as one of whole snapshots."""
+        """Itself: `identify` accepts a cache of these facts as well as a cache of whole snapshots."""
         return self
 
 
 class TenantNotFound(LookupError):
-    """There is no tenant of this id, or no longer."""
+    """There is no tenant with this id (any more)."""
 
 
 def load_tenant_facts(tenant_id: int) -> TenantFacts:
@@ -123,8 +126,7 @@ class _Entry(Generic[T]):
 class SnapshotCache(Generic[T]):
     """Values by tenant id, built on demand by `build(tenant_id)` in a thread.
 
-    While the feed listens an entry lives `ttl_seconds`, otherwise one second. At most `max_entries` are
-    kept; the one used longest ago goes first.
+    An entry lives `ttl_seconds` while the feed listens, otherwise one second. At most `max_entries` are kept (LRU).
     """
 
     def __init__(
@@ -146,7 +148,7 @@ class SnapshotCache(Generic[T]):
         feed.subscribe(self.drop)
 
     async def get(self, tenant_id: int) -> T:
-        """The tenant's value, from memory or built; whatever `build` raises reaches the callers."""
+        """The tenant's value, from memory or built. Raises what `build` raises."""
         entry = self._entries.get(tenant_id)
         if entry is not None and time.monotonic() - entry.built_at < self._lifetime():
             self._entries.move_to_end(tenant_id)
@@ -155,16 +157,16 @@ class SnapshotCache(Generic[T]):
         if task is None:
             task = self._building[tenant_id] = asyncio.create_task(self._build_and_keep(tenant_id))
             task.add_done_callback(_retrieve)
-        # Shielded: a caller that hangs up must not fail the others that wait for the same build.
+        # Shielded: a cancelled caller must not cancel the build for the others.
         return await asyncio.shield(task)
 
     def known(self, tenant_id: int) -> T | None:
-        """The tenant's value as it was last built, if it still stands; nothing is built."""
+        """The tenant's value from memory, or None; never builds."""
         entry = self._entries.get(tenant_id)
         return entry.value if entry else None
 
     def drop(self, payload: str) -> None:
-        """Forget a tenant (its id as text), or everything (`*`), builds under way included."""
+        """Drop a tenant (its id as text) or everything (`*`), including builds in progress."""
         if payload == EVERYTHING:
             self._entries.clear()
             self._building.clear()
@@ -207,7 +209,7 @@ class SnapshotCache(Generic[T]):
 
 
 def _retrieve(task: "asyncio.Task[T]") -> None:
-    # When every waiter has hung up nobody else looks at the exception, and asyncio would complain.
+    # When every waiter was cancelled, no other code reads the exception, and asyncio would log a warning.
     if not task.cancelled():
         task.exception()
 

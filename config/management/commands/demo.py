@@ -23,7 +23,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         facts = Path(options["facts"])
         if not facts.exists():
-            raise CommandError(f"{facts} is not there: start the product first, with `make run`.")
+            raise CommandError(f"{facts} does not exist: start the product first, with `make run`.")
         try:
             Demonstration(json.loads(facts.read_text())).run()
         except DemonstrationFailed as error:

@@ -1,4 +1,4 @@
-"""`manage.py ensure_admin NAME`: an operator who may do everything, with PURSER_ADMIN_PASSWORD[_FILE]."""
+"""`manage.py ensure_admin NAME`: creates an operator who may do everything, with PURSER_ADMIN_PASSWORD[_FILE]."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from config import environment
 
 
 class Command(BaseCommand):
-    help = "Create the operator. Whoever is there keeps their password, unless it is to be reset."
+    help = "Create the operator. An existing one keeps their password, unless --reset-password is given."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
@@ -24,7 +24,7 @@ class Command(BaseCommand):
         users = get_user_model().objects
         user = users.filter(username=options["username"]).first()
         if user is not None and not options["reset_password"]:
-            self.stdout.write(f"{options['username']} is there; the password stays as it is.")
+            self.stdout.write(f"{options['username']} exists; the password is unchanged.")
             return
         user = user or users.model(username=options["username"], is_staff=True, is_superuser=True)
         try:

@@ -1,4 +1,4 @@
-"""`manage.py prepare`: everything between an empty database and the first request; safe to repeat.
+"""`manage.py prepare`: everything between an empty database and the first request. Idempotent.
 
 Migrations, list prices, and on request the site's static files, a configuration file and the operator.
 """

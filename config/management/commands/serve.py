@@ -1,4 +1,4 @@
-"""`manage.py serve`: the web server alone, where PostgreSQL, Redis and Celery are run by others."""
+"""`manage.py serve`: only the web server. PostgreSQL, Redis and Celery run elsewhere."""
 
 import os
 from typing import Any
