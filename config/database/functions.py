@@ -1,8 +1,8 @@
-"""Gives a database the functions of the files `<app>/functions/*.sql`; run as the owner, after migrations.
+"""Applies the database functions in `<app>/functions/*.sql`. Runs as the owner, after migrations.
 
-Invariant: a function is written once, in a file. A database has that text, under that signature and with those rights, and
-no other function of our names. A function that is there already is not touched: its comment has the digest of the text it
-was made from, and of what PostgreSQL made of it. Migrations have tables and triggers, and no function's text.
+Invariant: each function is written once, in a file. The database has exactly these functions under our name prefixes, with
+their signatures and grants. An up-to-date function is not replaced: its comment has the digest of its source text, and of
+PostgreSQL's version of it. Migrations contain tables and triggers, but no function's text.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from tenants.rls import APP_ROLE
 
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtext('purser.database_functions'))"
 
-# The functions that have the first word of their names in common with ours, and what their comments say of them. Needed are
-# those that something else is made of (a trigger, a constraint), or that are part of something (of a type).
+# The functions whose names begin with one of our prefixes, and the digests in their comments. `is_needed`: another object
+# depends on the function (a trigger, a constraint), or it is part of another object (a type).
 INSTALLED: Final = """
 SELECT p.oid, p.proname,
        CASE WHEN split_part(noted.text, ' ', 2) = md5(pg_get_functiondef(p.oid)) THEN split_part(noted.text, ' ', 1) ELSE '' END,
@@ -50,12 +50,12 @@ _COMMENT = re.compile(r"--.*")
 
 
 class UnreadableFunctions(Exception):
-    """A file has a statement that is neither a function nor the grant after it."""
+    """A file contains a statement that is neither a function nor the grant after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenFunction:
-    """A function as its file defines it, and the grant to those who may call it besides the owner."""
+    """A function as its file defines it, and its grant to a role other than the owner."""
 
     name: str
     definition: str
@@ -68,7 +68,7 @@ class WrittenFunction:
 
 @dataclass(frozen=True, slots=True)
 class InstalledFunction:
-    """A function of a database, and the digest of the text it was made from; empty if it has another text by now."""
+    """A function in a database, and the digest of its source text; empty if it was changed since."""
 
     oid: int
     name: str
@@ -77,7 +77,7 @@ class InstalledFunction:
 
 
 def written_functions() -> list[WrittenFunction]:
-    """All functions of the files, in the order of apps and files."""
+    """The functions of all files, in the order of apps and files."""
     folders = (Path(app.path) / "functions" for app in apps.get_app_configs())
     return [
         one for folder in folders for file in sorted(folder.glob("*.sql")) for one in read_functions(file)
@@ -98,13 +98,13 @@ def read_functions(file: Path) -> list[WrittenFunction]:
 
 
 def is_migrated(*, using: str = "default") -> bool:
-    """Whether all migrations are applied. Before, a function may need tables that are not there yet."""
+    """Whether all migrations are applied. Before that, a function may need tables that do not exist yet."""
     executor = MigrationExecutor(connections[using])
     return not executor.migration_plan(executor.loader.graph.leaf_nodes())
 
 
 def apply(*, using: str = "default") -> list[str]:
-    """Bring the database to what the files say; the names of the functions that changed, or went."""
+    """Bring the database up to date with the files. Returns the names of the functions that changed or were dropped."""
     functions = written_functions()
     words = sorted({function.name.partition("_")[0] for function in functions})
     with transaction.atomic(using=using), connections[using].cursor() as cursor:
@@ -127,7 +127,7 @@ def _installed(cursor: Any, words: list[str]) -> list[InstalledFunction]:
 
 
 def _replace(cursor: Any, function: WrittenFunction, there: list[InstalledFunction], *, using: str) -> bool:
-    """Give a function its text, and take its former signatures away; whether that was needed."""
+    """Replace a function if its text differs, and drop its former signatures. Returns whether it changed."""
     if [one.digest for one in there] == [function.digest]:
         return False
     if len(there) > 1:
@@ -139,7 +139,7 @@ def _replace(cursor: Any, function: WrittenFunction, there: list[InstalledFuncti
     except Exception as error:
         if not isinstance(error.__cause__, errors.InvalidFunctionDefinition):
             raise
-        _drop(cursor, there)  # it returns something else now: there is no replacing it
+        _drop(cursor, there)  # its return type changed: it cannot be replaced
         there = []
         cursor.execute(function.definition)
     cursor.execute(
