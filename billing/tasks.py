@@ -72,7 +72,7 @@ def rebuild_rollups() -> None:
 
 @shared_task
 def learn_estimates() -> None:
-    """Learn from what calls came to how far their estimates were off."""
+    """Learn from what calls cost how far their estimates were off."""
     estimate_accuracy.learn()
 
 

@@ -32,7 +32,7 @@ HEDGES = Counter(
     "purser_hedges_total", "Calls whose first byte was late, by which attempt answered", ["answered_by"]
 )
 STRUCTURED = Counter(
-    "purser_structured_outputs_total", "Answers that had to fit a schema, by what came of it", ["outcome"]
+    "purser_structured_outputs_total", "Answers that had to fit a schema, by result", ["outcome"]
 )
 REPLAYS = Counter(
     "purser_idempotent_replays_total", "Calls answered by an earlier call's answer", ["endpoint"]

@@ -196,18 +196,18 @@ class PriceRowAdmin(OperatorAdmin):
         return finish(request, page_of(changed), f"Set: {changed}.")
 
     @dialog_action(
-        "Call off…",
+        "Revoke…",
         "event_busy",
-        title="Call off a price that is to come?",
-        text="Only before it counts. The row stays, superseded with your reason; the price before it counts on.",
-        submit="Call off",
+        title="Revoke a price before it is in force?",
+        text="Only before it is in force. The row stays, superseded with your reason; the price before it stays in force.",
+        submit="Revoke",
         form=RevokePriceForm,
         is_destructive=True,
         refusals=(ValidationError,),
     )
     def revoke(self, request: HttpRequest, form: RevokePriceForm, row: PriceRow) -> str:
         remaining = revoke_price(row, reason=form.cleaned_data["reason"], acting_user=request.user)
-        return f"Called off. {remaining} counts on." if remaining else "Called off. No other price follows."
+        return f"Revoked. {remaining} stays in force." if remaining else "Revoked. No other price follows."
 
 
 @admin.register(PriceProposal)

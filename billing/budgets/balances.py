@@ -39,7 +39,7 @@ class Balance:
 
     @property
     def used_percent(self) -> Decimal:
-        """Spent and held, in percent of the limit: the number that admission goes by."""
+        """Spent and held, in percent of the limit: the number that admission uses."""
         if self.limit <= 0:
             return Decimal(100)
         return ((self.spent + self.held) * 100 / self.limit).quantize(Decimal("0.01"))

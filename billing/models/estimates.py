@@ -1,4 +1,4 @@
-"""How estimates have compared with what came of them.
+"""The accuracy of estimates: how they have compared with what calls cost.
 
 Invariant: learned from the ledger and for nothing but holds and forecasts; without a row the estimate stays as it is.
 """

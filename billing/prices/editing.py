@@ -52,9 +52,9 @@ def set_price(
 
 @transaction.atomic
 def revoke_price(row: PriceRow, *, reason: str, acting_user: User | None = None) -> PriceRow | None:
-    """Call off a price that was to count from a later moment on; the one that counts on in its stead, if there is any.
+    """Revoke a price that is not in force yet. Returns the price that stays in force instead, if there is one.
 
-    The row stays, superseded with the reason. What it was to follow counts on to where the row would have ended. Raises
+    The row stays, superseded with the reason. The price before it stays in force until the row would have ended. Raises
     ValidationError for a row that is superseded or has begun, or without a reason.
     """
     current = PriceRow.objects.select_for_update().get(pk=row.pk)

@@ -176,7 +176,7 @@ def _finish(
     message: str = "The batch ended before this line was answered.",
     release: bool = True,
 ) -> None:
-    """End a job: lines that nothing came of get this status, and their holds are given back."""
+    """End a job: lines without a result get this status, and their holds are given back."""
     left = list(job.items.filter(settled_at=None))
     if release:
         money.release(left, reason=code)

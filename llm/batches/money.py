@@ -217,7 +217,7 @@ def _bill(
 def _write_down(
     job: BatchJob, confirmed: Sequence[tuple[BatchItem, LineResult]], billed: Mapping[UUID, Billed]
 ) -> None:
-    """Follow the ledger: what each line came to, its answer or its error."""
+    """Follow the ledger: what each line cost, its answer or its error."""
     now = timezone.now()
     for item, result in confirmed:
         item.settled_at = now

@@ -30,7 +30,7 @@ LARGEST_REPLY_BYTES = 64 * 1024 * 1024
 LARGEST_ERROR_BYTES = 64 * 1024
 FINISH_SECONDS = 1.0
 # so long may a stream send keep-alives only, before the client gets one, too
-SIGNS_OF_LIFE_SECONDS = 10.0
+KEEP_ALIVE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +303,7 @@ async def _await_a_word(
     """
     opening = Opening(sender)
     try:
-        async with asyncio.timeout(SIGNS_OF_LIFE_SECONDS):
+        async with asyncio.timeout(KEEP_ALIVE_SECONDS):
             while not (opening.says_something or opening.is_whole):
                 if chunk := await stream.read():
                     opening.take(chunk)

@@ -1,4 +1,4 @@
-"""What a call to a provider can come to other than an answer.
+"""How a call to a provider can end other than with an answer.
 
 Invariant: every failure says whether to try again and whether the provider may have produced something it
 bills; its message is the provider's own, without anything that looks like a credential.

@@ -24,4 +24,4 @@ class Command(BaseCommand):
             remaining = revoke_price(row, reason=reason)
         except ValidationError as error:
             raise CommandError("; ".join(error.messages)) from None
-        self.stdout.write(f"called off: {row}" + (f"; counts on: {remaining}" if remaining else ""))
+        self.stdout.write(f"revoked: {row}" + (f"; stays in force: {remaining}" if remaining else ""))

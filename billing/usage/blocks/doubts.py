@@ -25,7 +25,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """One reason not to take a block at its word."""
+    """One reason not to believe a block."""
 
     what: str
     detail: str

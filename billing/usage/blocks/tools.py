@@ -1,6 +1,6 @@
 """Tools that a provider runs by itself, and what it bills for them besides the tokens of the usage block.
 
-Invariant: the provider's own count of a tool goes before ours; an item of a kind that we do not know is never free.
+Invariant: the provider's own count of a tool is used before ours; an item of a kind that we do not know is never free.
 """
 
 from collections.abc import Mapping, Sequence

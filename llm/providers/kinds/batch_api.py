@@ -41,7 +41,7 @@ class JobState:
 
 @dataclass(frozen=True, slots=True)
 class LineResult:
-    """What came of one line: the provider's answer, or its error ({code, message}). Exactly one of them is
+    """The result of one line: the provider's answer, or its error ({code, message}). Exactly one of them is
     set."""
 
     name: str

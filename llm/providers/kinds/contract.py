@@ -1,4 +1,4 @@
-"""What the gateway needs to know of a kind of provider: the Protocol that the module of every kind satisfies.
+"""The interface of a provider kind: the Protocol that the module of every kind satisfies.
 
 Invariant: a kind says everything, and nothing has a default. What a kind does not have is None, False or empty, and is
 refused by name.

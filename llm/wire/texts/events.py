@@ -25,7 +25,7 @@ class Malformed(ValueError):
 
 @dataclass(slots=True)
 class Event:
-    """One event: its bytes as they may go on, and what it says. Without payload and end it is a sign of life. `before`:
+    """One event: its bytes as they may go on, and what it says. Without payload and end it is a keep-alive. `before`:
     what must be sent first, because this event shows that nothing more of it comes."""
 
     raw: bytes

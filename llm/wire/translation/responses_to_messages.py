@@ -219,7 +219,7 @@ def _messages(reader: Reader, given: Any, namespaces: Namespaces) -> list[Body]:
         elif kind == "reasoning":
             continue  # only the model that wrote it can read it
         elif isinstance(kind, str) and kind in _CALLS_OF_HOSTED_TOOLS:
-            inner.note_let_go(kind)  # what OpenAI did in an earlier turn; the answer says what came of it
+            inner.note_let_go(kind)  # what OpenAI did in an earlier turn; the answer has its result
             continue
         else:
             raise inner.refusal("type")

@@ -1,4 +1,4 @@
-"""A price that was announced and does not come is called off, with a reason; one that counts is not."""
+"""A price that was announced and does not come is revoked, with a reason; one in force is not."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -103,7 +103,7 @@ def test_the_command_does_the_same(price: PriceRow) -> None:
     dearer = set_price(price, unit_price=Decimal(3), valid_from=now() + SOON)
     out = StringIO()
     call_command("revoke_price", dearer.pk, reason="no rise", stdout=out)
-    assert "called off" in out.getvalue()
+    assert "revoked" in out.getvalue()
     assert input_price(price, now() + 2 * SOON) == 2
     with pytest.raises(CommandError, match="superseded"):
         call_command("revoke_price", dearer.pk, reason="again")
