@@ -31,25 +31,25 @@ BEGIN
     SELECT array_agg(w.spent ORDER BY w.id) INTO before FROM public.billing_budgetwindow w WHERE w.id = ANY (window_ids);
 
     WITH made AS (
-        INSERT INTO public.billing_usagerecord (
-            id, occurred_at, recorded_at, tenant_id, period_id, attempt_id, seq, kind, usage_source, charge_class, corrects_id,
-            reason, request_id, user_id, key_id, feature, project, cost_center, tags, endpoint, provider, model, model_asked,
-            tier, cache_state, service_tier, processing, region, upstream_id,
-            list_cost, provider_cost, contracted_cost, billed_cost, saving, price_status, certainty)
-        SELECT n.correction_id, r.occurred_at, clock_timestamp(), r.tenant_id, p.id, r.attempt_id,
-               -- 1 is the usage that comes after an estimate
-               greatest(1, coalesce((SELECT max(c.seq) FROM public.billing_usagerecord c WHERE c.attempt_id = r.attempt_id
-                                     AND c.kind = 'correction' AND c.occurred_at = r.occurred_at), 0)) + 1,
-               'correction', r.usage_source, CASE WHEN p.starts_at > r.occurred_at THEN 'Correction' ELSE '' END, r.id,
-               g.reason, r.request_id, r.user_id, r.key_id, r.feature, r.project, r.cost_center, r.tags, r.endpoint, r.provider,
-               r.model, r.model_asked, r.tier, r.cache_state, r.service_tier, r.processing, r.region, r.upstream_id,
-               n.list_delta, n.provider_delta, n.contracted_delta, n.billed_delta, n.saving, 'priced',
-               CASE WHEN r.price_status = 'unpriced' THEN 'exact' ELSE r.certainty END
+        INSERT INTO public.billing_usagerecord
+        SELECT correction.*
         FROM public.billing_reratingrow n
         JOIN public.billing_rerating g ON g.id = n.rerating_id
         JOIN public.billing_usagerecord r ON r.id = n.record_id AND r.occurred_at = n.occurred_at
         CROSS JOIN LATERAL (SELECT public.billing_entry_period(r.tenant_id, r.occurred_at) AS id) entry
         JOIN public.billing_billingperiod p ON p.id = entry.id
+        CROSS JOIN LATERAL jsonb_populate_record(r, jsonb_build_object(
+            'id', n.correction_id, 'kind', 'correction', 'corrects_id', r.id, 'period_id', p.id,
+            'recorded_at', clock_timestamp(), 'reason', g.reason,
+            -- 1 is the usage that comes after an estimate
+            'seq', greatest(1, coalesce((SELECT max(c.seq) FROM public.billing_usagerecord c WHERE c.attempt_id = r.attempt_id
+                                         AND c.kind = 'correction' AND c.occurred_at = r.occurred_at), 0)) + 1,
+            'charge_class', CASE WHEN p.starts_at > r.occurred_at THEN 'Correction' ELSE '' END,
+            'raw_usage', NULL, 'reading', NULL, 'input_tokens', 0, 'cache_read_tokens', 0, 'cache_write_tokens', 0,
+            'output_tokens', 0, 'reasoning_tokens', 0, 'saved_input_tokens', 0, 'saved_output_tokens', 0,
+            'list_cost', n.list_delta, 'provider_cost', n.provider_delta, 'contracted_cost', n.contracted_delta,
+            'billed_cost', n.billed_delta, 'saving', n.saving, 'price_status', 'priced',
+            'certainty', CASE WHEN r.price_status = 'unpriced' THEN 'exact' ELSE r.certainty END)) correction
         WHERE n.rerating_id = p_rerating
         ORDER BY r.tenant_id, r.occurred_at
         ON CONFLICT DO NOTHING
@@ -99,10 +99,12 @@ CREATE OR REPLACE FUNCTION public.billing_book_entry(
 DECLARE
     entry_period bigint := public.billing_entry_period(p_tenant, now());
 BEGIN
-    INSERT INTO public.billing_usagerecord (
-        id, occurred_at, tenant_id, period_id, kind, usage_source, reason, user_id, cost_center,
-        list_cost, provider_cost, contracted_cost, billed_cost)
-    VALUES (p_id, now(), p_tenant, entry_period, p_kind, 'manual', p_reason, p_user, p_cost_center, p_usd, 0, p_usd, p_usd);
+    INSERT INTO public.billing_usagerecord
+    SELECT r.*
+    FROM jsonb_populate_record(public.billing_blank_record(), jsonb_build_object(
+        'id', p_id, 'occurred_at', now(), 'recorded_at', clock_timestamp(), 'tenant_id', p_tenant, 'period_id', entry_period,
+        'kind', p_kind, 'usage_source', 'manual', 'reason', p_reason, 'user_id', p_user, 'cost_center', p_cost_center,
+        'list_cost', p_usd, 'contracted_cost', p_usd, 'billed_cost', p_usd)) r;
     INSERT INTO public.billing_rollupdirty (tenant_id, day) VALUES (p_tenant, (now() AT TIME ZONE 'UTC')::date);
     RETURN entry_period;
 END $$;
@@ -117,12 +119,14 @@ DECLARE
     entry_period bigint := public.billing_entry_period(p_tenant, p_at);
     period_starts timestamptz := (SELECT starts_at FROM public.billing_billingperiod WHERE id = entry_period);
 BEGIN
-    INSERT INTO public.billing_usagerecord (
-        id, occurred_at, recorded_at, tenant_id, period_id, kind, usage_source, charge_class, reason, provider, model, tags,
-        list_cost, provider_cost, contracted_cost, billed_cost)
-    VALUES (p_id, p_at, clock_timestamp(), p_tenant, entry_period, 'adjustment', 'provider_invoice',
-            CASE WHEN period_starts > p_at THEN 'Correction' ELSE '' END, p_reason, p_provider, p_model, p_tags,
-            p_charged_usd, p_usd, p_charged_usd, p_charged_usd)
+    INSERT INTO public.billing_usagerecord
+    SELECT r.*
+    FROM jsonb_populate_record(public.billing_blank_record(), jsonb_build_object(
+        'id', p_id, 'occurred_at', p_at, 'recorded_at', clock_timestamp(), 'tenant_id', p_tenant, 'period_id', entry_period,
+        'kind', 'adjustment', 'usage_source', 'provider_invoice', 'reason', p_reason, 'provider', p_provider, 'model', p_model,
+        'tags', p_tags, 'charge_class', CASE WHEN period_starts > p_at THEN 'Correction' ELSE '' END,
+        'list_cost', p_charged_usd, 'provider_cost', p_usd, 'contracted_cost', p_charged_usd,
+        'billed_cost', p_charged_usd)) r
     ON CONFLICT DO NOTHING;
     IF NOT FOUND THEN
         RETURN false;

@@ -15,6 +15,10 @@ DECLARE
     periods bigint[];
     window_ids bigint[];
     before numeric[];
+    ended record;
+    attempt public.billing_attempt;
+    entry public.billing_usagerecord;
+    entries public.billing_usagerecord[];
 BEGIN
     PERFORM 1 FROM public.billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
     SELECT array_agg(a.tenant_id ORDER BY s.position), array_agg(a.occurred_at ORDER BY s.position),
@@ -41,32 +45,38 @@ BEGIN
         PERFORM 1 FROM public.billing_billingperiod WHERE id = ANY (periods) AND status = 'open' ORDER BY id FOR SHARE;
     END IF;
 
-    INSERT INTO public.billing_usagerecord (
-        id, occurred_at, recorded_at, tenant_id, period_id, attempt_id, seq, kind, usage_source, charge_class, corrects_id, reason,
-        request_id, user_id, key_id, feature, project, cost_center, tags, endpoint, provider, model, model_asked, tier,
-        cache_state, service_tier, processing, region, upstream_id, raw_usage,
-        input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-        list_cost, provider_cost, contracted_cost, billed_cost, saving, price_status, certainty, reading)
-    SELECT a.id, a.occurred_at, clock_timestamp(), a.tenant_id, p.id, a.id, 0, 'usage', s.usage_source,
-           CASE WHEN p.starts_at > a.occurred_at THEN 'Correction' ELSE '' END, NULL, s.reason,
-           a.request_id, a.user_id, a.key_id, a.feature, coalesce(a.dims ->> 'project', ''),
-           coalesce(a.dims ->> 'cost_center', ''), coalesce(a.dims -> 'tags', '{}'), coalesce(a.dims ->> 'endpoint', ''),
-           a.provider, a.model, coalesce(a.dims ->> 'model_asked', ''), coalesce(a.dims ->> 'tier', ''),
-           coalesce(a.dims ->> 'cache_state', ''), s.service_tier, coalesce(s.processing, a.processing), s.region,
-           s.upstream_id, s.raw_usage,
-           s.input_tokens, s.cache_read_tokens, s.cache_write_tokens, s.output_tokens, s.reasoning_tokens,
-           s.list_cost, s.provider_cost, s.contracted_cost, s.usd, s.saving, s.price_status, s.certainty, s.reading
-    FROM ROWS FROM (unnest(p_ids, p_usd), jsonb_to_recordset(p_records) AS (
-            usage_source text, reason text, service_tier text, processing text, region text, upstream_id text, raw_usage jsonb,
-            input_tokens bigint, cache_read_tokens bigint, cache_write_tokens bigint, output_tokens bigint,
-            reasoning_tokens bigint, list_cost numeric, provider_cost numeric, contracted_cost numeric, saving jsonb,
-            price_status text, certainty text, reading jsonb)) WITH ORDINALITY
-        AS s (id, usd, usage_source, reason, service_tier, processing, region, upstream_id, raw_usage, input_tokens,
-              cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, list_cost, provider_cost,
-              contracted_cost, saving, price_status, certainty, reading, position)
-    JOIN public.billing_attempt a ON a.id = s.id
-    JOIN public.billing_billingperiod p ON p.id = periods[s.position]
-    WHERE outcomes[s.position] = 2;
+    -- the rows one by one, because who, what and when are then copied as they are, not by way of JSON
+    FOR ended IN
+        SELECT f AS entry, a AS attempt, p AS period, s.usd
+        FROM unnest(p_ids, p_usd) WITH ORDINALITY AS s (id, usd, position)
+        JOIN public.billing_attempt a ON a.id = s.id
+        JOIN public.billing_billingperiod p ON p.id = periods[s.position]
+        CROSS JOIN LATERAL jsonb_populate_record(
+            public.billing_blank_record(), a.dims || (p_records -> (s.position - 1)::int)) f
+        LEFT JOIN public.billing_usagerecord none ON false  -- so that this is planned again, too, when the table changes
+        WHERE outcomes[s.position] = 2
+    LOOP
+        attempt := ended.attempt;
+        entry := ended.entry;
+        entry.id := attempt.id;
+        entry.attempt_id := attempt.id;
+        entry.kind := 'usage';
+        entry.occurred_at := attempt.occurred_at;
+        entry.recorded_at := clock_timestamp();
+        entry.tenant_id := attempt.tenant_id;
+        entry.period_id := (ended.period).id;
+        entry.charge_class := CASE WHEN (ended.period).starts_at > attempt.occurred_at THEN 'Correction' ELSE '' END;
+        entry.request_id := attempt.request_id;
+        entry.user_id := attempt.user_id;
+        entry.key_id := attempt.key_id;
+        entry.feature := attempt.feature;
+        entry.provider := attempt.provider;
+        entry.model := attempt.model;
+        entry.processing := coalesce(entry.processing, attempt.processing);
+        entry.billed_cost := ended.usd;
+        entries := entries || entry;
+    END LOOP;
+    INSERT INTO public.billing_usagerecord SELECT r.* FROM unnest(entries) r;
 
     INSERT INTO public.billing_usageline (
         record_id, line_no, occurred_at, tenant_id, meter, quantity, per, price_id, unit_price,
@@ -127,6 +137,7 @@ DECLARE
     entry int;
     attempt public.billing_attempt;
     booked record;
+    facts jsonb;
     correction_id uuid;
 BEGIN
     FOREACH entry IN ARRAY array_positions(p_outcomes, 3) LOOP
@@ -145,32 +156,32 @@ BEGIN
             ELSE 0 END
         WHERE w.id = ANY (attempt.window_ids);
 
-        INSERT INTO public.billing_usagerecord (
-            id, occurred_at, tenant_id, period_id, attempt_id, seq, kind, usage_source, charge_class, corrects_id, reason,
-            request_id, user_id, key_id, feature, project, cost_center, tags, endpoint, provider, model, model_asked, tier,
-            cache_state, service_tier, processing, region, upstream_id, raw_usage,
-            input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-            list_cost, provider_cost, contracted_cost, billed_cost, saving, price_status, certainty, reading)
-        SELECT correction_id, e.occurred_at, e.tenant_id, p.id, e.attempt_id, booked.next_seq, 'correction', f.usage_source,
-               CASE WHEN p.starts_at > e.occurred_at THEN 'Correction' ELSE '' END, e.id,
-               coalesce(nullif(f.reason, ''), 'usage that came after an estimate'),
-               e.request_id, e.user_id, e.key_id, e.feature, e.project, e.cost_center, e.tags, e.endpoint, e.provider, e.model,
-               e.model_asked, e.tier, e.cache_state, f.service_tier, coalesce(f.processing, e.processing), f.region,
-               f.upstream_id, f.raw_usage, f.input_tokens - booked.input, f.cache_read_tokens - booked.cache_read,
-               f.cache_write_tokens - booked.cache_write, f.output_tokens - booked.output,
-               f.reasoning_tokens - booked.reasoning, f.list_cost - booked.list, f.provider_cost - booked.provider,
-               f.contracted_cost - booked.contracted, p_usd[entry] - booked.billed,
-               (SELECT coalesce(jsonb_object_agg(steps.key, steps.amount::text), '{}') FROM (
-                    SELECT step.key, sum(step.amount) AS amount FROM (
-                        SELECT key, value::numeric AS amount FROM jsonb_each_text(f.saving)
-                        UNION ALL
-                        SELECT s.key, -s.value::numeric FROM public.billing_usagerecord r, jsonb_each_text(r.saving) s
-                        WHERE r.attempt_id = attempt.id AND r.occurred_at = attempt.occurred_at) step
-                    GROUP BY step.key) steps),
-               f.price_status, f.certainty, f.reading
-        FROM public.billing_usagerecord e, jsonb_populate_record(NULL::public.billing_usagerecord, p_records -> (entry - 1)) f,
-             public.billing_billingperiod p
-        WHERE e.id = attempt.id AND e.occurred_at = attempt.occurred_at AND p.id = p_periods[entry];
+        facts := p_records -> (entry - 1);
+        INSERT INTO public.billing_usagerecord
+        SELECT r.*
+        FROM public.billing_usagerecord e
+        JOIN public.billing_billingperiod p ON p.id = p_periods[entry]
+        CROSS JOIN LATERAL jsonb_populate_record(NULL::public.billing_usagerecord, facts) f
+        CROSS JOIN LATERAL jsonb_populate_record(e, facts || jsonb_build_object(
+            'id', correction_id, 'seq', booked.next_seq, 'kind', 'correction', 'corrects_id', e.id, 'period_id', p.id,
+            'recorded_at', clock_timestamp(),
+            'charge_class', CASE WHEN p.starts_at > e.occurred_at THEN 'Correction' ELSE '' END,
+            'reason', coalesce(nullif(f.reason, ''), 'usage that came after an estimate'),
+            'processing', coalesce(f.processing, e.processing),
+            'input_tokens', f.input_tokens - booked.input, 'cache_read_tokens', f.cache_read_tokens - booked.cache_read,
+            'cache_write_tokens', f.cache_write_tokens - booked.cache_write, 'output_tokens', f.output_tokens - booked.output,
+            'reasoning_tokens', f.reasoning_tokens - booked.reasoning, 'list_cost', f.list_cost - booked.list,
+            'provider_cost', f.provider_cost - booked.provider, 'contracted_cost', f.contracted_cost - booked.contracted,
+            'billed_cost', p_usd[entry] - booked.billed,
+            'saving', (SELECT coalesce(jsonb_object_agg(steps.key, steps.amount::text), '{}') FROM (
+                SELECT step.key, sum(step.amount) AS amount FROM (
+                    SELECT key, value::numeric AS amount FROM jsonb_each_text(f.saving)
+                    UNION ALL
+                    SELECT s.key, -s.value::numeric
+                    FROM public.billing_usagerecord b, jsonb_each_text(b.saving) s
+                    WHERE b.attempt_id = attempt.id AND b.occurred_at = attempt.occurred_at) step
+                GROUP BY step.key) steps))) r
+        WHERE e.id = attempt.id AND e.occurred_at = attempt.occurred_at;
 
         INSERT INTO public.billing_usageline (
             record_id, line_no, occurred_at, tenant_id, meter, quantity, per, price_id, unit_price,
@@ -233,7 +244,8 @@ GRANT EXECUTE ON FUNCTION public.billing_void TO purser_app;
 -- makes its period, and a month that closes at this moment hands its rows on.
 CREATE OR REPLACE FUNCTION public.billing_record_hits(p_records jsonb, p_windows bigint[]) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     periods bigint[];
 BEGIN
@@ -248,22 +260,17 @@ BEGIN
         INTO periods
         FROM unnest(periods) WITH ORDINALITY AS s (id, position) JOIN public.billing_billingperiod p ON p.id = s.id;
     END IF;
-    INSERT INTO public.billing_usagerecord (
-        id, occurred_at, recorded_at, tenant_id, period_id, kind, usage_source, charge_class, request_id, user_id, key_id, feature,
-        project, cost_center, tags, endpoint, provider, model, model_asked, tier, cache_state,
-        saved_input_tokens, saved_output_tokens, list_cost, contracted_cost, billed_cost, saving)
-    SELECT r.id, r.occurred_at, clock_timestamp(), r.tenant_id, p.id, 'usage', 'gateway_cache',
-           CASE WHEN r.occurred_at >= p.starts_at AND r.occurred_at < p.ends_at THEN '' ELSE 'Correction' END,
-           r.request_id, r.user_id, r.key_id, r.feature, r.project, r.cost_center, r.tags, r.endpoint, r.provider, r.model,
-           r.model_asked, r.tier, r.cache_state, r.saved_input_tokens, r.saved_output_tokens, r.list_cost, 0, 0, r.saving
-    FROM ROWS FROM (jsonb_to_recordset(p_records) AS (
-            id uuid, occurred_at timestamptz, tenant_id bigint, request_id uuid, user_id text, key_id bigint, feature text,
-            project text, cost_center text, tags jsonb, endpoint text, provider text, model text, model_asked text, tier text,
-            cache_state text, saved_input_tokens bigint, saved_output_tokens bigint, list_cost numeric, saving jsonb))
-        WITH ORDINALITY AS r (
-            id, occurred_at, tenant_id, request_id, user_id, key_id, feature, project, cost_center, tags, endpoint, provider,
-            model, model_asked, tier, cache_state, saved_input_tokens, saved_output_tokens, list_cost, saving, position)
-    JOIN public.billing_billingperiod p ON p.id = periods[r.position]
+    INSERT INTO public.billing_usagerecord
+    SELECT (hit.entry).*
+    FROM (
+        SELECT jsonb_populate_record(public.billing_blank_record(), s.facts || jsonb_build_object(
+            'kind', 'usage', 'usage_source', 'gateway_cache', 'period_id', p.id, 'recorded_at', clock_timestamp(),
+            'charge_class', CASE WHEN m.at >= p.starts_at AND m.at < p.ends_at THEN '' ELSE 'Correction' END,
+            'contracted_cost', 0, 'billed_cost', 0)) AS entry
+        FROM jsonb_array_elements(p_records) WITH ORDINALITY AS s (facts, position)
+        CROSS JOIN LATERAL (SELECT (s.facts ->> 'occurred_at')::timestamptz AS at) m
+        JOIN public.billing_billingperiod p ON p.id = periods[s.position]
+        OFFSET 0) hit  -- made once, not once for each of its columns
     ON CONFLICT DO NOTHING;
     INSERT INTO public.billing_rollupdirty (tenant_id, day)
     SELECT DISTINCT r.tenant_id, (r.occurred_at AT TIME ZONE 'UTC')::date

@@ -3,8 +3,18 @@
 -- it, whoever looks. A worker whose row has no room locks them all, in the order of their ids, and parts the room anew.
 -- Rows come with an allowance of nothing, and of no limit: nobody admits there before the room was parted.
 
--- The state of windows as it is now: of the whole window, whichever of its shards is asked. The limit is read here, with
--- the raises that count at this moment, never copied.
+-- The limit of a budget at this moment: its own, and the raises that count now. Read where it is needed, never copied.
+CREATE OR REPLACE FUNCTION public.billing_limit_now(p_budget bigint) RETURNS numeric
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+BEGIN
+    RETURN (SELECT b.limit_amount + coalesce((
+        SELECT sum(r.extra_amount) FROM public.billing_budgetraise r
+        WHERE r.budget_id = b.id AND r.starts_at <= now() AND r.ends_at > now()), 0)
+    FROM public.billing_budget b WHERE b.id = p_budget);
+END $$;
+
+-- The state of windows as it is now: of the whole window, whichever of its shards is asked.
 CREATE OR REPLACE FUNCTION public.billing_window_states(p_windows bigint[])
 RETURNS TABLE (window_id bigint, limit_amount numeric, spent numeric, held numeric, is_hard boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -12,14 +22,11 @@ SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan S
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT w.id, b.limit_amount + coalesce(r.extra, 0),
+    SELECT w.id, public.billing_limit_now(b.id),
            CASE WHEN w.allowance IS NULL THEN w.spent ELSE s.spent END,
            CASE WHEN w.allowance IS NULL THEN w.held ELSE s.held END, b.mode = 'hard' AND b.is_active
     FROM public.billing_budgetwindow w
     JOIN public.billing_budget b ON b.id = w.budget_id
-    LEFT JOIN LATERAL (
-        SELECT sum(extra_amount) AS extra FROM public.billing_budgetraise
-        WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true
     LEFT JOIN LATERAL (
         SELECT sum(o.spent) AS spent, sum(o.held) AS held FROM public.billing_budgetwindow o
         WHERE w.allowance IS NOT NULL
@@ -67,17 +74,14 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
     RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(
-        b.id, (b.limit_amount + coalesce(r.extra, 0))::text, coalesce(w.spent, 0)::text, coalesce(w.held, 0)::text, b.mode)
+        b.id, public.billing_limit_now(b.id)::text, coalesce(w.spent, 0)::text, coalesce(w.held, 0)::text, b.mode)
         ORDER BY asked.position), '[]')
     FROM unnest(p_budgets, p_subjects, p_starts) WITH ORDINALITY AS asked (budget_id, subject, starts_at, position)
     JOIN public.billing_budget b ON b.id = asked.budget_id AND b.tenant_id = p_tenant
     LEFT JOIN LATERAL (
         SELECT sum(spent) AS spent, sum(held) AS held FROM public.billing_budgetwindow
         WHERE budget_id = b.id AND subject = asked.subject
-          AND starts_at = public.billing_window_start(b.id, asked.subject, asked.starts_at)) w ON true
-    LEFT JOIN LATERAL (
-        SELECT sum(extra_amount) AS extra FROM public.billing_budgetraise
-        WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true);
+          AND starts_at = public.billing_window_start(b.id, asked.subject, asked.starts_at)) w ON true);
 END $$;
 GRANT EXECUTE ON FUNCTION public.billing_balances TO purser_app;
 
@@ -140,10 +144,7 @@ BEGIN
            b.mode = 'hard' AND b.is_active, w.allowance IS NOT NULL
     FROM public.billing_budgetwindow w
     JOIN public.billing_budget b ON b.id = w.budget_id
-    LEFT JOIN LATERAL (
-        SELECT sum(extra_amount) AS extra FROM public.billing_budgetraise
-        WHERE budget_id = b.id AND starts_at <= now() AND ends_at > now()) r ON true
-    CROSS JOIN LATERAL (SELECT b.limit_amount + coalesce(r.extra, 0) AS amount) l
+    CROSS JOIN LATERAL (SELECT public.billing_limit_now(b.id) AS amount OFFSET 0) l
     LEFT JOIN LATERAL (
         SELECT sum(o.spent + o.held) AS used, bool_and(o.spent + o.held <= o.allowance) AS are_within
         FROM public.billing_budgetwindow o

@@ -256,7 +256,9 @@ async def _record_hit_group(hits: list[CacheHit]) -> list[list[Balance] | Except
 
 
 def _hit(hit: CacheHit) -> dict[str, Any]:
+    """Its row by the names of the ledger's columns."""
     return {
+        **hit.dims,
         "id": hit.id,
         "occurred_at": hit.occurred_at,
         "tenant_id": hit.tenant_id,
@@ -271,12 +273,6 @@ def _hit(hit: CacheHit) -> dict[str, Any]:
         "saved_output_tokens": hit.output_tokens,
         "list_cost": hit.list_cost_usd,
         "saving": {"gateway_cache": hit.list_cost_usd},
-        "project": hit.dims.get("project", ""),
-        "cost_center": hit.dims.get("cost_center", ""),
-        "tags": hit.dims.get("tags", {}),
-        "endpoint": hit.dims.get("endpoint", ""),
-        "model_asked": hit.dims.get("model_asked", ""),
-        "tier": hit.dims.get("tier", ""),
     }
 
 
