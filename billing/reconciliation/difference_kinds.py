@@ -139,7 +139,7 @@ def _kind(key: Key, cell: Cell, meters: Mapping[str, Cell], evidence: Evidence) 
     if cell.quantity is None and (named := _without_quantity(key, cell, meters, attempts, evidence)):
         return named
     if cell.is_excess:
-        return _excess(cell, meters, attempts)
+        return _excess(meters, attempts)
     return "quantity", "we booked more than the provider counted"
 
 
@@ -162,7 +162,7 @@ def _without_quantity(
     return None
 
 
-def _excess(cell: Cell, meters: Mapping[str, Cell], attempts: UnreportedCalls) -> tuple[str, str]:
+def _excess(meters: Mapping[str, Cell], attempts: UnreportedCalls) -> tuple[str, str]:
     """The provider has more: our own calls may explain it, up to what they can have cost."""
     if HOLD in meters:
         return "quantity", "part of what we booked as a bound"
