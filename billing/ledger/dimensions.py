@@ -1,7 +1,7 @@
 """What ledger rows are told apart by in figures: the one list of their dimensions.
 
 Invariant: sums by day, month reports, exports, the groups of `/v1/usage` and the digest take their columns from here. A new
-dimension is a column of UsageRecord and UsageDaily with its migration, an entry here, and a key of `Call.ledger_dims`.
+dimension is a column of UsageRecord and UsageDaily with its migration, an entry here, and its value in `llm.calls.dimensions`.
 """
 
 from dataclasses import dataclass

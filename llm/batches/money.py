@@ -28,7 +28,7 @@ from llm.batches.accounts import exchange_of, line_limit, target_of
 from llm.batches.billed import Billed, bill
 from llm.batches.lines import wire_of
 from llm.batches.logs import log_lines
-from llm.calls.dimensions import dimensions_of
+from llm.calls.dimensions import dimensions_of, ledger_dims
 from llm.catalog.loading import load_snapshot
 from llm.catalog.snapshot import TenantSnapshot
 from llm.models import Batch, BatchItem, BatchJob
@@ -167,15 +167,14 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
         windows=windows_for(snapshot.budgets, dimensions, at=at, timezone=snapshot.tenant.timezone),
         is_sent=False,
         ttl_seconds=_seconds_held(batch),
-        dims={
-            "endpoint": batch.endpoint,
-            "model_asked": item.model,
-            "project": dimensions.project,
-            "cost_center": dimensions.cost_center,
-            "tags": dict(batch.tags),
-            "tier": target.tier,
-            "cache_state": "bypass",
-        }
+        dims=ledger_dims(
+            dimensions,
+            tags=batch.tags,
+            endpoint=batch.endpoint,
+            model_asked=item.model,
+            tier=target.tier,
+            cache_state="bypass",
+        )
         | estimate.to_dims(),
     )
 

@@ -21,7 +21,7 @@ from caching.exact.store import ExactKey
 from caching.learning.judging import Judge
 from caching.semantic.cache import Lookup
 from llm import long_work
-from llm.calls.dimensions import dimensions_of
+from llm.calls.dimensions import dimensions_of, ledger_dims
 from llm.calls.headers import CallHeaders
 from llm.calls.receipt import Receipt
 from llm.calls.settled_cost import SettledCost
@@ -161,16 +161,14 @@ class Call:
 
     def ledger_dims(self) -> dict[str, Any]:
         """What the ledger keeps of the call beside its money."""
-        dimensions = self.dimensions()
-        return {
-            "endpoint": self.endpoint,
-            "model_asked": self.facts.model[:128],
-            "project": dimensions.project,
-            "cost_center": dimensions.cost_center,
-            "tags": dict(self.headers.tags),
-            "tier": self.route.tier if self.route else "",
-            "cache_state": self.cache_state,
-        }
+        return ledger_dims(
+            self.dimensions(),
+            tags=self.headers.tags,
+            endpoint=self.endpoint,
+            model_asked=self.facts.model,
+            tier=self.route.tier if self.route else "",
+            cache_state=self.cache_state,
+        )
 
     async def settle_cancelled(self) -> None:
         """Wait until the attempts that were called off are in the ledger."""

@@ -4,6 +4,7 @@ Invariant: pure, and the only place where a request's dimensions are read: a cal
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from billing.scopes import Dimensions
 from tenants.snapshots.store import TenantFacts
@@ -30,3 +31,24 @@ def dimensions_of(
         model=model,
         provider=provider,
     )
+
+
+def ledger_dims(
+    dimensions: Dimensions,
+    *,
+    tags: Mapping[str, str],
+    endpoint: str,
+    model_asked: str,
+    tier: str,
+    cache_state: str,
+) -> dict[str, Any]:
+    """What a request's ledger rows say besides its attempts' own columns, by the names of the ledger's columns."""
+    return {
+        "project": dimensions.project,
+        "cost_center": dimensions.cost_center,
+        "tags": dict(tags),
+        "endpoint": endpoint,
+        "model_asked": model_asked[:128],
+        "tier": tier,
+        "cache_state": cache_state,
+    }
