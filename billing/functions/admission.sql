@@ -27,7 +27,7 @@ BEGIN
     END IF;
     -- a statement of its own: it sees what those committed for whom we waited
     SELECT array_agg(s.limit_amount), array_agg(s.used), array_agg(s.room), array_agg(s.is_hard)
-    INTO limits, used, rooms, hards FROM public.billing_window_rooms(p_windows, p_all_shards) s;
+    INTO limits, used, rooms, hards FROM public.billing_remaining(p_windows, p_all_shards) s;
     IF cardinality(limits) IS DISTINCT FROM cardinality(p_windows) THEN
         RAISE EXCEPTION 'unknown budget window' USING ERRCODE = 'no_data_found';
     END IF;
@@ -90,7 +90,7 @@ BEGIN
     outcomes := array_fill(0, ARRAY[jsonb_array_length(p_attempts)]);
     -- a look without locks, which decides the order of the work and nothing else
     is_tight := has_holds AND (p_all_shards OR EXISTS (
-        SELECT FROM public.billing_window_rooms(p_windows, false) s
+        SELECT FROM public.billing_remaining(p_windows, false) s
         JOIN (SELECT p_windows[h.hold_window] AS id, sum(h.amount) AS wanted
               FROM unnest(p_hold_windows, p_hold_amounts) AS h (hold_window, amount) GROUP BY 1) w ON w.id = s.window_id
         WHERE s.is_hard AND w.wanted > s.room));
@@ -157,7 +157,7 @@ BEGIN
     END;
     SELECT a.outcomes, a.windows INTO outcomes, windows
     FROM public.billing_admit(p_attempts, p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts, true) a;
-    PERFORM public.billing_part_room(p_windows);
+    PERFORM public.billing_split_allowance(p_windows);
 END $$;
 GRANT EXECUTE ON FUNCTION public.billing_admit_in_shards TO purser_app;
 
@@ -210,7 +210,7 @@ BEGIN
                                    hold_tokens = greatest(hold_tokens, p_tokens[i])
         WHERE id = attempt.id;
     END LOOP;
-    PERFORM public.billing_part_room(window_ids);
+    PERFORM public.billing_split_allowance(window_ids);
     SELECT jsonb_agg(coalesce(to_jsonb(a.window_ids), '[]') ORDER BY asked.position) INTO attempt_windows
     FROM unnest(p_ids) WITH ORDINALITY AS asked (id, position) LEFT JOIN public.billing_attempt a ON a.id = asked.id;
     windows := public.billing_describe_windows(coalesce(window_ids, '{}'));

@@ -1,7 +1,7 @@
 -- A window of a budget with shards is several rows, of which each worker locks one. Each has an allowance; together they
 -- have the limit as it was when it was parted (allowance_of), so that what is held and spent in all of them is never above
--- it, whoever looks. A worker whose row has no room locks them all, in the order of their ids, and parts the room anew.
--- Rows come with an allowance of nothing, and of no limit: nobody admits there before the room was parted.
+-- it, for every reader. A worker whose row has no room locks them all, in the order of their ids, and splits the rest again.
+-- Rows come with an allowance of nothing, and of no limit: nothing is admitted there before the rest was split.
 
 -- The limit of a budget at this moment: its own, and the raises that count now. Read where it is needed, never copied.
 CREATE OR REPLACE FUNCTION public.billing_limit_now(p_budget bigint) RETURNS numeric
@@ -126,9 +126,9 @@ GRANT EXECUTE ON FUNCTION public.billing_ensure_windows TO purser_app;
 
 -- What admission goes by: how much the row itself may take (room), which for a shard is what its allowance leaves, and
 -- what the whole window has used. A shard has no room (-1) when its allowance is of another limit than the one that
--- counts now, or when another shard has passed its own, because a call came out dearer than its hold. Who holds the locks
+-- counts now, or when another shard has passed its own, because a call cost more than its hold. A caller that holds the locks
 -- of all shards (p_all_shards) has the room of the whole.
-CREATE OR REPLACE FUNCTION public.billing_window_rooms(p_windows bigint[], p_all_shards boolean)
+CREATE OR REPLACE FUNCTION public.billing_remaining(p_windows bigint[], p_all_shards boolean)
 RETURNS TABLE (window_id bigint, limit_amount numeric, used numeric, room numeric, is_hard boolean, is_shard boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
@@ -167,8 +167,8 @@ BEGIN
             WHERE w.id = ANY (p_windows));
 END $$;
 
--- Locks them, in the order everybody takes. If a budget was split meanwhile there are more of them than are locked: then
--- the caller begins anew.
+-- Locks them, always in the same order. If a budget was split meanwhile there are more of them than are locked: then
+-- the caller starts again.
 CREATE OR REPLACE FUNCTION public.billing_lock_all_shards(p_windows bigint[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
@@ -181,9 +181,9 @@ BEGIN
     END IF;
 END $$;
 
--- Parts the room that windows have now evenly among their shards, to the last digit; the caller has locked all of them.
--- Shards that a budget has no more get none. Where there is no room but a deficit, that is parted.
-CREATE OR REPLACE FUNCTION public.billing_part_room(p_windows bigint[]) RETURNS void
+-- Splits what windows have left now evenly among their shards, to the last digit; the caller has locked all of them.
+-- Shards that a budget has no more get none. Where there is a deficit instead, the deficit is split.
+CREATE OR REPLACE FUNCTION public.billing_split_allowance(p_windows bigint[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -194,7 +194,7 @@ BEGIN
     FROM (
         SELECT o.id, s.limit_amount, s.room, x.shards,
                CASE WHEN o.shard < b.shards THEN trunc(s.room / x.shards, 12) ELSE 0 END AS part
-        FROM public.billing_window_rooms(p_windows, true) s
+        FROM public.billing_remaining(p_windows, true) s
         JOIN public.billing_budgetwindow w ON w.id = s.window_id
         JOIN public.billing_budget b ON b.id = w.budget_id
         CROSS JOIN LATERAL (
