@@ -9,19 +9,21 @@ CIRCUIT_OPEN = Gauge(
 )
 FLIGHTS = Counter(
     "purser_cache_flights_total",
-    "Requests that led equal ones, shared an answer, or waited in vain",
+    "Requests that led equal ones, shared an answer, or waited without getting one",
     ["outcome"],
 )
 CHECKS = Counter(
-    "purser_cache_checks_total", "Hits drawn to be asked upstream as well, and what became of it", ["outcome"]
+    "purser_cache_checks_total",
+    "Hits chosen to be checked upstream, by the outcome of the check",
+    ["outcome"],
 )
 JUDGED = Counter(
     "purser_cache_judged_total",
-    "Pairs of answers that a judge model was wanted for, and what it said",
+    "Pairs of answers that needed a judge model, by its verdict",
     ["outcome"],
 )
 EMBED_CALLS = Counter(
-    "purser_cache_embed_calls_total", "Calls to providers for vectors, and what became of them", ["outcome"]
+    "purser_cache_embed_calls_total", "Calls to providers for vectors, by outcome", ["outcome"]
 )
 STORED = Counter("purser_cache_stored_total", "Answers kept", ["cache"])
 EVICTED = Counter("purser_cache_evicted_total", "Entries removed", ["reason"])
