@@ -1,12 +1,12 @@
 """Decides whether the answer of a near entry may be served, and if not, why.
 
-Invariant: pure, except for the random choice of hits to check. In static mode a candidate that any guard flags is
+Invariant: pure, except for the draw that chooses the hits to check. In static mode a candidate that any guard flags is
 never served. In bounded mode a candidate with another number, code or quotation is never served, regardless of what
 was learnt, and without a threshold nothing is served. A dry run decides like bounded mode and serves nothing.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,9 @@ from caching.scoring.scope_state import NEW_SCOPE, ScopeState
 from caching.scoring.threshold import FLOOR
 from caching.scoring.verifier import Weights, certainties, shipped
 from tenants.policy import CachePolicy
+
+# A number from 0 up to 1; below the share of hits to check, the hit is checked.
+Draw = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +100,9 @@ def decide(
     learnt: ScopeState = NEW_SCOPE,
     weights: Weights | None = None,
     refresh: bool = False,
+    draw: Draw = random.random,
 ) -> Lookup:
-    """What to do with a question's neighbours, nearest first. Pure, except for the random choice of hits to check."""
+    """What to do with a question's neighbours, nearest first. Pure, except for `draw`, which chooses the hits to check."""
     if not neighbours:
         return Lookup(outcome="miss", reason="empty")
     comparison: Comparison | None = None
@@ -121,7 +125,7 @@ def decide(
         reason = "refresh"
     elif policy.semantic == "dry_run":
         outcome, reason = "would_hit", "dry_run"
-    elif policy.semantic == "bounded" and random.random() < learnt.checked_share:
+    elif policy.semantic == "bounded" and draw() < learnt.checked_share:
         # the hit is served; in the background the caller also asks upstream
         outcome, reason, label_weight = "hit", "checked", 1 / learnt.checked_share
     else:

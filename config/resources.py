@@ -92,8 +92,8 @@ async def resources() -> AsyncIterator[None]:
         try:
             yield
         finally:
-            await _drain()
-            await _end(services)
+            await drain()
+            await end_services(services)
             await redis.aclose()
 
 
@@ -114,7 +114,7 @@ def open_redis() -> Redis:
     return Redis.from_pool(pool)
 
 
-async def _end(services: "list[asyncio.Task[None]]") -> None:
+async def end_services(services: "list[asyncio.Task[None]]") -> None:
     """Cancel until all have ended: before Python 3.12 `asyncio.wait_for`, which drivers use, may lose a cancellation."""
     while running := [task for task in services if not task.done()]:
         for task in running:
@@ -123,6 +123,7 @@ async def _end(services: "list[asyncio.Task[None]]") -> None:
     await asyncio.gather(*services, return_exceptions=True)
 
 
-async def _drain() -> None:
+async def drain() -> None:
+    """Wait for the background work that is under way, for at most DRAIN_SECONDS."""
     if _running:
         await asyncio.wait(_running, timeout=DRAIN_SECONDS)

@@ -59,6 +59,7 @@ class Stack:
     processes: list[Process] = field(default_factory=list)
     base_url: str = ""
     sandbox_url: str = ""
+    _celery: tuple[Process, Process] | None = None
 
     @property
     def control_url(self) -> str:
@@ -125,7 +126,7 @@ class Stack:
 
     def start_celery(self) -> tuple[Process, Process]:
         """A worker and beat, once for the session."""
-        if not hasattr(self, "_celery"):
+        if self._celery is None:
             worker = self.start(
                 "worker",
                 *("-m", "celery", "-A", "config", "worker", "--concurrency", "1", "--loglevel", "INFO"),
@@ -137,6 +138,12 @@ class Stack:
             )
             self._celery = worker, beat
         return self._celery
+
+    def kill_celery(self) -> None:
+        """End the worker and beat as a crash would; `start_celery` starts others."""
+        for process in self._celery or ():
+            process.stop(with_signal=signal.SIGKILL)
+        self._celery = None
 
     def stop(self) -> None:
         for process in reversed(self.processes):

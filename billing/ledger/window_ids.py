@@ -25,10 +25,13 @@ ENSURE_WINDOWS = (
 _ids: dict[tuple[int, str, datetime, int], int] = {}
 
 
-async def ids_of(windows: Iterable[WindowKey]) -> dict[tuple[int, str, datetime], int]:
+async def ids_of(
+    windows: Iterable[WindowKey], *, worker: int | None = None
+) -> dict[tuple[int, str, datetime], int]:
     """The ids of windows, made where they are not there yet. Known ones cost a dictionary look-up.
 
-    Of a window in shards it is the one this process uses, so that the processes do not wait for each other.
+    Of a window in shards it is the one this process uses (`worker`: else its process id), so that the processes do not
+    wait for each other.
     """
     keys = {(window.budget.id, window.subject, window.starts_at): window for window in windows}
     missing = [window for key, window in keys.items() if (*key, window.budget.shards) not in _ids]
@@ -40,7 +43,7 @@ async def ids_of(windows: Iterable[WindowKey]) -> dict[tuple[int, str, datetime]
                 [window.subject for window in missing],
                 [window.starts_at for window in missing],
                 [window.ends_at for window in missing],
-                os.getpid(),
+                os.getpid() if worker is None else worker,
             ),
         )
         if len(_ids) > KNOWN_WINDOWS:

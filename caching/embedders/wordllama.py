@@ -16,7 +16,7 @@ from caching.embedders.base import EmbedderMissing, Vector
 NAME = "wordllama-256/fp16"
 MAX_TOKENS = 256
 _WHEEL = "wordllama"
-_SOURCES = {
+SOURCES = {
     "tokenizers/l2_supercat_tokenizer_config.json": "93248f2a9ec36c7b35f700a033d5f36228aae48db61aee31007fa49062cdeb68",
     "weights/l2_supercat_256.safetensors": "64b47a2dc493cb8e85944076601189739852d7b64e0e1eedcb1937a251cd9fd5",
 }
@@ -32,7 +32,7 @@ class WordLlama:
         from safetensors.numpy import load_file  # noqa: PLC0415 heavy, and only for this embedder
         from tokenizers import Tokenizer  # noqa: PLC0415 heavy, and only for this embedder
 
-        tokenizer, weights = (_source(name) for name in _SOURCES)
+        tokenizer, weights = (_source(name) for name in SOURCES)
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -63,6 +63,6 @@ def _source(name: str) -> Path:
             "the wheel wordllama is not installed: pip install --no-deps -r requirements-weights.txt"
         )
     path = Path(found.submodule_search_locations[0]) / name
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != _SOURCES[name]:
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != SOURCES[name]:
         raise EmbedderMissing(f"{path} is not the published file")
     return path

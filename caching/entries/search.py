@@ -30,7 +30,7 @@ _LIMIT_TIME = "SELECT set_config('statement_timeout', %(milliseconds)s, true)"
 
 # Exact search: it compares every vector of the scope. `nearest_sql` derives the approximate search from it. The vectors
 # have length 1: the inner product is the cosine. Other columns are read only for the nearest rows: a third of the time.
-_NEAREST = """
+NEAREST = """
 SELECT entry.id, entry.tenant_id, entry.scope_digest, entry.question, -near.distance,
     entry.key_id, entry.confirmed_by, entry.vouchers, entry.answer_group
 FROM (
@@ -91,7 +91,7 @@ async def nearest(
     connection: AsyncConnection[Any], scope: AnswerScope, vector: Vector, *, limit: int = CANDIDATES
 ) -> tuple[list[Neighbour], ScopeState]:
     """The scope's nearest entries and what was learnt about it, in one round trip."""
-    parameters = _scope_parameters(scope) | {"vector": literal(vector), "limit": limit}
+    parameters = scope_parameters(scope) | {"vector": literal(vector), "limit": limit}
     dimensions = near_indexes.dimensions_of(scope)
     prepare = near_indexes.SEARCH_SETTINGS if dimensions else _LIMIT_TIME
     async with connection.pipeline():
@@ -122,14 +122,14 @@ async def nearest(
 def nearest_sql(dimensions: int | None) -> LiteralString:
     """The search: approximate if the scope has an index for vectors of this many dimensions, otherwise exact."""
     if dimensions is None:
-        return _NEAREST
+        return NEAREST
     expression = f"(vector::halfvec({int(dimensions)})) <#> %(vector)s::halfvec({int(dimensions)})"
-    return _NEAREST.replace("vector <#> %(vector)s::halfvec", expression)
+    return NEAREST.replace("vector <#> %(vector)s::halfvec", expression)
 
 
 async def answer_of(connection: AsyncConnection[Any], scope: AnswerScope, entry_id: int) -> CachedAnswer:
     """An entry's answer; raises EntryGone, or UnreadableAnswer."""
-    cursor = await connection.execute(_ANSWER, _scope_parameters(scope) | {"ids": [entry_id]})
+    cursor = await connection.execute(_ANSWER, scope_parameters(scope) | {"ids": [entry_id]})
     row = await cursor.fetchone()
     if row is None or not _belongs(row[0], row[1], scope):
         raise EntryGone(entry_id)
@@ -139,7 +139,7 @@ async def answer_of(connection: AsyncConnection[Any], scope: AnswerScope, entry_
 async def read_answers(scope: AnswerScope, entry_ids: Sequence[int]) -> dict[int, CachedAnswer]:
     """The answers of the entries that still exist, on a connection of its own. Raises UnreadableAnswer."""
     async with tenant_connection(scope.tenant_id) as connection:
-        cursor = await connection.execute(_ANSWER, _scope_parameters(scope) | {"ids": list(entry_ids)})
+        cursor = await connection.execute(_ANSWER, scope_parameters(scope) | {"ids": list(entry_ids)})
         rows = await cursor.fetchall()
     return {row[3]: unpack(bytes(row[2])) for row in rows if _belongs(row[0], row[1], scope)}
 
@@ -149,7 +149,7 @@ def literal(vector: Vector) -> str:
     return orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
-def _scope_parameters(scope: AnswerScope) -> dict[str, Any]:
+def scope_parameters(scope: AnswerScope) -> dict[str, Any]:
     return {"tenant": scope.tenant_id, "scope": scope.digest}
 
 

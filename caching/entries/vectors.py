@@ -57,7 +57,7 @@ class TextEmbedder(Protocol):
 # Finds an embedder by its name in a policy; raises EmbedderMissing.
 FindEmbedder = Callable[[str], Awaitable[TextEmbedder]]
 
-_arithmetic = Circuit(
+arithmetic = Circuit(
     "embedder",
     timeout_seconds=TIMEOUT_SECONDS,
     least_seconds=LEAST_SECONDS,
@@ -70,7 +70,7 @@ async def for_request(embedder: TextEmbedder, text: str) -> Vector:
     """The text's vector, while a request waits for it. Raises one of NO_VECTOR."""
     if (kept := embedder.kept(text)) is not None:
         return kept
-    circuit = embedder.circuit or _arithmetic
+    circuit = embedder.circuit or arithmetic
     with EMBEDDING.time():
         return await circuit.call(lambda: embedder.embed_one(text), timeout_seconds=embedder.timeout_seconds)
 

@@ -74,13 +74,13 @@ class Flight:
 
     def end(self, answer: CachedAnswer | None) -> None:
         """Wake the requests that wait in this process."""
-        if _flights.get(self.key.name) is self:
-            del _flights[self.key.name]
+        if flights_here.get(self.key.name) is self:
+            del flights_here[self.key.name]
         if not self.answer.done():
             self.answer.set_result(answer)
 
 
-_flights: dict[str, Flight] = {}
+flights_here: dict[str, Flight] = {}
 
 
 async def find(key: ExactKey, *, timeout_seconds: float) -> CachedAnswer | Flight | None:
@@ -91,13 +91,13 @@ async def find(key: ExactKey, *, timeout_seconds: float) -> CachedAnswer | Fligh
     if timeout_seconds <= 0:
         return await exact.get(key)
     ends = time.monotonic() + timeout_seconds
-    flight = _flights.get(key.name)
+    flight = flights_here.get(key.name)
     if flight is not None and flight.answer.get_loop() is asyncio.get_running_loop():
         await asyncio.wait({flight.answer}, timeout=timeout_seconds)
         answer = flight.answer.result() if flight.answer.done() else None
         _count("shared" if answer else "in_vain", key, answer)
         return answer
-    flight = _flights[key.name] = Flight(key)
+    flight = flights_here[key.name] = Flight(key)
     try:
         return await _find(flight, ends)
     finally:
@@ -176,7 +176,7 @@ async def renew_leases() -> None:
     """Runs while the process serves: renews the leases of its leaders."""
     while True:
         await asyncio.sleep(RENEWAL_SECONDS)
-        leading = [flight.lock for flight in _flights.values() if flight.is_leader]
+        leading = [flight.lock for flight in flights_here.values() if flight.is_leader]
         if leading:
             await exact.write(lambda names=leading: _renew(names))  # type: ignore[misc]
 
@@ -190,7 +190,7 @@ async def _renew(locks: list[str]) -> None:
 
 def _note_result(message: bytes) -> None:
     text = message.decode()
-    if (flight := _flights.get(text[1:])) is not None and not flight.is_leader:
+    if (flight := flights_here.get(text[1:])) is not None and not flight.is_leader:
         flight.is_without_answer = text[0] == "0"
         flight.notified.set()
 

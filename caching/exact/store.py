@@ -30,15 +30,15 @@ _DIGEST_BYTES = 16
 log = structlog.get_logger("purser.cache")
 
 
-async def _ping() -> None:
+async def ping() -> None:
     await resources.redis.ping()
 
 
-_circuit = Circuit(
+circuit = Circuit(
     "redis",
     timeout_seconds=TIMEOUT_SECONDS,
     least_seconds=LEAST_TIMEOUT_SECONDS,
-    probe=_ping,
+    probe=ping,
     outages=(RedisError, OSError),
     slow_calls_allowed=3,
 )
@@ -105,7 +105,7 @@ def record_shared(key: ExactKey) -> None:
 async def exists(name: str) -> bool:
     """Whether a key exists; false if Redis is away. Never raises."""
     try:
-        return bool(await _circuit.call(lambda: _exists(name), timeout_seconds=WRITE_TIMEOUT_SECONDS))
+        return bool(await circuit.call(lambda: _exists(name), timeout_seconds=WRITE_TIMEOUT_SECONDS))
     except Unavailable:
         return False
 
@@ -113,7 +113,7 @@ async def exists(name: str) -> bool:
 async def write(work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
     """Do something in Redis in the background. Returns whether it was done. Never raises."""
     try:
-        await _circuit.call(work, timeout_seconds=WRITE_TIMEOUT_SECONDS)
+        await circuit.call(work, timeout_seconds=WRITE_TIMEOUT_SECONDS)
     except Unavailable:
         return False
     return True
@@ -161,7 +161,7 @@ async def _find(
     name: str, read: Callable[[], Coroutine[Any, Any, bytes | bool]]
 ) -> tuple[CachedAnswer | None, bool, str]:
     try:
-        stored = await _circuit.call(read)
+        stored = await circuit.call(read)
     except Unavailable:
         return None, True, "unavailable"
     if isinstance(stored, bool):

@@ -186,11 +186,11 @@ class _Window:
 async def _window(connection: AsyncConnection[Any], parameters: dict[str, Any]) -> _Window:
     cursor = await connection.execute(_WINDOW, parameters | {"window": WINDOW})
     rows = (await cursor.fetchall())[::-1]
-    start = await _start(connection, parameters)
+    start = await start_weights(connection, parameters)
     return _Window(rows, start, await _noise(connection, parameters | {"window": WINDOW}))
 
 
-async def _start(connection: AsyncConnection[Any], parameters: dict[str, Any]) -> Weights:
+async def start_weights(connection: AsyncConnection[Any], parameters: dict[str, Any]) -> Weights:
     """The prior of a scope's weights. The threshold has no prior: it uses only the scope's own labels."""
     cursor = await connection.execute(_NEXT_OF_KIN, parameters | {"enough": _ENOUGH_TO_INHERIT})
     inherited = await cursor.fetchone()
@@ -220,7 +220,7 @@ async def _relearn(window: _Window, parameters: dict[str, Any], *, is_alert: boo
         "error_rate": found.error_rate,
         "upper": found.error_rate_upper,
         "weights": weights.to_bytes(),
-        "checked_share": _checked_share(found, is_alert=is_alert),
+        "checked_share": checked_share_of(found, is_alert=is_alert),
         "noise_floor": window.noise.floor,
         "repeats": window.noise.repeats.count,
         "repeats_wrong": window.noise.repeats.wrong,
@@ -230,7 +230,7 @@ async def _relearn(window: _Window, parameters: dict[str, Any], *, is_alert: boo
         await connection.execute(_SET_LEARNT, parameters | learnt)
 
 
-def _checked_share(found: Threshold, *, is_alert: bool) -> float:
+def checked_share_of(found: Threshold, *, is_alert: bool) -> float:
     if is_alert:
         return ALERT_SHARE
     return SETTLED_SHARE if found.is_open and found.labels >= SETTLED_LABELS else CHECKED_SHARE

@@ -5,6 +5,7 @@ is served until the scope's own labels have shown how often it would be wrong. A
 here raises (except `forget`), and none holds a request longer than its timeout.
 """
 
+import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -19,7 +20,7 @@ from psycopg_pool import PoolTimeout
 
 from caching.answers import CachedAnswer, UnreadableAnswer, pack
 from caching.circuit import Circuit, Unavailable
-from caching.decision import Candidate, Lookup, decide
+from caching.decision import Candidate, Draw, Lookup, decide
 from caching.eligibility import Traits, check_eligibility
 from caching.embedders.base import EmbedderMissing, Vector
 from caching.embedders.registry import ready_embedder, ready_minilm
@@ -57,16 +58,16 @@ __all__ = [
 log = structlog.get_logger("purser.cache")
 
 
-async def _ping() -> None:
+async def ping() -> None:
     async with resources.db.connection(timeout=0.5) as connection:
         await connection.execute("SELECT 1")
 
 
-_database = Circuit(
+database = Circuit(
     "pgvector",
     timeout_seconds=SEARCH_TIMEOUT_SECONDS,
     least_seconds=LEAST_SEARCH_SECONDS,
-    probe=_ping,
+    probe=ping,
     outages=(OperationalError, InterfaceError, PoolTimeout, OSError),
     no_outages=(QueryCanceled,),
 )
@@ -92,6 +93,7 @@ async def look_up(
     refresh: bool = False,
     embedder: TextEmbedder | None = None,
     find_embedder: FindEmbedder = ready_embedder,
+    draw: Draw = random.random,
 ) -> Lookup:
     """Look for an answer that may be reused. About 5 ms, at most 0.2 s; where a provider embeds, the policy's timeout.
 
@@ -99,7 +101,7 @@ async def look_up(
     the caller's fresh answer replaces the found one.
     """
     find = partial(find_embedder, policy.embedder) if embedder is None else partial(_given, embedder)
-    found = await _look_up(body, origin, policy, traits, asker, refresh, find)
+    found = await _look_up(body, origin, policy, traits, asker, refresh, find, draw)
     scope_digest = found.scope.digest if found.scope and found.best else b""
     stats.record(
         origin.tenant_id,
@@ -136,7 +138,7 @@ async def remember(
     A question that is stored already gets the new answer. `group` is the result of `observe`. Call it in the background.
     """
     scope, vector = lookup.scope, lookup.vector
-    if scope is None or vector is None or policy.semantic == "off" or _database.is_open:
+    if scope is None or vector is None or policy.semantic == "off" or database.is_open:
         return False
     packed = pack(answer)
     if len(packed) > MAX_STORED_BYTES:
@@ -227,6 +229,7 @@ async def _look_up(
     asker: Asker | None,
     refresh: bool,
     find_embedder: Callable[[], Awaitable[TextEmbedder]],
+    draw: Draw,
 ) -> Lookup:
     if policy.semantic == "off":
         return Lookup(outcome="bypass", reason="off")
@@ -250,7 +253,7 @@ async def _look_up(
         return Lookup(outcome="miss", reason="scope_too_slow", scope=scope, vector=vector)
     try:
         with SEARCH.time():
-            return await _database.call(lambda: _search(scope, vector, policy, asker, refresh))
+            return await database.call(lambda: _search(scope, vector, policy, asker, refresh, draw))
     except Unavailable as unavailable:
         is_scope_slow = isinstance(unavailable.__cause__, QueryCanceled)
         if is_scope_slow:
@@ -260,7 +263,7 @@ async def _look_up(
 
 
 async def _search(
-    scope: AnswerScope, vector: Vector, policy: CachePolicy, asker: Asker | None, refresh: bool
+    scope: AnswerScope, vector: Vector, policy: CachePolicy, asker: Asker | None, refresh: bool, draw: Draw
 ) -> Lookup:
     """One transaction: the neighbours, the verdict, and the answer if it is a hit."""
     async with tenant_connection(scope.tenant_id) as connection:
@@ -272,6 +275,7 @@ async def _search(
             learnt=learnt,
             weights=await weights_of(connection, scope, learnt) if policy.learns else None,
             refresh=refresh,
+            draw=draw,
         )
         needed = policy.confirm_keys if policy.share in ("team", "tenant") else 1
         own = [near for near in neighbours if near.is_open_to(asker, confirmations=needed)]

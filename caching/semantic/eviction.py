@@ -19,7 +19,7 @@ from caching.models import CacheEntry
 from tenants.models import Tenant
 from tenants.policy import parse_policy
 
-_BATCH = 5_000
+BATCH = 5_000
 # Scopes that have learnt nothing for this long are deleted with their labels.
 _SCOPE_DAYS = 90
 
@@ -45,7 +45,7 @@ def evict(*, now: datetime | None = None) -> int:
     """Remove expired entries and those over each tenant's cap. Returns how many. Owner's connection."""
     now = now or datetime.now(UTC)
     expired = 0
-    while removed := _execute(DELETE_EXPIRED, {"now": now, "batch": _BATCH}):
+    while removed := _execute(DELETE_EXPIRED, {"now": now, "batch": BATCH}):
         expired += removed
     EVICTED.labels("expired").inc(expired)
     over_cap = 0

@@ -99,7 +99,7 @@ HEALTH: Final = {
 
 async def openapi(request: HttpRequest) -> HttpResponse:
     """The OpenAPI 3.1 description of everything under /v1, and of the probes."""
-    return HttpResponse(_schema(), content_type="application/json")
+    return HttpResponse(openapi_json(), content_type="application/json")
 
 
 def docs(request: HttpRequest) -> HttpResponse:
@@ -108,7 +108,7 @@ def docs(request: HttpRequest) -> HttpResponse:
 
 
 @functools.cache
-def _schema() -> bytes:
+def openapi_json() -> bytes:
     # 3.1, because its schemas are JSON Schema: what pydantic writes is valid as it stands
     with patched_settings({"OAS_VERSION": "3.1.0"}):
         generator = SchemaGenerator(urlconf="llm.urls")  # type: ignore[no-untyped-call]

@@ -29,6 +29,9 @@ class RowAllowance:
         self._clock = clock
         self._left: OrderedDict[int | None, tuple[float, float]] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._left)
+
     def take(self, tenant_id: int | None) -> bool:
         """Use up one row of the tenant (None: all callers that we could not identify); False when there is none left."""
         now = self._clock()

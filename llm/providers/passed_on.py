@@ -29,11 +29,11 @@ def may_pass(name: str, *, prefixes: tuple[str, ...]) -> bool:
 def passed_on_headers(headers: Mapping[str, str], *, api: str) -> dict[str, str]:
     """What of the headers of a client that speaks `api` may go to some kind of provider that speaks it, too. Each gets its
     own part of them: `outgoing`."""
-    prefixes = _prefixes_of(api)
+    prefixes = prefixes_of(api)
     return {name.lower(): value for name, value in headers.items() if may_pass(name, prefixes=prefixes)}
 
 
 @cache
-def _prefixes_of(api: str) -> tuple[str, ...]:
+def prefixes_of(api: str) -> tuple[str, ...]:
     speaking = (kind for kind in KINDS.values() if kind.answers.get(api) == api)
     return tuple({prefix for kind in speaking for prefix in kind.passed_on})

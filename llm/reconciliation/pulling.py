@@ -71,7 +71,7 @@ def pull(
     if reports is None:
         raise CannotPull(f"{provider.name} is of kind {provider.kind}, which has no cost reports")
     days = frozenset(first + DAY * n for n in range((last - first).days + 1))
-    answers = asyncio.run(_pull_pages(provider, reports, first=first, last=last))
+    answers = asyncio.run(pull_pages(provider, reports, first=first, last=last))
     report = ProviderReport(days, ())
     for pages in answers:
         try:
@@ -146,9 +146,7 @@ def account_of(provider: Provider) -> BilledAccount:
     return BilledAccount(provider=provider.name, kind=provider.kind, upstreams=dict(models))
 
 
-async def _pull_pages(
-    provider: Provider, reports: ReportApi, *, first: date, last: date
-) -> list[list[bytes]]:
+async def pull_pages(provider: Provider, reports: ReportApi, *, first: date, last: date) -> list[list[bytes]]:
     """The pages of each request."""
     if not provider.admin_api_key:
         raise CannotPull(f"{provider.name} has no admin key: upload the report as a file")

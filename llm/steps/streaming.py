@@ -25,7 +25,7 @@ from llm.providers.client import ProviderStream
 from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.outcomes import GatewayStopped, StreamBroken
-from llm.steps import memory, repairing, settling, storing
+from llm.steps import memory, progress, repairing, settling, storing
 from llm.steps.outbox import Outbox
 from llm.steps.overrun import HoldWatch, OutputCount
 from llm.steps.planning import Attempt
@@ -36,7 +36,6 @@ from llm.wire.error_bodies import status_of
 QUEUED_BYTES = 64 * 1024
 READER_SECONDS = 300.0  # a client that takes nothing for so long counts as gone
 DRAIN_SECONDS = 5.0  # how long a stream is read on when its client is gone
-PROGRESS_SECONDS = 1.0
 FAILED = "internal_error"
 
 log = structlog.get_logger(__name__)
@@ -91,7 +90,14 @@ class _Flow:
     async def _read(self) -> None:
         """Read the provider to its end and settle. Runs as a task of its own; nothing of the client's cancels it."""
         _open.add(self)
-        keeper = resources.background(self._keep_progress())
+        keeper = resources.background(
+            progress.keep(
+                self.attempt.id,
+                input_tokens=self.attempt.input_tokens,
+                output_tokens=lambda: self.output.look(self.relay.meter),
+                has_begun=self.has_begun,
+            )
+        )
         try:
             await self._read_and_end()
         except Exception as error:
@@ -240,17 +246,6 @@ class _Flow:
         except TimeoutError:
             self._abandon()
             await self.outbox.put(None, patience_seconds=0)
-
-    async def _keep_progress(self) -> None:
-        """Note how far the stream has come, so that a crash is billed from what was produced: at its first byte, then
-        every second."""
-        await self.has_begun.wait()
-        while True:
-            output_tokens = self.output.look(self.relay.meter)
-            await settlements.progress(
-                self.attempt.id, {"input_tokens": self.attempt.input_tokens, "output_tokens": output_tokens}
-            )
-            await asyncio.sleep(PROGRESS_SECONDS)
 
 
 def _is_the_callers_own(broken: StreamBroken) -> bool:

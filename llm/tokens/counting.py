@@ -59,7 +59,7 @@ LONGEST_TOKEN_BYTES = 128  # of any token of either vocabulary
 
 # whose texts are counted: the time of an answer must not reveal another tenant's text
 counted_for: ContextVar[int | None] = ContextVar("counted_for", default=None)
-_LONG_COUNTS: dict[tuple[int | None, str, bytes], int] = {}  # by digest, so that long texts are not kept
+LONG_COUNTS: dict[tuple[int | None, str, bytes], int] = {}  # by digest, so that long texts are not kept
 
 
 @functools.cache
@@ -162,20 +162,20 @@ def _claude_percent(model: str) -> int:
 
 def _count(encoding_name: str, text: str) -> int:
     if len(text) <= SHORT_CHARACTERS:
-        return _count_short(encoding_name, text)
+        return count_short(encoding_name, text)
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     name = (counted_for.get(), encoding_name, digest)
-    known = _LONG_COUNTS.get(name)
+    known = LONG_COUNTS.get(name)
     if known is None:
         known = _count_chunks(encoding_name, text)
-        if len(_LONG_COUNTS) >= CACHED_TEXTS:
-            _LONG_COUNTS.clear()
-        _LONG_COUNTS[name] = known
+        if len(LONG_COUNTS) >= CACHED_TEXTS:
+            LONG_COUNTS.clear()
+        LONG_COUNTS[name] = known
     return known
 
 
 @functools.lru_cache(maxsize=CACHED_TEXTS)
-def _count_short(encoding_name: str, text: str) -> int:
+def count_short(encoding_name: str, text: str) -> int:
     return len(_encoding(encoding_name).encode_ordinary(text))
 
 

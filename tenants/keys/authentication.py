@@ -58,6 +58,11 @@ class KeyDirectory:
         self._changes_seen = 0
         feed.subscribe(self._on_change)
 
+    @property
+    def unknown_count(self) -> int:
+        """How many ids that nobody issued are remembered."""
+        return len(self._unknown)
+
     async def tenant_of(self, public_id: str) -> int:
         """The tenant's id. Raises InvalidApiKey if there is no such key."""
         if (tenant_id := self._known.get(public_id)) is not None:

@@ -8,6 +8,7 @@ in Lua with the clock of Redis, in Python with the clock of the process.
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -266,12 +267,12 @@ class _Local:
 class ProcessWindows:
     """The same counting within one process, while Redis is away. Takes microseconds, never awaits."""
 
-    def __init__(self, *, max_scopes: int = 50_000) -> None:
-        self._max_scopes = max_scopes
+    def __init__(self, *, max_scopes: int = 50_000, clock: Callable[[], float] = time.time) -> None:
+        self._max_scopes, self._clock = max_scopes, clock
         self._scopes: OrderedDict[str, _Local] = OrderedDict()
 
     def acquire(self, scopes: tuple[LimitScope, ...], *, slot_id: str, tokens: int) -> Counted | Refused:
-        slice, share = _clock()
+        slice, share = _slice_at(self._clock())
         locals_: list[_Local] = []
         for index, scope in enumerate(scopes):
             local = self._local(scope)
@@ -296,7 +297,7 @@ class ProcessWindows:
             if local is None:
                 continue
             local.slot_ids.discard(change.slot_id)
-            local.turn_to(_clock()[0])
+            local.turn_to(_slice_at(self._clock())[0])
             for slices, more in ((local.tokens, change.tokens), (local.requests, change.requests)):
                 age = 0 if more > 0 else max(0, local.slice - change.slice)
                 if age < SLICES:
@@ -329,12 +330,8 @@ def counts_key(scope: LimitScope) -> str:
     return f"purser:rates:{scope.key}"
 
 
-def _clock() -> tuple[int, float]:
-    """The current slice, and the share of the oldest slice that still counts."""
-    return _slice_at(time.time())
-
-
 def _slice_at(seconds: float) -> tuple[int, float]:
+    """The slice of a moment, and the share of the oldest slice that still counts."""
     slices = seconds / SLICE_SECONDS
     return int(slices), 1 - slices % 1
 

@@ -34,8 +34,8 @@ from tenants.limits.counting import (
 from tenants.policy import RateLimits
 from tenants.principal import Principal
 
-_ANSWER_SECONDS = 0.25
-_PROBE_SECONDS = 0.5
+ANSWER_SECONDS = 0.25
+PROBE_SECONDS = 0.5
 _UNITS = {
     "requests": "requests per minute",
     "tokens": "tokens per minute",
@@ -84,7 +84,7 @@ class Limiter:
         self._local = ProcessWindows()
         self._shared: RedisWindows | None = None
         self._shared_redis: object = None
-        self._is_redis_away = False
+        self.is_redis_away = False
         self._probe: asyncio.Task[None] | None = None  # kept, because the loop holds tasks only weakly
         self._open: dict[str, Slot] = {}
 
@@ -177,10 +177,10 @@ class Limiter:
 
     async def _try(self, operation: Callable[[RedisWindows], Awaitable[Result]]) -> Result | None:
         """The operation's result; None immediately while Redis is away."""
-        if self._is_redis_away:
+        if self.is_redis_away:
             return None
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 return await operation(self._windows())
         except (RedisError, OSError, TimeoutError) as error:
             self._lose_redis(error)
@@ -192,25 +192,25 @@ class Limiter:
         return self._shared
 
     def _lose_redis(self, error: Exception) -> None:
-        if self._is_redis_away:
+        if self.is_redis_away:
             return
-        self._is_redis_away = True
+        self.is_redis_away = True
         log.warning("rate_limits_per_process", error=str(error) or type(error).__name__)
         self._probe = asyncio.create_task(self._wait_for_redis())
 
     async def _wait_for_redis(self) -> None:
         try:
             while True:
-                await asyncio.sleep(_PROBE_SECONDS)
+                await asyncio.sleep(PROBE_SECONDS)
                 try:
-                    async with asyncio.timeout(_ANSWER_SECONDS):
+                    async with asyncio.timeout(ANSWER_SECONDS):
                         await resources.redis.ping()
                 except (RedisError, OSError, TimeoutError):
                     continue
                 log.info("rate_limits_shared_again")
                 return
         finally:
-            self._is_redis_away = False
+            self.is_redis_away = False
 
 
 async def _renew(slots: dict[str, list[str]], shared: RedisWindows) -> None:

@@ -213,4 +213,4 @@ def test_a_flood_of_refusals_leaves_few_rows() -> None:
     assert sum(allowance.take(1) for _ in range(100)) == 5
     for tenant in range(3, MOST_TENANTS + 100):
         allowance.take(tenant)
-    assert len(allowance._left) == MOST_TENANTS
+    assert len(allowance) == MOST_TENANTS

@@ -11,11 +11,11 @@ from django.urls import URLPattern
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from config.site.reference import _schema
+from config.site.reference import openapi_json
 from llm.urls import urlpatterns
 from tests.world import World
 
-REFERENCE: dict[str, Any] = json.loads(_schema())
+REFERENCE: dict[str, Any] = json.loads(openapi_json())
 OPERATIONS = [
     (method, path, operation)
     for path, item in REFERENCE["paths"].items()

@@ -26,7 +26,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     from caching.exact import store as exact
     from caching.semantic import cache as semantic
 
-    for circuit in (exact._circuit, semantic._database, vectors._arithmetic):
+    for circuit in (exact.circuit, semantic.database, vectors.arithmetic):
         monkeypatch.setattr(circuit, "timeout", AdaptiveTimeout(least_seconds=10.0, most_seconds=10.0))
     monkeypatch.setattr(search, "STATEMENT_TIMEOUT_MS", 10_000)
 

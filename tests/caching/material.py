@@ -17,6 +17,16 @@ def origin_of(tenant: Tenant, **changes: str) -> Origin:
     return Origin(tenant_id=tenant.pk, **fields)
 
 
+def unchecked() -> float:
+    """A draw that leaves every hit unchecked."""
+    return 0.99
+
+
+def checked() -> float:
+    """A draw that has every hit checked."""
+    return 0.0
+
+
 def ask(text: str, **changes: Any) -> dict[str, Any]:
     """A chat request whose last turn is `text`."""
     system = {"role": "system", "content": "You are a bank's support desk."}

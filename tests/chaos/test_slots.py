@@ -37,7 +37,7 @@ from tenants import limits
 from tests.chaos.test_slots import CALLER, CONCURRENCY
 
 async def hold():
-    limits._ANSWER_SECONDS = 60  # a busy machine's Redis is slow, not away
+    limits.ANSWER_SECONDS = 60  # a busy machine's Redis is slow, not away
     async with resources():
         for _ in range(CONCURRENCY):
             assert (await limits.acquire(CALLER, tokens=1)).is_shared
@@ -50,7 +50,7 @@ asyncio.run(hold())
 
 async def test_it_works(monkeypatch: pytest.MonkeyPatch, tests_database_url: str) -> None:
     """Killed with its calls open, it frees nothing; nobody renews the slots, so that a minute later they are nobody's."""
-    monkeypatch.setattr(limits, "_ANSWER_SECONDS", 60)
+    monkeypatch.setattr(limits, "ANSWER_SECONDS", 60)
     environment = {
         **os.environ,
         "DATABASE_URL": tests_database_url,

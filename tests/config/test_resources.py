@@ -20,5 +20,5 @@ async def test_a_service_that_swallows_a_cancellation_is_cancelled_again() -> No
 
     service = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
-    await asyncio.wait_for(resources._end([service]), timeout=60)
+    await asyncio.wait_for(resources.end_services([service]), timeout=60)
     assert service.cancelled()

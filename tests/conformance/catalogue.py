@@ -122,7 +122,7 @@ class Outcome:
     def problems(self) -> list[str]:
         """What is not as the behaviour's file says, a sentence each; none if all is right."""
         found = [
-            *self._of_the_answer(),
+            *self.problems_of_the_answer(),
             *self._of_the_second(),
             *self._of_the_ledger(),
             *self._of_the_receipt(),
@@ -133,7 +133,7 @@ class Outcome:
         case = self.case
         return heard(case.endpoint, content, is_stream=case.is_stream, strictly=case.is_translated)
 
-    def _of_the_answer(self) -> Iterable[str]:
+    def problems_of_the_answer(self) -> Iterable[str]:
         wanted = self.case.expected
         if wanted["error"]:
             if self.status in wanted["error"]:

@@ -14,10 +14,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from config.site.reference import _schema
+from config.site.reference import openapi_json
 from tests.world import World
 
-REFERENCE: dict[str, Any] = json.loads(_schema())
+REFERENCE: dict[str, Any] = json.loads(openapi_json())
 MUTATIONS = int(os.environ.get("MUTATIONS", "20"))
 SEED = int(os.environ.get("MUTATIONS_SEED", "4"))
 

@@ -72,8 +72,8 @@ def chat(*texts: str) -> dict[str, Any]:
 
 
 def count(text: str) -> int:
-    counting._LONG_COUNTS.clear()
-    counting._count_short.cache_clear()
+    counting.LONG_COUNTS.clear()
+    counting.count_short.cache_clear()
     return counting.count_text(text, "gpt-4o")
 
 

@@ -296,8 +296,7 @@ async def test_connections_that_break_under_load_lose_and_double_nothing(make_ac
     await asyncio.gather(*(call() for _ in range(30)))
     is_over.set()
     assert await enemy > 0
-    while resources._running:
-        await asyncio.wait(set(resources._running))
+    await resources.drain()
     states = await in_thread(
         lambda: dict(Attempt.objects.filter(tenant_id=account.tenant_id).values_list("id", "state"))
     )

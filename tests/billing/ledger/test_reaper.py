@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from billing.ledger.holds import admit
 from billing.ledger.reaper import Reaped, reap
 from billing.ledger.settlements import progress, settle
 from billing.models import Attempt, BillingPeriod, BudgetWindow, PriceRow, UsageRecord
-from llm.steps import streaming
+from llm.steps import progress as stream_progress
 from tests.billing.conftest import Account
 from tests.orm import in_thread
 
@@ -150,23 +149,23 @@ async def test_reapers_and_settlements_at_once_end_each_attempt_once(make_accoun
     assert window.held == 0
 
 
-async def test_a_stream_notes_its_first_byte_at_once(
-    make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_notes_its_first_byte_at_once(make_account: MakeAccount) -> None:
     """A worker that dies right after it is billed by what was produced, not by the hold."""
-    monkeypatch.setattr(streaming, "PROGRESS_SECONDS", 3600)
     account = await in_thread(make_account, {"limit": 1})
     attempt = account.attempt()
     await admit(attempt)
-    flow = SimpleNamespace(
-        attempt=SimpleNamespace(id=attempt.id, input_tokens=1000),
-        has_begun=asyncio.Event(),
-        relay=SimpleNamespace(meter=None),
-        output=SimpleNamespace(look=lambda _: 3),
+    has_begun = asyncio.Event()
+    keeper = asyncio.create_task(
+        stream_progress.keep(
+            attempt.id,
+            input_tokens=1000,
+            output_tokens=lambda: 3,
+            has_begun=has_begun,
+            every_seconds=3600,
+        )
     )
-    keeper = asyncio.create_task(streaming._Flow._keep_progress(flow))
     try:
-        flow.has_begun.set()
+        has_begun.set()
         while (await in_thread(Attempt.objects.get, id=attempt.id)).progress is None:
             await asyncio.sleep(0.05)
     finally:

@@ -109,8 +109,7 @@ async def test_a_caller_that_is_cancelled_is_billed_all_the_same(make_account: M
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    while resources._running:
-        await asyncio.wait(set(resources._running))
+    await resources.drain()
     assert await state(attempt.id) == "captured"
 
 
@@ -292,7 +291,6 @@ async def test_settlements_wait_for_postgresql_to_come_back(
         assert await settle(account.settlement(attempt.id)) == []
     finally:
         resources.db = pool
-    while resources._running:
-        await asyncio.wait(set(resources._running))
+    await resources.drain()
     assert await state(attempt.id) == "captured"
     assert len(await rows(account)) == 1

@@ -43,11 +43,8 @@ async def shards_of(account: Account) -> list[BudgetWindow]:
 
 async def work_in(account: Account, shard: int) -> None:
     """Call as a worker does whose shard this is."""
-    await window_ids.ids_of(account.attempt().windows)
-    for row in await shards_of(account):
-        if row.shard == shard:
-            (budget,) = account.budgets
-            window_ids._ids[row.budget_id, row.subject, row.starts_at, budget.shards] = row.pk
+    window_ids.forget_ids()
+    await window_ids.ids_of(account.attempt().windows, worker=shard)
 
 
 async def change(account: Account, **values: Any) -> None:

@@ -21,7 +21,7 @@ from billing.reconciliation.provider_reports import (
     read_pages,
 )
 from llm.providers.kinds import KINDS
-from llm.reconciliation.pulling import _pull_pages, upload
+from llm.reconciliation.pulling import pull_pages, upload
 from tests.billing.reconciliation.conftest import Account, span
 
 FACTS = ("day", "line_item", "project", "model", "meter", "processing", "quantity", "amount_usd")
@@ -46,7 +46,7 @@ def test_it_works(kind: str, make_account: Callable[..., Account], tmp_path: Pat
     first, last, _ = span()
     reports = KINDS[kind].reports
     assert reports is not None
-    answers = asyncio.run(_pull_pages(account.provider, reports, first=first, last=last))
+    answers = asyncio.run(pull_pages(account.provider, reports, first=first, last=last))
     file = tmp_path / "report.json"
     file.write_bytes(b"[" + b",".join(page for pages in answers for page in pages) + b"]")
     call_command("reconcile", "--provider", account.name, "--file", str(file))

@@ -57,7 +57,7 @@ def test_it_says_what_it_would_cut(light: WordLlama) -> None:
 
 
 def test_other_files_than_the_published_ones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(wordllama._SOURCES, "weights/l2_supercat_256.safetensors", "0" * 64)
+    monkeypatch.setitem(wordllama.SOURCES, "weights/l2_supercat_256.safetensors", "0" * 64)
     with pytest.raises(EmbedderMissing, match="published"):
         WordLlama()
 

@@ -53,7 +53,7 @@ def fill(scope: AnswerScope, vectors: Vector, *, lives: str = "1 day") -> None:
 async def plan_of(scope: AnswerScope, vector: Vector) -> str:
     """The plan of the very statements that a search sends, as the gateway's role."""
     dimensions = near_indexes.dimensions_of(scope)
-    parameters = search._scope_parameters(scope) | {"vector": search.literal(vector), "limit": 5}
+    parameters = search.scope_parameters(scope) | {"vector": search.literal(vector), "limit": 5}
     async with tenant_connection(scope.tenant_id) as pooled:
         if dimensions:
             await pooled.execute(near_indexes.SEARCH_SETTINGS, {"milliseconds": "60000"})

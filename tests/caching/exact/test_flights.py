@@ -37,7 +37,7 @@ def long_lock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def leave_process() -> None:
     """What is found from now on is found as another process would find it."""
-    flights._flights.clear()
+    flights.flights_here.clear()
 
 
 async def test_it_works(key: ExactKey) -> None:
@@ -53,8 +53,8 @@ async def test_it_works(key: ExactKey) -> None:
 
 
 async def test_without_redis_a_process_still_shares(key: ExactKey, monkeypatch: pytest.MonkeyPatch) -> None:
-    circuit = Circuit("redis", timeout_seconds=5, probe=exact._ping, outages=(Exception,), rest_seconds=60)
-    monkeypatch.setattr(exact, "_circuit", circuit)
+    circuit = Circuit("redis", timeout_seconds=5, probe=exact.ping, outages=(Exception,), rest_seconds=60)
+    monkeypatch.setattr(exact, "circuit", circuit)
     working, resources.redis = resources.redis, Redis.from_url("redis://127.0.0.1:1/0")
     try:
         flight = await lead(key)

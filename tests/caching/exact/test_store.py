@@ -136,8 +136,8 @@ def mortal_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.
 async def test_redis_killed_is_skipped_at_once_and_found_again(
     origin: Origin, mortal_redis: embedded.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    circuit = Circuit("redis", timeout_seconds=2, probe=exact._ping, outages=(Exception,), rest_seconds=0.05)
-    monkeypatch.setattr(exact, "_circuit", circuit)
+    circuit = Circuit("redis", timeout_seconds=2, probe=exact.ping, outages=(Exception,), rest_seconds=0.05)
+    monkeypatch.setattr(exact, "circuit", circuit)
     working, resources.redis = resources.redis, Redis.from_url(mortal_redis.url)
     key = exact.key(ask("Hi"), origin=origin)
     try:
@@ -178,12 +178,12 @@ async def test_a_redis_that_hangs_is_not_waited_for(origin: Origin, monkeypatch:
     circuit = Circuit(
         "redis",
         timeout_seconds=0.02,
-        probe=exact._ping,
+        probe=exact.ping,
         outages=(Exception,),
         rest_seconds=30,
         slow_calls_allowed=2,
     )
-    monkeypatch.setattr(exact, "_circuit", circuit)
+    monkeypatch.setattr(exact, "circuit", circuit)
     working, resources.redis = resources.redis, Redis.from_url(f"redis://127.0.0.1:{port}/0")
     try:
         key = exact.key(ask("Hi"), origin=origin)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from asgiref.sync import sync_to_async
 
-from caching.learning.evidence import _start
+from caching.learning.evidence import start_weights
 from caching.models import CacheScope
 from caching.scoring.features import NAMES
 from caching.scoring.verifier import Weights, shipped
@@ -32,7 +32,7 @@ async def learnt(tenant: Tenant, number: float, **changes: Any) -> None:
 
 async def start_of(tenant: Tenant) -> float:
     async with tenant_connection(tenant.pk) as connection:
-        return float((await _start(connection, HERE | {"tenant": tenant.pk})).features[0])
+        return float((await start_weights(connection, HERE | {"tenant": tenant.pk})).features[0])
 
 
 async def test_it_is_the_nearest_kin_that_knows_enough(tenant: Tenant, outsider: Tenant) -> None:

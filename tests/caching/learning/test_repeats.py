@@ -6,8 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from caching import decision
-from caching.decision import Lookup
+from caching.decision import Draw, Lookup
 from caching.eligibility import Traits
 from caching.learning.evidence import ASKED_AGAIN, STEP
 from caching.learning.noise import ENOUGH, lower_limit
@@ -15,7 +14,7 @@ from caching.models import CacheEntry, CacheLabel, CacheScope
 from caching.scope import Origin
 from caching.semantic import cache as semantic
 from tenants.models import Tenant
-from tests.caching.material import BOUNDED, answer, ask, origin_of
+from tests.caching.material import BOUNDED, answer, ask, checked, origin_of, unchecked
 
 pytestmark = pytest.mark.usefixtures("orm_thread")
 
@@ -24,14 +23,9 @@ STILL = "My card still has not arrived. What should I do?"
 RIGHT, WRONG = "Wait.", "Call the police at once."
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decision.random, "random", lambda: 0.99)
-
-
-async def look(question: str, origin: Origin, *, refresh: bool = False) -> Lookup:
+async def look(question: str, origin: Origin, *, refresh: bool = False, draw: Draw = unchecked) -> Lookup:
     return await semantic.look_up(
-        ask(question), origin=origin, policy=BOUNDED, traits=Traits(), refresh=refresh
+        ask(question), origin=origin, policy=BOUNDED, traits=Traits(), refresh=refresh, draw=draw
     )
 
 
@@ -67,15 +61,12 @@ async def test_it_works(origin: Origin, tenant: Tenant) -> None:
     assert not paraphrase.is_repeat
 
 
-async def test_a_checked_hit_of_the_very_question_is_a_repeat(
-    origin: Origin, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_checked_hit_of_the_very_question_is_a_repeat(origin: Origin, tenant: Tenant) -> None:
     await store(ARRIVED, origin)
     await learn(await look(STILL, origin), labels=75)
-    monkeypatch.setattr(decision.random, "random", lambda: 0.0)
-    checked = await look(ARRIVED, origin)
-    assert checked.reason == "checked"
-    await semantic.observe(checked, WRONG, policy=BOUNDED)
+    hit = await look(ARRIVED, origin, draw=checked)
+    assert hit.reason == "checked"
+    await semantic.observe(hit, WRONG, policy=BOUNDED)
     label = await CacheLabel.objects.filter(tenant=tenant).alatest("id")
     assert (label.is_repeat, label.source, label.is_wrong) == (True, "check", True)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from caching.learning.evidence import _checked_share
+from caching.learning.evidence import checked_share_of
 from caching.learning.training.edits import change
 from caching.learning.training.questions import INTENTS, stream
 from caching.scoring.features import NAMES, SERVED, compare
@@ -114,7 +114,7 @@ def test_invented_questions_are_the_same_every_time() -> None:
 
 def test_hits_are_checked_more_often_while_little_is_known_and_when_one_was_wrong() -> None:
     shares = [
-        _checked_share(find_threshold([Label(0.9, False)] * count, max_error_rate=0.05), is_alert=is_alert)
+        checked_share_of(find_threshold([Label(0.9, False)] * count, max_error_rate=0.05), is_alert=is_alert)
         for count, is_alert in ((0, False), (100, False), (400, False), (400, True))
     ]
     assert shares == [0.05, 0.05, 0.03, 0.20]

@@ -11,8 +11,8 @@ from asgiref.sync import sync_to_async
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from caching import decision
 from caching.admin import figures as admin_figures
+from caching.decision import Draw
 from caching.eligibility import Traits
 from caching.entries import search
 from caching.models import CacheEntry, CacheLabel, CacheScope
@@ -24,7 +24,7 @@ from config import resources
 from tenants.models import Tenant
 from tenants.policy import CachePolicy
 from tenants.rls import tenant_connection
-from tests.caching.material import BOUNDED, STATIC, answer, ask, origin_of
+from tests.caching.material import BOUNDED, STATIC, answer, ask, checked, origin_of, unchecked
 
 pytestmark = pytest.mark.usefixtures("orm_thread")
 
@@ -38,9 +38,12 @@ async def look(
     policy: CachePolicy = STATIC,
     *,
     asker: Asker | None = None,
+    draw: Draw = unchecked,
     **traits: Any,
 ) -> Lookup:
-    return await semantic.look_up(body, origin=origin, policy=policy, traits=Traits(**traits), asker=asker)
+    return await semantic.look_up(
+        body, origin=origin, policy=policy, traits=Traits(**traits), asker=asker, draw=draw
+    )
 
 
 async def store(body: dict[str, Any], origin: Origin, text: str = "Wait.", **policy: Any) -> Lookup:
@@ -176,8 +179,8 @@ async def test_a_row_of_another_scope_is_dropped_even_if_the_database_returns_it
     origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store(ask(ARRIVED), origin)
-    everything = search._NEAREST.replace("AND scope_digest = %(scope)s", "")
-    monkeypatch.setattr(search, "_NEAREST", everything)
+    everything = search.NEAREST.replace("AND scope_digest = %(scope)s", "")
+    monkeypatch.setattr(search, "NEAREST", everything)
     found = await look(ask(ARRIVED), replace(origin, circle="user:alice"))
     assert (found.outcome, found.reason) == ("miss", "empty")
 
@@ -257,9 +260,8 @@ async def test_a_bounded_scope_starts_closed(origin: Origin) -> None:
 
 
 async def test_a_bounded_scope_opens_on_evidence_and_closes_on_wrong_answers(
-    origin: Origin, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    origin: Origin, tenant: Tenant
 ) -> None:
-    monkeypatch.setattr(decision.random, "random", lambda: 0.99)
     await store(ask(ARRIVED), origin)
     closed = await look(ask(STILL), origin, BOUNDED)
     for _ in range(100):
@@ -281,18 +283,16 @@ async def test_a_bounded_scope_opens_on_evidence_and_closes_on_wrong_answers(
     assert (await look(ask(STILL), origin, BOUNDED)).reason == "closed"
 
 
-async def test_a_scope_whose_traffic_turns_closes_by_itself(
-    origin: Origin, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_scope_whose_traffic_turns_closes_by_itself(origin: Origin, tenant: Tenant) -> None:
     """From one moment on every hit is wrong, and nobody says so but the checks."""
     await store(ask(ARRIVED), origin)
     closed = await look(ask(STILL), origin, BOUNDED)
     for _ in range(250):
         await semantic.observe(closed, "Wait.", policy=BOUNDED)
-    monkeypatch.setattr(decision, "random", random.Random(5))
+    draw = random.Random(5).random
     wrong_hits = checks = 0
     for _ in range(400):
-        found = await look(ask(STILL), origin, BOUNDED)
+        found = await look(ask(STILL), origin, BOUNDED, draw=draw)
         if not found.is_hit:
             break
         wrong_hits += 1
@@ -308,26 +308,20 @@ async def test_a_scope_whose_traffic_turns_closes_by_itself(
     assert (await look(ask(STILL), origin, BOUNDED)).reason == "closed"
 
 
-async def test_some_hits_of_a_bounded_scope_are_served_and_checked(
-    origin: Origin, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_some_hits_of_a_bounded_scope_are_served_and_checked(origin: Origin, tenant: Tenant) -> None:
     await store(ask(ARRIVED), origin)
     closed = await look(ask(STILL), origin, BOUNDED)
     for _ in range(75):
         await semantic.observe(closed, "Wait.", policy=BOUNDED)
-    monkeypatch.setattr(decision.random, "random", lambda: 0.0)
-    checked = await look(ask(STILL), origin, BOUNDED)
-    assert (checked.outcome, checked.reason) == ("hit", "checked")
-    assert checked.answer is not None
-    await semantic.observe(checked, "Wait.", policy=BOUNDED)
+    hit = await look(ask(STILL), origin, BOUNDED, draw=checked)
+    assert (hit.outcome, hit.reason) == ("hit", "checked")
+    assert hit.answer is not None
+    await semantic.observe(hit, "Wait.", policy=BOUNDED)
     label = await CacheLabel.objects.filter(tenant=tenant).alatest("id")
     assert (label.source, label.weight, label.is_wrong) == ("check", pytest.approx(1 / CHECKED_SHARE), False)
 
 
-async def test_no_scope_learns_to_serve_another_number(
-    origin: Origin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(decision.random, "random", lambda: 0.99)
+async def test_no_scope_learns_to_serve_another_number(origin: Origin) -> None:
     await store(ask("How do I pay a fee of 20 dollars with my card?"), origin)
     found = await look(ask("How do I pay a fee of 30 dollars with my card?"), origin, BOUNDED)
     assert found.reason == "guard_number"
@@ -346,9 +340,9 @@ async def test_a_database_that_does_not_answer_costs_a_miss_and_then_nothing(
 
     await look(ask(ARRIVED), origin)  # the vector is in memory now
     circuit = Circuit(
-        "pgvector", timeout_seconds=0.05, probe=semantic._ping, outages=(Exception,), rest_seconds=30
+        "pgvector", timeout_seconds=0.05, probe=semantic.ping, outages=(Exception,), rest_seconds=30
     )
-    monkeypatch.setattr(semantic, "_database", circuit)
+    monkeypatch.setattr(semantic, "database", circuit)
     nowhere = AsyncConnectionPool(
         "postgresql://127.0.0.1:1/none", min_size=0, max_size=1, open=False, timeout=0.01
     )
@@ -368,12 +362,12 @@ async def test_a_database_that_does_not_answer_costs_a_miss_and_then_nothing(
 async def test_a_scope_that_is_too_slow_rests_and_the_others_do_not(
     origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = search._NEAREST.replace("WHERE", "WHERE pg_sleep(1) IS NOT NULL AND")
+    slow = search.NEAREST.replace("WHERE", "WHERE pg_sleep(1) IS NOT NULL AND")
     await store(ask(ARRIVED), origin)
     other = replace(origin, circle="user:alice")
     await store(ask(ARRIVED), other)
     with monkeypatch.context() as patched:
-        patched.setattr(search, "_NEAREST", slow)
+        patched.setattr(search, "NEAREST", slow)
         patched.setattr(search, "STATEMENT_TIMEOUT_MS", 5)
         assert (await look(ask(ARRIVED), origin)).reason == "scope_too_slow"
     assert (await look(ask(ARRIVED), origin)).reason == "scope_too_slow"

@@ -75,7 +75,7 @@ def test_evicting_twice_is_evicting_once(acme: Tenant) -> None:
 
 
 def test_many_expired_entries_go_in_batches(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("caching.semantic.eviction._BATCH", 2)
+    monkeypatch.setattr("caching.semantic.eviction.BATCH", 2)
     for number in range(5):
         keep(acme, f"{number}", expires_at=NOW - timedelta(seconds=1))
     assert evict() == 5

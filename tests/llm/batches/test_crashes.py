@@ -1,6 +1,5 @@
 """Batches whose worker is killed, whose provider's answer is lost, whose time runs out: billed once all the same."""
 
-import signal
 import time
 from datetime import timedelta
 
@@ -32,9 +31,7 @@ def test_it_works_after_the_worker_was_killed(desk_for, stack):
     try:
         order = desk.order(questions(10))
         wait_for(lambda: BatchJob.objects.filter(batch__public_id=order.id, state="submitted").exists())
-        for process in stack.start_celery():
-            process.stop(with_signal=signal.SIGKILL)
-        del stack._celery
+        stack.kill_celery()
         stack.start_celery()
         batch = desk.wait(order.id)
     finally:

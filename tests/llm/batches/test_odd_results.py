@@ -24,16 +24,16 @@ def test_it_works() -> None:
 
 
 def test_an_error_with_status_200_is_no_answer() -> None:
-    result = file_batches._result(json.loads(line("a", {"error": {"code": 429, "message": "no"}})))
+    result = file_batches.result_of(json.loads(line("a", {"error": {"code": 429, "message": "no"}})))
     assert (result.answer, result.error) == (None, {"code": 429, "message": "no"})
     failed = response(status="failed", error={"code": "server_error", "message": "boom"})
-    told = file_batches._result(json.loads(line("b", failed)))
+    told = file_batches.result_of(json.loads(line("b", failed)))
     assert told.answer == failed  # it tells its usage: that is billed
-    answered = file_batches._result(json.loads(line("c", chat())))
+    answered = file_batches.result_of(json.loads(line("c", chat())))
     assert answered.error is None
 
 
 def test_a_result_without_its_parts_is_no_answer() -> None:
     for odd in ({}, {"type": "succeeded"}, {"type": "errored"}, {"type": "errored", "error": None}):
-        assert message_batches._result("a", odd).answer is None
-    assert message_batches._result("a", {"type": "succeeded", "message": message()}).answer == message()
+        assert message_batches.result_of("a", odd).answer is None
+    assert message_batches.result_of("a", {"type": "succeeded", "message": message()}).answer == message()

@@ -71,10 +71,25 @@ def sandbox(sandbox_process: SandboxProcess) -> SandboxProcess:
     return sandbox_process
 
 
+@pytest.fixture
+def connections() -> list[Any]:
+    """What aiohttp tells of each connection that it makes."""
+    return []
+
+
 @pytest_asyncio.fixture
-async def http(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[aiohttp.ClientSession]:
+async def http(
+    monkeypatch: pytest.MonkeyPatch, connections: list[Any]
+) -> AsyncIterator[aiohttp.ClientSession]:
     """The session that calls go through, as `config.resources` opens it."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+    async def made(session: Any, context: Any, parameters: Any) -> None:
+        connections.append(parameters)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(made)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, trace_configs=[trace]) as session:
         monkeypatch.setattr(resources, "http", session, raising=False)
         yield session
 

@@ -40,4 +40,4 @@ async def _ask_all(cases: Iterable[Case], url: str, http: aiohttp.ClientSession)
 
 
 def _problems(outcome: Outcome) -> list[str]:
-    return [f"{outcome.case.name}: {problem}" for problem in outcome._of_the_answer()]
+    return [f"{outcome.case.name}: {problem}" for problem in outcome.problems_of_the_answer()]

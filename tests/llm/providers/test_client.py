@@ -135,11 +135,13 @@ async def test_a_client_that_hangs_up_stops_the_provider(sandbox: Any, http: Any
     assert logged["outcome"] == "disconnected"
 
 
-async def test_the_connection_of_a_finished_stream_serves_the_next_call(sandbox: Any, http: Any) -> None:
+async def test_the_connection_of_a_finished_stream_serves_the_next_call(
+    sandbox: Any, http: Any, connections: list[Any]
+) -> None:
     for _ in range(3):
         assert not (await relayed(sandbox.target())).broken
         await asyncio.sleep(0.05)
-    assert sum(len(kept) for kept in http.connector._conns.values()) == 1
+    assert len(connections) == 1
 
 
 @pytest.mark.parametrize("stream", [False, True])

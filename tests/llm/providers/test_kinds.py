@@ -133,13 +133,13 @@ def test_a_header_that_a_kind_takes_arrives(monkeypatch: pytest.MonkeyPatch) -> 
     from llm.providers import passed_on
     from llm.providers.kinds import azure
 
-    passed_on._prefixes_of.cache_clear()
+    passed_on.prefixes_of.cache_clear()
     monkeypatch.setattr(azure, "passed_on", ("openai-", "ms-azureml-"))
     given = {"ms-azureml-model-session": "s", "openai-beta": "b", "ms-azureml-api-key": "no", "x-other": "no"}
     try:
         at_the_door = passed_on_headers(given, api="openai.chat")
     finally:
-        passed_on._prefixes_of.cache_clear()
+        passed_on.prefixes_of.cache_clear()
     assert at_the_door == {"ms-azureml-model-session": "s", "openai-beta": "b"}
     azure_gets, openai_gets = (
         headers_for(_target(name), at_the_door, streamed=False) for name in ("azure", "openai")

@@ -260,14 +260,15 @@ class Forgetful:
 async def test_a_place_whose_answer_got_lost_is_given_back_when_redis_is_there_again(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    away_seconds = 0.5
+    monkeypatch.setattr("llm.providers.limiter.REDIS_AWAY_SECONDS", away_seconds)
     keeper = Forgetful(RedisKeeper(redis))
     limiter = ProviderLimiter(shared=lambda: keeper)
     account = target(rpm=1000, tpm=1_000_000, concurrency=2)
     slot = await limiter.acquire(account, tokens=10, tenant_id=1)
     keeper.loses = False
     await limiter.release(slot, tokens=10)  # Redis counts as away
-    monkeypatch.setattr("llm.providers.limiter.REDIS_AWAY_SECONDS", 0.0)
-    limiter._away_until = 0.0
+    await asyncio.sleep(away_seconds)
     again = await limiter.acquire(account, tokens=10, tenant_id=1)
     running = f"purser:provider:{{{account.provider}}}:running"
     async with asyncio.timeout(20):

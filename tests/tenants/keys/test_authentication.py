@@ -246,7 +246,7 @@ async def test_memory_is_bounded(workers: tuple[Worker, Worker]) -> None:
     for number in range(10):
         with pytest.raises(errors.InvalidApiKey):
             await directory.tenant_of(f"x{number}")
-    assert len(directory._unknown) == 3
+    assert directory.unknown_count == 3
 
 
 async def test_the_feed_comes_back_and_forgets_everything(

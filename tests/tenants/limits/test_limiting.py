@@ -3,8 +3,7 @@
 import asyncio
 import json
 import secrets
-from typing import Any
-from unittest import mock
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -85,7 +84,7 @@ async def test_nothing_limited_costs_no_call(redis_is_gone: None) -> None:
     assert slot.headers() == {}
     await limiter.true_up(slot, tokens=200)
     await limiter.release(slot)
-    assert not limiter._is_redis_away
+    assert not limiter.is_redis_away
 
 
 @pytest.mark.parametrize(
@@ -96,7 +95,7 @@ async def test_nothing_limited_costs_no_call(redis_is_gone: None) -> None:
 async def test_a_hundred_at_once_admit_exactly_the_limit(
     limits_of_tenant: RateLimits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "_ANSWER_SECONDS", 60)  # a busy machine's Redis is not gone
+    monkeypatch.setattr(limits, "ANSWER_SECONDS", 60)  # a busy machine's Redis is not gone
     two_processes = [Limiter(), Limiter()]
     assert await admitted(two_processes, caller(tenant=limits_of_tenant), calls=100) == 37
 
@@ -174,7 +173,7 @@ async def test_slots_of_a_crashed_process_free_themselves_and_renewed_ones_stay(
 async def test_without_redis_each_process_counts_in_microseconds(redis_is_gone: None) -> None:
     limiter, principal = Limiter(), caller(tenant=RateLimits(rpm=50, concurrency=50))
     assert await admitted([limiter], principal, calls=60) == 50
-    assert limiter._is_redis_away
+    assert limiter.is_redis_away
     other = caller(tenant=RateLimits(rpm=50, concurrency=50))
     slot = await limiter.acquire(other, tokens=1)
     assert not slot.is_shared
@@ -183,7 +182,7 @@ async def test_without_redis_each_process_counts_in_microseconds(redis_is_gone: 
 
 
 async def test_redis_is_used_again_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(limits, "PROBE_SECONDS", 0.01)
     there, gone = resources.redis, Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.1)
     limiter, principal = Limiter(), caller(tenant=RateLimits(rpm=50))
     resources.redis = gone
@@ -226,6 +225,16 @@ async def test_a_refusal_has_the_headers_of_the_api_that_was_called(style: str) 
     }
 
 
+@dataclass
+class SetClock:
+    """A clock that stands where a test sets it."""
+
+    seconds: float
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
 SLICED = st.lists(st.integers(0, 4), min_size=counting.SLICES, max_size=counting.SLICES)
 
 
@@ -242,23 +251,23 @@ async def test_a_wait_that_is_told_is_enough_and_the_same_in_redis_and_in_the_pr
     stored = {"at": at, "r": used, "t": [10 * count for count in used]}
     await resources.redis.set(counting.counts_key(scope), json.dumps(stored))
     shared = await RedisWindows(resources.redis).acquire((scope,), slot_id="a", tokens=10)
-    local = ProcessWindows()
-    before = local._local(scope)
-    before.slice, before.requests, before.tokens = at, list(used), [10 * count for count in used]
-    with _clock_at(now):
-        answer = local.acquire((scope,), slot_id="a", tokens=10)
+    clock = SetClock(now)
+    local = ProcessWindows(clock=clock)
+    unlimited = replace(scope, limits=RateLimits())
+    for age in reversed(range(counting.SLICES)):
+        clock.seconds = (at - age) * counting.SLICE_SECONDS
+        for _ in range(used[age]):
+            local.acquire((unlimited,), slot_id="before", tokens=10)
+    clock.seconds = now
+    answer = local.acquire((scope,), slot_id="a", tokens=10)
     assume(type(shared) is type(answer))  # Redis looked at its clock a moment later
     if isinstance(shared, Refused) and isinstance(answer, Refused):
         assert answer.meter == shared.meter
         assert answer.wait_seconds == pytest.approx(shared.wait_seconds, abs=1)
         assert 0 < answer.wait_seconds <= 65
         for wait, is_enough in ((answer.wait_seconds - 0.01, False), (answer.wait_seconds + 0.001, True)):
-            with _clock_at(now + wait):
-                again = local.acquire((scope,), slot_id="b", tokens=10)
+            clock.seconds = now + wait
+            again = local.acquire((scope,), slot_id="b", tokens=10)
             assert is_enough is not isinstance(again, Refused)
     elif isinstance(shared, Counted) and isinstance(answer, Counted):
         assert answer.usages[0].requests == pytest.approx(shared.usages[0].requests, abs=0.5)
-
-
-def _clock_at(seconds: float) -> Any:
-    return mock.patch.object(counting, "_clock", return_value=counting._slice_at(seconds))

@@ -82,7 +82,7 @@ class AnthropicBatches:
         with as_upstream_errors(api_key=self._api_key):
             text = self._client.get(path, cast_to=str)
         for entry in lines_in(text.encode(errors="replace")):
-            yield _result(str(entry.get("custom_id")), entry.get("result") or {})
+            yield result_of(str(entry.get("custom_id")), entry.get("result") or {})
 
     def cancel(self, upstream_id: str) -> None:
         try:
@@ -93,7 +93,7 @@ class AnthropicBatches:
                 raise
 
 
-def _result(name: str, result: dict[str, Any]) -> LineResult:
+def result_of(name: str, result: dict[str, Any]) -> LineResult:
     kind = result.get("type")
     if kind == "succeeded" and isinstance(result.get("message"), dict):
         return LineResult(name=name, status=200, answer=result["message"], error=None)

@@ -87,7 +87,7 @@ class OpenAIBatches:
             if file_id:
                 with as_upstream_errors(api_key=self._api_key):
                     content = self._client.files.content(file_id).read()
-                yield from map(_result, lines_in(content))
+                yield from map(result_of, lines_in(content))
 
     def cancel(self, upstream_id: str) -> None:
         try:
@@ -98,7 +98,7 @@ class OpenAIBatches:
                 raise
 
 
-def _result(line: dict[str, Any]) -> LineResult:
+def result_of(line: dict[str, Any]) -> LineResult:
     response = line.get("response") or {}
     status = int(response.get("status_code") or 500)
     body = response.get("body")
