@@ -4,8 +4,9 @@ Invariant: reads only, and only what was committed; whatever ends in the backgro
 deadline.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -35,6 +36,23 @@ def eventually(
             return found
         assert time.monotonic() < deadline, f"still {found!r} after {patience_seconds} s"
         time.sleep(pause_seconds)
+
+
+async def eventually_async(
+    look: Callable[[], Awaitable[T]],
+    *,
+    until: Callable[[T], Any] = bool,
+    patience_seconds: float = PATIENCE_SECONDS,
+    pause_seconds: float = 0.05,
+) -> T:
+    """The same in an event loop, which goes on meanwhile."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        found = await look()
+        if until(found):
+            return found
+        assert time.monotonic() < deadline, f"still {found!r} after {patience_seconds} s"
+        await asyncio.sleep(pause_seconds)
 
 
 @dataclass

@@ -244,7 +244,7 @@ async def _record_hit_group(hits: list[CacheHit]) -> list[list[Balance] | Except
     async def record() -> list[list[Balance] | Exception]:
         ids = await ids_of(window for hit in hits for window in hit.windows)
         row = await connection.call(
-            RECORD_HITS, (_json([_hit(hit) for hit in hits]), array_literal(sorted(ids.values())))
+            RECORD_HITS, (_json([hit_values(hit) for hit in hits]), array_literal(sorted(ids.values())))
         )
         balances = read_balances(row[0])
         keys = [
@@ -255,7 +255,7 @@ async def _record_hit_group(hits: list[CacheHit]) -> list[list[Balance] | Except
     return await connection.until_done(record, give_up_at=_deadline())
 
 
-def _hit(hit: CacheHit) -> dict[str, Any]:
+def hit_values(hit: CacheHit) -> dict[str, Any]:
     """Its row by the names of the ledger's columns."""
     return {
         **hit.dims,

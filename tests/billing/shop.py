@@ -17,7 +17,14 @@ import uuid_utils
 from django.db import connection, connections
 from django.utils.timezone import now
 
-from billing.ledger.settlements import RECORD_HITS, SETTLE, CacheHit, Settlement, _hit, settle_parameters
+from billing.ledger.settlements import (
+    RECORD_HITS,
+    SETTLE,
+    CacheHit,
+    Settlement,
+    hit_values,
+    settle_parameters,
+)
 from billing.models import Attempt, BillingPeriod, PriceRow, Statement, UsageLine, UsageRecord
 from billing.months.closing import close_period, period_at
 from billing.prices.book import load_price_book
@@ -148,7 +155,7 @@ class Shop:
             user="alice",
         )
         with connection.cursor() as cursor:
-            cursor.execute(RECORD_HITS, (orjson.dumps([_hit(hit)], default=str).decode(), "{}"))
+            cursor.execute(RECORD_HITS, (orjson.dumps([hit_values(hit)], default=str).decode(), "{}"))
 
     def period(self, at: datetime) -> BillingPeriod:
         return period_at(self.tenant, at=at)

@@ -3,8 +3,7 @@
 import http.client
 import json
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from config.running import web
 from config.running.embedded import free_port
+from tests.books import eventually
 from tests.stack import Stack, answers
 
 PATIENCE_SECONDS = 20
@@ -43,14 +43,7 @@ class Door:
         return dict(json.loads(self.request("GET", "/v1/events")[1]))
 
     def wait_for(self, event: str) -> None:
-        until(lambda: event in self.told()["events"])
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        eventually(lambda: event in self.told()["events"])
 
 
 @contextmanager
@@ -115,7 +108,7 @@ def test_many_open_streams_need_no_threads(door: Door) -> None:
             connection = connections.enter_context(door.open("/v1/stream"))
             assert connection.recv(12).startswith(b"HTTP/1.1 200")
         assert door.told()["os_threads"] <= before + 2
-    until(lambda: door.told()["events"].count("stream ended") >= 200)
+    eventually(lambda: door.told()["events"].count("stream ended") >= 200)
 
 
 def test_the_lifespan_opens_the_resources_and_closes_them(home: Path, tests_database_url: str) -> None:

@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -15,6 +14,7 @@ from redis.exceptions import AuthenticationError
 
 from config.running import embedded
 from config.running.processes import is_gone, privileges
+from tests.books import eventually
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS = 20
@@ -41,13 +41,6 @@ def servers() -> Iterator[list[embedded.Server]]:
     yield started
     for server in reversed(started):
         server.stop()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def start_parent(
@@ -130,7 +123,7 @@ def test_the_servers_end_when_their_parent_is_killed_and_the_next_start_recovers
     servers.append(postgres := embedded.start_postgres(folder))
     servers.append(embedded.start_redis(folder))
     for pid, _ in started:
-        until(lambda pid=pid: is_gone(pid))
+        eventually(lambda pid=pid: is_gone(pid))
     with psycopg.connect(postgres.url) as connection:
         assert connection.execute("SELECT value FROM kept").fetchone() == (7,)
 
@@ -164,7 +157,7 @@ def test_an_ordinary_user_can_start_them_too(folder: Path) -> None:
         parent.send_signal(signal.SIGKILL)
         parent.wait()
     for pid, _ in started:
-        until(lambda pid=pid: is_gone(pid))
+        eventually(lambda pid=pid: is_gone(pid))
 
 
 def test_programs_and_state_may_lie_where_only_their_owner_gets(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from config.running.embedded import free_port
+from tests.books import eventually
 from tests.stack import answers
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,12 +70,15 @@ class Copy:
         self.until(lambda: (self.home / "demo.json").exists())
 
     def until(self, holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not holds():
+        def look() -> bool:
             assert self.process is not None
-            assert self.process.poll() is None, self.output.read_text()
-            assert time.monotonic() < deadline, self.output.read_text()
-            time.sleep(0.1)
+            assert self.process.poll() is None
+            return holds()
+
+        try:
+            eventually(look, patience_seconds=PATIENCE_SECONDS)
+        except AssertionError:
+            raise AssertionError(self.output.read_text()) from None
 
 
 @pytest.fixture(scope="module")
@@ -132,10 +135,7 @@ def test_a_killed_supervisor_takes_its_children_along_and_the_next_start_recover
     copy.until(lambda: bool(copy.processes("celery")))
     process.kill()
     process.wait()
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while copy.processes():
-        assert time.monotonic() < deadline, copy.processes()
-        time.sleep(0.1)
+    eventually(copy.processes, until=lambda found: not found, patience_seconds=PATIENCE_SECONDS)
     process = copy.start()
     copy.wait_until_ready()
     assert (copy.home / "demo-secrets.json").read_text() == secrets_before

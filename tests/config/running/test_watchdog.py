@@ -12,7 +12,7 @@ import pytest
 
 from config.running import web
 from config.running.embedded import free_port
-from tests.config.door.test_gateway import until
+from tests.books import eventually
 from tests.stack import LOCAL, Stack, answers
 
 REPORT_SECONDS, REPLACE_SECONDS = 1, 3
@@ -111,8 +111,8 @@ def test_a_blocked_worker_is_reported_then_replaced_and_others_go_on(served: Ser
     assert REPORT_SECONDS <= report["seconds"] < REPLACE_SECONDS
     (end,) = served.told("worker_replaced", blocked)
     assert end["seconds"] >= REPLACE_SECONDS
-    until(lambda: len(pids := served.pids()) == 2 and blocked not in pids and other in pids)
-    until(lambda: served.replaced() == before + 1)
+    eventually(lambda: len(pids := served.pids()) == 2 and blocked not in pids and other in pids)
+    eventually(lambda: served.replaced() == before + 1)
 
 
 def test_a_worker_that_was_stopped_is_replaced(served: Served) -> None:
@@ -120,15 +120,15 @@ def test_a_worker_that_was_stopped_is_replaced(served: Served) -> None:
     os.kill(stopped, signal.SIGSTOP)
     while not is_gone(stopped):
         assert pid_on(to_other) == other
-    until(lambda: len(pids := served.pids()) == 2 and stopped not in pids)
+    eventually(lambda: len(pids := served.pids()) == 2 and stopped not in pids)
 
 
 def test_a_worker_that_goes_on_in_time_is_only_reported(served: Served) -> None:
     (worker, connection), _ = served.connections().items()
     os.kill(worker, signal.SIGSTOP)
-    until(lambda: bool(served.told("loop_blocked", worker)))
+    eventually(lambda: bool(served.told("loop_blocked", worker)))
     os.kill(worker, signal.SIGCONT)
-    until(lambda: bool(served.told("loop_resumed", worker)))
+    eventually(lambda: bool(served.told("loop_resumed", worker)))
     assert pid_on(connection) == worker
     assert not served.told("worker_replaced", worker)
 
@@ -150,4 +150,4 @@ def test_the_watchdogs_end_with_their_workers(served: Served) -> None:
     assert workers <= watchdogs()
     victim = min(workers)
     os.kill(victim, signal.SIGKILL)
-    until(lambda: victim not in watchdogs())
+    eventually(lambda: victim not in watchdogs())

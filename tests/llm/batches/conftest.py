@@ -1,13 +1,13 @@
 """What the batch tests share: a running worker, files of lines, and waiting for a batch."""
 
 import json
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from tests.books import eventually
 from tests.stack import Stack
 from tests.world import Member, World
 
@@ -52,13 +52,11 @@ class Desk:
 
     def wait(self, batch_id: str, *, until: frozenset[str] = OVER) -> Any:
         """The batch as soon as it has one of these states."""
-        batch = self.client.batches.retrieve(batch_id)
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while batch.status not in until:
-            assert time.monotonic() < deadline, f"{batch_id} is still {batch.status}"
-            time.sleep(0.2)
-            batch = self.client.batches.retrieve(batch_id)
-        return batch
+        return eventually(
+            lambda: self.client.batches.retrieve(batch_id),
+            until=lambda batch: batch.status in until,
+            patience_seconds=PATIENCE_SECONDS,
+        )
 
     def read(self, file_id: str | None) -> dict[str, Any]:
         """The rows of a file by their custom ids; empty when there is no file."""

@@ -1,12 +1,12 @@
 """Message batches with the real Anthropic SDK."""
 
-import time
 from decimal import Decimal
 
 import anthropic
 import pytest
 
 from billing.models import UsageRecord
+from tests.books import eventually
 from tests.world import World
 
 PATIENCE_SECONDS = 90
@@ -23,11 +23,11 @@ def request(custom_id: str, text: str, **params):
 
 
 def wait(client, batch_id: str):
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while (batch := client.messages.batches.retrieve(batch_id)).processing_status != "ended":
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    return batch
+    return eventually(
+        lambda: client.messages.batches.retrieve(batch_id),
+        until=lambda batch: batch.processing_status == "ended",
+        patience_seconds=PATIENCE_SECONDS,
+    )
 
 
 def test_it_works(world: World, celery):

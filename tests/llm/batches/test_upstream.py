@@ -2,7 +2,6 @@
 again."""
 
 import json
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ from llm.providers.kinds.batch_api import (
     UpstreamError,
 )
 from llm.providers.kinds.openai.file_batches import OpenAIBatches
+from tests.books import eventually
 from tests.stack import Stack
 
 KINDS = ("openai", "anthropic")
@@ -76,12 +76,7 @@ def nothing_is_taken(upstream_id: str) -> bool:
 
 
 def wait_until_over(api: BatchApi, upstream_id: str) -> JobState:
-    for _ in range(200):
-        state = api.look(upstream_id)
-        if state.is_over:
-            return state
-        time.sleep(0.05)
-    raise AssertionError(f"{upstream_id} is still {state.status}")
+    return eventually(lambda: api.look(upstream_id), until=lambda state: state.is_over)
 
 
 def control(sandbox: Stack, path: str, body: Any) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import time
 import urllib.request
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,6 +10,7 @@ import anthropic
 import openai
 import pytest
 
+from tests.books import eventually
 from tests.llm.sandbox.conftest import Provider
 
 
@@ -30,12 +30,10 @@ def submit(provider: Provider, file_id: str, endpoint: str = "/v1/chat/completio
 
 
 def ended(provider: Provider, batch_id: str):
-    for _ in range(200):
-        batch = provider.openai().batches.retrieve(batch_id)
-        if batch.status in ("completed", "failed", "expired", "cancelled"):
-            return batch
-        time.sleep(0.05)
-    raise AssertionError(f"still {batch.status}")
+    return eventually(
+        lambda: provider.openai().batches.retrieve(batch_id),
+        until=lambda batch: batch.status in ("completed", "failed", "expired", "cancelled"),
+    )
 
 
 def lines_of(provider: Provider, file_id: str) -> dict[str, dict]:
@@ -129,14 +127,11 @@ def message_batch(provider: Provider, *requests: dict, cancel: bool = False):
     batch = client.messages.batches.create(requests=list(requests))
     if cancel:
         assert client.messages.batches.cancel(batch.id).processing_status == "canceling"
-    for _ in range(200):
-        batch = client.messages.batches.retrieve(batch.id)
-        if batch.processing_status == "ended":
-            return batch, {
-                result.custom_id: result.result for result in client.messages.batches.results(batch.id)
-            }
-        time.sleep(0.05)
-    raise AssertionError("still in progress")
+    batch = eventually(
+        lambda: client.messages.batches.retrieve(batch.id),
+        until=lambda found: found.processing_status == "ended",
+    )
+    return batch, {result.custom_id: result.result for result in client.messages.batches.results(batch.id)}
 
 
 def test_message_batches(provider: Provider) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import socket
-import time
 import urllib.error
 import urllib.request
 import uuid
@@ -13,6 +12,7 @@ import httpx2
 import openai
 import pytest
 
+from tests.books import eventually
 from tests.llm.sandbox.conftest import Provider, start
 
 LONG = "Write 300 words about rivers."
@@ -101,12 +101,7 @@ def test_a_refusal_can_be_billed_all_the_same(provider: Provider) -> None:
 
 def settled(provider: Provider) -> dict:
     """The test's only call once its entry is closed."""
-    for _ in range(100):
-        call = provider.only_call()
-        if call["status"] is not None:
-            return call
-        time.sleep(0.02)
-    raise AssertionError(f"still open: {call}")
+    return eventually(provider.only_call, until=lambda call: call["status"] is not None)
 
 
 @pytest.mark.parametrize("fault", ["disconnect", "truncate_stream"])

@@ -2,9 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from django.db import connections
@@ -17,6 +16,7 @@ from tenants.principal import Principal
 from tenants.snapshots.feed import ConfigFeed
 from tenants.snapshots.store import SnapshotCache, TenantFacts, load_tenant_facts
 from tenants.tenancy import resume_tenant, suspend_tenant
+from tests.books import eventually_async
 from tests.orm import in_thread
 
 
@@ -69,11 +69,9 @@ def issued(acme: Tenant) -> tuple[ApiKey, str]:
     return issue_key(acme, name="ci", models=["gpt-*", "claude-haiku-4-5"])
 
 
-async def until(claim: Callable[[], Any]) -> None:
+async def soon(claim: Callable[[], Awaitable[bool]]) -> None:
     """Wait until the claim holds, a second at most."""
-    async with asyncio.timeout(1):
-        while not await claim():
-            await asyncio.sleep(0.005)
+    await eventually_async(claim, patience_seconds=1, pause_seconds=0.005)
 
 
 async def test_it_works(workers: tuple[Worker, Worker], acme: Tenant, issued: tuple[ApiKey, str]) -> None:
@@ -99,7 +97,7 @@ async def test_a_revoked_key_stops_within_a_second_in_every_worker(
         async def is_refused(worker: Worker = worker) -> bool:
             return not await worker.knows(clear)
 
-        await until(is_refused)
+        await soon(is_refused)
         with pytest.raises(errors.RevokedApiKey):
             await worker.identify(clear)
 
@@ -114,7 +112,7 @@ async def test_two_secrets_live_until_the_grace_ends(
     async def second_is_known() -> bool:
         return await workers[0].knows(second)
 
-    await until(second_is_known)
+    await soon(second_is_known)
     assert await workers[0].knows(first)
     later = datetime.now(UTC) + timedelta(minutes=6)
     with pytest.raises(errors.ExpiredApiKey):
@@ -145,11 +143,11 @@ async def test_a_suspended_tenant_is_refused_until_it_is_resumed(
 
     assert await is_known()
     await in_thread(suspend_tenant, acme)
-    await until(is_refused)
+    await soon(is_refused)
     with pytest.raises(errors.TenantSuspended):
         await workers[0].identify(clear)
     await in_thread(resume_tenant, acme)
-    await until(is_known)
+    await soon(is_known)
 
 
 async def test_a_wrong_secret_hears_only_that_it_is_invalid(
@@ -172,7 +170,7 @@ async def test_a_key_issued_after_it_was_tried_is_known_at_once(
     async def is_known() -> bool:
         return await workers[0].knows(clear)
 
-    await until(is_known)
+    await soon(is_known)
 
 
 async def test_an_address_outside_the_list_is_refused(workers: tuple[Worker, Worker], acme: Tenant) -> None:
@@ -268,7 +266,7 @@ async def test_the_feed_comes_back_and_forgets_everything(
     async def is_refused() -> bool:
         return not await worker.knows(clear)
 
-    await until(is_refused)
+    await soon(is_refused)
     async with asyncio.timeout(5):
         while not worker.feed.is_listening:
             await asyncio.sleep(0.01)
