@@ -9,13 +9,19 @@ import secrets
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.books import Books
 from tests.declared import GPT_4O_MINI
 from tests.stack import Stack
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+    from django.test import Client
+
+    from tenants.models import Tenant
 
 WORLD = (
     """
@@ -329,3 +335,61 @@ def books(stack: Stack, committed: None) -> Books:
 def world(stack: Stack, make_tenant: Callable[..., Member]) -> Iterator[World]:
     """acme with alice and bob, and the outsider with charlie."""
     return World(stack, make_tenant("acme"), make_tenant("outsider", users=[{"id": "charlie"}]))
+
+
+@pytest.fixture
+def member(make_tenant: Callable[..., Member]) -> Member:
+    """A tenant whose budgets count everything."""
+    return make_tenant(
+        budgets=[
+            {"scope": "tenant", "unit": "usd", "period": "month", "limit": "10", "mode": "hard"},
+            {"scope": "tenant", "unit": "tokens", "period": "day", "limit": "1000000", "mode": "hard"},
+        ]
+    )
+
+
+def new_tenant(slug: str = "acme", **fields: Any) -> "Tenant":
+    """A tenant's row alone, for tests that need no key and no product."""
+    from tenants.models import Tenant
+
+    values = {"name": "Acme GmbH", "timezone": "Europe/Berlin"} | fields
+    return Tenant.objects.create(slug=f"{slug}-{secrets.token_hex(4)}", **values)
+
+
+@pytest.fixture
+def tenant(db: None) -> "Tenant":
+    """A tenant that is rolled back with its test."""
+    return new_tenant()
+
+
+@dataclass
+class Operator:
+    """A person who runs the platform, and logs in to the admin by name and password."""
+
+    person: "User"
+    password: str
+
+    @property
+    def name(self) -> str:
+        return self.person.get_username()
+
+
+@pytest.fixture
+def operator_account(committed: None) -> Iterator[Operator]:
+    """An operator of the test's own, who is no operator any more afterwards."""
+    from django.contrib.auth.models import User
+
+    password = secrets.token_hex(8)
+    person = User.objects.create_superuser(f"olga-{secrets.token_hex(4)}", password=password)
+    yield Operator(person, password)
+    User.objects.filter(pk=person.pk).update(is_active=False)
+
+
+@pytest.fixture
+def operator(operator_account: Operator) -> "Client":
+    """The operator's browser, logged in to the admin."""
+    from django.test import Client
+
+    client = Client()
+    client.force_login(operator_account.person)
+    return client

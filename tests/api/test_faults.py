@@ -1,7 +1,6 @@
 """Each way a provider fails: what the client sees, what the ledger says, and what the provider was called with."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,17 +76,6 @@ def check_books(
             assert rows[attempt.id].billed_cost <= attempt.hold_usd
     books.check_windows(tenant_id)
     return calls
-
-
-@pytest.fixture
-def member(make_tenant: Callable[..., Member]) -> Member:
-    """A tenant with budgets that count everything."""
-    return make_tenant(
-        budgets=[
-            {"scope": "tenant", "unit": "usd", "period": "month", "limit": "10", "mode": "hard"},
-            {"scope": "tenant", "unit": "tokens", "period": "day", "limit": "1000000", "mode": "hard"},
-        ]
-    )
 
 
 def stream_of(world: World, member: Member, model: str, **options: Any) -> tuple[Any, list[dict[str, Any]]]:

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
@@ -19,15 +18,6 @@ from tests.books import Books, eventually
 from tests.world import Member, World
 
 SECRET_WORDS = "the prompt's own secret words"
-
-
-@pytest.fixture
-def operator(committed: None) -> Client:
-    """An operator in the admin."""
-    person, _ = User.objects.get_or_create(username="olga-of-refusals", is_staff=True, is_superuser=True)
-    client = Client()
-    client.force_login(person)
-    return client
 
 
 def ask(world: World, member: Member, **body: Any) -> tuple[int, dict[str, Any], str]:

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
-
 from tests.api.conftest import fresh_question, turns
 from tests.books import Books, eventually
 from tests.world import Deployment, Member, World
@@ -29,17 +27,6 @@ def post(world: World, path: str, body: dict, *, key: str) -> socket.socket:
     )
     connection.sendall(head.encode() + content)
     return connection
-
-
-@pytest.fixture
-def member(make_tenant: Callable[..., Member]) -> Member:
-    """A tenant whose budgets count everything."""
-    return make_tenant(
-        budgets=[
-            {"scope": "tenant", "unit": "usd", "period": "month", "limit": "10", "mode": "hard"},
-            {"scope": "tenant", "unit": "tokens", "period": "day", "limit": "1000000", "mode": "hard"},
-        ]
-    )
 
 
 def read_a_little_and_hang_up(

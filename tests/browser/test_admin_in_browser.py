@@ -2,21 +2,18 @@
 
 import csv
 import os
-import secrets
 import shutil
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 
 from billing.ledger.rollups import rebuild_dirty
 from billing.models import BudgetRaise
 from billing.months.report import month_report
 from tenants.models import Tenant
-from tests.world import World
+from tests.world import Operator, World
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -25,15 +22,6 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium"),
 ]
-
-
-@pytest.fixture
-def operator(committed: None) -> Iterator[tuple[str, str]]:
-    """A superuser of this test's own."""
-    name, password = f"olga-{secrets.token_hex(4)}", secrets.token_hex(8)
-    User.objects.create_superuser(name, password=password)
-    yield name, password
-    User.objects.filter(username=name).update(is_active=False)
 
 
 @pytest.fixture
@@ -52,16 +40,16 @@ def acme(world: World, make_tenant: Any) -> Tenant:
     return Tenant.objects.get(pk=member.id)
 
 
-def test_it_works(world: World, acme: Tenant, operator: tuple[str, str], tmp_path: Path) -> None:
+def test_it_works(world: World, acme: Tenant, operator_account: Operator, tmp_path: Path) -> None:
     budget, month = acme.budgets.get(), f"{month_of(acme)}"
-    problems = morning(world.stack.base_url, operator, acme, budget.pk, tmp_path)
+    problems = morning(world.stack.base_url, operator_account, acme, budget.pk, tmp_path)
     assert problems == []
 
     raised = BudgetRaise.objects.get(budget=budget)
     assert (raised.extra_amount, raised.reason, raised.approved_by.username) == (
         Decimal("2.5"),
         "Black Friday",
-        operator[0],
+        operator_account.name,
     )
 
     report = month_report(acme, month=month)
@@ -77,9 +65,7 @@ def month_of(tenant: Tenant) -> str:
     return tenant.billing_periods.get().label
 
 
-def morning(
-    base_url: str, operator: tuple[str, str], acme: Tenant, budget_id: int, downloads: Path
-) -> list[str]:
+def morning(base_url: str, operator: Operator, acme: Tenant, budget_id: int, downloads: Path) -> list[str]:
     """Drive the browser; return what its console complained about. No ORM in here: Playwright owns the loop."""
     from playwright.sync_api import expect, sync_playwright
 
@@ -92,8 +78,8 @@ def morning(
         page.on("pageerror", lambda error: problems.append(str(error)))
 
         page.goto(f"{base_url}/admin/")
-        page.fill("[name=username]", operator[0])
-        page.fill("[name=password]", operator[1])
+        page.fill("[name=username]", operator.name)
+        page.fill("[name=password]", operator.password)
         page.click("button[type=submit]")
         expect(page.get_by_role("heading", name="Dashboard")).to_be_visible()
         expect(page.get_by_text("Spent this month")).to_be_visible()
@@ -122,12 +108,12 @@ def morning(
     return [problem for problem in problems if "favicon" not in problem]
 
 
-def test_every_page_may_load_what_it_needs(world: World, acme: Tenant, operator: tuple[str, str]) -> None:
+def test_every_page_may_load_what_it_needs(world: World, acme: Tenant, operator_account: Operator) -> None:
     """The content security policy keeps strangers' files out, and none of ours."""
-    assert round_of_pages(world.stack.base_url, operator, acme) == []
+    assert round_of_pages(world.stack.base_url, operator_account, acme) == []
 
 
-def round_of_pages(base_url: str, operator: tuple[str, str], acme: Tenant) -> list[str]:
+def round_of_pages(base_url: str, operator: Operator, acme: Tenant) -> list[str]:
     """Open every page of the sidebar, a form of each kind, and the reference; return what the console complained about."""
     from playwright.sync_api import expect, sync_playwright
 
@@ -144,8 +130,8 @@ def round_of_pages(base_url: str, operator: tuple[str, str], acme: Tenant) -> li
         )
         page.on("pageerror", lambda error: problems.append(f"{page.url}: {error}"))
         page.goto(f"{base_url}/admin/")
-        page.fill("[name=username]", operator[0])
-        page.fill("[name=password]", operator[1])
+        page.fill("[name=username]", operator.name)
+        page.fill("[name=password]", operator.password)
         page.click("button[type=submit]")
         links = page.locator("#nav-sidebar a[href^='/admin/']")
         paths = [links.nth(number).get_attribute("href") for number in range(links.count())]

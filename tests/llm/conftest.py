@@ -10,7 +10,7 @@ import pytest
 
 from tests.books import Books
 from tests.stack import Stack
-from tests.world import Deployment, Member, declare_deployment
+from tests.world import Deployment, declare_deployment
 
 
 @dataclass
@@ -66,11 +66,3 @@ def make_spread(stack: Stack, committed: None) -> Callable[..., Spread]:
         return spread
 
     return make
-
-
-@pytest.fixture
-def member(make_tenant: Callable[..., Member]) -> Member:
-    """A tenant with a budget that counts everything."""
-    return make_tenant(
-        budgets=[{"scope": "tenant", "unit": "usd", "period": "month", "limit": "10", "mode": "hard"}]
-    )

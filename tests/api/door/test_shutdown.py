@@ -3,12 +3,10 @@
 import json
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
-
-import pytest
 
 from tests.api.conftest import fresh_question, turns
 from tests.books import Books, eventually
@@ -30,17 +28,6 @@ def server(stack: Stack, *, drain_seconds: int) -> Iterator[tuple[Process, str]]
     finally:
         process.stop()
         stack.processes.remove(process)
-
-
-@pytest.fixture
-def member(make_tenant: Callable[..., Member]) -> Member:
-    """A tenant whose budgets count everything."""
-    return make_tenant(
-        budgets=[
-            {"scope": "tenant", "unit": "usd", "period": "month", "limit": "10", "mode": "hard"},
-            {"scope": "tenant", "unit": "tokens", "period": "day", "limit": "1000000", "mode": "hard"},
-        ]
-    )
 
 
 def open_streams(

@@ -21,11 +21,6 @@ VALUES (%(id)s, %(at)s, %(tenant)s, billing_period_at(%(tenant)s, %(at)s), 'manu
 """
 
 
-@pytest.fixture
-def tenant() -> Tenant:
-    return Tenant.objects.create(slug=f"watched-{uuid4().hex[:8]}", name="Watched", timezone="Europe/Berlin")
-
-
 def book(tenant: Tenant, usd: str, *, hours_ago: float = 0) -> None:
     with connection.cursor() as cursor:
         at = now() - timedelta(hours=hours_ago)

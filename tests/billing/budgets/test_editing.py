@@ -14,11 +14,6 @@ from tenants.models import Tenant
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def tenant() -> Tenant:
-    return Tenant.objects.create(slug="acme-budgets", name="Acme")
-
-
 def test_it_works(tenant: Tenant) -> None:
     budget = set_budget(tenant, scope="user", unit="usd", period="day", limit_amount=Decimal(5))
     assert str(budget) == "each user's budget of 5 USD per day"

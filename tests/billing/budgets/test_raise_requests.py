@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from tests.api.conftest import ask
-from tests.world import Member, World
+from tests.world import Member, Operator, World
 
 PATH = "/v1/budgets/raise-requests"
 BUDGETS = [
@@ -40,24 +40,15 @@ def member(make_tenant: Any) -> Member:
     )
 
 
-def user_with(member: Member | None, role: str = "owner") -> Any:
-    """A person of the admin: an operator, or one with a role in a tenant."""
+def user_with(member: Member, role: str = "owner") -> Any:
+    """A person of the admin with a role in a tenant."""
     from django.contrib.auth.models import User
 
     from tenants.models import Membership
 
     user = User.objects.create_user(f"user-{secrets.token_hex(4)}", password="x", is_staff=True)
-    if member is None:
-        user.is_superuser = True
-        user.save()
-    else:
-        Membership.objects.create(tenant_id=member.id, user=user, role=role)
+    Membership.objects.create(tenant_id=member.id, user=user, role=role)
     return user
-
-
-@pytest.fixture
-def operator(committed: None) -> Any:
-    return user_with(None)
 
 
 def admin_of(user: Any) -> Client:
@@ -86,7 +77,7 @@ def row_of(answer: dict[str, Any]) -> Any:
     return RaiseRequest.objects.get(pk=answer["id"])
 
 
-def test_it_works(world: World, member: Member, operator: Any) -> None:
+def test_it_works(world: World, member: Member, operator_account: Operator) -> None:
     import openai
 
     from billing.budgets.raise_requests import approve_raise
@@ -100,56 +91,62 @@ def test_it_works(world: World, member: Member, operator: Any) -> None:
         "5000",
         {"key": "main", "user": "alice"},
     )
-    granted = approve_raise(row_of(answer), acting_user=operator, reason="until the end of the week")
+    granted = approve_raise(
+        row_of(answer), acting_user=operator_account.person, reason="until the end of the week"
+    )
     assert ask(world.openai(member), max_tokens=500).parse().choices  # at once, in every worker
     told = state_of(world, member, answer["id"])
     assert (told["state"], told["decision_reason"]) == ("approved", "until the end of the week")
     assert (granted.extra_amount, granted.reason, granted.approved_by) == (
         Decimal(5000),
         "the migration runs longer",
-        operator,
+        operator_account.person,
     )
 
 
-def test_who_asked_and_who_decided_when_stays(world: World, member: Member, operator: Any) -> None:
+def test_who_asked_and_who_decided_when_stays(
+    world: World, member: Member, operator_account: Operator
+) -> None:
     from billing.budgets.raise_requests import approve_raise
 
     before = now()
     answer = asked(world, member)
-    approve_raise(row_of(answer), acting_user=operator)
+    approve_raise(row_of(answer), acting_user=operator_account.person)
     row = row_of(answer)
-    assert (row.end_user, row.key_id is not None, row.decided_by) == ("alice", True, operator)
+    assert (row.end_user, row.key_id is not None, row.decided_by) == ("alice", True, operator_account.person)
     assert before <= row.created_at <= row.decided_at
     assert row.granted.history.count() == 1
 
 
-def test_a_refusal_is_read_by_whoever_asked(world: World, member: Member, operator: Any) -> None:
+def test_a_refusal_is_read_by_whoever_asked(world: World, member: Member, operator_account: Operator) -> None:
     from billing.budgets.raise_requests import refuse_raise
     from billing.models import BudgetRaise
 
     answer = asked(world, member)
-    refuse_raise(row_of(answer), acting_user=operator, reason="use the smaller model")
+    refuse_raise(row_of(answer), acting_user=operator_account.person, reason="use the smaller model")
     told = state_of(world, member, answer["id"])
     assert (told["state"], told["decision_reason"]) == ("refused", "use the smaller model")
     assert not BudgetRaise.objects.filter(budget__tenant_id=member.id).exists()
 
 
-def test_it_is_decided_once(world: World, member: Member, operator: Any) -> None:
+def test_it_is_decided_once(world: World, member: Member, operator_account: Operator) -> None:
     from django.core.exceptions import ValidationError
 
     from billing.budgets.raise_requests import approve_raise, refuse_raise
     from billing.models import BudgetRaise
 
     answer = asked(world, member)
-    approve_raise(row_of(answer), acting_user=operator)
+    approve_raise(row_of(answer), acting_user=operator_account.person)
     with pytest.raises(ValidationError, match="already"):
-        approve_raise(row_of(answer), acting_user=operator)
+        approve_raise(row_of(answer), acting_user=operator_account.person)
     with pytest.raises(ValidationError, match="already"):
-        refuse_raise(row_of(answer), acting_user=operator, reason="no")
+        refuse_raise(row_of(answer), acting_user=operator_account.person, reason="no")
     assert BudgetRaise.objects.filter(budget__tenant_id=member.id).count() == 1
 
 
-def test_two_operators_at_once_grant_one_raise(world: World, member: Member, operator: Any) -> None:
+def test_two_operators_at_once_grant_one_raise(
+    world: World, member: Member, operator_account: Operator
+) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     from django.core.exceptions import ValidationError
@@ -162,7 +159,7 @@ def test_two_operators_at_once_grant_one_raise(world: World, member: Member, ope
 
     def approve(_: int) -> bool:
         try:
-            approve_raise(row, acting_user=operator)
+            approve_raise(row, acting_user=operator_account.person)
         except ValidationError:
             return False
         finally:
@@ -174,7 +171,9 @@ def test_two_operators_at_once_grant_one_raise(world: World, member: Member, ope
     assert BudgetRaise.objects.filter(budget__tenant_id=member.id).count() == 1
 
 
-def test_nobody_decides_on_one_that_has_expired(world: World, member: Member, operator: Any) -> None:
+def test_nobody_decides_on_one_that_has_expired(
+    world: World, member: Member, operator_account: Operator
+) -> None:
     from django.core.exceptions import ValidationError
 
     from billing.budgets.raise_requests import approve_raise, expire_requests
@@ -184,7 +183,7 @@ def test_nobody_decides_on_one_that_has_expired(world: World, member: Member, op
     RaiseRequest.objects.filter(pk=answer["id"]).update(expires_at=now())
     assert state_of(world, member, answer["id"])["state"] == "expired"  # also before the task has run
     with pytest.raises(ValidationError, match="expired"):
-        approve_raise(row_of(answer), acting_user=operator)
+        approve_raise(row_of(answer), acting_user=operator_account.person)
     expire_requests()
     assert row_of(answer).state == "expired"
 
@@ -298,7 +297,9 @@ class TestAdmin:
         url = reverse(f"admin:{action}", args=(row.pk,))
         return client.post(url, {"_form_submitted": "on", **form}, headers={"hx-request": "true"})
 
-    def test_finance_asks_and_an_operator_approves(self, member: Member, budget: Any, operator: Any) -> None:
+    def test_finance_asks_and_an_operator_approves(
+        self, member: Member, budget: Any, operator_account: Operator, operator: Client
+    ) -> None:
         from billing.models import RaiseRequest
 
         finance = user_with(member, "finance")
@@ -307,31 +308,35 @@ class TestAdmin:
         assert str(row.pk) in response["HX-Redirect"]
         assert (row.requested_by, row.extra_amount) == (finance, Decimal(700))
         assert self.decide(admin_of(finance), row, "approve").status_code == 403
-        page = admin_of(operator).get(f"/admin/billing/raiserequest/{row.pk}/change/")
+        page = operator.get(f"/admin/billing/raiserequest/{row.pk}/change/")
         assert page.status_code == 200
         assert "year&#x27;s end" in page.content.decode()
-        self.decide(admin_of(operator), row, "approve", reason="fine")
+        self.decide(operator, row, "approve", reason="fine")
         row.refresh_from_db()
-        assert (row.state, row.decided_by, row.granted.approved_by) == ("approved", operator, operator)
+        assert (row.state, row.decided_by, row.granted.approved_by) == (
+            "approved",
+            operator_account.person,
+            operator_account.person,
+        )
 
-    def test_an_operator_refuses_with_a_reason(self, member: Member, budget: Any, operator: Any) -> None:
+    def test_an_operator_refuses_with_a_reason(self, member: Member, budget: Any, operator: Client) -> None:
         from billing.models import RaiseRequest
 
-        self.ask(admin_of(operator), budget)
+        self.ask(operator, budget)
         row = RaiseRequest.objects.get(tenant_id=member.id)
-        self.decide(admin_of(operator), row, "refuse", reason="")
+        self.decide(operator, row, "refuse", reason="")
         row.refresh_from_db()
         assert row.state == "pending"
-        self.decide(admin_of(operator), row, "refuse", reason="not this year")
+        self.decide(operator, row, "refuse", reason="not this year")
         row.refresh_from_db()
         assert (row.state, row.decision_reason) == ("refused", "not this year")
 
     def test_another_tenants_owner_sees_nothing_of_it(
-        self, world: World, member: Member, budget: Any, operator: Any
+        self, world: World, member: Member, budget: Any, operator: Client
     ) -> None:
         from billing.models import RaiseRequest
 
-        self.ask(admin_of(operator), budget)
+        self.ask(operator, budget)
         row = RaiseRequest.objects.get(tenant_id=member.id)
         stranger = admin_of(user_with(world.outsider))
         assert str(row.pk) not in stranger.get("/admin/billing/raiserequest/").content.decode()

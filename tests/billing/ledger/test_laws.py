@@ -19,11 +19,6 @@ pytestmark = pytest.mark.django_db
 Insert = Callable[..., uuid.UUID]
 
 
-@pytest.fixture
-def tenant() -> Tenant:
-    return Tenant.objects.create(slug=f"laws-{uuid.uuid4().hex[:8]}", name="Laws", timezone="Europe/Berlin")
-
-
 def period_at(tenant: Tenant, at: datetime) -> BillingPeriod:
     with connection.cursor() as cursor:
         cursor.execute("SELECT billing_period_at(%s, %s)", [tenant.pk, at])

@@ -3,7 +3,6 @@
 from datetime import datetime
 from decimal import Decimal
 
-import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import reverse
@@ -13,16 +12,6 @@ from billing.prices.editing import set_price
 from tests.billing.shop import Shop
 
 SUBMITTED = {"_form_submitted": "on"}
-
-
-@pytest.fixture
-def operator(committed: None) -> Client:
-    user, _ = get_user_model().objects.get_or_create(
-        username="closing-operator", defaults={"is_staff": True, "is_superuser": True}
-    )
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def test_it_works(shop: Shop, last_month: datetime, operator: Client) -> None:

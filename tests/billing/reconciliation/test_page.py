@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
@@ -17,14 +16,6 @@ from billing.reconciliation.comparing import compare
 from tests.billing.reconciliation.conftest import Account, span
 
 PAGE_QUERIES = 18
-
-
-@pytest.fixture
-def operator(committed: None) -> Client:
-    """The client of a superuser."""
-    client = Client()
-    client.force_login(_person(is_superuser=True))
-    return client
 
 
 def _person(**options: Any) -> User:

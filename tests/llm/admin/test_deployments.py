@@ -1,12 +1,10 @@
 """What an operator sees of the accounts: in /metrics, and on the admin's page of deployments."""
 
 import re
-import secrets
 from collections.abc import Callable
 
 import openai
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 
 from llm.admin.deployment_states import read_states
@@ -27,14 +25,6 @@ def metric(world: World, name: str, provider: str, model: str = "") -> list[floa
     found = re.findall(rf"^{name}{{([^}}]*)}} (\S+)$", text, flags=re.MULTILINE)
     wanted = [f'provider="{provider}"', *([f'model="{model}"'] if model else [])]
     return [float(value) for labels, value in found if all(one in labels for one in wanted)]
-
-
-@pytest.fixture
-def operator(committed: None) -> Client:
-    user = User.objects.create_superuser(f"olga-{secrets.token_hex(4)}")
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 def text_of(operator: Client) -> str:
