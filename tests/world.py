@@ -226,8 +226,18 @@ class World:
             return json.load(response)
 
 
+@pytest.fixture(scope="session")
+def shared_models(stack: Stack, django_db_blocker: Any) -> None:
+    """The models that every tenant may call, declared once: no test changes them."""
+    from llm.configuration import apply_configuration
+
+    with django_db_blocker.unblock():
+        environ = {**os.environ, "SANDBOX": stack.sandbox_url}
+        apply_configuration(WORLD, source="world.yaml", environ=environ, dry_run=False)
+
+
 @pytest.fixture
-def make_tenant(stack: Stack, committed: None) -> Callable[..., Member]:
+def make_tenant(shared_models: None, committed: None) -> Callable[..., Member]:
     """Make a tenant as an operator would: through a configuration file."""
 
     def make(
@@ -247,28 +257,22 @@ def make_tenant(stack: Stack, committed: None) -> Callable[..., Member]:
 
         slug = f"{slug}-{secrets.token_hex(4)}"
         secret = f"key-of-{slug}-{secrets.token_hex(8)}"
-        text = (
-            WORLD
-            + "tenants:"
-            + TENANT.format(
-                slug=slug,
-                name=f"{slug} Ltd",
-                policy=json.dumps({**POLICY, **(policy or {})}),
-                users=json.dumps(
-                    users if users is not None else [{"id": "alice", "cost_center": "4711"}, {"id": "bob"}]
-                ),
-                keys=json.dumps(
-                    [{"name": "main", "secret": secret, "models": ["*"], **(key or {})}, *(more_keys or [])]
-                ),
-                budgets=json.dumps(budgets or []),
-                rate_limits=json.dumps(rate_limits or {}),
-                alerts=json.dumps(alerts or []),
-                channels=json.dumps(channels or []),
-            )
+        text = "tenants:" + TENANT.format(
+            slug=slug,
+            name=f"{slug} Ltd",
+            policy=json.dumps({**POLICY, **(policy or {})}),
+            users=json.dumps(
+                users if users is not None else [{"id": "alice", "cost_center": "4711"}, {"id": "bob"}]
+            ),
+            keys=json.dumps(
+                [{"name": "main", "secret": secret, "models": ["*"], **(key or {})}, *(more_keys or [])]
+            ),
+            budgets=json.dumps(budgets or []),
+            rate_limits=json.dumps(rate_limits or {}),
+            alerts=json.dumps(alerts or []),
+            channels=json.dumps(channels or []),
         )
-        apply_configuration(
-            text, source="world.yaml", environ={**os.environ, "SANDBOX": stack.sandbox_url}, dry_run=False
-        )
+        apply_configuration(text, source="tenant.yaml", environ={}, dry_run=False)
         return Member(slug, secret, Tenant.objects.get(slug=slug).pk)
 
     return make

@@ -3,6 +3,7 @@
 Code blocks that call a running product were run by hand; what stands here is what drifts unseen.
 """
 
+import functools
 import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -112,13 +113,14 @@ def _policy_fields(value: object) -> set[str]:
     return names
 
 
-def _variables(*folders: str) -> set[str]:
+@functools.cache
+def _variables(*folders: str) -> frozenset[str]:
     """The environment variables that the code of these folders reads."""
     found = {"SECRET_KEY"}
     for folder in folders:
         for file in (ROOT / folder).rglob("*.py"):
             found |= {name for pair in READ.findall(file.read_text()) for name in pair if name}
-    return found
+    return frozenset(found)
 
 
 def _anchors(page: Path) -> set[str]:

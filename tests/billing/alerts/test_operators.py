@@ -4,7 +4,6 @@ import json
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from unittest.mock import patch
 
 import pytest
 from django.contrib import admin
@@ -71,12 +70,13 @@ def test_they_hear_of_a_model_without_a_price_once(
     assert sorted(mine) == ["2026-11-20", "2026-11-21"]
 
 
-def test_they_hear_of_partitions_that_could_not_be_made(desk: Desk) -> None:
+def test_they_hear_of_partitions_that_could_not_be_made(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     today = f"{datetime.now(UTC):%Y-%m-%d}"
     AlertEvent.objects.filter(tenant=None, metric="partitions", window_key=today).update(
         window_key=secrets.token_hex(4)
     )
-    with patch.object(partitions, "CREATE", "SELECT 1/0, %s"), pytest.raises(DatabaseError):
+    monkeypatch.setattr(partitions, "CREATE", "SELECT 1/0, %s")
+    with pytest.raises(DatabaseError):
         partitions.ensure_partitions()
     event = AlertEvent.objects.get(tenant=None, metric="partitions", window_key=today)
     assert "division by zero" in event.message

@@ -44,9 +44,14 @@ def limiter(keeper: Any) -> ProviderLimiter:
 
 async def test_it_works(limiter: ProviderLimiter) -> None:
     account = target(rpm=1000, tpm=100_000, concurrency=5)
-    slot = await limiter.acquire(account, tokens=100, tenant_id=1)
-    await limiter.release(slot, tokens=50)
-    await limiter.release(slot, tokens=50)
+    slots = [await limiter.acquire(account, tokens=100, tenant_id=1) for _ in range(5)]
+    with pytest.raises(ProviderUnavailable):
+        await limiter.acquire(account, tokens=100, tenant_id=1, patience_seconds=0.05)
+    await limiter.release(slots[0], tokens=50)
+    await limiter.release(slots[0], tokens=50)  # twice frees one place
+    await limiter.acquire(account, tokens=100, tenant_id=1)
+    with pytest.raises(ProviderUnavailable):
+        await limiter.acquire(account, tokens=100, tenant_id=1, patience_seconds=0.05)
 
 
 async def test_an_account_without_limits_costs_nothing() -> None:
