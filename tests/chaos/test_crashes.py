@@ -26,6 +26,8 @@ from tests.chaos.conftest import Load, watched
 from tests.stack import ROOT
 from tests.world import Deployment, Member, World, declare_deployment
 
+pytestmark = pytest.mark.slow
+
 CLIENTS = 16
 BUDGETS = [
     {"scope": "tenant", "unit": "usd", "period": "month", "limit": "100", "mode": "hard"},

@@ -13,6 +13,8 @@ import pytest
 from tests.chaos.audit import Audit, audit
 from tests.chaos.harness import Load, Site, site
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("KILLS", "20"))
 # a site without its servers, or a model that is given a rest because others asked for what is no answer
 REFUSED_FOR_NOW = {"", "service_unavailable", "provider_unavailable"}

@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.world import World
+
+pytestmark = pytest.mark.slow
 
 COMMAND = Path(sys.executable).with_name("schemathesis")
 EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "3")

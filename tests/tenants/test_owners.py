@@ -14,6 +14,8 @@ from psycopg import errors, sql
 
 from config.database import logins
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

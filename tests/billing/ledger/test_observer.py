@@ -16,6 +16,8 @@ import pytest
 
 from tests.billing.conftest import Account
 
+pytestmark = pytest.mark.slow
+
 PROCESSES, WORKERS, ROUNDS = 4, 16, 30
 CALLERS = PROCESSES * WORKERS
 CALLS = CALLERS * ROUNDS

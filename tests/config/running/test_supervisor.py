@@ -15,6 +15,8 @@ from config.running.embedded import free_port
 from tests.books import eventually
 from tests.stack import answers
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_SECONDS = 120
 
