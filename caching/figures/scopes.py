@@ -25,7 +25,7 @@ READ_SECONDS = 30.0
 MOST_SHOWN = 50
 _MOST_SLOTS = 10_000
 
-_ADD = """
+ADD = """
 SELECT caching_add_scope_figures(%(tenants)s::bigint[], %(scopes)s::bytea[], %(days)s::date[], %(hits)s::bigint[],
     %(saved)s::numeric[], %(checks)s::bigint[], %(check_usd)s::numeric[])
 """
@@ -96,7 +96,7 @@ async def flush() -> None:
     }
     try:
         async with resources.db.connection() as connection:
-            await connection.execute(_ADD, columns)
+            await connection.execute(ADD, columns)
     except (DatabaseError, PoolTimeout, OSError) as error:
         for key, part in gathered.items():
             total = _sums[key]

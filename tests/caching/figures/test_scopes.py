@@ -41,7 +41,7 @@ async def test_hits_and_checks_are_added_up_by_scope_and_day(tenant: Tenant) -> 
 async def test_a_database_away_keeps_the_figures(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     scope_figures.note_hit(tenant.pk, DIGEST, saved_usd=Decimal(1))
     with monkeypatch.context() as patched:
-        patched.setattr(scope_figures, "_ADD", "SELECT 1 / 0")
+        patched.setattr(scope_figures, "ADD", "SELECT 1 / 0")
         await scope_figures.flush()
     await scope_figures.flush()
     assert (await CacheScopeDay.objects.aget(tenant=tenant)).saved_usd == 1
