@@ -12,6 +12,8 @@ from tests.books import eventually
 from tests.llm.batches.conftest import question
 from tests.llm.batches.test_batches import BUDGET, batch_calls, billed_upstream, records_of, windows_of
 
+WORKER_SECONDS = 60.0  # a worker that has to start first, on a busy machine
+
 
 def questions(count: int = 3, *, model: str = "gpt-4o-mini"):
     return [question(f"q{number}", f"What is {number} plus 1?", model=model) for number in range(count)]
@@ -22,7 +24,10 @@ def test_it_works_after_the_worker_was_killed(desk_for, stack):
     desk.world.control("POST", "/settings", {"batch_delay_s": 4})
     try:
         order = desk.order(questions(10))
-        eventually(lambda: BatchJob.objects.filter(batch__public_id=order.id, state="submitted").exists())
+        eventually(
+            lambda: BatchJob.objects.filter(batch__public_id=order.id, state="submitted").exists(),
+            patience_seconds=WORKER_SECONDS,
+        )
         stack.kill_celery()
         stack.start_celery()
         batch = desk.wait(order.id)
@@ -91,7 +96,10 @@ def test_a_batch_whose_time_is_up_ends_with_what_was_answered(desk_for):
     desk.world.control("POST", "/settings", {"batch_delay_s": 5})
     try:
         order = desk.order(questions())
-        eventually(lambda: BatchJob.objects.filter(batch__public_id=order.id, state="submitted").exists())
+        eventually(
+            lambda: BatchJob.objects.filter(batch__public_id=order.id, state="submitted").exists(),
+            patience_seconds=WORKER_SECONDS,
+        )
         Batch.objects.filter(public_id=order.id).update(expires_at=timezone.now())
         batch = desk.wait(order.id)
     finally:
@@ -119,7 +127,10 @@ def test_a_finished_batch_is_not_due(desk):
 def test_the_ledger_is_complete_though_nobody_asks_for_the_batch(desk_for):
     desk = desk_for(budgets=[BUDGET])
     desk.order(questions(2))
-    eventually(lambda: UsageRecord.objects.filter(tenant_id=desk.member.id).count() == 2, patience_seconds=60)
+    eventually(
+        lambda: UsageRecord.objects.filter(tenant_id=desk.member.id).count() == 2,
+        patience_seconds=WORKER_SECONDS,
+    )
 
 
 def test_a_job_whose_worker_died_before_it_asked_the_provider_is_submitted_once(desk_for):
@@ -127,7 +138,7 @@ def test_a_job_whose_worker_died_before_it_asked_the_provider_is_submitted_once(
     desk.world.fault(match={"path": "/v1/files"}, fault="status:401", times=2)
     order = desk.order(questions())
     jobs = BatchJob.objects.filter(batch__public_id=order.id)
-    eventually(lambda: jobs.filter(failures__gt=0).exists())
+    eventually(lambda: jobs.filter(failures__gt=0).exists(), patience_seconds=WORKER_SECONDS)
     # as if the worker had died right after it wrote down what it was about to do, a minute ago
     jobs.update(state="submitting", submitting_at=timezone.now() - timedelta(minutes=1), next_look_at=None)
     assert desk.wait(order.id).status == "completed"
