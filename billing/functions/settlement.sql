@@ -1,6 +1,6 @@
 -- Settles a group; idempotent by attempt. Attempt p_ids[i] ended as p_states[i] (captured or estimated) for p_usd[i] and
 -- p_tokens[i]; p_records[i] says the rest of its ledger row, and p_lines holds the lines of all. Who, what and when are
--- copied from the attempt. No attempt stands in p_ids twice.
+-- copied from the attempt. No attempt is in p_ids twice.
 -- outcomes: 0 unknown, 1 it had ended, 2 settled, 3 corrected (it had been estimated, now its usage is known).
 CREATE OR REPLACE FUNCTION public.billing_settle(
     p_ids uuid[], p_states text[], p_usd numeric[], p_tokens bigint[], p_records jsonb, p_lines jsonb,
@@ -98,7 +98,7 @@ BEGIN
 
     PERFORM public.billing_alert_requests(p_ids, outcomes, tenants, p_usd, p_records);
 
-    -- the windows last: whoever admits in them meanwhile waits for this end alone, not for all that is written above
+    -- the windows last: an admission in them waits for this end alone, not for all that is written above
     SELECT array_agg(DISTINCT w.id ORDER BY w.id) INTO window_ids
     FROM public.billing_attempt a CROSS JOIN LATERAL unnest(a.window_ids) AS w (id) WHERE a.id = ANY (p_ids);
     PERFORM 1 FROM public.billing_budgetwindow WHERE id = ANY (window_ids) ORDER BY id FOR UPDATE;
@@ -279,8 +279,8 @@ BEGIN
 END $$;
 GRANT EXECUTE ON FUNCTION public.billing_record_hits TO purser_app;
 
--- How far streams have come, so that a crash is billed from what was produced; and that they live, so that nobody reaps
--- them. Not worth waiting for the disk: a lost step costs an estimate a second of precision.
+-- How far streams have come, so that a crash is billed from what was produced; and that they live, so that the reaper leaves
+-- them alone. Not worth waiting for the disk: a lost step costs an estimate a second of precision.
 CREATE OR REPLACE FUNCTION public.billing_progress(p_ids uuid[], p_progress text[], p_expires timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan

@@ -1,4 +1,4 @@
-"""What ledger rows are told apart by in figures: the one list of their dimensions.
+"""The one list of the dimensions of ledger rows in figures.
 
 Invariant: sums by day, month reports, exports, the groups of `/v1/usage` and the digest take their columns from here. A new
 dimension is a column of UsageRecord and UsageDaily with its migration, an entry here, and its value in `llm.calls.dimensions`.

@@ -1,7 +1,7 @@
-"""What is counted of ledger rows, each defined once, in SQL: for the API, month reports, statements, sums by day and with
+"""The measures of ledger rows, each defined once, in SQL: for the API, month reports, statements, sums by day and with
 them the dashboard.
 
-- An own call is one that the gateway makes for its caches: a check, an embedding, a judge. It costs, and is nobody's request.
+- An own call is one that the gateway makes for its caches: a check, an embedding, a judge. It costs, but is no client's request.
 - A request is what a client asked once, and what was bought or spared for it: hedges, fallbacks and repairs are further rows of
   the same request. It counts on the first of its rows, so that counts of groups add up. A credit, an adjustment and a
   correction are none.
