@@ -39,7 +39,7 @@ LARGEST_CONTENT_BYTES = 8 * 1024 * 1024
 # these speak of the moment, not of the answer
 OF_THE_MOMENT = ("server-timing", "retry-after", "x-ratelimit-", "anthropic-ratelimit-")
 
-# Free are: a key nobody has used, one that has been forgotten by now, and one whose worker is gone and owes nothing.
+# A key is free if it was never used, if it has been deleted by now, or if its worker is gone and owes nothing.
 # Its commit does not wait for the disk: the attempt's does, and what was committed before is on the disk then, too.
 CLAIM = """
 INSERT INTO llm_idempotentcall AS known (
@@ -92,16 +92,16 @@ log = structlog.get_logger(__name__)
 
 
 class ReplayedError(ClientError):
-    """The outcome of the first call with this key, told again."""
+    """The error of the first call with this key, given again."""
 
-    def __init__(self, told: dict[str, Any]) -> None:
+    def __init__(self, error: dict[str, Any]) -> None:
         super().__init__(
-            told["message"],
-            param=told.get("param"),
+            error["message"],
+            param=error.get("param"),
             headers={REPLAY_HEADER: "true"},
             recurs=True,
         )
-        self.status, self.code, self.type = told["status"], told["code"], told["type"]
+        self.status, self.code, self.type = error["status"], error["code"], error["type"]
 
 
 @dataclass(slots=True)
@@ -125,12 +125,12 @@ class Claim:
             self._end()
             raise
         if isinstance(answer, StreamedAnswer):
-            return StreamedAnswer(_Recording(answer, self).tell(), answer.headers)
+            return StreamedAnswer(_Recording(answer, self).chunks(), answer.headers)
         await self.write(answer.headers, answer.body)
         return answer
 
     async def write(self, headers: dict[str, str], content: bytes) -> None:
-        """Keep an answer. If that fails the key will tell what was billed, and the answer goes out all the same."""
+        """Keep an answer. If that fails the key keeps what was billed, and the answer goes out all the same."""
         self._end()
         if len(content) > LARGEST_CONTENT_BYTES:
             await self._write({}, None, _error_json(_too_large()))
@@ -143,7 +143,7 @@ class Claim:
             self.renewing.cancel()
 
     async def _fail(self, error: ClientError) -> None:
-        """Free the key if the call owes nothing; else the key tells of the failure from now on."""
+        """Free the key if the call owes nothing; else the key gives the failure from now on."""
         self._end()
         try:
             if not await self._execute(RELEASE):
@@ -190,7 +190,7 @@ class Claim:
 async def claim(call: Call) -> Claim | Answer | StreamedAnswer:
     """Claim the call's idempotency key, or return the answer that was given to it before.
 
-    Waits while another call with the key is being answered, in whatever process. Raises InvalidRequest where the key
+    Waits while another call with the key is being answered, in any process. Raises InvalidRequest where the key
     was used for something else, StillInProgress when the wait gets too long, and ReplayedError.
     """
     digest = _digest(call)
@@ -209,7 +209,7 @@ async def claim(call: Call) -> Claim | Answer | StreamedAnswer:
             if found["state"] == "done":
                 return _replay(call, found)
             if found["is_lost"]:
-                await _tell_if_settled(call, found["request_id"])
+                await _raise_if_settled(call, found["request_id"])
         if asyncio.get_running_loop().time() > ends_at:
             raise StillInProgress(
                 f"The first request with this {HEADER} has not ended yet; try again later.",
@@ -221,7 +221,7 @@ async def claim(call: Call) -> Claim | Answer | StreamedAnswer:
 
 
 class _Recording:
-    """A stream that is kept while it is told: it goes on to its end although its client has gone."""
+    """A stream that is kept while it is sent: it goes on to its end even when its client has gone."""
 
     def __init__(self, answer: StreamedAnswer, claim: Claim) -> None:
         self._answer, self._claim = answer, claim
@@ -230,13 +230,13 @@ class _Recording:
         self._grown = asyncio.Event()
         resources.background(self._record())
 
-    async def tell(self) -> AsyncGenerator[bytes, None]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield what has come so far, and what comes. Closing it early changes nothing."""
-        told = 0
+        sent = 0
         while True:
-            while told < len(self._chunks):
-                yield self._chunks[told]
-                told += 1
+            while sent < len(self._chunks):
+                yield self._chunks[sent]
+                sent += 1
             if self._has_ended:
                 return
             self._grown.clear()
@@ -254,7 +254,7 @@ class _Recording:
 
 
 async def _claim_or_look(call: Call, digest: bytes) -> Claim | dict[str, Any] | None:
-    """A claim; else the row that stands in its way, None if that has just gone."""
+    """A claim; else the row that holds the key, None if it has just gone."""
     tenant_id = call.principal.tenant_id
     parameters = {
         "tenant": tenant_id,
@@ -288,7 +288,7 @@ def _replay(call: Call, found: dict[str, Any]) -> Answer | StreamedAnswer:
     return Answer(found["content"], headers)
 
 
-async def _tell_if_settled(call: Call, request_id: UUID) -> None:
+async def _raise_if_settled(call: Call, request_id: UUID) -> None:
     """Raise what a lost call has come to, once the ledger knows: it cost something, and there is no answer to it."""
     tenant_id = call.principal.tenant_id
     async with tenant_connection(tenant_id) as connected:
