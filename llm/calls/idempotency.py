@@ -2,7 +2,7 @@
 
 Invariant: of the calls of one API key to one endpoint with the same idempotency key one goes through the pipeline. The
 others wait for it and get its answer byte for byte. The key is free again only when the first has ended and owes
-nothing; if its worker was lost, what it owes decides, and that is for the ledger to say.
+nothing; if its worker was lost, the ledger decides by what it owes.
 """
 
 import asyncio
