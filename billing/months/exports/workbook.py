@@ -86,6 +86,7 @@ def _summary(sheet: Worksheet, report: MonthReport, looks: Looks) -> None:
         ("From", report.starts_at.isoformat()),
         ("Until (exclusive)", report.ends_at.isoformat()),
         ("Period", report.period_status),
+        ("Rows", "as booked in the period, whenever the calls were"),
         ("Made at", report.made_at.isoformat(timespec="seconds")),
     )
     for row, (name, value) in enumerate(facts, start=2):

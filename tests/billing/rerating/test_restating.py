@@ -82,7 +82,7 @@ def test_an_entry_is_booked_once_and_says_why(shop: Shop) -> None:
     assert shop.ledger_sum() == Decimal(-5)
     with pytest.raises(ValidationError, match="another entry"):
         credit(shop.tenant, amount_usd=Decimal(6), reason="goodwill", entry_id=entry_id)
-    with pytest.raises(ValidationError, match="say why"):
+    with pytest.raises(ValidationError, match="give a reason"):
         credit(shop.tenant, amount_usd=Decimal(5), reason=" ")
     with pytest.raises(ValidationError, match="above zero"):
         credit(shop.tenant, amount_usd=Decimal(-5), reason="goodwill")
