@@ -33,7 +33,7 @@ HOLDER = """
 import asyncio, django
 django.setup()
 from config.resources import resources
-from tenants import limits
+from tenants.limits import limiting as limits
 from tests.chaos.test_slots import CALLER, CONCURRENCY
 
 async def hold():
