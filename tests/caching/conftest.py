@@ -1,12 +1,12 @@
 """Tenants for the tests of the caches. Imports nothing of Django before the servers' addresses are known."""
 
-import secrets
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from caching.embedders.build import build
+from tests.world import new_tenant
 
 if TYPE_CHECKING:
     from caching.scope import Origin
@@ -43,13 +43,7 @@ async def orm_thread(loop_resources: None) -> AsyncIterator[None]:
 
 @pytest.fixture
 def make_tenant(committed: None) -> "Callable[..., Tenant]":
-    from tenants.models import Tenant
-
-    def make(**policy: Any) -> Tenant:
-        name = f"cached-{secrets.token_hex(4)}"
-        return Tenant.objects.create(slug=name, name=name, policy=policy)
-
-    return make
+    return lambda **policy: new_tenant("cached", policy=policy)
 
 
 @pytest.fixture

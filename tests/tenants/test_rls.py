@@ -1,13 +1,12 @@
 """The database's own wall: what `purser_app` can see, and what it cannot."""
 
-import secrets
-
 import pytest
 from psycopg import errors
 
 from config import resources
 from tenants.models import EndUser, Tenant
 from tenants.rls import tenant_connection
+from tests.world import new_tenant
 
 pytestmark = pytest.mark.usefixtures("loop_resources")
 
@@ -23,7 +22,7 @@ def outsider(committed: None) -> Tenant:
 
 
 def make_tenant(slug: str) -> Tenant:
-    tenant = Tenant.objects.create(slug=f"{slug}-{secrets.token_hex(4)}", name=slug)
+    tenant = new_tenant(slug)
     EndUser.objects.create(tenant=tenant, external_id=f"user of {slug}")
     return tenant
 

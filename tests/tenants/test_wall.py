@@ -15,6 +15,7 @@ from config.database import logins
 from config.database import roles as database_roles
 from config.database.roles import check_logins
 from tenants.models import EndUser, Tenant
+from tests.world import new_tenant
 
 Login = Callable[[str], psycopg.Connection[Any]]
 
@@ -37,7 +38,7 @@ def login(committed: None) -> Iterator[Login]:
 
 @pytest.fixture
 def tenant(committed: None) -> Tenant:
-    tenant = Tenant.objects.create(slug=f"wall-{secrets.token_hex(4)}", name="Wall")
+    tenant = new_tenant()
     EndUser.objects.create(tenant=tenant, external_id="alice")
     return tenant
 

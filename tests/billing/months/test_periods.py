@@ -1,6 +1,5 @@
 """The months of a tenant tile time: every moment has one, whatever zones the tenant has moved through."""
 
-import uuid
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from random import Random
@@ -12,6 +11,7 @@ from django.db import Error, IntegrityError, connection, transaction
 from billing.models import BillingPeriod
 from billing.months.closing import period_at
 from tenants.models import Tenant
+from tests.world import new_tenant
 
 pytestmark = pytest.mark.django_db
 
@@ -45,7 +45,7 @@ ZONES = (
 
 @pytest.fixture
 def tenant() -> Tenant:
-    return Tenant.objects.create(slug=f"months-{uuid.uuid4().hex[:8]}", name="Months", timezone="UTC")
+    return new_tenant(timezone="UTC")
 
 
 def utc(text: str) -> datetime:

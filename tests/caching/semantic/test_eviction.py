@@ -9,6 +9,7 @@ from caching.models import CacheEntry, CacheLabel, CacheScope
 from caching.semantic.eviction import evict, purge
 from caching.tasks import evict as evict_task
 from tenants.models import Tenant
+from tests.world import new_tenant
 
 pytestmark = pytest.mark.django_db
 
@@ -21,7 +22,7 @@ def acme() -> Tenant:
     """A tenant, alone for the test: what others left may have expired, too."""
     for model in (CacheEntry, CacheScope, CacheLabel):
         model.objects.all().delete()
-    return Tenant.objects.create(slug="acme", name="Acme", policy={"cache": {"max_entries": 3}})
+    return new_tenant(policy={"cache": {"max_entries": 3}})
 
 
 def keep(tenant: Tenant, question: str, **changes: Any) -> CacheEntry:

@@ -18,6 +18,7 @@ from tenants.snapshots.store import SnapshotCache, TenantFacts, load_tenant_fact
 from tenants.tenancy import resume_tenant, suspend_tenant
 from tests.books import eventually_async
 from tests.orm import in_thread
+from tests.world import new_tenant
 
 
 class Worker:
@@ -59,9 +60,7 @@ async def workers(loop_resources: None) -> AsyncIterator[tuple[Worker, Worker]]:
 
 @pytest.fixture
 def acme(committed: None) -> Tenant:
-    return Tenant.objects.create(
-        slug=f"acme-{secrets.token_hex(4)}", name="Acme GmbH", rate_limits={"rpm": 9}
-    )
+    return new_tenant(rate_limits={"rpm": 9})
 
 
 @pytest.fixture
