@@ -106,12 +106,36 @@ def epoch_of(policy: Policy) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def scope_of(body: Mapping[str, Any], *, origin: Origin, embedder: str) -> AnswerScope:
-    """The scope and the question of a request body (chat, messages or responses); raises NotComparable."""
-    rest, question = _without_question(body)
-    return AnswerScope(
-        origin=origin, embedder=embedder, request_digest=request_digest(rest), question=question
-    )
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The digests of a body, made in one walk through it: of everything that its answer depends on, and of the same without
+    its question."""
+
+    whole: str
+    rest: str = ""
+    question: str = ""
+    why_not: str = ""  # the reason if it has no question
+
+
+def fingerprint_of(body: Mapping[str, Any]) -> Fingerprint:
+    """Read a request body (chat, messages or responses)."""
+    try:
+        rest, question = _without_question(body)
+    except NotComparable as reason:
+        return Fingerprint(request_digest(body), why_not=str(reason))
+    digest = request_digest(rest)
+    whole = hashlib.sha256(digest.encode() + b":" + question.encode("utf-8", "surrogatepass"))
+    return Fingerprint(whole.hexdigest(), digest, question)
+
+
+def scope_of(
+    body: Mapping[str, Any], *, origin: Origin, embedder: str, fingerprint: Fingerprint | None = None
+) -> AnswerScope:
+    """The scope and the question of a request body, whose fingerprint may be known; raises NotComparable."""
+    read = fingerprint or fingerprint_of(body)
+    if read.why_not:
+        raise NotComparable(read.why_not)
+    return AnswerScope(origin=origin, embedder=embedder, request_digest=read.rest, question=read.question)
 
 
 def request_digest(body: Mapping[str, Any]) -> str:

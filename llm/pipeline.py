@@ -2,20 +2,29 @@
 
     identify -> limit -> exact cache -> semantic cache -> route -> compress -> hold -> call -> settle -> remember -> answer
 
+The door identifies the caller (`llm.views.base`); all else is here, in this order. A hit leaves `_live` after the caches and
+comes back in `_give`. A stream leaves it after the call, goes out while it comes, and comes back in `_give` with its end. A
+repair and a call of our own enter at `_ask`. So a step before the call belongs in `_send`, one after the answer in `_give`:
+there every call passes, once.
+
 Invariant: whatever happens to a call (an answer, a refusal, a failure, a client that hangs up), it ends once: its
 holds are settled, its slot is free, and one row of the request log says what was done and why.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from config import resources
 from llm.calls import ending, idempotency
-from llm.calls.answers import Answer, StreamedAnswer
+from llm.calls.answers import Answer, StreamedAnswer, answer_headers, purser_block
 from llm.calls.call import Call
-from llm.learning import checks as shadow
-from llm.learning import judge
-from llm.learning.embedding.remote import finder_for
-from llm.steps import attempts, choosing, memory
+from llm.providers.client import ProviderReply, ProviderStream
+from llm.providers.target import Target
+from llm.steps import attempts, choosing, memory, repairing, settled, storing, streaming
+from llm.steps.hops import FIRST_CHOICE, Manner
+from llm.steps.sending import Reply
+from llm.steps.settled import Settled
+from llm.steps.underway import Underway
 from tenants.errors import ClientError
 from tenants.limits import limiting as limits
 
@@ -26,13 +35,9 @@ async def answer(call: Call) -> Answer | StreamedAnswer:
     The work goes on when the client hangs up: what a provider was asked for is billed, and remembered. With an
     idempotency key it is done once, and whoever asks again gets the same.
     """
-    if call.headers.idempotency_key:
-        claim = await _claim(call)
-        if not isinstance(claim, idempotency.Claim):
-            return claim
-        work = resources.background(claim.keep(_answer(call)))
-    else:
-        work = resources.background(_answer(call))
+    found = await idempotency.find(call) if call.headers.idempotency_key else None
+    begun = _begun(call, found)
+    work = resources.background(found.keep(begun) if isinstance(found, idempotency.Claim) else begun)
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
@@ -40,8 +45,25 @@ async def answer(call: Call) -> Answer | StreamedAnswer:
         raise
 
 
-async def _answer(call: Call) -> Answer | StreamedAnswer:
-    async with ending.ended_with(call):
+async def answer_ourselves(
+    call: Call, find_targets: Callable[[Call], Awaitable[list[Target]]], manner: Manner = FIRST_CHOICE
+) -> Answer:
+    """Answer a call of our own: without limits and caches, and whole; else like any other."""
+    async with ending.ended(call):
+        given = await _give(call, await _ask(call, await find_targets(call), manner))
+    assert isinstance(given, Answer)
+    return given
+
+
+async def _live(
+    call: Call, found: idempotency.Found, begin: Callable[[StreamedAnswer], None]
+) -> Answer | StreamedAnswer | None:
+    """The life of a client's call. A stream is given by `begin`, and ends in here."""
+    async with ending.ended(call):
+        if isinstance(found, Answer | StreamedAnswer):
+            return found
+        if isinstance(found, ClientError):
+            raise found
         choosing.check_user(call)
         choosing.check_model(call)
         choosing.check_length(call)
@@ -49,27 +71,57 @@ async def _answer(call: Call) -> Answer | StreamedAnswer:
         call.slot = await limits.acquire(
             call.principal, user=call.user, tokens=call.rough_tokens, style=call.wire.vendor
         )
-        call.judge = judge.judge_of(call)
-        call.find_embedder = finder_for(call)
         hit = await memory.find_exact(call) or await memory.find_similar(call)
         if hit is not None:
-            served = await memory.serve(call, hit)
-            shadow.check_soon(call)
-            return served
+            return await _give(call, await memory.serve(call, hit))
         targets = await choosing.choose(call)
         await choosing.compress(call)
-        return await attempts.first_success(call, targets)
+        answering, reply = await _send(call, targets)
+        if isinstance(reply, ProviderStream):
+            async with streaming.relayed(call, answering, reply, begin) as stream:
+                if (streamed := await stream.read()) is not None:
+                    await stream.end_with(await _give(call, streamed))
+            return None
+        return await _give(call, await settled.capture(call, answering, reply))
 
 
-async def _claim(call: Call) -> idempotency.Claim | Answer | StreamedAnswer:
-    try:
-        found = await idempotency.claim(call)
-    except ClientError as error:
-        await ending.refused(call, error)
-        raise
-    if not isinstance(found, idempotency.Claim):
-        await ending.replayed(call)
-    return found
+async def _ask(call: Call, targets: list[Target], manner: Manner) -> Settled:
+    """Hold, call and settle: what is asked once more, and what we ask ourselves."""
+    answering, reply = await _send(call, targets, manner)
+    assert isinstance(reply, ProviderReply)
+    return await settled.capture(call, answering, reply)
+
+
+async def _send(call: Call, targets: list[Target], manner: Manner = FIRST_CHOICE) -> tuple[Underway, Reply]:
+    """Hold and call, for everything that is sent to a provider. A step before the call belongs here."""
+    return await attempts.first_success(call, targets, manner)
+
+
+async def _give(call: Call, given: Settled) -> Answer | StreamedAnswer:
+    """From its settlement to the client, for every answer there is. A step after the answer belongs here."""
+    given = await repairing.ensure_valid(call, given, ask=_ask)
+    memory.remember_soon(call, given)
+    block = purser_block(call, given.outcome)
+    await storing.keep(call, given.answer if given.is_exact else None, block)
+    call.outcome = given.outcome
+    if given.is_remembered:
+        call.check_soon()
+    headers = answer_headers(call, given.outcome)
+    if call.facts.stream:
+        return StreamedAnswer.of(given.told(block), headers=headers)
+    return Answer(b"".join(given.told(block)), headers)
+
+
+async def _begun(call: Call, found: idempotency.Found) -> Answer | StreamedAnswer:
+    """The answer, or its stream as soon as that has begun: then the call lives on until it has ended."""
+    begun: asyncio.Future[StreamedAnswer] = asyncio.get_running_loop().create_future()
+    life = resources.background(_live(call, found, begun.set_result))
+    await asyncio.wait((life, begun), return_when=asyncio.FIRST_COMPLETED)
+    if begun.done():
+        return begun.result()
+    whole = life.result()
+    assert whole is not None
+    return whole
 
 
 def _abandon(work: "asyncio.Task[Answer | StreamedAnswer]") -> None:

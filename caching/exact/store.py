@@ -17,7 +17,7 @@ from caching.circuit import Circuit, Unavailable
 from caching.eligibility import MAX_TEMPERATURE
 from caching.figures.counts import record
 from caching.metrics import EVICTED, STORED
-from caching.scope import Origin, request_digest
+from caching.scope import Fingerprint, Origin, fingerprint_of
 from config import resources
 
 # How long a request waits for a Redis that does not answer. After three slow calls the circuit opens. A Redis that
@@ -65,8 +65,11 @@ def why_not(body: Mapping[str, Any], *, max_temperature: float = MAX_TEMPERATURE
     return "several_answers" if isinstance(choices, int) and choices > 1 else ""
 
 
-def key(body: Mapping[str, Any], *, origin: Origin) -> ExactKey:
-    """The key of this request's answer. One hash tag per tenant keeps a tenant's keys together in a cluster."""
+def key(body: Mapping[str, Any], *, origin: Origin, fingerprint: Fingerprint | None = None) -> ExactKey:
+    """The key of this request's answer. Its body's fingerprint may be known.
+
+    One hash tag per tenant keeps a tenant's keys together in a cluster.
+    """
     parts = (
         origin.circle,
         origin.endpoint,
@@ -74,7 +77,7 @@ def key(body: Mapping[str, Any], *, origin: Origin) -> ExactKey:
         origin.prompt_version,
         origin.epoch,
         origin.features,
-        request_digest(body),
+        (fingerprint or fingerprint_of(body)).whole,
     )
     joined = b"".join(b"%d:%s," % (len(part.encode()), part.encode()) for part in parts)
     digest = hashlib.sha256(joined).hexdigest()

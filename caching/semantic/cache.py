@@ -31,7 +31,7 @@ from caching.figures import counts as stats
 from caching.learning import evidence
 from caching.learning.judging import Judge, judge_candidates
 from caching.metrics import FAILURES, SEARCH, STORED
-from caching.scope import AnswerScope, Asker, NotComparable, Origin, scope_of
+from caching.scope import AnswerScope, Asker, Fingerprint, NotComparable, Origin, scope_of
 from caching.scoring.scope_state import weights_of
 from caching.scoring.threshold import FLOOR
 from config import resources
@@ -94,14 +94,15 @@ async def look_up(
     embedder: TextEmbedder | None = None,
     find_embedder: FindEmbedder = ready_embedder,
     draw: Draw = random.random,
+    fingerprint: Fingerprint | None = None,
 ) -> Lookup:
     """Look for an answer that may be reused. About 5 ms, at most 0.2 s; where a provider embeds, the policy's timeout.
 
     The embedder is the policy's, found by `find_embedder`, unless one is given. With `refresh` nothing is served, and
-    the caller's fresh answer replaces the found one.
+    the caller's fresh answer replaces the found one. The body's `fingerprint` may be known.
     """
     find = partial(find_embedder, policy.embedder) if embedder is None else partial(_given, embedder)
-    found = await _look_up(body, origin, policy, traits, asker, refresh, find, draw)
+    found = await _look_up(body, origin, policy, traits, asker, refresh, find, draw, fingerprint)
     scope_digest = found.scope.digest if found.scope and found.best else b""
     stats.record(
         origin.tenant_id,
@@ -230,13 +231,14 @@ async def _look_up(
     refresh: bool,
     find_embedder: Callable[[], Awaitable[TextEmbedder]],
     draw: Draw,
+    fingerprint: Fingerprint | None,
 ) -> Lookup:
     if policy.semantic == "off":
         return Lookup(outcome="bypass", reason="off")
     scope = None
     try:
         embedder = await find_embedder()
-        scope = scope_of(body, origin=origin, embedder=embedder.name)
+        scope = scope_of(body, origin=origin, embedder=embedder.name, fingerprint=fingerprint)
         verdict = check_eligibility(scope.question, traits=traits, waived=policy.waived_rules)
         if not verdict.is_eligible:
             return Lookup(outcome="bypass", reason=verdict.reason)

@@ -126,7 +126,7 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
     exchange = prepare(
         wire, item.body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=None
     )
-    estimate = estimate_exchange(exchange, item.body, facts, target=target, snapshot=snapshot)
+    estimate = estimate_exchange(exchange, facts, target=target, snapshot=snapshot)
     input_tokens = estimate.most_tokens
     is_chat = target.model_kind == "chat"
     limit = line_limit(item, batch.endpoint, target=target, policy=snapshot.policy) if is_chat else 0

@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from billing.budgets.balances import Balance, tightest
@@ -19,16 +20,19 @@ from caching.entries.vectors import FindEmbedder
 from caching.exact.flights import Flight
 from caching.exact.store import ExactKey
 from caching.learning.judging import Judge
+from caching.scope import Fingerprint, fingerprint_of
 from caching.semantic.cache import Lookup
 from llm import long_work
 from llm.calls.dimensions import dimensions_of, ledger_dims
 from llm.calls.headers import CallHeaders
+from llm.calls.readings import Readings
 from llm.calls.receipt import Receipt
 from llm.calls.settled_cost import SettledCost
 from llm.catalog.snapshot import TenantSnapshot
 from llm.kept.responses import Kept
 from llm.providers.target import Target
 from llm.routing.decision import Route
+from llm.routing.facts import RouteFacts, read_route_facts
 from llm.wire import RequestFacts, Source, WireFormat
 from tenants.limits.limiting import Slot
 from tenants.policy import Policy
@@ -37,6 +41,22 @@ from tenants.principal import Principal
 MOST_ANSWERS = 128  # that a provider gives at once
 
 Read = TypeVar("Read")
+
+
+class Learner(Protocol):
+    """What the caches learn from a call beside it, and with whose help: see `llm.learning`."""
+
+    @property
+    def judge(self) -> Judge | None:
+        """Who compares answers; None where the tenant has no judge."""
+        ...
+
+    @property
+    def find_embedder(self) -> FindEmbedder: ...
+
+    def check_soon(self, hit: "Call") -> None:
+        """Ask upstream what a hit was served for, in the background, if it is drawn for that."""
+        ...
 
 
 @dataclass(slots=True)
@@ -55,6 +75,7 @@ class Call:
     principal: Principal
     snapshot: TenantSnapshot
     receipt: Receipt = field(default_factory=Receipt)
+    readings: Readings = field(default_factory=Readings)
 
     cache_state: str = "bypass"
     similarity: float | None = None
@@ -67,10 +88,10 @@ class Call:
     tokens_after_compression: int | None = None
     balances: list[Balance] = field(default_factory=list)
     slot: Slot | None = None
+    fingerprint: Fingerprint | None = None  # of the body as the client sent it, once it was read
     exact_key: ExactKey | None = None
     lookup: Lookup | None = None
-    judge: Judge | None = None  # of the answers that its own is compared with
-    find_embedder: FindEmbedder = ready_embedder
+    learner: "Learner | None" = None  # None: nothing is learnt from it
     flight: Flight | None = None  # led for the equal requests that wait
     is_remembering: bool = False
     was_sent: bool = False  # a provider may have been asked
@@ -80,11 +101,36 @@ class Call:
     booked: list[SettledCost] = field(default_factory=list)  # of each attempt, in the order they were settled
     # attempts that another one was faster than, on their way to the ledger
     cancelled: "list[asyncio.Task[None]]" = field(default_factory=list)
-    is_ended: bool = False
+    tries: int = 0  # attempts that were begun, each with a number of its own
+    outcome: SettledCost | None = None  # of the answer that was given
+    broken: str = ""  # what its stream ended by before its answer did
 
     @property
     def policy(self) -> Policy:
         return self.snapshot.policy
+
+    @property
+    def judge(self) -> Judge | None:
+        """Of the answers that its own is compared with."""
+        return self.learner.judge if self.learner else None
+
+    @property
+    def find_embedder(self) -> FindEmbedder:
+        return self.learner.find_embedder if self.learner else ready_embedder
+
+    def check_soon(self) -> None:
+        """It was answered from memory: see `Learner`."""
+        if self.learner:
+            self.learner.check_soon(self)
+
+    def next_attempt(self) -> int:
+        """The number of another attempt."""
+        self.tries += 1
+        return self.tries
+
+    def route_facts(self) -> RouteFacts:
+        """What routing looks at, of the body as it is now."""
+        return read_route_facts(self.body, declared_tier=self.headers.tier, asks=self.facts.asks)
 
     @property
     def user(self) -> str:
@@ -129,6 +175,12 @@ class Call:
     async def read_by(self, work: Callable[[], Read]) -> Read:
         """Do work that reads the whole body: where that is long, off the event loop."""
         return await long_work.done(work, size=len(self.source.raw), tenant_id=self.principal.tenant_id)
+
+    async def read_fingerprint(self) -> Fingerprint:
+        """What the caches and an idempotency key know the request by; before anything has changed its body."""
+        if self.fingerprint is None:
+            self.fingerprint = await self.read_by(partial(fingerprint_of, self.body))
+        return self.fingerprint
 
     def stranger_to(self, target: Target) -> str:
         """The field that refers to what the account of a target does not keep for this tenant; empty if none does."""

@@ -1,6 +1,6 @@
 """The end of a call: its slot is freed, its row of the request log written, its figures counted.
 
-Invariant: every call ends exactly once, however it ended; nothing here can fail an answer.
+Invariant: every call ends exactly once, where its life is left (`ended`); nothing here can fail an answer.
 """
 
 from collections.abc import AsyncIterator
@@ -21,50 +21,23 @@ from tenants.limits import limiting as limits
 log = structlog.get_logger("purser.calls")
 
 
-async def answered(call: Call, outcome: SettledCost) -> None:
-    """End a call that was answered."""
-    await _end(call, outcome=outcome, status=200, error_code="")
-
-
-async def replayed(call: Call) -> None:
-    """End a call that got the answer of an earlier one: it cost nothing and bought nothing."""
-    await _end(call, outcome=None, status=200, error_code="")
-
-
-async def refused(call: Call, error: ClientError) -> None:
-    """End a call that got one of our outcomes instead of an answer."""
-    call.refusal = refusals.described(error)
-    call.receipt.note("refused", error.code, status=error.status, message=call.refusal["message"])
-    await _end(call, outcome=None, status=error.status, error_code=error.code)
-
-
-async def broken(call: Call, outcome: SettledCost, *, error_code: str) -> None:
-    """End a stream that had begun and did not reach its end; `outcome` is what it cost all the same."""
-    await _end(call, outcome=outcome, status=200, error_code=error_code)
-
-
-async def failed(call: Call) -> None:
-    """End a call that failed in a way nobody foresaw."""
-    await _end(call, outcome=None, status=500, error_code="internal_error")
-
-
 @asynccontextmanager
-async def ended_with(call: Call) -> AsyncIterator[None]:
-    """End a call with whatever stops the work within, which is raised all the same."""
+async def ended(call: Call) -> AsyncIterator[None]:
+    """A call's life: it ends when this is left, with its answer, or with whatever stopped it, which is raised all the same."""
+    outcome, status, error_code = None, 500, "internal_error"
     try:
         yield
+        outcome, status, error_code = call.outcome, 200, call.broken
     except ClientError as error:
-        await refused(call, error)
+        call.refusal = refusals.described(error)
+        call.receipt.note("refused", error.code, status=error.status, message=call.refusal["message"])
+        status, error_code = error.status, error.code
         raise
-    except BaseException:
-        await failed(call)
-        raise
+    finally:
+        _end(call, outcome=outcome, status=status, error_code=error_code)
 
 
-async def _end(call: Call, *, outcome: SettledCost | None, status: int, error_code: str) -> None:
-    if call.is_ended:
-        return
-    call.is_ended = True
+def _end(call: Call, *, outcome: SettledCost | None, status: int, error_code: str) -> None:
     if call.flight is not None and not call.is_remembering:
         resources.background(call.flight.publish(None))
     if call.slot is not None:

@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 from billing.ledger import connection
 from billing.money import plain
 from billing.outcomes import LedgerUnavailable
+from caching.scope import TRANSPORT_FIELDS
 from config import resources
 from config.database import storable
 from llm import metrics
@@ -187,13 +188,24 @@ class Claim:
         return await connection.twice(execute)
 
 
+Found = Claim | Answer | StreamedAnswer | ClientError | None
+
+
+async def find(call: Call) -> Found:
+    """What there is of the call's key: the claim to answer for it, the answer that was given before, or why neither."""
+    try:
+        return await claim(call)
+    except ClientError as error:
+        return error
+
+
 async def claim(call: Call) -> Claim | Answer | StreamedAnswer:
     """Claim the call's idempotency key, or return the answer that was given to it before.
 
     Waits while another call with the key is being answered, in any process. Raises InvalidRequest where the key
     was used for something else, StillInProgress when the wait gets too long, and ReplayedError.
     """
-    digest = _digest(call)
+    digest = await _digest(call)
     ends_at = asyncio.get_running_loop().time() + WAIT_SECONDS
     pause = FIRST_PAUSE_SECONDS
     while True:
@@ -311,10 +323,12 @@ async def _raise_if_settled(call: Call, request_id: UUID) -> None:
     )
 
 
-def _digest(call: Call) -> bytes:
+async def _digest(call: Call) -> bytes:
     """What makes two calls the same: whose they are, and what they ask, however it is written."""
-    body = orjson.dumps(call.body, option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(call.user.encode() + b"\0" + body).digest()
+    fingerprint = await call.read_fingerprint()
+    transport = {name: call.body[name] for name in TRANSPORT_FIELDS if name in call.body}
+    rest = orjson.dumps(transport, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(call.user.encode() + b"\0" + fingerprint.whole.encode() + rest).digest()
 
 
 def _error_json(error: ClientError) -> str:

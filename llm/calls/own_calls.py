@@ -38,10 +38,6 @@ class Asker:
     snapshot: TenantSnapshot
     request_id: UUID
 
-    @classmethod
-    def of(cls, call: Call) -> "Asker":
-        return cls(call.principal, call.snapshot, call.request_id)
-
 
 class AllowanceUnknown(Exception):
     """Redis does not say what was spent today, so nothing may be."""

@@ -17,11 +17,12 @@ from caching.figures import scopes as scope_figures
 from caching.metrics import CHECKS
 from caching.semantic.cache import Lookup
 from config import resources
-from llm.calls import ending, own_calls
+from llm import pipeline
+from llm.calls import own_calls
 from llm.calls.call import Call
 from llm.calls.own_calls import Allowance
 from llm.providers.target import Target
-from llm.steps import attempts, choosing, memory
+from llm.steps import choosing, memory
 from llm.wire import Source
 from tenants.errors import ClientError
 
@@ -75,15 +76,18 @@ async def _check(hit: Call) -> None:
 
 async def _ask(call: Call) -> None:
     try:
-        async with ending.ended_with(call):
-            targets = await choosing.choose(call)
-            _take_cheaper_tier(call, targets[0])
-            await choosing.compress(call)
-            await attempts.first_success(call, targets)
+        await pipeline.answer_ourselves(call, _targets)
     except ClientError:
         return  # its log and ledger say so
     except Exception:
         log.exception("a check of a cache hit failed")
+
+
+async def _targets(call: Call) -> list[Target]:
+    targets = await choosing.choose(call)
+    _take_cheaper_tier(call, targets[0])
+    await choosing.compress(call)
+    return targets
 
 
 def _call_of(hit: Call, lookup: Lookup) -> Call:
@@ -99,8 +103,7 @@ def _call_of(hit: Call, lookup: Lookup) -> Call:
         passed_on=hit.passed_on,
         exact_key=hit.exact_key,
         lookup=lookup,
-        judge=hit.judge,
-        find_embedder=hit.find_embedder,
+        learner=hit.learner,
     )
     call.receipt.note(STATE, "asked", hit_of_request=str(hit.request_id))
     return call

@@ -19,13 +19,13 @@ from caching.learning.judging import Judge
 from caching.metrics import JUDGED
 from caching.scope import AnswerScope
 from config import resources
-from llm.calls import ending, own_calls
+from llm import pipeline
+from llm.calls import own_calls
 from llm.calls.answers import Answer
 from llm.calls.call import Call
 from llm.calls.own_calls import Allowance, Asker
-from llm.providers.retries import RetryPolicy
+from llm.learning.asking import ONCE, always
 from llm.providers.target import Target
-from llm.steps import attempts
 from llm.wire import Body, format_for
 from tenants.errors import ClientError
 
@@ -36,7 +36,6 @@ MAX_TOKENS: Final = 16
 MOST_CHARACTERS: Final = 20_000
 # In each process: a burst of misses must not become a burst of calls.
 MOST_AT_ONCE: Final = 4
-_ONCE: Final = RetryPolicy(max_attempts=1)
 
 SYSTEM: Final = """\
 You compare two answers to one question, for a cache of answers. The user's message is a JSON object with the fields \
@@ -52,12 +51,13 @@ _under_way: set["asyncio.Task[bool | None]"] = set()
 log = structlog.get_logger("purser.cache")
 
 
-def judge_of(call: Call) -> Judge | None:
+def judge_for(asker: Asker) -> Judge | None:
     """Who judges the answers that a call's answer is compared with; None where the tenant has no judge."""
-    target = call.snapshot.catalog.targets.get(call.policy.cache.judge_model)
+    snapshot = asker.snapshot
+    target = snapshot.catalog.targets.get(snapshot.policy.cache.judge_model)
     if target is None or target.model_kind != "chat":
         return None
-    return partial(_judge, Asker.of(call), target)
+    return partial(_judge, asker, target)
 
 
 def prompt(model: str, question: str, fresh: str, cached: str) -> Body:
@@ -113,8 +113,7 @@ async def _ask(asker: Asker, target: Target, scope: AnswerScope, body: Body) -> 
     )
     call.receipt.note(STATE, "asked", answer_of_request=str(asker.request_id))
     try:
-        async with ending.ended_with(call):
-            answer = await attempts.first_success(call, [target], retries=_ONCE)
+        answer = await pipeline.answer_ourselves(call, always(target), ONCE)
         verdict = verdict_in(_text_of(call, answer))
     except ClientError:
         JUDGED.labels("failed").inc()
@@ -129,8 +128,8 @@ async def _ask(asker: Asker, target: Target, scope: AnswerScope, body: Body) -> 
     return verdict
 
 
-def _text_of(call: Call, answer: object) -> str:
-    return call.wire.answer_text(orjson.loads(answer.body)) if isinstance(answer, Answer) else ""
+def _text_of(call: Call, answer: Answer) -> str:
+    return call.wire.answer_text(orjson.loads(answer.body))
 
 
 async def _account(scope: AnswerScope, allowance: Allowance, cost_usd: Decimal) -> None:

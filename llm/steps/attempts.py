@@ -1,49 +1,38 @@
-"""Calls to providers: hold, call, settle; again, or elsewhere, when one fails.
+"""Calls to providers: hold, then call; again, or elsewhere, when one fails.
 
 Invariant: each try is an attempt of its own: held and committed as sent before its first byte goes out, and ended in
 the ledger whatever happens to it: captured, estimated where the provider may bill it, voided where it cannot.
 """
 
-from collections.abc import Iterator
-from itertools import count
-from typing import Final
+from dataclasses import replace
 
 from billing.budgets.balances import BudgetExceeded
 from billing.outcomes import ModelUnpriced
-from config import resources
-from llm.calls import ending
-from llm.calls.answers import Answer, StreamedAnswer, answer_headers, purser_block
 from llm.calls.call import Call
-from llm.providers.client import ProviderReply, ProviderStream
-from llm.providers.limiter import limiter
 from llm.providers.outcomes import ProviderFailure, ProviderRejected
-from llm.providers.retries import DEFAULT, RetryPolicy
 from llm.providers.target import Target
-from llm.steps import hedging, memory, repairing, settling, storing, streaming
-from llm.steps.hops import Accounts, Hop
-from llm.steps.repairing import Settled, answer_of
-from llm.steps.sending import CANNOT_BE_ASKED, Underway, check_room, ended_by_whatever_stops_it, hold
+from llm.steps import hedging
+from llm.steps.hops import FIRST_CHOICE, Accounts, Hop, Manner
+from llm.steps.sending import CANNOT_BE_ASKED, Reply, check_room, hold
+from llm.steps.underway import Underway
 from llm.wire import Untranslatable
 from tenants.errors import ClientError
 
-FIRST_CHOICE: Final = "first choice"
-
 
 async def first_success(
-    call: Call, targets: list[Target], *, retries: RetryPolicy = DEFAULT
-) -> Answer | StreamedAnswer:
-    """Try the targets in order, at each of their accounts and as often as is worth it; raise the last failure if none
-    answers, the first refusal if none could be asked."""
-    numbers = count(1)
+    call: Call, targets: list[Target], manner: Manner = FIRST_CHOICE
+) -> tuple[Underway, Reply]:
+    """The first try that answers, for its answer to be settled, and the answer: whole, or a stream whose first byte is here.
+
+    The targets are tried in order, at each of their accounts and as often as is worth it. Raises the last failure if none
+    answers, the first refusal if none could be asked.
+    """
     failure: ProviderFailure | None = None
     refusal: ClientError | None = None
     for target in targets:
-        accounts = Accounts.of(
-            call,
-            target,
-            why=f"fallback after {failure.reason}" if failure else FIRST_CHOICE,
-            retries=retries,
-        )
+        if failure:
+            manner = replace(manner, why=f"fallback after {failure.reason}")
+        accounts = Accounts.of(call, target, manner=manner)
         try:
             await check_room(call, target)
         except CANNOT_BE_ASKED as error:
@@ -52,7 +41,7 @@ async def first_success(
                 accounts.drop_all(reason=f"{error.code}: {error.message}")
         while hop := await accounts.next():
             try:
-                return await _attempt(call, hop, numbers)
+                return await _attempt(call, hop, may_hedge=manner.is_elsewhere)
             except CANNOT_BE_ASKED as error:
                 refusal = refusal or error
                 reason = f"{error.code}: {error.message}"
@@ -80,36 +69,9 @@ def is_of_one_account(refusal: ClientError) -> bool:
     return isinstance(refusal, ModelUnpriced | Untranslatable)
 
 
-async def _attempt(call: Call, hop: Hop, numbers: Iterator[int]) -> Answer | StreamedAnswer:
-    """One try at an account whose turn has come: hold, call, settle."""
-    try:
-        first = Underway(await hold(call, hop.target, number=next(numbers), why=hop.why), hop.slot)
-    except BaseException:
-        resources.background(limiter.take_back(hop.slot))
-        raise
-    async with ended_by_whatever_stops_it(call, first):
+async def _attempt(call: Call, hop: Hop, *, may_hedge: bool) -> tuple[Underway, Reply]:
+    """One try at an account whose turn has come: hold, call."""
+    async with Underway(call, hop.slot) as first:
+        await hold(first, hop.target, why=hop.why)
         with call.receipt.provider_time():
-            answering, reply = await hedging.first_byte(call, first, numbers)
-    if isinstance(reply, ProviderStream):
-        async with ended_by_whatever_stops_it(call, answering):
-            return streaming.begin(call, answering.attempt, answering.slot, reply)
-    return await _deliver(call, answering, reply, numbers)
-
-
-async def _deliver(call: Call, answering: Underway, reply: ProviderReply, numbers: Iterator[int]) -> Answer:
-    """Settle a whole answer, have it repaired if it is not of the form asked for, and make the client's of it."""
-    async with ended_by_whatever_stops_it(call, answering):
-        await call.settle_cancelled()
-        outcome = await settling.capture(call, answering.attempt, reply.body, upstream_id=reply.request_id)
-    answering.free_place(tokens=outcome.input_tokens + outcome.output_tokens)
-    settled = Settled(answering.attempt, reply, outcome, answer_of(answering.attempt, reply))
-    given = await repairing.honest(call, settled, numbers)
-    attempt, reply, outcome, answer = given.attempt, given.reply, given.outcome, given.answer
-    block = purser_block(call, outcome)
-    body = attempt.exchange.answer_bytes(answer, reply.raw, block)
-    headers = answer_headers(call, outcome)
-    if reply.is_exact:
-        memory.remember_soon(call, settling.to_remember(call, attempt, answer, outcome))
-        await storing.keep(call, answer, block)
-    await ending.answered(call, outcome)
-    return Answer(body, headers)
+            return await hedging.first_byte(call, first, may_hedge=may_hedge)

@@ -16,13 +16,11 @@ from llm.kept import references
 from llm.kept import responses as kept_responses
 from llm.providers.kinds import ProviderKind
 from llm.providers.target import Target
-from llm.routing.facts import AUTO, read_route_facts
+from llm.routing.facts import AUTO
 from llm.routing.rules import Market, route
 from llm.steps.output_maximum import check_limit
 from llm.tokens.counting import LONGEST_TOKEN_BYTES
 from llm.tokens.estimating import least_input, shortens_itself
-from llm.tokens.inputs import count_input
-from llm.wire import prepare
 from tenants import known_users
 
 
@@ -94,7 +92,7 @@ async def choose(call: Call) -> list[Target]:
         )
     call.route = await call.read_by(
         lambda: route(
-            read_route_facts(call.body, declared_tier=call.headers.tier),
+            call.route_facts(),
             policy=call.policy,
             market=_market(call),
             used_percent=used_percent,
@@ -115,7 +113,7 @@ async def compress(call: Call) -> None:
             call.body,
             protocol=call.wire.api,
             policy=call.policy.compression,
-            count=lambda body: count_input(call.wire, body, tokenizer),
+            count=lambda body: call.readings.count(call.wire, body, tokenizer),
         )
     )
     call.tokens_before_compression = compressed.tokens_before
@@ -150,15 +148,8 @@ async def _tightest(call: Call) -> Balance | None:
 
 
 def _market(call: Call) -> Market:
-    counts: dict[str, int] = {}
-
     def count(model: str) -> int:
-        tokenizer = call.snapshot.catalog.find(model).tokenizer
-        if tokenizer not in counts:
-            counts[tokenizer] = count_input(call.wire, call.body, tokenizer)
-        return counts[tokenizer]
-
-    untranslatable: dict[str, str] = {}  # by the name of the kind
+        return call.readings.count(call.wire, call.body, call.snapshot.catalog.find(model).tokenizer)
 
     def why_untranslatable(target: Target) -> str:
         accounts = call.snapshot.catalog.accounts_of(target)
@@ -171,13 +162,11 @@ def _market(call: Call) -> Market:
         return "" if "" in named else named[0]
 
     def in_protocol(kind: ProviderKind) -> str:
-        if kind.name not in untranslatable:
-            untranslatable[kind.name] = ""
-            try:
-                prepare(call.wire, call.body, kind=kind, upstream_model="", max_output_tokens=None)
-            except InvalidRequest as error:
-                untranslatable[kind.name] = error.param or error.message
-        return untranslatable[kind.name]
+        try:
+            call.readings.translated(call.wire, call.body, kind)
+        except InvalidRequest as error:
+            return error.param or error.message
+        return ""
 
     def cost_of(target: Target, input_tokens: int, output_tokens: int) -> Decimal:
         rates = call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)

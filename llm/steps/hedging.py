@@ -5,10 +5,8 @@ that is called off is booked with what the provider will bill for it. No more th
 """
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from billing.ledger import settlements
 from config import resources
 from llm import metrics
 from llm.calls.call import Call
@@ -16,11 +14,11 @@ from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.target import Target
-from llm.steps import settling
 from llm.steps.hops import order_of
 from llm.steps.planning import Attempt
 from llm.steps.relay import Relay
-from llm.steps.sending import Reply, Underway, end, ended_by_whatever_stops_it, hold, send
+from llm.steps.sending import Reply, hold, send
+from llm.steps.underway import Underway
 from tenants.errors import ClientError
 
 MOST_SAVED_UP = 5.0
@@ -51,21 +49,22 @@ class Allowance:
 allowance = Allowance()
 
 
-async def first_byte(call: Call, first: Underway, numbers: Iterator[int]) -> tuple[Underway, Reply]:
+async def first_byte(call: Call, first: Underway, *, may_hedge: bool) -> tuple[Underway, Reply]:
     """Send the attempt, and where its first byte is late a second one. Returns whichever answers, or raises the first
     one's ProviderFailure once neither does; the other one is ended then."""
     policy = call.policy.hedging
-    if policy.after_ms is None or not (call.facts.stream or policy.whole_answers):
-        return first, await send(call, first)
+    is_hedged = may_hedge and (call.facts.stream or policy.whole_answers)
+    if policy.after_ms is None or not is_hedged:
+        return first, await send(first)
     allowance.earn(call.principal.tenant_id, percent=policy.max_percent)
-    racing = {asyncio.ensure_future(send(call, first)): first}
+    racing = {asyncio.ensure_future(send(first)): first}
     try:
         await asyncio.wait(racing, timeout=policy.after_ms / 1000)
-        if not _any_done(racing) and (second := await _second(call, first.attempt.target, numbers)):
+        if not _any_done(racing) and (second := await _second(call, first.attempt.target)):
             if _answered(racing):  # it came while the second was held
-                await _take_back(call, second)
+                await _not_needed(call, second)
             else:
-                racing[asyncio.ensure_future(send(call, second))] = second
+                racing[asyncio.ensure_future(send(second))] = second
         while not _answered(racing) and not all(task.done() for task in racing):
             await asyncio.wait(
                 [task for task in racing if not task.done()], return_when=asyncio.FIRST_COMPLETED
@@ -87,7 +86,7 @@ async def first_byte(call: Call, first: Underway, numbers: Iterator[int]) -> tup
     return racing[winner], winner.result()
 
 
-async def _second(call: Call, asked: Target, numbers: Iterator[int]) -> Underway | None:
+async def _second(call: Call, asked: Target) -> Underway | None:
     """Hold a second call, at another account of the model if one is free, else at the same; None if it cannot be."""
     policy = call.policy.hedging
     if not allowance.spend(call.principal.tenant_id):
@@ -108,24 +107,21 @@ async def _second(call: Call, asked: Target, numbers: Iterator[int]) -> Underway
         allowance.restore(call.principal.tenant_id)
         _note_not_sent(call, "no account is free")
         return None
-    number, why = next(numbers), f"hedge: no first byte after {policy.after_ms} ms"
     try:
-        return Underway(await hold(call, target, number=number, why=why), slot)
+        async with Underway(call, slot) as second:
+            await hold(second, target, why=f"hedge: no first byte after {policy.after_ms} ms")
+        return second
     except ClientError as refusal:  # the first call is under way, whatever keeps a second one from going
         allowance.restore(call.principal.tenant_id)
-        resources.background(limiter.take_back(slot))
         _note_not_sent(call, f"{refusal.code}: {refusal.message}")
         return None
-    except BaseException:
-        resources.background(limiter.take_back(slot))
-        raise
 
 
-async def _take_back(call: Call, second: Underway) -> None:
+async def _not_needed(call: Call, second: Underway) -> None:
     """A second call that was held and never sent."""
-    resources.background(limiter.take_back(second.slot))
     allowance.restore(call.principal.tenant_id)
-    call.balances = await settlements.void(second.attempt.id, reason="hedge_not_needed") or call.balances
+    async with second:
+        await second.void(reason="hedge_not_needed")
     call.receipt.note_attempt(second.attempt.number, sent=False, code="hedge_not_needed")
 
 
@@ -135,13 +131,12 @@ async def _call_off(call: Call, task: "asyncio.Task[Reply]", underway: Underway)
     task.cancel()
     (reply,) = await asyncio.gather(task, return_exceptions=True)
     if isinstance(reply, Exception) or (isinstance(reply, BaseException) and not underway.is_sent):
-        underway.free_place_after(reply)
-        await end(call, underway, reply)
+        await underway.end_by(reply)
         return
     metrics.ATTEMPTS.labels(attempt.target.provider, attempt.target.model, "hedge_lost").inc()
-    async with ended_by_whatever_stops_it(call, underway):
+    async with underway:
         if isinstance(reply, ProviderReply):
-            outcome = await settling.capture(call, attempt, reply.body, upstream_id=reply.request_id)
+            await underway.capture(reply.body, upstream_id=reply.request_id)
         elif isinstance(reply, ProviderStream) or call.facts.stream:
             # as of a client that hangs up: what came is counted, and before the first byte that is the input
             relay = Relay(attempt.exchange, wants_usage=False)
@@ -149,12 +144,9 @@ async def _call_off(call: Call, task: "asyncio.Task[Reply]", underway: Underway)
                 relay.feed(_whole_told(attempt, reply) or await reply.read())
                 reply.close()
             upstream_id = reply.request_id if isinstance(reply, ProviderStream) else ""
-            outcome = await settling.capture_stream(
-                call, attempt, relay.meter, upstream_id=upstream_id, reason="hedge_lost"
-            )
+            await underway.capture_stream(relay.meter, upstream_id=upstream_id, reason="hedge_lost")
         else:  # a whole answer is made and billed to its end, whoever waits for it
-            outcome = await settling.estimate(call, attempt, reason="hedge_lost")
-    underway.free_place(tokens=outcome.input_tokens + outcome.output_tokens)
+            await underway.estimate(reason="hedge_lost")
 
 
 def _whole_told(attempt: Attempt, reply: ProviderStream) -> bytes:

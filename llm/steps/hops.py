@@ -14,12 +14,25 @@ from llm.calls.call import Call
 from llm.providers import balancing
 from llm.providers.balancing import Candidate
 from llm.providers.health import RESTING, health
-from llm.providers.limiter import ProviderSlot, limiter
+from llm.providers.limiter import PATIENCE_SECONDS, ProviderSlot, limiter
 from llm.providers.outcomes import ProviderFailure, ProviderUnavailable
 from llm.providers.retries import DEFAULT, RetryPolicy, retry_delay, should_retry
 from llm.providers.target import Target
 
 AT_LIMITS: Final = "at the limits of its account"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How a call is put to a model."""
+
+    why: str = "first choice"
+    retries: RetryPolicy = DEFAULT
+    is_elsewhere: bool = True  # at the other accounts of the model too, and hedged
+    patience_seconds: float = PATIENCE_SECONDS  # for its turn at an account
+
+
+FIRST_CHOICE: Final = Manner()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +61,13 @@ class Accounts:
     waiting: list[_Account]
     tries: int = 0
     most_tries: int = DEFAULT.max_attempts
-    retries: RetryPolicy = DEFAULT
+    manner: Manner = FIRST_CHOICE
     failure: ProviderFailure | None = field(default=None)
 
     @classmethod
-    def of(cls, call: Call, target: Target, *, why: str, retries: RetryPolicy = DEFAULT) -> "Accounts":
-        """All accounts of a target's model, in the order to ask them."""
-        found = order_of(call, target)
+    def of(cls, call: Call, target: Target, *, manner: Manner) -> "Accounts":
+        """The accounts of a target's model, in the order to ask them."""
+        found = order_of(call, target) if manner.is_elsewhere else [Candidate(target)]
         if len(found) > 1:
             call.receipt.note(
                 "account",
@@ -64,10 +77,10 @@ class Accounts:
             )
         return cls(
             call,
-            why,
+            manner.why,
             [_Account(candidate.target) for candidate in found],
-            most_tries=max(retries.max_attempts, len(found)),
-            retries=retries,
+            most_tries=max(manner.retries.max_attempts, len(found)),
+            manner=manner,
         )
 
     async def next(self) -> Hop | None:
@@ -93,7 +106,7 @@ class Accounts:
         """The call failed: its account is asked again if that is worth it, after the others."""
         self.failure = failure
         account = self._account(hop.target)
-        if not should_retry(account.tries, failure, policy=self.retries):
+        if not should_retry(account.tries, failure, policy=self.manner.retries):
             self.waiting.remove(account)
             return
         account.not_before = time.monotonic() + retry_delay(account.tries, retry_after=failure.retry_after)
@@ -132,7 +145,10 @@ class Accounts:
                 chosen, shortest_wait = account, slot
         try:
             return chosen, await limiter.acquire(
-                chosen.target, tokens=call.most_tokens_at(chosen.target), tenant_id=call.principal.tenant_id
+                chosen.target,
+                tokens=call.most_tokens_at(chosen.target),
+                tenant_id=call.principal.tenant_id,
+                patience_seconds=self.manner.patience_seconds,
             )
         except ProviderUnavailable as full:
             self.failure = self.failure or full

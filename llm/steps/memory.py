@@ -4,7 +4,7 @@ Invariant: a cache in trouble is a miss; a hit costs nothing, is told in the led
 served across a tenant, a scope or a changed prompt. Only complete answers are remembered.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +19,12 @@ from caching.scope import Asker, NotComparable, Origin, circle_of, epoch_of
 from caching.semantic import cache as semantic
 from caching.semantic.other_embedders import remember_for_others
 from config import resources
-from llm.calls import ending
-from llm.calls.answers import Answer, StreamedAnswer, answer_headers, purser_block
 from llm.calls.call import Call
 from llm.calls.settled_cost import SettledCost
 from llm.routing.facts import AUTO
 from llm.steps import hit_value, storing
-from llm.wire import stored_bytes
+from llm.steps.settled import Settled
+from llm.wire import Body, stored_bytes
 from tenants.patterns import is_found
 
 
@@ -47,7 +46,7 @@ async def find_exact(call: Call) -> Hit | None:
     if why_not:
         call.receipt.note("exact_cache", "bypass", reason=why_not)
         return None
-    call.exact_key = exact.key(call.body, origin=_origin(call))
+    call.exact_key = exact.key(call.body, origin=_origin(call), fingerprint=await call.read_fingerprint())
     call.cache_state = "miss"
     if call.headers.cache == "refresh":
         call.receipt.note("exact_cache", "refresh", key=call.exact_key.name)
@@ -89,6 +88,7 @@ async def find_same(call: Call) -> semantic.Lookup | None:
 
 async def _look_up(call: Call, *, refresh: bool) -> semantic.Lookup:
     facts = call.facts
+    is_on = call.policy.cache.semantic != "off"
     return await semantic.look_up(
         call.body,
         origin=_origin(call),
@@ -104,11 +104,12 @@ async def _look_up(call: Call, *, refresh: bool) -> semantic.Lookup:
         asker=_asker(call),
         refresh=refresh,
         find_embedder=call.find_embedder,
+        fingerprint=await call.read_fingerprint() if is_on else None,
     )
 
 
-async def serve(call: Call, hit: Hit) -> Answer | StreamedAnswer:
-    """Answer from memory, whole or told as a stream, and write the hit into the ledger."""
+async def serve(call: Call, hit: Hit) -> Settled:
+    """Write the hit into the ledger: the answer from memory, to be given whole or told as a stream."""
     call.cache_state = hit.state
     if hit.state == "exact":
         call.similarity = 1.0
@@ -142,15 +143,14 @@ async def serve(call: Call, hit: Hit) -> Answer | StreamedAnswer:
         list_cost_usd=value.list_cost_usd,
         saving={"gateway_cache": value.list_cost_usd},
     )
-    block = purser_block(call, outcome)
-    headers = answer_headers(call, outcome)
     answer = storing.with_new_id(call, hit.answer.body)
-    await storing.keep(call, answer, block)
-    await ending.answered(call, outcome)
-    if call.facts.stream:
-        chunks = call.wire.replay(answer, block, wants_usage=call.facts.wants_usage)
-        return StreamedAnswer.of(chunks, headers=headers)
-    return Answer(stored_bytes(call.wire, answer, block), headers)
+
+    def told(block: Body) -> Iterable[bytes]:
+        if call.facts.stream:
+            return call.wire.replay(answer, block, wants_usage=call.facts.wants_usage)
+        return (stored_bytes(call.wire, answer, block),)
+
+    return Settled(answer, outcome, told)
 
 
 def _why(call: Call, hit: Hit) -> dict[str, Any]:
@@ -166,11 +166,39 @@ def _why(call: Call, hit: Hit) -> dict[str, Any]:
     }
 
 
-def remember_soon(call: Call, answer: CachedAnswer | None) -> None:
-    """Remember an answer beside the request; None is one that must not be."""
-    if answer is not None:
+def remember_soon(call: Call, settled: Settled) -> None:
+    """Remember an answer in the background, if it may be."""
+    if (answer := _to_remember(call, settled)) is not None:
         call.is_remembering = True
         resources.background(_remember(call, answer))
+
+
+def _to_remember(call: Call, settled: Settled) -> CachedAnswer | None:
+    """The answer as the caches keep it; None if it is not complete or must not be kept."""
+    answer, outcome, attempt = settled.answer, settled.outcome, settled.attempt
+    if attempt is None or answer is None or not settled.is_exact:
+        return None
+    if call.route and call.route.tier_without_pressure:
+        return None  # a smaller model's answer, given under budget pressure: it must not outlive the pressure
+    if (
+        call.structured == "invalid"
+        or call.headers.cache == "off"
+        or not (call.exact_key or call.lookup)
+        or not call.wire.is_complete(answer)
+    ):
+        return None
+    return CachedAnswer(
+        body=answer,
+        endpoint=call.endpoint,
+        model=attempt.target.model,
+        provider=attempt.target.provider,
+        tier=attempt.target.tier,
+        usage=dict(outcome.meters),
+        text=call.wire.answer_text(answer),
+        cost_usd=outcome.cost_usd,
+        list_cost_usd=outcome.own_list_cost_usd,
+        request_id=str(call.request_id),
+    )
 
 
 async def _remember(call: Call, answer: CachedAnswer) -> None:

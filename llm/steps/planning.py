@@ -22,15 +22,14 @@ from llm.errors import ContextLengthExceeded
 from llm.output import covering
 from llm.output.limits import OutputLimit, limit_for, need_of
 from llm.providers.target import Target
-from llm.routing.facts import read_route_facts
 from llm.steps.output_maximum import is_maximum_raised
 from llm.tokens.estimating import InputEstimate, estimate_exchange, least_input, longest_input
-from llm.tokens.inputs import count_input
-from llm.wire import Body, Exchange, Untranslatable, prepare
+from llm.wire import Exchange, Untranslatable
 from llm.wire.cache_marks import with_cache_marks
 from llm.wire.service_tiers import highest_of, processing_of
 
 LONG_TTL, LONG_WRITES = b'"12h"', "cache_write_12h"  # OpenAI's cache lifetime with the higher price
+MARK = b'"cache_control"'  # a client's own, for the provider's prompt cache
 LEAST_OUTPUT_TOKENS = 64  # a shorter answer than this is of no use: refuse instead
 
 
@@ -130,26 +129,22 @@ class Attempt:
         }
 
 
-def plan(call: Call, target: Target, number: int, *, body: Body | None = None) -> Attempt:
-    """Plan a call to a target, of another body than the call's if one is given. Raises ModelUnpriced, Untranslatable,
-    ContextLengthExceeded."""
-    body = call.body if body is None else body
+def plan(call: Call, target: Target, number: int) -> Attempt:
+    """Plan a call to a target. Raises ModelUnpriced, Untranslatable, ContextLengthExceeded."""
+    body = call.body
     processing = processing_of(call.facts.service_tier)
     rates = call.snapshot.prices.rates(
         target.provider, target.model, at=call.received_at, processing=processing
     )
     if field := call.stranger_to(target):
         raise Untranslatable(field, target="an account that does not keep what it refers to")
-    prepared = prepare(
-        call.wire,
-        body,
-        kind=target.kind,
-        upstream_model=target.upstream,
-        max_output_tokens=None,
-        source=call.source,
+    prepared = call.readings.translated(call.wire, body, target.kind).for_model(
+        target.upstream, source=call.source
     )
-    exchange = _marked(prepared, target) if call.policy.cache.provider_marks else prepared
-    estimate = estimate_exchange(exchange, body, call.facts, target=target, snapshot=call.snapshot)
+    exchange = _marked(call, prepared, target) if call.policy.cache.provider_marks else prepared
+    estimate = estimate_exchange(
+        prepared, call.facts, target=target, snapshot=call.snapshot, count=call.readings.count
+    )
     if call.previous and not body.get("prompt") and not call.facts.references:
         estimate = replace(estimate, kept_tokens=min(estimate.kept_tokens, call.previous.context_tokens))
     input_tokens = estimate.most_tokens
@@ -167,7 +162,7 @@ def plan(call: Call, target: Target, number: int, *, body: Body | None = None) -
     n = call.facts.n
     limit = limit_for(
         target,
-        facts=read_route_facts(body),
+        facts=call.route_facts(),
         policy=call.policy,
         input_tokens=estimate.likely_tokens,
         api=call.wire.api,
@@ -234,11 +229,13 @@ def _input_meters(call: Call, rates: Rates) -> tuple[str, ...]:
     return (*INPUT_METERS, LONG_WRITES if LONG_WRITES in rates.meters else "output")
 
 
-def _marked(exchange: Exchange, target: Target) -> Exchange:
+def _marked(call: Call, exchange: Exchange, target: Target) -> Exchange:
     """The exchange with marks for Anthropic's prompt cache where they pay; the same object where they do not."""
     if exchange.upstream.api != "anthropic.messages":
         return exchange
     body = with_cache_marks(
-        exchange.body, count=lambda part: count_input(exchange.upstream, part, target.tokenizer)
+        exchange.body,
+        count=lambda part: call.readings.count(exchange.upstream, part, target.tokenizer),
+        may_be_marked=MARK in call.source.raw,
     )
     return exchange if body is exchange.body else replace(exchange, body=body)

@@ -19,7 +19,6 @@ from billing.prices.savings import PROVIDER_CACHE
 from billing.usage.certainty import Certainty, Used
 from billing.usage.reading import reasoning_tokens
 from billing.usage.served import served
-from caching.answers import CachedAnswer
 from llm.calls.call import Call
 from llm.calls.settled_cost import SettledCost
 from llm.kept import references
@@ -79,31 +78,6 @@ async def estimate(call: Call, attempt: Attempt, *, reason: str) -> SettledCost:
     bound = {"input": attempt.input_tokens, "output": attempt.held_output_tokens}
     return await _settle(
         call, attempt, usage={}, context={}, produced="", upstream_id="", reason=reason, bound=bound
-    )
-
-
-def to_remember(call: Call, attempt: Attempt, answer: Body, outcome: SettledCost) -> CachedAnswer | None:
-    """The answer as the caches keep it; None if it is not complete or must not be kept."""
-    if call.route and call.route.tier_without_pressure:
-        return None  # a smaller model's answer, given under budget pressure: it must not outlive the pressure
-    if (
-        call.structured == "invalid"
-        or call.headers.cache == "off"
-        or not (call.exact_key or call.lookup)
-        or not call.wire.is_complete(answer)
-    ):
-        return None
-    return CachedAnswer(
-        body=answer,
-        endpoint=call.endpoint,
-        model=attempt.target.model,
-        provider=attempt.target.provider,
-        tier=attempt.target.tier,
-        usage=dict(outcome.meters),
-        text=call.wire.answer_text(answer),
-        cost_usd=outcome.cost_usd,
-        list_cost_usd=outcome.own_list_cost_usd,
-        request_id=str(call.request_id),
     )
 
 

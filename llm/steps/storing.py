@@ -28,10 +28,13 @@ def with_new_id(call: Call, answer: Body) -> Body:
     return {**answer, "id": f"chatcmpl-{secrets.token_hex(16)}"} if is_wanted(call) else answer
 
 
-async def keep(call: Call, answer: Body, block: Body) -> None:
-    """Keep an answer that is to be kept, before its client can look for it. `block` is its `purser` object."""
+async def keep(call: Call, answer: Body | None, block: Body) -> None:
+    """Keep an answer that is to be kept, before its client can look for it. `block` is its `purser` object; an answer of None
+    is one that is not exact."""
+    if answer is None or not is_wanted(call):
+        return
     public_id = answer.get("id")
-    if not is_wanted(call) or not isinstance(public_id, str):
+    if not isinstance(public_id, str):
         return
     try:
         full = await chats.insert(

@@ -7,63 +7,124 @@ whatever fails while it is ended, its attempt is settled once, its call ends, an
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import structlog
 
-from billing.ledger import settlements
 from config import resources
 from config.running import draining
 from llm import metrics
-from llm.calls import ending
-from llm.calls.answers import StreamedAnswer, answer_headers, purser_block
+from llm.calls.answers import Answer, StreamedAnswer, answer_headers, purser_block
 from llm.calls.call import Call
 from llm.calls.settled_cost import SettledCost
+from llm.errors import InternalError
 from llm.providers.client import ProviderStream
 from llm.providers.health import health
-from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.outcomes import GatewayStopped, StreamBroken
-from llm.steps import memory, progress, repairing, settling, storing
+from llm.steps import progress
 from llm.steps.outbox import Outbox
 from llm.steps.overrun import HoldWatch, OutputCount
-from llm.steps.planning import Attempt
 from llm.steps.relay import Relay
+from llm.steps.settled import Settled
+from llm.steps.underway import Underway
 from llm.wire import Body
 from llm.wire.error_bodies import status_of
+from tenants.errors import ClientError
 
 QUEUED_BYTES = 64 * 1024
 READER_SECONDS = 300.0  # a client that takes nothing for so long counts as gone
 DRAIN_SECONDS = 5.0  # how long a stream is read on when its client is gone
-FAILED = "internal_error"
 
 log = structlog.get_logger(__name__)
 
 
-def begin(call: Call, attempt: Attempt, slot: ProviderSlot, stream: ProviderStream) -> StreamedAnswer:
-    """The answer of a stream whose first byte is here."""
-    call.ttft_ms = round(call.receipt.elapsed_ms())
-    metrics.FIRST_TOKEN.labels(attempt.target.model).observe(call.ttft_ms / 1000)
-    headers = answer_headers(call, None) | {"x-purser-model": attempt.target.model}
-    # the flow reads from here on, and ends the attempt: nothing may fail behind it
-    return StreamedAnswer(_Flow(call, attempt, slot, stream).tell(), headers)
+@asynccontextmanager
+async def relayed(
+    call: Call, answering: Underway, stream: ProviderStream, begin: Callable[[StreamedAnswer], None]
+) -> AsyncIterator["Flow"]:
+    """A stream whose first byte is here, on its way to the client, until it has ended for both. Whatever fails inside ends
+    it with an event that says so."""
+    target = answering.attempt.target
+    async with answering:
+        call.ttft_ms = round(call.receipt.elapsed_ms())
+        metrics.FIRST_TOKEN.labels(target.model).observe(call.ttft_ms / 1000)
+        headers = answer_headers(call, None) | {"x-purser-model": target.model}
+        flow = Flow(call, answering, stream)
+        begin(StreamedAnswer(flow.tell(), headers))
+        async with flow.open():
+            yield flow
 
 
-class _Flow:
-    """One stream between one provider and one client."""
+class Flow:
+    """One stream between one provider and one client. Read it to its end, then end it for the client."""
 
-    def __init__(self, call: Call, attempt: Attempt, slot: ProviderSlot, stream: ProviderStream) -> None:
-        self.call, self.attempt, self.slot, self.stream = call, attempt, slot, stream
-        self.relay = Relay(attempt.exchange, wants_usage=call.facts.wants_usage)
-        self.output = OutputCount(attempt.target.tokenizer)
-        self.watch = HoldWatch(call, attempt, self.output) if call.balances else None
+    def __init__(self, call: Call, underway: Underway, stream: ProviderStream) -> None:
+        self.call, self.underway, self.attempt, self.stream = call, underway, underway.attempt, stream
+        self.relay = Relay(self.attempt.exchange, wants_usage=call.facts.wants_usage)
+        self.output = OutputCount(self.attempt.target.tokenizer)
+        self.watch = HoldWatch(call, self.attempt, self.output) if call.balances else None
         self.outbox = Outbox(most_bytes=QUEUED_BYTES)
         self.is_abandoned = False
         self.has_begun = asyncio.Event()
+        self.has_ended = False
         self.is_cut_off = False
-        self.outcome: SettledCost | None = None  # once it is settled
-        self.reader = resources.background(self._read())
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """While it is read; then the client is at its end, too. Nothing of the client's cancels what is done inside."""
+        _open.add(self)
+        keeper = resources.background(
+            progress.keep(
+                self.attempt.id,
+                input_tokens=self.attempt.input_tokens,
+                output_tokens=lambda: self.output.look(self.relay.meter),
+                has_begun=self.has_begun,
+            )
+        )
+        try:
+            yield
+        except Exception as error:
+            log.error("stream_failed", attempt=str(self.attempt.id), exc_info=error)
+            self.stream.close()
+            await self._end_failed(error)
+        finally:
+            _open.discard(self)
+            self.has_ended = True
+            keeper.cancel()
+            await self._put(None)
+
+    async def read(self) -> Settled | None:
+        """Take it to its end and settle it; None where it was cut short or broke: then its client was told."""
+        call = self.call
+        try:
+            with call.receipt.provider_time():
+                is_cut = await self._pass_on()
+        except StreamBroken as broken:
+            await call.settle_cancelled()
+            await self._end_broken(broken)
+            return None
+        await call.settle_cancelled()
+        if is_cut:
+            await self._end_cut()
+            return None
+        outcome = await self._settle(is_whole=True)
+        answer = self._exact_answer()
+        return Settled(
+            answer,
+            outcome,
+            lambda block: (self.relay.close(block),),
+            self.attempt,
+            is_exact=answer is not None,
+            is_streamed=True,
+        )
+
+    async def end_with(self, rest: Answer | StreamedAnswer) -> None:
+        """Give the client the end that was kept back."""
+        assert isinstance(rest, StreamedAnswer)
+        async for chunk in rest.chunks:
+            await self._put(chunk)
 
     async def tell(self) -> AsyncGenerator[bytes, None]:
         """Yield what the client gets. Closing it early leaves the reader to end the stream by itself."""
@@ -81,46 +142,11 @@ class _Flow:
 
     def _abandon(self) -> None:
         """Let the reader go on alone, for a bounded time."""
-        if self.is_abandoned or self.reader.done():
+        if self.is_abandoned or self.has_ended:
             return
         self.is_abandoned = True
         self.outbox.drop()
         asyncio.get_running_loop().call_later(DRAIN_SECONDS, self.stream.close)
-
-    async def _read(self) -> None:
-        """Read the provider to its end and settle. Runs as a task of its own; nothing of the client's cancels it."""
-        _open.add(self)
-        keeper = resources.background(
-            progress.keep(
-                self.attempt.id,
-                input_tokens=self.attempt.input_tokens,
-                output_tokens=lambda: self.output.look(self.relay.meter),
-                has_begun=self.has_begun,
-            )
-        )
-        try:
-            await self._read_and_end()
-        except Exception as error:
-            log.error("stream_failed", attempt=str(self.attempt.id), exc_info=error)
-            self.stream.close()
-            async with ending.ended_with(self.call):
-                await self._end_failed()
-        finally:
-            _open.discard(self)
-            keeper.cancel()
-            resources.background(limiter.release(self.slot, tokens=self._tokens()))
-            await self._put(None)
-
-    async def _read_and_end(self) -> None:
-        try:
-            with self.call.receipt.provider_time():
-                is_cut = await self._pass_on()
-        except StreamBroken as broken:
-            await self.call.settle_cancelled()
-            await self._end_broken(broken)
-        else:
-            await self.call.settle_cancelled()
-            await (self._end_cut() if is_cut else self._end_whole())
 
     async def _pass_on(self) -> bool:
         """Take the stream to its end, or until its hold is used up and no more can be held: then it is cut here."""
@@ -135,20 +161,6 @@ class _Flow:
                     return True
         return False
 
-    async def _end_whole(self) -> None:
-        call, attempt = self.call, self.attempt
-        outcome = await self._settle(is_whole=True)
-        answer = self._exact_answer()
-        if answer is not None:
-            await repairing.judge(call, answer)
-        block = purser_block(call, outcome)
-        if answer is not None:
-            await storing.keep(call, answer, block)
-        await self._put(self.relay.close(block))
-        if answer is not None:
-            memory.remember_soon(call, settling.to_remember(call, attempt, answer, outcome))
-        await ending.answered(call, outcome)
-
     async def _end_cut(self) -> None:
         """End the client's stream as if the model had reached its limit, and bill what came."""
         call = self.call
@@ -161,7 +173,7 @@ class _Flow:
             block={**purser_block(call, outcome), "cut": "budget"},
         )
         await self._put(ending_bytes)
-        await ending.broken(call, outcome, error_code="budget_exceeded")
+        call.outcome, call.broken = outcome, "budget_exceeded"
 
     async def _end_broken(self, broken: StreamBroken) -> None:
         """Tell the client with a proper event, and bill what came."""
@@ -175,24 +187,27 @@ class _Flow:
         outcome = await (self._void(reason) if self._owes_nothing(broken) else self._settle(reason=reason))
         block = purser_block(call, outcome)
         await self._put(self.relay.stated_end(block) or call.wire.error_event(_error_of(broken), block))
-        await ending.broken(call, outcome, error_code=reason)
+        call.outcome, call.broken = outcome, reason
 
-    async def _end_failed(self) -> None:
+    async def _end_failed(self, error: Exception) -> None:
         """Something failed on our side: end the call all the same, with what came, else at its bound."""
         call = self.call
-        self._count(FAILED)
+        stopped = (
+            error if isinstance(error, ClientError) else InternalError("Something went wrong on our side.")
+        )
+        self._count(stopped.code)
         try:
-            outcome = await self._settle(reason=FAILED)
+            outcome = await self._settle(reason=stopped.code)
         except Exception:  # what came may be what could not be written
-            outcome = self.outcome = await settling.estimate(call, self.attempt, reason=FAILED)
-        error = {
-            "message": "Something went wrong on our side.",
-            "type": "api_error",
-            "code": FAILED,
-            "param": None,
+            outcome = await self.underway.estimate(reason=stopped.code)
+        told = {
+            "message": stopped.message,
+            "type": stopped.type,
+            "code": stopped.code,
+            "param": stopped.param,
         }
-        await self._put(call.wire.error_event(error, purser_block(call, outcome)))
-        await ending.broken(call, outcome, error_code=FAILED)
+        await self._put(call.wire.error_event(told, purser_block(call, outcome)))
+        call.outcome, call.broken = outcome, stopped.code
 
     def _exact_answer(self) -> Body | None:
         """The answer as the client's protocol has it whole; None where it is not what was said, to the letter."""
@@ -210,29 +225,16 @@ class _Flow:
         return broken.stated is not None and not (meter.has_output or meter.usage or self.is_abandoned)
 
     async def _void(self, reason: str) -> SettledCost:
-        target = self.attempt.target
-        self.outcome = SettledCost(model=target.model, provider=target.provider)
-        self.call.balances = await settlements.void(self.attempt.id, reason=reason) or self.call.balances
-        return self.outcome
+        await self.underway.void(reason=reason)
+        return SettledCost(model=self.attempt.target.model, provider=self.attempt.target.provider)
 
     async def _settle(self, *, reason: str = "", is_whole: bool = False) -> SettledCost:
         """Book what came, once."""
-        if self.outcome is None:
-            self.outcome = await settling.capture_stream(
-                self.call,
-                self.attempt,
-                self.relay.meter,
-                upstream_id=self.stream.request_id,
-                reason=reason,
-                is_whole=is_whole,
-            )
-        return self.outcome
-
-    def _tokens(self) -> int:
-        """All that it took of its account, as far as is known."""
-        if self.outcome is None:
-            return self.slot.tokens
-        return self.outcome.input_tokens + self.outcome.output_tokens
+        if self.underway.outcome is not None:
+            return self.underway.outcome
+        return await self.underway.capture_stream(
+            self.relay.meter, upstream_id=self.stream.request_id, reason=reason, is_whole=is_whole
+        )
 
     def _count(self, outcome: str) -> None:
         target = self.attempt.target
@@ -260,7 +262,7 @@ def _error_of(broken: StreamBroken) -> dict[str, Any]:
     return {"type": broken.type, "code": broken.code, "param": None, **named, "message": broken.message}
 
 
-_open: set[_Flow] = set()
+_open: set[Flow] = set()
 
 
 @draining.on_deadline

@@ -4,7 +4,7 @@ Invariant: pure. The figure leans upwards; a prompt is compared with prompts of 
 tools are counted by other rules than text.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,12 +14,13 @@ from llm.providers.target import Target
 from llm.tokens.counting import count_prompt, count_text, has_exact_vocabulary
 from llm.tokens.inputs import count_input
 from llm.wire import Body, Exchange, RequestFacts, Untranslatable, WireFormat, prepare
-from llm.wire.texts.fields import has_part
 
 PLAIN: Final = "gpt-4o"
 UNKNOWN_VOCABULARY_PERCENT: Final = 75  # of the plain count: larger vocabularies than that are known
 LONGER: Final = "context-1m"
-FILE_PARTS: Final = frozenset({"file", "input_file", "document", "container_upload", "input_audio"})
+
+
+Count = Callable[[WireFormat, Mapping[str, Any], str], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,16 @@ class InputEstimate:
 
 
 def estimate_exchange(
-    exchange: Exchange, body: Body, facts: RequestFacts, *, target: Target, snapshot: TenantSnapshot
+    exchange: Exchange,
+    facts: RequestFacts,
+    *,
+    target: Target,
+    snapshot: TenantSnapshot,
+    count: Count = count_input,
 ) -> InputEstimate:
-    """Count and bound the prompt of a request that is ready to go out; `body` is what the client sent."""
-    estimate = _estimate(exchange.upstream, exchange.body, shape_of(body, facts), target, snapshot)
+    """Count and bound the prompt of a request that is ready to go out; `facts` are of what the client sent."""
+    counted = count(exchange.upstream, exchange.body, target.tokenizer)
+    estimate = _estimate(counted, shape_of(facts), target, snapshot)
     if not facts.is_continued:
         return estimate
     return replace(estimate, kept_tokens=max(0, target.context_window - estimate.most_tokens))
@@ -57,7 +64,9 @@ def estimate_input(
     wire: WireFormat, body: Body, facts: RequestFacts, *, target: Target, snapshot: TenantSnapshot
 ) -> InputEstimate:
     """Count a prompt for a model, and bound it, whether or not it could go out."""
-    return _estimate(*_as_sent(wire, body, target), shape_of(body, facts), target, snapshot)
+    return _estimate(
+        count_input(*_as_sent(wire, body, target), target.tokenizer), shape_of(facts), target, snapshot
+    )
 
 
 def longest_input(exchange: Exchange, estimate: InputEstimate, *, target: Target) -> int:
@@ -116,18 +125,15 @@ def _clears_texts(edit: Any) -> bool:
     return not (isinstance(edit, dict) and str(edit.get("type")).startswith("clear_thinking_"))
 
 
-def shape_of(body: Mapping[str, Any], facts: RequestFacts) -> str:
+def shape_of(facts: RequestFacts) -> str:
     """`media` with anything that is not text, `tools` with tools or a schema, else `text`."""
-    if facts.has_images or facts.has_audio or any(has_part(part, FILE_PARTS) for part in _contents(body)):
+    if facts.has_images or facts.has_audio or facts.has_files:
         return "media"
     return "tools" if facts.has_tools or facts.wants_json else "text"
 
 
-def _estimate(
-    wire: WireFormat, body: Body, shape: str, target: Target, snapshot: TenantSnapshot
-) -> InputEstimate:
-    """The provider counts tools and turns by its own protocol's rules: `wire` and `body` are as sent."""
-    counted = count_input(wire, body, target.tokenizer)
+def _estimate(counted: int, shape: str, target: Target, snapshot: TenantSnapshot) -> InputEstimate:
+    """Of what is sent: the provider counts tools and turns by its own protocol's rules."""
     book, model = snapshot.estimates, {"provider": target.provider, "model": target.model, "shape": shape}
     likely = book.likely_input_tokens(counted, **model)
     most = min(book.most_input_tokens(counted, **model), max(target.context_window, likely))
@@ -147,10 +153,3 @@ def _as_sent(wire: WireFormat, body: Body, target: Target) -> tuple[WireFormat, 
 
 def _plain(text: str | list[Any], vocabulary: str) -> int:
     return count_text(text, vocabulary) if isinstance(text, str) else len(text)
-
-
-def _contents(body: Mapping[str, Any]) -> Iterator[Any]:
-    for name in ("messages", "input"):
-        turns = body.get(name)
-        if isinstance(turns, list):
-            yield from (turn.get("content") for turn in turns if isinstance(turn, dict))

@@ -22,7 +22,6 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from psycopg_pool import PoolClosed, PoolTimeout
 from rest_framework import exceptions
-from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from billing.outcomes import LedgerUnavailable
@@ -86,7 +85,6 @@ class AsyncAPIView(APIView):
         self.received_at = datetime.now(UTC)
         structlog.contextvars.bind_contextvars(request_id=str(self.request_id))
         self.headers = self.default_response_headers
-        self.request = Request(request, parsers=self.get_parsers())
         try:
             await self.initial_checks(request)
             handle = self._handle_limited if self.is_limited else self._handle

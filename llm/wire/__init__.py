@@ -3,7 +3,15 @@
 It owns reading and writing each protocol's bodies and streams. It does not own sending them (`providers`).
 """
 
-from llm.wire.exchange import WIRE_FORMATS, Exchange, format_for, prepare, stored_bytes
+from llm.wire.exchange import (
+    WIRE_FORMATS,
+    Exchange,
+    Translated,
+    format_for,
+    prepare,
+    stored_bytes,
+    translated,
+)
 from llm.wire.formats import Body, RequestFacts, StreamMeter, Tail, WireFormat
 from llm.wire.texts.splicing import Source
 from llm.wire.untranslatable import Untranslatable
@@ -16,9 +24,11 @@ __all__ = [
     "Source",
     "StreamMeter",
     "Tail",
+    "Translated",
     "Untranslatable",
     "WireFormat",
     "format_for",
     "prepare",
     "stored_bytes",
+    "translated",
 ]

@@ -10,7 +10,6 @@ from llm.wire.anthropic_messages_stream import MessagesMeter, MessagesTail, bloc
 from llm.wire.anthropic_messages_stream import events_of as events_of
 from llm.wire.anthropic_messages_stream import replay as replay
 from llm.wire.formats import Body, RequestFacts
-from llm.wire.references import references_in
 from llm.wire.texts import fields
 from llm.wire.texts.bodies import encode_named_event
 from llm.wire.texts.bodies import usage as usage
@@ -18,6 +17,7 @@ from llm.wire.texts.bodies import with_model as with_model
 from llm.wire.texts.bodies import with_purser as with_purser
 from llm.wire.texts.bodies import with_usage_in_stream as with_usage_in_stream
 from llm.wire.texts.sse import encode
+from llm.wire.turns import Turns
 from tenants.errors import Api
 
 api = "anthropic.messages"
@@ -37,20 +37,17 @@ def facts(body: Body) -> RequestFacts:
     # what the provider keeps can neither be held for nor be a tenant's own
     if body.get("thread") is not None:
         raise ThreadUnsupported("Send the whole conversation: threads are not kept here.", param="thread")
-    messages = fields.objects(body, "messages", required=True)
-    system = list(fields.part_texts(body.get("system")))
-    texts = list(system)
+    turns = Turns("messages")
+    turns.system += fields.part_texts(body.get("system"))
+    turns.texts += turns.system
     last_user_text = ""
-    for message in messages:
-        found = list(fields.part_texts(message.get("content")))
-        texts += found
-        if message.get("role") == "system":
-            system += found
-        elif message.get("role") == "user":
+    for message in fields.each_object(body, "messages", required=True):
+        turns.read(message, message.get("content"), system_roles=("system",))
+        if message.get("role") == "user":
             last_user_text = _own_text(message) or last_user_text
     whose = fields.whose(body.get("metadata"), "user_id")
     output_config = body.get("output_config")
-    references = references_in(body)
+    references = turns.references(body)
     return RequestFacts(
         model=fields.model_of(body),
         stream=fields.flag(body, "stream"),
@@ -58,14 +55,16 @@ def facts(body: Body) -> RequestFacts:
         max_output_tokens=fields.positive_int(body, "max_tokens"),
         temperature=fields.number(body, "temperature"),
         has_tools=bool(body.get("tools")),
-        has_images=any(fields.has_part(message.get("content"), _IMAGE_PARTS) for message in messages),
+        has_images=turns.has(_IMAGE_PARTS),
+        has_files=turns.has_files,
         wants_json=isinstance(output_config, dict) and bool(output_config.get("format")),
-        system="\n".join(system),
+        system="\n".join(turns.system),
         user=whose.person,
         session=whose.session,
         last_user_text=last_user_text,
-        texts=tuple(texts),
-        message_count=len(messages),
+        texts=tuple(turns.texts),
+        message_count=turns.count,
+        asks=turns.asks,
         service_tier=FAST if body.get("speed") == FAST else fields.text(body, "service_tier"),
         is_continued=bool(references),
         references=references,

@@ -14,20 +14,33 @@ _MARK: Final = {"type": "ephemeral"}
 _UNMARKABLE: Final = ("thinking", "redacted_thinking")
 
 
-def with_cache_marks(body: Body, *, count: Callable[[Body], int], least_tokens: int = LEAST_TOKENS) -> Body:
-    """The messages request with marks where they pay, or the same object. `count` gives a body's input tokens."""
+def with_cache_marks(
+    body: Body,
+    *,
+    count: Callable[[Body], int],
+    least_tokens: int = LEAST_TOKENS,
+    may_be_marked: bool = True,
+) -> Body:
+    """The messages request with marks where they pay, or the same object. `count` gives a body's input tokens;
+    `may_be_marked` is false where it is known that the client set no mark."""
     messages = body.get("messages") or []
     prefix = {name: body[name] for name in ("system", "tools") if body.get(name)}
-    if _is_marked(body):
+    if may_be_marked and _is_marked(body):
         return body
     marked = body
     if prefix and count({**prefix, "messages": []}) >= least_tokens:
         marked = _mark_prefix(body)
-    is_conversation = any(message.get("role") == "assistant" for message in messages)
-    if is_conversation and count({**prefix, "messages": messages[:-1]}) >= least_tokens:
+    is_conversation = any(message.get("role") == "assistant" for message in reversed(messages))
+    if is_conversation and count(body) - _own_tokens(body, messages[-1], count) >= least_tokens:
         last = _mark_last(messages[-1].get("content"))
         marked = {**marked, "messages": [*messages[:-1], {**messages[-1], "content": last}]}
     return marked
+
+
+def _own_tokens(body: Body, turn: Body, count: Callable[[Body], int]) -> int:
+    """What a body has beside its prefix and the other turns: of its own counting, so that all is not counted again."""
+    thinking = {"thinking": body["thinking"]} if "thinking" in body else {}
+    return count({**thinking, "messages": [turn]}) - count({"messages": []})
 
 
 def _is_marked(value: Any) -> bool:

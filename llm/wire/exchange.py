@@ -82,6 +82,46 @@ class Exchange:
         return orjson.dumps(self.client.with_purser(answer, block), default=str)
 
 
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A client's request in the protocol of a kind of provider, for whichever of its models. Serves any number of attempts."""
+
+    client: WireFormat
+    upstream: WireFormat
+    body: Body
+    translation: Translation | None
+
+    def for_model(
+        self, upstream_model: str, *, max_output_tokens: int | None = None, source: Source | None = None
+    ) -> Exchange:
+        """What goes to a model. `source` is what the client's body was made of; what is the same in both goes out byte for
+        byte."""
+        body = self.upstream.with_model(self.body, upstream_model)
+        let_go = list(self.translation.let_go) if self.translation else []
+        if self.translation and "reasoning_effort" in body and openai_chat.cannot_reason(upstream_model):
+            body = fields.without(body, "reasoning_effort")
+            let_go.append("reasoning_effort")
+        body = self.upstream.with_usage_in_stream(body)
+        source = None if self.translation else source
+        exchange = Exchange(self.client, self.upstream, body, self.translation, tuple(let_go), source)
+        return exchange.limited(max_output_tokens)
+
+
+def translated(client: WireFormat, body: Body, *, kind: Answering) -> Translated:
+    """A client's request as a kind of provider takes it, or Untranslatable naming what has no counterpart."""
+    api = kind.answers.get(client.api)
+    if api is None:
+        raise Untranslatable("model", target=f"a provider of kind {kind.name}, which has no {client.path}")
+    upstream = _BY_API[api]
+    if upstream is client:
+        return Translated(client, upstream, body, None)
+    translation = TRANSLATIONS[client.api, api](body)
+    try:
+        return Translated(client, upstream, translation.request(), translation)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # a field of a type that no SDK writes
+        raise InvalidRequest(f"The request cannot be read ({type(error).__name__}).") from None
+
+
 def prepare(
     client: WireFormat,
     body: Body,
@@ -91,34 +131,9 @@ def prepare(
     max_output_tokens: int | None,
     source: Source | None = None,
 ) -> Exchange:
-    """Make the provider's request of a client's, or raise Untranslatable naming what has no counterpart.
-
-    `source` is what `body` was made of; what is the same in both goes out byte for byte.
-    """
-    api = kind.answers.get(client.api)
-    if api is None:
-        raise Untranslatable("model", target=f"a provider of kind {kind.name}, which has no {client.path}")
-    upstream = _BY_API[api]
-    translation: Translation | None = None
-    if upstream is not client:
-        translation = TRANSLATIONS[client.api, api](body)
-        try:
-            body = translation.request()
-        except (
-            AttributeError,
-            KeyError,
-            TypeError,
-            ValueError,
-        ) as error:  # a field of a type that no SDK writes
-            raise InvalidRequest(f"The request cannot be read ({type(error).__name__}).") from None
-    body = upstream.with_model(body, upstream_model)
-    let_go = list(translation.let_go) if translation else []
-    if translation and "reasoning_effort" in body and openai_chat.cannot_reason(upstream_model):
-        body = fields.without(body, "reasoning_effort")
-        let_go.append("reasoning_effort")
-    body = upstream.with_usage_in_stream(body)
-    exchange = Exchange(client, upstream, body, translation, tuple(let_go), None if translation else source)
-    return exchange.limited(max_output_tokens)
+    """Make the provider's request of a client's, or raise Untranslatable naming what has no counterpart."""
+    request = translated(client, body, kind=kind)
+    return request.for_model(upstream_model, max_output_tokens=max_output_tokens, source=source)
 
 
 def stored_bytes(client: WireFormat, answer: Body, block: Body) -> bytes:

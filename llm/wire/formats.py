@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from llm.wire.asks import Asks
 from llm.wire.references import Reference
 from tenants.errors import Api
 
@@ -27,6 +28,7 @@ class RequestFacts:
     has_tools: bool = False
     has_images: bool = False
     has_audio: bool = False
+    has_files: bool = False
     wants_json: bool = False
     system: str = ""
     user: str = ""  # a person
@@ -34,6 +36,7 @@ class RequestFacts:
     last_user_text: str = ""
     texts: tuple[str, ...] = ()
     message_count: int = 0
+    asks: Asks | None = None  # None: a request without turns
     service_tier: str = ""
     # the provider adds to the prompt what it keeps: of earlier turns, of a template
     is_continued: bool = False

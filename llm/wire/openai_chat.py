@@ -11,7 +11,6 @@ from llm.wire.formats import Body, RequestFacts
 from llm.wire.openai_chat_stream import ChatMeter, ChatTail, billed_texts
 from llm.wire.openai_chat_stream import events_of as events_of
 from llm.wire.openai_chat_stream import replay as replay
-from llm.wire.references import references_in
 from llm.wire.texts import fields
 from llm.wire.texts.bodies import normal as normal
 from llm.wire.texts.bodies import usage as usage
@@ -19,6 +18,7 @@ from llm.wire.texts.bodies import with_model as with_model
 from llm.wire.texts.bodies import with_purser as with_purser
 from llm.wire.texts.message_texts import text_of, without_repeated_reasoning
 from llm.wire.texts.sse import COMMENT, encode
+from llm.wire.turns import Turns
 from tenants.errors import Api
 
 api = "openai.chat"
@@ -36,21 +36,13 @@ _NEW_LIMIT_FIELD = re.compile(r"(?:o\d|gpt-(?:[5-9]|\d\d))")
 
 def facts(body: Body) -> RequestFacts:
     """Read a chat request, or raise InvalidRequest naming the field that is wrong."""
-    messages = fields.objects(body, "messages", required=True)
-    texts: list[str] = []
-    system: list[str] = []
-    last_user_text = ""
-    for message in messages:
-        found = list(fields.part_texts(message.get("content")))
-        texts += found
-        if message.get("role") in _SYSTEM_ROLES:
-            system += found
-        elif message.get("role") == "user":
-            last_user_text = "\n".join(found)
+    turns = Turns("messages")
+    for message in fields.each_object(body, "messages", required=True):
+        turns.read(message, message.get("content"), system_roles=_SYSTEM_ROLES)
     response_format = body.get("response_format")
     whose = fields.whose(body, "user", "safety_identifier")
     fields.at_most(body, "top_logprobs", fields.MOST_TOP_LOGPROBS)
-    references = references_in(body)
+    references = turns.references(body)
     return RequestFacts(
         model=fields.model_of(body),
         stream=fields.flag(body, "stream"),
@@ -59,16 +51,18 @@ def facts(body: Body) -> RequestFacts:
         n=fields.positive_int_up_to(body, "n", fields.MOST_ANSWERS) or 1,
         temperature=fields.number(body, "temperature"),
         has_tools=bool(body.get("tools") or body.get("functions")),
-        has_images=any(fields.has_part(message.get("content"), _IMAGE_PARTS) for message in messages),
-        has_audio=any(fields.has_part(message.get("content"), _AUDIO_PARTS) for message in messages),
+        has_images=turns.has(_IMAGE_PARTS),
+        has_audio=turns.has(_AUDIO_PARTS),
+        has_files=turns.has_files,
         wants_json=isinstance(response_format, dict)
         and response_format.get("type") in ("json_object", "json_schema"),
-        system="\n".join(system),
+        system="\n".join(turns.system),
         user=whose.person,
         session=whose.session,
-        last_user_text=last_user_text,
-        texts=tuple(texts),
-        message_count=len(messages),
+        last_user_text=turns.last_user_text,
+        texts=tuple(turns.texts),
+        message_count=turns.count,
+        asks=turns.asks,
         service_tier=fields.text(body, "service_tier"),
         is_continued=bool(references),
         references=references,

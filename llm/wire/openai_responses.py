@@ -3,6 +3,7 @@
 Invariant: pure; a body is never edited in place.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from billing.usage.reading import fees_of_items, unknown_items
@@ -12,7 +13,6 @@ from llm.wire.openai_chat_stream import billed_texts
 from llm.wire.openai_responses_stream import ResponsesMeter, ResponsesTail, output_text
 from llm.wire.openai_responses_stream import events_of as events_of
 from llm.wire.openai_responses_stream import replay as replay
-from llm.wire.references import references_in
 from llm.wire.texts import fields
 from llm.wire.texts.bodies import encode_named_event
 from llm.wire.texts.bodies import normal as normal
@@ -21,6 +21,7 @@ from llm.wire.texts.bodies import with_model as with_model
 from llm.wire.texts.bodies import with_purser as with_purser
 from llm.wire.texts.bodies import with_usage_in_stream as with_usage_in_stream
 from llm.wire.texts.sse import COMMENT, encode
+from llm.wire.turns import Turns
 from tenants.errors import Api
 
 api = "openai.responses"
@@ -38,23 +39,18 @@ _KEPT_BY_THE_PROVIDER = ("previous_response_id", "prompt")
 def facts(body: Body) -> RequestFacts:
     """Read a responses request, or raise InvalidRequest naming the field that is wrong."""
     _refuse_what_is_kept(body)
-    items = _input_items(body)
-    system = [body["instructions"]] if isinstance(body.get("instructions"), str) else []
-    texts: list[str] = list(system)
-    last_user_text = ""
-    for item in items:
+    turns = Turns("input")
+    if isinstance(body.get("instructions"), str):
+        turns.texts.append(body["instructions"])
+        turns.system.append(body["instructions"])
+    for item in _input_items(body):
         content = item.get("content") if "content" in item else item.get("output") or item.get("arguments")
-        found = list(fields.part_texts(content))
-        texts += found
-        if item.get("role") in _SYSTEM_ROLES:
-            system += found
-        elif item.get("role") == "user":
-            last_user_text = "\n".join(found)
+        turns.read(item, content, system_roles=_SYSTEM_ROLES)
     text_config = body.get("text")
     text_format = text_config.get("format") if isinstance(text_config, dict) else None
     whose = fields.whose(body, "user", "safety_identifier")
     fields.at_most(body, "top_logprobs", fields.MOST_TOP_LOGPROBS)
-    references = references_in(body)
+    references = turns.references(body)
     return RequestFacts(
         model=fields.model_of(body),
         stream=fields.flag(body, "stream"),
@@ -62,16 +58,18 @@ def facts(body: Body) -> RequestFacts:
         max_output_tokens=fields.positive_int(body, "max_output_tokens"),
         temperature=fields.number(body, "temperature"),
         has_tools=bool(body.get("tools")),
-        has_images=any(fields.has_part(item.get("content"), _IMAGE_PARTS) for item in items),
-        has_audio=any(fields.has_part(item.get("content"), _AUDIO_PARTS) for item in items),
+        has_images=turns.has(_IMAGE_PARTS),
+        has_audio=turns.has(_AUDIO_PARTS),
+        has_files=turns.has_files,
         wants_json=isinstance(text_format, dict)
         and text_format.get("type") in ("json_object", "json_schema"),
-        system="\n".join(system),
+        system="\n".join(turns.system),
         user=whose.person,
         session=whose.session,
-        last_user_text=last_user_text,
-        texts=tuple(texts),
-        message_count=len(items),
+        last_user_text=turns.last_user_text,
+        texts=tuple(turns.texts),
+        message_count=turns.count,
+        asks=turns.asks,
         service_tier=fields.text(body, "service_tier"),
         is_continued=bool(references) or any(body.get(name) for name in _KEPT_BY_THE_PROVIDER),
         references=references,
@@ -155,7 +153,7 @@ def _output_of(item: Body) -> Body:
     return {name: item[name] for name in ("content", "summary", "name", "arguments", "input") if name in item}
 
 
-def _input_items(body: Body) -> list[dict[str, Any]]:
+def _input_items(body: Body) -> Iterable[dict[str, Any]]:
     given = body.get("input")
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
@@ -163,4 +161,4 @@ def _input_items(body: Body) -> list[dict[str, Any]]:
         return []
     if not isinstance(given, list):
         raise InvalidRequest("Field 'input' must be a text or a list of items.", param="input")
-    return fields.objects(body, "input")
+    return fields.each_object(body, "input")

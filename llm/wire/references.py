@@ -35,9 +35,11 @@ class Reference:
     param: str
 
 
-def references_in(body: Body) -> tuple[Reference, ...]:
-    """Every reference of a request's body, in no particular order; none twice."""
-    return tuple({reference.id: reference for reference in _walk(body, _DATA | _SAID_EARLIER)}.values())
+def references_in(body: Body, *, at: str = "", without: str = "") -> tuple[Reference, ...]:
+    """Every reference of a request's body but for those in one of its fields, or of the part of a body at that path; in no
+    particular order, none twice."""
+    found = _walk(body, _DATA | _SAID_EARLIER, at=at, without=without)
+    return tuple({reference.id: reference for reference in found}.values())
 
 
 def ids_made_by(answer: Body, *, are_items_kept: bool) -> list[str]:
@@ -52,8 +54,10 @@ def ids_made_by(answer: Body, *, are_items_kept: bool) -> list[str]:
     return [one for one in dict.fromkeys(ids) if len(one) <= LONGEST_ID][:MOST_IDS]
 
 
-def _walk(body: Body, data: frozenset[str]) -> Iterator[Reference]:
-    waiting: list[tuple[str, Any]] = [("", body)]
+def _walk(body: Body, data: frozenset[str], *, at: str = "", without: str = "") -> Iterator[Reference]:
+    waiting: list[tuple[str, Any]] = [
+        (at, {name: body[name] for name in body if name != without} if without else body)
+    ]
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, list):
@@ -63,17 +67,19 @@ def _walk(body: Body, data: frozenset[str]) -> Iterator[Reference]:
             continue
         yield from _of_item(path, value)
         for name, inner in value.items():
-            at = f"{path}.{name}".lstrip(".")
+            place = f"{path}.{name}".lstrip(".")
             if _is_id(inner) and (name in _ID_FIELDS or name == "container"):
-                yield Reference(inner, at)
+                yield Reference(inner, place)
             elif isinstance(inner, list) and name in _ID_LISTS:
-                yield from (Reference(one, f"{at}.{index}") for index, one in enumerate(inner) if _is_id(one))
+                yield from (
+                    Reference(one, f"{place}.{index}") for index, one in enumerate(inner) if _is_id(one)
+                )
             elif isinstance(inner, dict) and name in _OBJECTS and _is_id(inner.get("id")):
-                yield Reference(inner["id"], f"{at}.id")
+                yield Reference(inner["id"], f"{place}.id")
             if name in data or (name == "input" and not isinstance(inner, list)):
                 continue  # the input of a tool, which a model wrote
             if isinstance(inner, dict | list):
-                waiting.append((at, inner))
+                waiting.append((place, inner))
 
 
 def _of_item(path: str, item: Body) -> Iterator[Reference]:

@@ -17,16 +17,15 @@ import structlog
 from caching.embedders.base import Vector
 from caching.entries.near_indexes import MOST_DIMENSIONS
 from caching.metrics import EMBED_CALLS
-from llm.calls import ending, own_calls
-from llm.calls.answers import Answer
+from llm import pipeline
+from llm.calls import own_calls
 from llm.calls.call import Call
 from llm.calls.own_calls import Allowance, AllowanceUnknown, Asker
 from llm.catalog.catalog import Catalog
 from llm.catalog.snapshot import TenantSnapshot
+from llm.learning.asking import ONCE, always
 from llm.providers.outcomes import ProviderFailure, ProviderRejected
-from llm.providers.retries import RetryPolicy
 from llm.providers.target import Target
-from llm.steps import attempts
 from llm.wire import format_for
 from tenants.errors import ClientError
 
@@ -35,7 +34,6 @@ STATE: Final = "embed"
 MOST_SECONDS: Final = 10.0
 LEAST_DIMENSIONS: Final = 8  # a vector of a few numbers separates nothing
 _LEAST_LENGTH = 1e-6
-_ONCE: Final = RetryPolicy(max_attempts=1)
 
 log = structlog.get_logger("purser.cache")
 
@@ -81,8 +79,7 @@ async def embed(texts: Sequence[str], *, model: str, askers: Sequence[Asker]) ->
 
 async def _ask(call: Call, target: Target) -> bytes:
     try:
-        async with ending.ended_with(call):
-            answer = await attempts.first_success(call, [target], retries=_ONCE)
+        answer = await pipeline.answer_ourselves(call, always(target), ONCE)
     except ProviderRejected as error:
         kind = EmbeddingFailed if error.code == "model_not_found" else EmbeddingRefused
         raise kind(error.code) from error
@@ -93,7 +90,6 @@ async def _ask(call: Call, target: Target) -> bytes:
     except Exception as error:
         log.exception("a call for vectors failed")
         raise EmbeddingFailed(type(error).__name__) from error
-    assert isinstance(answer, Answer)  # it was not asked for a stream
     return answer.body
 
 

@@ -18,7 +18,6 @@ from caching.circuit import Circuit
 from caching.embedders.base import EmbedderMissing, Vector
 from caching.embedders.registry import ready_embedder
 from caching.entries.vectors import FindEmbedder, TextEmbedder
-from llm.calls.call import Call
 from llm.calls.own_calls import Asker
 from llm.learning.embedding import groups
 from llm.learning.embedding.calls import AllowanceSpent, EmbeddingFailed, EmbeddingRefused
@@ -106,9 +105,9 @@ def space_name(target: Target) -> str:
     return f"{name[: room - len(digest) - 1]}#{digest}"
 
 
-def finder_for(call: Call) -> FindEmbedder:
-    """Finds the embedders that the call's policy names."""
-    return partial(find_embedder, Asker.of(call))
+def finder_for(asker: Asker) -> FindEmbedder:
+    """Finds the embedders that the asker's policy names."""
+    return partial(find_embedder, asker)
 
 
 async def find_embedder(asker: Asker, choice: str) -> TextEmbedder:

@@ -74,17 +74,23 @@ def flag(body: dict[str, Any], name: str) -> bool:
     return value
 
 
-def objects(body: dict[str, Any], name: str, *, required: bool = False) -> list[dict[str, Any]]:
-    """A list of objects, empty when absent and not required; InvalidRequest for anything else."""
+def each_object(body: dict[str, Any], name: str, *, required: bool = False) -> Iterator[dict[str, Any]]:
+    """The objects of a list, none when absent and not required; InvalidRequest for anything else, at the latest when it is
+    its turn."""
     value = body.get(name)
     if value is None and not required:
-        return []
+        return
     if not isinstance(value, list) or (required and not value):
         raise InvalidRequest(f"Field '{name}' must be a list of objects.", param=name)
     for index, item in enumerate(value):
         if not isinstance(item, dict):
             raise InvalidRequest(f"Field '{name}[{index}]' must be an object.", param=f"{name}[{index}]")
-    return value
+        yield item
+
+
+def objects(body: dict[str, Any], name: str, *, required: bool = False) -> list[dict[str, Any]]:
+    """The same, as a list."""
+    return list(each_object(body, name, required=required))
 
 
 def text(body: dict[str, Any], name: str) -> str:
@@ -120,14 +126,15 @@ def part_texts(content: Any) -> Iterator[str]:
                     yield from part_texts(part["content"])
 
 
-def has_part(content: Any, types: frozenset[str]) -> bool:
-    """Whether a content, or a tool result inside it, has a part of one of these types."""
+def part_types(content: Any) -> set[str]:
+    """The types of a content's parts, and of those inside tool results."""
     if not isinstance(content, list):
-        return False
-    return any(
-        isinstance(part, dict) and (str(part.get("type")) in types or has_part(part.get("content"), types))
-        for part in content
-    )
+        return set()
+    types: set[str] = set()
+    for part in content:
+        if isinstance(part, dict):
+            types |= {str(part.get("type")), *part_types(part.get("content"))}
+    return types
 
 
 def without(body: dict[str, Any], *names: str) -> dict[str, Any]:

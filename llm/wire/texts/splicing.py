@@ -49,6 +49,7 @@ class _Member:
     start: int
     value_start: int
     end: int
+    value: Any = None  # of an item
 
 
 def _value(text: str, start: int, end: int, old: Any, new: Any) -> str:
@@ -80,10 +81,10 @@ def _object(text: str, start: int, end: int, old: Body, new: Body) -> str:
 def _list(text: str, start: int, end: int, old: list[Any], new: list[Any]) -> str:
     items = list(_items(text, start, old))
     if len(old) == len(new):
-        pairs = zip(items, old, new, strict=True)
-        changed = [_value(text, item.start, item.end, before, after) for item, before, after in pairs]
+        pairs = zip(items, new, strict=True)
+        changed = [_value(text, item.start, item.end, item.value, after) for item, after in pairs]
         return _joined(text, start, end, items, changed, [])
-    places = {id(before): text[item.start : item.end] for item, before in zip(items, old, strict=True)}
+    places = {id(item.value): text[item.start : item.end] for item in items}
     return _joined(
         text, start, end, items, [None] * len(items), [places.get(id(it)) or _dumps(it) for it in new]
     )
@@ -126,7 +127,7 @@ def _items(text: str, start: int, old: list[Any]) -> Iterator[_Member]:
     at = _skip_space(text, start + 1)
     for value in old:
         end = _value_end(text, at, value)
-        yield _Member("", at, at, end)
+        yield _Member("", at, at, end, value)
         at = _next(text, end)
 
 

@@ -52,7 +52,7 @@ class ChatToMessages:
     def request(self) -> Body:
         """The messages request, or Untranslatable. `max_tokens` is the caller's to set."""
         reader = Reader(self._body, target=TARGET, let_go=self.let_go)
-        given = fields.objects({"messages": reader.take("messages")}, "messages", required=True)
+        given = fields.each_object({"messages": reader.take("messages")}, "messages", required=True)
         system, messages = system_and_turns(given, target=TARGET)
         translated: Body = {"model": reader.take("model", ""), "messages": messages}
         translated |= _limits(reader)

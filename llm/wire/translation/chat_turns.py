@@ -6,6 +6,7 @@ history does not make a conversation unusable.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from llm.errors import InvalidRequest
@@ -20,7 +21,7 @@ SDK_READINGS: Final = ("parsed", "parsed_arguments")
 _NOT_IN_AN_ID: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
 
-def system_and_turns(messages: list[Body], *, target: str) -> tuple[list[Body], list[Body]]:
+def system_and_turns(messages: Iterable[Body], *, target: str) -> tuple[list[Body], list[Body]]:
     """System blocks, and turns that join what the user and the tools said."""
     system: list[Body] = []
     turns: list[Body] = []

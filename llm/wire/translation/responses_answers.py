@@ -5,6 +5,7 @@ Invariant: the last event of a stream carries the response that the same answer 
 
 import time
 from collections.abc import Iterable
+from hashlib import sha256
 from typing import Any, Final
 from uuid import uuid4
 
@@ -31,6 +32,7 @@ _ECHOED: Final[Body] = {
     "truncation": "disabled",
     "user": None,
 }
+_PREFIXES: Final = {"reasoning": "rs", "call": "fc"}  # of the items' ids
 _INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
@@ -40,18 +42,19 @@ def responses_answer(completion: Body, *, request: Body) -> Body:
     message = choice.get("message") or {}
     reason = _INCOMPLETE.get(choice.get("finish_reason") or "")
     status = "incomplete" if reason else "completed"
-    output = []
+    identity = _response_id(completion)
+    output: list[Body] = []
     if reasoning := reasoning_of(message):
-        output.append(_reasoning_item(_id("rs"), reasoning))
+        output.append(_reasoning_item(_item_id("rs", identity, len(output)), reasoning))
     if parts := _parts(message):
-        output.append(_message_item(_id("msg"), parts, status="completed"))
-    output += [
-        _call_item(_id("fc"), call.get("id"), call["function"]["name"], call["function"]["arguments"])
-        for call in message.get("tool_calls") or ()
-    ]
+        output.append(_message_item(_item_id("msg", identity, len(output)), parts, status="completed"))
+    for call in message.get("tool_calls") or ():
+        function = call["function"]
+        own_id = _item_id("fc", identity, len(output))
+        output.append(_call_item(own_id, call.get("id"), function["name"], function["arguments"]))
     if output and "status" in output[-1]:
         output[-1]["status"] = status  # what was cut off is the last thing it said
-    response = _response(request, identity=_response_id(completion), model=completion.get("model", ""))
+    response = _response(request, identity=identity, model=completion.get("model", ""))
     return {
         **response,
         **_ending(reason),
@@ -146,7 +149,8 @@ class ResponsesAnswerStream:
         else:
             events = []
         events += self._close()
-        self._item = _Item(kind, len(self._output), call_id=call_id, name=name)
+        own_id = _item_id(_PREFIXES.get(kind, "msg"), self._response["id"], len(self._output))
+        self._item = _Item(kind, len(self._output), own_id=own_id, call_id=call_id, name=name)
         return events + self._item.opened()
 
     def _piece(self, piece: str) -> list[Body]:
@@ -169,11 +173,11 @@ class ResponsesAnswerStream:
 class _Item:
     """One output item while it is sent."""
 
-    def __init__(self, kind: str, output_index: int, *, call_id: str, name: str) -> None:
+    def __init__(self, kind: str, output_index: int, *, own_id: str, call_id: str, name: str) -> None:
         self.kind = kind
         self.call_id = call_id
         self._name = name
-        self._id = _id({"reasoning": "rs", "call": "fc"}.get(kind, "msg"))
+        self._id = own_id
         self._pieces: list[str] = []
         self._index = output_index
         self._at: Body = {"item_id": self._id, "output_index": output_index}
@@ -312,5 +316,6 @@ def _response_id(completion: Body) -> str:
     return "resp_" + (str(completion.get("id", "")).rpartition("_")[2] or uuid4().hex)
 
 
-def _id(prefix: str) -> str:
-    return f"{prefix}_{uuid4().hex}"
+def _item_id(prefix: str, response_id: str, index: int) -> str:
+    """The id of an item of a response: the same one whenever the answer is told, whole or as a stream."""
+    return f"{prefix}_{sha256(f'{response_id}/{index}'.encode()).hexdigest()[:32]}"

@@ -1,0 +1,20 @@
+"""How our own calls are put to a model that is known: to it alone, and once."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from llm.calls.call import Call
+from llm.providers.retries import RetryPolicy
+from llm.providers.target import Target
+from llm.steps.hops import Manner
+
+ONCE: Final = Manner(retries=RetryPolicy(max_attempts=1))
+
+
+def always(target: Target) -> Callable[[Call], Awaitable[list[Target]]]:
+    """Finds that target, whatever is asked."""
+
+    async def find(call: Call) -> list[Target]:
+        return [target]
+
+    return find
