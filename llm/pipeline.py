@@ -4,10 +4,10 @@
 
 The door identifies the caller (`llm.views.base`); all else is here, in this order. A hit leaves `_live` after the caches and
 comes back in `_give`. A stream leaves it after the call, goes out while it comes, and comes back in `_give` with its end. A
-repair and a call of our own enter at `_ask`. So a step before the call belongs in `_send`, one after the answer in `_give`:
+repair and our own calls enter at `_ask`. So a step before the call belongs in `_send`, one after the answer in `_give`:
 there every call passes, once.
 
-Invariant: whatever happens to a call (an answer, a refusal, a failure, a client that hangs up), it ends once: its
+Invariant: every call ends once (with an answer, a refusal, a failure, or a client that hangs up): its
 holds are settled, its slot is free, and one row of the request log says what was done and why.
 """
 
@@ -30,10 +30,10 @@ from tenants.limits import limiting as limits
 
 
 async def answer(call: Call) -> Answer | StreamedAnswer:
-    """Answer a call of an identified caller, or raise the ClientError that tells why not.
+    """Answer a call of an identified caller, or raise the ClientError that says why not.
 
     The work goes on when the client hangs up: what a provider was asked for is billed, and remembered. With an
-    idempotency key it is done once, and whoever asks again gets the same.
+    idempotency key it is done once, and who asks again gets the same.
     """
     found = await idempotency.find(call) if call.headers.idempotency_key else None
     begun = _begun(call, found)
@@ -48,7 +48,7 @@ async def answer(call: Call) -> Answer | StreamedAnswer:
 async def answer_ourselves(
     call: Call, find_targets: Callable[[Call], Awaitable[list[Target]]], manner: Manner = FIRST_CHOICE
 ) -> Answer:
-    """Answer a call of our own: without limits and caches, and whole; else like any other."""
+    """Answer one of our own calls: without limits and caches, and whole; else like any other."""
     async with ending.ended(call):
         given = await _give(call, await _ask(call, await find_targets(call), manner))
     assert isinstance(given, Answer)
@@ -108,8 +108,8 @@ async def _give(call: Call, given: Settled) -> Answer | StreamedAnswer:
         call.check_soon()
     headers = answer_headers(call, given.outcome)
     if call.facts.stream:
-        return StreamedAnswer.of(given.told(block), headers=headers)
-    return Answer(b"".join(given.told(block)), headers)
+        return StreamedAnswer.of(given.chunks(block), headers=headers)
+    return Answer(b"".join(given.chunks(block)), headers)
 
 
 async def _begun(call: Call, found: idempotency.Found) -> Answer | StreamedAnswer:
@@ -125,7 +125,7 @@ async def _begun(call: Call, found: idempotency.Found) -> Answer | StreamedAnswe
 
 
 def _abandon(work: "asyncio.Task[Answer | StreamedAnswer]") -> None:
-    """Nobody waits for the answer any more: a stream that nobody reads must still be ended."""
+    """The client does not wait any more: a stream that is not read must still be ended."""
     if work.cancelled() or work.exception() is not None:
         return
     if isinstance(unread := work.result(), StreamedAnswer):

@@ -38,13 +38,13 @@ from tenants.limits.limiting import Slot
 from tenants.policy import Policy
 from tenants.principal import Principal
 
-MOST_ANSWERS = 128  # that a provider gives at once
+MOST_ANSWERS = 128  # that a provider gives to one call
 
 Read = TypeVar("Read")
 
 
 class Learner(Protocol):
-    """What the caches learn from a call beside it, and with whose help: see `llm.learning`."""
+    """What the caches learn from a call in the background, and with which helpers: see `llm.learning`."""
 
     @property
     def judge(self) -> Judge | None:
@@ -129,12 +129,12 @@ class Call:
         return self.tries
 
     def route_facts(self) -> RouteFacts:
-        """What routing looks at, of the body as it is now."""
+        """What routing uses, of the body as it is now."""
         return read_route_facts(self.body, declared_tier=self.headers.tier, asks=self.facts.asks)
 
     @property
     def user(self) -> str:
-        """The end user's id: the person the key is bound to, else whom the caller named; empty when nobody."""
+        """The end user's id: the person the key is bound to, else the one that the caller named; empty when there is none."""
         return self.principal.user or self.user_named
 
     @property
@@ -204,7 +204,7 @@ class Call:
         )
 
     def windows(self, *, model: str, provider: str) -> tuple[WindowKey, ...]:
-        """The budget windows that count this call when that model answers it. A call of our own is nobody's request."""
+        """The budget windows that count this call when that model answers it. Our own calls are no client's request."""
         dimensions = self.dimensions(model=model, provider=provider)
         budgets = self.snapshot.budgets
         if self.is_our_own:
@@ -212,7 +212,7 @@ class Call:
         return windows_for(budgets, dimensions, at=self.received_at, timezone=self.snapshot.tenant.timezone)
 
     def ledger_dims(self) -> dict[str, Any]:
-        """What the ledger keeps of the call beside its money."""
+        """What the ledger keeps of the call besides its money."""
         return ledger_dims(
             self.dimensions(),
             tags=self.headers.tags,

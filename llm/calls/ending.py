@@ -1,6 +1,6 @@
 """The end of a call: its slot is freed, its row of the request log written, its figures counted.
 
-Invariant: every call ends exactly once, where its life is left (`ended`); nothing here can fail an answer.
+Invariant: every call ends exactly once, at the end of `ended`; nothing here can fail an answer.
 """
 
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ log = structlog.get_logger("purser.calls")
 
 @asynccontextmanager
 async def ended(call: Call) -> AsyncIterator[None]:
-    """A call's life: it ends when this is left, with its answer, or with whatever stopped it, which is raised all the same."""
+    """A call's life: it ends when this is left, with its answer, or with the exception that stopped it, which is raised again."""
     outcome, status, error_code = None, 500, "internal_error"
     try:
         yield

@@ -1,4 +1,4 @@
-"""Calls of our own: what the gateway asks a provider for the caches' sake, beside anybody's request.
+"""Our own calls: what the gateway asks a provider for its caches, apart from the clients' requests.
 
 Invariant: such a call is held and settled like any other, with a state of its own in log and ledger (`savings.OUR_OWN`), on
 no user's account, and its cost is taken off what the cache has saved. No tenant pays more for calls of one kind on a day
@@ -32,19 +32,19 @@ log = structlog.get_logger("purser.cache")
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """In whose name a call of ours is made, and for which of its requests. It knows nothing of the request's body."""
+    """The key in whose name an own call is made, and for which of its requests. It knows nothing of the request's body."""
 
     principal: Principal
     snapshot: TenantSnapshot
     request_id: UUID
 
 
-class AllowanceUnknown(Exception):
+class SpendUnknown(Exception):
     """Redis does not say what was spent today, so nothing may be."""
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class DailyBudget:
     """What one tenant's calls of one kind may cost a day, in USD; a day is UTC's."""
 
     kind: str
@@ -52,20 +52,20 @@ class Allowance:
     usd_per_day: float
 
     async def has_room(self) -> bool:
-        """Whether another call may be made; raises AllowanceUnknown."""
+        """Whether another call may be made; raises SpendUnknown."""
         if self.usd_per_day <= 0:
             return False
         try:
             spent = await resources.redis.get(self._key())
         except (RedisError, OSError) as error:
-            raise AllowanceUnknown(type(error).__name__) from error
+            raise SpendUnknown(type(error).__name__) from error
         return int(spent or 0) < self.usd_per_day * _NANO
 
     async def may_spend(self) -> bool:
         """The same where it does not matter why not: False too when Redis does not say."""
         try:
             return await self.has_room()
-        except AllowanceUnknown:
+        except SpendUnknown:
             return False
 
     async def note(self, cost_usd: Decimal) -> None:
@@ -79,7 +79,9 @@ class Allowance:
                 pipeline.expire(key, _SECONDS_KEPT)
                 await pipeline.execute()
         except (RedisError, OSError) as error:
-            log.warning("the cost of a call of ours is not counted", of=self.kind, kind=type(error).__name__)
+            log.warning(
+                "the cost of one of our own calls is not counted", of=self.kind, kind=type(error).__name__
+            )
 
     def _key(self) -> str:
         return f"purser:{{t{self.tenant_id}}}:{self.kind}:{datetime.now(UTC):%Y-%m-%d}"
@@ -97,7 +99,7 @@ def own_call(
     passed_on: Mapping[str, str] | None = None,
     **facts: Any,
 ) -> Call:
-    """A call with a body of ours, in the name of a key; `facts` are further fields of the Call."""
+    """A call with our own body, in the name of a key; `facts` are further fields of the Call."""
     return Call(
         request_id=UUID(bytes=uuid_utils.uuid7().bytes),
         received_at=datetime.now(UTC),

@@ -1,4 +1,4 @@
-"""How our own calls are put to a model that is known: to it alone, and once."""
+"""Our own calls go to one known model: to it alone, and once."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -12,7 +12,7 @@ ONCE: Final = Manner(retries=RetryPolicy(max_attempts=1))
 
 
 def always(target: Target) -> Callable[[Call], Awaitable[list[Target]]]:
-    """Finds that target, whatever is asked."""
+    """Finds that target for every call."""
 
     async def find(call: Call) -> list[Target]:
         return [target]

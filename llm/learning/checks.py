@@ -20,7 +20,7 @@ from config import resources
 from llm import pipeline
 from llm.calls import own_calls
 from llm.calls.call import Call
-from llm.calls.own_calls import Allowance
+from llm.calls.own_calls import DailyBudget
 from llm.providers.target import Target
 from llm.steps import choosing, memory
 from llm.wire import Source
@@ -55,9 +55,9 @@ def _is_drawn(hit: Call) -> bool:
 
 
 async def _check(hit: Call) -> None:
-    allowance = Allowance("checks", hit.principal.tenant_id, hit.policy.cache.check_usd_per_day)
+    daily_budget = DailyBudget("checks", hit.principal.tenant_id, hit.policy.cache.check_usd_per_day)
     try:
-        if not await allowance.may_spend():
+        if not await daily_budget.may_spend():
             CHECKS.labels("budget").inc()
             return
         lookup = hit.lookup or await memory.find_same(hit)
@@ -68,7 +68,7 @@ async def _check(hit: Call) -> None:
         await _ask(call)
         cost_usd = own_calls.cost_of(call)
         scope_figures.note_check(hit.principal.tenant_id, lookup.scope.digest, cost_usd=cost_usd)
-        await allowance.note(cost_usd)
+        await daily_budget.note(cost_usd)
         CHECKS.labels("asked").inc()
     finally:
         _under_way.discard(hit.request_id)

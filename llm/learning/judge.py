@@ -23,7 +23,7 @@ from llm import pipeline
 from llm.calls import own_calls
 from llm.calls.answers import Answer
 from llm.calls.call import Call
-from llm.calls.own_calls import Allowance, Asker
+from llm.calls.own_calls import Asker, DailyBudget
 from llm.learning.asking import ONCE, always
 from llm.providers.target import Target
 from llm.wire import Body, format_for
@@ -99,8 +99,8 @@ async def _judge(asker: Asker, target: Target, scope: AnswerScope, fresh: str, c
 
 async def _ask(asker: Asker, target: Target, scope: AnswerScope, body: Body) -> bool | None:
     """The judge's word, paid for; None if there is none to be had. Never raises."""
-    allowance = Allowance(STATE, scope.tenant_id, asker.snapshot.policy.cache.judge_usd_per_day)
-    if not await allowance.may_spend():
+    daily_budget = DailyBudget(STATE, scope.tenant_id, asker.snapshot.policy.cache.judge_usd_per_day)
+    if not await daily_budget.may_spend():
         JUDGED.labels("budget").inc()
         return None
     call = own_calls.own_call(
@@ -123,7 +123,7 @@ async def _ask(asker: Asker, target: Target, scope: AnswerScope, body: Body) -> 
         log.exception("a judge of answers failed")
         return None
     finally:
-        await _account(scope, allowance, own_calls.cost_of(call))
+        await _account(scope, daily_budget, own_calls.cost_of(call))
     JUDGED.labels({True: "same", False: "different", None: "unclear"}[verdict]).inc()
     return verdict
 
@@ -132,6 +132,6 @@ def _text_of(call: Call, answer: Answer) -> str:
     return call.wire.answer_text(orjson.loads(answer.body))
 
 
-async def _account(scope: AnswerScope, allowance: Allowance, cost_usd: Decimal) -> None:
+async def _account(scope: AnswerScope, daily_budget: DailyBudget, cost_usd: Decimal) -> None:
     scope_figures.note_judging(scope.tenant_id, scope.digest, cost_usd=cost_usd)
-    await allowance.note(cost_usd)
+    await daily_budget.note(cost_usd)

@@ -1,7 +1,7 @@
-"""Calls to providers: hold, then call; again, or elsewhere, when one fails.
+"""Calls providers: hold, then call; again, or at another account, when one fails.
 
 Invariant: each try is an attempt of its own: held and committed as sent before its first byte goes out, and ended in
-the ledger whatever happens to it: captured, estimated where the provider may bill it, voided where it cannot.
+the ledger in every case: captured, estimated where the provider may bill it, voided where it cannot.
 """
 
 from dataclasses import replace
@@ -55,7 +55,7 @@ async def first_success(
                 accounts.failed(hop, error)
         failure = accounts.failure or failure
         if failure is None and refusal is not None:
-            raise refusal  # the client's own choice cannot be asked: nothing failed that a fallback would stand in for
+            raise refusal  # the client's own choice cannot be asked: nothing failed that a fallback could replace
     if failure is None:
         assert refusal is not None
         raise refusal

@@ -12,10 +12,10 @@ from billing.prices.rating import Rated
 from billing.prices.savings import GATEWAY_CACHE, Waterfall, waterfall
 from llm.calls.call import Call
 from llm.steps.choosing import is_automatic
-from llm.steps.planning import Attempt
+from llm.steps.planning import PlannedAttempt
 
 
-def savings_of(call: Call, attempt: Attempt, meters: dict[str, int], rated: Rated) -> Waterfall:
+def savings_of(call: Call, attempt: PlannedAttempt, meters: dict[str, int], rated: Rated) -> Waterfall:
     """The way from the list cost of a settled call to what was paid for it."""
     if call.is_our_own:  # without us there would be no such call: it is what the cache's savings cost
         return Waterfall(Decimal(0), rated.cost_usd, {GATEWAY_CACHE: -rated.cost_usd})
@@ -27,7 +27,7 @@ def savings_of(call: Call, attempt: Attempt, meters: dict[str, int], rated: Rate
     )
 
 
-def _rates_asked(call: Call, attempt: Attempt) -> Rates | None:
+def _rates_asked(call: Call, attempt: PlannedAttempt) -> Rates | None:
     """The rates of the model that would have answered without us; None if it is the one that did."""
     name = _baseline_model(call) if is_automatic(call) else call.facts.model
     target = call.snapshot.catalog.targets.get(name)

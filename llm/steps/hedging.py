@@ -1,7 +1,7 @@
-"""A second call when the first byte is late: the faster one answers, the other is called off.
+"""A second call when the first byte is late: the faster one answers, the other is cancelled.
 
 Invariant: off unless the tenant's policy says so; both calls are attempts of their own with a hold each, and the one
-that is called off is booked with what the provider will bill for it. No more than the policy's share of calls has two.
+that is cancelled is booked with what the provider will bill for it. No more than the policy's share of calls has two.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from llm.providers.health import health
 from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.target import Target
 from llm.steps.hops import order_of
-from llm.steps.planning import Attempt
+from llm.steps.planning import PlannedAttempt
 from llm.steps.relay import Relay
 from llm.steps.sending import Reply, hold, send
 from llm.steps.underway import Underway
@@ -25,7 +25,7 @@ MOST_SAVED_UP = 5.0
 
 
 @dataclass(slots=True)
-class Allowance:
+class HedgeAllowance:
     """How many second calls each tenant may still make in this process: a share of a call for each call."""
 
     left: dict[int, float] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Allowance:
         self.left[tenant_id] = min(MOST_SAVED_UP, self.left.get(tenant_id, 0.0) + 1.0)
 
 
-allowance = Allowance()
+allowance = HedgeAllowance()
 
 
 async def first_byte(call: Call, first: Underway, *, may_hedge: bool) -> tuple[Underway, Reply]:
@@ -111,7 +111,7 @@ async def _second(call: Call, asked: Target) -> Underway | None:
         async with Underway(call, slot) as second:
             await hold(second, target, why=f"hedge: no first byte after {policy.after_ms} ms")
         return second
-    except ClientError as refusal:  # the first call is under way, whatever keeps a second one from going
+    except ClientError as refusal:  # the first call is under way, even if a second one cannot be sent
         allowance.restore(call.principal.tenant_id)
         _note_not_sent(call, f"{refusal.code}: {refusal.message}")
         return None
@@ -141,15 +141,15 @@ async def _call_off(call: Call, task: "asyncio.Task[Reply]", underway: Underway)
             # as of a client that hangs up: what came is counted, and before the first byte that is the input
             relay = Relay(attempt.exchange, wants_usage=False)
             if isinstance(reply, ProviderStream):
-                relay.feed(_whole_told(attempt, reply) or await reply.read())
+                relay.feed(_as_stream(attempt, reply) or await reply.read())
                 reply.close()
             upstream_id = reply.request_id if isinstance(reply, ProviderStream) else ""
             await underway.capture_stream(relay.meter, upstream_id=upstream_id, reason="hedge_lost")
-        else:  # a whole answer is made and billed to its end, whoever waits for it
+        else:  # a whole answer is made and billed to its end, even if it is not read
             await underway.estimate(reason="hedge_lost")
 
 
-def _whole_told(attempt: Attempt, reply: ProviderStream) -> bytes:
+def _as_stream(attempt: PlannedAttempt, reply: ProviderStream) -> bytes:
     """An answer that came whole where a stream was asked for, as that stream."""
     if reply.whole is None:
         return b""
@@ -158,7 +158,7 @@ def _whole_told(attempt: Attempt, reply: ProviderStream) -> bytes:
 
 
 def _close(task: "asyncio.Task[Reply]") -> None:
-    """Nobody reads its answer: the connection is freed."""
+    """Its answer is not read: the connection is freed."""
     if (
         not task.cancelled()
         and task.exception() is None

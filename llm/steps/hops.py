@@ -1,4 +1,4 @@
-"""From one account to the next: which deployment is asked now, which after it, and why.
+"""Chooses the next account: which deployment is asked now, which after it, and why.
 
 Invariant: an account that is given a rest or is at its limits is passed over while another one is free; each account
 that failed waits its backoff before it is asked again; a model is tried a bounded number of times in all.
@@ -37,7 +37,7 @@ FIRST_CHOICE: Final = Manner()
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """The next call to make: its place at the account is taken. `why` stands in the receipt."""
+    """The next call to make: its place at the account is taken. the receipt shows `why`."""
 
     target: Target
     slot: ProviderSlot

@@ -1,6 +1,6 @@
 """Answers from memory: the exact cache, the semantic cache, and what is remembered for them.
 
-Invariant: a cache in trouble is a miss; a hit costs nothing, is told in the ledger with what it saved, and is never
+Invariant: a cache in trouble is a miss; a hit costs nothing, is in the ledger with what it saved, and is never
 served across a tenant, a scope or a changed prompt. Only complete answers are remembered.
 """
 
@@ -80,7 +80,7 @@ async def find_similar(call: Call) -> Hit | None:
 
 async def find_same(call: Call) -> semantic.Lookup | None:
     """The look-up of a question that the exact cache has just answered, where its answer is kept for the semantic one
-    too: asked upstream again it tells how well answers are compared."""
+    too: asked upstream again it shows how well answers are compared."""
     if _why_not_similar(call):
         return None
     return semantic.asked_again(await _look_up(call, refresh=True), policy=call.policy.cache)
@@ -109,7 +109,7 @@ async def _look_up(call: Call, *, refresh: bool) -> semantic.Lookup:
 
 
 async def serve(call: Call, hit: Hit) -> Settled:
-    """Write the hit into the ledger: the answer from memory, to be given whole or told as a stream."""
+    """Write the hit into the ledger: the answer from memory, to be given whole or as a stream."""
     call.cache_state = hit.state
     if hit.state == "exact":
         call.similarity = 1.0
@@ -145,12 +145,12 @@ async def serve(call: Call, hit: Hit) -> Settled:
     )
     answer = storing.with_new_id(call, hit.answer.body)
 
-    def told(block: Body) -> Iterable[bytes]:
+    def chunks(block: Body) -> Iterable[bytes]:
         if call.facts.stream:
             return call.wire.replay(answer, block, wants_usage=call.facts.wants_usage)
         return (stored_bytes(call.wire, answer, block),)
 
-    return Settled(answer, outcome, told)
+    return Settled(answer, outcome, chunks)
 
 
 def _why(call: Call, hit: Hit) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from billing.estimates.costs import hold_for
 from billing.ledger.extensions import Extension, extend
 from billing.outcomes import LedgerUnavailable
 from llm.calls.call import Call
-from llm.steps.planning import Attempt
+from llm.steps.planning import PlannedAttempt
 from llm.tokens.counting import count_text, has_exact_vocabulary
 from llm.wire import StreamMeter
 
@@ -48,7 +48,7 @@ class OutputCount:
 class HoldWatch:
     """Watches one stream. `has_outgrown` after each read: it is cheap until the hold may be used up."""
 
-    def __init__(self, call: Call, attempt: Attempt, count: OutputCount) -> None:
+    def __init__(self, call: Call, attempt: PlannedAttempt, count: OutputCount) -> None:
         self._call, self._attempt, self._count = call, attempt, count
         self._held_tokens = attempt.held_output_tokens
         self._look_at = self._held_tokens * BYTES_PER_TOKEN

@@ -34,7 +34,7 @@ LEAST_OUTPUT_TOKENS = 64  # a shorter answer than this is of no use: refuse inst
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class PlannedAttempt:
     """A call that is about to be made."""
 
     id: UUID
@@ -81,7 +81,7 @@ class Attempt:
             dims=call.ledger_dims() | self.estimate.to_dims(),
         )
 
-    def within(self, call: Call, balance: Balance) -> "Attempt | None":
+    def within(self, call: Call, balance: Balance) -> "PlannedAttempt | None":
         """The same call with as much output as a budget still affords; None if the client set the limit or little is left."""
         if not self.limit.is_ours:
             return None
@@ -93,7 +93,7 @@ class Attempt:
             return None
         return self.limited(OutputLimit(limit, limit, "budget"), n=n)
 
-    def limited(self, limit: OutputLimit, *, n: int) -> "Attempt":
+    def limited(self, limit: OutputLimit, *, n: int) -> "PlannedAttempt":
         """The same call with that limit of each answer, all of it held."""
         return replace(
             self.holding(limit.most * n),
@@ -102,7 +102,7 @@ class Attempt:
             max_output_tokens=limit.most * n,
         )
 
-    def holding(self, output_tokens: int) -> "Attempt":
+    def holding(self, output_tokens: int) -> "PlannedAttempt":
         """The same call with so many output tokens held."""
         hold_usd = hold_for(
             self.held_rates,
@@ -129,7 +129,7 @@ class Attempt:
         }
 
 
-def plan(call: Call, target: Target, number: int) -> Attempt:
+def plan(call: Call, target: Target, number: int) -> PlannedAttempt:
     """Plan a call to a target. Raises ModelUnpriced, Untranslatable, ContextLengthExceeded."""
     body = call.body
     processing = processing_of(call.facts.service_tier)
@@ -179,7 +179,7 @@ def plan(call: Call, target: Target, number: int) -> Attempt:
     held_rates = highest_of(
         call.snapshot.prices, rates, at=call.received_at, service_tier=call.facts.service_tier, hold=hold
     )
-    attempt = Attempt(
+    attempt = PlannedAttempt(
         id=UUID(bytes=uuid_utils.uuid7().bytes),
         number=number,
         target=target,
@@ -197,7 +197,7 @@ def plan(call: Call, target: Target, number: int) -> Attempt:
     return _covered(call, attempt) if limit.is_ours else attempt
 
 
-def _covered(call: Call, attempt: Attempt) -> Attempt:
+def _covered(call: Call, attempt: PlannedAttempt) -> PlannedAttempt:
     """The attempt with as much of its output held as has to be, when its limit is ours."""
     target = attempt.target
     windows = call.windows(model=target.model, provider=target.provider)

@@ -1,7 +1,7 @@
-"""Structured output kept honest: an answer that does not fit its schema is asked for once more, and never called valid.
+"""Checks structured output: an answer that does not fit its schema is asked for once more, and never called valid.
 
-Invariant: at most one repair for each call, an attempt of its own with its own hold. Whatever comes of it, the client
-gets an answer, and is told which: `valid`, `repaired`, `invalid`, or `unchecked`. Streams are only told.
+Invariant: at most one repair for each call, an attempt of its own with its own hold. In any case the client
+gets an answer, marked `valid`, `repaired`, `invalid`, or `unchecked`. Streams are only marked.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ Ask = Callable[[Call, list[Target], Manner], Awaitable[Settled]]
 
 
 async def judge(call: Call, answer: Body) -> Problem | None:
-    """Check an answer against the form that the call asks for; what came of it stands in `call.structured` and in the
+    """Check an answer against the form that the call asks for; the result is in `call.structured` and in the
     receipt."""
     asked = None if call.policy.structured_output == "off" else asked_of(call.wire.api, call.body)
     if asked is None:

@@ -1,4 +1,4 @@
-"""One try on its way out: held, then sent, until its answer's first byte.
+"""Sends one try: held first, then sent, until its answer's first byte.
 
 Invariant: what is sent was held and committed first.
 """
@@ -22,7 +22,7 @@ from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.health import health
 from llm.providers.outgoing import Outgoing
 from llm.providers.target import Target
-from llm.steps.planning import Attempt, plan
+from llm.steps.planning import PlannedAttempt, plan
 from llm.steps.underway import Underway
 from llm.wire import Untranslatable
 from tenants.errors import ClientError
@@ -89,7 +89,7 @@ async def send(underway: Underway) -> Reply:
     return reply
 
 
-async def _with_its_share(call: Call, attempt: Attempt) -> Attempt:
+async def _with_its_share(call: Call, attempt: PlannedAttempt) -> PlannedAttempt:
     """The attempt, no longer than what is held for it where nothing may come beyond: that is raised to its share of what
     the hard budgets have left."""
     if not attempt.must_be_covered or attempt.held_output_tokens >= attempt.max_output_tokens:
@@ -108,8 +108,8 @@ async def _with_its_share(call: Call, attempt: Attempt) -> Attempt:
     return wider
 
 
-async def _take_back(call: Call, attempt: Attempt) -> None:
-    """Void an attempt whose admission nobody waited for. Admitted again it holds nothing more, and then it is admitted."""
+async def _take_back(call: Call, attempt: PlannedAttempt) -> None:
+    """Void an attempt whose caller did not wait for its admission. Admitting it again holds nothing more."""
     try:
         await holds.admit(attempt.reservation(call))
     except ClientError:

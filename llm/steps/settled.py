@@ -1,4 +1,4 @@
-"""An answer on its way back: what every step after the call takes, be the answer whole, streamed or remembered.
+"""A settled answer: what every step after the call takes, for whole, streamed and remembered answers.
 
 Invariant: it is in the ledger, and made into the client's protocol once: the client, the caches and what is stored get the
 same object.
@@ -11,21 +11,21 @@ from llm.calls.call import Call
 from llm.calls.settled_cost import SettledCost
 from llm.providers.client import ProviderReply
 from llm.providers.outcomes import ProviderError
-from llm.steps.planning import Attempt
+from llm.steps.planning import PlannedAttempt
 from llm.steps.underway import Underway
 from llm.wire import Body
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """An answer that is in the ledger. `told` gives the bytes for the client that are still to come, with the `purser`
+    """An answer that is in the ledger. `chunks` gives the bytes for the client that are still to come, with the `purser`
     object in them: all of a whole answer, the last event of a stream."""
 
     answer: Body | None  # in the client's protocol; None: a stream that cannot be put together
     outcome: SettledCost
-    told: Callable[[Body], Iterable[bytes]]
-    attempt: Attempt | None = None  # None: from memory
-    is_exact: bool = True  # what the provider said, to the letter: it may be kept and told again
+    chunks: Callable[[Body], Iterable[bytes]]
+    attempt: PlannedAttempt | None = None  # None: from memory
+    is_exact: bool = True  # exactly what the provider said: it may be kept and replayed
     is_streamed: bool = False  # the client has it already, but for its end
 
     @property
@@ -35,20 +35,20 @@ class Settled:
 
 
 async def capture(call: Call, answering: Underway, reply: ProviderReply) -> Settled:
-    """Settle a whole answer. Raises ProviderError for one that cannot be told in the client's protocol."""
+    """Settle a whole answer. Raises ProviderError for one that cannot be translated into the client's protocol."""
     async with answering:
         await call.settle_cancelled()
         outcome = await answering.capture(reply.body, upstream_id=reply.request_id)
     attempt = answering.attempt
     answer = _answer_of(attempt, reply)
 
-    def told(block: Body) -> Iterable[bytes]:
+    def chunks(block: Body) -> Iterable[bytes]:
         return (attempt.exchange.answer_bytes(answer, reply.raw, block),)
 
-    return Settled(answer, outcome, told, attempt, is_exact=reply.is_exact)
+    return Settled(answer, outcome, chunks, attempt, is_exact=reply.is_exact)
 
 
-def _answer_of(attempt: Attempt, reply: ProviderReply) -> Body:
+def _answer_of(attempt: PlannedAttempt, reply: ProviderReply) -> Body:
     try:
         return attempt.exchange.answer(reply.body)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -1,8 +1,8 @@
-"""From what a provider says it used to what the ledger books.
+"""Turns what a provider says it used into what the ledger books.
 
 Invariant: the bill comes from the provider's usage; only where none arrived is it counted from what was produced, and
 then the row says `estimated`. What cannot be read or believed is booked at a bound. Every attempt is settled once,
-whoever still listens.
+even if the client is gone.
 """
 
 from dataclasses import replace
@@ -25,14 +25,14 @@ from llm.kept import references
 from llm.kept import responses as kept_responses
 from llm.steps.baseline import savings_of
 from llm.steps.booking import Held, rated_of, used_of, with_models
-from llm.steps.planning import Attempt
+from llm.steps.planning import PlannedAttempt
 from llm.wire import Body, StreamMeter
 from llm.wire.references import ids_made_by
 
 log = structlog.get_logger(__name__)
 
 
-async def capture(call: Call, attempt: Attempt, reply: Body, *, upstream_id: str) -> SettledCost:
+async def capture(call: Call, attempt: PlannedAttempt, reply: Body, *, upstream_id: str) -> SettledCost:
     """Settle an attempt that was answered whole."""
     upstream = attempt.exchange.upstream
     outcome = await _settle(
@@ -49,7 +49,7 @@ async def capture(call: Call, attempt: Attempt, reply: Body, *, upstream_id: str
 
 async def capture_stream(
     call: Call,
-    attempt: Attempt,
+    attempt: PlannedAttempt,
     meter: StreamMeter,
     *,
     upstream_id: str,
@@ -73,7 +73,7 @@ async def capture_stream(
     return outcome
 
 
-async def estimate(call: Call, attempt: Attempt, *, reason: str) -> SettledCost:
+async def estimate(call: Call, attempt: PlannedAttempt, *, reason: str) -> SettledCost:
     """Settle an attempt whose answer was lost on its way: the provider may bill all that was held, so that is booked."""
     bound = {"input": attempt.input_tokens, "output": attempt.held_output_tokens}
     return await _settle(
@@ -83,7 +83,7 @@ async def estimate(call: Call, attempt: Attempt, *, reason: str) -> SettledCost:
 
 async def _settle(
     call: Call,
-    attempt: Attempt,
+    attempt: PlannedAttempt,
     *,
     usage: dict[str, Any],
     context: dict[str, Any],
@@ -172,7 +172,7 @@ async def _settle(
     return outcome
 
 
-async def _keep(call: Call, attempt: Attempt, response: Body, outcome: SettledCost) -> None:
+async def _keep(call: Call, attempt: PlannedAttempt, response: Body, outcome: SettledCost) -> None:
     """Write down whose a response is that its provider keeps, and what was made in it. A failure costs the client that
     it can go on from there, not more."""
     if attempt.exchange.translation:
@@ -196,7 +196,7 @@ async def _keep(call: Call, attempt: Attempt, response: Body, outcome: SettledCo
         log.warning("response_not_kept", attempt=str(attempt.id), error=type(error).__name__)
 
 
-def _note_provider_cache(call: Call, attempt: Attempt, outcome: SettledCost) -> None:
+def _note_provider_cache(call: Call, attempt: PlannedAttempt, outcome: SettledCost) -> None:
     """What the provider's own prompt cache did, what it saved (to write costs extra), and who asked for it."""
     read, written = (
         sum(quantity for meter, quantity in outcome.meters.items() if meter.startswith(prefix))

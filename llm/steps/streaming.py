@@ -3,7 +3,7 @@
 Invariant: reading the provider and writing to the client are apart, joined by a bounded queue: a slow reader costs
 bounded memory and slows the provider down; a reader that is gone leaves the stream to be read on for a while, so that it
 is billed by the provider's own figures. A stream that outgrows its hold is extended or cut. However a stream ends, and
-whatever fails while it is ended, its attempt is settled once, its call ends, and its client is told.
+even if something fails while it is ended, its attempt is settled once, its call ends, and its client gets an event that says so.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 async def relayed(
     call: Call, answering: Underway, stream: ProviderStream, begin: Callable[[StreamedAnswer], None]
 ) -> AsyncIterator["Flow"]:
-    """A stream whose first byte is here, on its way to the client, until it has ended for both. Whatever fails inside ends
+    """A stream whose first byte is here, on its way to the client, until it has ended for both. A failure inside ends
     it with an event that says so."""
     target = answering.attempt.target
     async with answering:
@@ -52,7 +52,7 @@ async def relayed(
         metrics.FIRST_TOKEN.labels(target.model).observe(call.ttft_ms / 1000)
         headers = answer_headers(call, None) | {"x-purser-model": target.model}
         flow = Flow(call, answering, stream)
-        begin(StreamedAnswer(flow.tell(), headers))
+        begin(StreamedAnswer(flow.chunks(), headers))
         async with flow.open():
             yield flow
 
@@ -96,7 +96,7 @@ class Flow:
             await self._put(None)
 
     async def read(self) -> Settled | None:
-        """Take it to its end and settle it; None where it was cut short or broke: then its client was told."""
+        """Take it to its end and settle it; None where it was cut short or broke: then its client got the error."""
         call = self.call
         try:
             with call.receipt.provider_time():
@@ -126,7 +126,7 @@ class Flow:
         async for chunk in rest.chunks:
             await self._put(chunk)
 
-    async def tell(self) -> AsyncGenerator[bytes, None]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield what the client gets. Closing it early leaves the reader to end the stream by itself."""
         try:
             while (chunk := await self.outbox.get()) is not None:
@@ -176,7 +176,7 @@ class Flow:
         call.outcome, call.broken = outcome, "budget_exceeded"
 
     async def _end_broken(self, broken: StreamBroken) -> None:
-        """Tell the client with a proper event, and bill what came."""
+        """Send the client a proper error event, and bill what came."""
         call = self.call
         if self.is_cut_off and not self.is_abandoned:
             broken = GatewayStopped("The gateway is being restarted and could not wait for the stream's end.")
@@ -200,13 +200,13 @@ class Flow:
             outcome = await self._settle(reason=stopped.code)
         except Exception:  # what came may be what could not be written
             outcome = await self.underway.estimate(reason=stopped.code)
-        told = {
+        error_body = {
             "message": stopped.message,
             "type": stopped.type,
             "code": stopped.code,
             "param": stopped.param,
         }
-        await self._put(call.wire.error_event(told, purser_block(call, outcome)))
+        await self._put(call.wire.error_event(error_body, purser_block(call, outcome)))
         call.outcome, call.broken = outcome, stopped.code
 
     def _exact_answer(self) -> Body | None:
@@ -256,7 +256,7 @@ def _is_the_callers_own(broken: StreamBroken) -> bool:
 
 
 def _error_of(broken: StreamBroken) -> dict[str, Any]:
-    """The error as the client is told: by the provider's own names, where it has named it."""
+    """The error as the client gets it: by the provider's own names, where it has named it."""
     stated = broken.stated or {}
     named = {name: stated[name] for name in ("type", "code", "param") if isinstance(stated.get(name), str)}
     return {"type": broken.type, "code": broken.code, "param": None, **named, "message": broken.message}
@@ -267,6 +267,6 @@ _open: set[Flow] = set()
 
 @draining.on_deadline
 def cut_open_streams() -> None:
-    """End every stream that is still open: its client is told, and billed for what came."""
+    """End every stream that is still open: its client gets an error event, and is billed for what came."""
     for flow in tuple(_open):
         flow.cut_off()

@@ -1,6 +1,6 @@
 """One try at a provider's account: its place there, its hold, and how both end.
 
-Invariant: whatever is done for a try is done inside `async with`. What is raised there ends its hold in the ledger and
+Invariant: everything for a try is done inside `async with`. What is raised there ends its hold in the ledger and
 frees its place; once it is settled or voided, leaving frees the place. Nothing else ends a try, or frees a place.
 """
 
@@ -20,7 +20,7 @@ from llm.providers.limiter import ProviderSlot, limiter
 from llm.providers.outcomes import ProviderFailure
 from llm.providers.outgoing import Outgoing
 from llm.steps import settling
-from llm.steps.planning import Attempt
+from llm.steps.planning import PlannedAttempt
 from llm.wire import Body, StreamMeter
 from tenants.errors import ClientError
 
@@ -34,13 +34,13 @@ class Underway:
 
     call: Call
     slot: ProviderSlot
-    held: Attempt | None = None  # once its hold is committed
+    held: PlannedAttempt | None = None  # once its hold is committed
     body: Outgoing | None = None  # what goes out of it
     outcome: SettledCost | None = None  # once it is in the ledger with what it cost
     is_void: bool = False  # it is in the ledger as one that owes nothing
 
     @property
-    def attempt(self) -> Attempt:
+    def attempt(self) -> PlannedAttempt:
         assert self.held is not None
         return self.held
 

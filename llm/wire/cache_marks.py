@@ -38,7 +38,7 @@ def with_cache_marks(
 
 
 def _own_tokens(body: Body, turn: Body, count: Callable[[Body], int]) -> int:
-    """What a body has beside its prefix and the other turns: of its own counting, so that all is not counted again."""
+    """What a body has besides its prefix and the other turns: of its own counting, so that all is not counted again."""
     thinking = {"thinking": body["thinking"]} if "thinking" in body else {}
     return count({**thinking, "messages": [turn]}) - count({"messages": []})
 

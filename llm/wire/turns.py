@@ -18,7 +18,7 @@ _FILE_PARTS: Final = frozenset({"file", "input_file", "document", "container_upl
 class Turns:
     """What the turns say that were read so far."""
 
-    name: str  # the field that they stand in
+    name: str  # the field that they are in
     texts: list[str] = field(default_factory=list)
     system: list[str] = field(default_factory=list)
     last_user_text: str = ""
@@ -28,7 +28,7 @@ class Turns:
     _references: list[Reference] = field(default_factory=list)
 
     def read(self, turn: dict[str, Any], content: Any, *, system_roles: tuple[str, ...]) -> None:
-        """Read one more turn; its texts stand in `content`."""
+        """Read one more turn; its texts are in `content`."""
         found = list(fields.part_texts(content))
         self.texts += found
         if turn.get("role") in system_roles:

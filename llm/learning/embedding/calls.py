@@ -20,7 +20,7 @@ from caching.metrics import EMBED_CALLS
 from llm import pipeline
 from llm.calls import own_calls
 from llm.calls.call import Call
-from llm.calls.own_calls import Allowance, AllowanceUnknown, Asker
+from llm.calls.own_calls import Asker, DailyBudget, SpendUnknown
 from llm.catalog.catalog import Catalog
 from llm.catalog.snapshot import TenantSnapshot
 from llm.learning.asking import ONCE, always
@@ -54,12 +54,12 @@ async def embed(texts: Sequence[str], *, model: str, askers: Sequence[Asker]) ->
     """One float32 unit row a text; all askers are of one key. Raises EmbeddingFailed."""
     newest = askers[-1]
     tenant_id = newest.principal.tenant_id
-    allowance = Allowance("embeddings", tenant_id, newest.snapshot.policy.cache.embed_usd_per_day)
+    daily_budget = DailyBudget("embeddings", tenant_id, newest.snapshot.policy.cache.embed_usd_per_day)
     try:
-        if not await allowance.has_room():
+        if not await daily_budget.has_room():
             EMBED_CALLS.labels("budget").inc()
             raise AllowanceSpent("embed_usd_per_day")
-    except AllowanceUnknown as error:
+    except SpendUnknown as error:
         EMBED_CALLS.labels("no_redis").inc()
         raise EmbeddingFailed("it is not known what was spent") from error
     call, target = _call_for(texts, model, newest)
@@ -72,7 +72,7 @@ async def embed(texts: Sequence[str], *, model: str, askers: Sequence[Asker]) ->
         EMBED_CALLS.labels("refused" if isinstance(error, EmbeddingRefused) else "failed").inc()
         raise
     finally:
-        await allowance.note(own_calls.cost_of(call))
+        await daily_budget.note(own_calls.cost_of(call))
     EMBED_CALLS.labels("answered").inc()
     return vectors
 

@@ -317,5 +317,5 @@ def _response_id(completion: Body) -> str:
 
 
 def _item_id(prefix: str, response_id: str, index: int) -> str:
-    """The id of an item of a response: the same one whenever the answer is told, whole or as a stream."""
+    """The id of an item of a response: the same one each time the answer is sent, whole or as a stream."""
     return f"{prefix}_{sha256(f'{response_id}/{index}'.encode()).hexdigest()[:32]}"

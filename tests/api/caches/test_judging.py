@@ -124,11 +124,11 @@ async def test_while_redis_is_away_nothing_may_be_spent(monkeypatch: pytest.Monk
     from redis.asyncio import Redis
 
     from config import resources
-    from llm.calls.own_calls import Allowance
+    from llm.calls.own_calls import DailyBudget
 
     async with Redis(host="127.0.0.1", port=1) as nowhere:
         monkeypatch.setattr(resources, "redis", nowhere, raising=False)
-        assert not await Allowance("judge", 1, 1.0).may_spend()
+        assert not await DailyBudget("judge", 1, 1.0).may_spend()
 
 
 def test_a_judge_that_fails_leaves_what_the_vectors_say(world: World, books: Books, judged: Judged) -> None:

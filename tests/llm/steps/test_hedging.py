@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from llm.steps.hedging import Allowance
+from llm.steps.hedging import HedgeAllowance
 from tests.api.conftest import ask, events_of, fresh_question, purser_of, turns
 from tests.books import Books
 from tests.llm.conftest import Spread
@@ -160,20 +160,20 @@ def test_a_second_call_that_the_budget_does_not_afford_is_not_made(
 class TestAllowance:
     def test_it_works(self) -> None:
         """One at once, then no more than the share of the calls."""
-        allowance, sent = Allowance(), 0
+        allowance, sent = HedgeAllowance(), 0
         for _ in range(1000):
             allowance.earn(1, percent=5)
             sent += allowance.spend(1)
         assert 50 <= sent <= 52
 
     def test_what_was_not_used_is_not_saved_up_for_ever(self) -> None:
-        allowance = Allowance()
+        allowance = HedgeAllowance()
         for _ in range(10_000):
             allowance.earn(1, percent=5)
         assert [allowance.spend(1) for _ in range(7)] == [True] * 5 + [False] * 2
 
     def test_tenants_have_their_own(self) -> None:
-        allowance = Allowance()
+        allowance = HedgeAllowance()
         allowance.earn(1, percent=5)
         assert allowance.spend(1)
         assert not allowance.spend(2)
