@@ -116,7 +116,7 @@ class ApiKey(models.Model):
         blank=True,
         default="",
         db_default="",
-        help_text="the person whose key it is: counted whoever a call says it is for",
+        help_text="the person whose key it is: counted whatever user a call names",
     )
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)

@@ -153,7 +153,7 @@ class BudgetWindow(models.Model):
     unit = models.CharField(max_length=8, choices=Budget.Unit)
     held = AmountField(default=0)
     spent = AmountField(default=0)
-    overrun = AmountField(default=0, help_text="by how much calls came out dearer than their holds")
+    overrun = AmountField(default=0, help_text="by how much calls cost more than their holds")
 
     class Meta:
         ordering = ("-starts_at", "budget", "subject")

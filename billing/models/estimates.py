@@ -38,7 +38,7 @@ class EstimateAccuracy(models.Model):
     hold_ratio_p50 = models.DecimalField(
         max_digits=16, decimal_places=4, null=True, help_text="held / billed"
     )
-    short = models.BigIntegerField(help_text="calls that came out dearer than their hold")
+    short = models.BigIntegerField(help_text="calls that cost more than their hold")
     output_p50 = models.BigIntegerField()
     output_p95 = models.BigIntegerField()
     refreshed_at = models.DateTimeField(default=now)

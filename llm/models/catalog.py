@@ -18,7 +18,7 @@ def _weight_field() -> "models.FloatField[float, float]":
     return models.FloatField(
         default=1.0,
         validators=[MinValueValidator(0), MaxValueValidator(1_000_000)],
-        help_text="The account's share of the calls, beside the model's other accounts; 0: only when those fail.",
+        help_text="The account's share of the model's calls among all its accounts; 0: only when the others fail.",
     )
 
 

@@ -28,7 +28,7 @@ class IdempotentCall(models.Model):
     created_at = models.DateTimeField(default=now)
     is_stream = models.BooleanField(default=False)
     headers = models.JSONField(default=dict)
-    content = models.BinaryField(null=True, help_text="the answer's bytes, a stream's as it was told")
+    content = models.BinaryField(null=True, help_text="the answer's bytes, a stream's as they were sent")
     error = models.JSONField(null=True, help_text="of a call that cost something and has no answer")
 
     class Meta:

@@ -17,7 +17,7 @@ class StoredChat(models.Model):
     public_id = models.CharField(max_length=128, help_text="as the client knows it")
     model = models.TextField(help_text="as it was asked for")
     asked = models.BinaryField(help_text="the messages that were sent, as JSON")
-    answer = models.BinaryField(help_text="the answer as it was told, as JSON")
+    answer = models.BinaryField(help_text="the answer as it was sent, as JSON")
     metadata = models.JSONField(default=dict)
     created_at = models.DateTimeField(default=now)
 
