@@ -13,7 +13,7 @@ import structlog
 from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled, SerializationFailure
 from psycopg_pool import PoolClosed, PoolTimeout
 
-from billing.outcomes import LedgerUnavailable, Stalled
+from billing.errors import LedgerUnavailable, Stalled
 from config import resources
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from billing.outcomes import Stalled
+from billing.errors import Stalled
 from config import resources
 
 Request = TypeVar("Request")

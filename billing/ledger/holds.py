@@ -18,11 +18,11 @@ from psycopg.errors import NoDataFound, ObjectNotInPrerequisiteState
 
 from billing.budgets.balances import Balance, BudgetExceeded, tightest
 from billing.budgets.windows import BudgetFacts, WindowKey, windows_for
+from billing.errors import LedgerUnavailable, Stalled
 from billing.ledger import connection, settlements
 from billing.ledger.connection import array_literal
 from billing.ledger.group_commit import GroupCommit
 from billing.ledger.window_ids import ATTEMPT_SECONDS, forget_ids, ids_of, read_balances
-from billing.outcomes import LedgerUnavailable, Stalled
 from billing.scopes import NO_DIMENSIONS, Dimensions
 from config import resources
 from config.database import storable

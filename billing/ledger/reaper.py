@@ -16,9 +16,9 @@ import structlog
 from django.db import connection, transaction
 from django.utils.timezone import now
 
+from billing.errors import ModelUnpriced, UnpricedMeter
 from billing.ledger.settlements import SETTLE, VOID, Settlement, settle_parameters
 from billing.models import Attempt
-from billing.outcomes import ModelUnpriced, UnpricedMeter
 from billing.prices.book import PriceBook, load_price_book
 from billing.prices.rating import Rated, rate
 

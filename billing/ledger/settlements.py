@@ -20,11 +20,11 @@ import uuid_utils
 
 from billing.budgets.balances import Balance
 from billing.budgets.windows import WindowKey
+from billing.errors import LedgerUnavailable
 from billing.ledger import connection
 from billing.ledger.connection import array_literal
 from billing.ledger.group_commit import GroupCommit
 from billing.ledger.window_ids import ATTEMPT_SECONDS, ids_of, read_balances
-from billing.outcomes import LedgerUnavailable
 from billing.prices.rating import Rated
 from config.database import storable
 

@@ -14,9 +14,9 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 
+from billing.errors import ModelUnpriced, UnpricedMeter
 from billing.ledger.settlements import SETTLE, Settlement, settle_parameters
 from billing.models import Attempt, UsageRecord
-from billing.outcomes import ModelUnpriced, UnpricedMeter
 from billing.prices.book import load_price_book
 from billing.prices.rating import HOLD, Rated, output_tokens, rate, rate_bound
 from billing.prices.savings import GATEWAY_CACHE, OUR_OWN, waterfall

@@ -14,8 +14,8 @@ from typing import Any, Final
 from django.apps import apps
 from django.db.models import Count, Max, Q
 
+from billing.errors import ModelUnpriced, UnpricedMeter
 from billing.money import EXACT, NINE_PLACES
-from billing.outcomes import ModelUnpriced, UnpricedMeter
 from billing.prices.plans import RateRule, RuleKind, unit_price_of
 
 STANDARD, ONLINE, GLOBAL = "standard", "online", "global"

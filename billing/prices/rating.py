@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from billing.errors import UnpricedMeter
 from billing.money import EXACT, TWELVE_PLACES
-from billing.outcomes import UnpricedMeter
 from billing.prices.book import Rates, is_token_meter
 
 HOLD: Final = "hold"  # the meter of what is booked as a bound, because the usage is not known

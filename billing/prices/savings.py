@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from billing.outcomes import UnpricedMeter
+from billing.errors import UnpricedMeter
 from billing.prices.book import Rates
 from billing.prices.rating import input_tokens, output_tokens, rate
 

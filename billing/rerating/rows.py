@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from billing.outcomes import InvalidUsage, ModelUnpriced, UnpricedMeter
+from billing.errors import InvalidUsage, ModelUnpriced, UnpricedMeter
 from billing.prices.book import ONLINE, PriceBook, Rates
 from billing.prices.rating import HOLD, Rated, RatedLine, rate
 from billing.prices.savings import BATCH, NEGOTIATED, PROVIDER_CACHE, ROUTING, waterfall

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from billing.outcomes import InvalidUsage
+from billing.errors import InvalidUsage
 from billing.prices.rating import input_tokens, output_tokens
 from billing.usage.blocks.doubts import Doubt, Kind
 from billing.usage.reading import Meters, read_usage

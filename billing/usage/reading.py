@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from billing.outcomes import InvalidUsage
+from billing.errors import InvalidUsage
 from billing.usage.blocks.anthropic import read_anthropic
 from billing.usage.blocks.counts import count_of
 from billing.usage.blocks.doubts import Doubt, Doubts, Kind, is_empty

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from billing.outcomes import ModelUnpriced
+from billing.errors import ModelUnpriced
 from billing.prices.book import GLOBAL, ONLINE, STANDARD, PriceBook, Rates, is_token_meter
 from billing.usage.blocks.doubts import Doubt, Doubts
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from billing.outcomes import ModelUnpriced
+from billing.errors import ModelUnpriced
 from billing.prices.book import GLOBAL, ONLINE, STANDARD, SURCHARGE, Price, Rates, is_token_meter, rates_of
 
 Vector = Mapping[str, Any]

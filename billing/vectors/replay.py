@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from billing.outcomes import InvalidUsage, ModelUnpriced
+from billing.errors import InvalidUsage, ModelUnpriced
 from billing.prices.book import Rates
 from billing.prices.rating import Rated, rate
 from billing.usage.reading import fees_of_items, meters_from_usage, read_usage, usage_of_stream

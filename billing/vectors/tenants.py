@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from billing.errors import ModelUnpriced, UnpricedMeter
 from billing.money import EXACT, TWELVE_PLACES
-from billing.outcomes import ModelUnpriced, UnpricedMeter
 from billing.prices.book import Price, PriceBook, Rates, is_token_meter, rates_of
 from billing.prices.plans import RateRule, RuleKind, cost_of, unit_price_of
 from billing.prices.rating import Rated, rate

@@ -8,8 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from billing.errors import ModelUnpriced
 from billing.ledger.settlements import Settlement
-from billing.outcomes import ModelUnpriced
 from billing.prices.book import Rates
 from billing.prices.rating import Rated, input_tokens, output_tokens
 from billing.prices.savings import Waterfall, waterfall

@@ -7,7 +7,7 @@ provider that has no batches.
 from collections.abc import Callable
 from datetime import datetime
 
-from billing.outcomes import ModelUnpriced
+from billing.errors import ModelUnpriced
 from llm.catalog.snapshot import TenantSnapshot
 from llm.errors import InvalidRequest
 from llm.providers.target import Target

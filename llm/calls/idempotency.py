@@ -16,9 +16,9 @@ import orjson
 import structlog
 from psycopg.rows import dict_row
 
+from billing.errors import LedgerUnavailable
 from billing.ledger import connection
 from billing.money import plain
-from billing.outcomes import LedgerUnavailable
 from caching.scope import TRANSPORT_FIELDS
 from config import resources
 from config.database import storable

@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 import structlog
 
-from billing.outcomes import ModelUnpriced
+from billing.errors import ModelUnpriced
 from caching.figures import scopes as scope_figures
 from caching.metrics import CHECKS
 from caching.semantic.cache import Lookup

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 from config.database import storable
 from llm.prompt_too_long import says_too_long
-from llm.providers.outcomes import (
+from llm.providers.errors import (
     ProviderError,
     ProviderFailure,
     ProviderRejected,

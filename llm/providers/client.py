@@ -15,7 +15,7 @@ import aiohttp
 
 from config import resources
 from llm.providers.classify import failure_of, request_id_of
-from llm.providers.outcomes import (
+from llm.providers.errors import (
     ProviderError,
     ProviderTimeout,
     ProviderUnavailable,

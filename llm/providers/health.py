@@ -13,7 +13,7 @@ from typing import Final, TypedDict
 
 from config.breaker import Breaker, BreakerPolicy, State
 from llm.providers.balancing import Candidate
-from llm.providers.outcomes import ProviderFailure, ProviderRejected, ProviderUnavailable
+from llm.providers.errors import ProviderFailure, ProviderRejected, ProviderUnavailable
 from llm.providers.tally import Tally
 from llm.providers.target import Target
 from llm.providers.track_record import TrackRecord

@@ -19,8 +19,8 @@ from redis.exceptions import RedisError
 
 from config import resources
 from llm.providers.account_limits import UNKNOWN_WAIT, Keeper, Limits, ProcessKeeper, RedisKeeper
+from llm.providers.errors import ProviderUnavailable
 from llm.providers.fair_queue import FairQueue, QueueFull
-from llm.providers.outcomes import ProviderUnavailable
 from llm.providers.target import Target
 
 PATIENCE_SECONDS = 30.0

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from llm.providers.classify import failure_in_answer, request_id_of
-from llm.providers.outcomes import ProviderError, ProviderFailure, without_secrets
+from llm.providers.errors import ProviderError, ProviderFailure, without_secrets
 from llm.providers.target import Target
 from llm.wire.error_bodies import error_in_any
 from llm.wire.formats import Body, StreamMeter, WireFormat

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from llm.providers.outcomes import ProviderFailure
+from llm.providers.errors import ProviderFailure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
-from billing.outcomes import ModelUnpriced
+from billing.errors import ModelUnpriced
 from llm.catalog.catalog import TIERS, Catalog
 from llm.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound
 from llm.output.limits import limit_for

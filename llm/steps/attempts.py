@@ -7,9 +7,9 @@ the ledger in every case: captured, estimated where the provider may bill it, vo
 from dataclasses import replace
 
 from billing.budgets.balances import BudgetExceeded
-from billing.outcomes import ModelUnpriced
+from billing.errors import ModelUnpriced
 from llm.calls.call import Call
-from llm.providers.outcomes import ProviderFailure, ProviderRejected
+from llm.providers.errors import ProviderFailure, ProviderRejected
 from llm.providers.target import Target
 from llm.steps import hedging
 from llm.steps.hops import FIRST_CHOICE, Accounts, Hop, Manner

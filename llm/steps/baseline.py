@@ -6,7 +6,7 @@ with model `auto` is compared with.
 
 from decimal import Decimal
 
-from billing.outcomes import ModelUnpriced
+from billing.errors import ModelUnpriced
 from billing.prices.book import Rates
 from billing.prices.rating import Rated
 from billing.prices.savings import GATEWAY_CACHE, Waterfall, waterfall

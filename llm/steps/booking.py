@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 
-from billing.outcomes import ModelUnpriced, UnpricedMeter
+from billing.errors import ModelUnpriced, UnpricedMeter
 from billing.prices.book import PriceBook, Rates
 from billing.prices.rating import Rated, rate, rate_bound
 from billing.usage.blocks.anthropic import is_same_model

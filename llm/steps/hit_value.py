@@ -6,7 +6,7 @@ Invariant: pure. Where today's book has no price for it any more, what it cost w
 from dataclasses import dataclass
 from decimal import Decimal
 
-from billing.outcomes import ModelUnpriced, UnpricedMeter
+from billing.errors import ModelUnpriced, UnpricedMeter
 from billing.prices.rating import input_tokens, output_tokens, rate
 from caching.answers import CachedAnswer
 from llm.calls.call import Call

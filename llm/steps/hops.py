@@ -13,9 +13,9 @@ from typing import Final
 from llm.calls.call import Call
 from llm.providers import balancing
 from llm.providers.balancing import Candidate
+from llm.providers.errors import ProviderFailure, ProviderUnavailable
 from llm.providers.health import RESTING, health
 from llm.providers.limiter import PATIENCE_SECONDS, ProviderSlot, limiter
-from llm.providers.outcomes import ProviderFailure, ProviderUnavailable
 from llm.providers.retries import DEFAULT, RetryPolicy, retry_delay, should_retry
 from llm.providers.target import Target
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 
 from billing.budgets.balances import Balance, BudgetExceeded
+from billing.errors import LedgerUnavailable
 from billing.estimates.costs import hold_for
 from billing.ledger.extensions import Extension, extend
-from billing.outcomes import LedgerUnavailable
 from llm.calls.call import Call
 from llm.steps.planning import PlannedAttempt
 from llm.tokens.counting import count_text, has_exact_vocabulary

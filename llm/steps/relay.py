@@ -10,7 +10,7 @@ from typing import Any
 
 from config import resources
 from llm.providers.client import ProviderStream
-from llm.providers.outcomes import StreamBroken, without_secrets
+from llm.providers.errors import StreamBroken, without_secrets
 from llm.wire.exchange import Exchange
 from llm.wire.formats import Body, StreamMeter
 from llm.wire.texts.events import Event, EventReader, Malformed

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Final
 
 from billing.budgets.balances import BudgetExceeded
+from billing.errors import LedgerUnavailable, ModelUnpriced
 from billing.ledger import holds, settlements
 from billing.ledger.extensions import Extension, extend
-from billing.outcomes import LedgerUnavailable, ModelUnpriced
 from config import resources
 from llm import metrics
 from llm.calls.call import Call

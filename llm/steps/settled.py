@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from llm.calls.call import Call
 from llm.calls.settled_cost import SettledCost
 from llm.providers.client import ProviderReply
-from llm.providers.outcomes import ProviderError
+from llm.providers.errors import ProviderError
 from llm.steps.planning import PlannedAttempt
 from llm.steps.underway import Underway
 from llm.wire import Body

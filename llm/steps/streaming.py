@@ -21,8 +21,8 @@ from llm.calls.call import Call
 from llm.calls.settled_cost import SettledCost
 from llm.errors import InternalError
 from llm.providers.client import ProviderStream
+from llm.providers.errors import GatewayStopped, StreamBroken
 from llm.providers.health import health
-from llm.providers.outcomes import GatewayStopped, StreamBroken
 from llm.steps import progress
 from llm.steps.outbox import Outbox
 from llm.steps.overrun import HoldWatch, OutputCount

@@ -16,8 +16,8 @@ from config import resources
 from llm import metrics
 from llm.calls.call import Call
 from llm.calls.settled_cost import SettledCost
+from llm.providers.errors import ProviderFailure
 from llm.providers.limiter import ProviderSlot, limiter
-from llm.providers.outcomes import ProviderFailure
 from llm.providers.outgoing import Outgoing
 from llm.steps import settling
 from llm.steps.planning import PlannedAttempt

@@ -24,7 +24,7 @@ from psycopg_pool import PoolClosed, PoolTimeout
 from rest_framework import exceptions
 from rest_framework.views import APIView
 
-from billing.outcomes import LedgerUnavailable
+from billing.errors import LedgerUnavailable
 from config import resources
 from config.door.peers import client_address
 from llm.calls import refusals

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
+from billing.errors import ModelUnpriced
 from billing.estimates.costs import expected_cost, hold_for
-from billing.outcomes import ModelUnpriced
 from llm import long_work
 from llm.calls.answers import usd
 from llm.errors import InvalidRequest

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from llm.errors import InvalidRequest, NotFound
 from llm.kept import responses as kept_responses
 from llm.providers import client
-from llm.providers.outcomes import ProviderRejected
+from llm.providers.errors import ProviderRejected
 from llm.providers.target import Target
 from llm.views import schemas
 from llm.views.base import AsyncAPIView

@@ -12,7 +12,7 @@ import pytest
 import llm.urls  # noqa: F401 whatever can be refused is imported
 from billing.budgets.balances import BudgetExceeded
 from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, envelope, error_headers
-from llm.providers.outcomes import ProviderRejected, ProviderUnavailable
+from llm.providers.errors import ProviderRejected, ProviderUnavailable
 from tenants.errors import ClientError, RateLimitExceeded
 
 REFUSED_AGAIN = {400, 401, 402, 403, 404, 405, 413, 415, 426}

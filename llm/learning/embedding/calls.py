@@ -24,7 +24,7 @@ from llm.calls.own_calls import Asker, DailyBudget, SpendUnknown
 from llm.catalog.catalog import Catalog
 from llm.catalog.snapshot import TenantSnapshot
 from llm.learning.asking import ONCE, always
-from llm.providers.outcomes import ProviderFailure, ProviderRejected
+from llm.providers.errors import ProviderFailure, ProviderRejected
 from llm.providers.target import Target
 from llm.wire import format_for
 from tenants.errors import ClientError

@@ -7,8 +7,8 @@ from typing import Any, Final
 import anthropic
 import openai
 
+from llm.providers.errors import without_secrets
 from llm.providers.kinds.batch_api import UpstreamError
-from llm.providers.outcomes import without_secrets
 
 # what either SDK's HTTP client calls a request of which no byte went out
 NEVER_LEFT: Final = frozenset({"ConnectError", "ConnectTimeout"})

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.budgets.balances import Balance
+from billing.errors import UnpricedMeter
 from billing.estimates.costs import affordable_output_tokens, expected_cost, hold_for
-from billing.outcomes import UnpricedMeter
 from billing.prices.book import Price, Rates, rates_of
 from billing.prices.rating import rate
 

@@ -14,10 +14,10 @@ from django.db import connection
 from billing.budgets.balances import Balance, BudgetExceeded, tightest
 from billing.budgets.raises import raise_budget
 from billing.budgets.windows import load_budgets
+from billing.errors import LedgerUnavailable
 from billing.ledger import holds, settlements
 from billing.ledger.holds import admit, balances_of
 from billing.models import Attempt, Budget, BudgetWindow
-from billing.outcomes import LedgerUnavailable
 from billing.scopes import Dimensions
 from config import resources
 from tests.billing.conftest import Account, of_scope

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from billing.errors import Stalled
 from billing.ledger.group_commit import GroupCommit
-from billing.outcomes import Stalled
 
 
 async def test_it_works() -> None:

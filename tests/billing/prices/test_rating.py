@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.outcomes import ModelUnpriced, UnpricedMeter
+from billing.errors import ModelUnpriced, UnpricedMeter
 from billing.prices.book import SURCHARGE, Price, PriceBook, rates_of
 from billing.prices.rating import Rated, rate
 

@@ -13,8 +13,8 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 from django.utils.timezone import now
 
+from billing.errors import ModelUnpriced
 from billing.models import PriceRow
-from billing.outcomes import ModelUnpriced
 from billing.prices.book import load_price_book
 from billing.prices.editing import revoke_price, set_price
 

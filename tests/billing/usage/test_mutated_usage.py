@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
-from billing.outcomes import UnpricedMeter
+from billing.errors import UnpricedMeter
 from billing.prices.book import Price, rates_of
 from billing.prices.rating import rate, rate_bound
 from billing.usage.certainty import Certainty, Evidence, Used, used

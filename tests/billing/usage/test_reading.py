@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.outcomes import InvalidUsage
+from billing.errors import InvalidUsage
 from billing.usage.reading import fees_of_items, meters_from_usage, reasoning_tokens, usage_of_stream
 
 COUNT = st.integers(0, 10**7)

@@ -8,8 +8,8 @@ import pytest
 from django.test import Client
 
 from llm.admin.deployment_states import read_states
+from llm.providers.errors import ProviderError
 from llm.providers.health import Health
-from llm.providers.outcomes import ProviderError
 from llm.providers.tally import Tally
 from tests.api.conftest import ask
 from tests.books import Books, eventually

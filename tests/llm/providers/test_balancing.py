@@ -6,9 +6,9 @@ import pytest
 
 from config.breaker import BreakerPolicy
 from llm.providers.balancing import Candidate, in_order, key_of
+from llm.providers.errors import ProviderError, ProviderUnavailable
 from llm.providers.health import Health
 from llm.providers.kinds import KINDS
-from llm.providers.outcomes import ProviderError, ProviderUnavailable
 from llm.providers.target import Target
 from llm.providers.track_record import LEAST_WORTH, TrackRecord
 

@@ -11,8 +11,7 @@ import pytest
 
 from llm.providers.classify import failure_of, retry_after
 from llm.providers.client import Timeouts, call, open_stream
-from llm.providers.kinds import KINDS
-from llm.providers.outcomes import (
+from llm.providers.errors import (
     ProviderError,
     ProviderFailure,
     ProviderRejected,
@@ -21,6 +20,7 @@ from llm.providers.outcomes import (
     StreamBroken,
     without_secrets,
 )
+from llm.providers.kinds import KINDS
 from llm.providers.outgoing import Outgoing, headers_for
 from llm.providers.target import Target
 from llm.steps.relay import Relay

@@ -10,10 +10,10 @@ import pytest
 from redis.asyncio import Redis
 
 from llm.providers.account_limits import Limits, RedisKeeper
+from llm.providers.errors import ProviderUnavailable
 from llm.providers.fair_queue import FairQueue, QueueFull
 from llm.providers.kinds import KINDS
 from llm.providers.limiter import ProviderLimiter
-from llm.providers.outcomes import ProviderUnavailable
 from llm.providers.target import Target
 
 FLOOD, BYSTANDER, THIRD = 1, 2, 3

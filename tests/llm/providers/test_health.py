@@ -3,9 +3,9 @@
 import pytest
 
 from config.breaker import BreakerPolicy, State
+from llm.providers.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from llm.providers.health import Health
 from llm.providers.kinds import KINDS
-from llm.providers.outcomes import ProviderError, ProviderRejected, ProviderUnavailable
 from llm.providers.target import Target
 
 POLICY = BreakerPolicy(failures=3, open_seconds=10, longest_open_seconds=40, probe_seconds=30)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from llm.providers.account_limits import Limits, ProcessKeeper, RedisKeeper
+from llm.providers.errors import ProviderUnavailable
 from llm.providers.kinds import KINDS
 from llm.providers.limiter import ProviderLimiter, ProviderSlot
-from llm.providers.outcomes import ProviderUnavailable
 from llm.providers.target import Target
 
 

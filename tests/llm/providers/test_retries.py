@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.providers.outcomes import ProviderError, ProviderRejected, ProviderUnavailable
+from llm.providers.errors import ProviderError, ProviderRejected, ProviderUnavailable
 from llm.providers.retries import DEFAULT, retry_delay, should_retry
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from billing.outcomes import ModelUnpriced
+from billing.errors import ModelUnpriced
 from llm.catalog.catalog import Catalog
 from llm.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound
 from llm.providers.kinds import KINDS
