@@ -20,10 +20,11 @@ from llm.calls.answers import Answer, StreamedAnswer, answer_headers, purser_blo
 from llm.calls.call import Call
 from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.target import Target
-from llm.steps import attempts, choosing, memory, repairing, settled, storing, streaming
+from llm.steps import attempts, choosing, memory, repairing, settled, storing
 from llm.steps.hops import FIRST_CHOICE, Manner
 from llm.steps.sending import Reply
 from llm.steps.settled import Settled
+from llm.steps.streams import streaming
 from llm.steps.underway import Underway
 from tenants.errors import ClientError
 from tenants.limits import limiting as limits

@@ -12,7 +12,7 @@ from billing.ledger.holds import admit
 from billing.ledger.reaper import Reaped, reap
 from billing.ledger.settlements import progress, settle
 from billing.models import Attempt, BillingPeriod, BudgetWindow, PriceRow, UsageRecord
-from llm.steps import progress as stream_progress
+from llm.steps.streams import progress as stream_progress
 from tests.billing.conftest import Account
 from tests.orm import in_thread
 

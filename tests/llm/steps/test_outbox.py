@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from llm.steps.outbox import Outbox
+from llm.steps.streams.outbox import Outbox
 
 
 async def test_it_works() -> None:

@@ -23,11 +23,11 @@ from llm.errors import InternalError
 from llm.providers.client import ProviderStream
 from llm.providers.errors import GatewayStopped, StreamBroken
 from llm.providers.health import health
-from llm.steps import progress
-from llm.steps.outbox import Outbox
-from llm.steps.overrun import HoldWatch, OutputCount
 from llm.steps.relay import Relay
 from llm.steps.settled import Settled
+from llm.steps.streams import progress
+from llm.steps.streams.outbox import Outbox
+from llm.steps.streams.overrun import HoldWatch, OutputCount
 from llm.steps.underway import Underway
 from llm.wire import Body
 from llm.wire.error_bodies import status_of
