@@ -20,7 +20,7 @@ from billing.models import Attempt, UsageRecord
 from billing.prices.book import load_price_book
 from billing.prices.rating import HOLD, Rated, output_tokens, rate, rate_bound
 from billing.prices.savings import GATEWAY_CACHE, OUR_OWN, waterfall
-from billing.usage.certainty import Certainty, Evidence, used
+from billing.usage.certainty import Certainty, KnownFacts, used
 from billing.usage.reading import Meters, reasoning_tokens
 from billing.usage.served import Served, served
 
@@ -69,7 +69,7 @@ def read_again(record: UsageRecord) -> bool:
     try:
         how = _served(record, context)
         what = used(
-            reading["api"], record.raw_usage, context=context, evidence=Evidence(**reading["evidence"])
+            reading["api"], record.raw_usage, context=context, evidence=KnownFacts(**reading["evidence"])
         ).doubted(how.doubts)
         if what.certainty is not Certainty.EXACT:
             return False

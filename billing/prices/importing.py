@@ -51,7 +51,7 @@ class PriceChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class PriceChanges:
     """A list against our table: the rows of models that are new to it, and what would change."""
 
     added: tuple[ListPrice, ...]
@@ -67,12 +67,12 @@ class Imported:
     """What an import did. `proposal` is what waits for a person, None if nothing does."""
 
     digest: str
-    difference: Difference
+    difference: PriceChanges
     proposal: PriceProposal | None
     is_new_proposal: bool = False
 
 
-def compare(prices: Sequence[ListPrice], *, at: datetime) -> Difference:
+def compare(prices: Sequence[ListPrice], *, at: datetime) -> PriceChanges:
     """What a list says that our list book does not, from `at` on: one query."""
     live = _live_rows()
     known_models = {identity[:2] for identity in live}
@@ -93,7 +93,7 @@ def compare(prices: Sequence[ListPrice], *, at: datetime) -> Difference:
         old = _at(rows, at)
         if old is not None and identity not in listed and identity[:2] in listed_models:
             changed.append(PriceChange(old, None))
-    return Difference(tuple(added), tuple(sorted(changed, key=str)))
+    return PriceChanges(tuple(added), tuple(sorted(changed, key=str)))
 
 
 @transaction.atomic

@@ -19,7 +19,7 @@ from django.utils.timezone import now
 
 from billing.models import PriceRow, Rerating, ReratingRow, UsageRecord
 from billing.prices.book import load_price_book
-from billing.rerating.rows import IN_SPAN, OF_RERATING, CannotRate, Difference, booked, difference_of
+from billing.rerating.rows import IN_SPAN, OF_RERATING, CannotRate, RatingDifference, booked, difference_of
 from tenants.models import Tenant
 
 BATCH_ROWS = 1000
@@ -144,7 +144,7 @@ def reject_rerating(rerating: Rerating, *, acting_user: User | None = None) -> b
 
 def _differences(
     tenant_ids: Iterable[int], proposal: Rerating, *, which: str, **arguments: object
-) -> Iterator[Difference]:
+) -> Iterator[RatingDifference]:
     proposal.skipped_count = 0
     for tenant_id in tenant_ids:
         book = load_price_book(tenant_id)
@@ -168,7 +168,7 @@ def _tenant_ids(proposal: Rerating) -> list[int]:
     return list(used.order_by("tenant_id").values_list("tenant_id", flat=True).distinct())
 
 
-def _row(proposal: Rerating, found: Difference) -> ReratingRow:
+def _row(proposal: Rerating, found: RatingDifference) -> ReratingRow:
     names = ("record_id", "occurred_at", "tenant_id", "provider", "model", "saving", "lines", *DELTAS)
     return ReratingRow(
         rerating=proposal, correction_id=uuid4(), **{name: getattr(found, name) for name in names}

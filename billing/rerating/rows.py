@@ -105,7 +105,7 @@ class Booked:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class RatingDifference:
     """What a correction would book for one call."""
 
     record_id: UUID
@@ -147,7 +147,7 @@ def booked(tenant_id: int, *, which: str, **arguments: Any) -> Iterator[Booked]:
                 )
 
 
-def difference_of(call: Booked, book: PriceBook) -> Difference | None:
+def difference_of(call: Booked, book: PriceBook) -> RatingDifference | None:
     """What the books make of a call now, against what was booked; None if that is the same. Raises CannotRate."""
     try:
         meters = _meters(call)
@@ -163,7 +163,7 @@ def difference_of(call: Booked, book: PriceBook) -> Difference | None:
         name: saving.get(name, Decimal(0)) - call.saving.get(name, Decimal(0))
         for name in {*saving, *call.saving}
     }
-    return Difference(
+    return RatingDifference(
         record_id=call.id,
         occurred_at=call.occurred_at,
         tenant_id=call.tenant_id,

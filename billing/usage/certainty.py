@@ -34,7 +34,7 @@ class Certainty(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class KnownFacts:
     """What we know of a call besides its reported usage.
 
     `input_tokens` is the most it may have, `output_tokens` what came, counted. `is_whole`: the provider ended its answer.
@@ -84,7 +84,7 @@ class Used:
         return "; ".join(doubt.detail for doubt in self.doubts)[:1000]
 
 
-def used(api: str, usage: Mapping[str, Any], *, context: Mapping[str, Any], evidence: Evidence) -> Used:
+def used(api: str, usage: Mapping[str, Any], *, context: Mapping[str, Any], evidence: KnownFacts) -> Used:
     """What a call has used, by its provider's usage block as far as that can be true, else by what we counted."""
     counted = {"input": evidence.input_tokens, "output": evidence.output_tokens}
     source = {"api": api, "context": dict(context), "evidence": asdict(evidence)}
@@ -135,7 +135,7 @@ def used(api: str, usage: Mapping[str, Any], *, context: Mapping[str, Any], evid
 
 
 def _beyond(
-    reported_input: int, text: int, reported_output: int, meters: Meters, evidence: Evidence
+    reported_input: int, text: int, reported_output: int, meters: Meters, evidence: KnownFacts
 ) -> Iterator[Doubt]:
     """What no such call can have used."""
     runs_tools = evidence.has_server_tools or any(

@@ -31,7 +31,7 @@ log = structlog.get_logger("purser.cache")
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class OnBehalfOf:
     """The key in whose name an own call is made, and for which of its requests. It knows nothing of the request's body."""
 
     principal: Principal

@@ -23,7 +23,7 @@ from llm import pipeline
 from llm.calls import own_calls
 from llm.calls.answers import Answer
 from llm.calls.call import Call
-from llm.calls.own_calls import Asker, DailyBudget
+from llm.calls.own_calls import DailyBudget, OnBehalfOf
 from llm.learning.asking import ONCE, always
 from llm.providers.target import Target
 from llm.wire import Body, format_for
@@ -51,7 +51,7 @@ _under_way: set["asyncio.Task[bool | None]"] = set()
 log = structlog.get_logger("purser.cache")
 
 
-def judge_for(asker: Asker) -> Judge | None:
+def judge_for(asker: OnBehalfOf) -> Judge | None:
     """Who judges the answers that a call's answer is compared with; None where the tenant has no judge."""
     snapshot = asker.snapshot
     target = snapshot.catalog.targets.get(snapshot.policy.cache.judge_model)
@@ -77,7 +77,9 @@ def verdict_in(text: str) -> bool | None:
     return _VERDICTS.get(words[0].lower()) if words else None
 
 
-async def _judge(asker: Asker, target: Target, scope: AnswerScope, fresh: str, cached: str) -> bool | None:
+async def _judge(
+    asker: OnBehalfOf, target: Target, scope: AnswerScope, fresh: str, cached: str
+) -> bool | None:
     if len(scope.question) + len(fresh) + len(cached) > MOST_CHARACTERS:
         JUDGED.labels("too_long").inc()
         return None
@@ -97,7 +99,7 @@ async def _judge(asker: Asker, target: Target, scope: AnswerScope, fresh: str, c
     return asking.result()
 
 
-async def _ask(asker: Asker, target: Target, scope: AnswerScope, body: Body) -> bool | None:
+async def _ask(asker: OnBehalfOf, target: Target, scope: AnswerScope, body: Body) -> bool | None:
     """The judge's word, paid for; None if there is none to be had. Never raises."""
     daily_budget = DailyBudget(STATE, scope.tenant_id, asker.snapshot.policy.cache.judge_usd_per_day)
     if not await daily_budget.may_spend():

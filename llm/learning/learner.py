@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from caching.entries.vectors import FindEmbedder
 from caching.learning.judging import Judge
 from llm.calls.call import Call
-from llm.calls.own_calls import Asker
+from llm.calls.own_calls import OnBehalfOf
 from llm.learning import checks, judge
 from llm.learning.embedding.remote import finder_for
 
@@ -17,7 +17,7 @@ from llm.learning.embedding.remote import finder_for
 class CallLearner:
     """See `llm.calls.call.Learner`."""
 
-    asker: Asker
+    asker: OnBehalfOf
 
     @property
     def judge(self) -> Judge | None:

@@ -17,7 +17,7 @@ from billing.errors import ModelUnpriced, UnpricedMeter
 from billing.prices.book import PriceBook, Rates
 from billing.prices.rating import Rated, rate, rate_bound
 from billing.usage.blocks.anthropic import is_same_model
-from billing.usage.certainty import Certainty, Evidence, Used, used
+from billing.usage.certainty import Certainty, KnownFacts, Used, used
 from llm.catalog.catalog import Catalog
 from llm.providers.target import Target
 from llm.tokens.counting import count_text
@@ -51,7 +51,7 @@ def used_of(
     is_whole: bool = True,
 ) -> Used:
     """What a call has used. `produced` is what came that a provider bills as output, `n` how many answers were asked for."""
-    evidence = Evidence(
+    evidence = KnownFacts(
         input_tokens=held.input_tokens,
         output_tokens=count_text(produced, target.tokenizer) if produced else 0,
         asked_output_tokens=max(held.output_tokens, _limit_sent(exchange.body) * n),

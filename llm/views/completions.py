@@ -13,7 +13,7 @@ from llm import long_work, pipeline
 from llm.calls.answers import Answer, StreamedAnswer
 from llm.calls.call import Call
 from llm.calls.headers import parse_headers
-from llm.calls.own_calls import Asker
+from llm.calls.own_calls import OnBehalfOf
 from llm.learning.learner import CallLearner
 from llm.providers.passed_on import passed_on_headers
 from llm.views import schemas
@@ -48,7 +48,7 @@ class Completions(AsyncAPIView):
             passed_on=passed_on_headers(request.headers, api=self.api),
             principal=self.principal,
             snapshot=self.snapshot,
-            learner=CallLearner(Asker(self.principal, self.snapshot, self.request_id)),
+            learner=CallLearner(OnBehalfOf(self.principal, self.snapshot, self.request_id)),
         )
         self.is_logged = True  # the pipeline sees to it from here
         try:

@@ -20,7 +20,7 @@ from caching.metrics import EMBED_CALLS
 from llm import pipeline
 from llm.calls import own_calls
 from llm.calls.call import Call
-from llm.calls.own_calls import Asker, DailyBudget, SpendUnknown
+from llm.calls.own_calls import DailyBudget, OnBehalfOf, SpendUnknown
 from llm.catalog.catalog import Catalog
 from llm.catalog.snapshot import TenantSnapshot
 from llm.learning.asking import ONCE, always
@@ -50,7 +50,7 @@ class AllowanceSpent(EmbeddingRefused):
     """The tenant's vectors have cost today what they may."""
 
 
-async def embed(texts: Sequence[str], *, model: str, askers: Sequence[Asker]) -> Vector:
+async def embed(texts: Sequence[str], *, model: str, askers: Sequence[OnBehalfOf]) -> Vector:
     """One float32 unit row a text; all askers are of one key. Raises EmbeddingFailed."""
     newest = askers[-1]
     tenant_id = newest.principal.tenant_id
@@ -93,7 +93,7 @@ async def _ask(call: Call, target: Target) -> bytes:
     return answer.body
 
 
-def _call_for(texts: Sequence[str], model: str, asker: Asker) -> tuple[Call, Target]:
+def _call_for(texts: Sequence[str], model: str, asker: OnBehalfOf) -> tuple[Call, Target]:
     snapshot, target = _only(asker.snapshot, model)
     call = own_calls.own_call(
         state=STATE,

@@ -13,7 +13,7 @@ import structlog
 
 from caching.embedders.base import Vector
 from config import resources
-from llm.calls.own_calls import Asker
+from llm.calls.own_calls import OnBehalfOf
 from llm.learning.embedding.calls import EmbeddingFailed, embed
 
 # How long a group is gathered: little compared with the tens of milliseconds that a provider takes.
@@ -40,7 +40,7 @@ def kept(text: str, *, tenant_id: int, space: str) -> Vector | None:
     return vector
 
 
-async def embed_one(text: str, *, model: str, space: str, asker: Asker) -> Vector:
+async def embed_one(text: str, *, model: str, space: str, asker: OnBehalfOf) -> Vector:
     """The text's unit vector, computed together with those of the texts that wait. Raises EmbeddingFailed.
 
     `space` names the model, so that another one of the same name differs.
@@ -63,11 +63,11 @@ class _Queue:
         self.loop = loop
         self._key, self._model = key, model
         self._futures: dict[bytes, asyncio.Future[Vector]] = {}  # waiting, or under way
-        self._waiting: dict[bytes, tuple[str, Asker]] = {}
+        self._waiting: dict[bytes, tuple[str, OnBehalfOf]] = {}
         self._workers = 0
         self._is_gathering = False
 
-    def future_of(self, text: str, asker: Asker) -> "asyncio.Future[Vector]":
+    def future_of(self, text: str, asker: OnBehalfOf) -> "asyncio.Future[Vector]":
         digest = _digest(text)
         if (future := self._futures.get(digest)) is None:
             future = self._futures[digest] = self.loop.create_future()
@@ -90,7 +90,7 @@ class _Queue:
             if not self._futures and not self._workers and _queues.get(self._key) is self:
                 del _queues[self._key]
 
-    async def _embed(self, group: dict[bytes, tuple[str, Asker]]) -> None:
+    async def _embed(self, group: dict[bytes, tuple[str, OnBehalfOf]]) -> None:
         texts, askers = zip(*group.values(), strict=True)
         try:
             vectors = await embed(texts, model=self._model, askers=askers)

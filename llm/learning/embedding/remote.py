@@ -18,7 +18,7 @@ from caching.circuit import Circuit
 from caching.embedders.base import EmbedderMissing, Vector
 from caching.embedders.registry import ready_embedder
 from caching.entries.vectors import FindEmbedder, TextEmbedder
-from llm.calls.own_calls import Asker
+from llm.calls.own_calls import OnBehalfOf
 from llm.learning.embedding import groups
 from llm.learning.embedding.calls import AllowanceSpent, EmbeddingFailed, EmbeddingRefused
 from llm.providers.target import Target
@@ -40,7 +40,7 @@ class RemoteEmbedder:
     """See `caching.entries.vectors.TextEmbedder`."""
 
     target: Target
-    asker: Asker
+    asker: OnBehalfOf
 
     @property
     def name(self) -> str:
@@ -105,12 +105,12 @@ def space_name(target: Target) -> str:
     return f"{name[: room - len(digest) - 1]}#{digest}"
 
 
-def finder_for(asker: Asker) -> FindEmbedder:
+def finder_for(asker: OnBehalfOf) -> FindEmbedder:
     """Finds the embedders that the asker's policy names."""
     return partial(find_embedder, asker)
 
 
-async def find_embedder(asker: Asker, choice: str) -> TextEmbedder:
+async def find_embedder(asker: OnBehalfOf, choice: str) -> TextEmbedder:
     """The embedder of a name, in the process or in the catalogue; raises EmbedderMissing."""
     if choice in LOCAL_EMBEDDERS:
         return await ready_embedder(choice)

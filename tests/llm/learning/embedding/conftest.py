@@ -58,7 +58,7 @@ async def embedder_of(member: Member, model: str) -> Any:
     """The embedder as a request of the member's key would have it."""
     from uuid import uuid4
 
-    from llm.calls.own_calls import Asker
+    from llm.calls.own_calls import OnBehalfOf
     from llm.catalog.loading import load_snapshot
     from llm.learning.embedding.remote import find_embedder
     from tenants.principal import Principal
@@ -67,4 +67,4 @@ async def embedder_of(member: Member, model: str) -> Any:
     snapshot = await SnapshotCache(load_snapshot).get(member.id)
     [key] = snapshot.tenant.keys.values()
     principal = Principal(member.id, member.slug, key.id, key.name, key.public_id)
-    return await find_embedder(Asker(principal, snapshot, uuid4()), model)
+    return await find_embedder(OnBehalfOf(principal, snapshot, uuid4()), model)
