@@ -28,7 +28,7 @@ _PLAIN = {
     "null": re.compile(r"~|null|"),
     "bool": re.compile(r"true|false"),
     "int": re.compile(r"[-+]?(?:0|[1-9][0-9_]*)"),
-    "float": re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?"),
+    "float": re.compile(r"\A[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?"),
     "timestamp": re.compile(r"\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?: ?(?:Z|[-+]\d\d:\d\d))?)?"),
 }
 
