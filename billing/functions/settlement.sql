@@ -17,7 +17,7 @@ DECLARE
     before numeric[];
     ended record;
     attempt public.billing_attempt;
-    entry public.billing_usagerecord;
+    entry record;  -- a billing_usagerecord; the linter knows fields of records only
     entries public.billing_usagerecord[];
 BEGIN
     PERFORM 1 FROM public.billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
