@@ -1,5 +1,6 @@
 """The ASGI application, in one process: `/v1` and the probes through `GatewayHandler`, the site through stock Django."""
 
+import gc
 import logging
 import os
 import sys
@@ -72,6 +73,7 @@ async def lifespan(receive: Any, send: Any) -> None:
         async with resources(), watched():
             is_open = True
             draining.listen()
+            _spare_the_collector()
             await send({"type": "lifespan.startup.complete"})
             await receive()
     except Exception as error:
@@ -79,3 +81,9 @@ async def lifespan(receive: Any, send: Any) -> None:
         await send({"type": f"lifespan.{'shutdown' if is_open else 'startup'}.failed", "message": str(error)})
         return
     await send({"type": "lifespan.shutdown.complete"})
+
+
+def _spare_the_collector() -> None:
+    """Keep what start-up made out of every garbage collection: it lives as long as the process."""
+    gc.collect()
+    gc.freeze()
