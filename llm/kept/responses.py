@@ -10,6 +10,7 @@ from typing import Final
 from config.database import storable
 from llm.errors import NotFound
 from llm.wire import Body
+from llm.wire.references import LONGEST_ID
 from tenants.rls import tenant_connection
 
 _KEEP: Final = """
@@ -20,7 +21,6 @@ _FIND: Final = """
 SELECT provider, model, context_tokens FROM llm_keptresponse WHERE tenant_id = %s AND response_id = %s
 """
 _FORGET: Final = "DELETE FROM llm_keptresponse WHERE tenant_id = %s AND response_id = %s"
-_LONGEST_ID: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ async def keep(
 ) -> None:
     """Write down whose a response is, unless the client asked for it not to be kept."""
     response_id = response.get("id")
-    if request.get("store") is False or not isinstance(response_id, str) or len(response_id) > _LONGEST_ID:
+    if request.get("store") is False or not isinstance(response_id, str) or len(response_id) > LONGEST_ID:
         return
     async with tenant_connection(tenant_id) as connection:
         await connection.execute(
@@ -48,7 +48,7 @@ async def keep(
 async def find(tenant_id: int, response_id: str, *, param: str | None = None) -> Kept:
     """A response of this tenant's, or NotFound."""
     row = None
-    if len(response_id) <= _LONGEST_ID and "\x00" not in response_id:
+    if len(response_id) <= LONGEST_ID and "\x00" not in response_id:
         async with tenant_connection(tenant_id) as connection:
             cursor = await connection.execute(_FIND, (tenant_id, response_id))
             row = await cursor.fetchone()
