@@ -17,7 +17,7 @@ import pytest
 from billing.errors import UnpricedMeter
 from billing.prices.book import Price, rates_of
 from billing.prices.rating import rate, rate_bound
-from billing.usage.certainty import Certainty, Evidence, Used, used
+from billing.usage.certainty import Certainty, KnownFacts, Used, used
 from llm.sandbox.behaviours import PATHS, behaviours
 from llm.sandbox.usage import Usage
 from llm.wire import WIRE_FORMATS
@@ -80,7 +80,7 @@ def put(block: dict[str, Any], path: tuple[Any, ...], value: Any, *, name: str =
 
 
 def booked(api: str, usage: dict[str, Any]) -> tuple[Used, Decimal]:
-    evidence = Evidence(200, 40, 5_000_000, 10_000_000)
+    evidence = KnownFacts(200, 40, 5_000_000, 10_000_000)
     what = used(api, usage, context={"model": "m"}, evidence=evidence)
     if what.certainty is Certainty.UNREAD:
         return what, rate_bound(what.meters, RATES, least_usd=HOLD, unread_tokens=what.unread_tokens).cost_usd
@@ -181,7 +181,7 @@ def test_a_fallback_is_billed_at_its_own_model_whichever_totals_are_told() -> No
     for totals in ((510, 100), (1010, 102), (500, 2)):
         block = {"input_tokens": totals[0], "output_tokens": totals[1], "iterations": [first, second]}
         what = used(
-            "anthropic.messages", block, context={"model": "m"}, evidence=Evidence(10, 40, 500, 10_000)
+            "anthropic.messages", block, context={"model": "m"}, evidence=KnownFacts(10, 40, 500, 10_000)
         )
         assert what.certainty is Certainty.EXACT
         assert what.meters == {

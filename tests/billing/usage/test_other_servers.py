@@ -7,16 +7,16 @@ import pytest
 
 from billing.prices.book import Price, Rates, rates_of
 from billing.prices.rating import rate, rate_bound
-from billing.usage.certainty import Certainty, Evidence, Used, used
+from billing.usage.certainty import Certainty, KnownFacts, Used, used
 from billing.usage.reading import is_empty, merged, meters_from_usage, reported_usage, usage_of_stream
 
-EVIDENCE = Evidence(input_tokens=27, output_tokens=3, asked_output_tokens=100, context_window=128_000)
+EVIDENCE = KnownFacts(input_tokens=27, output_tokens=3, asked_output_tokens=100, context_window=128_000)
 MILLIONTH = Decimal("0.000001")
 
 
 def booked(usage: dict[str, Any], api: str = "openai.chat", **known: Any) -> Used:
-    facts = {name: getattr(EVIDENCE, name) for name in Evidence.__dataclass_fields__} | known
-    return used(api, usage, context={}, evidence=Evidence(**facts))
+    facts = {name: getattr(EVIDENCE, name) for name in KnownFacts.__dataclass_fields__} | known
+    return used(api, usage, context={}, evidence=KnownFacts(**facts))
 
 
 def rates(**usd_per_million: str) -> Rates:
