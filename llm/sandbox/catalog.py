@@ -32,6 +32,11 @@ class Offer:
         }
         return prices[meter] / 2 if is_batch else prices[meter]
 
+    @property
+    def has_prompt_cache(self) -> bool:
+        """Whether a cached token is cheaper; older models have no cache."""
+        return self.cache_read < self.input
+
 
 def _offer(owner: str, input_usd: str, cache_read_usd: str, output_usd: str) -> Offer:
     return Offer(owner, Decimal(input_usd), Decimal(cache_read_usd), Decimal(output_usd))
@@ -43,6 +48,7 @@ OFFERS = {
     "gpt-4.1": _offer("openai", "2.00", "0.50", "8.00"),
     "gpt-4o-mini": _offer("openai", "0.15", "0.075", "0.60"),
     "gpt-4o": _offer("openai", "2.50", "1.25", "10.00"),
+    "gpt-4-turbo": _offer("openai", "10.00", "10.00", "30.00"),
     "gpt-3.5-turbo": _offer("openai", "0.50", "0.50", "1.50"),
     "gpt-5-nano": _offer("openai", "0.05", "0.005", "0.40"),
     "gpt-5-mini": _offer("openai", "0.25", "0.025", "2.00"),
@@ -63,6 +69,7 @@ CONTEXT_WINDOWS = (
     ("gpt-5", 400_000),
     ("gpt-3.5", 16_385),
     ("gpt-4o", 128_000),
+    ("gpt-4-turbo", 128_000),
     ("claude", 200_000),
     ("o", 200_000),
 )
@@ -71,6 +78,7 @@ OUTPUT_LIMITS = (
     ("gpt-5", 128_000),
     ("gpt-3.5", 4_096),
     ("gpt-4o", 16_384),
+    ("gpt-4-turbo", 4_096),
     ("claude", 64_000),
     ("o1", 100_000),
     ("o3", 100_000),

@@ -51,6 +51,7 @@ class Prompt:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     reasoning_tokens: int = 0
+    known_answer: str = ""  # what was ordered as the answer to this question; empty: nothing was
 
     @property
     def question(self) -> str:

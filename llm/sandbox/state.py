@@ -14,10 +14,12 @@ from llm.sandbox.calls import CallLog
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.faults import FaultQueue
 from llm.sandbox.ids import Identifiers
+from llm.sandbox.prompt import Prompt
 from llm.sandbox.prompt_cache import PromptCache
 
 CALL_CAPACITY = 200_000
 STORED_CAPACITY = 10_000
+ANSWER_CAPACITY = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Sandbox:
         self.batches: dict[str, Any] = {}
         self.message_batches: dict[str, Any] = {}
         self.responses: dict[str, Any] = {}
+        self.answers: dict[str, str] = {}  # by the question, byte for byte
         self.running: Counter[str] = Counter()  # calls in flight per key
         self._minute: tuple[int, Counter[str]] = (0, Counter())
 
@@ -72,6 +75,22 @@ class Sandbox:
         self.settings = replace(self.settings, **changes)
         return asdict(self.settings)
 
+    def learn_answers(self, answers: Any) -> int:
+        """Take what `POST /control/answers` says the models answer; how many are known. Raises InvalidSetting."""
+        if not isinstance(answers, dict) or not all(
+            isinstance(text, str) and text for text in answers.values()
+        ):
+            raise InvalidSetting("answers are an object: each question with the text of its answer")
+        if len(self.answers | answers) > ANSWER_CAPACITY:
+            raise InvalidSetting(f"there is room for {ANSWER_CAPACITY} answers")
+        self.answers |= answers
+        return len(self.answers)
+
+    def knowing(self, prompt: Prompt) -> Prompt:
+        """The prompt with the answer that was ordered for its question, if one was."""
+        known = self.answers.get(prompt.question) if self.answers else None
+        return replace(prompt, known_answer=known) if known else prompt
+
     def reset(self, wanted: dict[str, Any]) -> None:
         """Forget the calls and faults that match; everything when nothing is asked for."""
         self.calls.forget({name: str(value) for name, value in wanted.items()})
@@ -82,7 +101,7 @@ class Sandbox:
             batch.task.cancel()
         self.settings = self.initial_settings
         self.prompt_cache = PromptCache()
-        for store in (self.files, self.batches, self.message_batches, self.responses):
+        for store in (self.files, self.batches, self.message_batches, self.responses, self.answers):
             store.clear()
         self._minute = (0, Counter())
 

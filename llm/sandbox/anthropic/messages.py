@@ -41,7 +41,7 @@ async def create_message(exchange: Exchange) -> web.StreamResponse:
     total = counting.count_messages(body, model)
     check_context(exchange, total)
     check_room(exchange, total)
-    answer = reply(prompt)
+    answer = reply(exchange.sandbox.knowing(prompt))
     usage = _usage(exchange, total, answer)
     head = _head(exchange, usage)
     if body.get("stream") is not True:

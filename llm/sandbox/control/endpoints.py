@@ -24,6 +24,7 @@ def routes() -> list[web.RouteDef]:
         web.get("/control/faults", faults),
         web.get("/control/behaviours", list_behaviours),
         web.post("/control/faults", order_faults),
+        web.post("/control/answers", learn_answers),
         web.post("/control/reset", reset),
         web.get("/control/settings", settings),
         web.post("/control/settings", change_settings),
@@ -100,6 +101,14 @@ async def change_settings(request: web.Request) -> web.Response:
     """Change some of the settings; answers with all of them."""
     try:
         return _json(request.app[SANDBOX].change_settings(_parsed(await request.read())))
+    except InvalidSetting as error:
+        return _json({"error": str(error)}, status=400)
+
+
+async def learn_answers(request: web.Request) -> web.Response:
+    """Take answers to questions: {question: answer}, byte for byte, of every model."""
+    try:
+        return _json({"known": request.app[SANDBOX].learn_answers(_parsed(await request.read()))})
     except InvalidSetting as error:
         return _json({"error": str(error)}, status=400)
 

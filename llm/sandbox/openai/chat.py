@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from llm.sandbox.catalog import offer_of
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import Event, Exchange
 from llm.sandbox.openai.bodies import chat_prompts
@@ -35,7 +36,7 @@ async def create_chat(exchange: Exchange) -> web.StreamResponse:
     input_tokens = counting.count_chat(body, model)
     check_context(exchange, input_tokens)
     check_room(exchange, input_tokens)
-    replies = [reply(prompt) for prompt in prompts]
+    replies = [reply(exchange.sandbox.knowing(prompt)) for prompt in prompts]
     usage = usage_of(exchange, input_tokens, replies, {"m": body["messages"], "t": body.get("tools")})
     if body.get("stream") is not True:
         payload = head_of(exchange, "chatcmpl-", "chat.completion") | {
@@ -50,7 +51,7 @@ async def create_chat(exchange: Exchange) -> web.StreamResponse:
 def usage_of(exchange: Exchange, input_tokens: int, replies: list[Reply], prefix: object) -> Usage:
     """What the call is billed, with the part of a long prompt that the automatic cache knows."""
     cached = 0
-    if input_tokens >= OPENAI_MINIMUM:
+    if input_tokens >= OPENAI_MINIMUM and offer_of(exchange.call.model).has_prompt_cache:
         cached = exchange.sandbox.prompt_cache.use_openai(
             prefix,
             key=exchange.call.key,

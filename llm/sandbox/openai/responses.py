@@ -55,7 +55,7 @@ async def create_response(exchange: Exchange) -> web.StreamResponse:
     check_response_rules(body, items)
     input_tokens = counting.count_responses({**body, "input": items}, model)
     check_context(exchange, input_tokens)
-    answer = reply(prompt)
+    answer = reply(exchange.sandbox.knowing(prompt))
     usage = usage_of(exchange, input_tokens, [answer], {"i": items, "t": body.get("tools")})
     head = _head(exchange)
     output = list(_output(exchange, answer))

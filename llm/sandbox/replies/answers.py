@@ -84,6 +84,8 @@ def _text(prompt: Prompt) -> str:
 
 
 def _prose(prompt: Prompt) -> str:
+    if prompt.known_answer:
+        return prompt.known_answer
     if sum(len(turn.text) for turn in prompt.turns) <= CACHED_CHARACTERS:
         return _cached_prose(prompt)
     return prose.answer(prompt)

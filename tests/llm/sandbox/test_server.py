@@ -72,3 +72,34 @@ def test_a_bad_body_is_a_400_and_a_bad_path_a_404(provider: Provider) -> None:
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(request)
         assert (caught.value.code, "message" in json.load(caught.value)["error"]) == (status, True)
+
+
+def test_models_give_the_answers_that_were_ordered_until_a_reset() -> None:
+    process, url = start()
+    try:
+        own = Provider(url, "sk-known")
+        messages = [{"role": "user", "content": "How long is the Nile?"}]
+        assert own.control("answers", {"How long is the Nile?": "It is 6,650 km long."}) == {"known": 1}
+
+        def ask(model: str) -> str:
+            completion = own.openai().chat.completions.create(model=model, messages=messages)
+            return completion.choices[0].message.content
+
+        assert {ask("gpt-4o"), ask("gpt-4.1-nano")} == {"It is 6,650 km long."}
+        message = own.anthropic().messages.create(model="claude-haiku-4-5", messages=messages, max_tokens=50)
+        assert message.content[0].text == "It is 6,650 km long."
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            own.control("answers", {"How long is the Rhine?": 1230})
+        own.control("reset", {})
+        assert ask("gpt-4o") != "It is 6,650 km long."
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_a_model_without_a_cheaper_cached_token_has_no_cache(provider: Provider) -> None:
+    messages = [{"role": "system", "content": "Be kind. " * 500}, {"role": "user", "content": "Hello?"}]
+    for model, is_cached in (("gpt-4o", True), ("gpt-4-turbo", False)):
+        for _ in range(2):
+            usage = provider.openai().chat.completions.create(model=model, messages=messages).usage
+        assert bool(usage.prompt_tokens_details.cached_tokens) is is_cached
