@@ -66,18 +66,19 @@ BEGIN
         ORDER BY abs(extract(epoch FROM w.starts_at - p_start)), w.starts_at LIMIT 1), p_start);
 END $$;
 
--- The balances of windows that may not be there yet, of one tenant.
+-- The balances of windows that may not be there yet, in the order asked; NULL where the tenant has no such budget.
 CREATE OR REPLACE FUNCTION public.billing_balances(
-    p_tenant bigint, p_budgets bigint[], p_subjects text[], p_starts timestamptz[]
+    p_tenants bigint[], p_budgets bigint[], p_subjects text[], p_starts timestamptz[]
 ) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
-    RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(
-        b.id, public.billing_limit_now(b.id)::text, coalesce(w.spent, 0)::text, coalesce(w.held, 0)::text, b.mode)
-        ORDER BY asked.position), '[]')
-    FROM unnest(p_budgets, p_subjects, p_starts) WITH ORDINALITY AS asked (budget_id, subject, starts_at, position)
-    JOIN public.billing_budget b ON b.id = asked.budget_id AND b.tenant_id = p_tenant
+    RETURN (SELECT jsonb_agg(CASE WHEN b.id IS NOT NULL THEN jsonb_build_array(
+        public.billing_limit_now(b.id)::text, coalesce(w.spent, 0)::text, coalesce(w.held, 0)::text, b.mode) END
+        ORDER BY asked.position)
+    FROM unnest(p_tenants, p_budgets, p_subjects, p_starts) WITH ORDINALITY
+        AS asked (tenant_id, budget_id, subject, starts_at, position)
+    LEFT JOIN public.billing_budget b ON b.id = asked.budget_id AND b.tenant_id = asked.tenant_id
     LEFT JOIN LATERAL (
         SELECT sum(spent) AS spent, sum(held) AS held FROM public.billing_budgetwindow
         WHERE budget_id = b.id AND subject = asked.subject

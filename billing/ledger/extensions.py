@@ -13,7 +13,7 @@ import orjson
 from billing.budgets.balances import Balance, BudgetExceeded
 from billing.ledger import connection
 from billing.ledger.group_commit import GroupCommit
-from billing.ledger.window_ids import read_balances
+from billing.ledger.seen_balances import read_balances
 
 EXTEND = (
     "SELECT refused_by, attempt_windows::text, windows::text FROM"

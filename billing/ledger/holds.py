@@ -22,7 +22,8 @@ from billing.errors import LedgerUnavailable, Stalled
 from billing.ledger import connection, settlements
 from billing.ledger.connection import array_literal
 from billing.ledger.group_commit import GroupCommit
-from billing.ledger.window_ids import ATTEMPT_SECONDS, forget_ids, ids_of, read_balances
+from billing.ledger.seen_balances import read_balances, remember, seen
+from billing.ledger.window_ids import ATTEMPT_SECONDS, forget_ids, ids_of
 from billing.scopes import NO_DIMENSIONS, Dimensions
 from config import resources
 from config.database import storable
@@ -33,9 +34,11 @@ ADMIT = (
 )
 ADMIT_IN_SHARDS = ADMIT.replace("billing_admit", "billing_admit_in_shards")
 MARK_SENT = "SELECT billing_mark_sent(%s::uuid[], %s::timestamptz)"
-BALANCES = "SELECT billing_balances(%s::bigint, %s::bigint[], %s::text[], %s::timestamptz[])::text"
+BALANCES = "SELECT billing_balances(%s::bigint[], %s::bigint[], %s::text[], %s::timestamptz[])::text"
 
 log = structlog.get_logger(__name__)
+
+_Look = tuple[int, Sequence[WindowKey]]  # of a tenant at its windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,15 @@ async def balances_of(
     return await _balances(tenant_id, windows_for(budgets, dimensions, at=at, timezone=timezone))
 
 
+async def recent_balances(tenant_id: int, windows: Sequence[WindowKey], *, since: float) -> list[Balance]:
+    """The balances of windows as this process saw them last, since then (monotonic) and within a second; else as they
+    are now. A hint for choices: what may be held, admission says. Raises LedgerUnavailable."""
+    try:
+        return seen(windows, since=since)
+    except KeyError:
+        return await _balances(tenant_id, windows)
+
+
 async def look(attempt: NewAttempt) -> None:
     """Raise the BudgetExceeded that `admit` would raise now; nothing is held. One query. Raises LedgerUnavailable."""
     short = [
@@ -106,36 +118,40 @@ async def look(attempt: NewAttempt) -> None:
 
 
 async def _balances(tenant_id: int, windows: Sequence[WindowKey]) -> list[Balance]:
-    if not windows:
-        return []
-    parameters = (
-        tenant_id,
-        [window.budget.id for window in windows],
-        [window.subject for window in windows],
-        [window.starts_at for window in windows],
-    )
+    return await _looks.submit((tenant_id, windows)) if windows else []
+
+
+async def _look_group(looks: list[_Look]) -> list[list[Balance] | Exception]:
+    asked = {
+        (tenant_id, window.budget.id, window.subject, window.starts_at): window
+        for tenant_id, windows in looks
+        for window in windows
+    }
+    parameters = tuple(map(list, zip(*asked, strict=True)))
     row = await connection.twice(lambda: connection.call(BALANCES, parameters))
-    found = {entry[0]: entry[1:] for entry in orjson.loads(row[0])}
-    balances = []
-    for window in windows:
-        if window.budget.id not in found:  # deleted since the snapshot was built
+    found: dict[tuple[int, int, str, datetime], Balance] = {}
+    for key, window, entry in zip(asked, asked.values(), orjson.loads(row[0]), strict=True):
+        if entry is None:  # deleted since the snapshot was built
             continue
-        limit, spent, held, mode = found[window.budget.id]
+        limit, spent, held, mode = entry
         budget = window.budget
         amounts = Decimal(limit), Decimal(spent), Decimal(held)
-        balances.append(
-            Balance(
-                budget.id,
-                budget.scope,
-                window.subject,
-                budget.unit,
-                budget.period,
-                mode,
-                *amounts,
-                window.ends_at,
-            )
+        found[key] = Balance(
+            budget.id,
+            budget.scope,
+            window.subject,
+            budget.unit,
+            budget.period,
+            mode,
+            *amounts,
+            window.ends_at,
         )
-    return balances
+    remember(found.values())
+    keys = [
+        [(tenant_id, window.budget.id, window.subject, window.starts_at) for window in windows]
+        for tenant_id, windows in looks
+    ]
+    return [[found[key] for key in its if key in found] for its in keys]
 
 
 async def _admit_group(attempts: list[NewAttempt]) -> list[list[Balance] | Exception]:
@@ -236,4 +252,5 @@ def _amount(attempt: NewAttempt, unit: str) -> Decimal | int:
     return attempt.hold_tokens if unit == "tokens" else 1
 
 
+_looks: GroupCommit[_Look, list[Balance]] = GroupCommit(_look_group)
 _group: GroupCommit[NewAttempt, list[Balance]] = GroupCommit(_admit_group, apart_on=(psycopg.Error,))

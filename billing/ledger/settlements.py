@@ -24,7 +24,8 @@ from billing.errors import LedgerUnavailable
 from billing.ledger import connection
 from billing.ledger.connection import array_literal
 from billing.ledger.group_commit import GroupCommit
-from billing.ledger.window_ids import ATTEMPT_SECONDS, ids_of, read_balances
+from billing.ledger.seen_balances import read_balances
+from billing.ledger.window_ids import ATTEMPT_SECONDS, ids_of
 from billing.prices.rating import Rated
 from config.database import storable
 

@@ -1,4 +1,4 @@
-"""The ids of budget windows as this process knows them, and their balances as the database's functions give them.
+"""The ids of budget windows as this process knows them.
 
 Invariant: a known id is right as long as its budget exists; a caller that finds it gone calls `forget_ids` and looks it up again.
 """
@@ -6,12 +6,8 @@ Invariant: a known id is right as long as its budget exists; a caller that finds
 import os
 from collections.abc import Iterable
 from datetime import datetime
-from decimal import Decimal
 from typing import Final
 
-import orjson
-
-from billing.budgets.balances import Balance
 from billing.budgets.windows import WindowKey
 from billing.ledger import connection
 
@@ -59,23 +55,3 @@ async def ids_of(
 def forget_ids() -> None:
     """Forget the known ids: one of them is no longer there."""
     _ids.clear()
-
-
-def read_balances(text: str) -> dict[int, Balance]:
-    """The balances by window id, from what `billing_describe_windows` returns."""
-    balances = {}
-    for entry in orjson.loads(text):
-        window_id, budget_id, scope, subject, unit, period, mode, limit, spent, held, resets_at = entry
-        balances[window_id] = Balance(
-            budget_id,
-            scope,
-            subject,
-            unit,
-            period,
-            mode,
-            Decimal(limit),
-            Decimal(spent),
-            Decimal(held),
-            datetime.fromisoformat(resets_at) if resets_at else None,
-        )
-    return balances

@@ -3,6 +3,7 @@
 Invariant: a snapshot is never edited, only replaced; a request keeps the one it started with to its end.
 """
 
+import time
 from dataclasses import dataclass, field
 
 from billing.budgets.windows import BudgetFacts
@@ -22,6 +23,7 @@ class TenantSnapshot:
     catalog: Catalog
     prices: PriceBook
     estimates: EstimateBook = field(default_factory=EstimateBook)
+    built_at: float = field(default_factory=time.monotonic)
 
     @property
     def policy(self) -> Policy:

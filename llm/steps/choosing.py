@@ -7,8 +7,9 @@ the receipt says what was chosen and why.
 from decimal import Decimal
 
 from billing.budgets.balances import Balance, reset_header
+from billing.budgets.windows import windows_for
 from billing.estimates.costs import expected_cost
-from billing.ledger.holds import balances_of
+from billing.ledger.holds import recent_balances
 from llm import compression
 from llm.calls.call import Call
 from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, InvalidRequest
@@ -137,13 +138,11 @@ async def _tightest(call: Call) -> Balance | None:
     """The call's budget that is used up furthest; None where nothing depends on it."""
     if not call.policy.pressure and not call.policy.features_off_at:
         return None
-    balances = await balances_of(
-        call.principal.tenant_id,
-        budgets=call.snapshot.budgets,
-        dimensions=call.dimensions(),
-        timezone=call.snapshot.tenant.timezone,
-        at=call.received_at,
+    snapshot = call.snapshot
+    windows = windows_for(
+        snapshot.budgets, call.dimensions(), at=call.received_at, timezone=snapshot.tenant.timezone
     )
+    balances = await recent_balances(call.principal.tenant_id, windows, since=snapshot.built_at)
     return max(balances, key=lambda balance: balance.used_percent, default=None)
 
 

@@ -121,6 +121,30 @@ def test_budget_pressure_demotes(world: World, make_tenant: Callable[..., Member
     assert "90" in books.log(last.request_id).route_reason
 
 
+def test_a_raised_budget_presses_the_next_call_no_more(
+    world: World, make_tenant: Callable[..., Member]
+) -> None:
+    from billing.models import Budget
+
+    member = make_tenant(
+        policy={
+            "pressure": [{"at_percent": 50, "only": "simple"}],
+            "cache": {"exact": False, "semantic": "off"},
+        },
+        budgets=[{"scope": "tenant", "unit": "requests", "period": "month", "limit": "2", "mode": "soft"}],
+    )
+    client = world.openai(member)
+
+    def model() -> str:
+        return ask(client, HARD.format(fresh_question()), model="auto", max_tokens=10).headers[
+            "x-purser-model"
+        ]
+
+    assert [model() for _ in range(2)] == ["gpt-4o", "gpt-4.1-nano"]
+    Budget.objects.filter(tenant_id=member.id).update(limit_amount=1000)
+    assert model() == "gpt-4o"
+
+
 def test_a_projects_budget_presses_its_own_calls_only(
     world: World, make_tenant: Callable[..., Member]
 ) -> None:
