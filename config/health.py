@@ -134,7 +134,7 @@ def _known_migrations() -> frozenset[tuple[str, str]]:
 
 
 async def _redis() -> None:
-    await resources.redis.ping()
+    await resources.redis_link.ping()
 
 
 async def _embedder() -> None:

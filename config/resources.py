@@ -22,12 +22,14 @@ from redis.backoff import NoBackoff
 from config import environment
 from config.database import logins
 from config.database.pool import Pool
+from config.redis_link import RedisLink
 
 T = TypeVar("T")
 
 http: aiohttp.ClientSession
 db: Pool
-redis: Redis
+redis: Redis  # for pub/sub, scans and transactions
+redis_link: RedisLink  # for all that a call waits for
 
 DRAIN_SECONDS = 30
 log = structlog.get_logger(__name__)
@@ -72,7 +74,7 @@ async def as_app_role(connection: AsyncConnection[Any]) -> None:
 @asynccontextmanager
 async def resources() -> AsyncIterator[None]:
     """Open everything, run the registered services, and close in reverse order."""
-    global http, db, redis
+    global http, db, redis, redis_link
     parameters, has_login = gateway_parameters()
     if not has_login:
         log.warning("gateway_logs_in_as_owner", hint="manage.py check --deploy says what to do")
@@ -87,13 +89,14 @@ async def resources() -> AsyncIterator[None]:
             open=False,
         ) as db,
     ):
-        redis = open_redis()
+        redis, redis_link = open_redis(), RedisLink(settings.REDIS_URL)
         services = [asyncio.get_running_loop().create_task(start()) for start in _services]
         try:
             yield
         finally:
             await drain()
             await end_services(services)
+            await redis_link.aclose()
             await redis.aclose()
 
 

@@ -11,6 +11,7 @@ import asyncio
 import secrets
 import time
 from dataclasses import dataclass, field
+from typing import Final
 
 import structlog
 from redis.exceptions import RedisError
@@ -20,6 +21,7 @@ from caching.exact import store as exact
 from caching.exact.store import ExactKey
 from caching.metrics import FLIGHTS
 from config import resources
+from config.redis_link import Script
 
 # A leader that has not renewed its lease for this long is dead.
 LOCK_SECONDS = 4.0
@@ -29,18 +31,18 @@ POLL_SECONDS = 0.5
 _CHANNEL = "purser:result"
 
 # Returns the answer if there is one; 1 if the caller leads from now on; 0 if it has to wait.
-_READ_OR_LEAD = """
+_READ_OR_LEAD: Final = Script("""
 local answer = redis.call('GET', KEYS[1])
 if answer then return answer end
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
 redis.call('SET', KEYS[3], 1, 'PX', ARGV[2])
 return 0
-"""
-_RELEASE_AND_NOTIFY = """
+""")
+_RELEASE_AND_NOTIFY: Final = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return end
 redis.call('DEL', KEYS[1])
 if redis.call('DEL', KEYS[2]) == 1 then redis.call('PUBLISH', ARGV[2], ARGV[3]) end
-"""
+""")
 log = structlog.get_logger("purser.cache")
 
 
@@ -142,16 +144,17 @@ async def _wait_for_result(flight: Flight, ends: float) -> bool:
 
 async def _read_or_lead(flight: Flight) -> bytes | bool:
     keys = (flight.key.name, flight.lock, flight.waiting)
-    found = await resources.redis.eval(
-        _READ_OR_LEAD, len(keys), *keys, flight.token, str(int(LOCK_SECONDS * 1000))
-    )
+    arguments = (flight.token, int(LOCK_SECONDS * 1000))
+    found = await resources.redis_link.run(_READ_OR_LEAD, keys=keys, arguments=arguments)
     return found if isinstance(found, bytes) else bool(found)
 
 
 async def _release_and_notify(flight: Flight, is_kept: bool) -> None:
     message = f"{int(is_kept)}{flight.key.name}"
-    await resources.redis.eval(
-        _RELEASE_AND_NOTIFY, 2, flight.lock, flight.waiting, flight.token, _CHANNEL, message
+    await resources.redis_link.run(
+        _RELEASE_AND_NOTIFY,
+        keys=(flight.lock, flight.waiting),
+        arguments=(flight.token, _CHANNEL, message),
     )
 
 
@@ -182,10 +185,8 @@ async def renew_leases() -> None:
 
 
 async def _renew(locks: list[str]) -> None:
-    async with resources.redis.pipeline(transaction=False) as pipeline:
-        for lock in locks:
-            pipeline.pexpire(lock, int(LOCK_SECONDS * 1000))
-        await pipeline.execute()
+    link, milliseconds = resources.redis_link, int(LOCK_SECONDS * 1000)
+    await asyncio.gather(*(link.call("PEXPIRE", lock, milliseconds) for lock in locks))
 
 
 def _note_result(message: bytes) -> None:

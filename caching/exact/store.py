@@ -31,7 +31,7 @@ log = structlog.get_logger("purser.cache")
 
 
 async def ping() -> None:
-    await resources.redis.ping()
+    await resources.redis_link.ping()
 
 
 circuit = Circuit(
@@ -179,20 +179,20 @@ async def _find(
 
 
 async def _read(key: str) -> bytes | bool:
-    stored = await resources.redis.get(key)
+    stored = await resources.redis_link.call("GET", key)
     return stored if isinstance(stored, bytes) else True
 
 
 async def _exists(key: str) -> int:
-    return int(await resources.redis.exists(key))
+    return int(await resources.redis_link.call("EXISTS", key))
 
 
 async def _write(key: str, packed: bytes, ttl_seconds: int) -> None:
-    await resources.redis.set(key, packed, ex=ttl_seconds)
+    await resources.redis_link.call("SET", key, packed, "EX", ttl_seconds)
 
 
 async def _delete(key: str) -> None:
-    await resources.redis.unlink(key)
+    await resources.redis_link.call("UNLINK", key)
 
 
 def _tenant_prefix(tenant_id: int) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from redis.asyncio import Redis
+from config.redis_link import ANSWER_SECONDS, RedisLink, Script
 
 MINUTE_SECONDS: Final = 60.0
 LEASE_SECONDS: Final = 900.0  # a slot of a process that died frees itself
@@ -174,7 +174,7 @@ class ProcessKeeper:
         kept.paused_until = max(kept.paused_until, self._clock() + min(seconds, LONGEST_PAUSE_SECONDS))
 
 
-_TAKE: Final = """
+_TAKE: Final = Script("""
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1000000
 local lease, tokens, lease_seconds = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -237,9 +237,9 @@ spend('requests', kept[1], 1, request_interval, tonumber(ARGV[9]))
 spend('tokens', kept[2], tokens, token_interval, tonumber(ARGV[10]))
 redis.call('EXPIRE', KEYS[1], math.ceil(lease_seconds))
 return '0'
-"""
+""")
 # What is paid is no longer kept: an unused account has no key.
-_GIVE_BACK: Final = """
+_GIVE_BACK: Final = Script("""
 redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('ZREM', KEYS[4], ARGV[1])
 if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then return end
@@ -258,24 +258,22 @@ settle('paused', 0, math.huge)
 if tonumber(ARGV[7]) ~= 0 and redis.call('HEXISTS', KEYS[5], ARGV[6]) == 1 then
     redis.call('HINCRBYFLOAT', KEYS[5], ARGV[6], ARGV[7])
 end
-"""
-_PAUSE: Final = """
+""")
+_PAUSE: Final = Script("""
 local clock = redis.call('TIME')
 local until_time = clock[1] + clock[2] / 1000000 + tonumber(ARGV[1])
 if until_time > (tonumber(redis.call('HGET', KEYS[1], 'paused') or 0) or 0) then
     redis.call('HSET', KEYS[1], 'paused', string.format('%.6f', until_time))
     redis.call('EXPIRE', KEYS[1], 3600)
 end
-"""
+""")
 
 
 class RedisKeeper:
     """Keeps it in Redis, by Redis's clock: one round trip and one decision for all processes."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._take = redis.register_script(_TAKE)
-        self._give_back = redis.register_script(_GIVE_BACK)
-        self._pause = redis.register_script(_PAUSE)
+    def __init__(self, link: RedisLink, *, timeout_seconds: float = ANSWER_SECONDS) -> None:
+        self._link, self._timeout_seconds = link, timeout_seconds
 
     async def take(
         self,
@@ -295,7 +293,7 @@ class RedisKeeper:
             *(lease, tokens, limits.lease_seconds, limits.concurrency),
             *(*paces, *debts, *turn),
         ]
-        return float(await self._take(keys=account_keys(account), args=arguments))
+        return float(await self._run(_TAKE, account_keys(account), arguments))
 
     async def give_back(
         self, account: str, limits: Limits, *, lease: str, tokens: int, requests: int = 0, tenant_id: int = 0
@@ -306,10 +304,15 @@ class RedisKeeper:
             arguments += [amount * pace.interval, pace.longest_debt]
         was_never_sent = requests < 0
         arguments += [str(tenant_id), -limits.share_of(-tokens) if was_never_sent else 0]
-        await self._give_back(keys=account_keys(account), args=arguments)
+        await self._run(_GIVE_BACK, account_keys(account), arguments)
 
     async def pause(self, account: str, *, seconds: float) -> None:
-        await self._pause(keys=account_keys(account)[:1], args=[min(seconds, LONGEST_PAUSE_SECONDS)])
+        await self._run(_PAUSE, account_keys(account)[:1], [min(seconds, LONGEST_PAUSE_SECONDS)])
+
+    async def _run(self, script: Script, keys: list[str], arguments: list[str | float]) -> Any:
+        return await self._link.run(
+            script, keys=keys, arguments=arguments, timeout_seconds=self._timeout_seconds
+        )
 
 
 def account_keys(account: str) -> list[str]:

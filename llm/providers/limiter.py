@@ -175,9 +175,8 @@ class ProviderLimiter:
         try:
             if time.monotonic() < self._away_until:
                 raise TimeoutError
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await end.report_to(self._shared_of())
-        except (RedisError, OSError, TimeoutError) as error:
+            await end.report_to(self._shared_of())
+        except (RedisError, TimeoutError) as error:
             self._unreported.append(end)
             if time.monotonic() >= self._away_until:
                 self._lose_redis(error)
@@ -197,13 +196,12 @@ class ProviderLimiter:
         if time.monotonic() >= self._away_until:
             slot.is_in_doubt = True
             try:
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    wait = await self._take_from(self._shared_of(), slot, waits=waits)
+                wait = await self._take_from(self._shared_of(), slot, waits=waits)
                 slot.is_in_doubt = waits and wait != 0
                 if self._unreported:
                     resources.background(self._report_again())
                 return wait
-            except (RedisError, OSError, TimeoutError) as error:
+            except (RedisError, TimeoutError) as error:
                 self._lose_redis(error)
         return await self._take_from(self._local, slot, waits=waits)
 
@@ -224,9 +222,8 @@ class ProviderLimiter:
         if time.monotonic() < self._away_until:
             return
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await operation(self._shared_of())
-        except (RedisError, OSError, TimeoutError) as error:
+            await operation(self._shared_of())
+        except RedisError as error:
             self._lose_redis(error)
 
     async def _until(self, account: str, wait: float) -> None:
@@ -267,14 +264,8 @@ def _slot_for(target: Target, tokens: int, tenant_id: int) -> ProviderSlot:
     return ProviderSlot(target.provider, limits, lease, tokens, tenant_id)
 
 
-_keeper: tuple[object, RedisKeeper] | None = None
-
-
 def _redis_keeper() -> RedisKeeper:
-    global _keeper
-    if _keeper is None or _keeper[0] is not resources.redis:
-        _keeper = (resources.redis, RedisKeeper(resources.redis))
-    return _keeper[1]
+    return RedisKeeper(resources.redis_link, timeout_seconds=ANSWER_SECONDS)
 
 
 limiter = ProviderLimiter()

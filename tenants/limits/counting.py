@@ -10,10 +10,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from redis.asyncio import Redis
-
+from config.redis_link import ANSWER_SECONDS, RedisLink, Script
 from tenants.policy import RateLimits
 
 SLICE_SECONDS: Final = 5
@@ -95,7 +94,7 @@ local function keep(key, used) redis.call('SET', key, cjson.encode(used), 'EX', 
 
 # KEYS: for each scope its counts and its slot set. ARGV: slot id, tokens, slot seconds, then for each scope rpm, tpm,
 # concurrency (-1: no limit). All scopes are checked before any is counted.
-ACQUIRE = (
+ACQUIRE: Final = Script(
     _COUNTS
     + """
 local slot, tokens, slot_seconds = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -160,7 +159,7 @@ return reply
 # KEYS: for each scope its counts and its slot set. ARGV: the slot to free ('' for none), the slice the call was
 # counted in, and the tokens and requests to add (to the current slice) or, if negative, to subtract (from the slice of
 # the call). Empty counts are deleted.
-SETTLE = (
+SETTLE: Final = Script(
     _COUNTS
     + """
 local slot, counted_in, more_tokens, more_requests = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -190,7 +189,7 @@ end
 )
 
 # KEYS: slot sets. ARGV: slot seconds, then how many slots of each set follow, then the slots.
-RENEW = """
+RENEW: Final = Script("""
 local now = tonumber(redis.call('TIME')[1])
 local position = #KEYS + 2
 for i = 1, #KEYS do
@@ -200,7 +199,7 @@ for i = 1, #KEYS do
     end
     redis.call('EXPIRE', KEYS[i], tonumber(ARGV[1]) + 5)
 end
-"""
+""")
 
 _METERS: tuple[Meter, ...] = ("requests", "tokens", "concurrency")
 
@@ -208,10 +207,8 @@ _METERS: tuple[Meter, ...] = ("requests", "tokens", "concurrency")
 class RedisWindows:
     """The windows that all processes share. Each operation is one round trip."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._acquire = redis.register_script(ACQUIRE)
-        self._settle = redis.register_script(SETTLE)
-        self._renew = redis.register_script(RENEW)
+    def __init__(self, link: RedisLink, *, timeout_seconds: float = ANSWER_SECONDS) -> None:
+        self._link, self._timeout_seconds = link, timeout_seconds
 
     async def acquire(
         self, scopes: tuple[LimitScope, ...], *, slot_id: str, tokens: int
@@ -222,7 +219,7 @@ class RedisWindows:
             for scope in scopes
             for limit in (scope.limits.rpm, scope.limits.tpm, scope.limits.concurrency)
         ]
-        reply = await self._acquire(keys=names, args=[slot_id, tokens, SLOT_SECONDS, *limits])
+        reply = await self._run(ACQUIRE, names, [slot_id, tokens, SLOT_SECONDS, *limits])
         if reply[0] == 0:
             _, index, meter, wait_seconds, used = reply
             return Refused(index - 1, _METERS[meter - 1], float(wait_seconds), float(used))
@@ -234,13 +231,18 @@ class RedisWindows:
 
     async def settle(self, scopes: tuple[LimitScope, ...], change: Change) -> None:
         names = [name for scope in scopes for name in (counts_key(scope), slots_key(scope))]
-        await self._settle(keys=names, args=[change.slot_id, change.slice, change.tokens, change.requests])
+        await self._run(SETTLE, names, [change.slot_id, change.slice, change.tokens, change.requests])
 
     async def renew(self, slots: dict[str, list[str]]) -> None:
         """Renew slots, given by `slots_key`. All keys of one call must belong to one tenant."""
         counts = [len(slot_ids) for slot_ids in slots.values()]
         members = [slot_id for slot_ids in slots.values() for slot_id in slot_ids]
-        await self._renew(keys=list(slots), args=[SLOT_SECONDS, *counts, *members])
+        await self._run(RENEW, list(slots), [SLOT_SECONDS, *counts, *members])
+
+    async def _run(self, script: Script, names: list[str], arguments: list[str | int]) -> Any:
+        return await self._link.run(
+            script, keys=names, arguments=arguments, timeout_seconds=self._timeout_seconds
+        )
 
 
 @dataclass(slots=True)

@@ -82,8 +82,6 @@ class Limiter:
 
     def __init__(self) -> None:
         self._local = ProcessWindows()
-        self._shared: RedisWindows | None = None
-        self._shared_redis: object = None
         self.is_redis_away = False
         self._probe: asyncio.Task[None] | None = None  # kept, because the loop holds tasks only weakly
         self._open: dict[str, Slot] = {}
@@ -180,16 +178,10 @@ class Limiter:
         if self.is_redis_away:
             return None
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return await operation(self._windows())
-        except (RedisError, OSError, TimeoutError) as error:
+            return await operation(RedisWindows(resources.redis_link, timeout_seconds=ANSWER_SECONDS))
+        except RedisError as error:
             self._lose_redis(error)
             return None
-
-    def _windows(self) -> RedisWindows:
-        if self._shared is None or self._shared_redis is not resources.redis:
-            self._shared, self._shared_redis = RedisWindows(resources.redis), resources.redis
-        return self._shared
 
     def _lose_redis(self, error: Exception) -> None:
         if self.is_redis_away:
@@ -203,9 +195,8 @@ class Limiter:
             while True:
                 await asyncio.sleep(PROBE_SECONDS)
                 try:
-                    async with asyncio.timeout(ANSWER_SECONDS):
-                        await resources.redis.ping()
-                except (RedisError, OSError, TimeoutError):
+                    await resources.redis_link.ping(timeout_seconds=ANSWER_SECONDS)
+                except RedisError:
                     continue
                 log.info("rate_limits_shared_again")
                 return

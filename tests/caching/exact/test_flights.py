@@ -4,7 +4,6 @@ import asyncio
 import secrets
 
 import pytest
-from redis.asyncio import Redis
 
 from caching.circuit import Circuit
 from caching.exact import flights
@@ -13,6 +12,7 @@ from caching.exact.flights import Flight
 from caching.exact.store import ExactKey
 from caching.scope import Origin
 from config import resources
+from config.redis_link import RedisLink
 from tests.caching.material import answer, ask
 
 pytestmark = pytest.mark.usefixtures("loop_resources")
@@ -55,7 +55,7 @@ async def test_it_works(key: ExactKey) -> None:
 async def test_without_redis_a_process_still_shares(key: ExactKey, monkeypatch: pytest.MonkeyPatch) -> None:
     circuit = Circuit("redis", timeout_seconds=5, probe=exact.ping, outages=(Exception,), rest_seconds=60)
     monkeypatch.setattr(exact, "circuit", circuit)
-    working, resources.redis = resources.redis, Redis.from_url("redis://127.0.0.1:1/0")
+    working, resources.redis_link = resources.redis_link, RedisLink("redis://127.0.0.1:1/0")
     try:
         flight = await lead(key)
         waiting = asyncio.create_task(flights.find(key, timeout_seconds=60))
@@ -63,7 +63,7 @@ async def test_without_redis_a_process_still_shares(key: ExactKey, monkeypatch: 
         await flight.publish(answer("Here."))
         assert (await waiting).text == "Here."  # type: ignore[union-attr]
     finally:
-        resources.redis = working
+        resources.redis_link = working
 
 
 async def test_another_process_is_told_of_a_landing(key: ExactKey) -> None:

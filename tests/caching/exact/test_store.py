@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from caching.circuit import Circuit
 from caching.exact import store as exact
 from caching.exact.store import ExactKey
+from caching.metrics import FAILURES
 from caching.scope import Origin
 from config import resources
+from config.redis_link import RedisLink
 from config.running import embedded
 from tests.caching.material import answer, ask
 
@@ -138,7 +139,7 @@ async def test_redis_killed_is_skipped_at_once_and_found_again(
 ) -> None:
     circuit = Circuit("redis", timeout_seconds=2, probe=exact.ping, outages=(Exception,), rest_seconds=0.05)
     monkeypatch.setattr(exact, "circuit", circuit)
-    working, resources.redis = resources.redis, Redis.from_url(mortal_redis.url)
+    working, resources.redis_link = resources.redis_link, RedisLink(mortal_redis.url)
     key = exact.key(ask("Hi"), origin=origin)
     try:
         assert await exact.put(key, answer(), ttl_seconds=60)
@@ -147,13 +148,11 @@ async def test_redis_killed_is_skipped_at_once_and_found_again(
         assert await exact.get(key) is None
         assert circuit.is_open
         assert not await exact.put(key, answer(), ttl_seconds=60)
-        commands = resources.redis.connection_pool
-        await commands.disconnect()
         assert await exact.get(key) is None
-        assert not any(connection.is_connected for connection in commands._available_connections)
+        assert not resources.redis_link.is_connected
 
-        await resources.redis.aclose()
-        resources.redis = working  # Redis is back, empty
+        await resources.redis_link.aclose()
+        resources.redis_link = working  # Redis is back, empty
         deadline = time.monotonic() + 5
         while circuit.is_open and time.monotonic() < deadline:
             await exact.get(key)
@@ -162,11 +161,13 @@ async def test_redis_killed_is_skipped_at_once_and_found_again(
         assert await exact.put(key, answer(), ttl_seconds=60)
         assert await exact.get(key) is not None
     finally:
-        resources.redis = working
+        resources.redis_link = working
 
 
 async def test_a_redis_that_hangs_is_not_waited_for(origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
     accepted = []
+    slow = FAILURES.labels("redis", "slow")
+    before = slow._value.get()
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         accepted.append(writer)
@@ -184,16 +185,17 @@ async def test_a_redis_that_hangs_is_not_waited_for(origin: Origin, monkeypatch:
         slow_calls_allowed=2,
     )
     monkeypatch.setattr(exact, "circuit", circuit)
-    working, resources.redis = resources.redis, Redis.from_url(f"redis://127.0.0.1:{port}/0")
+    working, resources.redis_link = resources.redis_link, RedisLink(f"redis://127.0.0.1:{port}/0")
     try:
         key = exact.key(ask("Hi"), origin=origin)
         for _ in range(5):
             assert await exact.get(key) is None
         assert circuit.is_open
-        assert len(accepted) == 2  # later calls did not even try
+        assert slow._value.get() == before + 2  # later calls did not even try
+        assert len(accepted) == 1
     finally:
-        await resources.redis.aclose()
-        resources.redis = working
+        await resources.redis_link.aclose()
+        resources.redis_link = working
         server.close()
 
 

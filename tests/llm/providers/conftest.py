@@ -1,5 +1,6 @@
-"""A real sandbox provider and a real HTTP session for the tests of this folder."""
+"""A real sandbox provider, a real HTTP session and a real Redis for the tests of this folder."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import orjson
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from redis.asyncio import Redis
 
 from config import resources
+from config.redis_link import RedisLink
 from llm.providers.kinds import KINDS
 from llm.providers.target import Target
 from tests.llm.providers.relay_server import build
@@ -103,3 +106,17 @@ async def gateway(sandbox: SandboxProcess, http: aiohttp.ClientSession) -> Async
     await site.start()
     yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     await runner.cleanup()
+
+
+@pytest_asyncio.fixture
+async def redis() -> AsyncIterator[Redis]:
+    client = Redis.from_url(os.environ["REDIS_URL"])
+    yield client
+    await client.aclose()
+
+
+@pytest_asyncio.fixture
+async def link() -> AsyncIterator[RedisLink]:
+    link = RedisLink(os.environ["REDIS_URL"])
+    yield link
+    await link.aclose()

@@ -1,14 +1,13 @@
 """A tenant's calls wait for each other, not another tenant's for them."""
 
 import asyncio
-import os
 from collections import Counter
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
 
+from config.redis_link import RedisLink
 from llm.providers.account_limits import Limits, RedisKeeper
 from llm.providers.errors import ProviderUnavailable
 from llm.providers.fair_queue import FairQueue, QueueFull
@@ -24,13 +23,6 @@ def target(**limits: int) -> Target:
     return Target(
         model="m", provider=name, kind=KINDS["openai"], base_url="", api_key="", upstream="m", limits=limits
     )
-
-
-@pytest.fixture
-async def redis() -> AsyncIterator[Redis]:
-    client = Redis.from_url(os.environ["REDIS_URL"])
-    yield client
-    await client.aclose()
 
 
 class Line:
@@ -164,25 +156,25 @@ async def flooded(limiters: list[ProviderLimiter], account: Target) -> list[int]
 
 @pytest.mark.parametrize("limits", [{"concurrency": 1}, {"rpm": 3000}, {"tpm": 30_000, "concurrency": 4}])
 async def test_a_flood_delays_another_tenant_by_a_few_calls_in_all_processes(
-    redis: Redis, limits: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    link: RedisLink, limits: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # the machine may be busy, Redis is not away
     monkeypatch.setattr("llm.providers.limiter.ANSWER_SECONDS", 20.0)
-    processes = [ProviderLimiter(shared=lambda: RedisKeeper(redis)) for _ in range(3)]
+    processes = [ProviderLimiter(shared=lambda: RedisKeeper(link)) for _ in range(3)]
     between = await flooded(processes, target(**limits))
     # what is at the head of each process already, and what had its place when the call came
     assert max(between) <= 2 * len(processes) + limits.get("concurrency", 0)
 
 
 async def test_without_redis_each_process_is_fair_by_itself() -> None:
-    away = Redis.from_url("redis://127.0.0.1:9/0")
+    away = RedisLink("redis://127.0.0.1:9/0")
     between = await flooded([ProviderLimiter(shared=lambda: RedisKeeper(away))], target(concurrency=1))
     assert max(between) <= 3
     await away.aclose()
 
 
-async def test_who_waits_and_gives_up_leaves_no_ticket(redis: Redis) -> None:
-    processes = [ProviderLimiter(shared=lambda: RedisKeeper(redis)) for _ in range(2)]
+async def test_who_waits_and_gives_up_leaves_no_ticket(redis: Redis, link: RedisLink) -> None:
+    processes = [ProviderLimiter(shared=lambda: RedisKeeper(link)) for _ in range(2)]
     account = target(concurrency=1)
     slot = await processes[0].acquire(account, tokens=1, tenant_id=FLOOD)
     for limiter in processes:
@@ -195,10 +187,10 @@ async def test_who_waits_and_gives_up_leaves_no_ticket(redis: Redis) -> None:
 
 
 async def test_the_ticket_of_a_process_that_died_is_forgotten(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
+    link: RedisLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("llm.providers.account_limits.TICKET_SECONDS", 0.3)
-    keeper, account, limits = RedisKeeper(redis), uuid4().hex, Limits(concurrency=1)
+    keeper, account, limits = RedisKeeper(link), uuid4().hex, Limits(concurrency=1)
     assert await keeper.take(account, limits, lease="running", tokens=1, tenant_id=THIRD) == 0
     assert await keeper.take(account, limits, lease="dead", tokens=1, tenant_id=FLOOD, waits=True) == -1
     await keeper.give_back(account, limits, lease="running", tokens=0)
@@ -208,8 +200,8 @@ async def test_the_ticket_of_a_process_that_died_is_forgotten(
             await asyncio.sleep(0.05)
 
 
-async def test_nobody_overtakes_who_waits_in_another_process(redis: Redis) -> None:
-    keeper, account, limits = RedisKeeper(redis), uuid4().hex, Limits(concurrency=1)
+async def test_nobody_overtakes_who_waits_in_another_process(link: RedisLink) -> None:
+    keeper, account, limits = RedisKeeper(link), uuid4().hex, Limits(concurrency=1)
     assert await keeper.take(account, limits, lease="running", tokens=1, tenant_id=THIRD) == 0
     assert await keeper.take(account, limits, lease="waits", tokens=1, tenant_id=FLOOD, waits=True) == -1
     await keeper.give_back(account, limits, lease="running", tokens=0)

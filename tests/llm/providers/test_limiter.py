@@ -1,8 +1,6 @@
 """Bursts wait their turn at the provider's door, and no minute lets more through than the account may."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
+from config.redis_link import RedisLink
 from llm.providers.account_limits import Limits, ProcessKeeper, RedisKeeper
 from llm.providers.errors import ProviderUnavailable
 from llm.providers.kinds import KINDS
@@ -25,16 +24,9 @@ def target(**limits: int) -> Target:
     )
 
 
-@pytest.fixture
-async def redis() -> AsyncIterator[Redis]:
-    client = Redis.from_url(os.environ["REDIS_URL"])
-    yield client
-    await client.aclose()
-
-
 @pytest.fixture(params=["redis", "process"])
-def keeper(request: pytest.FixtureRequest, redis: Redis) -> RedisKeeper | ProcessKeeper:
-    return RedisKeeper(redis) if request.param == "redis" else ProcessKeeper()
+def keeper(request: pytest.FixtureRequest, link: RedisLink) -> RedisKeeper | ProcessKeeper:
+    return RedisKeeper(link) if request.param == "redis" else ProcessKeeper()
 
 
 @pytest.fixture
@@ -136,7 +128,7 @@ async def test_patience_ends_while_all_slots_are_taken(limiter: ProviderLimiter)
 
 
 async def test_without_redis_each_process_counts_for_itself() -> None:
-    away = Redis.from_url("redis://127.0.0.1:9/0")
+    away = RedisLink("redis://127.0.0.1:9/0")
     limiter = ProviderLimiter(shared=lambda: RedisKeeper(away))
     account = target(concurrency=1)
     slot = await limiter.acquire(account, tokens=1, tenant_id=1)
@@ -147,8 +139,8 @@ async def test_without_redis_each_process_counts_for_itself() -> None:
     await away.aclose()
 
 
-async def test_two_processes_share_one_account(redis: Redis) -> None:
-    one, other = (ProviderLimiter(shared=lambda: RedisKeeper(redis)) for _ in range(2))
+async def test_two_processes_share_one_account(link: RedisLink) -> None:
+    one, other = (ProviderLimiter(shared=lambda: RedisKeeper(link)) for _ in range(2))
     account = target(concurrency=1)
     slot = await one.acquire(account, tokens=1, tenant_id=1)
     with pytest.raises(ProviderUnavailable):
@@ -215,8 +207,8 @@ async def kept_of(redis: Redis, account: str) -> dict[bytes, object]:
     }
 
 
-async def test_a_call_that_never_was_sent_leaves_nothing(redis: Redis) -> None:
-    limiter = ProviderLimiter(shared=lambda: RedisKeeper(redis))
+async def test_a_call_that_never_was_sent_leaves_nothing(redis: Redis, link: RedisLink) -> None:
+    limiter = ProviderLimiter(shared=lambda: RedisKeeper(link))
     account = target(rpm=20, tpm=20_000, concurrency=5)
     slot = await limiter.acquire(account, tokens=1999, tenant_id=1)
     assert await kept_of(redis, account.provider)
@@ -229,8 +221,8 @@ async def test_a_call_that_never_was_sent_leaves_nothing(redis: Redis) -> None:
     assert await kept_of(redis, account.provider) == before != {}
 
 
-async def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing(redis: Redis) -> None:
-    limiter = ProviderLimiter(shared=lambda: RedisKeeper(redis))
+async def test_a_call_that_is_cancelled_while_it_waits_leaves_nothing(redis: Redis, link: RedisLink) -> None:
+    limiter = ProviderLimiter(shared=lambda: RedisKeeper(link))
     account = target(rpm=1000, tpm=1_000_000, concurrency=1)
     first = await limiter.acquire(account, tokens=10, tenant_id=1)
     waiting = [asyncio.create_task(limiter.acquire(account, tokens=10, tenant_id=1)) for _ in range(3)]
@@ -263,11 +255,11 @@ class Forgetful:
 
 
 async def test_a_place_whose_answer_got_lost_is_given_back_when_redis_is_there_again(
-    redis: Redis, monkeypatch: pytest.MonkeyPatch
+    redis: Redis, link: RedisLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     away_seconds = 0.5
     monkeypatch.setattr("llm.providers.limiter.REDIS_AWAY_SECONDS", away_seconds)
-    keeper = Forgetful(RedisKeeper(redis))
+    keeper = Forgetful(RedisKeeper(link))
     limiter = ProviderLimiter(shared=lambda: keeper)
     account = target(rpm=1000, tpm=1_000_000, concurrency=2)
     slot = await limiter.acquire(account, tokens=10, tenant_id=1)

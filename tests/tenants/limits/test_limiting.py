@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from redis.asyncio import Redis
 
 from config import resources
+from config.redis_link import RedisLink
 from tenants.errors import RateLimitExceeded
 from tenants.limits import counting
 from tenants.limits import limiting as limits
@@ -27,7 +27,7 @@ _ids = iter(range(secrets.randbelow(10**15), 10**16))
 @pytest.fixture
 def redis_is_gone(loop_resources: None) -> None:
     """Point this process at a port where no Redis listens."""
-    resources.redis = Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.1)
+    resources.redis_link = RedisLink("redis://127.0.0.1:1/0")
 
 
 def caller(
@@ -183,11 +183,11 @@ async def test_without_redis_each_process_counts_in_microseconds(redis_is_gone: 
 
 async def test_redis_is_used_again_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PROBE_SECONDS", 0.01)
-    there, gone = resources.redis, Redis(host="127.0.0.1", port=1, socket_connect_timeout=0.1)
+    there, gone = resources.redis_link, RedisLink("redis://127.0.0.1:1/0")
     limiter, principal = Limiter(), caller(tenant=RateLimits(rpm=50))
-    resources.redis = gone
+    resources.redis_link = gone
     assert not (await limiter.acquire(principal, tokens=1)).is_shared
-    resources.redis = there
+    resources.redis_link = there
     async with asyncio.timeout(5):
         while not (await limiter.acquire(principal, tokens=1)).is_shared:
             await asyncio.sleep(0.005)
@@ -250,7 +250,7 @@ async def test_a_wait_that_is_told_is_enough_and_the_same_in_redis_and_in_the_pr
     at = int(now // counting.SLICE_SECONDS)
     stored = {"at": at, "r": used, "t": [10 * count for count in used]}
     await resources.redis.set(counting.counts_key(scope), json.dumps(stored))
-    shared = await RedisWindows(resources.redis).acquire((scope,), slot_id="a", tokens=10)
+    shared = await RedisWindows(resources.redis_link).acquire((scope,), slot_id="a", tokens=10)
     clock = SetClock(now)
     local = ProcessWindows(clock=clock)
     unlimited = replace(scope, limits=RateLimits())
