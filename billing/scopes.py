@@ -4,8 +4,9 @@ Invariant: this is the only list of scopes; the model's choices, the configurati
 scope is a name in `Scope`, a field of `Dimensions`, and its value in `llm.calls.dimensions`.
 """
 
-from dataclasses import dataclass
 from typing import Final, Literal, get_args
+
+from config.values import value_type
 
 Scope = Literal["tenant", "user", "key", "feature", "project", "cost_center", "model", "provider"]
 Unit = Literal["usd", "tokens", "requests"]
@@ -14,7 +15,7 @@ Period = Literal["day", "week", "month", "total"]
 _LABELS: Final = {"cost_center": "cost centre"}
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Dimensions:
     """What budgets look at in a call: a field for each scope but the tenant's. '' means that the call has none."""
 

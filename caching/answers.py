@@ -4,12 +4,14 @@ Invariant: an answer unpacks to exactly what was packed. Amounts stay decimal st
 """
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import orjson
+
+from config.values import value_type
 
 _FORMAT = b"\x01"
 # Answers are short; the fastest level already halves them.
@@ -20,10 +22,11 @@ class UnreadableAnswer(ValueError):
     """The bytes are not a packed answer: damaged, or written by a later version."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_type
 class CachedAnswer:
     """A complete answer in the client's protocol (without our `purser` object), and what it cost."""
 
+    _: KW_ONLY
     body: dict[str, Any]
     endpoint: str
     model: str

@@ -7,7 +7,7 @@ was learnt, and without a threshold nothing is served. A dry run decides like bo
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from caching.answers import CachedAnswer
@@ -20,6 +20,7 @@ from caching.scoring.guards import VETOES, differences, says_more
 from caching.scoring.scope_state import NEW_SCOPE, ScopeState
 from caching.scoring.threshold import FLOOR
 from caching.scoring.verifier import Weights, certainties, shipped
+from config.values import value_type
 from tenants.policy import CachePolicy
 
 # A number from 0 up to 1; below the share of hits to check, the hit is checked.
@@ -38,7 +39,7 @@ class Candidate:
     group: bytes = field(default=b"", repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_type
 class Lookup:
     """The result of a look-up, and what later steps need from it.
 
@@ -48,6 +49,7 @@ class Lookup:
     unless the request was bypassed. If the vector did not arrive in time, only `scope` is set.
     """
 
+    _: KW_ONLY
     outcome: LookupOutcome
     reason: str = ""
     best: Candidate | None = None

@@ -7,11 +7,12 @@ and the rest of the body, byte for byte in canonical form. Pure.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import orjson
 
+from config.values import value_type
 from tenants.policy import Policy, Share
 
 # Fields that say how an answer is delivered or who pays for it. They do not change the answer.
@@ -35,7 +36,7 @@ class NotComparable(ValueError):
     """The request does not end in a user's text, or its answer may not be shared. The message is a stable word."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_type
 class Origin:
     """Where a request comes from and goes to, as far as its answer depends on it. The same for both caches.
 
@@ -43,6 +44,7 @@ class Origin:
     `features` are the provider's versions and beta features that the caller's headers ask for.
     """
 
+    _: KW_ONLY
     tenant_id: int
     circle: str
     endpoint: str
@@ -70,7 +72,7 @@ class AnswerScope:
         return self.origin.tenant_id
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Asker:
     """Who asks, for the confirmation of answers: a key, and the end user it names, if any."""
 
@@ -106,7 +108,7 @@ def epoch_of(policy: Policy) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Fingerprint:
     """The digests of a body, made in one walk through it: of everything that its answer depends on, and of the same without
     its question."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from config.values import value_type
+
 _MOST_DOUBLINGS: Final = 32  # more would not fit a float, after a day of failed probes
 
 
@@ -30,7 +32,7 @@ class BreakerPolicy:
     probe_seconds: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Breaker:
     """The state of one deployment or dependency."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fnmatch import translate
 from hashlib import sha256
 
+from config.values import value_type
 from tenants.errors import ModelNotAllowed
 from tenants.policy import RateLimits
 
@@ -34,7 +35,7 @@ class ModelGlobs:
         return self._pattern is None or self._pattern.match(model) is not None
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Principal:
     """Who calls. `key_id` is the row's id, `key_public_id` what may be shown of the key."""
 

@@ -4,20 +4,20 @@ Invariant: pure; the figures are those that admission itself used for its answer
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from math import ceil
 from typing import Final
 
 from billing.money import plain
+from config.values import value_type
 from tenants.errors import ClientError
 
 RESETS_AT: Final = "x-purser-budget-resets-at"
 UNIT_NAMES: Final = {"usd": "USD", "tokens": "tokens", "requests": "requests"}
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Balance:
     """A budget's window as the ledger last saw it. `limit` includes the raises that count now."""
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from django.apps import apps
 
 from billing.scopes import Dimensions
+from config.values import value_type
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 # Every zone's midnight lies on a quarter of an hour, so the moments of one quarter share their spans.
@@ -37,7 +38,7 @@ class BudgetFacts:
     shards: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class WindowKey:
     """One counter: a budget, whose share of it, and the span of time. `ends_at` is None for a total."""
 

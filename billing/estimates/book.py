@@ -11,6 +11,8 @@ from types import MappingProxyType
 
 from django.apps import apps
 
+from config.values import value_type
+
 # a provider's framing may differ from ours by a few tokens; a hold that is short by one is no upper bound
 FRAMING_MARGIN_TOKENS = 16
 # a new model's tokenizer may make that many more tokens of a text than the one we count with (Claude 4.7 did)
@@ -18,7 +20,7 @@ UNKNOWN_ERROR = Decimal("0.3")
 CALLS_TO_BELIEVE = 20
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Lesson:
     """What past calls say of a model: input tokens are at most the count times `input_factor`, as far as `calls` show."""
 

@@ -5,7 +5,7 @@ decision is PostgreSQL's alone, under the windows' locks. Nothing here remembers
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -27,6 +27,7 @@ from billing.ledger.window_ids import ATTEMPT_SECONDS, forget_ids, ids_of
 from billing.scopes import NO_DIMENSIONS, Dimensions
 from config import resources
 from config.database import storable
+from config.values import value_type
 
 ADMIT = (
     "SELECT outcomes, windows::text FROM"
@@ -41,7 +42,7 @@ log = structlog.get_logger(__name__)
 _Look = tuple[int, Sequence[WindowKey]]  # of a tenant at its windows
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class NewAttempt:
     """A call that is about to go out, and the most it can cost.
 

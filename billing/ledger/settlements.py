@@ -28,6 +28,7 @@ from billing.ledger.seen_balances import read_balances
 from billing.ledger.window_ids import ATTEMPT_SECONDS, ids_of
 from billing.prices.rating import Rated
 from config.database import storable
+from config.values import value_type
 
 __all__ = ["CacheHit", "Settlement", "progress", "record_hit", "settle", "settle_parameters", "void"]
 
@@ -47,7 +48,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Settlement:
     """How an attempt ended: what it used, what that costs, and what it would have cost without us.
 
@@ -82,7 +83,7 @@ class Settlement:
         return self.certainty or ("estimated" if self.usage_source == "estimated" else "exact")
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class CacheHit:
     """An answer from our caches: nothing was bought. `list_cost_usd` is what it would have cost, and so is saved."""
 

@@ -6,13 +6,13 @@ and what has no price is UnpricedMeter; neither is ever billed as zero.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
 from billing.errors import UnpricedMeter
 from billing.money import EXACT, TWELVE_PLACES
 from billing.prices.book import Rates, is_token_meter
+from config.values import value_type
 
 HOLD: Final = "hold"  # the meter of what is booked as a bound, because the usage is not known
 
@@ -29,7 +29,7 @@ METER_ORDER = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class RatedLine:
     """One meter of a request, at the price that applies to it. `cost_usd` is what the tenant pays."""
 
@@ -53,7 +53,7 @@ class RatedLine:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Rated:
     """A rated request. `is_bound`: the line `hold` fills it up to the most that it can cost, as far as is known;
     `is_lump`: because a meter had no price."""

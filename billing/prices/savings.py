@@ -5,12 +5,12 @@ the list cost to what is paid and add up to the last digit, with either sign.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 
 from billing.errors import UnpricedMeter
 from billing.prices.book import Rates
 from billing.prices.rating import input_tokens, output_tokens, rate
+from config.values import value_type
 
 __all__ = ["Waterfall", "input_tokens", "output_tokens", "uncached", "waterfall"]
 
@@ -29,7 +29,7 @@ UNCACHED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Waterfall:
     """From the list cost to what was paid: `list_cost_usd` less the sum of `steps` is `paid_usd`."""
 

@@ -5,7 +5,7 @@ believed, and the hold is booked. A result that is not exact says so, and why.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from billing.errors import InvalidUsage
 from billing.prices.rating import input_tokens, output_tokens
 from billing.usage.blocks.doubts import Doubt, Kind
 from billing.usage.reading import Meters, read_usage
+from config.values import value_type
 
 # What tokenizers, chat templates and catalogues may differ by from what is true, at the very most.
 MOST_OF_WINDOW: Final = 1.5
@@ -33,7 +34,7 @@ class Certainty(StrEnum):
     UNREAD = "unread"  # the provider's figures could not be read or believed: at a bound, until explained
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class KnownFacts:
     """What we know of a call besides its reported usage.
 
@@ -49,7 +50,7 @@ class KnownFacts:
     held_output_tokens: int = 0  # if that is less than may come
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Used:
     """What is booked. `is_beyond`: the provider's figures are beyond what the model can do.
 

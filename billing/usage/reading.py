@@ -16,6 +16,7 @@ from billing.usage.blocks.doubts import Doubt, Doubts, Kind, is_empty
 from billing.usage.blocks.merging import merged, reported_usage
 from billing.usage.blocks.openai import read_openai
 from billing.usage.blocks.tools import fees_of_items, read_tools, unknown_items
+from config.values import value_type
 from tenants.errors import Api
 
 __all__ = [
@@ -39,7 +40,7 @@ Usage = Mapping[str, Any]
 Meters = dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Reading:
     """What a usage block reports, as leaf meters (those of quantity 0 are left out), and every reason to doubt it.
 

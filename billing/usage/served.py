@@ -5,13 +5,13 @@ another one's price: it is a doubt.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from billing.errors import ModelUnpriced
 from billing.prices.book import GLOBAL, ONLINE, STANDARD, PriceBook, Rates, is_token_meter
 from billing.usage.blocks.doubts import Doubt, Doubts
+from config.values import value_type
 
 # The providers' own words for how they work. `auto` is the account's choice; servers with one tier only send it, too.
 PROCESSINGS: Final = {
@@ -25,7 +25,7 @@ PLAIN_SPEEDS: Final = frozenset({"", "standard", "normal"})
 NO_REGION: Final = frozenset({"", GLOBAL, "not_available"})
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Served:
     """How a call was served, and the prices of that; those asked for, and a doubt, where it has none."""
 

@@ -6,7 +6,6 @@ is away, every look-up is an immediate miss. Redis may lose everything at any ti
 
 import hashlib
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -19,6 +18,7 @@ from caching.figures.counts import record
 from caching.metrics import EVICTED, STORED
 from caching.scope import Fingerprint, Origin, fingerprint_of
 from config import resources
+from config.values import value_type
 
 # How long a request waits for a Redis that does not answer. After three slow calls the circuit opens. A Redis that
 # refuses connections costs a millisecond, once. Writes run in the background and may take longer.
@@ -44,7 +44,7 @@ circuit = Circuit(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class ExactKey:
     """The Redis key of one request's answer, and its tenant."""
 

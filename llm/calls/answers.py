@@ -4,16 +4,16 @@ Invariant: the headers and the `purser` object say the same, and say it on hits,
 """
 
 from collections.abc import AsyncGenerator, Iterable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from billing.budgets.balances import Balance
+from config.values import value_type
 from llm.calls.call import Call
 from llm.calls.settled_cost import SettledCost
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Answer:
     """A whole answer, ready to send."""
 
@@ -21,7 +21,7 @@ class Answer:
     headers: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class StreamedAnswer:
     """An answer that is still coming. Its user iterates `chunks` to the end, or calls `abandon`."""
 

@@ -4,9 +4,10 @@ Invariant: a header that is present is well formed, or the request is refused na
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, cast, get_args
 
+from config.values import value_type
 from llm.catalog.catalog import TIERS
 from llm.errors import InvalidRequest
 from llm.wire.people import bounded
@@ -26,7 +27,7 @@ AGENT_HEADERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class CallHeaders:
     """What the caller said about the call, outside its body. An absent header is the empty value."""
 

@@ -18,6 +18,7 @@ import uuid_utils
 from redis.exceptions import RedisError
 
 from config import resources
+from config.values import value_type
 from llm.calls.call import Call
 from llm.calls.headers import CallHeaders
 from llm.catalog.snapshot import TenantSnapshot
@@ -30,7 +31,7 @@ _NANO = 10**9
 log = structlog.get_logger("purser.cache")
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class OnBehalfOf:
     """The key in whose name an own call is made, and for which of its requests. It knows nothing of the request's body."""
 

@@ -1,10 +1,12 @@
 """What an answer cost, as it was booked."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 
+from config.values import value_type
 
-@dataclass(frozen=True, slots=True)
+
+@value_type
 class SettledCost:
     """What an answer cost and where it came from. USD amounts are exact; tokens are the provider's."""
 

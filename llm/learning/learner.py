@@ -3,17 +3,16 @@
 Invariant: nothing is looked up before it is asked for, and nothing of the call's body is kept.
 """
 
-from dataclasses import dataclass
-
 from caching.entries.vectors import FindEmbedder
 from caching.learning.judging import Judge
+from config.values import value_type
 from llm.calls.call import Call
 from llm.calls.own_calls import OnBehalfOf
 from llm.learning import checks, judge
 from llm.learning.embedding.remote import finder_for
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class CallLearner:
     """See `llm.calls.call.Learner`."""
 

@@ -4,9 +4,9 @@ Invariant: pure. Our own limit never cuts what the client would have got: where 
 own maximum. The tiers' defaults are for `auto`, and for tenants whose policy asks for them.
 """
 
-from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
+from config.values import value_type
 from llm.providers.target import Target
 from tenants.policy import Policy
 
@@ -26,7 +26,7 @@ class OutputFacts(Protocol):
     def is_automatic(self) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class OutputLimit:
     """`sent` goes out with the request, None leaves it to the provider; no answer is longer than `most` tokens."""
 

@@ -9,10 +9,11 @@ calls of several processes wait, the tenant goes first that has had the least (s
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final, Protocol
 
 from config.redis_link import ANSWER_SECONDS, RedisLink, Script
+from config.values import value_type
 
 MINUTE_SECONDS: Final = 60.0
 LEASE_SECONDS: Final = 900.0  # a slot of a process that died frees itself
@@ -23,10 +24,11 @@ SHARES_SECONDS: Final = 120  # what tenants have had counts for so long after th
 LONGEST_PAUSE_SECONDS: Final = 300.0  # then it is tried again, even if the provider said longer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_type
 class Limits:
     """Requests and tokens per minute, calls at a time; 0 is no limit. No call takes longer than `lease_seconds`."""
 
+    _: KW_ONLY
     rpm: int = 0
     tpm: int = 0
     concurrency: int = 0
@@ -50,7 +52,7 @@ class Limits:
         return max(parts, default=1.0)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Pace:
     """A rate as its burst and the seconds that pay for one unit."""
 

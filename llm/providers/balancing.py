@@ -8,15 +8,15 @@ hashing), so that a conversation stays with the account whose prompt cache knows
 import hashlib
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
+from config.values import value_type
 from llm.providers.target import Target
 
 CACHED_PREFIX_CHARACTERS = 4096  # about 1,024 tokens: no provider caches a shorter prefix
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Candidate:
     """An account, and how much its weight counts at the moment (0: only if no other is left)."""
 

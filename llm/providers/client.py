@@ -8,12 +8,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, fields
 from typing import Any, TypedDict
 
 import aiohttp
 
 from config import resources
+from config.values import value_type
 from llm.providers.classify import failure_of, request_id_of
 from llm.providers.errors import (
     ProviderError,
@@ -33,10 +34,11 @@ FINISH_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_type
 class Timeouts:
     """Seconds: to connect, to the first byte, between two chunks, in all."""
 
+    _: KW_ONLY
     connect: float = 5.0
     first_byte: float = 300.0  # a reasoning model thinks in silence
     idle: float = 60.0
@@ -49,7 +51,7 @@ class Timeouts:
         return cls(**{name: float(value) for name, value in target.timeouts.items() if name in names})
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class ProviderReply:
     """A whole answer: decoded, and as it may be passed on. `is_exact`: it may be kept and replayed."""
 

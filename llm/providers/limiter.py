@@ -18,6 +18,7 @@ from prometheus_client import Gauge, Histogram
 from redis.exceptions import RedisError
 
 from config import resources
+from config.values import value_type
 from llm.providers.account_limits import UNKNOWN_WAIT, Keeper, Limits, ProcessKeeper, RedisKeeper
 from llm.providers.errors import ProviderUnavailable
 from llm.providers.fair_queue import FairQueue, QueueFull
@@ -61,7 +62,7 @@ class ProviderSlot:
     is_released: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class _End:
     """The end of a call, as it is reported to a keeper."""
 

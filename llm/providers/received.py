@@ -6,11 +6,11 @@ the outcome of the status that it means; what reports its usage is billed by it.
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
+from config.values import value_type
 from llm.providers.classify import failure_in_answer, request_id_of
 from llm.providers.errors import ProviderError, ProviderFailure, without_secrets
 from llm.providers.target import Target
@@ -30,7 +30,7 @@ from llm.wire.texts.sse import EventTooLarge, SseSplitter
 _EVENT_STARTS: Final = (b"data:", b"event:", b":", b"id:", b"retry:")
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Received:
     """A whole answer: decoded, and as bytes to pass on. `is_exact`: it may be kept and replayed."""
 
@@ -39,7 +39,7 @@ class Received:
     is_exact: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Sender:
     """Who sent it, in which protocol, and under which headers."""
 

@@ -6,8 +6,10 @@ less, so that a deployment that was left alone is tried again.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
+
+from config.values import value_type
 
 LAST_CALL_COUNTS = 0.2  # of an average: about the last ten calls
 FAILURES_HALVE_SECONDS = 30.0
@@ -16,7 +18,7 @@ USUAL_SPREAD = 1.5  # slower than the best by less than this is no slower
 LEAST_WORTH = 0.05
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Pace:
     """A mean of seconds, and of how many calls it is."""
 
@@ -28,7 +30,7 @@ class Pace:
         return Pace(self.seconds + share * (seconds - self.seconds), self.calls + 1)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class TrackRecord:
     """One deployment's record. Streams and whole answers have a pace each: a first byte is no whole answer."""
 

@@ -4,15 +4,15 @@ Invariant: a decision can be checked later from its own facts, including the mod
 text.
 """
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from config.values import value_type
 from llm.providers.target import Target
 from llm.routing.signals import Score
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Considered:
     """One model that was considered: what this request would cost there, and why it was not eligible (empty if
     it was)."""
@@ -22,7 +22,7 @@ class Considered:
     rejected: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Step:
     """One rule that spoke: its name, what it decided, and why."""
 
@@ -31,7 +31,7 @@ class Step:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Route:
     """The model that serves the request, the order in which others may take over, and how it came about.
 

@@ -4,16 +4,16 @@ Invariant: reading never fails and never changes the body; what a body does not 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from config.values import value_type
 from llm.wire.asks import Asks
 
 AUTO: Final = "auto"
 FOLLOW_UP_WORDS: Final = 6  # a shorter ask is judged together with the one before it
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class RouteFacts:
     """One request as routing sees it."""
 

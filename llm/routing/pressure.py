@@ -4,13 +4,13 @@ Invariant: pressure only ever lowers a tier, and says at which share of the budg
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from config.values import value_type
 from llm.catalog.catalog import TIERS
 from tenants.policy import PressureRule
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Pressed:
     """The tier after pressure, and the sentence that explains it (empty where nothing changed)."""
 

@@ -6,11 +6,12 @@ reasons.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
 from billing.errors import ModelUnpriced
+from config.values import value_type
 from llm.catalog.catalog import TIERS, Catalog
 from llm.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound
 from llm.output.limits import limit_for
@@ -36,7 +37,7 @@ def score_by_prior(facts: RouteFacts) -> Score:
     return prior(facts.ask)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Market:
     """The models on offer to one request, and the five questions routing asks about each.
 

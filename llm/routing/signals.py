@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from config.values import value_type
+
 LONGEST_TEXT_READ: Final = 2_000  # characters; of a longer text the head and the tail are read
 
 _WORD = re.compile(r"[^\W\d_][^\W_]*(?:['’-][^\W_]+)*")
@@ -105,7 +107,7 @@ SCALES: Final = MappingProxyType(
 FURTHEST: Final = 3.0  # spreads; one odd signal must not decide alone
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Signal:
     """One signal of one request: its raw value, its weight in the score, and what it added to it."""
 
@@ -115,7 +117,7 @@ class Signal:
     contribution: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Score:
     """How much a request is likely to gain from a stronger model: 0 is the middle of the public questions."""
 

@@ -5,7 +5,7 @@ because it has no price.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -18,6 +18,7 @@ from billing.prices.book import PriceBook, Rates
 from billing.prices.rating import Rated, rate, rate_bound
 from billing.usage.blocks.anthropic import is_same_model
 from billing.usage.certainty import Certainty, KnownFacts, Used, used
+from config.values import value_type
 from llm.catalog.catalog import Catalog
 from llm.providers.target import Target
 from llm.tokens.counting import count_text
@@ -30,7 +31,7 @@ _TOOLS_OF_CLIENTS: Final = frozenset({"function", "custom", "None"})
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Held:
     """What was held for the call: the most that it was expected to come to."""
 

@@ -3,16 +3,16 @@
 Invariant: pure. Where today's book has no price for it any more, what it cost when it was new is taken.
 """
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 from billing.errors import ModelUnpriced, UnpricedMeter
 from billing.prices.rating import input_tokens, output_tokens, rate
 from caching.answers import CachedAnswer
+from config.values import value_type
 from llm.calls.call import Call
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class HitValue:
     """What was not bought."""
 

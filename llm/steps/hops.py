@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
+from config.values import value_type
 from llm.calls.call import Call
 from llm.providers import balancing
 from llm.providers.balancing import Candidate
@@ -35,7 +36,7 @@ class Manner:
 FIRST_CHOICE: Final = Manner()
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Hop:
     """The next call to make: its place at the account is taken. the receipt shows `why`."""
 

@@ -5,7 +5,6 @@ served across a tenant, a scope or a changed prompt. Only complete answers are r
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from billing.ledger import settlements
@@ -19,6 +18,7 @@ from caching.scope import Asker, NotComparable, Origin, circle_of, epoch_of
 from caching.semantic import cache as semantic
 from caching.semantic.other_embedders import remember_for_others
 from config import resources
+from config.values import value_type
 from llm.calls.call import Call
 from llm.calls.settled_cost import SettledCost
 from llm.routing.facts import AUTO
@@ -28,7 +28,7 @@ from llm.wire import Body, stored_bytes
 from tenants.patterns import is_found
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Hit:
     """An answer from memory; `state` is `exact` or `semantic`."""
 

@@ -5,7 +5,7 @@ Invariant: pure. Held is input, rather too high than too low, at the highest rat
 the call or it is extended while it streams.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from billing.budgets.balances import Balance
 from billing.estimates.costs import INPUT_METERS, affordable_output_tokens, hold_for
 from billing.ledger.holds import NewAttempt
 from billing.prices.book import Rates
+from config.values import value_type
 from llm.calls.call import Call
 from llm.errors import ContextLengthExceeded
 from llm.output import covering
@@ -33,7 +34,7 @@ MARK = b'"cache_control"'  # a client's own, for the provider's prompt cache
 LEAST_OUTPUT_TOKENS = 64  # a shorter answer than this is of no use: refuse instead
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class PlannedAttempt:
     """A call that is about to be made."""
 

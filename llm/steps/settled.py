@@ -5,8 +5,8 @@ same object.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from config.values import value_type
 from llm.calls.call import Call
 from llm.calls.settled_cost import SettledCost
 from llm.providers.client import ProviderReply
@@ -16,7 +16,7 @@ from llm.steps.underway import Underway
 from llm.wire import Body
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Settled:
     """An answer that is in the ledger. `chunks` gives the bytes for the client that are still to come, with the `purser`
     object in them: all of a whole answer, the last event of a stream."""

@@ -5,10 +5,11 @@ tools are counted by other rules than text.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
+from config.values import value_type
 from llm.catalog.snapshot import TenantSnapshot
 from llm.providers.target import Target
 from llm.tokens.counting import count_prompt, count_text, has_exact_vocabulary
@@ -23,7 +24,7 @@ LONGER: Final = "context-1m"
 Count = Callable[[WireFormat, Mapping[str, Any], str], int]
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class InputEstimate:
     """A prompt's tokens as counted, the most they may be, and the most that the provider may add of what it keeps.
 

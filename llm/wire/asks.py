@@ -5,8 +5,9 @@ Invariant: pure, linear in the text; reading never fails.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from config.values import value_type
 
 MOST_KEPT: Final = 2
 
@@ -16,7 +17,7 @@ _HARNESS_OPENING = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Asks:
     """The last asks, the newest at the end; how many there are in all; and whether any turn shows an image."""
 

@@ -4,11 +4,12 @@ Invariant: where both are the same, what we do not need to change passes unchang
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Protocol
 
 import orjson
 
+from config.values import value_type
 from llm.errors import InvalidRequest
 from llm.wire import anthropic_messages, openai_chat, openai_completions, openai_embeddings, openai_responses
 from llm.wire.formats import Body, WireFormat
@@ -41,7 +42,7 @@ class Answering(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Exchange:
     """What goes to the provider, and how its answer becomes the client's."""
 
@@ -82,7 +83,7 @@ class Exchange:
         return orjson.dumps(self.client.with_purser(answer, block), default=str)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Translated:
     """A client's request in the protocol of a kind of provider, for whichever of its models. Serves any number of attempts."""
 

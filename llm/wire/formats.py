@@ -5,9 +5,10 @@ not returns the same object, so that unchanged bytes can be passed on.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY
 from typing import Any, Protocol
 
+from config.values import value_type
 from llm.wire.asks import Asks
 from llm.wire.references import Reference
 from tenants.errors import Api
@@ -15,10 +16,11 @@ from tenants.errors import Api
 Body = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_type
 class RequestFacts:
     """What the pipeline wants to know of a request in any protocol. Unknown is the empty value."""
 
+    _: KW_ONLY
     model: str
     stream: bool = False
     wants_usage: bool = False

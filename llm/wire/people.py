@@ -8,11 +8,12 @@ Coding agents have one field for both. Claude Code sends `{"device_id", "account
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
 import orjson
+
+from config.values import value_type
 
 LONGEST: Final = 200
 LONGEST_BLOB: Final = 16_384
@@ -37,7 +38,7 @@ _SESSION_IN_WORDS: Final = re.compile(
 _MARKS: Final = "_:;,/|&=#- \t"
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Named:
     """A person's id and a session's; either may be empty."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from config.redis_link import ANSWER_SECONDS, RedisLink, Script
+from config.values import value_type
 from tenants.policy import RateLimits
 
 SLICE_SECONDS: Final = 5
@@ -23,7 +24,7 @@ _ROUNDING: Final = 1e-6  # a reported wait must be long enough
 Meter = Literal["requests", "tokens", "concurrency"]
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class LimitScope:
     """One holder of limits: `name` is for people ("tenant acme"), `key` for the store."""
 
@@ -33,7 +34,7 @@ class LimitScope:
     limits: RateLimits
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Usage:
     """What one scope has used within the last minute, including this call if it was counted."""
 
@@ -42,7 +43,7 @@ class Usage:
     concurrency: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Counted:
     """The call is counted in every scope, in the slice with this number. It leaves the window in `reset_seconds`."""
 
@@ -61,7 +62,7 @@ class Refused:
     used: float
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Change:
     """The change at the end of a call: tokens and requests to add to the slice (or to subtract), and the slot to free."""
 

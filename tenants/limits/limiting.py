@@ -20,6 +20,7 @@ import uuid_utils
 from redis.exceptions import RedisError
 
 from config import resources
+from config.values import value_type
 from tenants.errors import Api, RateLimitExceeded
 from tenants.limits.counting import (
     SLOT_SECONDS,
@@ -47,7 +48,7 @@ Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class LimitStatus:
     """The status of the tightest limit of one meter over all scopes, for the rate-limit headers."""
 

@@ -6,12 +6,12 @@ every unchanged value stay, byte for byte.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, Final
 
 import orjson
 
+from config.values import value_type
 from llm.wire.formats import Body
 
 _STRUCTURE: Final = re.compile(r'["\[\]{}]')
@@ -19,7 +19,7 @@ _SCALAR_END: Final = re.compile(r"[,\]}\s]")
 _SPACE: Final = re.compile(r"\s*")
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Source:
     """A request body as the client sent it, and decoded."""
 
@@ -41,7 +41,7 @@ class _Ambiguous(Exception):
     """The text has one name twice: another reader may take another value than we did."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class _Member:
     """The place of an object's member, or of a list's item, in the text."""
 
