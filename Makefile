@@ -72,9 +72,11 @@ lock: install-dev ## write the hash-checked locks anew from the .in files
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	$(LOCK) requirements-clients.in -o requirements-clients.txt
+	$(LOCK) benchmarks/peers/litellm.in -o benchmarks/peers/litellm.txt
+	$(LOCK) benchmarks/peers/anyllm.in -o benchmarks/peers/anyllm.txt
 
 clean: ## remove what was installed and built here, and the default state folder
-	rm -rf .venv .models .purser $(NPM_CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .models .purser .bench $(NPM_CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -40,5 +40,9 @@ def machine() -> dict[str, Any]:
     }
 
 
+def today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")

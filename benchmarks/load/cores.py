@@ -11,22 +11,21 @@ class TooFewCores(Exception):
     """This machine cannot keep the gateway apart from its load."""
 
 
-def of_gateway(*, workers: int = 1) -> list[int]:
-    """The last cores that we may use, one per worker, but never the first."""
-    cores = sorted(_all())
+def of_gateway() -> list[int]:
+    """The last of the cores that we may use."""
+    cores = every()
     if len(cores) < 2:
         raise TooFewCores("the gateway needs a core for itself, and its load another: 2 cores at least")
-    return cores[-min(workers, len(cores) - 1) :]
+    return cores[-1:]
 
 
 def of_the_rest() -> list[int]:
-    """The cores of everything but the gateway with one worker."""
-    return sorted(_all() - set(of_gateway()))
+    return every()[:-1]
 
 
 def keep_to_the_rest() -> None:
     """Keep this process, and all that it will start, off the gateway's core."""
-    _all()
+    every()
     os.sched_setaffinity(0, of_the_rest())
 
 
@@ -35,10 +34,10 @@ def on_gateway_core(command: list[str], *, cores: list[int] | None = None) -> li
     return ["taskset", "--cpu-list", ",".join(map(str, cores or of_gateway())), *command]
 
 
-_found: set[int] = set()
-
-
-def _all() -> set[int]:
-    """The cores that we had at first."""
+def every() -> list[int]:
+    """The cores that this process had at first."""
     _found.update(_found or os.sched_getaffinity(0))
-    return _found
+    return sorted(_found)
+
+
+_found: set[int] = set()

@@ -1,7 +1,7 @@
 """Load generators: wrk, and a small one in Python where wrk is missing or a steady rate is wanted.
 
 Invariant: both send the same bytes. A request is three fixed parts with a token and a user between them, which are as long
-in every request; a run is bounded in time; an answer that is no 200 is counted as an error.
+in every request; a run is bounded in time; an answer that is no success is counted as an error.
 """
 
 import json
@@ -25,7 +25,7 @@ local n = 0
 request = function()
   n = n + 1
   local token = tokens > 0 and n %% tokens or seed + n
-  return head .. string.format("%%014.0f", token) .. middle .. string.format("%%03d", n %% users) .. tail
+  return head .. string.format("%%014.0f", token) .. middle .. (users > 0 and string.format("%%03d", n %% users) or "") .. tail
 end
 done = function(summary, latency, requests)
   local e = summary.errors
@@ -39,7 +39,7 @@ end
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is sent, over and over. `tokens`: how many different bodies there are; 0: each is new."""
+    """What is sent, over and over. `tokens`: how many different bodies there are; 0: each is new. `users`: 0 for none."""
 
     url: str
     body: dict[str, Any]
@@ -60,8 +60,14 @@ class Request:
         lines = [f"POST {address.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         head, _, rest = "\r\n".join([*lines, "", body]).partition(TOKEN)
         middle, _, tail = rest.partition(USER)
-        assert tail, "a body has a token and then a user"
+        assert rest, "a body has a token"
+        assert bool(tail) == bool(self.users), "where there are users, one comes after the token"
         return head, middle, tail
+
+    def filled(self, *, token: int, user: int) -> str:
+        """The whole HTTP request."""
+        head, middle, tail = self.parts()
+        return f"{head}{token:014}{middle}{f'{user:03}' if self.users else ''}{tail}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The product under load: its real processes, the gateway on a core of its own, everything else on the others.
 
 Invariant: stores, gateway, Celery's worker and beat are started as `manage.py run` starts them, with the same settings and
-logs, on an empty database. What is started here is ended here. `bench` and `plain` are the only tenants.
+logs, on an empty database. What is started here is ended here.
 """
 
 import contextlib
@@ -33,14 +33,14 @@ class Site:
     home: Path
     base_url: str
     upstream_url: str
-    gateway: int
+    database_url: str
     stores: Stores
     environment: dict[str, str]
     parts: dict[str, list[int]] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
-def product(*, workers: int = 1, configuration: dict[str, Any] | None = None) -> Iterator[Site]:
+def product(configuration: dict[str, Any] | None = None) -> Iterator[Site]:
     """The whole product in front of the static upstream."""
     cores.keep_to_the_rest()
     with own_postgres() as database_url, contextlib.ExitStack() as stack:
@@ -54,7 +54,7 @@ def product(*, workers: int = 1, configuration: dict[str, Any] | None = None) ->
         apply_configuration(text, source="bench.yaml", environ={}, dry_run=False)
         environment = {"REDIS_URL": server.url, "LOG_LEVEL": "INFO", "PYTHONUNBUFFERED": "1"}
         helpers = _start_celery(stack, home, environment)
-        base_url, gateway = stack.enter_context(gateway_of(home, environment, workers=workers))
+        base_url, gateway = stack.enter_context(gateway_of(home, environment))
         stores = Stores.at(redis_url=server.url, database_url=database_url)
         stack.callback(stores.postgres.close)
         parts = {
@@ -63,12 +63,14 @@ def product(*, workers: int = 1, configuration: dict[str, Any] | None = None) ->
             "redis": [server.process.pid],
             "helpers": helpers,
         }
-        yield Site(home, base_url, upstream_url, gateway, stores, environment, parts)
+        yield Site(home, base_url, upstream_url, database_url, stores, environment, parts)
 
 
 @contextlib.contextmanager
-def gateway_of(home: Path, environment: dict[str, str], *, workers: int) -> Iterator[tuple[str, int]]:
-    """A web server on cores of its own: its address and its process."""
+def gateway_of(
+    home: Path, environment: dict[str, str], *, workers: int = 1, on_cores: list[int] | None = None
+) -> Iterator[tuple[str, int]]:
+    """A web server on the gateway's core, or on those given: its address and its process."""
     from config.running import web
 
     (home / "static").mkdir(exist_ok=True)
@@ -78,7 +80,7 @@ def gateway_of(home: Path, environment: dict[str, str], *, workers: int) -> Iter
     everything = {**environment, **web.clean_metrics(home / f"metrics-{port}")}
     with started(
         f"web-{port}",
-        cores.on_gateway_core(command, cores=cores.of_gateway(workers=workers)),
+        cores.on_gateway_core(command, cores=on_cores),
         home=home,
         ready=f"{url}/readyz",
         environment=everything,

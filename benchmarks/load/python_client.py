@@ -83,7 +83,8 @@ class Client:
         order = self.order
         head, middle, tail = order["parts"]
         token = self.sent % order["tokens"] if order["tokens"] else order["seed"] + self.sent
-        return f"{head}{token:014}{middle}{self.sent % order['users']:03}{tail}".encode()
+        user = f"{self.sent % order['users']:03}" if order["users"] else ""
+        return f"{head}{token:014}{middle}{user}{tail}".encode()
 
 
 async def _read_answer(reader: asyncio.StreamReader) -> bool:

@@ -10,22 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.load import generators
-from benchmarks.load.counters import Stores, per_request, snapshot
-from benchmarks.load.generators import Request
+from benchmarks.load.counters import per_request, snapshot
+from benchmarks.load.scenarios import Scenario
 
 WARM_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """One row of a table: a load on a gateway. `parts`: the processes whose CPU is counted, `gateway` among them."""
-
-    name: str
-    what: str
-    request: Request
-    parts: Mapping[str, list[int]]
-    connections: int = 16
-    stores: Stores | None = None
 
 
 @dataclass(slots=True)
@@ -70,6 +58,8 @@ def run_once(scenario: Scenario, *, seconds: float) -> dict[str, float]:
     before = snapshot(scenario.parts, scenario.stores)
     load = _load(scenario, seconds)
     after = snapshot(scenario.parts, scenario.stores)
+    if not load.requests:
+        raise RuntimeError(f"{scenario.name}: no answer within {seconds:.0f} s")
     return {
         "requests": load.requests,
         "requests_per_second": load.per_second,
@@ -95,11 +85,15 @@ def line_of(name: str, figures: Mapping[str, float]) -> str:
     )
 
 
+def draw_seed() -> int:
+    """The first token of a run: no body of another run comes again."""
+    return random.randrange(10**6) * 10**8
+
+
 def _load(scenario: Scenario, seconds: float) -> generators.Load:
-    seed = random.randrange(10**6) * 10**8  # no body of another run comes again
     load = generators.closed_loop(
-        scenario.request, connections=scenario.connections, seconds=seconds, seed=seed
+        scenario.request, connections=scenario.connections, seconds=seconds, seed=draw_seed()
     )
-    if load.errors or not load.requests:
+    if load.errors:
         raise RuntimeError(f"{scenario.name}: {load.errors} errors in {load.requests} requests")
     return load

@@ -31,10 +31,15 @@ def started(
     ready: str | Callable[[], bool],
     environment: Mapping[str, str] | None = None,
     folder: Path = ROOT,
+    is_ours: bool = True,
 ) -> Iterator[Child]:
-    """The server, once the address `ready` answers 200 or the function says so."""
+    """The server, once the address `ready` answers 200 or the function says so.
+
+    Another product's (`is_ours` false) gets nothing of our environment, such as DATABASE_URL.
+    """
     log = home / "logs" / f"{name}.log"
-    process = spawn(command, log=log, folder=folder, environment={**os.environ, **(environment or {})})
+    inherited = os.environ if is_ours else {name: os.environ[name] for name in ("PATH", "HOME")}
+    process = spawn(command, log=log, folder=folder, environment={**inherited, **(environment or {})})
     child = Child(name, process, log)
     try:
         deadline = time.monotonic() + START_SECONDS

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from benchmarks.load import generators, profiles, requests
+from benchmarks.load import generators, profiles, scenarios
 from benchmarks.load.counters import Snapshot, per_request
 from benchmarks.load.generators import Load
-from benchmarks.load.runs import Outcome, Scenario, line_of
+from benchmarks.load.runs import Outcome, line_of
+from benchmarks.load.scenarios import Scenario, is_completion
 
 BASE_URL = "http://127.0.0.1:8000"
 
@@ -24,7 +25,7 @@ def test_output_without_figures_is_an_error() -> None:
 
 
 def test_a_request_announces_the_length_of_its_body() -> None:
-    head, middle, tail = requests.everything(BASE_URL).parts()
+    head, middle, tail = scenarios.everything(BASE_URL).parts()
     start, _, body = f"{head}{7:014}{middle}{42:03}{tail}".partition("\r\n\r\n")
     lines = start.split("\r\n")
     assert lines[0] == "POST /v1/chat/completions HTTP/1.1"
@@ -35,9 +36,11 @@ def test_a_request_announces_the_length_of_its_body() -> None:
 
 def test_the_script_of_wrk_repeats_bodies_only_where_it_should() -> None:
     assert "local tokens, users, seed = 0, 100, 5" in generators.script_of(
-        requests.everything(BASE_URL), seed=5
+        scenarios.everything(BASE_URL), seed=5
     )
-    assert "local tokens, users, seed = 50, 100, 5" in generators.script_of(requests.hit(BASE_URL), seed=5)
+    assert "local tokens, users, seed = 50, 100, 5" in generators.script_of(
+        scenarios.chat(BASE_URL, repeated=True), seed=5
+    )
 
 
 def test_costs_are_differences_by_request() -> None:
@@ -55,7 +58,7 @@ def test_costs_are_differences_by_request() -> None:
 
 
 def test_an_outcome_has_the_median_of_its_runs() -> None:
-    outcome = Outcome(Scenario("raw", "no product", requests.raw(BASE_URL), {}))
+    outcome = Outcome(Scenario("raw", "no product", scenarios.chat(BASE_URL), {}, is_completion))
     for milliseconds in (3.0, 1.0, 2.0):
         outcome.add({"gateway_cpu_ms": milliseconds})
     assert (outcome.median("gateway_cpu_ms"), outcome.spread("gateway_cpu_ms")) == (2.0, (1.0, 3.0))
@@ -84,3 +87,9 @@ def test_a_profile_counts_packages_and_functions() -> None:
     assert "  75.0%  redis\n  25.0%  llm/views" in table
     assert "  75.0%  get (redis/client.py:9)" in table
     assert "main" not in table  # every stack has it
+
+
+def test_a_request_without_users_has_none() -> None:
+    request = scenarios.chat(BASE_URL, user=None)
+    assert "customer" not in request.filled(token=1, user=2)
+    assert "local tokens, users, seed = 0, 0, 5" in generators.script_of(request, seed=5)
