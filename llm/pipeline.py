@@ -29,6 +29,8 @@ from llm.steps.underway import Underway
 from tenants.errors import ClientError
 from tenants.limits import limiting as limits
 
+Begun = asyncio.Future[Answer | StreamedAnswer]
+
 
 async def answer(call: Call) -> Answer | StreamedAnswer:
     """Answer a call of an identified caller, or raise the ClientError that says why not.
@@ -38,11 +40,12 @@ async def answer(call: Call) -> Answer | StreamedAnswer:
     """
     found = await idempotency.find(call) if call.headers.idempotency_key else None
     begun = _begun(call, found)
-    work = resources.background(found.keep(begun) if isinstance(found, idempotency.Claim) else begun)
+    if isinstance(found, idempotency.Claim):
+        begun = resources.background(found.keep(begun))
     try:
-        return await asyncio.shield(work)
+        return await asyncio.shield(begun)
     except asyncio.CancelledError:
-        work.add_done_callback(_abandon)
+        begun.add_done_callback(_abandon)
         raise
 
 
@@ -113,21 +116,27 @@ async def _give(call: Call, given: Settled) -> Answer | StreamedAnswer:
     return Answer(b"".join(given.chunks(block)), headers)
 
 
-async def _begun(call: Call, found: idempotency.Found) -> Answer | StreamedAnswer:
+def _begun(call: Call, found: idempotency.Found) -> Begun:
     """The answer, or its stream as soon as that has begun: then the call lives on until it has ended."""
-    begun: asyncio.Future[StreamedAnswer] = asyncio.get_running_loop().create_future()
-    life = resources.background(_live(call, found, begun.set_result))
-    await asyncio.wait((life, begun), return_when=asyncio.FIRST_COMPLETED)
-    if begun.done():
-        return begun.result()
-    whole = life.result()
-    assert whole is not None
-    return whole
+    begun: Begun = asyncio.get_running_loop().create_future()
+
+    def end(life: "asyncio.Task[Answer | StreamedAnswer | None]") -> None:
+        if begun.done():
+            return
+        if life.cancelled():
+            begun.cancel()
+        elif error := life.exception():
+            begun.set_exception(error)
+        elif whole := life.result():
+            begun.set_result(whole)
+
+    resources.background(_live(call, found, begun.set_result)).add_done_callback(end)
+    return begun
 
 
-def _abandon(work: "asyncio.Task[Answer | StreamedAnswer]") -> None:
+def _abandon(begun: Begun) -> None:
     """The client does not wait any more: a stream that is not read must still be ended."""
-    if work.cancelled() or work.exception() is not None:
+    if begun.cancelled() or begun.exception() is not None:
         return
-    if isinstance(unread := work.result(), StreamedAnswer):
+    if isinstance(unread := begun.result(), StreamedAnswer):
         resources.background(unread.abandon())

@@ -7,7 +7,7 @@ nothing; if its worker was lost, the ledger decides by what it owes.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -114,7 +114,7 @@ class Claim:
     request_id: UUID
     renewing: "asyncio.Task[None] | None" = None
 
-    async def keep(self, work: Coroutine[Any, Any, Answer | StreamedAnswer]) -> Answer | StreamedAnswer:
+    async def keep(self, work: Awaitable[Answer | StreamedAnswer]) -> Answer | StreamedAnswer:
         """Do the work and keep what comes of it before it goes out; a stream is kept when it has ended."""
         self.renewing = resources.background(self._renew())
         try:
