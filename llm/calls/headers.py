@@ -3,9 +3,10 @@
 Invariant: a header that is present is well formed, or the request is refused naming it; none is guessed at.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import field
-from typing import Literal, cast, get_args
+from itertools import chain
+from typing import Final, Literal, cast, get_args
 
 from config.values import value_type
 from llm.catalog.catalog import TIERS
@@ -17,7 +18,7 @@ _MAX_LENGTH = 200
 # of Claude Code, of Codex (whose older versions wrote an underscore), of opencode, and what others use by habit
 SESSION_HEADERS = (
     *("x-claude-code-session-id", "session-id", "session_id", "x-opencode-session", "x-session-id"),
-    *("conversation_id", "x-conversation-id", "x-session-affinity", "thread-id"),
+    *("conversation-id", "conversation_id", "x-conversation-id", "x-session-affinity", "thread-id"),
 )
 AGENT_HEADERS = {
     "id": ("x-claude-code-agent-id",),
@@ -25,6 +26,9 @@ AGENT_HEADERS = {
     "parent": ("x-claude-code-parent-agent-id", "x-codex-parent-thread-id"),
     "client": ("originator", "x-app"),
 }
+
+_OURS: Final = "x-purser-"
+_OTHERS: Final = frozenset({"idempotency-key", *SESSION_HEADERS, *chain(*AGENT_HEADERS.values())})
 
 
 @value_type
@@ -44,10 +48,19 @@ class CallHeaders:
     agent: Mapping[str, str] = field(default_factory=dict)
 
 
+_NOTHING_SAID: Final = CallHeaders()
+
+
 def parse_headers(headers: Mapping[str, str]) -> CallHeaders:
     """Read the `x-purser-*` headers and those that coding agents send of themselves, or raise InvalidRequest naming the
-    one that is wrong."""
-    headers = _AsMeant(headers)
+    one that is wrong. The names are in small letters."""
+    said = {
+        name: _as_meant(value) for name, value in headers.items() if name.startswith(_OURS) or name in _OTHERS
+    }
+    return _parsed(said) if said else _NOTHING_SAID
+
+
+def _parsed(headers: Mapping[str, str]) -> CallHeaders:
     return CallHeaders(
         user=_text(headers, "x-purser-user"),
         feature=_text(headers, "x-purser-feature"),
@@ -65,24 +78,12 @@ def parse_headers(headers: Mapping[str, str]) -> CallHeaders:
     )
 
 
-class _AsMeant(Mapping[str, str]):
-    """Header values as their sender meant them: UTF-8 where they are valid UTF-8, else Latin-1 as HTTP has it."""
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self._headers = headers
-
-    def __getitem__(self, name: str) -> str:
-        value = self._headers[name]
-        try:
-            return value if value.isascii() else value.encode("latin-1").decode()
-        except UnicodeError:
-            return value
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._headers)
-
-    def __len__(self) -> int:
-        return len(self._headers)
+def _as_meant(value: str) -> str:
+    """A header as its sender meant it: UTF-8 where it is valid UTF-8, else Latin-1 as HTTP has it."""
+    try:
+        return value if value.isascii() else value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
 
 
 def _first(headers: Mapping[str, str], names: tuple[str, ...]) -> str:
