@@ -4,10 +4,8 @@ Invariant: every failure leaves as one of our outcomes, in the envelope of the A
 with the request's id; nothing internal (a traceback, a secret) reaches the client.
 """
 
-import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from inspect import isawaitable
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -16,10 +14,8 @@ import psycopg
 import structlog
 import uuid_utils
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
 from django.db import DataError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
 from psycopg_pool import PoolClosed, PoolTimeout
 from rest_framework import exceptions
 from rest_framework.views import APIView
@@ -27,6 +23,7 @@ from rest_framework.views import APIView
 from billing.errors import LedgerUnavailable
 from config import resources
 from config.door.peers import client_address
+from config.door.responses import Response
 from llm.calls import refusals
 from llm.catalog.loading import snapshots
 from llm.catalog.snapshot import TenantSnapshot
@@ -35,7 +32,6 @@ from llm.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
-    RequestTooLarge,
     envelope,
     error_headers,
 )
@@ -55,7 +51,7 @@ OPENAI_PATHS = tuple(f"/v1/{name}" for name in ("chat/", "completions", "respons
 # how drivers and Django refuse a text with a NUL
 CANNOT_BE_STORED = (psycopg.DataError, DataError, ValueError)
 
-AnyResponse = TypeVar("AnyResponse", bound=HttpResponseBase)
+AnyResponse = TypeVar("AnyResponse", bound=Response)
 
 log = structlog.get_logger(__name__)
 
@@ -79,18 +75,15 @@ class AsyncAPIView(APIView):
     request_id: UUID
     received_at: datetime
 
-    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+    async def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
         self.args, self.kwargs = args, kwargs
         self.request_id = new_request_id()
         self.received_at = datetime.now(UTC)
         structlog.contextvars.bind_contextvars(request_id=str(self.request_id))
-        self.headers = self.default_response_headers
         try:
             await self.initial_checks(request)
             handle = self._handle_limited if self.is_limited else self._handle
             response = await handle(request, *args, **kwargs)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             outcome = as_outcome(error)
             if not self.is_logged:
@@ -124,8 +117,8 @@ class AsyncAPIView(APIView):
         resources.background(work)
 
     def read_json(self, request: HttpRequest, *, allow_list: bool = False) -> Any:
-        """Decode the body once, or raise InvalidRequest / RequestTooLarge. An object, or a list where that is allowed."""
-        body = self.read_body(request)
+        """Decode the body once, or raise InvalidRequest. An object, or a list where that is allowed."""
+        body = request.body
         most = json_texts.most_values(most_bytes=self.max_body_bytes)
         if len(body) > most and json_texts.values_in(body) > most:
             raise InvalidRequest(f"The body has more than {most:,} values.")
@@ -139,19 +132,7 @@ class AsyncAPIView(APIView):
             raise InvalidRequest("The body must be a JSON object.")
         return decoded
 
-    def read_body(self, request: HttpRequest) -> bytes:
-        length = request.headers.get("content-length", "")
-        if length.isdigit() and int(length) > self.max_body_bytes:
-            raise RequestTooLarge(f"The body has {length} bytes; at most {self.max_body_bytes} are taken.")
-        try:
-            body = request.body
-        except RequestDataTooBig:
-            body = None
-        if body is None or len(body) > self.max_body_bytes:
-            raise RequestTooLarge(f"The body is larger than {self.max_body_bytes} bytes.")
-        return body
-
-    async def _handle_limited(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    async def _handle_limited(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
         slot = await limits.acquire(self.principal, tokens=0, style=api_of(request))
         try:
             response = await self._handle(request, *args, **kwargs)
@@ -161,7 +142,7 @@ class AsyncAPIView(APIView):
             response.headers.setdefault(name, value)
         return response
 
-    async def _handle(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    async def _handle(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
         method = (request.method or "").lower()
         handler = getattr(self, method, None) if method in self.http_method_names else None
         if handler is None:
@@ -169,8 +150,8 @@ class AsyncAPIView(APIView):
             raise MethodNotAllowed(
                 f"{request.method} is not a method of {request.path}.", headers={"allow": allowed}
             )
-        response: HttpResponseBase | Awaitable[HttpResponseBase] = handler(request, *args, **kwargs)
-        return await response if isawaitable(response) else response
+        response: Response = await handler(request, *args, **kwargs)
+        return response
 
 
 def new_request_id() -> UUID:
@@ -197,7 +178,12 @@ def with_request_id(response: AnyResponse, request: HttpRequest, request_id: UUI
 
 
 async def identify_caller(request: HttpRequest) -> tuple[Principal, TenantSnapshot]:
-    """The principal behind the request's key and the tenant's snapshot, or one of the 401 and 403 outcomes."""
+    """The principal behind the request's key and the tenant's snapshot, or one of the 401 and 403 outcomes.
+
+    Whom the door has identified is not identified again, unless the tenant has changed since."""
+    known: tuple[Principal, TenantSnapshot] | None = getattr(request, "caller", None)
+    if known is not None and snapshots.current(known[0].tenant_id) is known[1]:
+        return known
     return await identify(
         credentials_of(request.headers), client_ip=client_ip_of(request), snapshots=snapshots
     )

@@ -3,12 +3,11 @@
 Invariant: every one of them goes through the same pipeline; the wire format is the only difference.
 """
 
-from collections.abc import AsyncIterator
 from functools import partial
 
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.http.response import HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 
+from config.door.responses import PlainResponse, Response
 from llm import long_work, pipeline
 from llm.calls.answers import Answer, StreamedAnswer
 from llm.calls.call import Call
@@ -29,7 +28,7 @@ class Completions(AsyncAPIView):
 
     api = "openai.chat"
 
-    async def post(self, request: HttpRequest) -> HttpResponseBase:
+    async def post(self, request: HttpRequest) -> Response:
         wire = format_for(self.api)
         given = self.read_json(request)
         model = request.scope.get("model_of_the_path")  # type: ignore[attr-defined]
@@ -77,7 +76,7 @@ class ChatCompletions(Completions):
         streams=True,
         is_completion=True,
     )
-    async def post(self, request: HttpRequest) -> HttpResponseBase:
+    async def post(self, request: HttpRequest) -> Response:
         return await super().post(request)
 
     @operation(
@@ -168,17 +167,8 @@ class Embeddings(Completions):
     api = "openai.embeddings"
 
 
-def _render(answer: Answer | StreamedAnswer) -> HttpResponseBase:
+def _render(answer: Answer | StreamedAnswer) -> PlainResponse:
     if isinstance(answer, Answer):
-        return HttpResponse(answer.body, content_type="application/json", headers=answer.headers)
+        return PlainResponse(answer.body, content_type="application/json", headers=answer.headers)
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no", **answer.headers}
-    return StreamingHttpResponse(_closing(answer), content_type="text/event-stream", headers=headers)
-
-
-async def _closing(answer: StreamedAnswer) -> AsyncIterator[bytes]:
-    """The chunks, with the stream closed immediately when the client is gone."""
-    try:
-        async for chunk in answer.chunks:
-            yield chunk
-    finally:
-        await answer.chunks.aclose()
+    return PlainResponse(answer.chunks, content_type="text/event-stream", headers=headers)

@@ -6,13 +6,14 @@ the same envelope, as one in the pipeline.
 
 from datetime import UTC, datetime
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 
 from config import resources
 from config.door.bodies import BodyTooLarge, BodyTooSlow
 from config.door.call_queue import TurnedAway
 from config.door.encodings import BadlyEncoded, UnknownEncoding
 from config.door.gateway import NoWebsockets
+from config.door.requests import GatewayRequest
 from llm.calls import refusals
 from llm.catalog.loading import snapshots
 from llm.errors import (
@@ -35,38 +36,38 @@ from tenants.errors import ClientError
 from tenants.keys.authentication import credentials_of, recall
 
 
-def recognises(request: HttpRequest) -> bool:
+def recognises(request: GatewayRequest) -> bool:
     """Whether this process knows the key, and that it is good; no I/O."""
-    return _recalled(request) is not None
+    request.caller = recall(
+        credentials_of(request.headers), client_ip=client_ip_of(request), snapshots=snapshots
+    )
+    return request.caller is not None
 
 
-async def identify(request: HttpRequest) -> None:
+async def identify(request: GatewayRequest) -> None:
     """Look the key up; raises the 401 and 403 outcomes, or that the look-up is not possible."""
-    await identify_caller(request)
+    request.caller = await identify_caller(request)
 
 
-async def refuse(request: HttpRequest, reason: Exception) -> HttpResponse:
+async def refuse(request: GatewayRequest, reason: Exception) -> HttpResponse:
     """The answer to a call that ends at the door, and its row in the log."""
     error = _outcome_of(reason)
     request_id = new_request_id()
     if isinstance(error, UpgradeRequired):  # no tenant's call yet
         return error_response(error, request, request_id=request_id)
-    caller = _recalled(request)
-    tenant_id, key_id = caller or (error.tenant_id, error.key_id)
+    if request.caller is not None:
+        principal, _ = request.caller
+        error.tenant_id, error.key_id = principal.tenant_id, principal.key_id
     work = refusals.log(
         error,
         request_id=request_id,
         at=datetime.now(UTC),
         endpoint=request.path,
-        tenant_id=tenant_id,
-        key_id=key_id,
+        tenant_id=error.tenant_id,
+        key_id=error.key_id,
     )
     resources.background(work)
     return with_request_id(error_response(error, request, request_id=request_id), request, request_id)
-
-
-def _recalled(request: HttpRequest) -> tuple[int, int] | None:
-    return recall(credentials_of(request.headers), client_ip=client_ip_of(request), snapshots=snapshots)
 
 
 def _outcome_of(reason: Exception) -> ClientError:

@@ -144,19 +144,7 @@ async def identify(
     except ClientError as error:
         error.tenant_id, error.key_id = tenant.id, key.id
         raise
-    principal = Principal(
-        tenant_id=tenant.id,
-        tenant_slug=tenant.slug,
-        key_id=key.id,
-        key_name=key.name,
-        key_public_id=key.public_id,
-        user=key.user,
-        models=key.models,
-        tenant_limits=tenant.rate_limits,
-        key_limits=key.rate_limits,
-        user_limits=tenant.policy.user_rate_limits,
-    )
-    return principal, snapshot
+    return _principal(tenant, key), snapshot
 
 
 def recall(
@@ -165,8 +153,8 @@ def recall(
     client_ip: str,
     snapshots: SnapshotCache[Snapshot],
     directory: KeyDirectory = directory,
-) -> tuple[int, int] | None:
-    """The ids of the tenant and the key, from memory only; None for a key that is unknown or not accepted."""
+) -> tuple[Principal, Snapshot] | None:
+    """The same from memory only; None for a key that is unknown or not accepted."""
     public_id = keys.public_id_of(clear_key) if 0 < len(clear_key) <= _LONGEST_KEY else ""
     tenant_id = directory.known(public_id)
     snapshot = None if tenant_id is None else snapshots.known(tenant_id)
@@ -177,7 +165,7 @@ def recall(
         check_key(key, clear_key=clear_key, tenant=snapshot.tenant, client_ip=client_ip, at=datetime.now(UTC))
     except ClientError:
         return None
-    return snapshot.tenant.id, key.id
+    return _principal(snapshot.tenant, key), snapshot
 
 
 def check_key(key: KeyFacts, *, clear_key: str, tenant: TenantFacts, client_ip: str, at: datetime) -> None:
@@ -214,6 +202,21 @@ def check_key(key: KeyFacts, *, clear_key: str, tenant: TenantFacts, client_ip: 
 def invalid_key() -> InvalidApiKey:
     """The same error for every key that is not valid."""
     return InvalidApiKey("The API key is not valid.")
+
+
+def _principal(tenant: TenantFacts, key: KeyFacts) -> Principal:
+    return Principal(
+        tenant_id=tenant.id,
+        tenant_slug=tenant.slug,
+        key_id=key.id,
+        key_name=key.name,
+        key_public_id=key.public_id,
+        user=key.user,
+        models=key.models,
+        tenant_limits=tenant.rate_limits,
+        key_limits=key.rate_limits,
+        user_limits=tenant.policy.user_rate_limits,
+    )
 
 
 def _is_inside(client_ip: str, key: KeyFacts) -> bool:

@@ -149,16 +149,22 @@ class SnapshotCache(Generic[T]):
 
     async def get(self, tenant_id: int) -> T:
         """The tenant's value, from memory or built. Raises what `build` raises."""
-        entry = self._entries.get(tenant_id)
-        if entry is not None and time.monotonic() - entry.built_at < self._lifetime():
-            self._entries.move_to_end(tenant_id)
-            return entry.value
+        if (value := self.current(tenant_id)) is not None:
+            return value
         task = self._building.get(tenant_id)
         if task is None:
             task = self._building[tenant_id] = asyncio.create_task(self._build_and_keep(tenant_id))
             task.add_done_callback(_retrieve)
         # Shielded: a cancelled caller must not cancel the build for the others.
         return await asyncio.shield(task)
+
+    def current(self, tenant_id: int) -> T | None:
+        """The tenant's value if it is in memory and not too old, else None; never builds."""
+        entry = self._entries.get(tenant_id)
+        if entry is None or time.monotonic() - entry.built_at >= self._lifetime():
+            return None
+        self._entries.move_to_end(tenant_id)
+        return entry.value
 
     def known(self, tenant_id: int) -> T | None:
         """The tenant's value from memory, or None; never builds."""

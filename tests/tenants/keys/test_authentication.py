@@ -278,7 +278,8 @@ async def test_a_caller_is_recalled_without_asking_anybody(
     (worker, _), (key, clear) = workers, issued
 
     def recalled(secret: str) -> tuple[int, int] | None:
-        return recall(secret, client_ip="127.0.0.1", snapshots=worker.snapshots, directory=worker.directory)
+        known = recall(secret, client_ip="127.0.0.1", snapshots=worker.snapshots, directory=worker.directory)
+        return known and (known[0].tenant_id, known[0].key_id)
 
     assert recalled(clear) is None
     await worker.identify(clear)
