@@ -88,8 +88,10 @@ def _as_meant(value: str) -> str:
 
 def _first(headers: Mapping[str, str], names: tuple[str, ...]) -> str:
     """What a tool says of itself in the first of these headers; never a reason to refuse a call."""
-    value = next((headers[name].strip() for name in names if headers.get(name)), "")
-    return bounded(value.replace("\x00", ""))
+    for name in names:
+        if value := headers.get(name):
+            return bounded(value.strip().replace("\x00", ""))
+    return ""
 
 
 def _text(headers: Mapping[str, str], name: str, *, max_length: int = _MAX_LENGTH) -> str:

@@ -12,6 +12,7 @@ Body = dict[str, Any]
 
 _ID_FIELDS: Final = frozenset({"file_id", "vector_store_id", "container_id"})
 _ID_LISTS: Final = frozenset({"file_ids", "vector_store_ids"})
+_NAMES: Final = _ID_FIELDS | {"container", "id", "skill_id"}  # whose texts are ids
 _OBJECTS: Final = frozenset({"container", "audio", "voice"})  # of an id
 # Items that are references by id where their content is missing.
 _HELD_IN: Final = {
@@ -38,7 +39,11 @@ class Reference:
 def references_in(body: Body, *, at: str = "", without: str = "") -> tuple[Reference, ...]:
     """Every reference of a request's body but for those in one of its fields, or of the part of a body at that path; in no
     particular order, none twice."""
-    found = _walk(body, _DATA | _SAID_EARLIER, at=at, without=without)
+    if without:
+        body = {name: body[name] for name in body if name != without}
+    if _names_nothing(body):
+        return ()
+    found = _walk(body, _DATA | _SAID_EARLIER, at=at)
     return tuple({reference.id: reference for reference in found}.values())
 
 
@@ -54,10 +59,13 @@ def ids_made_by(answer: Body, *, are_items_kept: bool) -> list[str]:
     return [one for one in dict.fromkeys(ids) if len(one) <= LONGEST_ID][:MOST_IDS]
 
 
-def _walk(body: Body, data: frozenset[str], *, at: str = "", without: str = "") -> Iterator[Reference]:
-    waiting: list[tuple[str, Any]] = [
-        (at, {name: body[name] for name in body if name != without} if without else body)
-    ]
+def _names_nothing(body: Body) -> bool:
+    """Whether it is plain texts and figures under names that refer to nothing, as most turns are."""
+    return _NAMES.isdisjoint(body) and not any(isinstance(value, dict | list) for value in body.values())
+
+
+def _walk(body: Body, data: frozenset[str], *, at: str = "") -> Iterator[Reference]:
+    waiting: list[tuple[str, Any]] = [(at, body)]
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, list):
