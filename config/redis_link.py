@@ -293,7 +293,7 @@ class _Address:
 
 
 def _packed(words: tuple[Word, ...]) -> bytes:
-    return hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub means one word
+    return bytes(hiredis.pack_command(words))  # type: ignore[arg-type]  # its stub means one word
 
 
 def _error(text: str) -> RedisError:
