@@ -112,47 +112,42 @@ class Circuit:
 
         Raises Unavailable when there is no answer, for any reason. Late work is cancelled, and not waited for.
         """
+        return await self.call_timed(lambda seconds: _within(seconds, work), timeout_seconds=timeout_seconds)
+
+    async def call_timed(
+        self, work: Callable[[float], Coroutine[Any, Any, T]], *, timeout_seconds: float | None = None
+    ) -> T:
+        """Like `call`, for work that keeps the timeout itself: it raises TimeoutError then."""
         is_awaited = timeout_seconds is None  # by a request; background work does not change the timeout
         timeout = self.timeout.seconds if timeout_seconds is None else timeout_seconds
         if self.is_open:
             longest = self._policy.probe_seconds
             if self._probe is None:
-                self._probe_when_due(work, min(timeout, longest))
+                self._probe_when_due(lambda: work(min(timeout, longest)), min(timeout, longest))
             else:
                 self._probe_when_due(self._probe, longest)
             raise Unavailable(self._name)
         began = time.monotonic()
-        task = resources.background(work())
         try:
-            await asyncio.wait({task}, timeout=timeout)
-            for _ in range(_TURNS_OF_GRACE):
-                if not task.done():
-                    await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            task.cancel()
+            result = await work(timeout)
+        except Unavailable:
             raise
-        if not task.done():
-            task.cancel()
-            task.add_done_callback(_retrieve)
-            self._note_failure("slow", self._breaker.failed(self.clock(), self._policy))
-            if is_awaited:
-                self.timeout.note_timeout()
-            raise Unavailable(f"{self._name} took longer than {timeout * 1000:.0f} ms")
-        if task.cancelled():  # the process is shutting down
-            raise Unavailable(self._name)
-        error = task.exception()
-        if error is None:
-            if not self.is_open:  # only a probe closes it
-                self._breaker = self._breaker.succeeded()
-            if is_awaited:
-                self.timeout.note(time.monotonic() - began)
-            return task.result()
-        if not isinstance(error, Exception):
-            raise error
-        is_outage = isinstance(error, self._outages) and not isinstance(error, self._no_outages)
-        after = self._breaker.opened(self.clock(), self._policy) if is_outage else self._breaker
-        self._note_failure(type(error).__name__, after)
-        raise Unavailable(f"{self._name}: {type(error).__name__}") from error
+        except Exception as error:
+            taken = time.monotonic() - began
+            if isinstance(error, TimeoutError) and taken >= timeout:
+                self._note_failure("slow", self._breaker.failed(self.clock(), self._policy))
+                if is_awaited:
+                    self.timeout.note_timeout()
+                raise Unavailable(f"{self._name} took longer than {timeout * 1000:.0f} ms") from error
+            is_outage = isinstance(error, self._outages) and not isinstance(error, self._no_outages)
+            after = self._breaker.opened(self.clock(), self._policy) if is_outage else self._breaker
+            self._note_failure(type(error).__name__, after)
+            raise Unavailable(f"{self._name}: {type(error).__name__}") from error
+        if not self.is_open:  # only a probe closes it
+            self._breaker = self._breaker.succeeded()
+        if is_awaited:
+            self.timeout.note(time.monotonic() - began)
+        return result
 
     def _note_failure(self, kind: str, after: Breaker) -> None:
         """A call failed, and the breaker becomes `after`. While it is open, only a probe changes it."""
@@ -182,6 +177,26 @@ class Circuit:
         self._breaker = self._breaker.succeeded()
         CIRCUIT_OPEN.labels(self._name).set(0)
         log.info("cache dependency is back", dependency=self._name)
+
+
+async def _within(seconds: float, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The result of work that is cancelled when its time is up, and not waited for. Raises TimeoutError."""
+    task = resources.background(work())
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        for _ in range(_TURNS_OF_GRACE):
+            if not task.done():
+                await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    if not task.done():
+        task.cancel()
+        task.add_done_callback(_retrieve)
+        raise TimeoutError
+    if task.cancelled():
+        raise Unavailable("the process is shutting down")
+    return task.result()
 
 
 def _retrieve(task: "asyncio.Task[Any]") -> None:

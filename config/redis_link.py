@@ -22,8 +22,8 @@ from redis.exceptions import (
     ReadOnlyError,
     RedisError,
     ResponseError,
-    TimeoutError,
 )
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 Word = str | bytes | int | float
 
@@ -35,8 +35,14 @@ MOST_WAITING_BYTES: Final = 16_000_000
 LEAST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 0.5  # before Redis is tried again
 
 _ERRORS: Final = {"NOSCRIPT": NoScriptError, "READONLY": ReadOnlyError, "LOADING": BusyLoadingError}
+# When the event loop itself was late, the reply may be here together with the timer: a few turns to read it.
+_TURNS_OF_GRACE: Final = 4
 _NO_REPLY: Final = object()
 _scripts: "list[Script]" = []
+
+
+class NoAnswer(RedisTimeoutError, TimeoutError):
+    """Redis did not answer in time."""
 
 
 @dataclass(eq=False, slots=True)
@@ -95,7 +101,7 @@ class RedisLink:
         arguments: Iterable[Word] = (),
         timeout_seconds: float = ANSWER_SECONDS,
     ) -> Any:
-        """The result of a script; like `call`. Its text goes out only if Redis has lost it."""
+        """The result of a script, as `call` has it. Its text goes out only if Redis has lost it."""
         words: tuple[Word, ...] = (len(keys), *keys, *arguments)
         try:
             return await self.call("EVALSHA", script.digest, *words, timeout_seconds=timeout_seconds)
@@ -165,9 +171,13 @@ class RedisLink:
         for command in unsent:
             command.end(ConnectionError(why))
 
-    def _expire(self, command: "_Command") -> None:
-        if not command.reply.done():
-            command.reply.set_exception(TimeoutError("Redis did not answer in time."))
+    def _expire(self, command: "_Command", turns: int = _TURNS_OF_GRACE) -> None:
+        if command.reply.done():
+            return
+        if turns:
+            asyncio.get_running_loop().call_soon(self._expire, command, turns - 1)
+            return
+        command.reply.set_exception(NoAnswer("Redis did not answer in time."))
         if self._connection is not None and self._connection.silent_seconds() > SILENCE_SECONDS:
             self._connection.give_up("Redis does not answer.", pauses=True)
 

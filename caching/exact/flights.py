@@ -11,6 +11,7 @@ import asyncio
 import secrets
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import structlog
@@ -19,7 +20,7 @@ from redis.exceptions import RedisError
 from caching.answers import CachedAnswer
 from caching.exact import store as exact
 from caching.exact.store import ExactKey
-from caching.metrics import FLIGHTS
+from caching.metrics import FLIGHTS, STORED
 from config import resources
 from config.redis_link import Script
 
@@ -38,10 +39,14 @@ if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
 redis.call('SET', KEYS[3], 1, 'PX', ARGV[2])
 return 0
 """)
-_RELEASE_AND_NOTIFY: Final = Script("""
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return end
-redis.call('DEL', KEYS[1])
-if redis.call('DEL', KEYS[2]) == 1 then redis.call('PUBLISH', ARGV[2], ARGV[3]) end
+# Keeps the answer, if there is one, and ends the flight whether or not that works.
+_LAND: Final = Script("""
+local kept = ARGV[4] ~= '' and redis.pcall('SET', KEYS[1], ARGV[4], 'EX', ARGV[5])
+if redis.call('GET', KEYS[2]) == ARGV[1] then
+    redis.call('DEL', KEYS[2])
+    if redis.call('DEL', KEYS[3]) == 1 then redis.call('PUBLISH', ARGV[2], ARGV[3] .. KEYS[1]) end
+end
+return kept
 """)
 log = structlog.get_logger("purser.cache")
 
@@ -72,7 +77,20 @@ class Flight:
         was_leader, self.is_leader = self.is_leader, False
         self.end(answer)
         if was_leader:
-            await exact.write(lambda: _release_and_notify(self, is_kept))
+            await exact.write(lambda seconds: _land(self, seconds, is_kept=is_kept))
+
+    async def keep(self, answer: CachedAnswer, *, ttl_seconds: int) -> None:
+        """End the flight, and keep its answer for equal requests to come: one round trip. Never raises."""
+        was_leader, self.is_leader = self.is_leader, False
+        self.end(answer)
+        packed = exact.packed_for(self.key, answer)
+        if packed or was_leader:
+            is_done = await exact.write(
+                lambda seconds: _land(
+                    self, seconds, packed=packed, ttl_seconds=ttl_seconds, is_kept=bool(packed)
+                )
+            )
+            STORED.labels("exact").inc(is_done and bool(packed))
 
     def end(self, answer: CachedAnswer | None) -> None:
         """Wake the requests that wait in this process."""
@@ -111,7 +129,7 @@ async def _find(flight: Flight, ends: float) -> CachedAnswer | Flight | None:
     has_waited = False
     while True:
         answer, leads = await exact.get_or(
-            flight.key, lambda: _read_or_lead(flight), is_counted=not has_waited
+            flight.key, lambda seconds: _read_or_lead(flight, seconds), is_counted=not has_waited
         )
         if answer is not None:
             flight.end(answer)
@@ -142,19 +160,23 @@ async def _wait_for_result(flight: Flight, ends: float) -> bool:
     return False
 
 
-async def _read_or_lead(flight: Flight) -> bytes | bool:
+async def _read_or_lead(flight: Flight, seconds: float) -> bytes | bool:
     keys = (flight.key.name, flight.lock, flight.waiting)
     arguments = (flight.token, int(LOCK_SECONDS * 1000))
-    found = await resources.redis_link.run(_READ_OR_LEAD, keys=keys, arguments=arguments)
+    found = await resources.redis_link.run(
+        _READ_OR_LEAD, keys=keys, arguments=arguments, timeout_seconds=seconds
+    )
     return found if isinstance(found, bytes) else bool(found)
 
 
-async def _release_and_notify(flight: Flight, is_kept: bool) -> None:
-    message = f"{int(is_kept)}{flight.key.name}"
+async def _land(
+    flight: Flight, seconds: float, *, is_kept: bool, packed: bytes = b"", ttl_seconds: int = 0
+) -> None:
     await resources.redis_link.run(
-        _RELEASE_AND_NOTIFY,
-        keys=(flight.lock, flight.waiting),
-        arguments=(flight.token, _CHANNEL, message),
+        _LAND,
+        keys=(flight.key.name, flight.lock, flight.waiting),
+        arguments=(flight.token, _CHANNEL, int(is_kept), packed, ttl_seconds),
+        timeout_seconds=seconds,
     )
 
 
@@ -181,12 +203,14 @@ async def renew_leases() -> None:
         await asyncio.sleep(RENEWAL_SECONDS)
         leading = [flight.lock for flight in flights_here.values() if flight.is_leader]
         if leading:
-            await exact.write(lambda names=leading: _renew(names))  # type: ignore[misc]
+            await exact.write(partial(_renew, leading))
 
 
-async def _renew(locks: list[str]) -> None:
+async def _renew(locks: list[str], seconds: float) -> None:
     link, milliseconds = resources.redis_link, int(LOCK_SECONDS * 1000)
-    await asyncio.gather(*(link.call("PEXPIRE", lock, milliseconds) for lock in locks))
+    await asyncio.gather(
+        *(link.call("PEXPIRE", lock, milliseconds, timeout_seconds=seconds) for lock in locks)
+    )
 
 
 def _note_result(message: bytes) -> None:

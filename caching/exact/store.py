@@ -18,6 +18,7 @@ from caching.figures.counts import record
 from caching.metrics import EVICTED, STORED
 from caching.scope import Fingerprint, Origin, fingerprint_of
 from config import resources
+from config.redis_link import Word
 from config.values import value_type
 
 # How long a request waits for a Redis that does not answer. After three slow calls the circuit opens. A Redis that
@@ -86,12 +87,12 @@ def key(body: Mapping[str, Any], *, origin: Origin, fingerprint: Fingerprint | N
 
 async def get(key: ExactKey) -> CachedAnswer | None:
     """The answer stored under `key`; None if there is none or Redis is away. Never raises."""
-    answer, _ = await get_or(key, lambda: _read(key.name))
+    answer, _ = await get_or(key, lambda seconds: _read(key.name, seconds))
     return answer
 
 
 async def get_or(
-    key: ExactKey, read: Callable[[], Coroutine[Any, Any, bytes | bool]], *, is_counted: bool = True
+    key: ExactKey, read: Callable[[float], Coroutine[Any, Any, bytes | bool]], *, is_counted: bool = True
 ) -> tuple[CachedAnswer | None, bool]:
     """Like `get`, with a command that returns a flag where there is no answer; the flag is true if Redis is away."""
     answer, said, reason = await _find(key.name, read)
@@ -108,15 +109,20 @@ def record_shared(key: ExactKey) -> None:
 async def exists(name: str) -> bool:
     """Whether a key exists; false if Redis is away. Never raises."""
     try:
-        return bool(await circuit.call(lambda: _exists(name), timeout_seconds=WRITE_TIMEOUT_SECONDS))
+        return bool(
+            await circuit.call_timed(
+                lambda seconds: _call("EXISTS", name, timeout_seconds=seconds),
+                timeout_seconds=WRITE_TIMEOUT_SECONDS,
+            )
+        )
     except Unavailable:
         return False
 
 
-async def write(work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
-    """Do something in Redis in the background. Returns whether it was done. Never raises."""
+async def write(work: Callable[[float], Coroutine[Any, Any, object]]) -> bool:
+    """Do something in Redis in the background, within these seconds. Returns whether it was done. Never raises."""
     try:
-        await circuit.call(work, timeout_seconds=WRITE_TIMEOUT_SECONDS)
+        await circuit.call_timed(work, timeout_seconds=WRITE_TIMEOUT_SECONDS)
     except Unavailable:
         return False
     return True
@@ -124,19 +130,27 @@ async def write(work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
 
 async def put(key: ExactKey, answer: CachedAnswer, *, ttl_seconds: int) -> bool:
     """Store a complete answer; False when it was not stored. Never raises. Call it in the background."""
-    packed = _mark(key.name) + pack(answer)
-    if len(packed) > MAX_STORED_BYTES:
-        return False
-    is_kept = await write(lambda: _write(key.name, packed, ttl_seconds))
+    packed = packed_for(key, answer)
+    is_kept = bool(packed) and await write(
+        lambda seconds: _call("SET", key.name, packed, "EX", ttl_seconds, timeout_seconds=seconds)
+    )
     STORED.labels("exact").inc(is_kept)
     return is_kept
+
+
+def packed_for(key: ExactKey, answer: CachedAnswer) -> bytes:
+    """The answer as it is stored under its key; empty if it is too large."""
+    packed = _mark(key.name) + pack(answer)
+    return packed if len(packed) <= MAX_STORED_BYTES else b""
 
 
 async def forget(tenant_id: int, name: str) -> None:
     """Remove one entry of the tenant. Never raises: a Redis that is away loses its entries anyway."""
     if not name.startswith(_tenant_prefix(tenant_id)):
         return
-    EVICTED.labels("complaint_exact").inc(await write(lambda: _delete(name)))
+    EVICTED.labels("complaint_exact").inc(
+        await write(lambda seconds: _call("UNLINK", name, timeout_seconds=seconds))
+    )
 
 
 async def purge(tenant_id: int, *, route: str | None = None) -> int:
@@ -161,10 +175,10 @@ def tenant_pattern(tenant_id: int) -> str:
 
 
 async def _find(
-    name: str, read: Callable[[], Coroutine[Any, Any, bytes | bool]]
+    name: str, read: Callable[[float], Coroutine[Any, Any, bytes | bool]]
 ) -> tuple[CachedAnswer | None, bool, str]:
     try:
-        stored = await circuit.call(read)
+        stored = await circuit.call_timed(read)
     except Unavailable:
         return None, True, "unavailable"
     if isinstance(stored, bool):
@@ -178,21 +192,13 @@ async def _find(
         return None, True, "unreadable"
 
 
-async def _read(key: str) -> bytes | bool:
-    stored = await resources.redis_link.call("GET", key)
+async def _read(name: str, seconds: float) -> bytes | bool:
+    stored = await _call("GET", name, timeout_seconds=seconds)
     return stored if isinstance(stored, bytes) else True
 
 
-async def _exists(key: str) -> int:
-    return int(await resources.redis_link.call("EXISTS", key))
-
-
-async def _write(key: str, packed: bytes, ttl_seconds: int) -> None:
-    await resources.redis_link.call("SET", key, packed, "EX", ttl_seconds)
-
-
-async def _delete(key: str) -> None:
-    await resources.redis_link.call("UNLINK", key)
+async def _call(*words: Word, timeout_seconds: float) -> Any:
+    return await resources.redis_link.call(*words, timeout_seconds=timeout_seconds)
 
 
 def _tenant_prefix(tenant_id: int) -> str:

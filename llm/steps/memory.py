@@ -204,13 +204,10 @@ def _to_remember(call: Call, settled: Settled) -> CachedAnswer | None:
 async def _remember(call: Call, answer: CachedAnswer) -> None:
     """Keep a complete answer for both caches, and learn from it what the semantic cache would have said."""
     policy = call.policy.cache
-    is_kept = False
-    try:
-        if call.exact_key is not None:
-            is_kept = await exact.put(call.exact_key, answer, ttl_seconds=policy.ttl_seconds)
-    finally:
-        if call.flight is not None:
-            await call.flight.publish(answer, is_kept=is_kept)
+    if call.flight is not None:
+        await call.flight.keep(answer, ttl_seconds=policy.ttl_seconds)
+    elif call.exact_key is not None:
+        await exact.put(call.exact_key, answer, ttl_seconds=policy.ttl_seconds)
     if call.lookup is not None:
         asker = _asker(call)
         group = await semantic.observe(call.lookup, answer.text, policy=policy, asker=asker, judge=call.judge)

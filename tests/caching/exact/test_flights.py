@@ -108,3 +108,33 @@ async def test_a_living_leader_keeps_its_lock(key: ExactKey) -> None:
     assert await resources.redis.pttl(flight.lock) > 0
     await flight.publish(None)
     assert not await resources.redis.exists(flight.lock)
+
+
+async def test_a_kept_answer_ends_its_flight_in_every_process(key: ExactKey) -> None:
+    flight = await lead(key)
+    leave_process()
+    waiting = asyncio.create_task(flights.find(key, timeout_seconds=60))
+    while not await resources.redis.exists(flight.waiting):
+        assert not waiting.done()
+        await asyncio.sleep(0.01)
+    await flight.keep(answer("Here."), ttl_seconds=60)
+    assert (await waiting).text == "Here."  # type: ignore[union-attr]
+    assert 0 < await resources.redis.ttl(key.name) <= 60
+    assert not await resources.redis.exists(flight.lock, flight.waiting)
+    await flight.publish(None)
+    assert (await flights.find(key, timeout_seconds=60)).text == "Here."  # type: ignore[union-attr]
+
+
+async def test_a_flight_ends_though_its_answer_cannot_be_kept(
+    key: ExactKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    circuit = Circuit("redis", timeout_seconds=5, probe=exact.ping, outages=())
+    monkeypatch.setattr(exact, "circuit", circuit)
+    monkeypatch.setattr(exact, "MAX_STORED_BYTES", 10)
+    flight = await lead(key)
+    await flight.keep(answer("Too long."), ttl_seconds=60)
+    assert not await resources.redis.exists(key.name, flight.lock)
+    flight = await lead(key)
+    monkeypatch.setattr(exact, "MAX_STORED_BYTES", 1000)
+    await flight.keep(answer("Redis refuses this."), ttl_seconds=-1)
+    assert not await resources.redis.exists(key.name, flight.lock)
