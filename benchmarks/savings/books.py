@@ -1,0 +1,139 @@
+"""Reads what a run cost from the ledger: the product's own month report of the run's tenant.
+
+Invariant: every amount is a sum of the ledger's columns, which the report has checked to the last digit; only the potential
+of batches is computed here, from the report's meters and the batch prices of the same models.
+"""
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from benchmarks.savings.site import WAIT_SECONDS, Site
+
+STEADY_SECONDS = 2.0
+INPUTS = ("input", "cache_read")
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A run in the ledger. USD; `savings` are by the ledger's own steps, and list cost less their sum is what was billed."""
+
+    requests: int
+    hits: int
+    list_usd: Decimal
+    billed_usd: Decimal
+    savings: dict[str, Decimal]
+    own_calls: int  # checks of the cache: they are part of what was billed
+    own_usd: Decimal
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    by_kind: dict[str, dict[str, Any]]
+    by_model: dict[str, dict[str, Any]]
+    waiting_usd: Decimal  # what was billed for bought calls that may wait
+    waiting_in_batches_usd: Decimal  # and what they would have cost in batches
+
+
+def read(slug: str) -> Booked:
+    """The run of a tenant, when everything is settled."""
+    from billing.models import UsageRecord
+    from billing.months.report import month_report
+    from billing.prices.savings import OUR_OWN
+    from tenants.models import Tenant
+
+    tenant = Tenant.objects.get(slug=slug)
+    _wait_until_settled(tenant.pk)
+    report = month_report(tenant, month=f"{datetime.now(UTC):%Y-%m}")
+    totals = report.totals
+    first, *steps, _ = report.waterfall
+    own = UsageRecord.objects.filter(tenant=tenant, cache_state__in=OUR_OWN)
+    paid, in_batches = in_batches_of(report.detail, batch_prices())
+    return Booked(
+        requests=totals.calls,
+        hits=totals.cache_hits,
+        list_usd=first.amount_usd,
+        billed_usd=totals.billed_cost_usd,
+        savings={step.name: step.amount_usd for step in steps},
+        own_calls=own.count(),
+        own_usd=sum(own.values_list("billed_cost", flat=True), Decimal(0)),
+        input_tokens=totals.input_tokens,
+        cached_tokens=totals.cache_read_tokens,
+        output_tokens=totals.output_tokens,
+        by_kind=_cut(report, "features", label=0),
+        by_model=_cut(report, "models", label=1),
+        waiting_usd=paid,
+        waiting_in_batches_usd=in_batches,
+    )
+
+
+def in_batches_of(detail: Any, prices: dict[tuple[str, str], Decimal]) -> tuple[Decimal, Decimal]:
+    """What the calls that may wait cost, and what they would cost in batches, each model's where that is cheaper.
+
+    A batch is taken to read nothing from the provider's prompt cache.
+    """
+    paid: dict[str, Decimal] = defaultdict(Decimal)
+    batch: dict[str, Decimal] = defaultdict(Decimal)
+    for line in detail:
+        if line.tags.get("may_wait") == "yes" and line.meter in (*INPUTS, "output"):
+            model = line.labels["model"]
+            meter = "input" if line.meter in INPUTS else line.meter
+            paid[model] += line.billed_cost_usd
+            batch[model] += line.quantity * prices[model, meter]
+    return sum(paid.values(), Decimal(0)), sum((min(paid[one], batch[one]) for one in paid), Decimal(0))
+
+
+def batch_prices() -> dict[tuple[str, str], Decimal]:
+    """USD of a token in a batch, by model and meter."""
+    from billing.models import PriceRow
+
+    rows = PriceRow.objects.filter(processing="batch", valid_to=None, meter__in=("input", "output"))
+    return {(row.model, row.meter): row.unit_price / row.per for row in rows}
+
+
+def check_invoice(site: Site) -> int:
+    """How many calls the sandbox billed; fails unless the ledger has the same calls with the same tokens."""
+    from billing.models import UsageLine, UsageRecord
+
+    lines: dict[Any, dict[str, int]] = defaultdict(dict)
+    for record_id, meter, quantity in UsageLine.objects.values_list("record_id", "meter", "quantity"):
+        lines[record_id][meter] = int(quantity)
+    bought = UsageRecord.objects.exclude(usage_source="gateway_cache").values_list("pk", "upstream_id")
+    booked = sorted((upstream_id, sorted(lines[record].items())) for record, upstream_id in bought)
+    calls = site.control("calls")["calls"]
+    invoiced = sorted((call["request_id"], sorted(call["billed"].items())) for call in calls)
+    if booked != invoiced:
+        raise SystemExit(
+            f"{len(booked)} calls are booked and {len(invoiced)} invoiced, or their tokens differ"
+        )
+    return len(booked)
+
+
+def _wait_until_settled(tenant_id: int) -> None:
+    """Until no call is open and no row is added: answers are checked in the background."""
+    from billing.models import Attempt, UsageRecord
+
+    deadline = time.monotonic() + WAIT_SECONDS
+    rows = -1
+    while time.monotonic() < deadline:
+        is_open = Attempt.objects.filter(tenant_id=tenant_id, state__in=("held", "sent")).exists()
+        now = UsageRecord.objects.filter(tenant_id=tenant_id).count()
+        if not is_open and now == rows:
+            return
+        rows = now
+        time.sleep(STEADY_SECONDS)
+    raise SystemExit(f"calls are still open after {WAIT_SECONDS} s")
+
+
+def _cut(report: Any, name: str, *, label: int) -> dict[str, dict[str, Any]]:
+    (section,) = (one for one in report.sections if one.name == name)
+    return {
+        group.labels[label]: {
+            "requests": group.measures.calls,
+            "hits": group.measures.cache_hits,
+            "billed_usd": group.measures.billed_cost_usd,
+        }
+        for group in section.groups
+    }
