@@ -45,7 +45,7 @@ class Row:
 def main() -> None:
     machine = results_file.machine()
     with own_postgres():
-        rows = _fill_and_measure()
+        rows = fill_and_measure()
     path = results_file.write(
         "cache_search",
         {
@@ -58,36 +58,43 @@ def main() -> None:
     print(f"{ROWS:,} entries in all; written to {path.relative_to(path.parents[2])}")
 
 
-def _fill_and_measure() -> list[Row]:
-    from caching.entries import near_indexes
-
+def fill_and_measure() -> list[Row]:
     random = np.random.default_rng(7)
-    vectors = _clustered(max(SIZES), random)
+    vectors = clustered(max(SIZES), random)
     scopes = [_scope_of(1, str(size)) for size in SIZES]
     began = time.perf_counter()
-    _fill(scopes, vectors)
+    fill(scopes, vectors)
     print(f"filled in {time.perf_counter() - began:.0f} s")
-    rows = []
-    for scope, size in zip(scopes, SIZES, strict=True):
-        picked = vectors[random.integers(0, size, QUERIES)]
-        asked = _unit(picked + random.standard_normal(picked.shape).astype(np.float32) * 0.02)
-        truth = _search(scope, asked, milliseconds=600_000)
-        rows.append(_show(_row(size, "exact", truth, truth)))
-        if size >= near_indexes.PROMOTE_FROM:
-            seconds, megabytes = _build(scope)
-            found = _search(scope, asked, milliseconds=600_000, by_index=True)
-            rows.append(_show(_row(size, "index", found, truth, seconds, megabytes)))
+    return [
+        row
+        for scope, size in zip(scopes, SIZES, strict=True)
+        for row in measure(scope, vectors, size, random)
+    ]
+
+
+def measure(scope: Any, vectors: Any, size: int, random: Any) -> list[Row]:
+    """The scope searched exactly and, where the product would have given it an index, by that."""
+    from caching.entries import near_indexes
+
+    picked = vectors[random.integers(0, size, QUERIES)]
+    asked = unit(picked + random.standard_normal(picked.shape).astype(np.float32) * 0.02)
+    truth = search_all(scope, asked, milliseconds=600_000)
+    rows = [_show(_row(size, "exact", truth, truth))]
+    if size >= near_indexes.PROMOTE_FROM:
+        seconds, megabytes = build(scope)
+        found = search_all(scope, asked, milliseconds=600_000, by_index=True)
+        rows.append(_show(_row(size, "index", found, truth, seconds, megabytes)))
     return rows
 
 
-def _clustered(count: int, random: Any) -> Any:
+def clustered(count: int, random: Any) -> Any:
     """Unit vectors around many centres: neighbours are near, and most are far."""
     centres = random.standard_normal((max(1, count // 50), DIMENSIONS)).astype(np.float32)
     spread = random.standard_normal((count, DIMENSIONS)).astype(np.float32) * 0.6
-    return _unit(centres[random.integers(0, len(centres), count)] + spread)
+    return unit(centres[random.integers(0, len(centres), count)] + spread)
 
 
-def _unit(vectors: Any) -> Any:
+def unit(vectors: Any) -> Any:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
@@ -98,7 +105,7 @@ def _scope_of(tenant_id: int, name: str) -> Any:
     return AnswerScope(origin=origin, embedder="bench", request_digest="", question="Anything?")
 
 
-def _fill(scopes: list[Any], vectors: Any) -> None:
+def fill(scopes: list[Any], vectors: Any) -> None:
     """The scopes' own rows by COPY; the others' rows are made of them by the server."""
     from django.db import connection
 
@@ -128,7 +135,7 @@ def _fill(scopes: list[Any], vectors: Any) -> None:
         cursor.execute("ANALYZE caching_entry")
 
 
-def _search(
+def search_all(
     scope: Any, asked: Any, *, milliseconds: int, by_index: bool = False
 ) -> list[tuple[float, list[int]]]:
     """How long each search took, and what it found."""
@@ -153,13 +160,13 @@ def _search(
     return asyncio.run(run())
 
 
-def _build(scope: Any) -> tuple[float, float]:
+def build(scope: Any) -> tuple[float, float]:
     """Give the scope its index, as the product's task does; seconds and megabytes."""
     from django.db import connection
 
     from caching.entries import near_indexes
 
-    large = near_indexes.Large(scope.tenant_id, scope.digest)
+    large = near_indexes.LargeScope(scope.tenant_id, scope.digest)
     began = time.perf_counter()
     near_indexes.build(large)
     seconds = time.perf_counter() - began

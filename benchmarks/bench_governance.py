@@ -11,9 +11,10 @@ Then the latency that the gateway adds at a tenth of its capacity, against askin
 A run with ONLY or with one repeat is for looking: a whole one is kept in `benchmarks/results`, with what NOTE says of it.
 """
 
+import contextlib
 import os
 import statistics
-import sys
+from collections.abc import Iterator
 from typing import Any
 
 from benchmarks import results_file
@@ -35,15 +36,9 @@ LEAST_REQUESTS, LONGEST_SECONDS = 300, 60  # for a p99
 
 def main() -> None:
     machine = results_file.machine()
-    with (
-        product() as site,
-        raw_relay(site.home, site.upstream_url) as (raw_url, raw_pid),
-        gateway_of(site.home, site.environment, workers=2, on_cores=cores.every()) as (two_url, two_pid),
-    ):
-        scenarios = scenarios_of(site, raw=(raw_url, raw_pid), two_workers=(two_url, two_pid))
+    with product() as site, raw_relay(site) as (raw_url, raw_pid), contextlib.ExitStack() as stack:
+        scenarios = [*own_scenarios(site, raw_url=raw_url, raw_pid=raw_pid), *more_scenarios(site, stack)]
         chosen = [scenario for scenario in scenarios if not ONLY or scenario.name in ONLY]
-        if not chosen:
-            sys.exit(f"ONLY names none of {', '.join(scenario.name for scenario in scenarios)}")
         for scenario in chosen:
             check(scenario)
         outcomes = run_all(chosen, repeats=REPEATS, seconds=SECONDS)
@@ -68,19 +63,18 @@ def main() -> None:
             (results_file.FOLDER / f"governance_profile_{name}.txt").write_text(table)
 
 
-def scenarios_of(site: Site, *, raw: tuple[str, int], two_workers: tuple[str, int]) -> list[Scenario]:
-    """Ours, the same with more connections, and with two workers."""
+def more_scenarios(site: Site, stack: contextlib.ExitStack) -> Iterator[Scenario]:
+    """The miss with more connections, and with two workers: a second server, which is started where it is wanted."""
     governed: dict[str, Any] = {"is_so": is_governed_miss, "stores": site.stores, "connections": 64}
-    two = {**site.parts, "gateway": [two_workers[1]]}
-    return [
-        *own_scenarios(site, raw_url=raw[0], raw_pid=raw[1]),
-        Scenario(
-            "everything64", "the miss, 64 connections", everything(site.base_url), site.parts, **governed
-        ),
-        Scenario(
-            "workers2", "the same, two workers on all cores", everything(two_workers[0]), two, **governed
-        ),
-    ]
+    yield Scenario(
+        "everything64", "the miss, 64 connections", everything(site.base_url), site.parts, **governed
+    )
+    if not ONLY or "workers2" in ONLY:
+        url, pid = stack.enter_context(
+            gateway_of(site.home, site.environment, workers=2, on_cores=cores.every())
+        )
+        parts = {**site.parts, "gateway": [pid]}
+        yield Scenario("workers2", "the same, two workers on all cores", everything(url), parts, **governed)
 
 
 def added_latency(site: Site, capacity: Outcome) -> dict[str, float]:

@@ -35,7 +35,7 @@ def main() -> None:
     machine = results_file.machine()
     with (
         product() as site,
-        raw_relay(site.home, site.upstream_url) as (raw_url, raw_pid),
+        raw_relay(site) as (raw_url, raw_pid),
         contextlib.ExitStack() as stack,
     ):
         scenarios = own_scenarios(site, raw_url=raw_url, raw_pid=raw_pid)

@@ -7,6 +7,8 @@ share the machine, so the latencies are those of a machine that is full.
 The pace is so slow that the first stream still runs when the last has begun; on a machine that is too busy to begin them in
 that time fewer are open at once, and the table says how many.
 
+What the gateway adds to each chunk is measured by `bench_chunks`, which `make bench-streams` runs before this.
+
     make bench-streams          STREAMS=2000 TOKENS_PER_SECOND=0.2 by default: five minutes
 """
 
@@ -158,6 +160,7 @@ async def measure(base_url: str, web_pid: int) -> dict[str, Any]:
         "workers_mb_before": round(before_bytes / 1e6, 1),
         "workers_mb_at_most": round(most_bytes / 1e6, 1),
         "kb_per_stream": round((most_bytes - before_bytes) / max(1, most_open) / 1e3, 1),
+        "streams_per_gb": round(most_open * 1e9 / max(1, most_bytes - before_bytes)),
     }
 
 

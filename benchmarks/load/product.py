@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,10 @@ class Site:
 
 
 @contextlib.contextmanager
-def product(configuration: dict[str, Any] | None = None) -> Iterator[Site]:
-    """The whole product in front of the static upstream."""
+def product(
+    upstream: Callable[[Path], contextlib.AbstractContextManager[str]] = static_upstream,
+) -> Iterator[Site]:
+    """The whole product in front of an upstream, the static one if no other is given."""
     cores.keep_to_the_rest()
     with own_postgres() as database_url, contextlib.ExitStack() as stack:
         from llm.configuration import apply_configuration
@@ -49,8 +51,8 @@ def product(configuration: dict[str, Any] | None = None) -> Iterator[Site]:
         home = Path(os.environ["PURSER_HOME"])
         server = embedded.start_redis(home)
         stack.callback(server.stop)
-        upstream_url = stack.enter_context(static_upstream(home))
-        text = json.dumps(configuration or configuration_of(upstream_url))
+        upstream_url = stack.enter_context(upstream(home))
+        text = json.dumps(configuration_of(upstream_url))
         apply_configuration(text, source="bench.yaml", environ={}, dry_run=False)
         environment = {"REDIS_URL": server.url, "LOG_LEVEL": "INFO", "PYTHONUNBUFFERED": "1"}
         helpers = _start_celery(stack, home, environment)
@@ -89,7 +91,7 @@ def gateway_of(
 
 
 @contextlib.contextmanager
-def raw_relay(home: Path, upstream_url: str) -> Iterator[tuple[str, int]]:
+def raw_relay(site: Site) -> Iterator[tuple[str, int]]:
     """granian and aiohttp without a product, on the gateway's core: its address and its process."""
     port = embedded.free_port()
     url = f"http://127.0.0.1:{port}"
@@ -116,9 +118,9 @@ def raw_relay(home: Path, upstream_url: str) -> Iterator[tuple[str, int]]:
     with started(
         "raw",
         cores.on_gateway_core(command),
-        home=home,
+        home=site.home,
         ready=f"{url}/health",
-        environment={"UPSTREAM": upstream_url},
+        environment={"UPSTREAM": site.upstream_url},
     ) as child:
         yield url, child.process.pid
 

@@ -87,17 +87,21 @@ def everything(base_url: str) -> Request:
     return chat(base_url, key=GOVERNED_KEY, model="auto")
 
 
+def hit(base_url: str) -> Request:
+    """An exact hit of the same tenant, once each of its questions was asked."""
+    return chat(base_url, key=GOVERNED_KEY, model="auto", repeated=True)
+
+
 def own_scenarios(site: Site, *, raw_url: str, raw_pid: int) -> list[Scenario]:
     """The product, and a relay without one."""
     url, ours = site.base_url, {"parts": site.parts, "stores": site.stores}
-    hit = chat(url, key=GOVERNED_KEY, model="auto", repeated=True)
     return [
         Scenario(
             "raw", "granian and aiohttp, no product", chat(raw_url), {"gateway": [raw_pid]}, is_completion
         ),
         Scenario("plain", "key and ledger row only", chat(url, key=PLAIN_KEY), is_so=_is_plain, **ours),
         Scenario("everything", "a miss with everything on", everything(url), is_so=is_governed_miss, **ours),
-        Scenario("hit", "an exact hit with its ledger row", hit, is_so=_is_hit, **ours),
+        Scenario("hit", "an exact hit with its ledger row", hit(url), is_so=_is_hit, **ours),
     ]
 
 

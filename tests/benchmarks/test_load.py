@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from benchmarks.load import generators, profiles, scenarios
+from benchmarks import bench_soak as soak
+from benchmarks.load import generators, profiles, scenarios, streams
 from benchmarks.load.counters import Snapshot, per_request
 from benchmarks.load.generators import Load
 from benchmarks.load.runs import Outcome, line_of
@@ -93,3 +94,22 @@ def test_a_request_without_users_has_none() -> None:
     request = scenarios.chat(BASE_URL, user=None)
     assert "customer" not in request.filled(token=1, user=2)
     assert "local tokens, users, seed = 0, 0, 5" in generators.script_of(request, seed=5)
+
+
+def test_a_chunk_costs_the_slope_between_short_and_long_streams() -> None:
+    short = streams.Reading(0.030, 0.001, 0.002, chunks=100, cpu=0.2)
+    long = streams.Reading(0.034, 0.002, 0.005, chunks=1100, cpu=0.4)
+    direct = streams.Reading(0.030, 0.0015, 0.003, chunks=1100, cpu=0.0)
+    assert streams.figures_of(short, long, direct) == {
+        "first_token_added_ms": 4.0,
+        "chunk_added_p50_ms": 0.5,
+        "chunk_added_p99_ms": 2.0,
+        "cpu_ms_per_chunk": 0.2,
+    }
+
+
+def test_memory_is_compared_with_that_after_a_tenth_of_the_requests() -> None:
+    readings = [soak.Reading(number * 100, 200.0 + number, 10.0) for number in range(1, 101)]
+    assert soak.growth_of(readings) == round((300 / 210 - 1) * 100, 1)
+    assert len(soak.thinned(readings)) == 20
+    assert soak.thinned(readings)[-1] is readings[-1]
