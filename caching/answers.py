@@ -36,6 +36,8 @@ class CachedAnswer:
     text: str = ""
     cost_usd: Decimal = Decimal(0)
     list_cost_usd: Decimal = Decimal(0)
+    baseline_model: str = ""  # which would have answered without us
+    removed_input_tokens: int = 0  # by compression
     request_id: str = ""
     stored_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -53,6 +55,8 @@ def pack(answer: CachedAnswer) -> bytes:
             "text": answer.text,
             "cost_usd": str(answer.cost_usd),
             "list_cost_usd": str(answer.list_cost_usd),
+            "baseline_model": answer.baseline_model,
+            "removed_input_tokens": answer.removed_input_tokens,
             "request_id": answer.request_id,
             "stored_at": answer.stored_at,
         }

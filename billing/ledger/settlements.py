@@ -85,7 +85,7 @@ class Settlement:
 
 @value_type
 class CacheHit:
-    """An answer from our caches: nothing was bought. `list_cost_usd` is what it would have cost, and so is saved."""
+    """An answer from our caches: nothing was bought. `saving` is what it would have cost, in USD by kind of saving."""
 
     request_id: UUID
     tenant_id: int
@@ -94,7 +94,7 @@ class CacheHit:
     provider: str
     model: str
     cache_state: str
-    list_cost_usd: Decimal
+    saving: Mapping[str, Decimal]
     input_tokens: int
     output_tokens: int
     user: str = ""
@@ -273,8 +273,8 @@ def hit_values(hit: CacheHit) -> dict[str, Any]:
         "cache_state": hit.cache_state,
         "saved_input_tokens": hit.input_tokens,
         "saved_output_tokens": hit.output_tokens,
-        "list_cost": hit.list_cost_usd,
-        "saving": {"gateway_cache": hit.list_cost_usd},
+        "list_cost": sum(hit.saving.values(), Decimal(0)),
+        "saving": dict(hit.saving),
     }
 
 

@@ -21,17 +21,19 @@ def savings_of(call: Call, attempt: PlannedAttempt, meters: dict[str, int], rate
         return Waterfall(Decimal(0), rated.cost_usd, {GATEWAY_CACHE: -rated.cost_usd})
     if rated.is_bound:
         return Waterfall(rated.cost_usd, rated.cost_usd, {})
-    removed = (call.tokens_before_compression or 0) - (call.tokens_after_compression or 0)
-    return waterfall(
-        meters, paid=attempt.rates, asked=_rates_asked(call, attempt), removed_input_tokens=max(0, removed)
-    )
+    asked = rates_of_baseline(call, baseline_model(call), answered_by=attempt.target.model)
+    return waterfall(meters, paid=attempt.rates, asked=asked, removed_input_tokens=removed_input_tokens(call))
 
 
-def _rates_asked(call: Call, attempt: PlannedAttempt) -> Rates | None:
-    """The rates of the model that would have answered without us; None if it is the one that did."""
-    name = _baseline_model(call) if is_automatic(call) else call.facts.model
+def removed_input_tokens(call: Call) -> int:
+    """What compression took out of the prompt."""
+    return max(0, (call.tokens_before_compression or 0) - (call.tokens_after_compression or 0))
+
+
+def rates_of_baseline(call: Call, name: str, *, answered_by: str) -> Rates | None:
+    """The rates of the model that would have answered without us; None if it is the one that did, or has no price."""
     target = call.snapshot.catalog.targets.get(name)
-    if target is None or target.model == attempt.target.model:
+    if target is None or target.model == answered_by:
         return None
     try:
         return call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)
@@ -39,8 +41,11 @@ def _rates_asked(call: Call, attempt: PlannedAttempt) -> Rates | None:
         return None
 
 
-def _baseline_model(call: Call) -> str:
-    """The tenant's own baseline, else the cheapest capable model of the complex tier that routing considered."""
+def baseline_model(call: Call) -> str:
+    """The model that was named; of `auto` the tenant's own baseline, else the cheapest capable model of the complex tier
+    that routing considered. Empty where routing has considered none."""
+    if not is_automatic(call):
+        return call.facts.model
     if call.policy.routing.baseline_model:
         return call.policy.routing.baseline_model
     considered = call.route.considered if call.route else ()

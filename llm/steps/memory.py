@@ -9,6 +9,7 @@ from typing import Any
 
 from billing.ledger import settlements
 from billing.ledger.settlements import CacheHit
+from billing.prices.savings import GATEWAY_CACHE
 from caching.answers import CachedAnswer
 from caching.eligibility import Traits
 from caching.exact import flights
@@ -23,6 +24,7 @@ from llm.calls.call import Call
 from llm.calls.settled_cost import SettledCost
 from llm.routing.facts import AUTO
 from llm.steps import hit_value, storing
+from llm.steps.baseline import baseline_model, removed_input_tokens
 from llm.steps.settled import Settled
 from llm.wire import Body, stored_bytes
 from tenants.patterns import is_found
@@ -117,7 +119,7 @@ async def serve(call: Call, hit: Hit) -> Settled:
     value = hit_value.of(call, hit.answer)
     if hit.state == "semantic" and call.lookup is not None and call.lookup.scope is not None:
         scope_figures.note_hit(
-            call.principal.tenant_id, call.lookup.scope.digest, saved_usd=value.list_cost_usd
+            call.principal.tenant_id, call.lookup.scope.digest, saved_usd=value.saving[GATEWAY_CACHE]
         )
     call.balances = await settlements.record_hit(
         CacheHit(
@@ -131,7 +133,7 @@ async def serve(call: Call, hit: Hit) -> Settled:
             provider=hit.answer.provider,
             model=hit.answer.model,
             cache_state=hit.state,
-            list_cost_usd=value.list_cost_usd,
+            saving=value.saving,
             input_tokens=value.input_tokens,
             output_tokens=value.output_tokens,
             windows=call.windows(model=hit.answer.model, provider=hit.answer.provider),
@@ -141,7 +143,7 @@ async def serve(call: Call, hit: Hit) -> Settled:
         model=hit.answer.model,
         provider=hit.answer.provider,
         list_cost_usd=value.list_cost_usd,
-        saving={"gateway_cache": value.list_cost_usd},
+        saving=value.saving,
     )
     answer = storing.with_new_id(call, hit.answer.body)
 
@@ -197,6 +199,8 @@ def _to_remember(call: Call, settled: Settled) -> CachedAnswer | None:
         text=call.wire.answer_text(answer),
         cost_usd=outcome.cost_usd,
         list_cost_usd=outcome.own_list_cost_usd,
+        baseline_model=baseline_model(call),
+        removed_input_tokens=removed_input_tokens(call),
         request_id=str(call.request_id),
     )
 

@@ -89,7 +89,7 @@ class Account:
             provider="openai",
             model="gpt-test",
             cache_state="exact",
-            list_cost_usd=Decimal("0.002"),
+            saving={"gateway_cache": Decimal("0.002")},
             input_tokens=1000,
             output_tokens=200,
             user="alice",

@@ -149,7 +149,7 @@ class Shop:
             provider=self.provider,
             model=self.model,
             cache_state="exact",
-            list_cost_usd=Decimal(worth),
+            saving={"gateway_cache": Decimal(worth)},
             input_tokens=100,
             output_tokens=50,
             user="alice",

@@ -49,6 +49,24 @@ def test_a_paraphrase_hits_the_semantic_cache(world: World, books: Books) -> Non
     assert row.list_cost > 0
 
 
+def test_a_hit_would_have_cost_what_its_call_would_have_cost_without_us(
+    world: World, books: Books, make_tenant: Callable[..., Member]
+) -> None:
+    padded = f"{fresh_question()}\n\n\n\n" + "The   river is   long.   \n\n\n" * 40
+    for routing in ({"baseline_model": "gpt-4o"}, {}):
+        member = make_tenant(policy={"routing": routing, "compression": {"enabled": True}})
+        first = ask(world.openai(member), padded, model="auto:simple")
+        hit = ask_until(world, "exact", padded, member, model="auto:simple")
+        assert purser_of(hit)["list_cost_usd"] == first.headers["x-purser-list-cost-usd"]
+        bought, row = (books.row(answer.headers["x-request-id"]) for answer in (first, hit))
+        assert row.list_cost == bought.list_cost > bought.billed_cost > row.billed_cost == 0
+        assert {"routing", "compression"} <= bought.saving.keys()
+        remembered = {"gateway_cache": f"{bought.billed_cost:.12f}"}
+        assert {name: f"{Decimal(amount):.12f}" for name, amount in row.saving.items()} == (
+            {name: f"{Decimal(amount):.12f}" for name, amount in bought.saving.items()} | remembered
+        )
+
+
 def test_a_question_of_other_numbers_is_asked(world: World) -> None:
     ask(world.openai(), "How do I send 200 euros to a friend?")
     ask_until(world, "exact", "How do I send 200 euros to a friend?")

@@ -128,7 +128,7 @@ class Books:
                 provider=model[0],
                 model=model[1],
                 cache_state="semantic",
-                list_cost_usd=Decimal(worth),
+                saving={"gateway_cache": Decimal(worth)},
                 input_tokens=100,
                 output_tokens=50,
                 user=user,
