@@ -16,6 +16,11 @@ def cpu_seconds(*roots: int) -> float:
     return sum(_cpu_seconds_of(stat(pid)) for root in roots for pid in tree(root))
 
 
+def own_cpu_seconds(pid: int) -> float:
+    """The CPU of one process, without its children."""
+    return sum(map(int, stat(pid)[11:13])) / TICKS_PER_SECOND
+
+
 def rss_bytes(pid: int) -> int:
     """The resident memory of one process."""
     found = re.search(r"^VmRSS:\s+(\d+) kB", _text(f"/proc/{pid}/status"), re.MULTILINE)

@@ -62,14 +62,19 @@ class Client:
         await asyncio.gather(*waiting)
 
     async def _ask(self, due: float) -> None:
-        """One request and its answer, on a connection that was idle."""
-        try:
-            reader, writer = self.idle.pop() if self.idle else await self._connect()
-            writer.write(self._next())
-            is_ok = await _read_answer(reader)
-        except (OSError, asyncio.IncompleteReadError):
-            self.errors += 1
-            return
+        """One request and its answer, on a connection that was idle; on a new one if the server has closed that."""
+        request = self._next()
+        while True:
+            is_new = not self.idle
+            try:
+                reader, writer = await self._connect() if is_new else self.idle.pop()
+                writer.write(request)
+                is_ok = await _read_answer(reader)
+                break
+            except (OSError, asyncio.IncompleteReadError):
+                if is_new:
+                    self.errors += 1
+                    return
         self.idle.append((reader, writer))
         self.latencies.append(time.perf_counter() - due)
         self.errors += not is_ok

@@ -4,11 +4,14 @@ Invariant: it has a database of its own on the PostgreSQL of the run, so its sto
 """
 
 import contextlib
+import dataclasses
 import json
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
+
+import psycopg
 
 from benchmarks.load import cores
 from benchmarks.load.product import NAMED_MODEL, Site
@@ -29,29 +32,33 @@ def anyllm(site: Site) -> Iterator[list[Scenario]]:
     port = embedded.free_port()
     url = f"http://127.0.0.1:{port}"
     file = site.home / "anyllm.yaml"
-    address = urlsplit(site.database_url)._replace(scheme="postgresql+psycopg2", path="/anyllm").geturl()
+    address = urlsplit(site.database_url)._replace(path="/anyllm").geturl()
     file.write_text(json.dumps(configuration_of(site.upstream_url, address, port)))  # JSON is YAML
     command = [str(programs / "any-llm-gateway"), "serve", "--config", str(file), "--workers", "1"]
-    with started(
-        "anyllm",
-        cores.on_gateway_core(command),
-        home=site.home,
-        ready=f"{url}/health",
-        folder=site.home,
-        is_ours=False,
-    ) as child:
+    with (
+        psycopg.connect(address, autocommit=True) as connection,
+        started(
+            "anyllm",
+            cores.on_gateway_core(command),
+            home=site.home,
+            ready=f"{url}/health",
+            folder=site.home,
+            is_ours=False,
+        ) as child,
+    ):
         key = _key_with_budget(url)
         request = chat(url, key=key, model=MODEL, user=None)
-        parts = {"gateway": [child.process.pid], "postgres": site.parts["postgres"]}
+        parts = {**site.parts, "gateway": [child.process.pid]}
+        stores = dataclasses.replace(site.stores, postgres=connection)
         what = "any-llm-gateway: PostgreSQL, a budget, usage rows"
-        yield [Scenario("any-llm", what, request, parts, is_completion)]
+        yield [Scenario("any-llm", what, request, parts, is_completion, stores=stores)]
 
 
 def configuration_of(upstream_url: str, database_url: str, port: int) -> dict[str, Any]:
     return {
         "host": "127.0.0.1",
         "port": port,
-        "database_url": database_url,
+        "database_url": database_url.replace("postgresql:", "postgresql+psycopg2:"),
         "master_key": MASTER_KEY,
         "providers": {"openai": {"api_key": "sk-bench", "api_base": f"{upstream_url}/v1"}},
         "pricing": {MODEL: {"input_price_per_million": 0.15, "output_price_per_million": 0.6}},

@@ -58,6 +58,14 @@ def test_costs_are_differences_by_request() -> None:
     )
 
 
+def test_what_postgres_does_for_celery_is_not_the_requests() -> None:
+    before = Snapshot(0.0, {"postgres": 1.0}, {}, {}, {10: 0.5, 11: 0.2})
+    after = Snapshot(1.0, {"postgres": 4.0}, {}, {}, {10: 0.9, 12: 0.6})  # one has ended, one is new
+    assert per_request(before, after, requests=1000) == pytest.approx(
+        {"postgres_cpu_ms": 1.0, "postgres_helpers_cpu_ms": 2.0}
+    )
+
+
 def test_an_outcome_has_the_median_of_its_runs() -> None:
     outcome = Outcome(Scenario("raw", "no product", scenarios.chat(BASE_URL), {}, is_completion))
     for milliseconds in (3.0, 1.0, 2.0):
