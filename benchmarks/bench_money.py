@@ -11,7 +11,7 @@ import asyncio
 import os
 import resource
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -82,23 +82,23 @@ async def _measure_all(url: str) -> list[Row]:
 
 async def _measure(url: str, *, how: str, tenants: int, in_flight: int) -> Row:
     """Keep `in_flight` pairs under way for a while and check the books."""
-    from billing.ledger import holds, settlements
+    from billing.ledger import holds, ledger_group, settlements
 
     accounts = await asyncio.to_thread(lambda: [_make_account() for _ in range(tenants)])
     gate = asyncio.Semaphore(CONNECTIONS_ONE_BY_ONE)
 
-    async def alone(work: Callable[[list[Any]], Awaitable[list[Any]]], request: Any) -> None:
+    async def alone(kind: Any, request: Any) -> None:
         async with gate:
-            (reply,) = await work([request])
+            (reply,) = await ledger_group.execute([(kind, request)])
         if isinstance(reply, Exception):
             raise reply
 
     if how == "groups":
         admit, settle = holds.admit, settlements.settle
     else:
-        admit = lambda attempt: alone(holds._admit_together, attempt)  # noqa: E731
-        settle = lambda settlement: alone(settlements._settle_group, settlement)  # noqa: E731
-    sizes: dict[str, list[int]] = {"admit": [], "settle": []}
+        admit = lambda attempt: alone(holds.ADMISSIONS, attempt)  # noqa: E731
+        settle = lambda settlement: alone(settlements.SETTLEMENTS, settlement)  # noqa: E731
+    sizes: list[tuple[int, int]] = []
     added: list[float] = []
     ended = [0] * tenants
     settlement_of = _settlements()
@@ -118,12 +118,11 @@ async def _measure(url: str, *, how: str, tenants: int, in_flight: int) -> Row:
         until = time.perf_counter() + seconds
         await asyncio.gather(*(keep_calling(number, until) for number in range(in_flight)))
 
-    with _SizesOf(holds._group, sizes["admit"]), _SizesOf(settlements._settlements, sizes["settle"]):
+    with _SizesOf(ledger_group._group, holds.ADMISSIONS, sizes):
         await run(WARM_SECONDS)
         warm = sum(ended)
         added.clear()
-        for counts in sizes.values():
-            counts.clear()
+        sizes.clear()
         began, cpu = time.perf_counter(), _cpu_seconds()
         await run(SECONDS)
         seconds, cpu = time.perf_counter() - began, _cpu_seconds() - cpu
@@ -139,22 +138,24 @@ async def _measure(url: str, *, how: str, tenants: int, in_flight: int) -> Row:
         pairs_per_second=round(pairs / seconds, 1),
         p50_ms=round(added[len(added) // 2] * 1000, 2),
         p99_ms=round(added[int(len(added) * 0.99)] * 1000, 2),
-        admitted_per_group=_mean(sizes["admit"]),
-        settled_per_group=_mean(sizes["settle"]),
+        admitted_per_group=_mean([admitted for admitted, _ in sizes]),
+        settled_per_group=_mean([settled for _, settled in sizes]),
         cpu_us_per_pair=round(cpu / pairs * 1e6, 1),
     )
 
 
 class _SizesOf:
-    """Notes the sizes of the groups that a GroupCommit executes."""
+    """Notes the sizes of the groups that are executed: how many of a kind, and how many others."""
 
-    def __init__(self, group: Any, sizes: list[int]) -> None:
-        self.group, self.execute, self.sizes = group, group._execute, sizes
+    def __init__(self, group: Any, kind: Any, sizes: list[tuple[int, int]]) -> None:
+        self.group, self.kind, self.execute, self.sizes = group, kind, group._execute, sizes
 
     def __enter__(self) -> None:
-        async def execute(requests: list[Any]) -> list[Any]:
-            self.sizes.append(len(requests))
-            return await self.execute(requests)
+        async def execute(entries: list[Any]) -> list[Any]:
+            of_kind = sum(kind is self.kind for kind, _ in entries)
+            self.sizes.append((of_kind, len(entries) - of_kind))
+            replies: list[Any] = await self.execute(entries)
+            return replies
 
         self.group._execute = execute
 

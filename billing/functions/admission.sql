@@ -1,5 +1,9 @@
--- Decides on a group under the locks of its windows; the arguments are those of billing_admit. p_outcomes says who is in
--- already (-1) and so wants nothing; the others are 0 and stay so, or are refused.
+-- Decides on the admissions of a group; the caller has locked their windows. p_windows is each of them once, ascending; attempt
+-- p_hold_attempts[i] (counted from 1) wants p_hold_amounts[i] of p_windows[p_hold_windows[i]], the attempts ascending. It
+-- enters all its windows or none. p_outcomes says who is in already (-1) and so wants nothing; the others are 0 and stay so,
+-- or are refused by p_windows[k] (k > 0), the fullest of those that are too small.
+-- Of a window in shards p_windows has one. It is refused only what the whole has no room for; for what the shard alone has no
+-- room for, "object_not_in_prerequisite_state" is raised, unless p_all_shards.
 CREATE OR REPLACE FUNCTION public.billing_decide(
     p_windows bigint[], p_hold_attempts int[], p_hold_windows int[], p_hold_amounts numeric[], p_all_shards boolean,
     p_outcomes int[]
@@ -20,14 +24,8 @@ DECLARE
     fullness numeric;
     worst numeric;
 BEGIN
-    IF p_all_shards THEN
-        PERFORM public.billing_lock_all_shards(p_windows);
-    ELSE
-        PERFORM 1 FROM public.billing_budgetwindow WHERE id = ANY (p_windows) ORDER BY id FOR UPDATE;
-    END IF;
-    -- a statement of its own: it sees what those committed for whom we waited
-    SELECT array_agg(s.limit_amount), array_agg(s.used), array_agg(s.room), array_agg(s.is_hard)
-    INTO limits, used, rooms, hards FROM public.billing_remaining(p_windows, p_all_shards) s;
+    SELECT array_agg(s.limit_amount), array_agg(s.spent + s.held), array_agg(s.room), array_agg(s.is_hard)
+    INTO limits, used, rooms, hards FROM public.billing_window_states(p_windows, p_all_shards) s;
     IF cardinality(limits) IS DISTINCT FROM cardinality(p_windows) THEN
         RAISE EXCEPTION 'unknown budget window' USING ERRCODE = 'no_data_found';
     END IF;
@@ -68,39 +66,16 @@ BEGIN
     RETURN outcomes;
 END $$;
 
--- Admits a group, in order, each attempt as a whole: it enters all its windows or none. p_windows is every window of the
--- group once, ascending; attempt p_hold_attempts[i] (counted from 1) wants p_hold_amounts[i] of p_windows[p_hold_windows[i]],
--- the attempts ascending. Some may be admitted already, by a try whose answer was lost.
--- outcomes: 0 admitted, -1 admitted before, k > 0 refused by p_windows[k], the fullest of those that are too small.
--- Of a window in shards p_windows has one. It is refused only what the whole has no room for; for what the shard alone
--- has no room for, nothing of the group is done and "object_not_in_prerequisite_state" is raised, unless p_all_shards.
--- Where all seem to fit, the attempts are written before the windows are locked, so that all others wait for the
--- decision and the commit alone; attempts that do not fit after all are removed again.
-CREATE OR REPLACE FUNCTION public.billing_admit(
-    p_attempts jsonb, p_windows bigint[], p_hold_attempts int[], p_hold_windows int[], p_hold_amounts numeric[],
-    p_all_shards boolean DEFAULT false, OUT outcomes int[], OUT windows jsonb
-) LANGUAGE plpgsql SECURITY DEFINER
+-- Writes the attempts of a group that are not refused or in already (p_outcomes is 0), which an answer that was lost may have
+-- been about: who conflicts is in with the holds of the first time, and gets -1.
+CREATE OR REPLACE FUNCTION public.billing_insert_attempts(p_attempts jsonb, p_outcomes int[]) RETURNS int[]
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
-    has_holds boolean := cardinality(p_hold_attempts) > 0;
+    outcomes int[] := p_outcomes;
     inserted uuid[];
-    is_tight boolean;
 BEGIN
-    outcomes := array_fill(0, ARRAY[jsonb_array_length(p_attempts)]);
-    -- a look without locks, which decides the order of the work and nothing else
-    is_tight := has_holds AND (p_all_shards OR EXISTS (
-        SELECT FROM public.billing_remaining(p_windows, false) s
-        JOIN (SELECT p_windows[h.hold_window] AS id, sum(h.amount) AS wanted
-              FROM unnest(p_hold_windows, p_hold_amounts) AS h (hold_window, amount) GROUP BY 1) w ON w.id = s.window_id
-        WHERE s.is_hard AND w.wanted > s.room));
-    IF is_tight THEN
-        SELECT array_agg(CASE WHEN a.id IS NULL THEN 0 ELSE -1 END ORDER BY n.position) INTO outcomes
-        FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position)
-        LEFT JOIN public.billing_attempt a ON a.id = (n.attempt ->> 'id')::uuid;
-        outcomes := public.billing_decide(p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts, p_all_shards, outcomes);
-    END IF;
-
     WITH made AS (
         INSERT INTO public.billing_attempt (
             id, tenant_id, request_id, attempt_no, key_id, user_id, feature, provider, model, processing, occurred_at,
@@ -119,47 +94,13 @@ BEGIN
         ON CONFLICT DO NOTHING
         RETURNING id)
     SELECT array_agg(id) INTO inserted FROM made;
-    -- who conflicted is in already, with the holds of the first time
     IF coalesce(cardinality(inserted), 0) <> cardinality(array_positions(outcomes, 0)) THEN
         SELECT array_agg(CASE WHEN outcomes[n.position] = 0 AND NOT (n.attempt ->> 'id')::uuid = ANY (coalesce(inserted, '{}'))
                          THEN -1 ELSE outcomes[n.position] END ORDER BY n.position) INTO outcomes
         FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position);
     END IF;
-    IF has_holds AND NOT is_tight THEN
-        outcomes := public.billing_decide(p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts, p_all_shards, outcomes);
-        IF 0 < ANY (outcomes) THEN
-            DELETE FROM public.billing_attempt WHERE id IN (
-                SELECT (n.attempt ->> 'id')::uuid FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position)
-                WHERE outcomes[n.position] > 0);
-        END IF;
-    END IF;
-    UPDATE public.billing_budgetwindow w SET held = w.held + h.amount
-    FROM (SELECT p_windows[h.hold_window] AS id, sum(h.amount) AS amount
-          FROM unnest(p_hold_attempts, p_hold_windows, p_hold_amounts) AS h (attempt, hold_window, amount)
-          WHERE outcomes[h.attempt] = 0 GROUP BY 1) h
-    WHERE w.id = h.id;
-    windows := public.billing_describe_windows(p_windows);
+    RETURN outcomes;
 END $$;
-GRANT EXECUTE ON FUNCTION public.billing_admit TO purser_app;
-
--- The same for groups with windows in shards: each worker in its own shard, all of them where that has no room.
-CREATE OR REPLACE FUNCTION public.billing_admit_in_shards(
-    p_attempts jsonb, p_windows bigint[], p_hold_attempts int[], p_hold_windows int[], p_hold_amounts numeric[],
-    OUT outcomes int[], OUT windows jsonb
-) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    BEGIN
-        SELECT a.outcomes, a.windows INTO outcomes, windows
-        FROM public.billing_admit(p_attempts, p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts) a;
-        RETURN;
-    EXCEPTION WHEN object_not_in_prerequisite_state THEN
-        NULL;  -- this has given the locks back: all can be taken in their order
-    END;
-    SELECT a.outcomes, a.windows INTO outcomes, windows
-    FROM public.billing_admit(p_attempts, p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts, true) a;
-    PERFORM public.billing_split_allowance(p_windows);
-END $$;
-GRANT EXECUTE ON FUNCTION public.billing_admit_in_shards TO purser_app;
 
 -- A stream that outgrows its hold asks for more of it. The same law as admission: decided under the windows' locks, in all
 -- the attempt's windows or in none. Raises the holds of a group, in order. Attempt p_ids[i] is to hold p_usd[i] and

@@ -1,26 +1,21 @@
--- Settles a group; idempotent by attempt. Attempt p_ids[i] ended as p_states[i] (captured or estimated) for p_usd[i] and
--- p_tokens[i]; p_records[i] says the rest of its ledger row, and p_lines holds the lines of all. Who, what and when are
--- copied from the attempt. No attempt is in p_ids twice.
--- outcomes: 0 unknown, 1 it had ended, 2 settled, 3 corrected (it had been estimated, now its usage is known).
-CREATE OR REPLACE FUNCTION public.billing_settle(
-    p_ids uuid[], p_states text[], p_usd numeric[], p_tokens bigint[], p_records jsonb, p_lines jsonb,
-    OUT outcomes int[], OUT attempt_windows jsonb, OUT windows jsonb
+-- The rows of a group's settlements; the caller has locked the attempts. Attempt p_ids[i] ended as p_states[i] (captured or
+-- estimated) for p_usd[i]; p_records[i] says the rest of its ledger row, and p_lines holds the lines of all. Who, what and
+-- when are copied from the attempt. No attempt is in p_ids twice.
+-- outcomes: 0 unknown, 1 it had ended, 2 settled, 3 to be corrected (it had been estimated, now its usage is known).
+CREATE OR REPLACE FUNCTION public.billing_book_settlements(
+    p_ids uuid[], p_states text[], p_usd numeric[], p_records jsonb, p_lines jsonb,
+    OUT outcomes int[], OUT are_holding boolean[], OUT periods bigint[], OUT attempt_windows jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     tenants bigint[];
     moments timestamptz[];
-    are_holding boolean[];
-    periods bigint[];
-    window_ids bigint[];
-    before numeric[];
     ended record;
     attempt public.billing_attempt;
     entry record;  -- a billing_usagerecord; the linter knows fields of records only
     entries public.billing_usagerecord[];
 BEGIN
-    PERFORM 1 FROM public.billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
     SELECT array_agg(a.tenant_id ORDER BY s.position), array_agg(a.occurred_at ORDER BY s.position),
            array_agg(a.state IN ('held', 'sent') ORDER BY s.position),
            jsonb_agg(coalesce(to_jsonb(a.window_ids), '[]') ORDER BY s.position),
@@ -97,35 +92,31 @@ BEGIN
     FROM unnest(tenants, moments, outcomes) AS s (tenant_id, moment, outcome) WHERE s.outcome >= 2;
 
     PERFORM public.billing_alert_requests(p_ids, outcomes, tenants, p_usd, p_records);
+END $$;
 
-    -- the windows last: an admission in them waits for this end alone, not for all that is written above
-    SELECT array_agg(DISTINCT w.id ORDER BY w.id) INTO window_ids
-    FROM public.billing_attempt a CROSS JOIN LATERAL unnest(a.window_ids) AS w (id) WHERE a.id = ANY (p_ids);
-    PERFORM 1 FROM public.billing_budgetwindow WHERE id = ANY (window_ids) ORDER BY id FOR UPDATE;
-    SELECT array_agg(w.spent ORDER BY w.id) INTO before FROM public.billing_budgetwindow w WHERE w.id = ANY (window_ids);
-
-    -- what each window gets back, and what it pays
+-- What the windows of ended attempts get back, and what they pay; the caller has locked them. Attempt p_ids[i] was settled for
+-- p_usd[i] and p_tokens[i], or voided for NULL, if p_outcomes[i] is 2; its hold counts if p_are_holding[i].
+CREATE OR REPLACE FUNCTION public.billing_pay_windows(
+    p_ids uuid[], p_outcomes int[], p_are_holding boolean[], p_usd numeric[], p_tokens bigint[]
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
     UPDATE public.billing_budgetwindow w
     SET held = w.held - m.held,
         spent = w.spent + CASE w.unit WHEN 'usd' THEN m.usd WHEN 'tokens' THEN m.tokens ELSE m.requests END,
         overrun = w.overrun + CASE w.unit WHEN 'usd' THEN m.usd_over WHEN 'tokens' THEN m.tokens_over ELSE 0 END
     FROM (
-        SELECT h.id, sum(CASE WHEN are_holding[s.position] THEN h.amount ELSE 0 END) AS held,
-               sum(s.usd) AS usd, sum(greatest(s.usd - h.amount, 0)) AS usd_over,
-               sum(s.tokens) AS tokens, sum(greatest(s.tokens - h.amount, 0)) AS tokens_over, count(*) AS requests
-        FROM unnest(p_ids, p_usd, p_tokens) WITH ORDINALITY AS s (id, usd, tokens, position)
+        SELECT h.id, sum(CASE WHEN s.is_holding THEN h.amount ELSE 0 END) AS held, count(s.usd) AS requests,
+               coalesce(sum(s.usd), 0) AS usd, sum(greatest(s.usd - h.amount, 0)) AS usd_over,
+               coalesce(sum(s.tokens), 0) AS tokens, sum(greatest(s.tokens - h.amount, 0)) AS tokens_over
+        FROM unnest(p_ids, p_outcomes, p_are_holding, p_usd, p_tokens) AS s (id, outcome, is_holding, usd, tokens)
         JOIN public.billing_attempt a ON a.id = s.id
         CROSS JOIN LATERAL unnest(a.window_ids, a.hold_amounts) AS h (id, amount)
-        WHERE outcomes[s.position] = 2
+        WHERE s.outcome = 2
         GROUP BY h.id) m
     WHERE w.id = m.id;
-    IF 3 = ANY (outcomes) THEN
-        PERFORM public.billing_correct_estimates(p_ids, outcomes, periods, p_usd, p_tokens, p_records, p_lines);
-    END IF;
-    PERFORM public.billing_alert_budgets(window_ids, before);
-    windows := public.billing_describe_windows(window_ids);
 END $$;
-GRANT EXECUTE ON FUNCTION public.billing_settle TO purser_app;
 
 -- The difference between what is booked of an attempt (its estimate, and what re-rating made of it) and the usage that came
 -- later: a row of its own, with the booked lines taken back and the true ones put in their place.
@@ -208,41 +199,26 @@ BEGIN
     END LOOP;
 END $$;
 
--- Gives the holds of a group back. outcomes: 0 unknown, 1 it had ended, 2 voided.
-CREATE OR REPLACE FUNCTION public.billing_void(
-    p_ids uuid[], p_reasons text[], OUT outcomes int[], OUT attempt_windows jsonb, OUT windows jsonb
+-- Ends attempts that owe nothing; the caller has locked them, and gives their holds back. outcomes: 0 unknown, 1 it had
+-- ended, 2 voided.
+CREATE OR REPLACE FUNCTION public.billing_end_unpaid(
+    p_ids uuid[], p_reasons text[], OUT outcomes int[], OUT attempt_windows jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-DECLARE
-    window_ids bigint[];
 BEGIN
-    PERFORM 1 FROM public.billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
     SELECT array_agg(CASE WHEN a.state IN ('held', 'sent') THEN 2 WHEN a.id IS NULL THEN 0 ELSE 1 END ORDER BY s.position),
            jsonb_agg(coalesce(to_jsonb(a.window_ids), '[]') ORDER BY s.position)
     INTO outcomes, attempt_windows
     FROM unnest(p_ids) WITH ORDINALITY AS s (id, position) LEFT JOIN public.billing_attempt a ON a.id = s.id;
-    SELECT array_agg(DISTINCT w.id ORDER BY w.id) INTO window_ids
-    FROM public.billing_attempt a CROSS JOIN LATERAL unnest(a.window_ids) AS w (id) WHERE a.id = ANY (p_ids);
-    PERFORM 1 FROM public.billing_budgetwindow WHERE id = ANY (window_ids) ORDER BY id FOR UPDATE;
-    UPDATE public.billing_budgetwindow w SET held = w.held - m.amount
-    FROM (
-        SELECT h.id, sum(h.amount) AS amount
-        FROM unnest(p_ids) WITH ORDINALITY AS s (id, position)
-        JOIN public.billing_attempt a ON a.id = s.id
-        CROSS JOIN LATERAL unnest(a.window_ids, a.hold_amounts) AS h (id, amount)
-        WHERE outcomes[s.position] = 2 GROUP BY h.id) m
-    WHERE w.id = m.id;
     UPDATE public.billing_attempt a SET state = 'voided', settled_at = now(), void_reason = s.reason
     FROM unnest(p_ids, p_reasons) WITH ORDINALITY AS s (id, reason, position)
     WHERE a.id = s.id AND outcomes[s.position] = 2;
-    windows := public.billing_describe_windows(window_ids);
 END $$;
-GRANT EXECUTE ON FUNCTION public.billing_void TO purser_app;
 
 -- Rows of answers from our caches: no attempt, no hold; what they saved. Idempotent by id. The first row of a new month
 -- makes its period, and a month that closes at this moment hands its rows on.
-CREATE OR REPLACE FUNCTION public.billing_record_hits(p_records jsonb, p_windows bigint[]) RETURNS jsonb
+CREATE OR REPLACE FUNCTION public.billing_record_hits(p_records jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -275,23 +251,18 @@ BEGIN
     INSERT INTO public.billing_rollupdirty (tenant_id, day)
     SELECT DISTINCT r.tenant_id, (r.occurred_at AT TIME ZONE 'UTC')::date
     FROM jsonb_to_recordset(p_records) AS r (tenant_id bigint, occurred_at timestamptz);
-    RETURN public.billing_describe_windows(p_windows);
 END $$;
-GRANT EXECUTE ON FUNCTION public.billing_record_hits TO purser_app;
 
 -- How far streams have come, so that a crash is billed from what was produced; and that they live, so that the reaper leaves
--- them alone. Not worth waiting for the disk: a lost step costs an estimate a second of precision.
-CREATE OR REPLACE FUNCTION public.billing_progress(p_ids uuid[], p_progress text[], p_expires timestamptz) RETURNS void
+-- them alone. The caller has locked the attempts.
+CREATE OR REPLACE FUNCTION public.billing_note_progress(p_ids uuid[], p_progress text[], p_expires timestamptz) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
-    PERFORM set_config('synchronous_commit', 'off', true);
-    PERFORM 1 FROM public.billing_attempt WHERE id = ANY (p_ids) ORDER BY id FOR UPDATE;
     UPDATE public.billing_attempt a SET progress = u.progress::jsonb, expires_at = greatest(a.expires_at, p_expires)
     FROM unnest(p_ids, p_progress) AS u (id, progress) WHERE a.id = u.id AND a.state = 'sent';
 END $$;
-GRANT EXECUTE ON FUNCTION public.billing_progress TO purser_app;
 
 -- Held attempts (batch lines) go out now. Returns how many did.
 CREATE OR REPLACE FUNCTION public.billing_mark_sent(p_ids uuid[], p_expires timestamptz) RETURNS integer

@@ -3,32 +3,32 @@
 -- it, for every reader. A worker whose row has no room locks them all, in the order of their ids, and splits the rest again.
 -- Rows come with an allowance of nothing, and of no limit: nothing is admitted there before the rest was split.
 
--- The limit of a budget at this moment: its own, and the raises that count now. Read where it is needed, never copied.
-CREATE OR REPLACE FUNCTION public.billing_limit_now(p_budget bigint) RETURNS numeric
-LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
-BEGIN
-    RETURN (SELECT b.limit_amount + coalesce((
-        SELECT sum(r.extra_amount) FROM public.billing_budgetraise r
-        WHERE r.budget_id = b.id AND r.starts_at <= now() AND r.ends_at > now()), 0)
-    FROM public.billing_budget b WHERE b.id = p_budget);
-END $$;
-
--- The state of windows as it is now: of the whole window, whichever of its shards is asked.
-CREATE OR REPLACE FUNCTION public.billing_window_states(p_windows bigint[])
-RETURNS TABLE (window_id bigint, limit_amount numeric, spent numeric, held numeric, is_hard boolean)
+-- The state of windows as it is now. spent and held are of the whole window, whichever of its shards is asked. room is what
+-- the row itself may take, and what admission goes by: for a shard it is what its allowance leaves, and none (-1) when the
+-- allowance is of another limit than the one that counts now, or when another shard has passed its own, because a call cost
+-- more than its hold. A caller that holds the locks of all shards (p_all_shards) has the room of the whole.
+CREATE OR REPLACE FUNCTION public.billing_window_states(p_windows bigint[], p_all_shards boolean DEFAULT false)
+RETURNS TABLE (
+    window_id bigint, limit_amount numeric, spent numeric, held numeric, room numeric, is_hard boolean, is_shard boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT w.id, public.billing_limit_now(b.id),
+    SELECT w.id, l.amount,
            CASE WHEN w.allowance IS NULL THEN w.spent ELSE s.spent END,
-           CASE WHEN w.allowance IS NULL THEN w.held ELSE s.held END, b.mode = 'hard' AND b.is_active
+           CASE WHEN w.allowance IS NULL THEN w.held ELSE s.held END,
+           CASE WHEN w.allowance IS NULL THEN l.amount - w.spent - w.held
+                WHEN p_all_shards THEN l.amount - s.spent - s.held
+                WHEN w.allowance_of = l.amount AND s.are_within THEN w.allowance - w.spent - w.held
+                ELSE -1 END,
+           b.mode = 'hard' AND b.is_active, w.allowance IS NOT NULL
     FROM public.billing_budgetwindow w
     JOIN public.billing_budget b ON b.id = w.budget_id
+    JOIN public.billing_limit_now l ON l.budget_id = b.id
     LEFT JOIN LATERAL (
-        SELECT sum(o.spent) AS spent, sum(o.held) AS held FROM public.billing_budgetwindow o
+        SELECT sum(o.spent) AS spent, sum(o.held) AS held, bool_and(o.spent + o.held <= o.allowance) AS are_within
+        FROM public.billing_budgetwindow o
         WHERE w.allowance IS NOT NULL
           AND o.budget_id = w.budget_id AND o.subject = w.subject AND o.starts_at = w.starts_at) s ON true
     WHERE w.id = ANY (p_windows)
@@ -74,11 +74,12 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
     RETURN (SELECT jsonb_agg(CASE WHEN b.id IS NOT NULL THEN jsonb_build_array(
-        public.billing_limit_now(b.id)::text, coalesce(w.spent, 0)::text, coalesce(w.held, 0)::text, b.mode) END
+        l.amount::text, coalesce(w.spent, 0)::text, coalesce(w.held, 0)::text, b.mode) END
         ORDER BY asked.position)
     FROM unnest(p_tenants, p_budgets, p_subjects, p_starts) WITH ORDINALITY
         AS asked (tenant_id, budget_id, subject, starts_at, position)
     LEFT JOIN public.billing_budget b ON b.id = asked.budget_id AND b.tenant_id = asked.tenant_id
+    LEFT JOIN public.billing_limit_now l ON l.budget_id = b.id
     LEFT JOIN LATERAL (
         SELECT sum(spent) AS spent, sum(held) AS held FROM public.billing_budgetwindow
         WHERE budget_id = b.id AND subject = asked.subject
@@ -125,36 +126,6 @@ BEGIN
 END $$;
 GRANT EXECUTE ON FUNCTION public.billing_ensure_windows TO purser_app;
 
--- What admission goes by: how much the row itself may take (room), which for a shard is what its allowance leaves, and
--- what the whole window has used. A shard has no room (-1) when its allowance is of another limit than the one that
--- counts now, or when another shard has passed its own, because a call cost more than its hold. A caller that holds the locks
--- of all shards (p_all_shards) has the room of the whole.
-CREATE OR REPLACE FUNCTION public.billing_remaining(p_windows bigint[], p_all_shards boolean)
-RETURNS TABLE (window_id bigint, limit_amount numeric, used numeric, room numeric, is_hard boolean, is_shard boolean)
-LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
-#variable_conflict use_column
-BEGIN
-    RETURN QUERY
-    SELECT w.id, l.amount,
-           CASE WHEN w.allowance IS NULL THEN w.spent + w.held ELSE s.used END,
-           CASE WHEN w.allowance IS NULL THEN l.amount - w.spent - w.held
-                WHEN p_all_shards THEN l.amount - s.used
-                WHEN w.allowance_of = l.amount AND s.are_within THEN w.allowance - w.spent - w.held
-                ELSE -1 END,
-           b.mode = 'hard' AND b.is_active, w.allowance IS NOT NULL
-    FROM public.billing_budgetwindow w
-    JOIN public.billing_budget b ON b.id = w.budget_id
-    CROSS JOIN LATERAL (SELECT public.billing_limit_now(b.id) AS amount OFFSET 0) l
-    LEFT JOIN LATERAL (
-        SELECT sum(o.spent + o.held) AS used, bool_and(o.spent + o.held <= o.allowance) AS are_within
-        FROM public.billing_budgetwindow o
-        WHERE w.allowance IS NOT NULL
-          AND o.budget_id = w.budget_id AND o.subject = w.subject AND o.starts_at = w.starts_at) s ON true
-    WHERE w.id = ANY (p_windows)
-    ORDER BY w.id;
-END $$;
-
 -- All rows of the windows that these are rows of.
 CREATE OR REPLACE FUNCTION public.billing_all_shards(p_windows bigint[]) RETURNS bigint[]
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -195,7 +166,7 @@ BEGIN
     FROM (
         SELECT o.id, s.limit_amount, s.room, x.shards,
                CASE WHEN o.shard < b.shards THEN trunc(s.room / x.shards, 12) ELSE 0 END AS part
-        FROM public.billing_remaining(p_windows, true) s
+        FROM public.billing_window_states(p_windows, true) s
         JOIN public.billing_budgetwindow w ON w.id = s.window_id
         JOIN public.billing_budget b ON b.id = w.budget_id
         CROSS JOIN LATERAL (

@@ -23,8 +23,7 @@ CONFLICTS = (DeadlockDetected, SerializationFailure)
 TOO_LONG = (QueryCanceled, LockNotAvailable)  # for the limits of the gateway's login: docs/operations.md
 UNREACHABLE = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed, OSError)
 CONFLICT_RETRIES = 5
-FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 2.0
+CONFLICT_PAUSE_SECONDS = 0.05
 
 
 async def call(query: str, parameters: tuple[Any, ...]) -> Any:
@@ -43,7 +42,7 @@ async def call(query: str, parameters: tuple[Any, ...]) -> Any:
         except CONFLICTS:
             if conflict == CONFLICT_RETRIES:
                 raise
-            await asyncio.sleep(FIRST_PAUSE_SECONDS * conflict)
+            await asyncio.sleep(CONFLICT_PAUSE_SECONDS * conflict)
     raise AssertionError("unreachable")
 
 
@@ -57,20 +56,6 @@ async def twice(work: Callable[[], Awaitable[T]]) -> T:
         return await work()
     except UNREACHABLE as error:
         raise LedgerUnavailable from error
-
-
-async def until_done(work: Callable[[], Awaitable[T]], *, give_up_at: Callable[[], bool]) -> T:
-    """Do the work again and again until PostgreSQL is there. Raises LedgerUnavailable once `give_up_at` says so."""
-    pause = FIRST_PAUSE_SECONDS
-    while True:
-        try:
-            return await work()
-        except UNREACHABLE as error:
-            if give_up_at():
-                raise LedgerUnavailable from error
-            log.warning("ledger_unreachable", error=type(error).__name__, retry_in_seconds=round(pause, 2))
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
 def array_literal(items: Iterable[object]) -> str:

@@ -12,32 +12,22 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-import psycopg
-import structlog
-from psycopg.errors import NoDataFound, ObjectNotInPrerequisiteState
 
 from billing.budgets.balances import Balance, BudgetExceeded, tightest
 from billing.budgets.windows import BudgetFacts, WindowKey, windows_for
-from billing.errors import LedgerUnavailable, Stalled
 from billing.ledger import connection, settlements
 from billing.ledger.connection import array_literal
 from billing.ledger.group_commit import GroupCommit
-from billing.ledger.seen_balances import read_balances, remember, seen
-from billing.ledger.window_ids import ATTEMPT_SECONDS, forget_ids, ids_of
+from billing.ledger.ledger_group import WINDOWS, Kind, Outcome, Part
+from billing.ledger.seen_balances import remember, seen
+from billing.ledger.window_ids import ATTEMPT_SECONDS, ids_of
 from billing.scopes import NO_DIMENSIONS, Dimensions
 from config import resources
 from config.database import storable
 from config.values import value_type
 
-ADMIT = (
-    "SELECT outcomes, windows::text FROM"
-    " billing_admit(%s::jsonb, %s::bigint[], %s::int[], %s::int[], %s::numeric[])"
-)
-ADMIT_IN_SHARDS = ADMIT.replace("billing_admit", "billing_admit_in_shards")
 MARK_SENT = "SELECT billing_mark_sent(%s::uuid[], %s::timestamptz)"
 BALANCES = "SELECT billing_balances(%s::bigint[], %s::bigint[], %s::text[], %s::timestamptz[])::text"
-
-log = structlog.get_logger(__name__)
 
 _Look = tuple[int, Sequence[WindowKey]]  # of a tenant at its windows
 
@@ -75,7 +65,7 @@ async def admit(attempt: NewAttempt) -> list[Balance]:
     Raises BudgetExceeded with the fullest budget that had no room, and LedgerUnavailable. Admitting the same
     attempt again holds nothing more.
     """
-    return await _group.submit(attempt)
+    return await ADMISSIONS.submit(attempt)
 
 
 async def mark_sent(attempt_ids: Iterable[UUID], *, ttl_seconds: float) -> int:
@@ -155,30 +145,7 @@ async def _look_group(looks: list[_Look]) -> list[list[Balance] | Exception]:
     return [[found[key] for key in its if key in found] for its in keys]
 
 
-async def _admit_group(attempts: list[NewAttempt]) -> list[list[Balance] | Exception]:
-    # Twice in one group: the first one counts, as it would in two.
-    first = {attempt.id: attempt for attempt in reversed(attempts)}
-    if len(first) < len(attempts):
-        replies = dict(zip(first, await _admit_distinct(list(first.values())), strict=True))
-        return [replies[attempt.id] for attempt in attempts]
-    return await _admit_distinct(attempts)
-
-
-async def _admit_distinct(attempts: list[NewAttempt]) -> list[list[Balance] | Exception]:
-    try:
-        return await connection.twice(lambda: _admit_together(attempts))
-    except Stalled:  # nothing of it was done
-        raise
-    except LedgerUnavailable:
-        # The commit's answer may be what was lost: nothing of this goes out, so nothing of it may stay held.
-        resources.background(_undo(attempts))
-        raise
-    except NoDataFound:
-        forget_ids()
-        return await connection.twice(lambda: _admit_together(attempts))
-
-
-async def _admit_together(attempts: list[NewAttempt]) -> list[list[Balance] | Exception]:
+async def _write(attempts: list[NewAttempt]) -> Part[list[Balance]]:
     ids = await ids_of(window for attempt in attempts for window in attempt.windows)
     ordered = sorted(set(ids.values()))
     position = {window_id: index for index, window_id in enumerate(ordered, 1)}
@@ -226,25 +193,26 @@ async def _admit_together(attempts: list[NewAttempt]) -> list[list[Balance] | Ex
         array_literal(hold_windows),
         array_literal(hold_amounts),
     )
-    in_shards = any(window.budget.shards > 1 for attempt in attempts for window in attempt.windows)
-    try:
-        outcomes, windows = await connection.call(ADMIT_IN_SHARDS if in_shards else ADMIT, parameters)
-    except ObjectNotInPrerequisiteState:  # its budget was split since the snapshot was built
-        outcomes, windows = await connection.call(ADMIT_IN_SHARDS, parameters)
-    balances = read_balances(windows)
-    replies: list[list[Balance] | Exception] = []
-    for attempt, outcome, window_ids in zip(attempts, outcomes, windows_of, strict=True):
-        if outcome > 0:
-            refused_by = balances[ordered[outcome - 1]]
-            replies.append(BudgetExceeded(refused_by, needed=Decimal(_amount(attempt, refused_by.unit))))
-        else:
-            replies.append([balances[window_id] for window_id in window_ids])
-    return replies
+
+    def read(outcome: Outcome) -> list[list[Balance] | Exception]:
+        replies: list[list[Balance] | Exception] = []
+        for attempt, refused_by, window_ids in zip(
+            attempts, outcome.columns["admitted"], windows_of, strict=True
+        ):
+            if refused_by > 0:
+                balance = outcome.balances[ordered[refused_by - 1]]
+                replies.append(BudgetExceeded(balance, needed=Decimal(_amount(attempt, balance.unit))))
+            else:
+                replies.append(outcome.balances_of(window_ids))
+        return replies
+
+    return Part(parameters, read)
 
 
-async def _undo(attempts: list[NewAttempt]) -> None:
+def _undo(attempts: list[NewAttempt]) -> None:
+    """Nothing of this goes out, so nothing of it may stay held."""
     for attempt in attempts:
-        await settlements.void(attempt.id, reason="admission was not confirmed")
+        resources.background(settlements.void(attempt.id, reason="admission was not confirmed"))
 
 
 def _amount(attempt: NewAttempt, unit: str) -> Decimal | int:
@@ -254,4 +222,16 @@ def _amount(attempt: NewAttempt, unit: str) -> Decimal | int:
 
 
 _looks: GroupCommit[_Look, list[Balance]] = GroupCommit(_look_group)
-_group: GroupCommit[NewAttempt, list[Balance]] = GroupCommit(_admit_group, apart_on=(psycopg.Error,))
+ADMISSIONS: Kind[NewAttempt, list[Balance]] = Kind(
+    (
+        ("p_attempts", "jsonb"),
+        ("p_windows", "bigint[]"),
+        ("p_hold_attempts", "int[]"),
+        ("p_hold_windows", "int[]"),
+        ("p_hold_amounts", "numeric[]"),
+    ),
+    ("admitted", WINDOWS),
+    _write,
+    key=lambda attempt: attempt.id,
+    when_lost=_undo,
+)

@@ -5,16 +5,15 @@ client is gone and PostgreSQL is away for a while. If a worker dies meanwhile th
 """
 
 import asyncio
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 import orjson
-import psycopg
 import structlog
 import uuid_utils
 
@@ -23,8 +22,7 @@ from billing.budgets.windows import WindowKey
 from billing.errors import LedgerUnavailable
 from billing.ledger import connection
 from billing.ledger.connection import array_literal
-from billing.ledger.group_commit import GroupCommit
-from billing.ledger.seen_balances import read_balances
+from billing.ledger.ledger_group import WINDOWS, Kind, Outcome, Part
 from billing.ledger.window_ids import ATTEMPT_SECONDS, ids_of
 from billing.prices.rating import Rated
 from config.database import storable
@@ -36,13 +34,13 @@ __all__ = ["CacheHit", "Settlement", "progress", "record_hit", "settle", "settle
 PATIENCE_SECONDS = 2.0
 UNKNOWN = 0  # what the functions below say of an attempt that was never admitted
 
+# for those who end attempts in a transaction of their own
 SETTLE = (
-    "SELECT outcomes, attempt_windows::text, windows::text FROM"
-    " billing_settle(%s::uuid[], %s::text[], %s::numeric[], %s::bigint[], %s::jsonb, %s::jsonb)"
+    "SELECT settled FROM billing_commit_group(p_settled => %s::uuid[], p_states => %s::text[],"
+    " p_usd => %s::numeric[], p_tokens => %s::bigint[], p_records => %s::jsonb, p_lines => %s::jsonb)"
 )
-VOID = "SELECT outcomes, attempt_windows::text, windows::text FROM billing_void(%s::uuid[], %s::text[])"
-RECORD_HITS = "SELECT billing_record_hits(%s::jsonb, %s::bigint[])::text"
-PROGRESS = "SELECT billing_progress(%s::uuid[], %s::text[], %s::timestamptz)"
+VOID = "SELECT voided FROM billing_commit_group(p_voided => %s::uuid[], p_reasons => %s::text[])"
+RECORD_HITS = "SELECT FROM billing_commit_group(p_hits => %s::jsonb, p_hit_windows => %s::bigint[])"
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -119,17 +117,17 @@ class _Progress:
 async def settle(settlement: Settlement) -> list[Balance]:
     """Write an attempt's row into the ledger and give its hold back; the balances after, or none if that takes too
     long to know. Idempotent by attempt; the usage of an attempt that had been estimated becomes a correction."""
-    return await _submit_with_timeout(_settlements, settlement)
+    return await _submit_with_timeout(SETTLEMENTS, settlement)
 
 
 async def void(attempt_id: UUID, *, reason: str) -> list[Balance]:
     """Give the hold of an attempt back that owes nothing; the balances after, as in `settle`. Idempotent."""
-    return await _submit_with_timeout(_voids, _Void(attempt_id, reason))
+    return await _submit_with_timeout(VOIDS, _Void(attempt_id, reason))
 
 
 async def record_hit(hit: CacheHit) -> list[Balance]:
     """Write the row of an answer from our caches: cost 0, and the saving; the balances of its windows. Idempotent."""
-    return await _submit_with_timeout(_hits, hit)
+    return await _submit_with_timeout(HITS, hit)
 
 
 async def progress(attempt_id: UUID, facts: Mapping[str, Any]) -> None:
@@ -138,7 +136,7 @@ async def progress(attempt_id: UUID, facts: Mapping[str, Any]) -> None:
     A crash is billed from this. Never raises for PostgreSQL: the next note says more anyway.
     """
     try:
-        await _notes.submit(_Progress(attempt_id, facts))
+        await NOTES.submit(_Progress(attempt_id, facts))
     except (*connection.UNREACHABLE, LedgerUnavailable) as error:
         log.warning("progress_not_noted", error=type(error).__name__)
 
@@ -211,50 +209,37 @@ def _record(settlement: Settlement) -> dict[str, Any]:
     }
 
 
-async def _settle_group(settlements: list[Settlement]) -> list[list[Balance] | Exception]:
-    # Twice in one group: the first one counts, as it would in two.
-    first = {settlement.attempt_id: settlement for settlement in reversed(settlements)}
-    parameters = settle_parameters(list(first.values()))
-    return await _end_group(SETTLE, parameters, settlements, list(first))
+async def _write_settlements(settlements: list[Settlement]) -> Part[list[Balance]]:
+    ids = [settlement.attempt_id for settlement in settlements]
+    return Part(settle_parameters(settlements), partial(_read_ended, ids, "settled"))
 
 
-async def _void_group(voids: list[_Void]) -> list[list[Balance] | Exception]:
-    first = {void.attempt_id: void.reason for void in reversed(voids)}
-    return await _end_group(
-        VOID, (array_literal(first), [storable.text(reason) for reason in first.values()]), voids, list(first)
-    )
+async def _write_voids(voids: list[_Void]) -> Part[list[Balance]]:
+    ids = [void.attempt_id for void in voids]
+    reasons = [storable.text(void.reason) for void in voids]
+    return Part((array_literal(ids), reasons), partial(_read_ended, ids, "voided"))
 
 
-async def _end_group(
-    query: str, parameters: tuple[Any, ...], requests: Sequence[Settlement | _Void], ids: list[UUID]
-) -> list[list[Balance] | Exception]:
-    """Run a function that ends attempts until it has run; what each request's windows hold after."""
-    row = await connection.until_done(lambda: connection.call(query, parameters), give_up_at=_deadline())
-    outcomes, attempt_windows, windows = row
-    balances = read_balances(windows)
-    window_ids = dict(zip(ids, orjson.loads(attempt_windows), strict=True))
-    for attempt_id, outcome in zip(ids, outcomes, strict=True):
-        if outcome == UNKNOWN:
+def _read_ended(ids: list[UUID], column: str, outcome: Outcome) -> list[list[Balance]]:
+    for attempt_id, what in zip(ids, outcome.columns[column], strict=True):
+        if what == UNKNOWN:
             log.error("attempt_unknown", attempt=str(attempt_id))
     return [
-        [balances[window_id] for window_id in window_ids[request.attempt_id] if window_id in balances]
-        for request in requests
+        outcome.balances_of(windows) for windows in orjson.loads(outcome.columns[f"{column}_windows::text"])
     ]
 
 
-async def _record_hit_group(hits: list[CacheHit]) -> list[list[Balance] | Exception]:
-    async def record() -> list[list[Balance] | Exception]:
-        ids = await ids_of(window for hit in hits for window in hit.windows)
-        row = await connection.call(
-            RECORD_HITS, (_json([hit_values(hit) for hit in hits]), array_literal(sorted(ids.values())))
-        )
-        balances = read_balances(row[0])
+async def _write_hits(hits: list[CacheHit]) -> Part[list[Balance]]:
+    ids = await ids_of(window for hit in hits for window in hit.windows)
+    parameters = _json([hit_values(hit) for hit in hits]), array_literal(sorted(ids.values()))
+
+    def read(outcome: Outcome) -> list[list[Balance]]:
         keys = [
             [(window.budget.id, window.subject, window.starts_at) for window in hit.windows] for hit in hits
         ]
-        return [[balances[ids[key]] for key in its if ids.get(key) in balances] for its in keys]
+        return [outcome.balances_of(ids[key] for key in its if key in ids) for its in keys]
 
-    return await connection.until_done(record, give_up_at=_deadline())
+    return Part(parameters, read)
 
 
 def hit_values(hit: CacheHit) -> dict[str, Any]:
@@ -278,28 +263,20 @@ def hit_values(hit: CacheHit) -> dict[str, Any]:
     }
 
 
-async def _note_group(notes: list[_Progress]) -> list[Exception | None]:
+async def _write_notes(notes: list[_Progress]) -> Part[None]:
     last = {note.attempt_id: note.facts for note in notes}
     expires_at = datetime.now(UTC) + timedelta(seconds=ATTEMPT_SECONDS)
-    await connection.call(
-        PROGRESS, (array_literal(last), [_json(facts) for facts in last.values()], expires_at)
-    )
-    return [None] * len(notes)
+    parameters = array_literal(last), [_json(facts) for facts in last.values()], expires_at
+    return Part(parameters, lambda _: [None] * len(notes))
 
 
-async def _submit_with_timeout(group: GroupCommit[T, list[Balance]], request: T) -> list[Balance]:
+async def _submit_with_timeout(kind: Kind[T, list[Balance]], request: T) -> list[Balance]:
     """Wait for the group a while. The request is executed all the same, also when the caller is cancelled."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            return await group.submit(request)
+            return await kind.submit(request)
     except TimeoutError:
         return []
-
-
-def _deadline() -> Callable[[], bool]:
-    """True once the attempts' time is up: from then on the reaper ends them."""
-    ends = time.monotonic() + ATTEMPT_SECONDS
-    return lambda: time.monotonic() > ends
 
 
 def _json(value: Any) -> str:
@@ -312,9 +289,39 @@ def _as_text(value: object) -> str:
     raise TypeError(f"no JSON for {type(value).__name__}")
 
 
-# after that the reaper ends the attempts
-_ON_FAULTS: Any = {"apart_on": (psycopg.Error,), "patience_seconds": ATTEMPT_SECONDS}
-_settlements: GroupCommit[Settlement, list[Balance]] = GroupCommit(_settle_group, **_ON_FAULTS)
-_voids: GroupCommit[_Void, list[Balance]] = GroupCommit(_void_group, **_ON_FAULTS)
-_hits: GroupCommit[CacheHit, list[Balance]] = GroupCommit(_record_hit_group, **_ON_FAULTS)
-_notes: GroupCommit[_Progress, None] = GroupCommit(_note_group)
+def _attempt_of(request: Settlement | _Void) -> UUID:
+    return request.attempt_id
+
+
+SETTLEMENTS: Kind[Settlement, list[Balance]] = Kind(
+    (
+        ("p_settled", "uuid[]"),
+        ("p_states", "text[]"),
+        ("p_usd", "numeric[]"),
+        ("p_tokens", "bigint[]"),
+        ("p_records", "jsonb"),
+        ("p_lines", "jsonb"),
+    ),
+    ("settled", "settled_windows::text", WINDOWS),
+    _write_settlements,
+    key=_attempt_of,
+    patience_seconds=ATTEMPT_SECONDS,  # after that the reaper ends the attempts
+)
+VOIDS: Kind[_Void, list[Balance]] = Kind(
+    (("p_voided", "uuid[]"), ("p_reasons", "text[]")),
+    ("voided", "voided_windows::text", WINDOWS),
+    _write_voids,
+    key=_attempt_of,
+    patience_seconds=ATTEMPT_SECONDS,
+)
+HITS: Kind[CacheHit, list[Balance]] = Kind(
+    (("p_hits", "jsonb"), ("p_hit_windows", "bigint[]")),
+    (WINDOWS,),
+    _write_hits,
+    patience_seconds=ATTEMPT_SECONDS,
+)
+NOTES: Kind[_Progress, None] = Kind(
+    (("p_noted", "uuid[]"), ("p_notes", "text[]"), ("p_noted_until", "timestamptz")),
+    ("settled",),
+    _write_notes,
+)

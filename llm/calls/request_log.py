@@ -1,4 +1,4 @@
-"""Writes the log of requests: one row for each, in groups, after the answer is out.
+"""Writes the log of requests: one row for each, in the ledger's groups, after the answer is out.
 
 Invariant: a request is logged once; a log that cannot be written is counted and dropped, and never delays
 or fails an answer. Money does not depend on it.
@@ -8,27 +8,34 @@ from typing import Any
 
 import structlog
 
-from billing.ledger.group_commit import GroupCommit
-from config import resources
+from billing.ledger.ledger_group import Kind, Outcome, Part
 from config.database import storable
 
 log = structlog.get_logger(__name__)
 
-INSERT = "SELECT llm_log_requests(%s::jsonb)"
+INSERT = "llm_log_requests"
+
+
+class NotLogged(Exception):
+    """PostgreSQL does not take the row."""
 
 
 async def write(row: dict[str, Any]) -> None:
     """Log one request; keys are the columns of RequestLog."""
     try:
-        await _group.submit(row)
+        await ROWS.submit(row)
     except Exception as error:  # a lost log line must not reach the client
         log.warning("request_log_failed", error=type(error).__name__)
 
 
-async def _insert(rows: list[dict[str, Any]]) -> list[Exception | None]:
-    async with resources.db.connection() as connection:
-        await connection.execute(INSERT, (storable.json_text(rows, default=str),))
-    return [None] * len(rows)
+async def _write(rows: list[dict[str, Any]]) -> Part[None]:
+    def read(outcome: Outcome) -> list[Exception | None]:
+        failed = outcome.columns[INSERT]
+        return [NotLogged() if number in failed else None for number in range(1, len(rows) + 1)]
+
+    return Part((storable.json_text(rows, default=str),), read)
 
 
-_group: GroupCommit[dict[str, Any], None] = GroupCommit(_insert)
+ROWS: Kind[dict[str, Any], None] = Kind(
+    (("p_rows", "jsonb"),), (INSERT,), _write, function=INSERT, rides=True
+)

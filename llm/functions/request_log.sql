@@ -1,7 +1,26 @@
--- The log is written for several tenants in one group, so this runs as the owner; it can do nothing but append.
-CREATE OR REPLACE FUNCTION public.llm_log_requests(rows jsonb) RETURNS void LANGUAGE sql
+-- Writes rows of the log; returns which of them (from 1) could not be written. It never fails, because a statement that moves
+-- money carries it along. The log is written for several tenants in one group, so this runs as the owner; it can do nothing but
+-- append.
+CREATE OR REPLACE FUNCTION public.llm_log_requests(p_rows jsonb) RETURNS int[] LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    INSERT INTO public.llm_requestlog SELECT * FROM jsonb_populate_recordset(NULL::public.llm_requestlog, rows)
-    ON CONFLICT (request_id) DO NOTHING
-$$;
+DECLARE
+    failed int[] := '{}';
+BEGIN
+    BEGIN
+        INSERT INTO public.llm_requestlog SELECT * FROM jsonb_populate_recordset(NULL::public.llm_requestlog, p_rows)
+        ON CONFLICT (request_id) DO NOTHING;
+        RETURN failed;
+    EXCEPTION WHEN others THEN
+        NULL;  -- one of them is at fault
+    END;
+    FOR i IN 1..jsonb_array_length(p_rows) LOOP
+        BEGIN
+            INSERT INTO public.llm_requestlog SELECT * FROM jsonb_populate_record(NULL::public.llm_requestlog, p_rows -> (i - 1))
+            ON CONFLICT (request_id) DO NOTHING;
+        EXCEPTION WHEN others THEN
+            failed := failed || i;
+        END;
+    END LOOP;
+    RETURN failed;
+END $$;
 GRANT EXECUTE ON FUNCTION public.llm_log_requests TO purser_app;

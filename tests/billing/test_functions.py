@@ -54,5 +54,5 @@ def test_the_gateway_may_call_what_is_granted_and_no_part_of_it() -> None:
         )
         callable_ = {row[0] for row in cursor.fetchall()}
     assert callable_ == {one.name for one in written_functions() if one.grant}
-    assert {"billing_admit", "billing_settle", "tenants_tenant_of_key"} < callable_
+    assert {"billing_commit_group", "billing_extend", "tenants_tenant_of_key"} < callable_
     assert callable_.isdisjoint({"billing_book_entry", "billing_ensure_partition", "billing_window_states"})

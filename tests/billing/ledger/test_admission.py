@@ -268,7 +268,7 @@ async def test_connections_that_break_under_load_lose_and_double_nothing(make_ac
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND query ~ 'billing_(admit|settle|ensure_windows)'"
+                " WHERE datname = current_database() AND query ~ 'billing_(commit_group|ensure_windows)'"
                 " AND pid <> pg_backend_pid()"
             )
             return int(cursor.fetchone()[0])

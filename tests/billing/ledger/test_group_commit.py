@@ -83,7 +83,7 @@ async def test_who_stalls_is_tried_again_alone_while_the_others_go_on() -> None:
             raise Stalled
         return list(numbers)
 
-    group: GroupCommit[int, int] = GroupCommit(execute, patience_seconds=60)
+    group: GroupCommit[int, int] = GroupCommit(execute, patience_of=lambda _: 60)
     stuck = asyncio.create_task(group.submit(1))
     neighbours = [asyncio.create_task(group.submit(number)) for number in (2, 3)]
     assert await asyncio.gather(*neighbours) == [2, 3]
