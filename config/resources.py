@@ -79,7 +79,10 @@ async def resources() -> AsyncIterator[None]:
     if not has_login:
         log.warning("gateway_logs_in_as_owner", hint="manage.py check --deploy says what to do")
     async with (
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=True) as http,
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),  # no account is known by the cookies of another
+        ) as http,
         Pool(
             kwargs={**parameters, "autocommit": True},
             configure=None if has_login else as_app_role,

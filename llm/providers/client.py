@@ -6,10 +6,11 @@ so that the provider stops. No retry here: each try is an attempt of its own, wi
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, fields
-from typing import Any, TypedDict
+from functools import lru_cache
+from typing import Any, Final, TypedDict
 
 import aiohttp
 
@@ -47,8 +48,31 @@ class Timeouts:
     @classmethod
     def of(cls, target: Target) -> "Timeouts":
         """The provider's own timeouts, the defaults where it has none."""
+        if not target.timeouts:
+            return _USUAL
         names = {field.name for field in fields(cls)}
         return cls(**{name: float(value) for name, value in target.timeouts.items() if name in names})
+
+
+_USUAL: Final = Timeouts()
+
+
+class _Patience:
+    """How long one call is waited for, on the event loop's clock."""
+
+    __slots__ = ("_ends_at", "timeouts")
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self.timeouts = timeouts
+        self._ends_at = asyncio.get_running_loop().time() + timeouts.total
+
+    def to_begin(self) -> asyncio.Timeout:
+        """To connect, and to get the first byte."""
+        return self.lasting(self.timeouts.connect + self.timeouts.first_byte)
+
+    def lasting(self, seconds: float) -> asyncio.Timeout:
+        """For the next step, which may take so long."""
+        return asyncio.timeout_at(min(asyncio.get_running_loop().time() + seconds, self._ends_at))
 
 
 @value_type
@@ -73,16 +97,14 @@ class ProviderStream:
         response: aiohttp.ClientResponse,
         first: bytes,
         *,
-        timeouts: Timeouts,
-        deadline: float,
+        patience: _Patience,
         began: float,
     ) -> None:
         self.request_id = request_id_of(response.headers)
         self.first_byte_seconds = time.perf_counter() - began
         self._response = response
         self._first = first
-        self._idle_seconds = timeouts.idle
-        self._deadline = deadline
+        self._patience = patience
         self.whole: Received | None = None
 
     def unread(self, read: bytes) -> None:
@@ -100,8 +122,7 @@ class ProviderStream:
         try:
             if ready := content.read_nowait():  # a reader that is behind needs no timer
                 return ready
-            now = asyncio.get_running_loop().time()
-            async with asyncio.timeout_at(min(now + self._idle_seconds, self._deadline)):
+            async with self._patience.lasting(self._patience.timeouts.idle):
                 return await content.readany()
         except TimeoutError:
             raise StreamBroken("The provider's stream stopped for too long.", timed_out=True) from None
@@ -136,15 +157,15 @@ async def call(
     timeouts: Timeouts | None = None,
 ) -> ProviderReply:
     """Send a request and return its whole answer, or raise a ProviderFailure."""
-    timeouts = timeouts or Timeouts.of(target)
+    patience = _Patience(timeouts or Timeouts.of(target))
     began = time.perf_counter()
-    async with _failures(target, body):
-        async with asyncio.timeout(timeouts.total):
+    with _failures(target, body):
+        async with patience.to_begin():
             response = await _post(
-                target, body, path=wire.path, headers=headers, timeouts=timeouts, streamed=False
+                target, body, path=wire.path, headers=headers, patience=patience, streamed=False
             )
-            async with response:
-                raw = await _read(response, LARGEST_REPLY_BYTES, timeouts=timeouts)
+        async with response:
+            raw = await _read(response, LARGEST_REPLY_BYTES, patience=patience)
     received = whole_answer(raw, Sender(target, wire, response.headers))
     seconds = time.perf_counter() - began
     return ProviderReply(
@@ -154,17 +175,18 @@ async def call(
 
 async def ask(target: Target, method: str, path: str, *, query: str = "") -> bytes:
     """Ask for something that costs nothing, such as a kept response: its bytes, or raise a ProviderFailure."""
-    timeouts = Timeouts.of(target)
-    async with _failures(target):
-        response = await resources.http.request(
-            method,
-            _with_query(target.url(path), query),
-            headers=headers_for(target, {}, streamed=False),
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=timeouts.total, sock_connect=timeouts.connect),
-        )
+    patience = _Patience(Timeouts.of(target))
+    with _failures(target):
+        async with patience.to_begin():
+            response = await resources.http.request(
+                method,
+                _with_query(target.url(path), query),
+                headers=headers_for(target, {}, streamed=False),
+                allow_redirects=False,
+                timeout=_connecting_within(patience.timeouts.connect),
+            )
         async with response:
-            content = await _read(response, LARGEST_REPLY_BYTES, timeouts=timeouts)
+            content = await _read(response, LARGEST_REPLY_BYTES, patience=patience)
     if response.status != 200:
         raise failure_of(
             response.status, content, response.headers, provider=target.provider, api_key=target.api_key
@@ -181,23 +203,22 @@ async def open_stream(
     timeouts: Timeouts | None = None,
 ) -> ProviderStream:
     """Send a request and return its stream once it says something, or raise a ProviderFailure."""
-    timeouts = timeouts or Timeouts.of(target)
+    patience = _Patience(timeouts or Timeouts.of(target))
     began = time.perf_counter()
-    deadline = asyncio.get_running_loop().time() + timeouts.total
-    async with _failures(target, body):
-        async with asyncio.timeout(min(timeouts.first_byte + timeouts.connect, timeouts.total)):
+    with _failures(target, body):
+        async with patience.to_begin():
             response = await _post(
-                target, body, path=wire.path, headers=headers, timeouts=timeouts, streamed=True
+                target, body, path=wire.path, headers=headers, patience=patience, streamed=True
             )
             try:
                 first = await response.content.readany()
             except BaseException:
                 response.close()
                 raise
-    stream = ProviderStream(response, first, timeouts=timeouts, deadline=deadline, began=began)
+    stream = ProviderStream(response, first, patience=patience, began=began)
     try:
-        async with _failures(target, body):
-            await _await_a_word(stream, response, Sender(target, wire, response.headers), timeouts=timeouts)
+        with _failures(target, body):
+            await _await_a_word(stream, response, Sender(target, wire, response.headers), patience=patience)
     except BaseException:
         stream.close()
         raise
@@ -216,7 +237,7 @@ async def _post(
     *,
     path: str,
     headers: Mapping[str, str],
-    timeouts: Timeouts,
+    patience: _Patience,
     streamed: bool,
 ) -> aiohttp.ClientResponse:
     response = await resources.http.post(
@@ -224,44 +245,43 @@ async def _post(
         data=body,
         headers=headers_for(target, headers, streamed=streamed),
         allow_redirects=False,
-        timeout=aiohttp.ClientTimeout(
-            connect=timeouts.connect,  # with looking up the name
-            sock_connect=timeouts.connect,
-            sock_read=None if streamed else timeouts.first_byte,
-        ),
+        timeout=_connecting_within(patience.timeouts.connect),
     )
     if response.status != 200:
         async with response:
-            content = await _read(response, LARGEST_ERROR_BYTES, timeouts=timeouts)
+            content = await _read(response, LARGEST_ERROR_BYTES, patience=patience)
         raise failure_of(
             response.status, content, response.headers, provider=target.provider, api_key=target.api_key
         )
     return response
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int, *, timeouts: Timeouts) -> bytes:
+@lru_cache(maxsize=128)
+def _connecting_within(seconds: float) -> aiohttp.ClientTimeout:
+    """To connect, with looking up the name; the rest is timed here."""
+    return aiohttp.ClientTimeout(connect=seconds, sock_connect=seconds)
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int, *, patience: _Patience) -> bytes:
     """The whole body: its first byte may take as long as a first byte may, each further one as long as a pause may."""
     pieces = []
     size = 0
-    patience = timeouts.first_byte
-    while piece := await _next_piece(response.content, patience):
+    seconds = patience.timeouts.first_byte
+    while not response.content.at_eof():
+        piece = response.content.read_nowait()
+        if not piece:  # what is here already needs no timer
+            async with patience.lasting(seconds):
+                piece = await response.content.readany()
         pieces.append(piece)
         size += len(piece)
-        patience = timeouts.idle
+        seconds = patience.timeouts.idle
         if size > limit:
             raise ProviderError("The provider's answer is larger than the gateway takes.", may_be_billed=True)
     return b"".join(pieces)
 
 
-async def _next_piece(content: aiohttp.StreamReader, seconds: float) -> bytes:
-    if ready := content.read_nowait():  # what is here already needs no timer
-        return ready
-    async with asyncio.timeout(seconds):
-        return await content.readany()
-
-
-@asynccontextmanager
-async def _failures(target: Target, body: Outgoing | None = None) -> AsyncIterator[None]:
+@contextmanager
+def _failures(target: Target, body: Outgoing | None = None) -> Iterator[None]:
     """Turn what aiohttp raises before the first byte into our outcomes. Without a body nothing can be billed."""
     name = target.provider
     try:
@@ -297,7 +317,7 @@ def _reach(body: Outgoing | None) -> _Reach:
 
 
 async def _await_a_word(
-    stream: ProviderStream, response: aiohttp.ClientResponse, sender: Sender, *, timeouts: Timeouts
+    stream: ProviderStream, response: aiohttp.ClientResponse, sender: Sender, *, patience: _Patience
 ) -> None:
     """Read until the stream says something, so that an error in place of an answer can still be made good.
 
@@ -317,6 +337,6 @@ async def _await_a_word(
         kind = ProviderTimeout if broken.code == ProviderTimeout.code else ProviderUnavailable
         raise kind(broken.message, retryable=True, may_be_billed=True) from None
     if opening.is_whole:
-        rest = await _read(response, LARGEST_REPLY_BYTES, timeouts=timeouts)
+        rest = await _read(response, LARGEST_REPLY_BYTES, patience=patience)
         stream.whole = whole_answer(bytes(opening.taken) + rest, sender)
     stream.unread(bytes(opening.taken))

@@ -36,6 +36,7 @@ class DeploymentReport(TypedDict):
 
 
 _LIMITED = 429
+_WELL: Final = Breaker()
 RESTING: Final = "keeps failing, given a rest"
 
 
@@ -152,7 +153,7 @@ class Health:
             self.failed(target)
 
     def _of(self, target: Target) -> Breaker:
-        return self._breakers.get((target.provider, target.model), Breaker())
+        return self._breakers.get((target.provider, target.model), _WELL)
 
     def _record_of(self, target: Target) -> TrackRecord:
         return self._records.get((target.provider, target.model)) or TrackRecord()
@@ -162,7 +163,7 @@ class Health:
 
     def _set(self, target: Target, breaker: Breaker) -> None:
         deployment = (target.provider, target.model)
-        if breaker == Breaker():
+        if breaker == _WELL:
             self._breakers.pop(deployment, None)
         else:
             self._breakers[deployment] = breaker
