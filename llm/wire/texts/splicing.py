@@ -28,6 +28,8 @@ class Source:
 
     def rewritten(self, body: Body) -> bytes:
         """The bytes of `body`, which was made of this one by exchanging some of its values."""
+        if orjson.dumps(self.body) == self.raw:  # as most SDKs write it: nothing in it can be lost
+            return self.raw if body is self.body else orjson.dumps(body)
         text = self.raw.decode()
         start, end = _skip_space(text, 0), text.rindex("}") + 1
         try:
