@@ -15,6 +15,8 @@ API: Final = "/v1"
 _OF_THE_API: Final = re.compile(
     r"/(?:chat/completions|completions|embeddings|responses|messages|models|files|batches)(?=/|$)"
 )
+# nothing to normalise: `/v1`, and then no `/v1` again and no empty part
+_CLEAN: Final = re.compile(r"/v1/(?!v1(?:/|$))[^/]+(?:/[^/]+)*")
 _REPEATED: Final = re.compile(r"^(?:/openai)?(?:/v1)+(?=/|$)")
 _AZURE: Final = re.compile(r"^/openai/deployments/(?P<deployment>[^/]+)(?P<rest>/.+)$")
 _SLASHES: Final = re.compile(r"/{2,}")
@@ -34,6 +36,8 @@ class Address:
 
 def address_of(path: str) -> Address:
     """The normalised path; a path that does not belong to the API is unchanged."""
+    if _CLEAN.fullmatch(path):
+        return Address(path)
     plain = _SLASHES.sub("/", path)
     if (azure := _AZURE.match(plain)) and _OF_THE_API.match(azure["rest"]):
         return Address(_without_slash(API + azure["rest"]), azure["deployment"])

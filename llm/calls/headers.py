@@ -14,6 +14,7 @@ from llm.errors import InvalidRequest
 from llm.wire.people import bounded
 
 CacheMode = Literal["off", "exact", "on", "refresh"]
+_CACHE_MODES: Final = get_args(CacheMode)
 _MAX_LENGTH = 200
 # of Claude Code, of Codex (whose older versions wrote an underscore), of opencode, and what others use by habit
 SESSION_HEADERS = (
@@ -65,7 +66,7 @@ def _parsed(headers: Mapping[str, str]) -> CallHeaders:
         user=_text(headers, "x-purser-user"),
         feature=_text(headers, "x-purser-feature"),
         tags=_tags(headers.get("x-purser-tags", "")),
-        cache=cast(CacheMode, _choice(headers, "x-purser-cache", get_args(CacheMode)) or "on"),
+        cache=cast(CacheMode, _choice(headers, "x-purser-cache", _CACHE_MODES) or "on"),
         tier=_choice(headers, "x-purser-tier", TIERS),
         compress={"on": True, "off": False, "": None}[_choice(headers, "x-purser-compress", ("on", "off"))],
         urgency="deferred"

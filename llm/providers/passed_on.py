@@ -30,7 +30,8 @@ def passed_on_headers(headers: Mapping[str, str], *, api: str) -> dict[str, str]
     """What of the headers of a client that speaks `api` may go to some kind of provider that speaks it, too. Each gets its
     own part of them: `outgoing`."""
     prefixes = prefixes_of(api)
-    return {name.lower(): value for name, value in headers.items() if may_pass(name, prefixes=prefixes)}
+    likely = {name.lower(): value for name, value in headers.items() if name.lower().startswith(prefixes)}
+    return {name: value for name, value in likely.items() if may_pass(name, prefixes=prefixes)}
 
 
 @cache

@@ -39,11 +39,10 @@ class Reference:
 def references_in(body: Body, *, at: str = "", without: str = "") -> tuple[Reference, ...]:
     """Every reference of a request's body but for those in one of its fields, or of the part of a body at that path; in no
     particular order, none twice."""
-    if without:
-        body = {name: body[name] for name in body if name != without}
-    if _names_nothing(body):
+    if _names_nothing(body, without=without):
         return ()
-    found = _walk(body, _DATA | _SAID_EARLIER, at=at)
+    inside = {name: body[name] for name in body if name != without} if without else body
+    found = _walk(inside, _DATA | _SAID_EARLIER, at=at)
     return tuple({reference.id: reference for reference in found}.values())
 
 
@@ -59,9 +58,11 @@ def ids_made_by(answer: Body, *, are_items_kept: bool) -> list[str]:
     return [one for one in dict.fromkeys(ids) if len(one) <= LONGEST_ID][:MOST_IDS]
 
 
-def _names_nothing(body: Body) -> bool:
+def _names_nothing(body: Body, *, without: str) -> bool:
     """Whether it is plain texts and figures under names that refer to nothing, as most turns are."""
-    return _NAMES.isdisjoint(body) and not any(isinstance(value, dict | list) for value in body.values())
+    return not any(
+        name in _NAMES or (isinstance(value, dict | list) and name != without) for name, value in body.items()
+    )
 
 
 def _walk(body: Body, data: frozenset[str], *, at: str = "") -> Iterator[Reference]:

@@ -51,4 +51,6 @@ class Turns:
     def references(self, body: dict[str, Any]) -> tuple[Reference, ...]:
         """Every reference of the turns, and of the rest of their body; none twice."""
         found = [*references_in(body, without=self.name), *self._references]
+        if not found:
+            return ()
         return tuple({reference.id: reference for reference in found}.values())
