@@ -53,7 +53,7 @@ class Breaker:
 
     def succeeded(self) -> "Breaker":
         """A call succeeded. While open it was an earlier call: only a probe closes the breaker."""
-        return self if self.state is State.OPEN else Breaker()
+        return self if self.state is State.OPEN else WELL
 
     def failed(self, now: float, policy: BreakerPolicy) -> "Breaker":
         """A call failed in a way that counts as a failure of the deployment or dependency."""
@@ -72,3 +72,6 @@ class Breaker:
     def abandoned(self, now: float) -> "Breaker":
         """A call ended without a result for the breaker: it was cancelled, or refused for its own faults."""
         return replace(self, state=State.OPEN, until=now) if self.state is State.HALF_OPEN else self
+
+
+WELL: Final = Breaker()

@@ -66,10 +66,6 @@ class _Patience:
         self.timeouts = timeouts
         self._ends_at = asyncio.get_running_loop().time() + timeouts.total
 
-    def to_begin(self) -> asyncio.Timeout:
-        """To connect, and to get the first byte."""
-        return self.lasting(self.timeouts.connect + self.timeouts.first_byte)
-
     def lasting(self, seconds: float) -> asyncio.Timeout:
         """For the next step, which may take so long."""
         return asyncio.timeout_at(min(asyncio.get_running_loop().time() + seconds, self._ends_at))
@@ -160,10 +156,9 @@ async def call(
     patience = _Patience(timeouts or Timeouts.of(target))
     began = time.perf_counter()
     with _failures(target, body):
-        async with patience.to_begin():
-            response = await _post(
-                target, body, path=wire.path, headers=headers, patience=patience, streamed=False
-            )
+        response = await _post(
+            target, body, path=wire.path, headers=headers, patience=patience, streamed=False
+        )
         async with response:
             raw = await _read(response, LARGEST_REPLY_BYTES, patience=patience)
     received = whole_answer(raw, Sender(target, wire, response.headers))
@@ -177,14 +172,13 @@ async def ask(target: Target, method: str, path: str, *, query: str = "") -> byt
     """Ask for something that costs nothing, such as a kept response: its bytes, or raise a ProviderFailure."""
     patience = _Patience(Timeouts.of(target))
     with _failures(target):
-        async with patience.to_begin():
-            response = await resources.http.request(
-                method,
-                _with_query(target.url(path), query),
-                headers=headers_for(target, {}, streamed=False),
-                allow_redirects=False,
-                timeout=_connecting_within(patience.timeouts.connect),
-            )
+        response = await resources.http.request(
+            method,
+            _with_query(target.url(path), query),
+            headers=headers_for(target, {}, streamed=False),
+            allow_redirects=False,
+            timeout=_limits(patience.timeouts, streamed=False),
+        )
         async with response:
             content = await _read(response, LARGEST_REPLY_BYTES, patience=patience)
     if response.status != 200:
@@ -206,7 +200,7 @@ async def open_stream(
     patience = _Patience(timeouts or Timeouts.of(target))
     began = time.perf_counter()
     with _failures(target, body):
-        async with patience.to_begin():
+        async with patience.lasting(patience.timeouts.connect + patience.timeouts.first_byte):
             response = await _post(
                 target, body, path=wire.path, headers=headers, patience=patience, streamed=True
             )
@@ -245,7 +239,7 @@ async def _post(
         data=body,
         headers=headers_for(target, headers, streamed=streamed),
         allow_redirects=False,
-        timeout=_connecting_within(patience.timeouts.connect),
+        timeout=_limits(patience.timeouts, streamed=streamed),
     )
     if response.status != 200:
         async with response:
@@ -257,9 +251,14 @@ async def _post(
 
 
 @lru_cache(maxsize=128)
-def _connecting_within(seconds: float) -> aiohttp.ClientTimeout:
-    """To connect, with looking up the name; the rest is timed here."""
-    return aiohttp.ClientTimeout(connect=seconds, sock_connect=seconds)
+def _limits(timeouts: Timeouts, *, streamed: bool) -> aiohttp.ClientTimeout:
+    """aiohttp's timers, which cost less than a task's; a stream needs only those of its connection."""
+    return aiohttp.ClientTimeout(
+        total=None if streamed else timeouts.total,
+        connect=timeouts.connect,  # with looking up the name
+        sock_connect=timeouts.connect,
+        sock_read=None if streamed else timeouts.first_byte,
+    )
 
 
 async def _read(response: aiohttp.ClientResponse, limit: int, *, patience: _Patience) -> bytes:

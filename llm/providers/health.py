@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, TypedDict
 
-from config.breaker import Breaker, BreakerPolicy, State
+from config.breaker import WELL, Breaker, BreakerPolicy, State
 from llm.providers.balancing import Candidate
 from llm.providers.errors import ProviderFailure, ProviderRejected, ProviderUnavailable
 from llm.providers.tally import Tally
@@ -36,7 +36,6 @@ class DeploymentReport(TypedDict):
 
 
 _LIMITED = 429
-_WELL: Final = Breaker()
 RESTING: Final = "keeps failing, given a rest"
 
 
@@ -122,7 +121,7 @@ class Health:
         report: list[DeploymentReport] = []
         for deployment, record in self._records.items():
             provider, model = deployment
-            breaker = self._breakers.get(deployment, Breaker())
+            breaker = self._breakers.get(deployment, WELL)
             calls, failures = self._tallies[deployment].last_hour(now)
             report.append(
                 {
@@ -153,7 +152,7 @@ class Health:
             self.failed(target)
 
     def _of(self, target: Target) -> Breaker:
-        return self._breakers.get((target.provider, target.model), _WELL)
+        return self._breakers.get((target.provider, target.model), WELL)
 
     def _record_of(self, target: Target) -> TrackRecord:
         return self._records.get((target.provider, target.model)) or TrackRecord()
@@ -163,7 +162,7 @@ class Health:
 
     def _set(self, target: Target, breaker: Breaker) -> None:
         deployment = (target.provider, target.model)
-        if breaker == _WELL:
+        if breaker is WELL:
             self._breakers.pop(deployment, None)
         else:
             self._breakers[deployment] = breaker

@@ -45,7 +45,7 @@ class TrackRecord:
     def took(self, seconds: float, *, streamed: bool) -> "TrackRecord":
         """A call took so long, or longer: it was not waited for."""
         paces = {**self.paces, streamed: self.paces.get(streamed, Pace()).with_call(seconds)}
-        return replace(self, paces=MappingProxyType(paces))
+        return TrackRecord(self.failing, self.since, self.avoided_until, MappingProxyType(paces))
 
     def failed(self, now: float) -> "TrackRecord":
         return self._judged(now, failed=True)
@@ -75,4 +75,5 @@ class TrackRecord:
 
     def _judged(self, now: float, *, failed: bool) -> "TrackRecord":
         share = self.failing_share(now)
-        return replace(self, failing=share + LAST_CALL_COUNTS * (failed - share), since=now)
+        failing = share + LAST_CALL_COUNTS * (failed - share)
+        return TrackRecord(failing, now, self.avoided_until, self.paces)
