@@ -2,12 +2,14 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-LOOKUPS = Counter("purser_cache_lookups_total", "Look-ups ended", ["cache", "outcome", "reason"])
+from config.tallies import Tally
+
+LOOKUPS = Tally("purser_cache_lookups_total", "Look-ups ended", ["cache", "outcome", "reason"])
 FAILURES = Counter("purser_cache_failures_total", "Times a cache could not answer", ["dependency", "kind"])
 CIRCUIT_OPEN = Gauge(
     "purser_cache_circuit_open", "1 while a dependency is left out", ["dependency"], multiprocess_mode="max"
 )
-FLIGHTS = Counter(
+FLIGHTS = Tally(
     "purser_cache_flights_total",
     "Requests that led equal ones, shared an answer, or waited without getting one",
     ["outcome"],
@@ -25,7 +27,7 @@ JUDGED = Counter(
 EMBED_CALLS = Counter(
     "purser_cache_embed_calls_total", "Calls to providers for vectors, by outcome", ["outcome"]
 )
-STORED = Counter("purser_cache_stored_total", "Answers kept", ["cache"])
+STORED = Tally("purser_cache_stored_total", "Answers kept", ["cache"])
 EVICTED = Counter("purser_cache_evicted_total", "Entries removed", ["reason"])
 LABELS = Counter(
     "purser_cache_labels_total", "Judged pairs of a fresh and a cached answer", ["source", "verdict"]

@@ -25,6 +25,7 @@ from caching.embedders.base import FOLDER, GRAPH
 from caching.figures.scopes import collector
 from config import resources
 from config.running import draining
+from config.write_behind import written_by_all
 
 DEADLINE_SECONDS = 2.0
 APPLIED_SQL = "SELECT app, name FROM django_migrations"
@@ -67,6 +68,7 @@ async def metrics(request: HttpRequest) -> HttpResponse:
             content_type="text/plain",
             headers={"WWW-Authenticate": "Bearer"},
         )
+    await written_by_all()
     registry = REGISTRY
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         _forget_dead_workers(Path(folder))

@@ -90,7 +90,7 @@ class Flight:
                     self, seconds, packed=packed, ttl_seconds=ttl_seconds, is_kept=bool(packed)
                 )
             )
-            STORED.labels("exact").inc(is_done and bool(packed))
+            STORED.add("exact", amount=is_done and bool(packed))
 
     def end(self, answer: CachedAnswer | None) -> None:
         """Wake the requests that wait in this process."""
@@ -221,6 +221,6 @@ def _note_result(message: bytes) -> None:
 
 
 def _count(outcome: str, key: ExactKey, answer: CachedAnswer | None = None) -> None:
-    FLIGHTS.labels(outcome).inc()
+    FLIGHTS.add(outcome)
     if outcome == "shared" and answer is not None:
         exact.record_shared(key)

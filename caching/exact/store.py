@@ -134,7 +134,7 @@ async def put(key: ExactKey, answer: CachedAnswer, *, ttl_seconds: int) -> bool:
     is_kept = bool(packed) and await write(
         lambda seconds: _call("SET", key.name, packed, "EX", ttl_seconds, timeout_seconds=seconds)
     )
-    STORED.labels("exact").inc(is_kept)
+    STORED.add("exact", amount=is_kept)
     return is_kept
 
 

@@ -41,7 +41,7 @@ def record(
     tenant_id: int, *, cache: Cache, outcome: LookupOutcome, reason: str = "", scope_digest: bytes = b""
 ) -> None:
     """Count one look-up. Pass `scope_digest` only where an entry was found: then unused scopes need no rows."""
-    LOOKUPS.labels(cache, outcome, reason).inc()
+    LOOKUPS.add(cache, outcome, reason)
     if len(_counts) < _MOST_SLOTS:
         hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         _counts[(tenant_id, hour, cache, outcome, reason, scope_digest)] += 1

@@ -148,7 +148,7 @@ async def remember(
         await storing.store(
             scope, vector=vector, answer=answer, packed=packed, policy=policy, asker=asker, group=group
         )
-        STORED.labels("semantic").inc()
+        STORED.add("semantic")
         if storing.trim_is_due(scope.tenant_id, policy.max_entries):
             await storing.trim(scope.tenant_id, policy.max_entries)
     except _FAILURES as error:

@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import structlog
-
-from config import resources
+from config import plain_lines, resources
 from llm import metrics
 from llm.calls import refusals, request_log
 from llm.calls.answers import costs_of, purser_block
@@ -17,8 +15,6 @@ from llm.calls.call import Call
 from llm.calls.settled_cost import SettledCost
 from tenants.errors import ClientError
 from tenants.limits import limiting as limits
-
-log = structlog.get_logger("purser.calls")
 
 
 @asynccontextmanager
@@ -46,9 +42,10 @@ def _end(call: Call, *, outcome: SettledCost | None, status: int, error_code: st
     row = _row(call, outcome, status, error_code)
     if outcome or call.receipt.attempts or status < 400 or refusals.may_log(call.principal.tenant_id):
         resources.background(request_log.write(row))
-    log.info(
+    plain_lines.info(
         "call",
-        request_id=str(call.request_id),
+        logger="purser.calls",
+        request_id=row["request_id"],
         tenant=call.principal.tenant_slug,
         endpoint=call.endpoint,
         model=row["model"],
@@ -71,13 +68,13 @@ async def _free(call: Call, slot: limits.Slot, outcome: SettledCost | None) -> N
 
 def _count(call: Call, outcome: SettledCost | None, status: int, error_code: str) -> None:
     model = outcome.model if outcome else ""
-    metrics.REQUESTS.labels(call.endpoint, model, call.cache_state, status, error_code).inc()
-    metrics.OVERHEAD.labels(call.endpoint).observe(call.receipt.overhead_ms() / 1000)
+    metrics.REQUESTS.add(call.endpoint, model, call.cache_state, status, error_code)
+    metrics.OVERHEAD.add(call.endpoint, amount=call.receipt.overhead_ms() / 1000)
     for one in call.booked or ([outcome] if outcome else ()):
-        metrics.TOKENS.labels(one.model, "input").inc(one.input_tokens)
-        metrics.TOKENS.labels(one.model, "output").inc(one.output_tokens)
-        metrics.COST.labels(one.model).inc(float(one.cost_usd))
-        metrics.LIST_COST.labels(one.model).inc(float(one.list_cost_usd))
+        metrics.TOKENS.add(one.model, "input", amount=one.input_tokens)
+        metrics.TOKENS.add(one.model, "output", amount=one.output_tokens)
+        metrics.COST.add(one.model, amount=float(one.cost_usd))
+        metrics.LIST_COST.add(one.model, amount=float(one.list_cost_usd))
 
 
 def _row(call: Call, outcome: SettledCost | None, status: int, error_code: str) -> dict[str, Any]:

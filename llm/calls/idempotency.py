@@ -290,7 +290,7 @@ async def _claim_or_look(call: Call, digest: bytes) -> Claim | dict[str, Any] | 
 
 def _replay(call: Call, found: dict[str, Any]) -> Answer | StreamedAnswer:
     """The first call's answer: its bytes, and its headers but for those of the moment."""
-    metrics.REPLAYS.labels(call.endpoint).inc()
+    metrics.REPLAYS.add(call.endpoint)
     call.receipt.note("idempotency", "replay", first_request_id=str(found["request_id"]))
     if found["error"] is not None:
         raise ReplayedError(found["error"])

@@ -82,7 +82,7 @@ async def first_byte(call: Call, first: Underway, *, may_hedge: bool) -> tuple[U
         if task is not winner:
             call.cancelled.append(resources.background(_call_off(call, task, underway)))
     if len(racing) > 1:
-        metrics.HEDGES.labels("first" if racing[winner] is first else "second").inc()
+        metrics.HEDGES.add("first" if racing[winner] is first else "second")
     return racing[winner], winner.result()
 
 
@@ -133,7 +133,7 @@ async def _call_off(call: Call, task: "asyncio.Task[Reply]", underway: Underway)
     if isinstance(reply, Exception) or (isinstance(reply, BaseException) and not underway.is_sent):
         await underway.end_by(reply)
         return
-    metrics.ATTEMPTS.labels(attempt.target.provider, attempt.target.model, "hedge_lost").inc()
+    metrics.ATTEMPTS.add(attempt.target.provider, attempt.target.model, "hedge_lost")
     async with underway:
         if isinstance(reply, ProviderReply):
             await underway.capture(reply.body, upstream_id=reply.request_id)
@@ -168,7 +168,7 @@ def _close(task: "asyncio.Task[Reply]") -> None:
 
 
 def _note_not_sent(call: Call, reason: str) -> None:
-    metrics.HEDGES.labels("not_sent").inc()
+    metrics.HEDGES.add("not_sent")
     call.receipt.note("hedge", "not sent", reason=reason)
 
 

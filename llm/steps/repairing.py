@@ -48,7 +48,7 @@ async def judge(call: Call, answer: Body) -> Problem | None:
         call.structured, why = "unchecked", str(unchecked)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         call.structured, why = "unchecked", f"the answer is not as its protocol says ({type(error).__name__})"
-    metrics.STRUCTURED.labels(call.structured).inc()
+    metrics.STRUCTURED.add(call.structured)
     call.receipt.note("structured_output", call.structured, reason=why or None)
     return problem
 

@@ -85,7 +85,7 @@ async def send(underway: Underway) -> Reply:
             reply: Reply = await order(target, underway.body, wire=exchange.upstream, headers=headers)
         finally:
             call.was_sent |= underway.is_sent
-    metrics.ATTEMPTS.labels(target.provider, target.model, "answered").inc()
+    metrics.ATTEMPTS.add(target.provider, target.model, "answered")
     return reply
 
 

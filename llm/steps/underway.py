@@ -135,7 +135,7 @@ class Underway:
 
     def _count(self, outcome: str) -> None:
         target = self.attempt.target
-        metrics.ATTEMPTS.labels(target.provider, target.model, outcome).inc()
+        metrics.ATTEMPTS.add(target.provider, target.model, outcome)
 
     def _note(self, **facts: Any) -> None:
         target = self.attempt.target

@@ -49,7 +49,7 @@ async def relayed(
     target = answering.attempt.target
     async with answering:
         call.ttft_ms = round(call.receipt.elapsed_ms())
-        metrics.FIRST_TOKEN.labels(target.model).observe(call.ttft_ms / 1000)
+        metrics.FIRST_TOKEN.add(target.model, amount=call.ttft_ms / 1000)
         headers = answer_headers(call, None) | {"x-purser-model": target.model}
         flow = Flow(call, answering, stream)
         begin(StreamedAnswer(flow.chunks(), headers))
@@ -238,7 +238,7 @@ class Flow:
 
     def _count(self, outcome: str) -> None:
         target = self.attempt.target
-        metrics.ATTEMPTS.labels(target.provider, target.model, outcome).inc()
+        metrics.ATTEMPTS.add(target.provider, target.model, outcome)
 
     async def _put(self, chunk: bytes | None) -> None:
         if self.is_abandoned:
