@@ -20,6 +20,10 @@ _WORD = re.compile(r"[^\W\d_][^\W_]*(?:['’-][^\W_]+)*")
 _NUMBER = re.compile(r"\d[\d,.]*")
 _CODE_BLOCK = re.compile(r"```|^\s{4}\S|[{};]\s*$|\b\w+\([^()]*\)\s*[:{;]|</?[a-z][a-z0-9]*>", re.MULTILINE)
 _MATHS_SYMBOL = re.compile(r"[=+*/^<>≤≥∑∫√π%]|\\(?:frac|sum|int|sqrt)")
+# one of these is in every text that the pattern of code, or of maths, finds something in: most texts have none
+_CODE_SIGNS: Final = "`{};(<"
+_INDENTED = re.compile(r"\s{4}")
+_MATHS_SIGNS: Final = "=+*/^<>≤≥∑∫√π%\\"
 
 _VOCABULARY: Final = {
     "maths": (
@@ -105,6 +109,7 @@ SCALES: Final = MappingProxyType(
     }
 )
 FURTHEST: Final = 3.0  # spreads; one odd signal must not decide alone
+_WEIGHT: Final = 1 / len(SCALES)
 
 
 @value_type
@@ -128,15 +133,14 @@ class Score:
 
 def prior(text: str) -> Score:
     """The hand prior: the equal-weight mean of all signals in spreads from their mean. About 0.15 ms."""
-    weight = 1 / len(SCALES)
-    signals = []
+    signals, total = [], 0.0
     for name, value in measure(text).items():
         scale = SCALES[name]
-        spreads = max(-FURTHEST, min(FURTHEST, (value - scale.mean) / scale.spread))
-        signals.append(
-            Signal(name, round(value, 3), scale.direction * weight, scale.direction * weight * spreads)
-        )
-    return Score(value=sum(signal.contribution for signal in signals), source="prior", signals=tuple(signals))
+        weight = scale.direction * _WEIGHT
+        contribution = weight * max(-FURTHEST, min(FURTHEST, (value - scale.mean) / scale.spread))
+        signals.append(Signal(name, round(value, 3), weight, contribution))
+        total += contribution
+    return Score(total, "prior", tuple(signals))
 
 
 def measure(text: str) -> dict[str, float]:
@@ -146,22 +150,28 @@ def measure(text: str) -> dict[str, float]:
         if len(text) <= LONGEST_TEXT_READ
         else text[: LONGEST_TEXT_READ // 2] + "\n" + text[-LONGEST_TEXT_READ // 2 :]
     )
-    words = [word.lower() for word in _WORD.findall(read)]
+    words = _WORD.findall(read)
     counts = dict.fromkeys(_VOCABULARY, 0)
     long_words = 0
-    for word in words:
+    for word in map(str.lower, words):
         if len(word) > 7:
             long_words += 1
         for name in _CLASSES_OF.get(word, ()):
             counts[name] += 1
-    counts["maths"] += len(_MATHS_SYMBOL.findall(read))
-    counts["code"] += 2 * len(_CODE_BLOCK.findall(read))
+    if _has_any(read, _MATHS_SIGNS):
+        counts["maths"] += len(_MATHS_SYMBOL.findall(read))
+    if _has_any(read, _CODE_SIGNS) or _INDENTED.search(read):
+        counts["code"] += 2 * len(_CODE_BLOCK.findall(read))
     unread = len(text) / len(read) if read else 1.0
     raw = {name: math.log1p(count) for name, count in counts.items()}
     raw["words"] = math.log1p(len(words) * unread)
     raw["numbers"] = math.log1p(len(_NUMBER.findall(read)))
     raw["long words"] = long_words / len(words) if words else 0.0
     return raw
+
+
+def _has_any(text: str, signs: str) -> bool:
+    return any(map(text.__contains__, signs))
 
 
 def _classes_of() -> dict[str, tuple[str, ...]]:
