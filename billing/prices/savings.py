@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from billing.errors import UnpricedMeter
 from billing.prices.book import Rates
-from billing.prices.rating import input_tokens, output_tokens, rate
+from billing.prices.rating import Rated, input_tokens, output_tokens, rate
 from config.values import value_type
 
 __all__ = ["Waterfall", "input_tokens", "output_tokens", "uncached", "waterfall"]
@@ -54,22 +54,27 @@ def waterfall(
     online: Rates | None = None,
     asked: Rates | None = None,
     removed_input_tokens: int = 0,
+    rated: Rated | None = None,
 ) -> Waterfall:
     """The savings of one bought call. Raises UnpricedMeter if the call itself has no price.
 
-    `paid` are the rates it is billed at, `online` those of the same model outside a batch, `asked` those of the
-    model that would have answered without routing; `removed_input_tokens` is what compression took out. A step
-    that the other rates cannot price (they lack the meter) saves nothing rather than something made up.
+    `paid` are the rates it is billed at (`rated`, if it was rated already), `online` those of the same model outside a
+    batch, `asked` those of the model that would have answered without routing; `removed_input_tokens` is what compression
+    took out. A step that the other rates cannot price (they lack the meter) saves nothing rather than something made up.
     """
-    rated = rate(meters, paid)
+    rated = rated or rate(meters, paid)
     steps = {NEGOTIATED: rated.list_cost_usd - rated.cost_usd}
     cost = rated.list_cost_usd
-    immediate = online or paid
-    cost = _step(steps, BATCH, cost, meters, immediate)
-    plain = uncached(meters)
-    cost = _step(steps, PROVIDER_CACHE, cost, plain, immediate)
+    immediate = paid
+    if online is not None:
+        immediate = online
+        cost = _step(steps, BATCH, cost, meters, immediate)
+    plain = meters
+    if not meters.keys().isdisjoint(UNCACHED):
+        plain = uncached(meters)
+        cost = _step(steps, PROVIDER_CACHE, cost, plain, immediate)
     if removed_input_tokens > 0:
-        plain = plain | {"input": plain.get("input", 0) + removed_input_tokens}
+        plain = {**plain, "input": plain.get("input", 0) + removed_input_tokens}
         cost = _step(steps, COMPRESSION, cost, plain, immediate)
     if asked is not None:
         cost = _step(steps, ROUTING, cost, plain, asked)

@@ -51,6 +51,18 @@ class KnownFacts:
 
 
 @value_type
+class Source:
+    """What usage was read from."""
+
+    api: str
+    context: Mapping[str, Any]
+    evidence: KnownFacts
+
+    def to_reading(self) -> dict[str, Any]:
+        return {"api": self.api, "context": dict(self.context), "evidence": asdict(self.evidence)}
+
+
+@value_type
 class Used:
     """What is booked. `is_beyond`: the provider's figures are beyond what the model can do.
 
@@ -62,7 +74,7 @@ class Used:
     doubts: tuple[Doubt, ...] = ()
     unread_tokens: int = 0
     is_beyond: bool = False
-    source: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    source: Source | None = field(default=None, compare=False)
 
     def to_reading(self) -> dict[str, Any]:
         """What the ledger keeps of a reading that is not exact, so that a later release, or a person, can read it again."""
@@ -70,7 +82,7 @@ class Used:
             "what": "; ".join(sorted(doubt.what for doubt in self.doubts))[:MOST_WHAT],
             "doubts": [doubt.detail for doubt in self.doubts],
             "meters": self.meters,
-            **self.source,
+            **(self.source.to_reading() if self.source else {}),
         }
 
     def doubted(self, doubts: tuple[Doubt, ...]) -> "Used":
@@ -88,7 +100,7 @@ class Used:
 def used(api: str, usage: Mapping[str, Any], *, context: Mapping[str, Any], evidence: KnownFacts) -> Used:
     """What a call has used, by its provider's usage block as far as that can be true, else by what we counted."""
     counted = {"input": evidence.input_tokens, "output": evidence.output_tokens}
-    source = {"api": api, "context": dict(context), "evidence": asdict(evidence)}
+    source = Source(api, context, evidence)
     try:
         reading = read_usage(api, usage, context=context)
     except InvalidUsage:

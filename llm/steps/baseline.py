@@ -22,7 +22,13 @@ def savings_of(call: Call, attempt: PlannedAttempt, meters: dict[str, int], rate
     if rated.is_bound:
         return Waterfall(rated.cost_usd, rated.cost_usd, {})
     asked = rates_of_baseline(call, baseline_model(call), answered_by=attempt.target.model)
-    return waterfall(meters, paid=attempt.rates, asked=asked, removed_input_tokens=removed_input_tokens(call))
+    return waterfall(
+        meters,
+        paid=attempt.rates,
+        asked=asked,
+        removed_input_tokens=removed_input_tokens(call),
+        rated=rated,
+    )
 
 
 def removed_input_tokens(call: Call) -> int:

@@ -32,36 +32,39 @@ class Block:
 
     def count(self, *names: str) -> int:
         """The figure under any of the names, 0 if there is none; of several that differ, the largest."""
-        found: set[int] = set()
-        for name in names:
-            self._taken.add(name)
-            value = self._values.get(name)
-            if value is None:
-                continue
-            figure = count_of(value)
-            if figure is None:
-                self._doubts.contradicts(
-                    f"{self._path}.{name} is no count", f"{name} is no count: {reprlib.repr(value)}"
-                )
-            else:
-                found.add(figure)
-        if len(found - {0}) > 1:
+        figures = [
+            self._figure(name, value) for name in names if (value := self._values.get(name)) is not None
+        ]
+        if not figures:
+            return 0
+        if len(figures) > 1 and len({*figures} - {0}) > 1:
             self._doubts.contradicts(
-                f"{self._path}: {' and '.join(names)} differ", f"{names[0]} is reported as {sorted(found)}"
+                f"{self._path}: {' and '.join(names)} differ",
+                f"{names[0]} is reported as {sorted({*figures})}",
             )
-        return max(found, default=0)
+        return max(figures)
+
+    def _figure(self, name: str, value: object) -> int:
+        self._taken.add(name)
+        figure = count_of(value)
+        if figure is None:
+            self._doubts.contradicts(
+                f"{self._path}.{name} is no count", f"{name} is no count: {reprlib.repr(value)}"
+            )
+        return figure or 0
 
     def part(self, *names: str) -> "Block":
         """The block inside, under any of the names; an empty one if there is none."""
         inside: dict[str, Any] = {}
         for name in names:
             value = self._values.get(name)
-            if isinstance(value, Mapping):
+            if value is not None and isinstance(value, Mapping):
                 self._taken.add(name)
                 inside = merged(inside, value)
         path = next((name for name in names if name in self._taken), names[0])
         block = Block(inside, self._doubts, path=f"{self._path}.{path}")
-        self._parts.append(block)
+        if inside:
+            self._parts.append(block)
         return block
 
     def take(self, *names: str) -> Any:
