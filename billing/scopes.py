@@ -27,6 +27,10 @@ class Dimensions:
     model: str = ""
     provider: str = ""
 
+    def answered_by(self, *, model: str, provider: str) -> "Dimensions":
+        """The same, once it is known which model answers the call."""
+        return Dimensions(self.user, self.key, self.feature, self.project, self.cost_center, model, provider)
+
 
 NO_DIMENSIONS: Final = Dimensions()
 

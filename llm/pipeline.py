@@ -105,7 +105,7 @@ async def _give(call: Call, given: Settled) -> Answer | StreamedAnswer:
     """From its settlement to the client, for every answer there is. A step after the answer belongs here."""
     given = await repairing.ensure_valid(call, given, ask=_ask)
     memory.remember_soon(call, given)
-    block = purser_block(call, given.outcome)
+    block = call.block = purser_block(call, given.outcome)
     await storing.keep(call, given.answer if given.is_exact else None, block)
     call.outcome = given.outcome
     if given.is_remembered:

@@ -47,6 +47,8 @@ class StreamedAnswer:
 
 def costs_of(call: Call, outcome: SettledCost | None) -> tuple[Decimal, Decimal]:
     """What a call cost in all, and at list price: its answer, and every other attempt that was booked for it."""
+    if outcome and all(one is outcome for one in call.booked):
+        return outcome.cost_usd, outcome.list_cost_usd
     others = [one for one in call.booked if one is not outcome]
     everything = [*others, outcome] if outcome else others
     return (

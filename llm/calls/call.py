@@ -32,7 +32,7 @@ from llm.catalog.snapshot import TenantSnapshot
 from llm.kept.responses import Kept
 from llm.providers.target import Target
 from llm.routing.decision import Route
-from llm.routing.facts import RouteFacts, read_route_facts
+from llm.routing.facts import RouteFacts
 from llm.wire import RequestFacts, Source, WireFormat
 from tenants.limits.limiting import Slot
 from tenants.policy import Policy
@@ -77,10 +77,12 @@ class Call:
     receipt: Receipt = field(default_factory=Receipt)
     readings: Readings = field(default_factory=Readings)
 
+    policy: Policy = field(init=False)
+    # the end user's id: the person the key is bound to, else the one that the caller named; empty when there is none
+    user: str = field(init=False)
     cache_state: str = "bypass"
     similarity: float | None = None
-    # by a pattern of the tenant's, from being answered from memory; None: not looked yet
-    is_barred: bool | None = None
+    no_cache: str | None = None  # why no cache may answer it, empty when they may; None: not looked yet
     route: Route | None = None
     previous: Kept | None = None  # the response that it continues
     keepers: dict[str, str] = field(default_factory=dict)  # the accounts that made what it refers to, by id
@@ -104,10 +106,15 @@ class Call:
     tries: int = 0  # attempts that were begun, each with a number of its own
     outcome: SettledCost | None = None  # of the answer that was given
     broken: str = ""  # what its stream ended by before its answer did
+    block: dict[str, Any] | None = None  # the `purser` object of the answer that was given
+    _dimensions: Dimensions | None = None
+    _windows: dict[tuple[str, str], tuple[WindowKey, ...]] = field(
+        default_factory=dict
+    )  # by model and provider
 
-    @property
-    def policy(self) -> Policy:
-        return self.snapshot.policy
+    def __post_init__(self) -> None:
+        self.policy = self.snapshot.policy
+        self.user = self.principal.user or self.user_named
 
     @property
     def judge(self) -> Judge | None:
@@ -130,12 +137,7 @@ class Call:
 
     def route_facts(self) -> RouteFacts:
         """What routing uses, of the body as it is now."""
-        return read_route_facts(self.body, declared_tier=self.headers.tier, asks=self.facts.asks)
-
-    @property
-    def user(self) -> str:
-        """The end user's id: the person the key is bound to, else the one that the caller named; empty when there is none."""
-        return self.principal.user or self.user_named
+        return self.readings.route_facts(self.body, declared_tier=self.headers.tier, asks=self.facts.asks)
 
     @property
     def user_named(self) -> str:
@@ -191,30 +193,37 @@ class Call:
         strange = (one.param for one in self.facts.references if self.keepers.get(one.id) != target.provider)
         return next(strange, "")
 
-    def dimensions(self, *, model: str = "", provider: str = "") -> Dimensions:
-        """What budgets look at, when that model answers the call."""
-        return dimensions_of(
-            self.snapshot.tenant,
-            user=self.user,
-            key=self.principal.key_name,
-            feature=self.headers.feature,
-            tags=self.headers.tags,
-            model=model,
-            provider=provider,
-        )
+    @property
+    def dimensions(self) -> Dimensions:
+        """What budgets look at in the call, before a model is chosen."""
+        if self._dimensions is None:
+            self._dimensions = dimensions_of(
+                self.snapshot.tenant,
+                user=self.user,
+                key=self.principal.key_name,
+                feature=self.headers.feature,
+                tags=self.headers.tags,
+            )
+        return self._dimensions
 
     def windows(self, *, model: str, provider: str) -> tuple[WindowKey, ...]:
         """The budget windows that count this call when that model answers it. Our own calls are no client's request."""
-        dimensions = self.dimensions(model=model, provider=provider)
+        if (known := self._windows.get((model, provider))) is not None:
+            return known
+        dimensions = self.dimensions.answered_by(model=model, provider=provider)
         budgets = self.snapshot.budgets
         if self.is_our_own:
             budgets = tuple(budget for budget in budgets if budget.unit != "requests")
-        return windows_for(budgets, dimensions, at=self.received_at, timezone=self.snapshot.tenant.timezone)
+        windows = windows_for(
+            budgets, dimensions, at=self.received_at, timezone=self.snapshot.tenant.timezone
+        )
+        self._windows[model, provider] = windows
+        return windows
 
     def ledger_dims(self) -> dict[str, Any]:
         """What the ledger keeps of the call besides its money."""
         return ledger_dims(
-            self.dimensions(),
+            self.dimensions,
             tags=self.headers.tags,
             endpoint=self.endpoint,
             model_asked=self.facts.model,

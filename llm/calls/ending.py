@@ -135,5 +135,5 @@ def _receipt(call: Call, outcome: SettledCost | None, status: int, error_code: s
         "provider_ms": round(call.receipt.provider_ms, 2),
         "steps": call.receipt.steps,
         "attempts": call.receipt.attempts,
-        "result": purser_block(call, outcome) if outcome else None,
+        "result": (call.block or purser_block(call, outcome)) if outcome else None,
     }

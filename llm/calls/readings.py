@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from llm.errors import InvalidRequest
 from llm.providers.kinds import ProviderKind
+from llm.routing.facts import RouteFacts, read_route_facts
 from llm.tokens.inputs import count_input
 from llm.wire import Body, Translated, WireFormat, translated
+from llm.wire.asks import Asks
 
 # what a count may depend on, in any of the protocols
 _COUNTED: Final = (
@@ -25,6 +27,7 @@ class Readings:
     """Of the bodies of one call. The values that a reading depends on are kept with it: their identity is its key."""
 
     _counts: dict[tuple[str, str, tuple[int, ...]], tuple[list[Any], int]] = field(default_factory=dict)
+    _route_facts: dict[int, tuple[Body, RouteFacts]] = field(default_factory=dict)
     _translated: dict[tuple[str, int], tuple[Body, Translated | InvalidRequest]] = field(default_factory=dict)
 
     def count(self, wire: WireFormat, body: Mapping[str, Any], tokenizer: str) -> int:
@@ -34,6 +37,13 @@ class Readings:
         if key not in self._counts:
             self._counts[key] = values, count_input(wire, body, tokenizer)
         return self._counts[key][1]
+
+    def route_facts(self, body: Body, *, declared_tier: str, asks: Asks | None) -> RouteFacts:
+        """What routing uses of a body: see `read_route_facts`."""
+        if id(body) not in self._route_facts:
+            facts = read_route_facts(body, declared_tier=declared_tier, asks=asks)
+            self._route_facts[id(body)] = body, facts
+        return self._route_facts[id(body)][1]
 
     def translated(self, wire: WireFormat, body: Body, kind: ProviderKind) -> Translated:
         """A body as a kind of provider takes it, or the InvalidRequest that says why it cannot: see `wire.translated`."""

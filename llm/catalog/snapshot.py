@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from billing.budgets.windows import BudgetFacts
 from billing.estimates.book import EstimateBook
 from billing.prices.book import PriceBook
+from caching.scope import epoch_of
 from llm.catalog.catalog import Catalog
 from tenants.policy import Policy
 from tenants.snapshots.store import TenantFacts
@@ -24,6 +25,10 @@ class TenantSnapshot:
     prices: PriceBook
     estimates: EstimateBook = field(default_factory=EstimateBook)
     built_at: float = field(default_factory=time.monotonic)
+    epoch: str = field(init=False)  # of the answers that its policy leads to
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "epoch", epoch_of(self.policy))
 
     @property
     def policy(self) -> Policy:

@@ -154,11 +154,11 @@ def _automatic(
     else:
         judged = score(facts)
         steps = [_judge(facts, judged, default_tier=policy.routing.default_tier)]
-        longest = max(
-            (market.count(target.model) for target in market.catalog.in_tier(steps[0].tier)), default=0
-        )
-        if steps[0].tier == TIERS[0] and longest > LONG_INPUT_TOKENS:
-            steps.append(Step("long context", TIERS[1], f"long input: {longest} tokens"))
+        if steps[0].tier == TIERS[0]:
+            simple = market.catalog.in_tier(TIERS[0])
+            longest = max((market.count(target.model) for target in simple), default=0)
+            if longest > LONG_INPUT_TOKENS:
+                steps.append(Step("long context", TIERS[1], f"long input: {longest} tokens"))
     tier = steps[-1].tier
     pressed = press(tier, rules=policy.pressure, used_percent=used_percent)
     if pressed.why:
@@ -257,9 +257,8 @@ def _hard_constraint(facts: RouteFacts, target: Target, *, policy: Policy, marke
         return "not allowed to this key"
     if untranslatable := market.why_untranslatable(target):
         return f"cannot be asked for '{untranslatable}'"
-    missing = sorted(facts.needs - target.capabilities)
-    if missing:
-        return f"lacks {', '.join(missing)}"
+    if missing := facts.needs - target.capabilities:
+        return f"lacks {', '.join(sorted(missing))}"
     output = facts.max_output_tokens
     if output is not None and output > target.output_bound:
         return f"answers with at most {target.output_bound} tokens"

@@ -11,20 +11,22 @@ from billing.prices.book import Rates
 from billing.prices.rating import Rated
 from billing.prices.savings import GATEWAY_CACHE, Waterfall, waterfall
 from llm.calls.call import Call
+from llm.providers.target import Target
 from llm.steps.choosing import is_automatic
-from llm.steps.planning import PlannedAttempt
 
 
-def savings_of(call: Call, attempt: PlannedAttempt, meters: dict[str, int], rated: Rated) -> Waterfall:
-    """The way from the list cost of a settled call to what was paid for it."""
+def savings_of(
+    call: Call, answering: Target, meters: dict[str, int], rated: Rated, *, rates: Rates
+) -> Waterfall:
+    """The way from the list cost of a settled call, rated at these rates, to what was paid for it."""
     if call.is_our_own:  # without us there would be no such call: it is what the cache's savings cost
         return Waterfall(Decimal(0), rated.cost_usd, {GATEWAY_CACHE: -rated.cost_usd})
     if rated.is_bound:
         return Waterfall(rated.cost_usd, rated.cost_usd, {})
-    asked = rates_of_baseline(call, baseline_model(call), answered_by=attempt.target.model)
+    asked = rates_of_baseline(call, baseline_model(call), answered_by=answering.model)
     return waterfall(
         meters,
-        paid=attempt.rates,
+        paid=rates,
         asked=asked,
         removed_input_tokens=removed_input_tokens(call),
         rated=rated,

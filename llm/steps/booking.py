@@ -91,6 +91,8 @@ def with_models(
     """The rates with those of the other models whose iterations were billed (`output@name`), as far as the same account
     has them."""
     names = {mark for meter in meters if (mark := meter.partition("@")[2])}
+    if not names:
+        return rates
     found = dict(rates.meters)
     for name in names:
         for target in catalog:
@@ -100,7 +102,7 @@ def with_models(
                 except ModelUnpriced:
                     continue
                 found |= {f"{meter}@{name}": tiers for meter, tiers in others.meters.items()}
-    return replace(rates, meters=found) if names else rates
+    return replace(rates, meters=found)
 
 
 def _limit_sent(body: Body) -> int:

@@ -140,15 +140,20 @@ async def _tightest(call: Call) -> Balance | None:
         return None
     snapshot = call.snapshot
     windows = windows_for(
-        snapshot.budgets, call.dimensions(), at=call.received_at, timezone=snapshot.tenant.timezone
+        snapshot.budgets, call.dimensions, at=call.received_at, timezone=snapshot.tenant.timezone
     )
     balances = await recent_balances(call.principal.tenant_id, windows, since=snapshot.built_at)
     return max(balances, key=lambda balance: balance.used_percent, default=None)
 
 
 def _market(call: Call) -> Market:
+    counts: dict[str, int] = {}
+
     def count(model: str) -> int:
-        return call.readings.count(call.wire, call.body, call.snapshot.catalog.find(model).tokenizer)
+        if model not in counts:
+            tokenizer = call.snapshot.catalog.find(model).tokenizer
+            counts[model] = call.readings.count(call.wire, call.body, tokenizer)
+        return counts[model]
 
     def why_untranslatable(target: Target) -> str:
         accounts = call.snapshot.catalog.accounts_of(target)

@@ -15,7 +15,7 @@ from caching.eligibility import Traits
 from caching.exact import flights
 from caching.exact import store as exact
 from caching.figures import scopes as scope_figures
-from caching.scope import Asker, NotComparable, Origin, circle_of, epoch_of
+from caching.scope import Asker, NotComparable, Origin, circle_of
 from caching.semantic import cache as semantic
 from caching.semantic.other_embedders import remember_for_others
 from config import resources
@@ -90,7 +90,8 @@ async def find_same(call: Call) -> semantic.Lookup | None:
 
 async def _look_up(call: Call, *, refresh: bool) -> semantic.Lookup:
     facts = call.facts
-    is_on = call.policy.cache.semantic != "off"
+    if call.policy.cache.semantic == "off":
+        return semantic.bypass(call.principal.tenant_id, "off")
     return await semantic.look_up(
         call.body,
         origin=_origin(call),
@@ -106,7 +107,7 @@ async def _look_up(call: Call, *, refresh: bool) -> semantic.Lookup:
         asker=_asker(call),
         refresh=refresh,
         find_embedder=call.find_embedder,
-        fingerprint=await call.read_fingerprint() if is_on else None,
+        fingerprint=await call.read_fingerprint(),
     )
 
 
@@ -212,7 +213,7 @@ async def _remember(call: Call, answer: CachedAnswer) -> None:
         await call.flight.keep(answer, ttl_seconds=policy.ttl_seconds)
     elif call.exact_key is not None:
         await exact.put(call.exact_key, answer, ttl_seconds=policy.ttl_seconds)
-    if call.lookup is not None:
+    if call.lookup is not None and call.lookup.scope is not None:
         asker = _asker(call)
         group = await semantic.observe(call.lookup, answer.text, policy=policy, asker=asker, judge=call.judge)
         await semantic.remember(call.lookup, answer, policy=policy, asker=asker, group=group)
@@ -231,13 +232,17 @@ def _may_serve(call: Call, answer: CachedAnswer, cache: str) -> bool:
 
 def _why_not(call: Call) -> str:
     """Why no cache may answer or remember this call; empty when they may."""
+    if call.no_cache is None:
+        call.no_cache = _look_why_not(call)
+    return call.no_cache
+
+
+def _look_why_not(call: Call) -> str:
     if call.headers.cache == "off":
         return "header"
     if call.facts.is_continued:
         return "continued"  # what the provider keeps may have changed since
-    if call.is_barred is None:
-        call.is_barred = is_found(call.policy.cache.bypass_patterns, call.facts.last_user_text)
-    if call.is_barred:
+    if is_found(call.policy.cache.bypass_patterns, call.facts.last_user_text):
         return "tenant_pattern"
     try:
         _circle(call)
@@ -262,7 +267,7 @@ def _origin(call: Call) -> Origin:
         endpoint=call.endpoint,
         route="/".join(_route(call)),
         prompt_version=call.headers.prompt_version,
-        epoch=epoch_of(call.policy),
+        epoch=call.snapshot.epoch,
         features="\n".join(f"{name}: {value}" for name, value in sorted(call.passed_on.items())),
     )
 
@@ -284,7 +289,7 @@ def _circle(call: Call) -> str:
         call.policy.cache.share,
         user=call.user,
         key_id=call.principal.key_id,
-        team=call.dimensions().cost_center,
+        team=call.dimensions.cost_center,
     )
 
 

@@ -5,7 +5,6 @@ then the row says `estimated`. What cannot be read or believed is booked at a bo
 even if the client is gone.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -96,7 +95,7 @@ async def _settle(
     target, prices = attempt.target, call.snapshot.prices
     asked_region = attempt.exchange.body.get("inference_geo")
     how = served(prices, attempt.rates, at=call.received_at, context=context, asked_region=asked_region)
-    attempt = replace(attempt, rates=how.rates)
+    rates = how.rates
     held = Held(attempt.hold_usd, attempt.input_tokens, attempt.held_output_tokens)
     if bound is None:
         what = used_of(
@@ -109,22 +108,19 @@ async def _settle(
             n=call.facts.n,
             is_whole=is_whole,
         ).doubted(how.doubts)
-        attempt = replace(
-            attempt,
-            rates=with_models(
-                attempt.rates, what.meters, catalog=call.snapshot.catalog, book=prices, at=call.received_at
-            ),
+        rates = with_models(
+            rates, what.meters, catalog=call.snapshot.catalog, book=prices, at=call.received_at
         )
     else:
         meters = {name: quantity for name, quantity in bound.items() if quantity}
         what = Used(meters, Certainty.ESTIMATED)
-    meters, rated = what.meters, rated_of(what, attempt.rates, held=held, highest=attempt.held_rates)
+    meters, rated = what.meters, rated_of(what, rates, held=held, highest=attempt.held_rates)
     source = "provider" if what.certainty is Certainty.EXACT else "estimated"
     if what.certainty is Certainty.UNREAD or not reason:
         reason = "; ".join(filter(None, (reason, what.reason)))
     if rated.unpriced:
         reason = "; ".join(filter(None, (reason, f"no price for {', '.join(rated.unpriced)}")))
-    waterfall = savings_of(call, attempt, meters, rated)
+    waterfall = savings_of(call, attempt.target, meters, rated, rates=rates)
     settlement = Settlement(
         attempt_id=attempt.id,
         usage_source=source,
@@ -136,7 +132,7 @@ async def _settle(
         raw_usage=usage or None,
         upstream_id=upstream_id,
         reasoning_tokens=min(reasoning_tokens(usage), output_tokens(meters)),
-        processing=attempt.rates.processing,
+        processing=rates.processing,
         service_tier=how.service_tier,
         region=how.region,
         certainty=what.certainty,

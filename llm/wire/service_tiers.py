@@ -24,4 +24,5 @@ def highest_of(
 ) -> Rates:
     """The rates under which a call's hold is the largest."""
     processings = _LEFT_TO_THE_ACCOUNT.get(service_tier, frozenset())
-    return max(contexts(book, asked, at=at, processings=processings), key=hold)
+    rates = list(contexts(book, asked, at=at, processings=processings))
+    return max(rates, key=hold) if len(rates) > 1 else asked
