@@ -15,7 +15,16 @@ class RequestLog(models.Model):
     """
 
     request_id = models.UUIDField(primary_key=True)
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+", null=True, blank=True)
+    # no constraint: it would be checked when a settlement commits that the row goes along with
+    tenant = models.ForeignKey(
+        Tenant,
+        on_delete=models.PROTECT,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+        null=True,
+        blank=True,
+    )
     at = models.DateTimeField()
     key_id = models.BigIntegerField(null=True, blank=True)
     user = models.CharField(max_length=200, blank=True, default="")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection
 
@@ -138,6 +139,35 @@ async def test_a_log_row_that_fails_undoes_no_settlement_and_no_other_row(make_a
     assert [type(reply) for reply in replies] == [type(None), NotLogged, list, type(None)]
     assert await world_of(account) == (0, Decimal("0.002"), 1, 1, 2)
     assert await in_thread(RequestLog.objects.filter(tenant_id=account.tenant_id).count) == 2
+
+
+async def test_a_log_row_of_a_tenant_that_is_gone_undoes_no_settlement(make_account: MakeAccount) -> None:
+    account = await in_thread(make_account, {"limit": 1})
+    attempt = account.attempt(usd="0.1")
+    await admit(attempt)
+    row = log_row(account, tenant_id=10**15)
+    await execute([(ROWS, row), (SETTLEMENTS, account.settlement(attempt.id))])
+    assert await world_of(account) == (0, Decimal("0.002"), 1, 1, 2)
+    await in_thread(RequestLog.objects.filter(request_id=row["request_id"]).delete)
+
+
+async def test_a_log_that_is_locked_holds_up_no_settlement(
+    make_account: MakeAccount, tests_database_url: str
+) -> None:
+    account = await in_thread(make_account, {"limit": 1})
+    attempt = account.attempt(usd="0.1")
+    await admit(attempt)
+    async with await psycopg.AsyncConnection.connect(tests_database_url) as other:
+        await other.execute("LOCK TABLE llm_requestlog")
+        replies = await execute(
+            [
+                (ROWS, log_row(account)),
+                (SETTLEMENTS, account.settlement(attempt.id)),
+                (ROWS, log_row(account)),
+            ]
+        )
+    assert [type(reply) for reply in replies] == [NotLogged, list, NotLogged]
+    assert await world_of(account) == (0, Decimal("0.002"), 1, 1, 2)
 
 
 async def test_who_is_at_fault_fails_alone_among_all_kinds(make_account: MakeAccount) -> None:
