@@ -1,7 +1,8 @@
 -- Commits what waits for the ledger in one process: settlements, voids, hits, notes of progress and admissions, each kind as
 -- arrays that may be empty. Every part is safe to repeat: an answer that was lost may have been about a commit.
 -- Settlements come before admissions, so what they give back can be held at once. Rows are written before any window is locked:
--- others wait for the decision and the commit alone. Only where admissions do not seem to fit they are decided on first.
+-- others wait for the decision and the commit alone. Only where admissions do not seem to fit (p_is_tight, as the caller saw the
+-- windows last) they are decided on first. That is the order of the work and nothing else.
 -- settled_windows, voided_windows: the windows of each attempt. windows: the balances after, of every window.
 CREATE OR REPLACE FUNCTION public.billing_commit_group(
     p_settled uuid[] DEFAULT '{}', p_states text[] DEFAULT '{}', p_usd numeric[] DEFAULT '{}', p_tokens bigint[] DEFAULT '{}',
@@ -10,8 +11,10 @@ CREATE OR REPLACE FUNCTION public.billing_commit_group(
     p_hits jsonb DEFAULT NULL, p_hit_windows bigint[] DEFAULT '{}',
     p_noted uuid[] DEFAULT '{}', p_notes text[] DEFAULT '{}', p_noted_until timestamptz DEFAULT NULL,
     p_attempts jsonb DEFAULT NULL, p_windows bigint[] DEFAULT '{}', p_hold_attempts int[] DEFAULT '{}',
-    p_hold_windows int[] DEFAULT '{}', p_hold_amounts numeric[] DEFAULT '{}', p_all_shards boolean DEFAULT false,
-    OUT settled int[], OUT settled_windows jsonb, OUT voided int[], OUT voided_windows jsonb, OUT admitted int[], OUT windows jsonb
+    p_hold_windows int[] DEFAULT '{}', p_hold_amounts numeric[] DEFAULT '{}', p_is_tight boolean DEFAULT false,
+    p_all_shards boolean DEFAULT false,
+    OUT settled int[], OUT settled_windows jsonb, OUT voided int[], OUT voided_windows jsonb, OUT admitted int[],
+    OUT windows jsonb
 ) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -20,7 +23,7 @@ DECLARE
     are_holding boolean[] := '{}';
     periods bigint[];
     has_holds boolean := cardinality(p_hold_attempts) > 0;
-    is_tight boolean := false;
+    is_tight boolean := p_attempts IS NOT NULL AND has_holds AND (p_is_tight OR p_all_shards);
     paid bigint[] := '{}';
     touched bigint[];
     before numeric[];
@@ -51,12 +54,6 @@ BEGIN
     END IF;
     IF p_attempts IS NOT NULL THEN
         admitted := array_fill(0, ARRAY[jsonb_array_length(p_attempts)]);
-        -- a look without locks, which decides the order of the work and nothing else
-        is_tight := has_holds AND (p_all_shards OR EXISTS (
-            SELECT FROM public.billing_window_states(p_windows) s
-            JOIN (SELECT p_windows[h.hold_window] AS id, sum(h.amount) AS wanted
-                  FROM unnest(p_hold_windows, p_hold_amounts) AS h (hold_window, amount) GROUP BY 1) w ON w.id = s.window_id
-            WHERE s.is_hard AND w.wanted > s.room));
         IF is_tight THEN
             SELECT array_agg(CASE WHEN a.id IS NULL THEN 0 ELSE -1 END ORDER BY n.position) INTO admitted
             FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position)

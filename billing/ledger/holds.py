@@ -19,7 +19,7 @@ from billing.ledger import connection, settlements
 from billing.ledger.connection import array_literal
 from billing.ledger.group_commit import GroupCommit
 from billing.ledger.ledger_group import WINDOWS, Kind, Outcome, Part
-from billing.ledger.seen_balances import remember, seen
+from billing.ledger.seen_balances import remember, seems_to_fit, seen
 from billing.ledger.window_ids import ATTEMPT_SECONDS, ids_of
 from billing.scopes import NO_DIMENSIONS, Dimensions
 from config import resources
@@ -150,6 +150,8 @@ async def _write(attempts: list[NewAttempt]) -> Part[list[Balance]]:
     ordered = sorted(set(ids.values()))
     position = {window_id: index for index, window_id in enumerate(ordered, 1)}
     rows, hold_attempts, hold_windows, hold_amounts, windows_of = [], [], [], [], []
+    asked: dict[int, WindowKey] = {}
+    wanted: dict[int, Decimal] = {}
     now = datetime.now(UTC)
     for number, attempt in enumerate(attempts, 1):
         window_ids, amounts = [], []
@@ -163,6 +165,8 @@ async def _write(attempts: list[NewAttempt]) -> Part[list[Balance]]:
             hold_attempts.append(number)
             hold_windows.append(position[window_id])
             hold_amounts.append(amount)
+            asked[window_id] = window
+            wanted[window_id] = wanted.get(window_id, Decimal(0)) + amount
         windows_of.append(window_ids)
         rows.append(
             {
@@ -192,6 +196,7 @@ async def _write(attempts: list[NewAttempt]) -> Part[list[Balance]]:
         array_literal(hold_attempts),
         array_literal(hold_windows),
         array_literal(hold_amounts),
+        not all(seems_to_fit(window, wanted[window_id]) for window_id, window in asked.items()),
     )
 
     def read(outcome: Outcome) -> list[list[Balance] | Exception]:
@@ -229,6 +234,7 @@ ADMISSIONS: Kind[NewAttempt, list[Balance]] = Kind(
         ("p_hold_attempts", "int[]"),
         ("p_hold_windows", "int[]"),
         ("p_hold_amounts", "numeric[]"),
+        ("p_is_tight", "boolean"),
     ),
     ("admitted", WINDOWS),
     _write,

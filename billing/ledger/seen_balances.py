@@ -62,3 +62,10 @@ def seen(windows: Sequence[WindowKey], *, since: float) -> list[Balance]:
             raise KeyError(key)
         balances.append(balance)
     return balances
+
+
+def seems_to_fit(window: WindowKey, amount: Decimal) -> bool:
+    """Whether a window had room for that much when it was seen last, however long ago; true for one never seen."""
+    key = window.budget.id, window.subject, window.ends_at
+    balance, _ = _seen.get(key, (None, 0))
+    return balance is None or balance.mode != "hard" or amount <= balance.remaining
