@@ -58,6 +58,10 @@ app.conf.update(
             "task": "llm.tasks.advance_batches",
             "schedule": timedelta(seconds=settings.BATCH_POLL_SECONDS),
         },
+        "advance-jobs": {
+            "task": "llm.tasks.advance_jobs",
+            "schedule": timedelta(seconds=settings.BATCH_POLL_SECONDS),
+        },
         "prune-idempotent-calls": {
             "task": "llm.tasks.prune_idempotent_calls",
             "schedule": timedelta(hours=1),

@@ -18,6 +18,7 @@ from config import resources
 from llm.calls import ending, idempotency
 from llm.calls.answers import Answer, StreamedAnswer, answer_headers, purser_block
 from llm.calls.call import Call
+from llm.deferred import accepting
 from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.target import Target
 from llm.steps import attempts, choosing, memory, repairing, settled, storing
@@ -76,10 +77,14 @@ async def _live(
             call.principal, user=call.user, tokens=call.rough_tokens, style=call.wire.vendor
         )
         hit = await memory.find_exact(call) or await memory.find_similar(call)
+        may_wait = call.headers.urgency.may_wait
         if hit is not None:
-            return await _give(call, await memory.serve(call, hit))
+            given = await _give(call, await memory.serve(call, hit))
+            return await accepting.complete(call, given) if may_wait else given
         targets = await choosing.choose(call)
         await choosing.compress(call)
+        if may_wait:
+            return await accepting.queue(call, targets)
         answering, reply = await _send(call, targets)
         if isinstance(reply, ProviderStream):
             async with streaming.relayed(call, answering, reply, begin) as stream:

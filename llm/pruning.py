@@ -1,4 +1,5 @@
-"""Deletes what has been kept long enough: logs of requests, answers to idempotency keys, texts of finished batches.
+"""Deletes what has been kept long enough: logs of requests, answers to idempotency keys, texts of finished batches,
+deferred calls.
 
 Invariant: only copies and texts go; the ledger keeps every figure. A file is erased only when no batch needs
 it.
@@ -14,6 +15,7 @@ from llm.batches.driver import UNFINISHED
 from llm.models import (
     Batch,
     BatchItem,
+    DeferredJob,
     IdempotentCall,
     KeptItem,
     KeptResponse,
@@ -25,6 +27,7 @@ from llm.models import (
 LOG_AGE: Final = timedelta(days=90)
 RESPONSE_AGE: Final = timedelta(days=30)  # as long as OpenAI keeps them
 BATCH_AGE: Final = timedelta(days=30)
+JOB_AGE: Final = timedelta(days=30)
 IDEMPOTENCY_AGE: Final = timedelta(hours=24)
 CHUNK: Final = 5_000
 
@@ -40,6 +43,7 @@ def prune() -> dict[str, int]:
         "stored_chats": _delete_stored_chats(before=now - RESPONSE_AGE),
         "kept_responses": _delete_kept(KeptResponse, before=now - RESPONSE_AGE),
         "kept_items": _delete_kept(KeptItem, before=now - RESPONSE_AGE),
+        "deferred_jobs": _delete_jobs(before=now - JOB_AGE),
         "deleted_files": erasable.filter(deleted_at__isnull=False).update(content=b""),
         "old_files": erasable.filter(created_at__lt=now - BATCH_AGE).update(content=b"", deleted_at=now),
         "batch_lines": BatchItem.objects.filter(batch__in=finished)
@@ -64,6 +68,15 @@ def _delete_kept(model: type[KeptItem] | type[KeptResponse], *, before: object) 
     total = 0
     while pks := list(model.objects.filter(created_at__lt=before).values_list("pk", flat=True)[:CHUNK]):
         total += model.objects.filter(pk__in=pks).delete()[0]
+    return total
+
+
+def _delete_jobs(*, before: object) -> int:
+    """Delete the deferred calls that were over before; what is open stays."""
+    total = 0
+    old = DeferredJob.objects.filter(finished_at__lt=before)
+    while pks := list(old.values_list("pk", flat=True)[:CHUNK]):
+        total += old.filter(pk__in=pks).delete()[0]
     return total
 
 

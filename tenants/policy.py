@@ -195,6 +195,19 @@ class UsersPolicy:
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
+class DeferredPolicy:
+    """When deferred calls to one model go out as a batch: as soon as there are so many, or one is so old, or all together
+    have so many input tokens. And what becomes of those that no batch answers in time.
+    """
+
+    max_jobs: int = Field(default=1_000, ge=1, le=10_000)
+    max_age_seconds: int = Field(default=30, ge=0, le=86_400)
+    max_tokens: int = Field(default=2_000_000, ge=1, le=1_000_000_000)
+    deadline_hours: int = Field(default=24, ge=1, le=72)  # of calls that name none
+    concurrency: int = Field(default=8, ge=1, le=64)  # of those that go out in real time
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
 class Quotas:
     """How much data may be stored for a tenant."""
 
@@ -203,6 +216,8 @@ class Quotas:
     chats: int = Field(default=10_000, ge=0)  # stored chats; beyond them an answer is not stored
     chat_bytes: int = Field(default=2_000_000_000, ge=0)
     open_batches: int = Field(default=100, ge=0)  # unfinished ones, of both APIs
+    open_jobs: int = Field(default=10_000, ge=0)  # deferred calls that have no answer yet
+    job_bytes: int = Field(default=1_000_000_000, ge=0)  # of the bodies of all of them together
     keys: int = Field(default=1_000, ge=0)
 
 
@@ -227,6 +242,7 @@ class Policy:
     users: UsersPolicy = field(default_factory=UsersPolicy)
     quotas: Quotas = field(default_factory=Quotas)
     hedging: HedgingPolicy = field(default_factory=HedgingPolicy)
+    deferred: DeferredPolicy = field(default_factory=DeferredPolicy)
     structured_output: Literal["repair", "flag", "off"] = "repair"  # an answer that does not fit its schema
     user_rate_limits: RateLimits = field(default_factory=RateLimits)  # of each end user by itself
     store_chats: bool = True  # keep chat completions that clients send with `store: true`

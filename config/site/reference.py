@@ -23,6 +23,10 @@ TAGS: Final = [
     {"name": "Stored chat completions", "description": "Those sent with `store: true`; for 30 days."},
     {"name": "Models", "description": "The models that this key may use."},
     {"name": "Files and batches", "description": "Work that may wait, at the provider's price for batches."},
+    {
+        "name": "Deferred calls",
+        "description": "Single calls that may wait, until a deadline, in the cheapest lane that makes it.",
+    },
     {"name": "Figures", "description": "The tenant's own usage, budgets, receipts and estimates."},
     {"name": "Health", "description": "For load balancers, operators and Prometheus; they need no key."},
 ]

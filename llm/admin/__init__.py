@@ -5,8 +5,16 @@ It owns pages and their forms. It does not own rules: each action calls one func
 
 from llm.admin import batches as admin_batches
 from llm.admin import catalog as admin_catalog
+from llm.admin import jobs as admin_jobs
 from llm.admin import kept as admin_kept
 from llm.admin import reconciliation as admin_reconciliation
 from llm.admin import traffic as admin_traffic
 
-__all__ = ["admin_batches", "admin_catalog", "admin_kept", "admin_reconciliation", "admin_traffic"]
+__all__ = [
+    "admin_batches",
+    "admin_catalog",
+    "admin_jobs",
+    "admin_kept",
+    "admin_reconciliation",
+    "admin_traffic",
+]

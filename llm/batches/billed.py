@@ -17,7 +17,7 @@ from billing.usage.certainty import Certainty
 from billing.usage.reading import reasoning_tokens
 from billing.usage.served import served
 from llm.catalog.snapshot import TenantSnapshot
-from llm.models import Batch, BatchItem
+from llm.models import BatchItem
 from llm.providers.target import Target
 from llm.steps.booking import Held, rated_of, used_of, with_models
 from llm.wire import Exchange
@@ -39,14 +39,14 @@ def bill(
     item: BatchItem,
     reply: dict[str, Any],
     *,
-    batch: Batch,
+    at: datetime,
     target: Target,
     exchange: Exchange,
     snapshot: TenantSnapshot,
     held: Held,
 ) -> Billed:
-    """Rate a provider's answer to a line. Where no usable usage came it is counted, and the row says `estimated`."""
-    at = batch.created_at
+    """Rate a provider's answer to a line at the prices of when it was held. Where no usable usage came it is counted, and
+    the row says `estimated`."""
     upstream = exchange.upstream
     usage = upstream.usage(reply)
     rates = snapshot.prices.rates(target.provider, target.model, at=at, processing="batch")

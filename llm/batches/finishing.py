@@ -24,12 +24,13 @@ def finish(batch: Batch) -> None:
     expired = batch.items.filter(status=BatchItem.Status.EXPIRED).exists()
     now = timezone.now()
     with transaction.atomic():
-        batch.output_file = new_file(
-            batch, name="output", rows=(answer_row(item) for item in answered.iterator(CHUNK))
-        )
-        batch.error_file = new_file(
-            batch, name="errors", rows=(error_row(item) for item in unanswered.iterator(CHUNK))
-        )
+        if not batch.is_gathered:  # else each job has its answer
+            batch.output_file = new_file(
+                batch, name="output", rows=(answer_row(item) for item in answered.iterator(CHUNK))
+            )
+            batch.error_file = new_file(
+                batch, name="errors", rows=(error_row(item) for item in unanswered.iterator(CHUNK))
+            )
         if batch.cancelling_at:
             batch.status, batch.cancelled_at = Batch.Status.CANCELLED, now
         elif expired:

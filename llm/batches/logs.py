@@ -7,17 +7,20 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from llm.batches.lines import wire_of
-from llm.models import Batch, BatchItem, RequestLog
+from llm.models import Batch, BatchItem, DeferredJob, RequestLog
 
 
 def log_lines(batch: Batch, items: Sequence[BatchItem]) -> None:
     """Write the rows of lines that are over; a line logged before is left alone."""
+    jobs = DeferredJob.objects.filter(item__in=items) if batch.is_gathered else DeferredJob.objects.none()
+    asked = {job.item_id: job for job in jobs}
     RequestLog.objects.bulk_create(
-        [_row(batch, item) for item in items], ignore_conflicts=True, batch_size=200
+        [_row(asked.get(item.pk, batch), item) for item in items], ignore_conflicts=True, batch_size=200
     )
 
 
-def _row(batch: Batch, item: BatchItem) -> RequestLog:
+def _row(asked: Batch | DeferredJob, item: BatchItem) -> RequestLog:
+    """The row of a line that was asked for by a batch of a client, or by a deferred call."""
     assert item.settled_at is not None
     is_answered = item.status == BatchItem.Status.COMPLETED
     error = item.error or {}
@@ -25,11 +28,11 @@ def _row(batch: Batch, item: BatchItem) -> RequestLog:
         request_id=item.request_id,
         tenant_id=item.tenant_id,
         at=item.settled_at,
-        key_id=batch.key_id,
-        user=_user(batch, item),
-        feature=batch.feature,
-        endpoint=batch.endpoint,
-        model_asked=item.model,
+        key_id=asked.key_id,
+        user=_user(asked, item),
+        feature=asked.feature,
+        endpoint=asked.endpoint,
+        model_asked=_model_asked(asked, item),
         model=item.model if is_answered else "",
         provider=item.provider if is_answered else "",
         route_reason="named model, in a batch",
@@ -40,24 +43,23 @@ def _row(batch: Batch, item: BatchItem) -> RequestLog:
         output_tokens=item.output_tokens,
         cost_usd=item.cost_usd,
         list_cost_usd=item.list_cost_usd,
-        latency_ms=round((item.settled_at - batch.created_at).total_seconds() * 1000),
-        receipt=_receipt(batch, item),
+        latency_ms=round((item.settled_at - asked.created_at).total_seconds() * 1000),
+        receipt=_receipt(asked, item),
     )
 
 
-def _receipt(batch: Batch, item: BatchItem) -> dict[str, object]:
+def _receipt(asked: Batch | DeferredJob, item: BatchItem) -> dict[str, object]:
     """A line's receipt: that of a call (`views.schemas.figures.ReceiptAnswer`) as far as a batch has it, with `batch` and
-    `line`."""
+    `line`, or with `job`."""
     return {
         "object": "receipt",
         "request_id": str(item.request_id),
-        "batch": batch.public_id,
-        "line": item.line,
-        "endpoint": batch.endpoint,
-        "model_asked": item.model,
-        "user": _user(batch, item),
-        "feature": batch.feature,
-        "tags": batch.tags,
+        **_of(asked, item),
+        "endpoint": asked.endpoint,
+        "model_asked": _model_asked(asked, item),
+        "user": _user(asked, item),
+        "feature": asked.feature,
+        "tags": asked.tags,
         "status": item.status,
         "error": item.error,
         "processing": "batch",
@@ -75,8 +77,18 @@ def _receipt(batch: Batch, item: BatchItem) -> dict[str, object]:
     }
 
 
-def _user(batch: Batch, item: BatchItem) -> str:
-    return batch.user or wire_of(batch.endpoint).facts(item.body).user
+def _of(asked: Batch | DeferredJob, item: BatchItem) -> dict[str, object]:
+    if isinstance(asked, DeferredJob):
+        return {"job": asked.public_id, "steps": asked.steps}
+    return {"batch": asked.public_id, "line": item.line}
+
+
+def _model_asked(asked: Batch | DeferredJob, item: BatchItem) -> str:
+    return asked.model_asked if isinstance(asked, DeferredJob) else item.model
+
+
+def _user(asked: Batch | DeferredJob, item: BatchItem) -> str:
+    return asked.user or wire_of(asked.endpoint).facts(item.body).user
 
 
 def _usd(amount: Decimal) -> str:

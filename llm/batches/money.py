@@ -7,10 +7,10 @@ everything here may be repeated; a line's status follows the ledger and is never
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 
 from django.utils import timezone
@@ -94,9 +94,16 @@ def settle(job: BatchJob, pairs: Sequence[tuple[BatchItem, LineResult]]) -> bool
     return not still_open
 
 
-def release(items: Sequence[BatchItem], *, reason: str) -> None:
+class Waiting(Protocol):
+    """What waits with a hold of its own: a line of a batch, a deferred job."""
+
+    @property
+    def attempt_id(self) -> UUID | None: ...
+
+
+def release(items: Iterable[Waiting], *, reason: str) -> None:
     """Give holds back; a line that was never held, or ended already, is left alone. Raises NotReleasedError."""
-    held = _open(item.attempt_id for item in items)
+    held = _open(item.attempt_id for item in items if item.attempt_id is not None)
 
     async def void_all() -> list[Any]:
         return await asyncio.gather(*(settlements.void(attempt_id, reason=reason) for attempt_id in held))
@@ -183,10 +190,11 @@ def _seconds_held(batch: Batch) -> float:
     return (batch.expires_at + HOLD_OUTLIVES_BATCH - timezone.now()).total_seconds()
 
 
-def _held(attempt_ids: Iterable[UUID]) -> Mapping[UUID, tuple[Decimal, int]]:
-    """What each line is held at: USD and tokens."""
+def _held(attempt_ids: Iterable[UUID]) -> Mapping[UUID, tuple[Decimal, int, datetime]]:
+    """What each line is held at, USD and tokens, and since when: at the prices of then it is billed."""
     attempts = Attempt.objects.filter(pk__in=list(attempt_ids))
-    return {pk: (usd, tokens) for pk, usd, tokens in attempts.values_list("pk", "hold_usd", "hold_tokens")}
+    rows = attempts.values_list("pk", "hold_usd", "hold_tokens", "occurred_at")
+    return {pk: (usd, tokens, at) for pk, usd, tokens, at in rows}
 
 
 def _bill(
@@ -196,15 +204,15 @@ def _bill(
     job: BatchJob,
     target: Target,
     snapshot: TenantSnapshot,
-    held: tuple[Decimal, int],
+    held: tuple[Decimal, int, datetime],
 ) -> Billed:
-    usd, tokens = held
+    usd, tokens, at = held
     n = wire_of(job.batch.endpoint).facts(item.body).n
     output = min(tokens, n * line_limit(item, job.batch.endpoint, target=target, policy=snapshot.policy))
     return bill(
         item,
         answer,
-        batch=job.batch,
+        at=at,
         target=target,
         # with the longest limit that may have been sent
         exchange=exchange_of(item, job=job, target=target, policy=snapshot.policy, is_covered=False),

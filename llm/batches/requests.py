@@ -42,15 +42,17 @@ _JOINS: Final = """
         FROM llm_batchitem WHERE tenant_id = %(tenant)s AND batch_id = batch.id
     ) AS items
 """
+_OF_CLIENTS: Final = "input_file_id IS NOT NULL"  # the others were gathered of deferred calls
 FIND: Final = f"""
 SELECT {_COLUMNS} FROM llm_batch AS batch {_JOINS}
 WHERE batch.tenant_id = %(tenant)s AND batch.public_id = %(public_id)s
-  AND (batch.endpoint = '/v1/messages') = %(messages)s AND batch.deleted_at IS NULL
+  AND (batch.endpoint = '/v1/messages') = %(messages)s AND batch.deleted_at IS NULL AND batch.{_OF_CLIENTS}
 """
 LIST: Final = f"""
 SELECT {_COLUMNS} FROM (
     SELECT * FROM llm_batch
     WHERE tenant_id = %(tenant)s AND (endpoint = '/v1/messages') = %(messages)s AND deleted_at IS NULL
+      AND {_OF_CLIENTS}
       AND (%(after)s = '' OR id {{beyond}} (
           SELECT id FROM llm_batch WHERE tenant_id = %(tenant)s AND public_id = %(after)s))
     ORDER BY id {{order}} LIMIT %(limit)s
@@ -61,9 +63,9 @@ SELECT id, purpose FROM llm_storedfile
 WHERE tenant_id = %(tenant)s AND public_id = %(input_file)s AND deleted_at IS NULL
 """
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('llm_batch', %s::bigint))"
-OPEN: Final = """
+OPEN: Final = f"""
 SELECT count(*) FROM llm_batch
-WHERE tenant_id = %s AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
+WHERE tenant_id = %s AND {_OF_CLIENTS} AND status IN ('validating', 'in_progress', 'finalizing', 'cancelling')
 """
 INSERT: Final = """
 INSERT INTO llm_batch (public_id, tenant_id, key_id, "user", feature, tags, endpoint, status, input_file_id,

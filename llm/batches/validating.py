@@ -33,6 +33,7 @@ def validate(batch: Batch) -> bool:
         _refuse(batch)
         return False
     if not batch.items.exists():
+        assert batch.input_file is not None
         lines, problems = read_lines(
             bytes(batch.input_file.content),
             endpoint=batch.endpoint,

@@ -106,6 +106,8 @@ class Call:
     tries: int = 0  # attempts that were begun, each with a number of its own
     outcome: SettledCost | None = None  # of the answer that was given
     broken: str = ""  # what its stream ended by before its answer did
+    is_deferred: bool = False  # its job is queued: its answer comes later, and its row of the log with it
+    reserved: UUID | None = None  # what holds its money until it goes out
     block: dict[str, Any] | None = None  # the `purser` object of the answer that was given
     _dimensions: Dimensions | None = None
     _windows: dict[tuple[str, str], tuple[WindowKey, ...]] = field(

@@ -40,7 +40,8 @@ def _end(call: Call, *, outcome: SettledCost | None, status: int, error_code: st
         resources.background(_free(call, call.slot, outcome))
     _count(call, outcome, status, error_code)
     row = _row(call, outcome, status, error_code)
-    if outcome or call.receipt.attempts or status < 400 or refusals.may_log(call.principal.tenant_id):
+    is_answered = outcome or call.receipt.attempts or status < 400
+    if not call.is_deferred and (is_answered or refusals.may_log(call.principal.tenant_id)):
         resources.background(request_log.write(row))
     plain_lines.info(
         "call",
@@ -59,7 +60,7 @@ def _end(call: Call, *, outcome: SettledCost | None, status: int, error_code: st
 
 async def _free(call: Call, slot: limits.Slot, outcome: SettledCost | None) -> None:
     """Free its slot: with all the tokens it took, or without a trace where nothing was sent and nothing answered."""
-    if outcome is None and not call.was_sent:
+    if outcome is None and not call.was_sent and not call.is_deferred:
         await limits.take_back(slot)
         return
     booked = call.booked or ([outcome] if outcome else [])

@@ -9,6 +9,8 @@ from itertools import chain
 from typing import Final, Literal, cast, get_args
 
 from config.values import value_type
+from llm.calls.urgency import HEADER as URGENCY
+from llm.calls.urgency import NOW, Urgency, parse_urgency
 from llm.catalog.catalog import TIERS
 from llm.errors import InvalidRequest
 from llm.wire.people import bounded
@@ -42,7 +44,7 @@ class CallHeaders:
     cache: CacheMode = "on"
     tier: str = ""
     compress: bool | None = None
-    urgency: Literal["now", "deferred"] = "now"  # nothing reads it yet: there is no deferred lane
+    urgency: Urgency = NOW
     prompt_version: str = ""
     idempotency_key: str = ""
     session: str = ""
@@ -69,9 +71,7 @@ def _parsed(headers: Mapping[str, str]) -> CallHeaders:
         cache=cast(CacheMode, _choice(headers, "x-purser-cache", _CACHE_MODES) or "on"),
         tier=_choice(headers, "x-purser-tier", TIERS),
         compress={"on": True, "off": False, "": None}[_choice(headers, "x-purser-compress", ("on", "off"))],
-        urgency="deferred"
-        if _choice(headers, "x-purser-urgency", ("now", "deferred")) == "deferred"
-        else "now",
+        urgency=parse_urgency(headers.get(URGENCY, "")),
         prompt_version=_text(headers, "x-purser-prompt-version"),
         idempotency_key=_text(headers, "idempotency-key", max_length=255),
         session=_first(headers, SESSION_HEADERS),

@@ -327,6 +327,8 @@ async def _digest(call: Call) -> bytes:
     """What makes two calls the same: whose they are, and what they ask, however it is written."""
     fingerprint = await call.read_fingerprint()
     transport = {name: call.body[name] for name in TRANSPORT_FIELDS if name in call.body}
+    if call.headers.urgency.may_wait:
+        transport["deferred"] = True  # the answer to it is a job
     rest = orjson.dumps(transport, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(call.user.encode() + b"\0" + fingerprint.whole.encode() + rest).digest()
 

@@ -1,10 +1,11 @@
-"""The gateway's tables: providers and their models, the log of requests, feedback, files and batches.
+"""The gateway's tables: providers and their models, the log of requests, feedback, files, batches, deferred calls.
 
 It owns tables and their constraints. It does not own writes: the functions of the other packages do.
 """
 
 from llm.models.batches import Batch, BatchItem, BatchJob, StoredFile
 from llm.models.catalog import Deployment, LanguageModel, Provider
+from llm.models.deferred import DeferredJob, LaneDelay
 from llm.models.idempotency import IdempotentCall
 from llm.models.requests import Feedback, RequestLog
 from llm.models.responses import KeptItem, KeptResponse
@@ -14,11 +15,13 @@ __all__ = [
     "Batch",
     "BatchItem",
     "BatchJob",
+    "DeferredJob",
     "Deployment",
     "Feedback",
     "IdempotentCall",
     "KeptItem",
     "KeptResponse",
+    "LaneDelay",
     "LanguageModel",
     "Provider",
     "RequestLog",

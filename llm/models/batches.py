@@ -50,7 +50,14 @@ class Batch(models.Model):
     feature = models.CharField(max_length=200, blank=True, default="")
     endpoint = models.CharField(max_length=64)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.VALIDATING)
-    input_file = models.ForeignKey(StoredFile, on_delete=models.PROTECT, related_name="+")
+    input_file = models.ForeignKey(
+        StoredFile,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="None: it was gathered of deferred calls, and no client sees it.",
+    )
     output_file = models.ForeignKey(
         StoredFile, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
@@ -88,6 +95,11 @@ class Batch(models.Model):
 
     def __str__(self) -> str:
         return f"{self.public_id} ({self.status})"
+
+    @property
+    def is_gathered(self) -> bool:
+        """Whether it was made of deferred calls."""
+        return self.input_file_id is None
 
 
 class BatchJob(models.Model):

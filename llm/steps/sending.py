@@ -55,6 +55,9 @@ async def hold(underway: Underway, target: Target, *, why: str) -> None:
     call = underway.call
     number = call.next_attempt()
     attempt = await call.read_by(partial(plan, call, target, number))
+    if call.reserved is not None:  # makes room for this
+        await settlements.void(call.reserved, reason="it goes out now")
+        call.reserved = None
     try:
         try:
             call.balances = await holds.admit(attempt.reservation(call))

@@ -13,6 +13,7 @@ from llm.calls.answers import Answer, StreamedAnswer
 from llm.calls.call import Call
 from llm.calls.headers import parse_headers
 from llm.calls.own_calls import OnBehalfOf
+from llm.deferred import accepting
 from llm.learning.learner import CallLearner
 from llm.providers.passed_on import passed_on_headers
 from llm.views import schemas
@@ -49,13 +50,14 @@ class Completions(AsyncAPIView):
             snapshot=self.snapshot,
             learner=CallLearner(OnBehalfOf(self.principal, self.snapshot, self.request_id)),
         )
+        accepting.check(call)
         self.is_logged = True  # the pipeline sees to it from here
         try:
             answer = await pipeline.answer(call)
         except ClientError as error:
             error.headers.setdefault("x-purser-cache", call.cache_state)
             raise
-        return _render(answer)
+        return _accepted(answer) if call.headers.urgency.may_wait else _render(answer)
 
 
 class ChatCompletions(Completions):
@@ -75,6 +77,7 @@ class ChatCompletions(Completions):
         errors=OF_A_COMPLETION,
         streams=True,
         is_completion=True,
+        may_wait=True,
     )
     async def post(self, request: HttpRequest) -> Response:
         return await super().post(request)
@@ -124,6 +127,7 @@ class LegacyCompletions(Completions):
     errors=OF_A_COMPLETION,
     streams=True,
     is_completion=True,
+    may_wait=True,
     is_anthropic=True,
 )
 class Messages(Completions):
@@ -143,6 +147,7 @@ class Messages(Completions):
     errors=OF_A_COMPLETION,
     streams=True,
     is_completion=True,
+    may_wait=True,
 )
 class Responses(Completions):
     """`POST /v1/responses`."""
@@ -165,6 +170,12 @@ class Embeddings(Completions):
     """`POST /v1/embeddings`."""
 
     api = "openai.embeddings"
+
+
+def _accepted(job: Answer | StreamedAnswer) -> HttpResponse:
+    """A job in place of an answer."""
+    assert isinstance(job, Answer)
+    return HttpResponse(job.body, status=202, content_type="application/json", headers=job.headers)
 
 
 def _render(answer: Answer | StreamedAnswer) -> PlainResponse:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
-from llm.views.schemas import AnthropicError, OpenAIError, StreamEvent
+from llm.views.schemas import AnthropicError, JobObject, OpenAIError, StreamEvent
 
 Documented = TypeVar("Documented")
 
@@ -58,9 +58,8 @@ CALL: Final = (
     _header("x-purser-compress", "Overrules the tenant's policy.", "on", "off"),
     _header(
         "x-purser-urgency",
-        "Checked and then ignored: every call is answered now. Deferred calls go through `/v1/batches`.",
-        "now",
-        "deferred",
+        "`now`, `deferred`, `by=<RFC 3339>` or `within=<n>s|m|h`: all but `now` get a 202 with a job (`JobObject`), whose answer "
+        "is at `/v1/jobs/{id}`. Of chat completions, messages and responses.",
     ),
     _header("x-purser-prompt-version", "Another version never meets an answer to a former one."),
     _header(
@@ -98,6 +97,7 @@ def operation(
     request_type: str = JSON,
     streams: bool = False,
     is_completion: bool = False,
+    may_wait: bool = False,
     is_anthropic: bool = False,
 ) -> Callable[[Documented], Documented]:
     """Annotate a view's method, or a view of one method, which may be inherited.
@@ -110,6 +110,8 @@ def operation(
         responses[status, EVENTS] = OpenApiResponse(
             StreamEvent, description="With `stream: true`: server-sent events, each like this."
         )
+    if may_wait:
+        responses[202, JSON] = OpenApiResponse(JobObject, description="With `x-purser-urgency`: its job.")
     error = AnthropicError if is_anthropic else OpenAIError
     for code in sorted(set(errors)):
         responses[code, JSON] = OpenApiResponse(error, description=ERRORS[code])

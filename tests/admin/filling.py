@@ -39,6 +39,7 @@ from llm.models import (
     Batch,
     BatchItem,
     BatchJob,
+    DeferredJob,
     Feedback,
     KeptItem,
     KeptResponse,
@@ -164,6 +165,23 @@ def fill(office: Office, tenant: Tenant) -> None:
                 updated_at=at,
             )
         )
+    add(
+        DeferredJob(
+            tenant=tenant,
+            public_id=f"job_{uuid4().hex}",
+            key_id=1,
+            key_name="main",
+            endpoint="/v1/chat/completions",
+            status="queued",
+            lane="batch",
+            request_id=uuid4(),
+            model_asked="m",
+            body={"messages": ["a prompt nobody may read"]},
+            created_at=at,
+            deadline_at=at + timedelta(days=1),
+            move_up_at=at + timedelta(days=1),
+        )
+    )
     add(CacheLabel(**scope, similarity=0.9, is_wrong=False, source="miss", at=at))
     add(CacheStat(tenant=tenant, hour=at, cache="exact", outcome="hit", count=1))
     add(KeptItem(tenant=tenant, item_id=f"msg_{uuid4().hex}", provider="openai"))

@@ -53,6 +53,7 @@ WITHOUT_A_PAGE = {
     "reratingrow",
     "pricecheck",
     "idempotentcall",
+    "lanedelay",
     "cachescopeday",
     "cachethresholdpoint",
 }
@@ -113,7 +114,7 @@ def test_no_page_shows_a_secret(office: Office) -> None:
 READ_ONLY = (
     "usagerecord", "attempt", "usagedaily", "budgetwindow", "billingperiod", "rollupdirty", "alertevent", "alertdelivery",
     "costreport", "costcomparison",
-    "requestlog", "feedback", "batch", "batchjob", "batchitem", "storedfile", "keptresponse", "storedchat",
+    "requestlog", "feedback", "batch", "batchjob", "batchitem", "deferredjob", "storedfile", "keptresponse", "storedchat",
     "cachescope", "cachelabel", "cachestat",
 )  # fmt: skip
 
