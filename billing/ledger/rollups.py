@@ -13,6 +13,9 @@ from billing.ledger.measures import REQUESTS, ledger
 # One rebuild at a time: two that sum the same day at the same time would insert its rows twice.
 LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('billing_rollups'))"
 
+# Before a new partition has statistics the planner takes it for empty, and would compare each row of the day with each.
+NO_NESTED_LOOP = "SET LOCAL enable_nestloop = off"
+
 TAKE_MARKS = """
 DELETE FROM billing_rollupdirty WHERE (tenant_id, day) IN (
     SELECT DISTINCT tenant_id, day FROM billing_rollupdirty ORDER BY day DESC, tenant_id LIMIT %(limit)s
@@ -51,6 +54,7 @@ def rebuild_dirty(*, limit: int = 100) -> int:
         cursor.execute(LOCK)
         if not cursor.fetchone()[0]:
             return 0
+        cursor.execute(NO_NESTED_LOOP)
         cursor.execute(TAKE_MARKS, {"limit": limit})
         days = sorted(set(cursor.fetchall()))
         for tenant_id, day in days:

@@ -5,10 +5,10 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from asgiref.sync import sync_to_async
-from django.db import connections
+from django.db import connection, connections, transaction
 from django.db.models import Sum
 
-from billing.ledger.rollups import rebuild_dirty
+from billing.ledger.rollups import NO_NESTED_LOOP, REBUILD, rebuild_dirty
 from billing.models import RollupDirty, UsageDaily
 from tests.billing.months.reports.conftest import GPT, Books
 
@@ -68,3 +68,13 @@ async def test_rebuilds_at_once_count_nothing_twice(books: Books) -> None:
 
     await sync_to_async(race)()
     assert await sync_to_async(summed)(books) == await sync_to_async(books.ledger_sum)()
+
+
+async def test_no_row_of_a_day_is_compared_with_each_other_row(books: Books) -> None:
+    def plan() -> str:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(NO_NESTED_LOOP)
+            cursor.execute(f"EXPLAIN {REBUILD}", {"tenant": books.tenant.pk, "day": date(2026, 11, 3)})
+            return "\n".join(line for (line,) in cursor.fetchall())
+
+    assert "Nested Loop" not in await sync_to_async(plan)()
