@@ -28,6 +28,7 @@ SECONDS = float(os.environ.get("SECONDS", "10"))
 REPEATS = int(os.environ.get("REPEATS", "3"))
 PROFILE = os.environ.get("PROFILE", "0") not in ("", "0")
 PROFILE_SECONDS = 10
+PROFILED = ("plain", "everything", "hit")  # in a whole run
 ONLY = [name for name in os.environ.get("ONLY", "").split(",") if name]
 PAIRS = (("everything", "plain"), ("everything", "raw"), ("plain", "raw"), ("hit", "raw"))
 SHARE_OF_CAPACITY = 0.1
@@ -43,7 +44,7 @@ def main() -> None:
             check(scenario)
         outcomes = run_all(chosen, repeats=REPEATS, seconds=SECONDS)
         latency = added_latency(site, outcomes["everything"]) if not ONLY else {}
-        tables = take_profiles(chosen) if PROFILE else {}
+        tables = take_profiles([one for one in chosen if ONLY or one.name in PROFILED]) if PROFILE else {}
     if not ONLY and REPEATS > 1:
         sentence = (
             f"At {latency['requests_per_second']} requests/s, a tenth of its capacity, the gateway adds "

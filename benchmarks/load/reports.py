@@ -26,7 +26,7 @@ COLUMNS = (
     Column("postgres_cpu_ms", "PostgreSQL CPU ms"),
     Column("redis_cpu_ms", "Redis CPU ms"),
     Column("helpers_cpu_ms", "Celery CPU ms"),
-    Column("postgres_helpers_cpu_ms", "its PostgreSQL CPU ms"),
+    Column("postgres_helpers_cpu_ms", "PostgreSQL for Celery CPU ms"),
     Column("redis_round_trips", "Redis round trips"),
     Column("postgres_transactions", "transactions"),
     Column("postgres_wal_records", "WAL records", 1),

@@ -14,6 +14,7 @@ from benchmarks.load.counters import per_request, snapshot
 from benchmarks.load.scenarios import Scenario
 
 WARM_SECONDS = 2.0
+LONGER = 5
 
 
 @dataclass(slots=True)
@@ -54,7 +55,9 @@ def run_all(scenarios: Sequence[Scenario], *, repeats: int, seconds: float) -> d
 
 
 def run_once(scenario: Scenario, *, seconds: float) -> dict[str, float]:
-    _load(scenario, WARM_SECONDS)
+    warm = _load(scenario, WARM_SECONDS)
+    if warm.requests < scenario.connections:  # so slow that a run would end among the first answers
+        seconds *= LONGER
     before = snapshot(scenario.parts, scenario.stores)
     load = _load(scenario, seconds)
     after = snapshot(scenario.parts, scenario.stores)
