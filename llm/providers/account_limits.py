@@ -213,11 +213,12 @@ local function join_queue()
     redis.call('EXPIRE', KEYS[4], 60)
 end
 
-if longest > 0 then join_queue() return tostring(longest) end
+if longest > 0 then join_queue() return {tostring(longest), 0} end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%.6f', now))
-if not is_first or (concurrency > 0 and redis.call('ZCARD', KEYS[2]) >= concurrency) then
+local running = concurrency > 0 and redis.call('ZCARD', KEYS[2]) or 0
+if not is_first or (concurrency > 0 and running >= concurrency) then
     join_queue()
-    return '-1'
+    return {'-1', 0}
 end
 if first[1] or shares[1] then
     redis.call('HSET', KEYS[5], 'now', string.format('%.12f', math.max(served, start)),
@@ -228,39 +229,67 @@ if first[1] then
     redis.call('ZREM', KEYS[4], lease)
     redis.call('EXPIRE', KEYS[5], tonumber(ARGV[15]))
 end
-redis.call('ZADD', KEYS[2], string.format('%.6f', now + lease_seconds), lease)
+
+-- calls to come, where there is plenty for all and nobody has waited lately
+local more, more_tokens = tonumber(ARGV[16]), tonumber(ARGV[17])
+if first[1] or shares[1] or wait(kept[1], 1 + more, request_burst, request_interval) > 0
+    or wait(kept[2], tokens + more_tokens, token_burst, token_interval) > 0
+    or (concurrency > 0 and running + 1 + more > concurrency * 0.8) then
+    more, more_tokens = 0, 0
+end
+local until_time = string.format('%.6f', now + lease_seconds)
+local places = {until_time, lease}
+for n = 1, more do
+    places[#places + 1] = until_time
+    places[#places + 1] = lease .. ':' .. n
+end
+redis.call('ZADD', KEYS[2], unpack(places))
 redis.call('EXPIRE', KEYS[2], math.ceil(lease_seconds))
 local function spend(field, value, cost, interval, longest_debt)
     if interval <= 0 then return end
     local until_time = math.min(paid(value) + cost * interval, now + longest_debt)
     redis.call('HSET', KEYS[1], field, string.format('%.6f', until_time))
 end
-spend('requests', kept[1], 1, request_interval, tonumber(ARGV[9]))
-spend('tokens', kept[2], tokens, token_interval, tonumber(ARGV[10]))
+spend('requests', kept[1], 1 + more, request_interval, tonumber(ARGV[9]))
+spend('tokens', kept[2], tokens + more_tokens, token_interval, tonumber(ARGV[10]))
 redis.call('EXPIRE', KEYS[1], math.ceil(lease_seconds))
-return '0'
+return {'0', more}
 """)
 # What is paid is no longer kept: an unused account has no key.
-_GIVE_BACK: Final = Script("""
-redis.call('ZREM', KEYS[3], ARGV[1])
-redis.call('ZREM', KEYS[4], ARGV[1])
-if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then return end
+_SETTLE: Final = """
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1000000
-local function settle(field, seconds, longest_debt)
-    local value = redis.call('HGET', KEYS[1], field)
+local kept = redis.call('HMGET', KEYS[1], 'requests', 'tokens', 'paused')
+local function settle(field, value, seconds, longest_debt)
     if not value then return end
     local until_time = math.min(tonumber(value) + seconds, now + longest_debt)
     if until_time <= now then redis.call('HDEL', KEYS[1], field)
-    else redis.call('HSET', KEYS[1], field, string.format('%.6f', until_time)) end
+    elseif seconds ~= 0 then redis.call('HSET', KEYS[1], field, string.format('%.6f', until_time)) end
 end
-settle('requests', tonumber(ARGV[2]), tonumber(ARGV[3]))
-settle('tokens', tonumber(ARGV[4]), tonumber(ARGV[5]))
-settle('paused', 0, math.huge)
+settle('requests', kept[1], tonumber(ARGV[2]), tonumber(ARGV[3]))
+settle('tokens', kept[2], tonumber(ARGV[4]), tonumber(ARGV[5]))
+settle('paused', kept[3], 0, math.huge)
+"""
+_GIVE_BACK: Final = Script(
+    """
+redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('ZREM', KEYS[4], ARGV[1])
+if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then return end
+"""
+    + _SETTLE
+    + """
 if tonumber(ARGV[7]) ~= 0 and redis.call('HEXISTS', KEYS[5], ARGV[6]) == 1 then
     redis.call('HINCRBYFLOAT', KEYS[5], ARGV[6], ARGV[7])
 end
-""")
+"""
+)
+# ARGV: the places that are free again are at the end
+_GIVE_BACK_MANY: Final = Script(
+    """
+if ARGV[6] then redis.call('ZREM', KEYS[2], unpack(ARGV, 6)) end
+"""
+    + _SETTLE
+)
 _PAUSE: Final = Script("""
 local clock = redis.call('TIME')
 local until_time = clock[1] + clock[2] / 1000000 + tonumber(ARGV[1])
@@ -287,6 +316,24 @@ class RedisKeeper:
         tenant_id: int = 0,
         waits: bool = False,
     ) -> float:
+        wait, _ = await self.take_more(
+            account, limits, lease=lease, tokens=tokens, tenant_id=tenant_id, waits=waits
+        )
+        return wait
+
+    async def take_more(
+        self,
+        account: str,
+        limits: Limits,
+        *,
+        lease: str,
+        tokens: int,
+        tenant_id: int,
+        waits: bool,
+        more: int = 0,
+        more_tokens: int = 0,
+    ) -> tuple[float, list[str]]:
+        """Like `take`; if it may go and there is plenty, take the shares of `more` calls too, and return their places."""
         requests, units = Pace.of(limits.rpm), Pace.of(limits.tpm)
         paces = (requests.burst, requests.interval, units.burst, units.interval)
         debts = (requests.longest_debt, units.longest_debt)
@@ -294,19 +341,25 @@ class RedisKeeper:
         arguments: list[str | float] = [
             *(lease, tokens, limits.lease_seconds, limits.concurrency),
             *(*paces, *debts, *turn),
+            *(more, more_tokens),
         ]
-        return float(await self._run(_TAKE, account_keys(account), arguments))
+        wait, granted = await self._run(_TAKE, account_keys(account), arguments)
+        return float(wait), places_of(lease, granted)
 
     async def give_back(
         self, account: str, limits: Limits, *, lease: str, tokens: int, requests: int = 0, tenant_id: int = 0
     ) -> None:
-        by_request, by_token = Pace.of(limits.rpm), Pace.of(limits.tpm)
-        arguments: list[str | float] = [lease]
-        for amount, pace in ((requests, by_request), (tokens, by_token)):
-            arguments += [amount * pace.interval, pace.longest_debt]
+        arguments: list[str | float] = [lease, *_settled(limits, requests=requests, tokens=tokens)]
         was_never_sent = requests < 0
         arguments += [str(tenant_id), -limits.share_of(-tokens) if was_never_sent else 0]
         await self._run(_GIVE_BACK, account_keys(account), arguments)
+
+    async def give_back_many(
+        self, account: str, limits: Limits, *, places: list[str], requests: int, tokens: int
+    ) -> None:
+        """End calls of `take_more`, or what was taken for them and not used."""
+        settled = _settled(limits, requests=requests, tokens=tokens)
+        await self._run(_GIVE_BACK_MANY, account_keys(account), ["", *settled, *places])
 
     async def pause(self, account: str, *, seconds: float) -> None:
         await self._run(_PAUSE, account_keys(account)[:1], [min(seconds, LONGEST_PAUSE_SECONDS)])
@@ -315,6 +368,20 @@ class RedisKeeper:
         return await self._link.run(
             script, keys=keys, arguments=arguments, timeout_seconds=self._timeout_seconds
         )
+
+
+def places_of(lease: str, count: int) -> list[str]:
+    """The places that a call took for others, by the name of its own."""
+    return [f"{lease}:{n}" for n in range(1, count + 1)]
+
+
+def _settled(limits: Limits, *, requests: int, tokens: int) -> list[float]:
+    """What is more (or, negative, less) than was taken, as seconds and their bound."""
+    by_request, by_token = Pace.of(limits.rpm), Pace.of(limits.tpm)
+    return [
+        *(requests * by_request.interval, by_request.longest_debt),
+        *(tokens * by_token.interval, by_token.longest_debt),
+    ]
 
 
 def account_keys(account: str) -> list[str]:

@@ -22,6 +22,7 @@ from config.values import value_type
 from llm.providers.account_limits import UNKNOWN_WAIT, Keeper, Limits, ProcessKeeper, RedisKeeper
 from llm.providers.errors import ProviderUnavailable
 from llm.providers.fair_queue import FairQueue, QueueFull
+from llm.providers.leases import LeasingKeeper
 from llm.providers.target import Target
 
 PATIENCE_SECONDS = 30.0
@@ -87,7 +88,8 @@ class ProviderLimiter:
 
     def __init__(self, *, shared: Callable[[], Keeper] | None = None) -> None:
         self._local = ProcessKeeper()
-        self._shared_of = shared or _redis_keeper
+        leasing = LeasingKeeper(_redis_keeper)
+        self._shared_of = shared or (lambda: leasing)
         self._away_until = 0.0
         self._queues: defaultdict[str, FairQueue] = defaultdict(FairQueue)
         self._freed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
