@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from config.redis_link import ANSWER_SECONDS, RedisLink, Script
 from config.values import value_type
+from tenants.limits.leases import places_of
 
 MINUTE_SECONDS: Final = 60.0
 LEASE_SECONDS: Final = 900.0  # a slot of a process that died frees itself
@@ -368,11 +369,6 @@ class RedisKeeper:
         return await self._link.run(
             script, keys=keys, arguments=arguments, timeout_seconds=self._timeout_seconds
         )
-
-
-def places_of(lease: str, count: int) -> list[str]:
-    """The places that a call took for others, by the name of its own."""
-    return [f"{lease}:{n}" for n in range(1, count + 1)]
 
 
 def _settled(limits: Limits, *, requests: int, tokens: int) -> list[float]:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from llm.providers.account_limits import Limits, RedisKeeper, places_of
-from tenants.limits.leases import Lease, Owed
+from llm.providers.account_limits import Limits, RedisKeeper
+from tenants.limits.leases import Lease, Owed, places_of
 
 MOST_ACCOUNTS: Final = 1_000  # from here on those are forgotten that are owed nothing
 
@@ -41,6 +41,7 @@ class LeasingKeeper:
             self._handed_out[lease] = place
             return 0.0
         more = leased.worth((limits,), tokens=tokens)
+        leased.is_asked_for |= more > 0
         try:
             wait, places = await self._shared().take_more(
                 account,
@@ -56,6 +57,8 @@ class LeasingKeeper:
             if more:  # they may be taken
                 leased.owe(places_of(lease, more))
             raise
+        finally:
+            leased.is_asked_for &= not more
         if places:
             leased.fill(places, tokens=more * tokens)
         return wait

@@ -8,12 +8,13 @@ in Lua with the clock of Redis, in Python with the clock of the process.
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from config.redis_link import ANSWER_SECONDS, RedisLink, Script
 from config.values import value_type
+from tenants.limits.leases import places_of
 from tenants.policy import RateLimits
 
 SLICE_SECONDS: Final = 5
@@ -45,11 +46,16 @@ class Usage:
 
 @value_type
 class Counted:
-    """The call is counted in every scope, in the slice with this number. It leaves the window in `reset_seconds`."""
+    """The call is counted in every scope, in the slice with this number. It leaves the window in `reset_seconds`.
+
+    The calls to come at `places` are counted with it, and in the usages.
+    """
 
     slice: int
     reset_seconds: float
     usages: tuple[Usage, ...]
+    slot_id: str
+    places: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +99,17 @@ end
 local function keep(key, used) redis.call('SET', key, cjson.encode(used), 'EX', 70) end
 """
 
-# KEYS: for each scope its counts and its slot set. ARGV: slot id, tokens, slot seconds, then for each scope rpm, tpm,
-# concurrency (-1: no limit). All scopes are checked before any is counted.
+# KEYS: for each scope its counts and its slot set. ARGV: slot id, tokens, slot seconds, calls to come and their tokens, then
+# for each scope rpm, tpm, concurrency (-1: no limit). All scopes are checked before any is counted. Calls to come are
+# counted where every scope has plenty.
 ACQUIRE: Final = Script(
     _COUNTS
     + """
 local slot, tokens, slot_seconds = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local more, more_tokens = tonumber(ARGV[4]), tonumber(ARGV[5])
 local scopes = #KEYS / 2
 local seen = {}
+local has_plenty = true
 
 local function sum(slices)
     local total = share * slices[13]
@@ -128,7 +137,7 @@ end
 
 for i = 1, scopes do
     local used, slots = counts(KEYS[2 * i - 1]), KEYS[2 * i]
-    local rpm, tpm, most = tonumber(ARGV[3 * i + 1]), tonumber(ARGV[3 * i + 2]), tonumber(ARGV[3 * i + 3])
+    local rpm, tpm, most = tonumber(ARGV[3 * i + 3]), tonumber(ARGV[3 * i + 4]), tonumber(ARGV[3 * i + 5])
     local busy = 0
     if most >= 0 then
         redis.call('ZREMRANGEBYSCORE', slots, '-inf', now)
@@ -138,32 +147,41 @@ for i = 1, scopes do
     local refusal = refused(i, 1, used.r, 1, rpm) or refused(i, 2, used.t, tokens, tpm)
     if refusal then return refusal end
     used.r[1], used.t[1] = used.r[1] + 1, used.t[1] + tokens
-    seen[i] = {used, busy}
+    seen[i] = {used, busy, most >= 0}
+    has_plenty = has_plenty and (rpm < 0 or sum(used.r) + more <= 0.8 * rpm)
+        and (tpm < 0 or sum(used.t) + more_tokens <= 0.8 * tpm) and (most < 0 or busy + 1 + more <= 0.8 * most)
 end
 
-local reply = {1, slice, tostring(5 * (share + 12))}
+if not has_plenty then more, more_tokens = 0, 0 end
+local places = {now + slot_seconds, slot}
+for n = 1, more do
+    places[#places + 1] = now + slot_seconds
+    places[#places + 1] = slot .. ':' .. n
+end
+local reply = {1, slice, tostring(5 * (share + 12)), more}
 for i = 1, scopes do
-    local used, busy = seen[i][1], seen[i][2]
+    local used, busy, has_slots = unpack(seen[i])
+    used.r[1], used.t[1] = used.r[1] + more, used.t[1] + more_tokens
     keep(KEYS[2 * i - 1], used)
-    if tonumber(ARGV[3 * i + 3]) >= 0 then
-        redis.call('ZADD', KEYS[2 * i], now + slot_seconds, slot)
+    if has_slots then
+        redis.call('ZADD', KEYS[2 * i], unpack(places))
         redis.call('EXPIRE', KEYS[2 * i], slot_seconds + 5)
     end
     reply[#reply + 1] = tostring(sum(used.r))
     reply[#reply + 1] = tostring(sum(used.t))
-    reply[#reply + 1] = busy + 1
+    reply[#reply + 1] = busy + 1 + more
 end
 return reply
 """
 )
 
-# KEYS: for each scope its counts and its slot set. ARGV: the slot to free ('' for none), the slice the call was
-# counted in, and the tokens and requests to add (to the current slice) or, if negative, to subtract (from the slice of
-# the call). Empty counts are deleted.
+# KEYS: for each scope its counts and its slot set. ARGV: the slice the call was counted in, the tokens and requests to add
+# (to the current slice) or, if negative, to subtract (from the slice of the call), and the slots to free. Empty counts are
+# deleted.
 SETTLE: Final = Script(
     _COUNTS
     + """
-local slot, counted_in, more_tokens, more_requests = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local counted_in, more_tokens, more_requests = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local function add(slices, more)
     local age = more > 0 and 1 or math.max(0, slice - counted_in) + 1
@@ -178,7 +196,7 @@ local function is_empty(used)
 end
 
 for i = 1, #KEYS, 2 do
-    if slot ~= '' then redis.call('ZREM', KEYS[i + 1], slot) end
+    if ARGV[4] then redis.call('ZREM', KEYS[i + 1], unpack(ARGV, 4)) end
     if (more_tokens ~= 0 or more_requests ~= 0) and redis.call('EXISTS', KEYS[i]) == 1 then
         local used = counts(KEYS[i])
         add(used.t, more_tokens)
@@ -212,27 +230,39 @@ class RedisWindows:
         self._link, self._timeout_seconds = link, timeout_seconds
 
     async def acquire(
-        self, scopes: tuple[LimitScope, ...], *, slot_id: str, tokens: int
+        self,
+        scopes: tuple[LimitScope, ...],
+        *,
+        slot_id: str,
+        tokens: int,
+        more: int = 0,
+        more_tokens: int = 0,
     ) -> Counted | Refused:
+        """Count a call; and `more` calls to come with it, where there is plenty for all."""
         names = [name for scope in scopes for name in (counts_key(scope), slots_key(scope))]
         limits = [
             -1 if limit is None else limit
             for scope in scopes
             for limit in (scope.limits.rpm, scope.limits.tpm, scope.limits.concurrency)
         ]
-        reply = await self._run(ACQUIRE, names, [slot_id, tokens, SLOT_SECONDS, *limits])
+        reply = await self._run(ACQUIRE, names, [slot_id, tokens, SLOT_SECONDS, more, more_tokens, *limits])
         if reply[0] == 0:
             _, index, meter, wait_seconds, used = reply
             return Refused(index - 1, _METERS[meter - 1], float(wait_seconds), float(used))
         usages = tuple(
             Usage(float(reply[at]), float(reply[at + 1]), int(reply[at + 2]))
-            for at in range(3, len(reply), 3)
+            for at in range(4, len(reply), 3)
         )
-        return Counted(slice=int(reply[1]), reset_seconds=float(reply[2]), usages=usages)
+        places = places_of(slot_id, reply[3])
+        return Counted(int(reply[1]), float(reply[2]), usages, slot_id, places)
 
-    async def settle(self, scopes: tuple[LimitScope, ...], change: Change) -> None:
+    async def settle(
+        self, scopes: tuple[LimitScope, ...], change: Change, *, slot_ids: Sequence[str] = ()
+    ) -> None:
+        """Make the change, and free these slots too."""
         names = [name for scope in scopes for name in (counts_key(scope), slots_key(scope))]
-        await self._run(SETTLE, names, [change.slot_id, change.slice, change.tokens, change.requests])
+        freed = (change.slot_id, *slot_ids) if change.slot_id else slot_ids
+        await self._run(SETTLE, names, [change.slice, change.tokens, change.requests, *freed])
 
     async def renew(self, slots: dict[str, list[str]]) -> None:
         """Renew slots, given by `slots_key`. All keys of one call must belong to one tenant."""
@@ -292,7 +322,7 @@ class ProcessWindows:
                 local.slot_ids.add(slot_id)
             usages.append(Usage(_sum(local.requests, share), _sum(local.tokens, share), len(local.slot_ids)))
         reset_seconds = SLICE_SECONDS * (share + SLICES - 1)
-        return Counted(slice=slice, reset_seconds=reset_seconds, usages=tuple(usages))
+        return Counted(slice, reset_seconds, tuple(usages), slot_id)
 
     def settle(self, scopes: tuple[LimitScope, ...], change: Change) -> None:
         for scope in scopes:

@@ -7,7 +7,7 @@ are large against what this process sends are leased, and whoever grants a lease
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
@@ -17,7 +17,7 @@ from config import resources
 
 LEASE_SECONDS: Final = 0.2
 LEAST_CALLS: Final = 4  # for fewer it is not worth it
-MOST_CALLS: Final = 250
+MOST_CALLS: Final = 100  # it takes Redis a quarter of a millisecond
 LEAST_SHARES: Final = 200  # no lease is larger than this part of a minute's requests and tokens,
 LEAST_PARTS: Final = 20  # or than this part of the calls at one time
 MOST_OWED: Final = 10_000  # places that are given back when Redis answers again
@@ -42,6 +42,16 @@ class Owed(NamedTuple):
     tokens: int
 
 
+def places_of(call: str, count: int) -> list[str]:
+    """The places that a call took for calls to come, by the name of its own."""
+    return [f"{call}:{n}" for n in range(1, count + 1)]
+
+
+def is_large(limits: Iterable[Limited]) -> bool:
+    """Whether these limits are ever leased."""
+    return all(_largest(limited) >= LEAST_CALLS for limited in limits)
+
+
 GiveBack = Callable[[list[str], Owed], Awaitable[None]]
 
 
@@ -55,6 +65,7 @@ class Lease:
     tokens: int = 0
     slice: int = 0
     ends: float = 0.0
+    is_asked_for: bool = False  # by one call; the others ask for themselves meanwhile
     _free: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_OWED))
     _owed: dict[int, Owed] = field(default_factory=dict)
     _period: float = 0.0
@@ -71,16 +82,12 @@ class Lease:
         self.tokens -= tokens
         return self.places.pop()
 
-    def worth(self, limits: Iterable[Limited], *, tokens: int) -> int:
+    def worth(self, limits: Sequence[Limited], *, tokens: int) -> int:
         """For how many calls to come, each as large as this one, to take a share now."""
-        most = min(MOST_CALLS, 2 * max(self._calls, self._calls_before))
-        for limited in limits:
-            if limited.rpm:
-                most = min(most, limited.rpm // LEAST_SHARES)
-            if limited.tpm:
-                most = min(most, limited.tpm // LEAST_SHARES // max(1, tokens))
-            if limited.concurrency:
-                most = min(most, limited.concurrency // LEAST_PARTS)
+        if self.is_asked_for:
+            return 0
+        most = max(self._calls, self._calls_before)
+        most = min(MOST_CALLS, most, *(_largest(limited, tokens=max(1, tokens)) for limited in limits))
         return most if most >= LEAST_CALLS else 0
 
     def fill(self, places: list[str], *, tokens: int, slice: int = 0) -> None:
@@ -140,3 +147,15 @@ class Lease:
             except RedisError:  # it may be done: what a minute allows heals by itself, a place does not
                 self._free.extend(places)
                 return
+
+
+def _largest(limited: Limited, *, tokens: int = 1) -> int:
+    """The most calls of so many tokens that a lease of these limits may be for."""
+    most = MOST_CALLS
+    if limited.rpm:
+        most = min(most, limited.rpm // LEAST_SHARES)
+    if limited.tpm:
+        most = min(most, limited.tpm // LEAST_SHARES // tokens)
+    if limited.concurrency:
+        most = min(most, limited.concurrency // LEAST_PARTS)
+    return most

@@ -1,8 +1,8 @@
 """The rate limits of a tenant, a key and an end user: requests and tokens per minute, and concurrent calls.
 
-Invariant: a call is counted in all of its scopes or in none, in one round trip to Redis. Money is never counted here.
-When Redis does not answer, each process counts for itself and checks in the background when Redis is back. No request
-waits for it twice.
+Invariant: a call is counted in all of its scopes or in none, in a lease or in one round trip to Redis. Money is never
+counted here. When Redis does not answer, each process counts for itself and checks in the background when Redis is
+back. No request waits for it twice.
 """
 
 import asyncio
@@ -32,6 +32,7 @@ from tenants.limits.counting import (
     Refused,
     slots_key,
 )
+from tenants.limits.leasing import LeasingWindows
 from tenants.policy import RateLimits
 from tenants.principal import Principal
 
@@ -83,6 +84,7 @@ class Limiter:
 
     def __init__(self) -> None:
         self._local = ProcessWindows()
+        self._shared = LeasingWindows(_redis_windows)
         self.is_redis_away = False
         self._probe: asyncio.Task[None] | None = None  # kept, because the loop holds tasks only weakly
         self._open: dict[str, Slot] = {}
@@ -92,7 +94,7 @@ class Limiter:
     ) -> Slot:
         """Count a call of `tokens` (an estimate; see `true_up`) or raise RateLimitExceeded with headers of that style.
 
-        No I/O when nothing is limited; otherwise one round trip.
+        No I/O when nothing is limited, or within a lease; otherwise one round trip.
         """
         scopes = scopes_of(principal, user=user)
         slot_id = uuid_utils.uuid7().hex
@@ -102,7 +104,7 @@ class Limiter:
         if isinstance(result, Refused):
             raise refusal(result, scopes[result.index], tokens=tokens, style=style)
         slot = Slot(
-            id=slot_id,
+            id=result.slot_id,
             scopes=scopes,
             tokens=tokens,
             slice=result.slice,
@@ -111,7 +113,7 @@ class Limiter:
             tokens_left=_tightest(scopes, result, "tokens"),
         )
         if is_shared and any(scope.limits.concurrency is not None for scope in scopes):
-            self._open[slot_id] = slot
+            self._open[slot.id] = slot
         return slot
 
     async def true_up(self, slot: Slot, *, tokens: int) -> None:
@@ -174,12 +176,12 @@ class Limiter:
             return result, True
         return self._local.acquire(scopes, slot_id=slot_id, tokens=tokens), False
 
-    async def _try(self, operation: Callable[[RedisWindows], Awaitable[Result]]) -> Result | None:
+    async def _try(self, operation: Callable[[LeasingWindows], Awaitable[Result]]) -> Result | None:
         """The operation's result; None immediately while Redis is away."""
         if self.is_redis_away:
             return None
         try:
-            return await operation(RedisWindows(resources.redis_link, timeout_seconds=ANSWER_SECONDS))
+            return await operation(self._shared)
         except RedisError as error:
             self._lose_redis(error)
             return None
@@ -205,8 +207,12 @@ class Limiter:
             self.is_redis_away = False
 
 
-async def _renew(slots: dict[str, list[str]], shared: RedisWindows) -> None:
+async def _renew(slots: dict[str, list[str]], shared: LeasingWindows) -> None:
     await shared.renew(slots)
+
+
+def _redis_windows() -> RedisWindows:
+    return RedisWindows(resources.redis_link, timeout_seconds=ANSWER_SECONDS)
 
 
 limiter = Limiter()
