@@ -20,6 +20,7 @@ from config.breaker import Breaker, BreakerPolicy, State
 T = TypeVar("T")
 # When the event loop itself was late, the answer may arrive together with the timer: allow a few turns to read it.
 _TURNS_OF_GRACE = 8
+_TIMER_SECONDS = 0.002  # timers may end so much early
 
 log = structlog.get_logger("purser.cache")
 
@@ -134,7 +135,7 @@ class Circuit:
             raise
         except Exception as error:
             taken = time.monotonic() - began
-            if isinstance(error, TimeoutError) and taken >= timeout:
+            if isinstance(error, TimeoutError) and taken >= timeout - _TIMER_SECONDS:
                 self._note_failure("slow", self._breaker.failed(self.clock(), self._policy))
                 if is_awaited:
                     self.timeout.note_timeout()
