@@ -3,7 +3,7 @@
 Invariant: a waiting request waits for a bounded time. It asks the provider itself when the leader has no answer to
 share, dies or takes too long. Without Redis, requests of one process still share; other processes send their own.
 
-Between processes the leader holds a lease in Redis, which it renews. When it ends, it publishes its result on one
+Between processes the leader holds a lock in Redis, which it renews. When it ends, it publishes its result on one
 channel, if a process waits. Within a process all requests wait for the same future.
 """
 
@@ -24,7 +24,7 @@ from caching.metrics import FLIGHTS, STORED
 from config import resources
 from config.redis_link import Script
 
-# A leader that has not renewed its lease for this long is dead.
+# A leader that has not renewed its lock for this long is dead.
 LOCK_SECONDS = 4.0
 RENEWAL_SECONDS = 1.0
 # The channel notifies immediately. Polling is for messages that were lost with a connection.
@@ -197,8 +197,8 @@ async def listen_for_results() -> None:
 
 
 @resources.service
-async def renew_leases() -> None:
-    """Runs while the process serves: renews the leases of its leaders."""
+async def renew_locks() -> None:
+    """Runs while the process serves: renews the locks of its leaders."""
     while True:
         await asyncio.sleep(RENEWAL_SECONDS)
         leading = [flight.lock for flight in flights_here.values() if flight.is_leader]

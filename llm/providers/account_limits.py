@@ -17,7 +17,7 @@ from config.values import value_type
 from tenants.limits.leases import places_of
 
 MINUTE_SECONDS: Final = 60.0
-LEASE_SECONDS: Final = 900.0  # a slot of a process that died frees itself
+PLACE_SECONDS: Final = 900.0  # a slot of a process that died frees itself
 UNKNOWN_WAIT: Final = -1.0  # until a running call ends
 BURST_SHARE: Final = 10
 TICKET_SECONDS: Final = 3.0  # of a call that waits and asks no more
@@ -27,19 +27,19 @@ LONGEST_PAUSE_SECONDS: Final = 300.0  # then it is tried again, even if the prov
 
 @value_type
 class Limits:
-    """Requests and tokens per minute, calls at a time; 0 is no limit. No call takes longer than `lease_seconds`."""
+    """Requests and tokens per minute, calls at a time; 0 is no limit. No call takes longer than `place_seconds`."""
 
     _: KW_ONLY
     rpm: int = 0
     tpm: int = 0
     concurrency: int = 0
-    lease_seconds: float = field(default=LEASE_SECONDS, repr=False)
+    place_seconds: float = field(default=PLACE_SECONDS, repr=False)
 
     @classmethod
     def of(cls, limits: Mapping[str, Any], *, longest_call_seconds: float = 0.0) -> "Limits":
         return cls(
             **{name: int(limits.get(name) or 0) for name in ("rpm", "tpm", "concurrency")},
-            lease_seconds=max(LEASE_SECONDS, longest_call_seconds + MINUTE_SECONDS),
+            place_seconds=max(PLACE_SECONDS, longest_call_seconds + MINUTE_SECONDS),
         )
 
     def __bool__(self) -> bool:
@@ -89,7 +89,7 @@ class Keeper(Protocol):
         account: str,
         limits: Limits,
         *,
-        lease: str,
+        place: str,
         tokens: int,
         tenant_id: int = 0,
         waits: bool = False,
@@ -99,7 +99,7 @@ class Keeper(Protocol):
         ...
 
     async def give_back(
-        self, account: str, limits: Limits, *, lease: str, tokens: int, requests: int = 0, tenant_id: int = 0
+        self, account: str, limits: Limits, *, place: str, tokens: int, requests: int = 0, tenant_id: int = 0
     ) -> None:
         """End a call; `tokens` and `requests` more (or, negative, fewer) than were taken, by the tenant."""
         ...
@@ -114,7 +114,7 @@ class _Account:
     requests_paid_until: float = 0.0
     tokens_paid_until: float = 0.0
     paused_until: float = 0.0
-    leases: dict[str, float] = field(default_factory=dict)
+    places: dict[str, float] = field(default_factory=dict)
 
     def is_idle(self, now: float) -> bool:
         return max(self.requests_paid_until, self.tokens_paid_until, self.paused_until) <= now
@@ -132,7 +132,7 @@ class ProcessKeeper:
         account: str,
         limits: Limits,
         *,
-        lease: str,
+        place: str,
         tokens: int,
         tenant_id: int = 0,
         waits: bool = False,
@@ -140,7 +140,7 @@ class ProcessKeeper:
         now = self._clock()
         kept = self._accounts.setdefault(account, _Account())
         requests, units = Pace.of(limits.rpm), Pace.of(limits.tpm)
-        kept.leases = {name: until for name, until in kept.leases.items() if until > now}
+        kept.places = {name: until for name, until in kept.places.items() if until > now}
         wait = max(
             kept.paused_until - now,
             requests.wait(kept.requests_paid_until, cost=1, now=now) if limits.rpm else 0.0,
@@ -148,18 +148,18 @@ class ProcessKeeper:
         )
         if wait > 0:
             return wait
-        if limits.concurrency and len(kept.leases) >= limits.concurrency:
+        if limits.concurrency and len(kept.places) >= limits.concurrency:
             return UNKNOWN_WAIT
         kept.requests_paid_until = requests.spend(kept.requests_paid_until, cost=1, now=now)
         kept.tokens_paid_until = units.spend(kept.tokens_paid_until, cost=tokens, now=now)
-        kept.leases[lease] = now + limits.lease_seconds
+        kept.places[place] = now + limits.place_seconds
         return 0.0
 
     async def give_back(
-        self, account: str, limits: Limits, *, lease: str, tokens: int, requests: int = 0, tenant_id: int = 0
+        self, account: str, limits: Limits, *, place: str, tokens: int, requests: int = 0, tenant_id: int = 0
     ) -> None:
         kept = self._accounts.get(account)
-        if kept is None or kept.leases.pop(lease, None) is None:
+        if kept is None or kept.places.pop(place, None) is None:
             return
         now = self._clock()
         by_request, by_token = Pace.of(limits.rpm), Pace.of(limits.tpm)
@@ -169,7 +169,7 @@ class ProcessKeeper:
         kept.tokens_paid_until = by_token.bounded(
             kept.tokens_paid_until + tokens * by_token.interval, now=now
         )
-        if not kept.leases and kept.is_idle(now):
+        if not kept.places and kept.is_idle(now):
             del self._accounts[account]
 
     async def pause(self, account: str, *, seconds: float) -> None:
@@ -180,7 +180,7 @@ class ProcessKeeper:
 _TAKE: Final = Script("""
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1000000
-local lease, tokens, lease_seconds = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local place, tokens, place_seconds = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local concurrency = tonumber(ARGV[4])
 local kept = redis.call('HMGET', KEYS[1], 'requests', 'tokens', 'paused')
 local function paid(value) return math.max(tonumber(value or 0) or 0, now) end
@@ -199,17 +199,17 @@ for _, silent in ipairs(redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', string.form
     redis.call('ZREM', KEYS[4], silent)
 end
 local tenant, waits, share = ARGV[11], ARGV[12] == '1', tonumber(ARGV[13])
-local ticket = tonumber(redis.call('ZSCORE', KEYS[3], lease) or nil)
+local ticket = tonumber(redis.call('ZSCORE', KEYS[3], place) or nil)
 local first = redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')
 local shares = redis.call('HMGET', KEYS[5], 'now', tenant)
 local served = tonumber(shares[1] or 0) or 0
 local start = ticket or math.max(served, tonumber(shares[2] or 0) or 0)
-local is_first = not first[1] or first[1] == lease or (not ticket and start < tonumber(first[2]))
+local is_first = not first[1] or first[1] == place or (not ticket and start < tonumber(first[2]))
 
 local function join_queue()
     if not waits then return end
-    if not ticket then redis.call('ZADD', KEYS[3], string.format('%.12f', start), lease) end
-    redis.call('ZADD', KEYS[4], string.format('%.6f', now + tonumber(ARGV[14])), lease)
+    if not ticket then redis.call('ZADD', KEYS[3], string.format('%.12f', start), place) end
+    redis.call('ZADD', KEYS[4], string.format('%.6f', now + tonumber(ARGV[14])), place)
     redis.call('EXPIRE', KEYS[3], 60)
     redis.call('EXPIRE', KEYS[4], 60)
 end
@@ -226,8 +226,8 @@ if first[1] or shares[1] then
         tenant, string.format('%.12f', start + share))
 end
 if first[1] then
-    redis.call('ZREM', KEYS[3], lease)
-    redis.call('ZREM', KEYS[4], lease)
+    redis.call('ZREM', KEYS[3], place)
+    redis.call('ZREM', KEYS[4], place)
     redis.call('EXPIRE', KEYS[5], tonumber(ARGV[15]))
 end
 
@@ -238,14 +238,14 @@ if first[1] or shares[1] or wait(kept[1], 1 + more, request_burst, request_inter
     or (concurrency > 0 and running + 1 + more > concurrency * 0.8) then
     more, more_tokens = 0, 0
 end
-local until_time = string.format('%.6f', now + lease_seconds)
-local places = {until_time, lease}
+local until_time = string.format('%.6f', now + place_seconds)
+local places = {until_time, place}
 for n = 1, more do
     places[#places + 1] = until_time
-    places[#places + 1] = lease .. ':' .. n
+    places[#places + 1] = place .. ':' .. n
 end
 redis.call('ZADD', KEYS[2], unpack(places))
-redis.call('EXPIRE', KEYS[2], math.ceil(lease_seconds))
+redis.call('EXPIRE', KEYS[2], math.ceil(place_seconds))
 local function spend(field, value, cost, interval, longest_debt)
     if interval <= 0 then return end
     local until_time = math.min(paid(value) + cost * interval, now + longest_debt)
@@ -253,7 +253,7 @@ local function spend(field, value, cost, interval, longest_debt)
 end
 spend('requests', kept[1], 1 + more, request_interval, tonumber(ARGV[9]))
 spend('tokens', kept[2], tokens + more_tokens, token_interval, tonumber(ARGV[10]))
-redis.call('EXPIRE', KEYS[1], math.ceil(lease_seconds))
+redis.call('EXPIRE', KEYS[1], math.ceil(place_seconds))
 return {'0', more}
 """)
 # What is paid is no longer kept: an unused account has no key.
@@ -312,13 +312,13 @@ class RedisKeeper:
         account: str,
         limits: Limits,
         *,
-        lease: str,
+        place: str,
         tokens: int,
         tenant_id: int = 0,
         waits: bool = False,
     ) -> float:
         wait, _ = await self.take_more(
-            account, limits, lease=lease, tokens=tokens, tenant_id=tenant_id, waits=waits
+            account, limits, place=place, tokens=tokens, tenant_id=tenant_id, waits=waits
         )
         return wait
 
@@ -327,7 +327,7 @@ class RedisKeeper:
         account: str,
         limits: Limits,
         *,
-        lease: str,
+        place: str,
         tokens: int,
         tenant_id: int,
         waits: bool,
@@ -340,17 +340,17 @@ class RedisKeeper:
         debts = (requests.longest_debt, units.longest_debt)
         turn = (str(tenant_id), int(waits), limits.share_of(tokens), TICKET_SECONDS, SHARES_SECONDS)
         arguments: list[str | float] = [
-            *(lease, tokens, limits.lease_seconds, limits.concurrency),
+            *(place, tokens, limits.place_seconds, limits.concurrency),
             *(*paces, *debts, *turn),
             *(more, more_tokens),
         ]
         wait, granted = await self._run(_TAKE, account_keys(account), arguments)
-        return float(wait), places_of(lease, granted)
+        return float(wait), places_of(place, granted)
 
     async def give_back(
-        self, account: str, limits: Limits, *, lease: str, tokens: int, requests: int = 0, tenant_id: int = 0
+        self, account: str, limits: Limits, *, place: str, tokens: int, requests: int = 0, tenant_id: int = 0
     ) -> None:
-        arguments: list[str | float] = [lease, *_settled(limits, requests=requests, tokens=tokens)]
+        arguments: list[str | float] = [place, *_settled(limits, requests=requests, tokens=tokens)]
         was_never_sent = requests < 0
         arguments += [str(tenant_id), -limits.share_of(-tokens) if was_never_sent else 0]
         await self._run(_GIVE_BACK, account_keys(account), arguments)

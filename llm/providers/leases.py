@@ -30,23 +30,23 @@ class LeasingKeeper:
         account: str,
         limits: Limits,
         *,
-        lease: str,
+        place: str,
         tokens: int,
         tenant_id: int = 0,
         waits: bool = False,
     ) -> float:
         """As `Keeper` has it."""
-        leased = self._lease_of(account, limits)
-        if place := leased.hand_out(tokens):
-            self._handed_out[lease] = place
+        lease = self._lease_of(account, limits)
+        if leased := lease.hand_out(tokens):
+            self._handed_out[place] = leased
             return 0.0
-        more = leased.worth((limits,), tokens=tokens)
-        leased.is_asked_for |= more > 0
+        more = lease.worth((limits,), tokens=tokens)
+        lease.is_asked_for |= more > 0
         try:
             wait, places = await self._shared().take_more(
                 account,
                 limits,
-                lease=lease,
+                place=place,
                 tokens=tokens,
                 tenant_id=tenant_id,
                 waits=waits,
@@ -55,41 +55,41 @@ class LeasingKeeper:
             )
         except BaseException:
             if more:  # they may be taken
-                leased.owe(places_of(lease, more))
+                lease.owe(places_of(place, more))
             raise
         finally:
-            leased.is_asked_for &= not more
+            lease.is_asked_for &= not more
         if places:
-            leased.fill(places, tokens=more * tokens)
+            lease.fill(places, tokens=more * tokens)
         return wait
 
     async def give_back(
-        self, account: str, limits: Limits, *, lease: str, tokens: int, requests: int = 0, tenant_id: int = 0
+        self, account: str, limits: Limits, *, place: str, tokens: int, requests: int = 0, tenant_id: int = 0
     ) -> None:
         """As `Keeper` has it."""
-        place = self._handed_out.pop(lease, None)
-        if place is not None:
-            self._lease_of(account, limits).owe([place], requests=requests, tokens=tokens)
+        leased = self._handed_out.pop(place, None)
+        if leased is not None:
+            self._lease_of(account, limits).owe([leased], requests=requests, tokens=tokens)
             return
         await self._shared().give_back(
-            account, limits, lease=lease, tokens=tokens, requests=requests, tenant_id=tenant_id
+            account, limits, place=place, tokens=tokens, requests=requests, tenant_id=tenant_id
         )
 
     async def pause(self, account: str, *, seconds: float) -> None:
         """As `Keeper` has it."""
-        for (name, _), leased in self._leases.items():
+        for (name, _), lease in self._leases.items():
             if name == account:
-                leased.end()
+                lease.end()
         await self._shared().pause(account, seconds=seconds)
 
     def _lease_of(self, account: str, limits: Limits) -> Lease:
-        leased = self._leases.get((account, limits))
-        if leased is None:
+        lease = self._leases.get((account, limits))
+        if lease is None:
             if len(self._leases) >= MOST_ACCOUNTS:
                 self._leases = {key: one for key, one in self._leases.items() if not one.is_settled}
             give_back = partial(self._give_back, account, limits)
-            leased = self._leases[account, limits] = Lease(give_back, self._clock)
-        return leased
+            lease = self._leases[account, limits] = Lease(give_back, self._clock)
+        return lease
 
     async def _give_back(self, account: str, limits: Limits, places: list[str], owed: Owed) -> None:
         await self._shared().give_back_many(

@@ -55,7 +55,7 @@ class ProviderSlot:
 
     account: str
     limits: Limits
-    lease: str
+    place: str
     tokens: int
     tenant_id: int
     waited_seconds: float = 0.0
@@ -76,7 +76,7 @@ class _End:
         await keeper.give_back(
             slot.account,
             slot.limits,
-            lease=slot.lease,
+            place=slot.place,
             tokens=self.tokens,
             requests=self.requests,
             tenant_id=slot.tenant_id,
@@ -213,7 +213,7 @@ class ProviderLimiter:
         return await keeper.take(
             slot.account,
             slot.limits,
-            lease=slot.lease,
+            place=slot.place,
             tokens=slot.tokens,
             tenant_id=slot.tenant_id,
             waits=waits,
@@ -263,8 +263,8 @@ def _is_first_end(slot: ProviderSlot) -> bool:
 def _slot_for(target: Target, tokens: int, tenant_id: int) -> ProviderSlot:
     limits = Limits.of(target.limits, longest_call_seconds=float(target.timeouts.get("total") or 0))
     tokens = max(0, min(tokens, limits.tpm or tokens))
-    lease = uuid_utils.uuid7().hex  # in the order of time, as tickets are among equals
-    return ProviderSlot(target.provider, limits, lease, tokens, tenant_id)
+    place = uuid_utils.uuid7().hex  # in the order of time, as tickets are among equals
+    return ProviderSlot(target.provider, limits, place, tokens, tenant_id)
 
 
 def _redis_keeper() -> RedisKeeper:

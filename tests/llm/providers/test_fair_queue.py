@@ -191,19 +191,19 @@ async def test_the_ticket_of_a_process_that_died_is_forgotten(
 ) -> None:
     monkeypatch.setattr("llm.providers.account_limits.TICKET_SECONDS", 0.3)
     keeper, account, limits = RedisKeeper(link), uuid4().hex, Limits(concurrency=1)
-    assert await keeper.take(account, limits, lease="running", tokens=1, tenant_id=THIRD) == 0
-    assert await keeper.take(account, limits, lease="dead", tokens=1, tenant_id=FLOOD, waits=True) == -1
-    await keeper.give_back(account, limits, lease="running", tokens=0)
-    assert await keeper.take(account, limits, lease="next", tokens=1, tenant_id=BYSTANDER, waits=True) == -1
+    assert await keeper.take(account, limits, place="running", tokens=1, tenant_id=THIRD) == 0
+    assert await keeper.take(account, limits, place="dead", tokens=1, tenant_id=FLOOD, waits=True) == -1
+    await keeper.give_back(account, limits, place="running", tokens=0)
+    assert await keeper.take(account, limits, place="next", tokens=1, tenant_id=BYSTANDER, waits=True) == -1
     async with asyncio.timeout(20):
-        while await keeper.take(account, limits, lease="next", tokens=1, tenant_id=BYSTANDER, waits=True):
+        while await keeper.take(account, limits, place="next", tokens=1, tenant_id=BYSTANDER, waits=True):
             await asyncio.sleep(0.05)
 
 
 async def test_nobody_overtakes_who_waits_in_another_process(link: RedisLink) -> None:
     keeper, account, limits = RedisKeeper(link), uuid4().hex, Limits(concurrency=1)
-    assert await keeper.take(account, limits, lease="running", tokens=1, tenant_id=THIRD) == 0
-    assert await keeper.take(account, limits, lease="waits", tokens=1, tenant_id=FLOOD, waits=True) == -1
-    await keeper.give_back(account, limits, lease="running", tokens=0)
-    assert await keeper.take(account, limits, lease="comes", tokens=1, tenant_id=FLOOD) == -1
-    assert await keeper.take(account, limits, lease="waits", tokens=1, tenant_id=FLOOD, waits=True) == 0
+    assert await keeper.take(account, limits, place="running", tokens=1, tenant_id=THIRD) == 0
+    assert await keeper.take(account, limits, place="waits", tokens=1, tenant_id=FLOOD, waits=True) == -1
+    await keeper.give_back(account, limits, place="running", tokens=0)
+    assert await keeper.take(account, limits, place="comes", tokens=1, tenant_id=FLOOD) == -1
+    assert await keeper.take(account, limits, place="waits", tokens=1, tenant_id=FLOOD, waits=True) == 0

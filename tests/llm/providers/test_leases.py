@@ -38,7 +38,7 @@ def process(keeper: RedisKeeper) -> LeasingKeeper:
 async def taken_by(keeper: LeasingKeeper, account: str, limits: Limits, *, calls: int) -> list[str]:
     """The calls that may go, of so many."""
     names = [uuid4().hex for _ in range(calls)]
-    return [name for name in names if await keeper.take(account, limits, lease=name, tokens=10) == 0]
+    return [name for name in names if await keeper.take(account, limits, place=name, tokens=10) == 0]
 
 
 async def until_nothing_is_kept(redis: Redis, account: str) -> None:
@@ -55,7 +55,7 @@ async def test_it_works(redis: Redis, link: RedisLink) -> None:
     assert counting.asked < 20
     assert await redis.zcard(account_keys(account)[1]) >= 300
     for call in calls:
-        await keeper.give_back(account, LARGE, lease=call, tokens=-10, requests=-1)
+        await keeper.give_back(account, LARGE, place=call, tokens=-10, requests=-1)
     await until_nothing_is_kept(redis, account)
 
 
@@ -63,7 +63,7 @@ async def test_a_call_is_ended_once(redis: Redis, link: RedisLink) -> None:
     keeper, account = process(RedisKeeper(link)), uuid4().hex
     calls = await taken_by(keeper, account, LARGE, calls=40)
     for call in calls[:-1] * 2:
-        await keeper.give_back(account, LARGE, lease=call, tokens=0)
+        await keeper.give_back(account, LARGE, place=call, tokens=0)
     async with asyncio.timeout(20):
         while await redis.zcard(account_keys(account)[1]) > 1:
             await asyncio.sleep(0.02)
@@ -105,14 +105,14 @@ async def test_nothing_is_leased_while_others_wait(link: RedisLink) -> None:
     account, limits = uuid4().hex, Limits(concurrency=100)
     other, keeper = RedisKeeper(link), process(counting := Counting(link))
     assert (
-        len([n for n in range(100) if await other.take(account, limits, lease=str(n), tokens=1) == 0]) == 100
+        len([n for n in range(100) if await other.take(account, limits, place=str(n), tokens=1) == 0]) == 100
     )
-    assert await other.take(account, limits, lease="waits", tokens=1, tenant_id=1, waits=True) == -1
+    assert await other.take(account, limits, place="waits", tokens=1, tenant_id=1, waits=True) == -1
     for n in range(50):
-        await other.give_back(account, limits, lease=str(n), tokens=0)
+        await other.give_back(account, limits, place=str(n), tokens=0)
     for _ in range(20):
-        assert await keeper.take(account, limits, lease=uuid4().hex, tokens=1, tenant_id=1) == -1
-    assert await other.take(account, limits, lease="waits", tokens=1, tenant_id=1, waits=True) == 0
+        assert await keeper.take(account, limits, place=uuid4().hex, tokens=1, tenant_id=1) == -1
+    assert await other.take(account, limits, place="waits", tokens=1, tenant_id=1, waits=True) == 0
     assert len(await taken_by(keeper, account, limits, calls=20)) == 20
     assert counting.asked == 40
 
@@ -130,11 +130,11 @@ async def test_a_lease_whose_answer_got_lost_is_given_back(redis: Redis, link: R
     calls = await taken_by(keeper, account, LARGE, calls=leases.LEAST_CALLS - 1)
     counting.loses_answers = True
     with pytest.raises(NoAnswer):
-        await keeper.take(account, LARGE, lease="lost", tokens=10)
+        await keeper.take(account, LARGE, place="lost", tokens=10)
     running = account_keys(account)[1]
     assert await redis.zcard(running) == 2 * leases.LEAST_CALLS
     for call in (*calls, "lost"):
-        await keeper.give_back(account, LARGE, lease=call, tokens=0)
+        await keeper.give_back(account, LARGE, place=call, tokens=0)
     async with asyncio.timeout(20):
         while await redis.zcard(running):
             await asyncio.sleep(0.02)
@@ -149,14 +149,14 @@ async def test_what_is_owed_waits_for_redis(redis: Redis, link: RedisLink) -> No
     own = []
     for call in calls:
         try:
-            await keeper.give_back(account, LARGE, lease=call, tokens=0)
+            await keeper.give_back(account, LARGE, place=call, tokens=0)
         except RedisError:
             own.append(call)  # it asked for itself, so its end is the caller's to report again
     assert 0 < len(own) < 15
     await asyncio.sleep(2 * leases.LEASE_SECONDS)
     keepers.pop()
     for call in own:
-        await keeper.give_back(account, LARGE, lease=call, tokens=0)
+        await keeper.give_back(account, LARGE, place=call, tokens=0)
     async with asyncio.timeout(20):
         while await redis.zcard(account_keys(account)[1]):
             await asyncio.sleep(0.02)

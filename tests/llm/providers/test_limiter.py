@@ -53,30 +53,30 @@ async def test_an_account_without_limits_costs_nothing() -> None:
 
 async def test_both_keepers_decide_alike(keeper: Any) -> None:
     account, limits = uuid4().hex, Limits(rpm=60, tpm=6000)
-    waits = [await keeper.take(account, limits, lease=str(n), tokens=10) for n in range(7)]
+    waits = [await keeper.take(account, limits, place=str(n), tokens=10) for n in range(7)]
     assert waits[:6] == [0.0] * 6
     assert waits[6] == pytest.approx(60 / 54, abs=0.2)
     account = uuid4().hex
-    assert await keeper.take(account, limits, lease="a", tokens=3000) == 0.0
-    after_large = await keeper.take(account, limits, lease="b", tokens=600)
+    assert await keeper.take(account, limits, place="a", tokens=3000) == 0.0
+    after_large = await keeper.take(account, limits, place="b", tokens=600)
     assert after_large == pytest.approx(3000 / 5400 * 60, abs=0.2)
-    await keeper.give_back(account, limits, lease="a", tokens=-3000)
-    assert await keeper.take(account, limits, lease="b", tokens=600) == 0.0
+    await keeper.give_back(account, limits, place="a", tokens=-3000)
+    assert await keeper.take(account, limits, place="b", tokens=600) == 0.0
 
 
 async def test_slots_at_one_time(keeper: Any) -> None:
     account, limits = uuid4().hex, Limits(concurrency=2)
-    taken = [await keeper.take(account, limits, lease=str(n), tokens=1) for n in range(3)]
+    taken = [await keeper.take(account, limits, place=str(n), tokens=1) for n in range(3)]
     assert taken == [0.0, 0.0, -1.0]
-    await keeper.give_back(account, limits, lease="0", tokens=0)
-    assert await keeper.take(account, limits, lease="2", tokens=1) == 0.0
+    await keeper.give_back(account, limits, place="0", tokens=0)
+    assert await keeper.take(account, limits, place="2", tokens=1) == 0.0
 
 
 async def test_a_pause_holds_everyone(keeper: Any) -> None:
     account, limits = uuid4().hex, Limits(rpm=600)
     await keeper.pause(account, seconds=5)
     await keeper.pause(account, seconds=1)
-    assert await keeper.take(account, limits, lease="a", tokens=1) == pytest.approx(5, abs=0.2)
+    assert await keeper.take(account, limits, place="a", tokens=1) == pytest.approx(5, abs=0.2)
 
 
 async def test_a_burst_queues_and_all_of_it_gets_through(limiter: ProviderLimiter) -> None:
@@ -160,7 +160,7 @@ def test_no_minute_lets_more_than_the_limit_through(rpm: int, asked: list[tuple[
     through: list[tuple[float, int]] = []
     for number, (pause, tokens) in enumerate(asked):
         now += pause
-        if asyncio.run(keeper.take("a", limits, lease=str(number), tokens=tokens)) == 0.0:
+        if asyncio.run(keeper.take("a", limits, place=str(number), tokens=tokens)) == 0.0:
             through.append((now, tokens))
     for began, _ in through:
         minute = [tokens for at, tokens in through if began <= at < began + 59.999]
@@ -173,9 +173,9 @@ async def test_a_place_is_kept_for_as_long_as_a_call_may_take() -> None:
     now = [0.0]
     keeper = ProcessKeeper(clock=lambda: now[0])
     limits = Limits.of({"concurrency": 1}, longest_call_seconds=3600)
-    assert await keeper.take("account", limits, lease="long", tokens=1) == 0.0
+    assert await keeper.take("account", limits, place="long", tokens=1) == 0.0
     for now[0], is_free in ((3600.0, False), (3661.0, True)):
-        assert (await keeper.take("account", limits, lease="next", tokens=1) == 0.0) == is_free
+        assert (await keeper.take("account", limits, place="next", tokens=1) == 0.0) == is_free
 
 
 async def test_a_free_account_is_taken_without_waiting_and_a_full_one_says_how_long(
@@ -291,7 +291,7 @@ async def test_no_call_takes_more_than_a_minute_of_its_account(limiter: Provider
 async def test_a_pause_that_a_provider_asks_for_is_bounded(keeper: Any) -> None:
     account, limits = uuid4().hex, Limits(rpm=600)
     await keeper.pause(account, seconds=86_400)
-    assert await keeper.take(account, limits, lease="a", tokens=1) <= 301
+    assert await keeper.take(account, limits, place="a", tokens=1) <= 301
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**40), st.integers(0, 2**40)), max_size=20), st.integers(1, 10**7))
@@ -300,6 +300,6 @@ def test_whatever_calls_take_the_next_one_waits_a_bounded_time(
 ) -> None:
     keeper, limits = ProcessKeeper(clock=lambda: 1000.0), Limits(tpm=tpm)
     for number, (asked, took) in enumerate(calls):
-        if asyncio.run(keeper.take("a", limits, lease=str(number), tokens=asked)) == 0.0:
-            asyncio.run(keeper.give_back("a", limits, lease=str(number), tokens=took - asked))
-    assert asyncio.run(keeper.take("a", limits, lease="next", tokens=1)) <= 180
+        if asyncio.run(keeper.take("a", limits, place=str(number), tokens=asked)) == 0.0:
+            asyncio.run(keeper.give_back("a", limits, place=str(number), tokens=took - asked))
+    assert asyncio.run(keeper.take("a", limits, place="next", tokens=1)) <= 180
