@@ -135,5 +135,8 @@ def _columns(kinds: tuple[Kind[Any, Any], ...]) -> tuple[str, ...]:
 
 
 _group: GroupCommit[_Entry, Any] = GroupCommit(
-    execute, apart_on=(psycopg.Error,), patience_of=lambda entry: entry[0].patience_seconds
+    execute,
+    max_size=256,  # with admissions and settlements of 256 calls in flight, a tenth more of them than with 128
+    apart_on=(psycopg.Error,),
+    patience_of=lambda entry: entry[0].patience_seconds,
 )
