@@ -1,11 +1,13 @@
 """Groups: what waits goes together, and who fails, fails alone."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
-from billing.errors import Stalled
+from billing.errors import LedgerUnavailable, Stalled
+from billing.ledger import group_commit
 from billing.ledger.group_commit import GroupCommit
 
 
@@ -102,3 +104,56 @@ async def test_who_stalls_beyond_the_patience_is_told() -> None:
     group: GroupCommit[int, int] = GroupCommit(execute)
     replies = await asyncio.gather(*(group.submit(number) for number in range(3)), return_exceptions=True)
     assert [type(reply) for reply in replies] == [int, Stalled, int]
+
+
+async def test_a_busy_process_gathers_what_its_other_calls_are_about_to_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group_commit, "GATHER_SECONDS", 5)
+    groups: list[list[int]] = []
+
+    async def execute(numbers: list[int]) -> list[Any]:
+        groups.append(numbers)
+        return list(numbers)
+
+    group: GroupCommit[int, int] = GroupCommit(execute)
+
+    async def call(turns: int) -> int:
+        for _ in range(turns):
+            time.sleep(0.001)
+            await asyncio.sleep(0)
+        return await group.submit(turns)
+
+    assert await asyncio.gather(*(call(turns) for turns in (0, 2, 4))) == [0, 2, 4]
+    assert groups == [[0, 2, 4]]
+    assert await group.submit(1) == 1  # nothing else to do: it waits for nothing
+
+
+async def test_those_with_patience_outlive_an_outage_and_the_others_know_at_once() -> None:
+    groups: list[list[int]] = []
+
+    async def execute(numbers: list[int]) -> list[Any]:
+        groups.append(numbers)
+        if len(groups) <= 2:
+            raise LedgerUnavailable
+        return list(numbers)
+
+    group: GroupCommit[int, int] = GroupCommit(execute, patience_of=lambda number: 60 * number)
+    replies = await asyncio.gather(*(group.submit(number) for number in range(3)), return_exceptions=True)
+    assert [type(reply) for reply in replies] == [LedgerUnavailable, int, int]
+    assert groups == [[0, 1, 2], [1, 2], [1, 2]]
+
+
+async def test_who_rides_goes_with_the_next_group() -> None:
+    groups: list[list[int]] = []
+
+    async def execute(numbers: list[int]) -> list[Any]:
+        groups.append(numbers)
+        return list(numbers)
+
+    group: GroupCommit[int, int] = GroupCommit(execute)
+    riding = asyncio.create_task(group.submit(1, rides=True))
+    await asyncio.sleep(0)
+    assert await asyncio.gather(riding, group.submit(2)) == [1, 2]
+    assert await group.submit(3, rides=True) == 3
+    assert groups == [[2, 1], [3]]
