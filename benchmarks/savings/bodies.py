@@ -24,6 +24,7 @@ INSTRUCTIONS = {
     "complex": "You are an analyst. Think step by step and check your result.\n\nWhat we know:\n\n",
 }
 LEAST_RECORD_TOKENS = 20
+BRACKETS = 1  # tokens around a list of one record that a longer list has once
 
 
 class Applications:
@@ -80,17 +81,19 @@ def _records(passages: Sequence[Passage], room: int) -> str:
     """As many records as fit, the last one cut, as indented JSON."""
     encoding = counting.encoding_for(TOKENIZER)
     kept: list[dict[str, Any]] = []
-    text = "[]"
     for rank, passage in enumerate(passages, start=1):
         record = {"rank": rank, "title": passage.title, "source": "wiki", "text": passage.text}
-        whole = json.dumps([*kept, record], indent=2, ensure_ascii=False)
-        over = len(encoding.encode_ordinary(whole)) - room
-        if over > 0:
+        tokens = len(encoding.encode_ordinary(_indented([record]))) - BRACKETS
+        if tokens > room:
             words = encoding.encode_ordinary(passage.text)
-            if len(words) - over < LEAST_RECORD_TOKENS:
-                break
-            record["text"] = encoding.decode(words[: len(words) - over])
-            return json.dumps([*kept, record], indent=2, ensure_ascii=False)
+            left = len(words) - (tokens - room)
+            if left >= LEAST_RECORD_TOKENS:
+                kept.append(record | {"text": encoding.decode(words[:left])})
+            break
         kept.append(record)
-        text = whole
-    return text
+        room -= tokens
+    return _indented(kept)
+
+
+def _indented(records: list[dict[str, Any]]) -> str:
+    return json.dumps(records, indent=2, ensure_ascii=False)
