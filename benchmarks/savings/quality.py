@@ -4,8 +4,8 @@ Invariant: pure. Right and wrong come from the workload's labels; nothing here a
 
 Of moderate and complex questions it was published whether a strong and a weaker model answered them. A question that the
 premium tier served counts as the strong model's outcome, any other as the weaker's, a wrong hit as wrong. The models of that
-publication are older than those of the markets; the difference stands for what routing down does on such questions, not for
-a particular model. Simple questions have no published outcomes.
+publication are older than those of the markets; the difference shows what routing down does to such questions, not to the
+answers of a particular model. Simple questions have no published outcomes.
 """
 
 from collections.abc import Mapping, Sequence
