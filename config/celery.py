@@ -62,6 +62,7 @@ app.conf.update(
             "task": "llm.tasks.advance_jobs",
             "schedule": timedelta(seconds=settings.BATCH_POLL_SECONDS),
         },
+        "notify-jobs": {"task": "llm.tasks.notify_jobs", "schedule": timedelta(seconds=5)},
         "prune-idempotent-calls": {
             "task": "llm.tasks.prune_idempotent_calls",
             "schedule": timedelta(hours=1),

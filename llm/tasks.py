@@ -8,7 +8,7 @@ from celery import shared_task
 
 from llm import pruning
 from llm.batches.driver import drive, due_batches
-from llm.jobs import following, gathering, online
+from llm.jobs import following, gathering, notifying, online
 from llm.reconciliation.pulling import pull_due
 
 
@@ -29,8 +29,6 @@ def advance_batch(batch_id: int) -> None:
 @shared_task
 def advance_jobs() -> None:
     """Take every deferred call a step on: into a batch, to a worker that answers it in real time, or to its end."""
-    following.forget_unconfirmed()
-    following.release_ended()
     following.follow()
     online.recover_lost()
     gathering.cancel_unwanted()
@@ -38,6 +36,14 @@ def advance_jobs() -> None:
         advance_batch.apply_async((batch_id,), expires=60)
     for tenant_id in online.due_tenants():
         answer_jobs.apply_async((tenant_id,), expires=60)
+    following.forget_unconfirmed()
+    following.release_ended()
+
+
+@shared_task
+def notify_jobs() -> None:
+    """Send the notices of deferred calls that are over."""
+    notifying.notify_due()
 
 
 @shared_task

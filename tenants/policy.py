@@ -205,6 +205,9 @@ class DeferredPolicy:
     max_tokens: int = Field(default=2_000_000, ge=1, le=1_000_000_000)
     deadline_hours: int = Field(default=24, ge=1, le=72)  # of calls that name none
     concurrency: int = Field(default=8, ge=1, le=64)  # of those that go out in real time
+    channel: str = Field(
+        default="", max_length=100
+    )  # the webhook of the tenant that gets a notice of each that is over
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)

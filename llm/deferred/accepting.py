@@ -42,12 +42,14 @@ INSERT: Final = f"""
 INSERT INTO llm_deferredjob (
     public_id, tenant_id, key_id, key_name, "user", feature, tags, endpoint, status, lane, lanes, request_id, attempt_id,
     model_asked, model, provider, fallbacks, body, body_bytes, context, steps, input_tokens, output_tokens, estimate_usd,
-    hold_usd, cost_usd, list_cost_usd, response, created_at, deadline_at, move_up_at, finished_at, is_held, tries)
+    hold_usd, cost_usd, list_cost_usd, response, created_at, deadline_at, move_up_at, finished_at, is_held, tries,
+    channel, notices, is_notified)
 VALUES (
     %(public_id)s, %(tenant)s, %(key_id)s, %(key_name)s, %(user)s, %(feature)s, %(tags)s, %(endpoint)s, %(status)s,
     %(lane)s, %(lanes)s, %(request_id)s, %(attempt_id)s, %(model_asked)s, %(model)s, %(provider)s, %(fallbacks)s, %(body)s,
     %(body_bytes)s, %(context)s, %(steps)s, %(input_tokens)s, %(output_tokens)s, %(estimate_usd)s, %(hold_usd)s, 0,
-    %(list_cost_usd)s, %(response)s, %(created_at)s, %(deadline_at)s, %(move_up_at)s, %(finished_at)s, %(is_held)s, 0)
+    %(list_cost_usd)s, %(response)s, %(created_at)s, %(deadline_at)s, %(move_up_at)s, %(finished_at)s, %(is_held)s, 0,
+    %(channel)s, 0, false)
 RETURNING {COLUMNS}
 """
 QUEUE: Final = f"""
@@ -225,6 +227,7 @@ async def _write(call: Call, *, quotas: Quotas | None = None, **facts: Any) -> d
         "created_at": call.received_at,
         "finished_at": None,
         "is_held": False,
+        "channel": call.policy.deferred.channel,
         **facts,
     }
     row["body_bytes"] = len(row["body"])

@@ -152,8 +152,11 @@ async def _answer_all(
     """Answer the jobs together; how long each answer took, by provider, model and lane."""
     calls = {job.pk: await asyncio.to_thread(_call_of, job, snapshot) for job in jobs}
     async with resources.resources():
-        taken = await asyncio.gather(*(_answer(job, calls[job.pk]) for job in jobs))
-    return [delay for delay in taken if delay is not None]
+        ended = await asyncio.gather(*(_answer(job, calls[job.pk]) for job in jobs), return_exceptions=True)
+    for job, outcome in zip(jobs, ended, strict=True):
+        if isinstance(outcome, BaseException):  # its lease ends, and the ledger says what became of it
+            log.error("deferred_call_not_written_down", job=job.public_id, exc_info=outcome)
+    return [delay for delay in ended if isinstance(delay, tuple)]
 
 
 async def _answer(job: DeferredJob, call: Call) -> tuple[str, str, str, float] | None:

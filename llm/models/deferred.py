@@ -81,6 +81,14 @@ class DeferredJob(models.Model):
     cancel_asked_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     is_held = models.BooleanField(default=True, help_text="Whether its hold may still be open.")
+    channel = models.CharField(
+        max_length=100, blank=True, default="", help_text="The webhook that gets a notice when it is over."
+    )
+    notices = models.PositiveSmallIntegerField(default=0, help_text="How often a notice was sent.")
+    notify_at = models.DateTimeField(
+        null=True, blank=True, help_text="Not before then a notice is sent again."
+    )
+    is_notified = models.BooleanField(default=False, help_text="Whether the webhook has taken it.")
 
     class Meta:
         ordering = ["-created_at"]
@@ -107,6 +115,12 @@ class DeferredJob(models.Model):
                 fields=["id"],
                 condition=models.Q(is_held=True, status__in=["failed", "cancelled"]),
                 name="deferredjob_held",
+            ),
+            # it is over, and its webhook has not taken it
+            models.Index(
+                fields=["id"],
+                condition=models.Q(is_notified=False, finished_at__isnull=False) & ~models.Q(channel=""),
+                name="deferredjob_notice",
             ),
         ]
 
