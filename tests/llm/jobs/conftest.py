@@ -56,6 +56,14 @@ class Bureau:
     def row(self, job_id: str) -> DeferredJob:
         return DeferredJob.objects.get(public_id=job_id)
 
+    def receipt(self, request_id: Any) -> dict[str, Any]:
+        """The receipt of a request, which is written after its answer."""
+        _, receipt = eventually(
+            lambda: self.world.get(f"/v1/requests/{request_id}", self.member),
+            until=lambda answer: answer[0] == 200,
+        )
+        return dict(receipt)
+
     def records(self) -> list[UsageRecord]:
         return list(UsageRecord.objects.filter(tenant_id=self.member.id).order_by("occurred_at"))
 
