@@ -28,6 +28,7 @@ from config.door.paths import address_of  # noqa: E402
 from config.resources import resources  # noqa: E402
 from config.running import draining, web  # noqa: E402
 from config.running.watchdog import watched  # noqa: E402
+from config.write_behind import write_behind  # noqa: E402
 from llm.views import host  # noqa: E402
 
 queue = CallQueue(
@@ -46,8 +47,9 @@ door = GatewayHandler("llm.urls", queue=queue, strangers=strangers, host=host)
 gateway = with_cors(
     with_keepalive(door, seconds=settings.KEEPALIVE_SECONDS), origins=settings.CORS_ALLOWED_ORIGINS
 )
-draining.on_stop(queue.close)
-draining.on_stop(strangers.close)
+for line in (queue, strangers):
+    draining.on_stop(line.close)
+    write_behind(line.report)
 probes = GatewayHandler("config.health")  # probes may use any host name
 web.allow_open_files()
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})

@@ -98,13 +98,17 @@ class CallQueue:
         for turn in self._waiting:
             turn.cancel()
 
+    def report(self) -> None:
+        """Tell Prometheus how many calls there are: at intervals, because that costs as much as a call's turn."""
+        self._running_gauge.set(self._running)
+        self._waiting_gauge.set(len(self._waiting))
+
     async def enter(self) -> None:
         """Start a call, after waiting if the worker is full. Raises TurnedAway."""
         if self._is_closed:
             raise self._rejection("stopping")
         if self._running < self._max_running:
             self._running += 1
-            self._running_gauge.set(self._running)
             return
         if len(self._waiting) >= self._max_waiting:
             raise self._rejection("full")
@@ -119,15 +123,12 @@ class CallQueue:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
-                self._waiting_gauge.set(len(self._waiting))
                 return
         self._running -= 1
-        self._running_gauge.set(self._running)
 
     async def _wait(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        self._waiting_gauge.set(len(self._waiting))
         try:
             async with asyncio.timeout(self._max_wait_seconds):
                 await turn
@@ -147,7 +148,6 @@ class CallQueue:
             return True
         if turn in self._waiting:
             self._waiting.remove(turn)
-            self._waiting_gauge.set(len(self._waiting))
         return False
 
     def _expected_wait_seconds(self) -> float:

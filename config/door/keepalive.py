@@ -77,7 +77,5 @@ class _Stream:
 
 
 def _is_stream(message: Any) -> bool:
-    return any(
-        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
-        for name, value in message.get("headers", ())
-    )
+    kind = next((value for name, value in message["headers"] if name == b"content-type"), b"")
+    return bool(kind.startswith(b"text/event-stream"))

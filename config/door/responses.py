@@ -36,7 +36,9 @@ Response = HttpResponseBase | PlainResponse
 
 async def send_response(response: Response, send: Any) -> None:
     """Send all of a response."""
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers.items()]
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers.items()
+    ]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     if isinstance(response, PlainResponse):
         body = response.body

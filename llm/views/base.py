@@ -171,7 +171,8 @@ def error_response(error: ClientError, request: HttpRequest, *, request_id: UUID
 
 def with_request_id(response: AnyResponse, request: HttpRequest, request_id: UUID) -> AnyResponse:
     """The answer with the request's id under the name that the caller's API has for it."""
-    response.headers.setdefault("x-request-id", str(request_id))
+    if "x-request-id" not in response.headers:
+        response.headers["x-request-id"] = str(request_id)
     if api_of(request) == Api.ANTHROPIC:
         response.headers["request-id"] = response.headers["x-request-id"]
     return response
