@@ -109,3 +109,13 @@ def test_a_name_said_twice_is_said_once(raw: bytes) -> None:
     source = Source(raw, orjson.loads(raw))
     assert source.rewritten(source.body) == b'{"model":"dear"}'
     assert source.rewritten({"model": "other"}) == b'{"model":"other"}'
+
+
+@given(body=bodies, other=bodies, seed=st.integers(0, 2**32))
+def test_a_body_written_as_sdks_write_it_keeps_its_order(
+    body: dict[str, Any], other: dict[str, Any], seed: int
+) -> None:
+    source = Source(orjson.dumps(body), body)
+    wanted = changed(body, other, random.Random(seed))
+    assert source.rewritten(body) == source.raw
+    assert source.rewritten(wanted) == orjson.dumps(wanted)

@@ -1,0 +1,61 @@
+"""Responses as they are sent."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+from django.http.response import BadHeaderError
+
+from config.door.responses import PlainResponse, send_response
+
+
+def sent(response: PlainResponse) -> list[Any]:
+    messages: list[Any] = []
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    asyncio.run(send_response(response, send))
+    return messages
+
+
+def plain(body: bytes | AsyncGenerator[bytes, None], **headers: str) -> PlainResponse:
+    return PlainResponse(body, content_type="text/plain", headers=headers)
+
+
+def test_it_works() -> None:
+    start, body = sent(plain(b"hello", route="named"))
+    assert (start["status"], start["headers"]) == (
+        200,
+        [(b"content-type", b"text/plain"), (b"route", b"named")],
+    )
+    assert body == {"type": "http.response.body", "body": b"hello"}
+
+
+def test_a_stream_is_closed_after_its_last_chunk() -> None:
+    ended = []
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"a"
+            yield b"b"
+        finally:
+            ended.append(True)
+
+    _, *parts, end = sent(plain(chunks()))
+    assert ([part["body"] for part in parts], end, ended) == (
+        [b"a", b"b"],
+        {"type": "http.response.body"},
+        [True],
+    )
+
+
+def test_a_value_that_no_header_can_carry_is_written_as_mime_has_it() -> None:
+    start, _ = sent(plain(b"", budget="預算"))
+    assert start["headers"][1] == (b"budget", b"=?utf-8?b?6aCQ566X?=")
+
+
+def test_a_line_break_is_refused() -> None:
+    with pytest.raises(BadHeaderError):
+        plain(b"", route="named\r\nset-cookie: a=b")
