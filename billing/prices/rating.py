@@ -129,13 +129,14 @@ def highest_token_usd(rates: Rates, *, input_tokens: int) -> Decimal:
 
 def _rate(meters: Mapping[str, int], rates: Rates, total_input: int) -> Rated:
     lines = []
+    surcharge = rates.token_multiplier if rates.token_multiplier != 1 else None
     cost = listed = provider = Decimal(0)
     for meter in sorted(meters, key=_position):
         quantity = meters[meter]
         if not quantity:
             continue
         prices = rates.price(meter, input_tokens=total_input)
-        multiplier = rates.token_multiplier if is_token_meter(meter) else None
+        multiplier = surcharge if surcharge is not None and is_token_meter(meter) else None
         billed = _line_cost(prices.billed.unit_price, prices.billed.per, quantity, multiplier)
         line_list = line_cost = billed
         if prices.listed is not prices.billed:
@@ -143,7 +144,7 @@ def _rate(meters: Mapping[str, int], rates: Rates, total_input: int) -> Rated:
         if prices.cost is not prices.billed:
             line_cost = _line_cost(prices.cost.unit_price, prices.cost.per, quantity, multiplier)
         unit_price = prices.billed.unit_price
-        if multiplier is not None and multiplier != 1:
+        if multiplier is not None:
             unit_price = EXACT.multiply(unit_price, multiplier)
         lines.append(
             RatedLine(
@@ -172,10 +173,10 @@ def output_tokens(meters: Mapping[str, int]) -> int:
 
 
 def _line_cost(unit_price: Decimal, per: int, quantity: int, multiplier: Decimal | None) -> Decimal:
-    exact = EXACT.multiply(unit_price, Decimal(quantity))
-    if multiplier is not None and multiplier != 1:
+    exact = EXACT.multiply(unit_price, quantity)
+    if multiplier is not None:
         exact = EXACT.multiply(exact, multiplier)
-    return EXACT.quantize(EXACT.divide(exact, Decimal(per)), TWELVE_PLACES)
+    return EXACT.quantize(EXACT.divide(exact, per), TWELVE_PLACES)
 
 
 def _position(meter: str) -> tuple[int, str]:

@@ -32,7 +32,7 @@ class Readings:
 
     def count(self, wire: WireFormat, body: Mapping[str, Any], tokenizer: str) -> int:
         """The input tokens of a body: see `count_input`."""
-        values = [body.get(name) for name in _COUNTED]
+        values = [*map(body.get, _COUNTED)]
         key = (wire.api, tokenizer, tuple(map(id, values)))
         if key not in self._counts:
             self._counts[key] = values, count_input(wire, body, tokenizer)

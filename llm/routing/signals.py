@@ -137,7 +137,10 @@ def prior(text: str) -> Score:
     for name, value in measure(text).items():
         scale = SCALES[name]
         weight = scale.direction * _WEIGHT
-        contribution = weight * max(-FURTHEST, min(FURTHEST, (value - scale.mean) / scale.spread))
+        spreads = (value - scale.mean) / scale.spread
+        if not -FURTHEST < spreads < FURTHEST:
+            spreads = math.copysign(FURTHEST, spreads)
+        contribution = weight * spreads
         signals.append(Signal(name, round(value, 3), weight, contribution))
         total += contribution
     return Score(total, "prior", tuple(signals))
