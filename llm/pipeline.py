@@ -54,7 +54,7 @@ async def answer_ourselves(
     call: Call, find_targets: Callable[[Call], Awaitable[list[Target]]], manner: Manner = FIRST_CHOICE
 ) -> Answer:
     """Answer one of our own calls: without limits and caches, and whole; else like any other."""
-    async with ending.ended(call):
+    with ending.ended(call):
         given = await _give(call, await _ask(call, await find_targets(call), manner))
     assert isinstance(given, Answer)
     return given
@@ -64,7 +64,7 @@ async def _live(
     call: Call, found: idempotency.Found, begin: Callable[[StreamedAnswer], None]
 ) -> Answer | StreamedAnswer | None:
     """The life of a client's call. A stream is given by `begin`, and ends in here."""
-    async with ending.ended(call):
+    with ending.ended(call):
         if isinstance(found, Answer | StreamedAnswer):
             return found
         if isinstance(found, ClientError):

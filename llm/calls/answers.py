@@ -62,7 +62,7 @@ def purser_block(call: Call, outcome: SettledCost) -> dict[str, Any]:
     balance = call.tightest_balance()
     cost_usd, list_cost_usd = costs_of(call, outcome)
     return {
-        "request_id": str(call.request_id),
+        "request_id": call.id_text,
         "cache": call.cache_state,
         "similarity": call.similarity,
         "model": outcome.model,
@@ -85,7 +85,7 @@ def purser_block(call: Call, outcome: SettledCost) -> dict[str, Any]:
 def answer_headers(call: Call, outcome: SettledCost | None) -> dict[str, str]:
     """The response headers of the contract. A stream's go out before its cost is known: that is in its last event."""
     headers = {
-        "x-request-id": str(call.request_id),
+        "x-request-id": call.id_text,
         "x-purser-cache": call.cache_state,
         "server-timing": call.receipt.server_timing(),
     }

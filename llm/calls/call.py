@@ -77,6 +77,7 @@ class Call:
     receipt: Receipt = field(default_factory=Receipt)
     readings: Readings = field(default_factory=Readings)
 
+    id_text: str = field(init=False)  # of the request
     policy: Policy = field(init=False)
     # the end user's id: the person the key is bound to, else the one that the caller named; empty when there is none
     user: str = field(init=False)
@@ -115,6 +116,7 @@ class Call:
     )  # by model and provider
 
     def __post_init__(self) -> None:
+        self.id_text = str(self.request_id)
         self.policy = self.snapshot.policy
         self.user = self.principal.user or self.user_named
 

@@ -3,8 +3,8 @@
 Invariant: every call ends exactly once, at the end of `ended`; nothing here can fail an answer.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from config import plain_lines, resources
@@ -17,8 +17,8 @@ from tenants.errors import ClientError
 from tenants.limits import limiting as limits
 
 
-@asynccontextmanager
-async def ended(call: Call) -> AsyncIterator[None]:
+@contextmanager
+def ended(call: Call) -> Iterator[None]:
     """A call's life: it ends when this is left, with its answer, or with the exception that stopped it, which is raised again."""
     outcome, status, error_code = None, 500, "internal_error"
     try:
@@ -36,13 +36,11 @@ async def ended(call: Call) -> AsyncIterator[None]:
 def _end(call: Call, *, outcome: SettledCost | None, status: int, error_code: str) -> None:
     if call.flight is not None and not call.is_remembering:
         resources.background(call.flight.publish(None))
-    if call.slot is not None:
-        resources.background(_free(call, call.slot, outcome))
     _count(call, outcome, status, error_code)
     row = _row(call, outcome, status, error_code)
     is_answered = outcome or call.receipt.attempts or status < 400
-    if not call.is_deferred and (is_answered or refusals.may_log(call.principal.tenant_id)):
-        resources.background(request_log.write(row))
+    is_logged = not call.is_deferred and (is_answered or refusals.may_log(call.principal.tenant_id))
+    resources.background(_leave(call, outcome, row if is_logged else None))
     plain_lines.info(
         "call",
         logger="purser.calls",
@@ -56,6 +54,16 @@ def _end(call: Call, *, outcome: SettledCost | None, status: int, error_code: st
         cost_usd=str(row["cost_usd"]),
         latency_ms=row["latency_ms"],
     )
+
+
+async def _leave(call: Call, outcome: SettledCost | None, row: dict[str, Any] | None) -> None:
+    """What nobody waits for: its slot is freed, and its row written."""
+    try:
+        if call.slot is not None:
+            await _free(call, call.slot, outcome)
+    finally:
+        if row is not None:
+            await request_log.write(row)
 
 
 async def _free(call: Call, slot: limits.Slot, outcome: SettledCost | None) -> None:
@@ -83,7 +91,7 @@ def _row(call: Call, outcome: SettledCost | None, status: int, error_code: str) 
     route = call.route
     cost_usd, list_cost_usd = costs_of(call, outcome)
     return {
-        "request_id": str(call.request_id),
+        "request_id": call.id_text,
         "tenant_id": call.principal.tenant_id,
         "at": call.received_at,
         "key_id": call.principal.key_id,
@@ -116,7 +124,7 @@ def _receipt(call: Call, outcome: SettledCost | None, status: int, error_code: s
     """What `/v1/requests/{id}` answers with: `views.schemas.figures.ReceiptAnswer`."""
     return {
         "object": "receipt",
-        "request_id": str(call.request_id),
+        "request_id": call.id_text,
         "at": call.received_at,
         "endpoint": call.endpoint,
         "model_asked": call.facts.model,

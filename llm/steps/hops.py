@@ -175,7 +175,7 @@ def order_of(call: Call, target: Target) -> list[Candidate]:
     opening = next((text for text in facts.texts if text not in facts.system), "")
     key = balancing.key_of(
         tenant_id=call.principal.tenant_id,
-        request_id=str(call.request_id),
+        request_id=call.id_text,
         system=facts.system,
         opening=opening,
         length=sum(map(len, facts.texts)),

@@ -202,7 +202,7 @@ def _to_remember(call: Call, settled: Settled) -> CachedAnswer | None:
         list_cost_usd=outcome.own_list_cost_usd,
         baseline_model=baseline_model(call),
         removed_input_tokens=removed_input_tokens(call),
-        request_id=str(call.request_id),
+        request_id=call.id_text,
     )
 
 
