@@ -227,8 +227,10 @@ def _choose(
 
 def _within_the_largest(facts: RouteFacts, models: list[Target]) -> RouteFacts:
     """Who leaves the choice of the model to us cannot know its maximum: no more is asked than some model can write."""
+    if facts.max_output_tokens is None:
+        return facts
     largest = max((target.output_bound for target in models), default=0)
-    if facts.max_output_tokens is None or facts.max_output_tokens <= largest or not largest:
+    if facts.max_output_tokens <= largest or not largest:
         return facts
     return replace(facts, max_output_tokens=largest)
 

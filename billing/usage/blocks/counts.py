@@ -30,19 +30,23 @@ class Block:
         """Whether any of the names has a value."""
         return any(self._values.get(name) is not None for name in names)
 
+    def mentions(self, word: str) -> bool:
+        """Whether any of its names has the word in it."""
+        return any(word in name for name in self._values)
+
     def count(self, *names: str) -> int:
         """The figure under any of the names, 0 if there is none; of several that differ, the largest."""
+        if not self._values:
+            return 0
         figures = [
             self._figure(name, value) for name in names if (value := self._values.get(name)) is not None
         ]
-        if not figures:
-            return 0
         if len(figures) > 1 and len({*figures} - {0}) > 1:
             self._doubts.contradicts(
                 f"{self._path}: {' and '.join(names)} differ",
                 f"{names[0]} is reported as {sorted({*figures})}",
             )
-        return max(figures)
+        return max(figures) if figures else 0
 
     def _figure(self, name: str, value: object) -> int:
         self._taken.add(name)

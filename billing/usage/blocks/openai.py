@@ -93,6 +93,8 @@ def _cached(block: Block, input_details: Block, doubts: Doubts, *, total: int) -
 
 def _written(block: Block, input_details: Block, doubts: Doubts) -> Meters:
     """Tokens written to the cache, by how long they are kept."""
+    if not (block.mentions("cache_") or input_details.mentions("cache_")):
+        return {}
     names = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
     total = max(input_details.count(*names), block.count(*names))
     by_life = input_details.part("cache_write_tokens_details")
