@@ -1,6 +1,8 @@
 """any-llm-gateway, which became otari: PostgreSQL, a key of a user with a budget, usage rows with prices.
 
-Invariant: it has a database of its own on the PostgreSQL of the run, so its stores' CPU is counted as ours is.
+Invariant: it has a database of its own on the PostgreSQL of the run, so its stores' CPU is counted as ours is. It is asked
+one call at a time: with two of one key at the same time its event loop waits for a row lock that only it could release,
+and it never answers again.
 """
 
 import contextlib
@@ -50,8 +52,8 @@ def anyllm(site: Site) -> Iterator[list[Scenario]]:
         request = chat(url, key=key, model=MODEL, user=None)
         parts = {**site.parts, "gateway": [child.process.pid]}
         stores = dataclasses.replace(site.stores, postgres=connection)
-        what = "any-llm-gateway: PostgreSQL, a budget, usage rows"
-        yield [Scenario("any-llm", what, request, parts, is_completion, stores=stores)]
+        what = "any-llm-gateway: a budget, usage rows; one call at a time"
+        yield [Scenario("any-llm", what, request, parts, is_completion, connections=1, stores=stores)]
 
 
 def configuration_of(upstream_url: str, database_url: str, port: int) -> dict[str, Any]:
