@@ -40,7 +40,7 @@ class Snapshot:
 class Stores:
     """Where the counters of the stores are read."""
 
-    redis: "redis.Redis"
+    redis: "redis.Redis | None"
     postgres: "psycopg.Connection[Any]"
 
     @classmethod
@@ -50,6 +50,8 @@ class Stores:
     def redis_counters(self) -> dict[str, int]:
         """`round_trips`: times that Redis read from a client; a pipeline or a script counts once. `commands`: what it
         executed, inside scripts too."""
+        if self.redis is None:
+            return {}
         stats: Any = self.redis.info("stats")
         return {
             "round_trips": stats["total_reads_processed"],

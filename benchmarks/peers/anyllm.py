@@ -6,7 +6,6 @@ and it never answers again.
 """
 
 import contextlib
-import dataclasses
 import json
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from benchmarks.load import cores
+from benchmarks.load.counters import Stores
 from benchmarks.load.product import NAMED_MODEL, Site
 from benchmarks.load.scenarios import Scenario, chat, is_completion
 from benchmarks.load.servers import LOCAL, started
@@ -50,8 +50,8 @@ def anyllm(site: Site) -> Iterator[list[Scenario]]:
     ):
         key = _key_with_budget(url)
         request = chat(url, key=key, model=MODEL, user=None)
-        parts = {**site.parts, "gateway": [child.process.pid]}
-        stores = dataclasses.replace(site.stores, postgres=connection)
+        parts = {"gateway": [child.process.pid], "postgres": site.parts["postgres"]}
+        stores = Stores(None, connection)
         what = "any-llm-gateway: a budget, usage rows; one call at a time"
         yield [Scenario("any-llm", what, request, parts, is_completion, connections=1, stores=stores)]
 
