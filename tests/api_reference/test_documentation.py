@@ -66,7 +66,7 @@ def test_every_variable_that_is_named_is_read(page: Path) -> None:
     text = page.read_text()
     named = set(re.findall(r"`([A-Z][A-Z_]{3,})(?:=[^`]*)?`", text))
     named |= set(re.findall(r"(?:^|\s)([A-Z][A-Z_]{3,})=", text, re.M))
-    sql = {"NOTIFY", "LISTEN", "UPDATE", "DELETE", "TRUNCATE", "LOGIN", "NOLOGIN"}
+    sql = {"BEGIN", "COMMIT", "NOTIFY", "LISTEN", "UPDATE", "DELETE", "TRUNCATE", "LOGIN", "NOLOGIN"}
     assert {name.removesuffix("_FILE") for name in named} - known - sql == set()
 
 
