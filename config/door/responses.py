@@ -9,6 +9,8 @@ from typing import Any
 
 from django.http.response import HttpResponseBase, ResponseHeaders
 
+from config import resources
+
 
 class PlainResponse:
     """A successful response, ready to be sent: a whole body, or its chunks, which are closed after the last one. Names of
@@ -39,13 +41,18 @@ async def send_response(response: Response, send: Any) -> None:
     headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers.items()
     ]
-    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
     if isinstance(response, PlainResponse):
         body = response.body
     elif response.streaming:
         body = aiter(response)  # type: ignore[arg-type]
     else:
         body = response.content  # type: ignore[attr-defined]
+    try:
+        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    except BaseException:
+        if not isinstance(body, bytes):
+            resources.background(_begin_and_close(body))
+        raise
     if isinstance(body, bytes):
         await send({"type": "http.response.body", "body": body})
         return
@@ -53,6 +60,12 @@ async def send_response(response: Response, send: Any) -> None:
         async for chunk in chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body"})
+
+
+async def _begin_and_close(chunks: AsyncGenerator[bytes, None]) -> None:
+    """Close a stream that nobody reads: one that never began would skip its own clean-up."""
+    async with aclosing(chunks):
+        await anext(chunks, None)
 
 
 def _writable(value: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.http.response import BadHeaderError
 
+from config import resources
 from config.door.responses import PlainResponse, send_response
 
 
@@ -59,3 +60,24 @@ def test_a_value_that_no_header_can_carry_is_written_as_mime_has_it() -> None:
 def test_a_line_break_is_refused() -> None:
     with pytest.raises(BadHeaderError):
         plain(b"", route="named\r\nset-cookie: a=b")
+
+
+def test_a_stream_whose_client_is_gone_before_it_begins_is_closed() -> None:
+    ended = []
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"a"
+        finally:
+            ended.append(True)
+
+    async def send(_: Any) -> None:
+        raise ConnectionResetError
+
+    async def answer() -> None:
+        with pytest.raises(ConnectionResetError):
+            await send_response(plain(chunks()), send)
+        await resources.drain()
+
+    asyncio.run(answer())
+    assert ended == [True]
