@@ -3,9 +3,11 @@
 Invariant: every query runs inside the tenant's connection and names the tenant; a foreign object is a 404.
 """
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
@@ -32,6 +34,10 @@ GROUPS = {
     "day": "(r.occurred_at AT TIME ZONE %(timezone)s)::date",
 }
 MAX_DAYS = 366
+# the row of a call is written a moment after its answer: it is looked for again after each of these
+PAUSES_SECONDS: Final = (0.1, 0.3)
+
+Found = TypeVar("Found")
 
 _ROWS = """r.tenant_id = %(tenant)s
   AND r.occurred_at >= %(start)s::date::timestamp AT TIME ZONE %(timezone)s
@@ -151,9 +157,12 @@ class RequestReceipt(AsyncAPIView):
         answers=schemas.ReceiptAnswer,
     )
     async def get(self, request: HttpRequest, request_id: UUID) -> HttpResponse:
-        async with tenant_connection(self.principal.tenant_id) as connection:
-            cursor = await connection.execute(RECEIPT, (self.principal.tenant_id, request_id))
-            row = await cursor.fetchone()
+        async def look() -> tuple[Any, ...] | None:
+            async with tenant_connection(self.principal.tenant_id) as connection:
+                cursor = await connection.execute(RECEIPT, (self.principal.tenant_id, request_id))
+                return await cursor.fetchone()
+
+        row = await _once_written(look)
         if row is None:
             raise NotFound(f"There is no request '{request_id}'.")
         return json_response(row[0])
@@ -185,12 +194,16 @@ class GiveFeedback(AsyncAPIView):
             first = error.errors()[0]
             raise InvalidRequest(first["msg"], param=".".join(map(str, first["loc"]))) from None
         parameters: dict[str, Any] = {"tenant": self.principal.tenant_id, **rating.model_dump()}
-        try:
+
+        async def rate() -> int:
             async with tenant_connection(self.principal.tenant_id) as connection:
-                cursor = await connection.execute(FEEDBACK, parameters)
+                return (await connection.execute(FEEDBACK, parameters)).rowcount
+
+        try:
+            rated = await _once_written(rate)
         except UniqueViolation:
             raise InvalidRequest("This request was rated before.", param="request_id") from None
-        if cursor.rowcount == 0:
+        if not rated:
             raise NotFound(f"There is no request '{rating.request_id}'.", param="request_id")
         if rating.rating < 0:
             await self._complain(rating.request_id)
@@ -205,6 +218,17 @@ class GiveFeedback(AsyncAPIView):
             row = await (await connection.execute(RECEIPT, (tenant_id, request_id))).fetchone()
         if row is not None:
             await complain(tenant_id, Complaint.of(row[0]))
+
+
+async def _once_written(look: Callable[[], Awaitable[Found]]) -> Found:
+    """What a look at a call's row finds, once it is written; nothing (false) where it does not come."""
+    found = await look()
+    for pause in PAUSES_SECONDS:
+        if found:
+            break
+        await asyncio.sleep(pause)
+        found = await look()
+    return found
 
 
 def describe_balance(balance: Balance) -> dict[str, Any]:

@@ -53,10 +53,17 @@ class Desk:
         return [one for one in self.model.asked[self.seen :] if one["path"].startswith(path)]
 
     def logs(self) -> list[Any]:
-        """The tenant's rows of the request log, oldest first, once they are written."""
+        """The tenant's rows of the request log, oldest first, once that of each of its attempts is written."""
+        from billing.models import Attempt
         from llm.models import RequestLog
 
-        return eventually(lambda: list(RequestLog.objects.filter(tenant=self.member.id).order_by("at")))
+        asked = set(Attempt.objects.filter(tenant_id=self.member.id).values_list("request_id", flat=True))
+
+        def written() -> list[Any]:
+            rows = list(RequestLog.objects.filter(tenant=self.member.id).order_by("at"))
+            return rows if asked <= {row.request_id for row in rows} else []
+
+        return eventually(written)
 
     def attempts(self) -> list[Any]:
         """The tenant's attempts, once none is open."""

@@ -92,6 +92,20 @@ def test_a_refusal_has_a_receipt_that_says_why(
     assert receipt["result"] is None
 
 
+def test_a_call_is_known_as_soon_as_it_is_answered(world: World) -> None:
+    """Its row is written a moment later: whoever asks at once waits for that."""
+    for look in ("receipt", "feedback") * 3:
+        status, answer = world.request(
+            "POST", "/v1/chat/completions", {"model": "gpt-4o-mini", "messages": turns(fresh_question())}
+        )
+        assert status == 200
+        request_id = answer["purser"]["request_id"]
+        if look == "receipt":
+            assert world.get(f"/v1/requests/{request_id}")[1]["request_id"] == request_id
+        else:
+            assert world.request("POST", "/v1/feedback", {"request_id": request_id, "rating": 1})[0] == 201
+
+
 def test_an_estimate_calls_nobody(world: World, books: Books, make_deployment) -> None:
     deployment = make_deployment()
     body = {"model": deployment.model, "messages": turns("Tell me about rivers."), "max_tokens": 100}

@@ -12,6 +12,7 @@ import pytest
 
 from config.running import web
 from config.running.embedded import free_port
+from config.running.processes import is_gone
 from tests.books import eventually
 from tests.stack import LOCAL, Stack, answers
 
@@ -87,14 +88,6 @@ def served(home: Path, tests_database_url: str) -> Iterator[Served]:
         yield Served(port, process.log)
     finally:
         running.stop()
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_a_blocked_worker_is_reported_then_replaced_and_others_go_on(served: Served) -> None:
