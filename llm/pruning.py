@@ -48,7 +48,7 @@ def prune() -> dict[str, int]:
         "old_files": erasable.filter(created_at__lt=now - BATCH_AGE).update(content=b"", deleted_at=now),
         "batch_lines": BatchItem.objects.filter(batch__in=finished)
         .exclude(body={})
-        .update(body={}, response=None),
+        .update(body={}, sent_body=None, plan={}, remembered=None, response=None),
     }
 
 

@@ -120,11 +120,11 @@ class BatchItemAdmin(ReadOnlyAdmin):
     )
     list_select_related = ("tenant", "batch", "job")
     search_fields = ("custom_id", "batch__public_id", "request_id__exact")
-    exclude = ("body", "response", "error")
+    exclude = ("body", "sent_body", "remembered", "response", "error")
     readonly_fields = ("shown_error",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BatchItem]:
-        return super().get_queryset(request).defer("body", "response")
+        return super().get_queryset(request).defer("body", "sent_body", "remembered", "response")
 
     @display(description="Status", ordering="status", label=STATUS_LABELS)
     def shown_status(self, item: BatchItem) -> str:

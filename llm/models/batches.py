@@ -1,7 +1,8 @@
 """Files and batches: calls that may take a day, at half the price.
 
-Invariant: every line of a batch is one BatchItem with one attempt of its own, held before it is submitted; a
-line belongs to one BatchJob, and a job is submitted to its provider once.
+Invariant: every line of a batch is one BatchItem that is answered once: from memory, by the equal line that leads it, or by
+an attempt of its own, held before it is submitted. An attempt belongs to one BatchJob, and a job is submitted to its provider
+once.
 """
 
 from django.db import models
@@ -68,6 +69,12 @@ class Batch(models.Model):
     errors = models.JSONField(default=list, blank=True)
     metadata = models.JSONField(null=True, blank=True)
     tags = models.JSONField(default=dict, blank=True)
+    context = models.JSONField(
+        default=dict,
+        db_default=models.Value({}, models.JSONField()),
+        blank=True,
+        help_text="What its headers said of all lines: cache, tier, compress, prompt_version.",
+    )
     completion_window = models.CharField(max_length=8, default="24h")
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
@@ -102,8 +109,15 @@ class Batch(models.Model):
         return self.input_file_id is None
 
 
+class Lane(models.TextChoices):
+    """The way to an answer that is not in memory: a provider's batch API, or real time where a model has none."""
+
+    BATCH = "batch"
+    ONLINE = "online"
+
+
 class BatchJob(models.Model):
-    """The lines of a batch that go to one model, as one batch of their own at its provider.
+    """Lines of a batch that go to one model at one account, as one batch of their own there, or one by one in real time.
 
     `submitting` is committed before the provider is asked, so that a lost answer is looked up and not asked
     again.
@@ -122,6 +136,11 @@ class BatchJob(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
     provider = models.CharField(max_length=64)
     model = models.CharField(max_length=128)
+    lane = models.CharField(max_length=8, choices=Lane.choices, default=Lane.BATCH)
+    line_count = models.PositiveIntegerField(default=0)
+    input_tokens = models.PositiveBigIntegerField(
+        default=0, help_text="As estimated; what is queued at an account counts against its limit."
+    )
     state = models.CharField(max_length=16, choices=State.choices, default=State.NEW)
     upstream_file_id = models.CharField(max_length=200, blank=True, default="")
     upstream_id = models.CharField(max_length=200, blank=True, default="")
@@ -138,8 +157,13 @@ class BatchJob(models.Model):
 
     class Meta:
         ordering = ["batch", "pk"]
-        constraints = [
-            models.UniqueConstraint(fields=["batch", "provider", "model"], name="batchjob_one_per_model")
+        indexes = [
+            # what is queued at an account
+            models.Index(
+                fields=["provider", "model"],
+                condition=~models.Q(state="finished"),
+                name="batchjob_open_at_account",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -151,6 +175,9 @@ class BatchItem(models.Model):
 
     class Status(models.TextChoices):
         PENDING = "pending"
+        PLANNED = "planned"  # its model and its account are chosen
+        REMEMBERED = "remembered"  # it has its answer from memory, which is not booked yet
+        WAITING = "waiting"  # for the answer of an equal line
         HELD = "held"
         SUBMITTED = "submitted"
         COMPLETED = "completed"
@@ -165,10 +192,39 @@ class BatchItem(models.Model):
     custom_id = models.CharField(max_length=512)
     attempt_id = models.UUIDField(unique=True)
     request_id = models.UUIDField(unique=True, help_text="Also the line's name at the provider.")
+    attempt_no = models.PositiveSmallIntegerField(default=1, help_text="Of its attempts, this one's number.")
     model = models.CharField(max_length=128)
     provider = models.CharField(max_length=64)
+    lane = models.CharField(max_length=8, choices=Lane.choices, default=Lane.BATCH)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.PENDING)
+    leader = models.ForeignKey(
+        "self",
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="followers",
+        help_text="The equal line that is sent for it.",
+    )
+    exact_key = models.CharField(
+        max_length=200,
+        blank=True,
+        default="",
+        help_text="Its answer's name in the exact cache; empty: not kept there.",
+    )
+    plan = models.JSONField(
+        default=dict, blank=True, help_text="How it was routed and compressed, with the steps of its receipt."
+    )
+    remembered = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="The facts of an answer that serves equal lines, or came from memory.",
+    )
+    size_tokens = models.PositiveIntegerField(default=0, help_text="Of its input, as estimated.")
+    size_bytes = models.PositiveIntegerField(default=0, help_text="As it is sent.")
     body = models.JSONField()
+    sent_body = models.JSONField(
+        null=True, blank=True, help_text="The body that goes out, where it is shorter."
+    )
     response = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True)
     input_tokens = models.PositiveIntegerField(default=0)
@@ -184,6 +240,19 @@ class BatchItem(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["batch", "line"], name="batchitem_one_per_line"),
             models.UniqueConstraint(fields=["batch", "custom_id"], name="batchitem_custom_id_unique"),
+        ]
+        indexes = [
+            models.Index(
+                fields=["batch", "exact_key"],
+                condition=models.Q(leader=None) & ~models.Q(exact_key=""),
+                name="batchitem_leaders",
+            ),
+            # what a batch still has to do, a chunk at a time
+            models.Index(
+                fields=["batch", "status", "line"],
+                condition=models.Q(settled_at=None),
+                name="batchitem_open",
+            ),
         ]
 
     def __str__(self) -> str:
