@@ -23,6 +23,7 @@ from benchmarks.load.keeping import NOTE
 from benchmarks.own_servers import own_postgres
 
 WARM = 20
+TEXT_WORDS, TOGETHER = (3, 10, 25, 62, 126, 254), (1, 4, 16)
 # as long as people ask; each number makes another question
 QUESTION = "How do I change the setting number {} of my account, and who has to agree to it before it counts?"
 
@@ -46,11 +47,41 @@ def main() -> None:
     os.environ.setdefault("CACHE_BUDGET_SCALE", "20")  # what takes long is measured, not given up
     with own_postgres():
         rows = fill_and_measure()
+    embedding = embedding_rows()
     figures = {"rows_in_all": searching.ROWS, "queries": searching.QUERIES}
     path = results_file.write(
-        "semantic", {"machine": machine, "note": NOTE, **figures, "look_ups": [asdict(row) for row in rows]}
+        "semantic",
+        {
+            "machine": machine,
+            "note": NOTE,
+            **figures,
+            "look_ups": [asdict(row) for row in rows],
+            "embedding": embedding,
+        },
     )
     print(f"written to {path.relative_to(path.parents[2])}")
+
+
+def embedding_rows() -> list[dict[str, float]]:
+    """CPU of the embedder by the length of texts and how many are computed together."""
+    from caching.embedders.registry import load_minilm
+
+    embedder = load_minilm().embedder
+    rows = []
+    for words in TEXT_WORDS:
+        row: dict[str, float] = {"tokens": embedder.tokens_of(" ".join(["word"] * words))}
+        for together in TOGETHER:
+            texts = [" ".join(["word"] * words)] * together
+            embedder.embed(texts)
+            took = []
+            for _ in range(max(4, 24 // together)):
+                began = time.process_time()
+                embedder.embed(texts)
+                took.append(1000 * (time.process_time() - began) / together)
+            row[f"cpu_ms_{together}_together"] = round(float(np.median(took)), 2)
+        print(row, flush=True)
+        rows.append(row)
+    return rows
 
 
 def fill_and_measure() -> list[Row]:
@@ -111,7 +142,7 @@ async def _look_up(number: int, size: int, recall: Any) -> Row:
     embedder = await ready_minilm()
     embedding = time.process_time()
     for query in range(searching.QUERIES):
-        await embedder.embed_one(QUESTION.format(f"{size} {query} alone"))
+        await embedder.embed_one(QUESTION.format(f"{size} {query} alone"), tenant_id=1)
     embedding = time.process_time() - embedding
     own = database = 0.0
     for query in range(WARM + searching.QUERIES):

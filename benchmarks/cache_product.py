@@ -88,7 +88,7 @@ def order_of(stream: Stream, seed: int) -> list[int]:
 
 
 async def _walk(stream: Stream, vectors: Any, order: list[int], tenant_id: int, bound: float) -> Run:
-    from caching.embedders.batching import BatchingEmbedder, _key
+    from caching.embedders.batching import BatchingEmbedder
     from caching.embedders.registry import load_minilm
     from caching.semantic import cache as semantic
     from config.resources import resources
@@ -97,7 +97,7 @@ async def _walk(stream: Stream, vectors: Any, order: list[int], tenant_id: int, 
     policy = CachePolicy(semantic="bounded", max_error_rate=bound, max_entries=10_000_000)
     embedder = BatchingEmbedder(load_minilm().embedder, kept=len(order) + 1)
     for place, text in enumerate(stream.texts):
-        embedder._keep(_key(text), np.array(vectors[place]))
+        embedder.keep(text, np.array(vectors[place]), tenant_id=tenant_id)
     run = Run(tenant_id, Outcome(len(order), 0, 0))
     hits = wrong = late = extra = 0
     async with resources():
@@ -178,7 +178,7 @@ async def _judge(rows: list[tuple[str, str, bool, str]], tenant_id: int) -> list
         for number, (kept, asked, is_right, kind) in enumerate(rows):
             origin = origin_of(tenant_id, prompt_version=str(number))
             scope = scope_of(body_of(kept), origin=origin, embedder=embedder.name)
-            vector = await embedder.embed_one(kept)
+            vector = await embedder.embed_one(kept, tenant_id=tenant_id)
             await storing.store(
                 scope, vector=vector, answer=answer, packed=pack(answer), policy=policy, asker=None
             )

@@ -27,6 +27,12 @@ JUDGED = Counter(
 EMBED_CALLS = Counter(
     "purser_cache_embed_calls_total", "Calls to providers for vectors, by outcome", ["outcome"]
 )
+EMBED_GROUP_TEXTS = Histogram(
+    "purser_cache_embed_group_texts",
+    "Texts that were embedded together, in the process or in one call to a provider",
+    ["where"],
+    buckets=(1, 2, 4, 8, 16, 32),
+)
 STORED = Tally("purser_cache_stored_total", "Answers kept", ["cache"])
 EVICTED = Counter("purser_cache_evicted_total", "Entries removed", ["reason"])
 LABELS = Counter(

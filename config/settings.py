@@ -161,6 +161,12 @@ CACHES = {
 BATCH_POLL_SECONDS = env.number("BATCH_POLL_SECONDS", 5)
 # multiplies the timeouts of the caches, for a machine that is always busy
 CACHE_BUDGET_SCALE = env.number("CACHE_BUDGET_SCALE", 1)
+# texts that wait for the embedder in the process are computed together: so many, gathered for so long
+EMBED_GROUP_TEXTS = int(env.number("EMBED_GROUP_TEXTS", 8))
+EMBED_GATHER_MS = env.number("EMBED_GATHER_MS", 0)  # 0: the next group gathers while one is computed
+# the same for a key's texts in one call to an embedding model
+EMBED_CALL_TEXTS = int(env.number("EMBED_CALL_TEXTS", 32))
+EMBED_CALL_GATHER_MS = env.number("EMBED_CALL_GATHER_MS", 3)
 
 # ---------------------------------------------------------------- e-mail
 # without EMAIL_HOST, mail is written to files: nothing is lost, and the demonstration can show it

@@ -1,7 +1,7 @@
 """The interface of an embedder in the process, its vectors, and the folder of built models.
 
-Invariant: a text's vector depends only on the text and the embedder's name, never on other texts or on the CPU. The
-name includes the precision, because vectors of different precisions must not be compared.
+Invariant: a text's vector depends only on the text and the embedder's name, not on other texts or on the CPU (beyond the
+seventh digit). The name includes the precision, because vectors of different precisions must not be compared.
 """
 
 import os
@@ -17,6 +17,7 @@ FOLDER = "minilm-l6-v2"
 GRAPH = "fp32.onnx"
 MANIFEST = "manifest.json"
 MAX_TOKENS = 256
+SHARED_TOKENS = 64  # a longer text has nothing of a run with others (docs/decisions/0046)
 
 Vector = NDArray[np.float32]
 
@@ -29,6 +30,10 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> Vector:
         """One float32 unit row per text. CPU-bound: call it in a thread."""
+        ...
+
+    def tokens_of(self, text: str) -> int:
+        """How many tokens of the text are read, which is what it costs: at most MAX_TOKENS. Microseconds."""
         ...
 
     def truncates(self, text: str) -> bool:

@@ -3,12 +3,14 @@
 Invariant: fp32 only, on one thread: other precisions give other vectors on other CPUs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from caching.embedders.base import FOLDER, GRAPH, MAX_TOKENS, Vector
+from caching.embedders.base import FOLDER, GRAPH, MAX_TOKENS, SHARED_TOKENS, Vector
+
+BUCKET_TOKENS = 8  # texts of one run differ by less
 
 
 class MiniLM:
@@ -33,8 +35,14 @@ class MiniLM:
         """Texts longer than 256 tokens are cut: check `truncates` first."""
         if not texts:
             return np.empty((0, self.dimensions), np.float32)
-        # One by one: in one call all texts would be padded to the longest, which costs more than it saves.
-        return np.concatenate([self._run(self.token_ids(text)) for text in texts])
+        token_ids = [self.token_ids(text) for text in texts]
+        vectors = np.empty((len(texts), self.dimensions), np.float32)
+        for places in runs_of([len(ids) for ids in token_ids]):
+            vectors[places] = self._run([token_ids[place] for place in places])
+        return vectors
+
+    def tokens_of(self, text: str) -> int:
+        return len(self.token_ids(text[: 20 * MAX_TOKENS]))
 
     def truncates(self, text: str) -> bool:
         # A token has at least one byte, so most texts need no tokenizing to know.
@@ -47,7 +55,22 @@ class MiniLM:
         ids: list[int] = self._tokenizer.encode(text).ids
         return ids if len(ids) <= MAX_TOKENS else [*ids[: MAX_TOKENS - 1], ids[-1]]
 
-    def _run(self, token_ids: list[int]) -> Vector:
-        ids = np.array([token_ids], np.int64)
-        vectors: Vector = self._session.run(None, {"ids": ids, "mask": np.ones_like(ids)})[0]
+    def _run(self, texts: Sequence[list[int]]) -> Vector:
+        ids = np.zeros((len(texts), max(map(len, texts))), np.int64)
+        mask = np.zeros_like(ids)
+        for place, text in enumerate(texts):
+            ids[place, : len(text)], mask[place, : len(text)] = text, 1
+        vectors: Vector = self._session.run(None, {"ids": ids, "mask": mask})[0]
         return vectors
+
+
+def runs_of(lengths: Sequence[int]) -> Iterable[list[int]]:
+    """Which texts share a run of the model: those of about one length, of which the shorter ones are padded a little.
+
+    Weights are read once a run, so that short texts cost up to a third of what they do alone; long ones cost more together.
+    """
+    buckets: dict[tuple[int, int], list[int]] = {}
+    for place, length in enumerate(lengths):
+        alone = place if length > SHARED_TOKENS else -1
+        buckets.setdefault((-(-length // BUCKET_TOKENS), alone), []).append(place)
+    return buckets.values()

@@ -5,6 +5,7 @@ space is part of its scope: vectors of different embedders are never compared.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 from caching.circuit import Circuit, Unavailable
@@ -41,12 +42,12 @@ class TextEmbedder(Protocol):
         """Whether the text is longer than what the embedder reads."""
         ...
 
-    def kept(self, text: str) -> Vector | None:
-        """The text's vector if it is still in memory."""
+    def kept(self, text: str, *, tenant_id: int) -> Vector | None:
+        """The text's vector if the tenant had it recently."""
         ...
 
-    async def embed_one(self, text: str) -> Vector:
-        """The text's unit vector. The work goes on when the caller is cancelled."""
+    async def embed_one(self, text: str, *, tenant_id: int) -> Vector:
+        """The text's unit vector. Work that has begun goes on when the caller is cancelled."""
         ...
 
     def space_of(self, vector: Vector) -> str:
@@ -66,22 +67,24 @@ arithmetic = Circuit(
 )
 
 
-async def for_request(embedder: TextEmbedder, text: str) -> Vector:
-    """The text's vector, while a request waits for it. Raises one of NO_VECTOR."""
-    if (kept := embedder.kept(text)) is not None:
+async def for_request(embedder: TextEmbedder, text: str, *, tenant_id: int) -> Vector:
+    """The vector of a tenant's text, while a request waits for it. Raises one of NO_VECTOR."""
+    if (kept := embedder.kept(text, tenant_id=tenant_id)) is not None:
         return kept
     circuit = embedder.circuit or arithmetic
+    work = partial(embedder.embed_one, text, tenant_id=tenant_id)
     with EMBEDDING.time():
-        return await circuit.call(lambda: embedder.embed_one(text), timeout_seconds=embedder.timeout_seconds)
+        return await circuit.call(work, timeout_seconds=embedder.timeout_seconds)
 
 
-async def in_background(embedder: TextEmbedder, text: str) -> Vector:
-    """The text's vector, while no request waits for it."""
+async def in_background(embedder: TextEmbedder, text: str, *, tenant_id: int) -> Vector:
+    """The vector of a tenant's text, while no request waits for it. Raises one of NO_VECTOR."""
     circuit = embedder.circuit
+    work = partial(embedder.embed_one, text, tenant_id=tenant_id)
     if circuit is None:
-        return await embedder.embed_one(text)
-    if (kept := embedder.kept(text)) is not None:
+        return await work()
+    if (kept := embedder.kept(text, tenant_id=tenant_id)) is not None:
         return kept
     # an open circuit closes only when the embedder is fast enough for requests
     timeout = embedder.timeout_seconds if circuit.is_open else BACKGROUND_TIMEOUT_SECONDS
-    return await circuit.call(lambda: embedder.embed_one(text), timeout_seconds=timeout)
+    return await circuit.call(work, timeout_seconds=timeout)

@@ -6,6 +6,7 @@ and what it costs is not known here.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from caching.decision import Lookup
 from caching.embedders.batching import BatchingEmbedder
@@ -54,7 +55,8 @@ async def _compare(
     scope: AnswerScope, fresh: str, cached: str, embedder: BatchingEmbedder, judge: Judge | None
 ) -> Judgement:
     """Judge by the vectors of the answers, and where they are not clear by the judge."""
-    vectors = await embedder.embed_one(fresh), await embedder.embed_one(cached)
+    embed = partial(embedder.embed_one, tenant_id=scope.tenant_id)
+    vectors = await embed(fresh), await embed(cached)
     by_meaning = judge_by_meaning(vectors)
     if judge is None:
         return by_meaning

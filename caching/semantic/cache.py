@@ -71,7 +71,7 @@ database = Circuit(
     outages=(OperationalError, InterfaceError, PoolTimeout, OSError),
     no_outages=(QueryCanceled,),
 )
-_FAILURES = (DatabaseError, PoolTimeout, OSError, EmbedderMissing, EntryGone, UnreadableAnswer)
+_FAILURES = (DatabaseError, PoolTimeout, OSError, EmbedderMissing, Unavailable, EntryGone, UnreadableAnswer)
 
 
 @resources.service
@@ -244,7 +244,7 @@ async def _look_up(
             return Lookup(outcome="bypass", reason=verdict.reason)
         if embedder.truncates(scope.question):
             return Lookup(outcome="bypass", reason="too_long")
-        vector = await vectors.for_request(embedder, scope.question)
+        vector = await vectors.for_request(embedder, scope.question, tenant_id=origin.tenant_id)
         scope = replace(scope, embedder=embedder.space_of(vector))
     except NotComparable as problem:
         return Lookup(outcome="bypass", reason=str(problem))

@@ -41,7 +41,7 @@ async def remember_for_others(
             embedder = await find_embedder(choice)
             if embedder.truncates(scope.question):
                 continue
-            vector = await vectors.in_background(embedder, scope.question)
+            vector = await vectors.in_background(embedder, scope.question, tenant_id=scope.tenant_id)
         except NO_VECTOR as error:
             semantic.note_failure("embed", error)
             continue

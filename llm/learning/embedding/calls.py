@@ -32,6 +32,7 @@ from tenants.errors import ClientError
 STATE: Final = "embed"
 # In the background: the request does not wait so long.
 MOST_SECONDS: Final = 10.0
+STATUSES_OF_TEXTS: Final = frozenset({400, 413, 422})
 LEAST_DIMENSIONS: Final = 8  # a vector of a few numbers separates nothing
 _LEAST_LENGTH = 1e-6
 
@@ -44,6 +45,10 @@ class EmbeddingFailed(Exception):
 
 class EmbeddingRefused(EmbeddingFailed):
     """The call was not made, or these texts were not taken: that says nothing about the provider."""
+
+
+class TextsRefused(EmbeddingRefused):
+    """The provider does not take one of the texts, and has billed nothing."""
 
 
 class AllowanceSpent(EmbeddingRefused):
@@ -81,8 +86,10 @@ async def _ask(call: Call, target: Target) -> bytes:
     try:
         answer = await pipeline.answer_ourselves(call, always(target), ONCE)
     except ProviderRejected as error:
-        kind = EmbeddingFailed if error.code == "model_not_found" else EmbeddingRefused
-        raise kind(error.code) from error
+        if error.code == "model_not_found":
+            raise EmbeddingFailed(error.code) from error
+        is_about_texts = error.upstream_status in STATUSES_OF_TEXTS
+        raise (TextsRefused if is_about_texts else EmbeddingRefused)(error.code) from error
     except ProviderFailure as error:
         raise EmbeddingFailed(error.code) from error
     except ClientError as error:

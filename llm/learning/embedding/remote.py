@@ -82,11 +82,11 @@ class RemoteEmbedder:
         )
         return likely > window
 
-    def kept(self, text: str) -> Vector | None:
-        return groups.kept(text, tenant_id=self.asker.principal.tenant_id, space=self.name)
+    def kept(self, text: str, *, tenant_id: int) -> Vector | None:
+        return groups.kept(text, tenant_id=tenant_id, space=self.name)
 
-    async def embed_one(self, text: str) -> Vector:
-        tenant_id = self.asker.principal.tenant_id
+    async def embed_one(self, text: str, *, tenant_id: int) -> Vector:
+        assert tenant_id == self.asker.principal.tenant_id
         try:
             return await groups.embed_one(text, model=self.target.model, space=self.name, asker=self.asker)
         except AllowanceSpent:

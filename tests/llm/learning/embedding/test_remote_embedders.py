@@ -32,8 +32,8 @@ def test_texts_that_wait_at_one_time_go_in_one_call(
 
     async def embed() -> list[Any]:
         embedder = await embedder_of(member, model.model)
-        vectors = await asyncio.gather(*(embedder.embed_one(text) for text in TEXTS * 2))
-        again = await embedder.embed_one(TEXTS[0])
+        vectors = await asyncio.gather(*(embedder.embed_one(text, tenant_id=member.id) for text in TEXTS * 2))
+        again = await embedder.embed_one(TEXTS[0], tenant_id=member.id)
         assert np.array_equal(again, vectors[0])
         assert embedder.space_of(again) == f"remote:{model.model}>text-embedding-3-small/1536"
         return vectors
@@ -64,7 +64,12 @@ def test_texts_of_two_tenants_never_share_a_call(
 
     async def embed() -> None:
         embedders = [await embedder_of(member, model.model) for member in members]
-        await asyncio.gather(*(embedder.embed_one(TEXTS[0]) for embedder in embedders))
+        await asyncio.gather(
+            *(
+                embedder.embed_one(TEXTS[0], tenant_id=member.id)
+                for member, embedder in zip(members, embedders, strict=True)
+            )
+        )
 
     in_the_product(embed)
     calls = books.ended_calls(count=2, key=model.account_key)
@@ -85,13 +90,13 @@ def test_what_is_spent_is_spent(books: Books, make_tenant: MakeTenant, make_embe
 
     async def embed() -> None:
         embedder = await embedder_of(member, model.model)
-        await embedder.embed_one(TEXTS[0])
+        await embedder.embed_one(TEXTS[0], tenant_id=member.id)
         with pytest.raises(AllowanceSpent):
-            await embedder.embed_one(TEXTS[1])
+            await embedder.embed_one(TEXTS[1], tenant_id=member.id)
         with pytest.raises(EmbedderMissing, match="spent"):
             await embedder_of(member, model.model)  # it is not even asked about
         with pytest.raises(AllowanceSpent):
-            await (await embedder_of(thrifty, model.model)).embed_one(TEXTS[0])
+            await (await embedder_of(thrifty, model.model)).embed_one(TEXTS[0], tenant_id=thrifty.id)
 
     in_the_product(embed)
     assert len(books.calls(key=model.account_key)) == len(books.rows(member.id)) == 1
@@ -116,7 +121,7 @@ def test_without_redis_nobody_knows_what_was_spent_and_nothing_is(
         working, resources.redis = resources.redis, Redis.from_url("redis://127.0.0.1:1/0")
         try:
             with pytest.raises(Unavailable):
-                await for_request(embedder, TEXTS[0])
+                await for_request(embedder, TEXTS[0], tenant_id=member.id)
         finally:
             resources.redis = working
         assert embedder.circuit.is_open  # the next one does not even ask
@@ -147,21 +152,25 @@ def test_a_provider_that_fails_is_left_out_until_it_is_well(
         circuit.clock = lambda: at  # so that nobody probes it
         for text in TEXTS:
             with pytest.raises(Unavailable):
-                await for_request(embedder, text)
+                await for_request(embedder, text, tenant_id=member.id)
         assert circuit.is_open
         assert len(books.calls(key=model.account_key)) == 1
 
         at += 60.0
         with pytest.raises(Unavailable):
-            await for_request(embedder, TEXTS[0])  # this one is what it is probed with, and fails
+            await for_request(
+                embedder, TEXTS[0], tenant_id=member.id
+            )  # this one is what it is probed with, and fails
         await probed(circuit)
         assert circuit.is_open
         at += 60.0
         with pytest.raises(Unavailable):
-            await for_request(embedder, TEXTS[1])  # and this one succeeds, beside its request
+            await for_request(
+                embedder, TEXTS[1], tenant_id=member.id
+            )  # and this one succeeds, beside its request
         await probed(circuit)
         assert not circuit.is_open
-        assert (await for_request(embedder, TEXTS[1])).shape == (1536,)
+        assert (await for_request(embedder, TEXTS[1], tenant_id=member.id)).shape == (1536,)
 
     in_the_product(embed)
     calls = books.ended_calls(count=3, key=model.account_key)
@@ -182,8 +191,8 @@ def test_an_answer_that_is_none_fails_the_embedder_and_is_booked(
     async def embed() -> None:
         embedder = await embedder_of(member, model.model)
         with pytest.raises(EmbeddingFailed):
-            await embedder.embed_one(TEXTS[0])
-        assert (await embedder.embed_one(TEXTS[0])).shape == (1536,)
+            await embedder.embed_one(TEXTS[0], tenant_id=member.id)
+        assert (await embedder.embed_one(TEXTS[0], tenant_id=member.id)).shape == (1536,)
 
     in_the_product(embed)
     rows = books.rows(member.id)
@@ -207,8 +216,8 @@ def test_accounts_that_call_it_by_another_name_are_not_asked(
     async def embed() -> None:
         for text in TEXTS:
             with pytest.raises(EmbeddingFailed):
-                await (await embedder_of(member, model.model)).embed_one(text)
-            vector = await (await embedder_of(member, with_twin.model)).embed_one(text)
+                await (await embedder_of(member, model.model)).embed_one(text, tenant_id=member.id)
+            vector = await (await embedder_of(member, with_twin.model)).embed_one(text, tenant_id=member.id)
             assert vector.shape == (1536,)
 
     in_the_product(embed)
@@ -317,7 +326,9 @@ def test_a_caller_that_hangs_up_disturbs_nobody(
 
     async def embed() -> None:
         embedder = await embedder_of(member, model.model)
-        first, second = (asyncio.create_task(embedder.embed_one(TEXTS[0])) for _ in range(2))
+        first, second = (
+            asyncio.create_task(embedder.embed_one(TEXTS[0], tenant_id=member.id)) for _ in range(2)
+        )
         await asyncio.sleep(0)
         first.cancel()
         assert (await second).shape == (1536,)
@@ -326,3 +337,78 @@ def test_a_caller_that_hangs_up_disturbs_nobody(
 
     in_the_product(embed)
     assert len(eventually(lambda: books.rows(member.id))) == 1
+
+
+def test_a_text_that_the_provider_refuses_fails_no_other_ones(
+    books: Books, make_tenant: MakeTenant, make_embedder: MakeEmbedder
+) -> None:
+    from llm.learning.embedding.calls import TextsRefused
+
+    model = make_embedder()
+    member = make_tenant(policy=static(model.model))
+    texts = [*TEXTS, "", "Can I change my PIN?"]
+
+    async def embed() -> list[Any]:
+        embedder = await embedder_of(member, model.model)
+        return await asyncio.gather(
+            *(embedder.embed_one(text, tenant_id=member.id) for text in texts), return_exceptions=True
+        )
+
+    outcomes = in_the_product(embed)
+    assert [type(outcome) for outcome in outcomes].count(np.ndarray) == 4
+    assert isinstance(outcomes[3], TextsRefused)
+
+
+def test_a_group_is_as_large_as_the_settings_say(
+    books: Books, make_tenant: MakeTenant, make_embedder: MakeEmbedder, settings: Any
+) -> None:
+    settings.EMBED_CALL_TEXTS = 2
+    model = make_embedder()
+    member = make_tenant(policy=static(model.model))
+
+    async def embed() -> None:
+        embedder = await embedder_of(member, model.model)
+        await asyncio.gather(*(embedder.embed_one(text, tenant_id=member.id) for text in TEXTS))
+
+    in_the_product(embed)
+    assert len(books.ended_calls(count=2, key=model.account_key)) == 2
+
+
+def test_a_long_text_does_not_share_a_call_with_short_ones(
+    books: Books, make_tenant: MakeTenant, make_embedder: MakeEmbedder
+) -> None:
+    from llm.learning.embedding.groups import MOST_CHARACTERS
+
+    model = make_embedder()
+    member = make_tenant(policy=static(model.model))
+    long = "many words " * (MOST_CHARACTERS // 11)
+
+    async def embed() -> None:
+        embedder = await embedder_of(member, model.model)
+        await asyncio.gather(
+            *(embedder.embed_one(text, tenant_id=member.id) for text in (TEXTS[0], long, TEXTS[1]))
+        )
+
+    in_the_product(embed)
+    assert len(books.ended_calls(count=3, key=model.account_key)) == 3
+
+
+def test_a_text_that_nobody_wants_any_more_is_not_sent(
+    books: Books, make_tenant: MakeTenant, make_embedder: MakeEmbedder
+) -> None:
+    model = make_embedder()
+    member = make_tenant(policy=static(model.model))
+
+    async def embed() -> None:
+        embedder = await embedder_of(member, model.model)
+        first, second = (
+            asyncio.create_task(embedder.embed_one(text, tenant_id=member.id)) for text in TEXTS[:2]
+        )
+        await asyncio.sleep(0)
+        first.cancel()
+        await second
+
+    in_the_product(embed)
+    [row] = eventually(lambda: books.rows(member.id))
+    [step] = [step for step in books.log(row.request_id).receipt["steps"] if step["step"] == "embed"]
+    assert step["texts"] == 1
