@@ -6,7 +6,7 @@ as the owner.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -101,6 +101,16 @@ async def resources() -> AsyncIterator[None]:
             await end_services(services)
             await redis_link.aclose()
             await redis.aclose()
+
+
+def run(work: Callable[[], Awaitable[T]]) -> T:
+    """What `work` returns, for code that is not async: awaited in a loop of its own, with these resources."""
+
+    async def main() -> T:
+        async with resources():
+            return await work()
+
+    return asyncio.run(main())
 
 
 def open_redis() -> Redis:

@@ -2,10 +2,10 @@
 
     identify -> limit -> exact cache -> semantic cache -> route -> compress -> hold -> call -> settle -> remember -> answer
 
-The door identifies the caller (`llm.views.base`); all else is here, in this order. A hit leaves `_live` after the caches and
-comes back in `_give`. A stream leaves it after the call, goes out while it comes, and comes back in `_give` with its end. A
-repair and our own calls enter at `_ask`. So a step before the call belongs in `_send`, one after the answer in `_give`:
-there every call passes, once.
+The door identifies the caller (`llm.views.base`); all else is here, in this order. A hit leaves `_live` after `prepare`, which
+lines of batches pass too, and comes back in `_give`. A stream leaves it after the call, goes out while it comes, and comes
+back in `_give` with its end. A repair and our own calls enter at `_ask`. So a step before the call belongs in `_send`, one
+after the answer in `_give`: there every call passes, once.
 
 Invariant: every call ends once (with an answer, a refusal, a failure, or a client that hangs up): its
 holds are settled, its slot is free, and one row of the request log says what was done and why.
@@ -60,6 +60,16 @@ async def answer_ourselves(
     return given
 
 
+async def prepare(call: Call) -> memory.Hit | list[Target]:
+    """From memory if it is there, else where to send it, its prompt shortened: for every call of a client, live, deferred or
+    in a batch."""
+    if hit := await memory.find_exact(call) or await memory.find_similar(call):
+        return hit
+    targets = await choosing.choose(call)
+    await choosing.compress(call)
+    return targets
+
+
 async def _live(
     call: Call, found: idempotency.Found, begin: Callable[[StreamedAnswer], None]
 ) -> Answer | StreamedAnswer | None:
@@ -76,13 +86,11 @@ async def _live(
         call.slot = await limits.acquire(
             call.principal, user=call.user, tokens=call.rough_tokens, style=call.wire.vendor
         )
-        hit = await memory.find_exact(call) or await memory.find_similar(call)
+        targets = await prepare(call)
         may_wait = call.headers.urgency.may_wait
-        if hit is not None:
-            given = await _give(call, await memory.serve(call, hit))
+        if isinstance(targets, memory.Hit):
+            given = await _give(call, await memory.serve(call, targets))
             return await accepting.complete(call, given) if may_wait else given
-        targets = await choosing.choose(call)
-        await choosing.compress(call)
         if may_wait:
             return await accepting.queue(call, targets)
         answering, reply = await _send(call, targets)

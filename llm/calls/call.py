@@ -96,6 +96,8 @@ class Call:
     lookup: Lookup | None = None
     learner: "Learner | None" = None  # None: nothing is learnt from it
     flight: Flight | None = None  # led for the equal requests that wait
+    joins_flights: bool = True  # False: waits for no equal request's answer, and has none wait for its own
+    hit_id: UUID | None = None  # of its ledger row if it is answered from memory; None: a new one
     is_remembering: bool = False
     was_sent: bool = False  # a provider may have been asked
     ttft_ms: int | None = None

@@ -6,6 +6,9 @@ served across a tenant, a scope or a changed prompt. Only complete answers are r
 
 from collections.abc import Iterable, Iterator
 from typing import Any
+from uuid import UUID
+
+import uuid_utils
 
 from billing.ledger import settlements
 from billing.ledger.settlements import CacheHit
@@ -53,7 +56,8 @@ async def find_exact(call: Call) -> Hit | None:
     if call.headers.cache == "refresh":
         call.receipt.note("exact_cache", "refresh", key=call.exact_key.name)
         return None
-    found = await flights.find(call.exact_key, timeout_seconds=call.policy.cache.single_flight_seconds)
+    patience = call.policy.cache.single_flight_seconds if call.joins_flights else 0.0
+    found = await flights.find(call.exact_key, timeout_seconds=patience)
     if isinstance(found, flights.Flight):
         call.flight = found
     hit = isinstance(found, CachedAnswer) and _may_serve(call, found, "exact_cache") and Hit(found, "exact")
@@ -112,7 +116,8 @@ async def _look_up(call: Call, *, refresh: bool) -> semantic.Lookup:
 
 
 async def serve(call: Call, hit: Hit) -> Settled:
-    """Write the hit into the ledger: the answer from memory, to be given whole or as a stream."""
+    """Write the hit into the ledger: the answer from memory, to be given whole or as a stream. With a `hit_id` it may be served
+    again: it is booked once."""
     call.cache_state = hit.state
     if hit.state == "exact":
         call.similarity = 1.0
@@ -124,6 +129,7 @@ async def serve(call: Call, hit: Hit) -> Settled:
         )
     call.balances = await settlements.record_hit(
         CacheHit(
+            id=call.hit_id or UUID(bytes=uuid_utils.uuid7().bytes),
             request_id=call.request_id,
             tenant_id=call.principal.tenant_id,
             key_id=call.principal.key_id,
