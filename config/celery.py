@@ -1,4 +1,4 @@
-"""Celery: the application, and the schedule of beat in code.
+"""Celery: the application, and the schedule of beat in code. Its queues are in `config/work/queues.py`.
 
 Invariant: tasks take ids, are idempotent, and call one domain function. A broker that loses everything loses no work,
 because due work is found in PostgreSQL.
@@ -10,7 +10,10 @@ from datetime import timedelta
 from pathlib import Path
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-if "celery" in (Path(sys.argv[0]).stem, Path(sys.argv[0]).parent.name):  # this process is Celery's
+if {"celery", "workers"} & {
+    Path(sys.argv[0]).stem,
+    Path(sys.argv[0]).parent.name,
+}:  # this process is a worker or beat
     os.environ.setdefault("PURSER_LOGIN", "worker")
 
 from celery import Celery
@@ -18,12 +21,21 @@ from celery.schedules import crontab
 from celery.signals import setup_logging, worker_process_init, worker_ready
 from django.conf import settings
 from django.db import connections
+from kombu.entity import Queue
 
-app = Celery("purser")
+from config.work import queues, reports
+from config.work.retries import NOT_RETRIED
+
+app = Celery("purser", task_cls="config.work.retries:RetriedTask")
 app.conf.update(
     broker_url=settings.REDIS_URL,
     broker_connection_retry_on_startup=True,
-    broker_transport_options={"visibility_timeout": 3600},
+    broker_transport_options={"visibility_timeout": queues.VISIBILITY_SECONDS},
+    task_queues=[Queue(queue.name) for queue in queues.QUEUES],  # type: ignore[no-untyped-call]
+    task_default_queue=queues.BOOKS.name,
+    task_create_missing_queues=False,
+    task_routes=queues.routes(),
+    task_annotations=queues.limits(),
     task_ignore_result=True,
     task_acks_late=True,
     task_reject_on_worker_lost=True,
@@ -71,10 +83,12 @@ app.conf.update(
         "prune-logs": {"task": "llm.tasks.prune_logs", "schedule": crontab(hour="4", minute="11")},
     },
 )
-# a run that is late is not worth running after the next one
+# a run that is late is not worth running after the next one, and one that failed is made good by it
 for entry in app.conf.beat_schedule.values():
     if isinstance(entry["schedule"], timedelta):
         entry["options"] = {"expires": max(5, entry["schedule"].total_seconds())}
+        app.conf.task_annotations[entry["task"]] |= NOT_RETRIED
+reports.report_of(app)
 app.autodiscover_tasks()
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from llm.batches.driver import UNFINISHED
+from llm.batches.turns import UNFINISHED
 from llm.models import (
     Batch,
     BatchItem,

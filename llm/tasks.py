@@ -4,26 +4,36 @@ Invariant: a task takes an id or nothing, calls one function and may run twice o
 found in the database.
 """
 
+import time
+from typing import Final
+
 from celery import shared_task
 
 from llm import pruning
-from llm.batches.driver import drive, due_batches
-from llm.jobs import following, gathering, notifying, online
+from llm.batches import driver
+from llm.jobs import following, gathering, notifying, online, rounds
 from llm.reconciliation.pulling import pull_due
+
+MOST_WOKEN: Final = 8
+ROUND_SECONDS: Final = 20.0  # of one task; the next one goes on behind what waits in the queue
 
 
 @shared_task
 def advance_batches() -> None:
-    """Give every batch that is due to a worker."""
-    for batch_id in due_batches():
-        advance_batch.apply_async((batch_id,), expires=60)
+    """Wake as many workers as there are batches that wait for one."""
+    for _ in range(driver.count_waiting(most=MOST_WOKEN)):
+        take_turns.apply_async(expires=60)
 
 
 @shared_task
-def advance_batch(batch_id: int) -> None:
-    """Take one batch as far as it goes now, and the deferred calls in it."""
-    drive(batch_id)
-    following.follow(batch_id=batch_id)
+def take_turns() -> None:
+    """Take batches as far as they go now, tenant after tenant, and the deferred calls in them."""
+    until = time.monotonic() + ROUND_SECONDS
+    for batch_id in driver.take_turns():
+        following.follow(batch_id=batch_id)
+        if time.monotonic() > until:
+            take_turns.apply_async(expires=60)
+            return
 
 
 @shared_task
@@ -32,10 +42,10 @@ def advance_jobs() -> None:
     following.follow()
     online.recover_lost()
     gathering.cancel_unwanted()
-    for batch_id in gathering.gather():
-        advance_batch.apply_async((batch_id,), expires=60)
-    for tenant_id in online.due_tenants():
-        answer_jobs.apply_async((tenant_id,), expires=60)
+    if gathering.gather():
+        take_turns.apply_async(expires=60)
+    if online.due_tenants():
+        answer_jobs.apply_async(expires=60)
     following.forget_unconfirmed()
     following.release_ended()
 
@@ -47,9 +57,9 @@ def notify_jobs() -> None:
 
 
 @shared_task
-def answer_jobs(tenant_id: int) -> None:
-    """Answer a tenant's deferred calls that are due in real time."""
-    online.answer_due(tenant_id)
+def answer_jobs() -> None:
+    """Answer the deferred calls that are due in real time, of all tenants together."""
+    rounds.answer_due()
 
 
 @shared_task

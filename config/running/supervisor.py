@@ -109,23 +109,14 @@ class Supervisor:
         self._print_step(f"starting the sandbox provider on {facts.sandbox_url}")
         sandbox_port = facts.sandbox_url.rpartition(":")[2]
         sandbox = self._start_program("sandbox", "-m", "llm.sandbox", "--port", sandbox_port)
-        self._print_step(f"starting the web server on {facts.base_url}, the worker and beat")
+        self._print_step(f"starting the web server on {facts.base_url}, the workers and beat")
         web_program = self._start_web()
         ready_file = self.home / "worker.ready"
         ready_file.unlink(missing_ok=True)
-        worker = self._start_program(
-            "worker",
-            *("-m", "celery", "-A", "config", "worker", "--concurrency", "2", "--loglevel", "INFO"),
-            *("--without-gossip", "--without-mingle"),  # there is no other worker to wait for
-        )
-        schedule = str(self.home / "beat-schedule")
-        beat = self._start_program(
-            "beat", "-m", "celery", "-A", "config", "beat", "--schedule", schedule, "--pidfile="
-        )
+        workers = self._start_program("workers", "-m", "config.running.workers", "--beat")
         self._wait_until(sandbox, lambda: _answers(f"{facts.sandbox_url}/control/calls"))
         self._wait_until(web_program, lambda: _answers(f"{facts.base_url}/readyz"))
-        self._wait_until(worker, ready_file.exists)
-        self._wait_until(beat, lambda: True)
+        self._wait_until(workers, ready_file.exists)
         publish(facts, self.home)
         return facts
 

@@ -5,73 +5,80 @@ repeated, so that another worker can take over from one that was killed, and doe
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
 
 import structlog
-from django.db import connection
-from django.db.models import Exists, OuterRef, Q
-from django.utils import timezone
+from celery.exceptions import SoftTimeLimitExceeded
 
 from llm.batches import jobs, validating
 from llm.batches.finishing import finish
-from llm.models import Batch, BatchJob
+from llm.batches.turns import Turn, due, next_turn, only_driver, waiting
+from llm.models import Batch
 
 log = structlog.get_logger(__name__)
 
-UNFINISHED: Final = (
-    Batch.Status.VALIDATING,
-    Batch.Status.IN_PROGRESS,
-    Batch.Status.FINALIZING,
-    Batch.Status.CANCELLING,
-)
 MOST_STEPS: Final = 20  # in one go; a batch that wants more is driven on at the next tick
-_LOCK_CLASS: Final = 0x5052  # of the advisory locks; the batch's id is the other half
 
 
 def due_batches(*, now: datetime | None = None) -> list[int]:
     """The ids of batches for which there is something to do."""
-    now = now or timezone.now()
-    open_jobs = BatchJob.objects.filter(batch=OuterRef("pk")).exclude(state=BatchJob.State.FINISHED)
-    due_jobs = open_jobs.filter(Q(next_look_at=None) | Q(next_look_at__lte=now))
-    due = Batch.objects.filter(status__in=UNFINISHED).filter(Exists(due_jobs) | ~Exists(open_jobs))
-    return list(due.order_by("pk").values_list("pk", flat=True))
+    return list(due(now=now).order_by("pk").values_list("pk", flat=True))
+
+
+def count_waiting(*, most: int) -> int:
+    """How many batches wait for a worker, up to so many."""
+    return waiting().order_by()[:most].count()
+
+
+def take_turns() -> Iterator[int]:
+    """Work on the batches that wait, tenant after tenant, until none does; each one's id after its turn.
+
+    A batch of which nothing more can be done now gets no second turn here.
+    """
+    driven = set[int]()
+    while True:
+        with next_turn(without=driven) as found:
+            if found is None:
+                return
+            batch_id, turn = found
+            try:
+                _drive(batch_id, turn)
+            except SoftTimeLimitExceeded:
+                raise
+            except Exception:  # the turns of the others go on
+                log.exception("batch_not_advanced", batch=batch_id)
+                turn.is_cut = False
+        if not turn.is_cut:
+            driven.add(batch_id)
+        yield batch_id
 
 
 def drive(batch_id: int) -> None:
     """Take a batch as far as it goes now. Returns immediately when another worker drives it."""
-    with _only_driver(batch_id) as is_ours:
-        for _ in range(MOST_STEPS if is_ours else 0):
-            batch = Batch.objects.select_related("tenant", "input_file").get(pk=batch_id)
-            before = batch.status
-            if not _step(batch):
-                return
-            log.info("batch_advanced", batch=batch.public_id, tenant=batch.tenant.slug, was=before)
+    with only_driver(batch_id) as is_ours:
+        if is_ours:
+            _drive(batch_id, Turn())
 
 
-def _step(batch: Batch) -> bool:
+def _drive(batch_id: int, turn: Turn) -> None:
+    for _ in range(MOST_STEPS):
+        batch = Batch.objects.select_related("tenant", "input_file").get(pk=batch_id)
+        before = batch.status
+        if not _step(batch, turn):
+            return
+        log.info("batch_advanced", batch=batch.public_id, tenant=batch.tenant.slug, was=before)
+        if turn.is_over():
+            return
+
+
+def _step(batch: Batch, turn: Turn) -> bool:
     """Do what the batch's state asks for; whether there may be more to do immediately."""
     match batch.status:
         case Batch.Status.VALIDATING:
-            return validating.validate(batch)
+            return validating.validate(batch, turn)
         case Batch.Status.IN_PROGRESS | Batch.Status.CANCELLING:
-            return jobs.advance(batch)
+            return jobs.advance(batch, turn)
         case Batch.Status.FINALIZING:
             finish(batch)
     return False
-
-
-@contextmanager
-def _only_driver(batch_id: int) -> Iterator[bool]:
-    """Hold the batch's advisory lock, which ends with the connection; whether we got it."""
-    key = (_LOCK_CLASS, batch_id % 2**31)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", key)
-        is_ours = bool(cursor.fetchone()[0])
-    try:
-        yield is_ours
-    finally:
-        if is_ours:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", key)

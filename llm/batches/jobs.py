@@ -17,6 +17,7 @@ from django.utils import timezone
 from config.database import storable
 from llm.batches import money
 from llm.batches.accounts import batch_api, order_of
+from llm.batches.turns import Turn
 from llm.models import Batch, BatchItem, BatchJob
 from llm.providers.kinds.batch_api import (
     BatchApi,
@@ -36,7 +37,7 @@ CERTAIN_AFTER: Final = timedelta(seconds=30)  # by then a provider lists what it
 GIVE_UP_AFTER: Final = timedelta(hours=24)  # beyond the batch's own end; what is still held is estimated then
 
 
-def advance(batch: Batch) -> bool:
+def advance(batch: Batch, turn: Turn) -> bool:
     """Take every due job of the batch one step on; whether all are over and the batch can be finished."""
     now = timezone.now()
     is_ending = batch.status == Batch.Status.CANCELLING or now >= batch.expires_at
@@ -45,11 +46,13 @@ def advance(batch: Batch) -> bool:
     due = Q(next_look_at=None) | Q(next_look_at__lte=now)
     for job in batch.jobs.exclude(state=BatchJob.State.FINISHED).filter(due):
         try:
-            _advance(job, batch=batch, is_ending=is_ending, now=now)
+            _advance(job, batch=batch, turn=turn, is_ending=is_ending, now=now)
         except UpstreamError as error:
             _put_off(job, error=error)
         except ObjectDoesNotExist as error:  # the provider or the model was deleted
             _put_off(job, error=UpstreamError(str(error), is_final=True))
+        if turn.is_over():
+            return False
     if batch.jobs.exclude(state=BatchJob.State.FINISHED).exists():
         return False
     return bool(
@@ -59,7 +62,7 @@ def advance(batch: Batch) -> bool:
     )
 
 
-def _advance(job: BatchJob, *, batch: Batch, is_ending: bool, now: datetime) -> None:
+def _advance(job: BatchJob, *, batch: Batch, turn: Turn, is_ending: bool, now: datetime) -> None:
     if now >= batch.expires_at + GIVE_UP_AFTER:
         _finish(job, status=BatchItem.Status.EXPIRED, code="batch_expired", release=False)
         return
@@ -72,7 +75,7 @@ def _advance(job: BatchJob, *, batch: Batch, is_ending: bool, now: datetime) -> 
         if is_ending and not job.cancel_asked_at:
             api.cancel(job.upstream_id)
             _save(job, cancel_asked_at=now)
-        _look(job, api=api, batch=batch)
+        _look(job, api=api, batch=batch, turn=turn)
 
 
 def _submit(job: BatchJob, *, api: BatchApi) -> None:
@@ -128,7 +131,7 @@ def _submitted(job: BatchJob, upstream_id: str) -> None:
     job.items.filter(status=BatchItem.Status.HELD).update(status=BatchItem.Status.SUBMITTED)
 
 
-def _look(job: BatchJob, *, api: BatchApi, batch: Batch) -> None:
+def _look(job: BatchJob, *, api: BatchApi, batch: Batch, turn: Turn) -> None:
     state = api.look(job.upstream_id)
     now = timezone.now()
     if not state.is_over:
@@ -146,6 +149,8 @@ def _look(job: BatchJob, *, api: BatchApi, batch: Batch) -> None:
     is_confirmed = True
     while chunk := list(islice(results, CHUNK)):
         is_confirmed = _settle(job, chunk) and is_confirmed
+        if turn.is_over():  # the next turn begins with what is not settled yet
+            return
     if not is_confirmed:
         _save(job, next_look_at=now + FIRST_LOOK)
         return

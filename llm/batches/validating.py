@@ -17,6 +17,7 @@ from llm.batches import money
 from llm.batches.finishing import new_file
 from llm.batches.lines import BatchLine, Problem, read_lines
 from llm.batches.offers import offers
+from llm.batches.turns import Turn
 from llm.catalog.loading import load_snapshot
 from llm.catalog.snapshot import TenantSnapshot
 from llm.models import Batch, BatchItem, BatchJob
@@ -25,7 +26,7 @@ from tenants.errors import ClientError
 CHUNK = 500  # lines written or held at a time
 
 
-def validate(batch: Batch) -> bool:
+def validate(batch: Batch, turn: Turn) -> bool:
     """Read the file, write its lines down, hold each, and start the batch; or refuse it. Whether there is
     more to do."""
     snapshot = load_snapshot(batch.tenant_id)
@@ -45,7 +46,8 @@ def validate(batch: Batch) -> bool:
             return False
         _write_items(batch, lines)
     try:
-        _hold(batch, snapshot)
+        if not _hold(batch, snapshot, turn):
+            return False
     except ClientError as error:
         _write_refusal(batch, [Problem(0, error.code, error.message, error.param)])
         _refuse(batch)
@@ -76,12 +78,15 @@ def _write_items(batch: Batch, lines: list[BatchLine]) -> None:
         )
 
 
-def _hold(batch: Batch, snapshot: TenantSnapshot) -> None:
-    """Hold every line that is not held yet, or raise what the first refused one was refused with."""
+def _hold(batch: Batch, snapshot: TenantSnapshot, turn: Turn) -> bool:
+    """Hold every line that is not held yet, or raise what the first refused one was refused with; whether all are held."""
     pending = batch.items.filter(status=BatchItem.Status.PENDING).order_by("line")
     while items := list(pending[:CHUNK]):
         money.hold(batch, items, snapshot=snapshot)
         BatchItem.objects.filter(pk__in=[item.pk for item in items]).update(status=BatchItem.Status.HELD)
+        if turn.is_over():
+            return False
+    return True
 
 
 def _start(batch: Batch) -> None:

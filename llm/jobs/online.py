@@ -5,7 +5,7 @@ makes room for its attempt. A worker that is lost leaves it to the ledger: what 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -21,17 +21,14 @@ from billing.budgets.balances import BudgetExceeded
 from billing.errors import LedgerUnavailable
 from billing.ledger import connection as ledger_connection
 from billing.models import Attempt, UsageRecord
-from config import resources
 from config.database import storable
 from llm import pipeline
 from llm.batches.lines import wire_of
 from llm.calls.answers import costs_of
 from llm.calls.call import Call
 from llm.calls.headers import CallHeaders
-from llm.catalog.loading import load_snapshot
 from llm.catalog.snapshot import TenantSnapshot
 from llm.errors import InternalError, ModelNotFound
-from llm.jobs.following import learn
 from llm.jobs.gathering import attempt_of
 from llm.models import DeferredJob, RequestLog
 from llm.providers.errors import ProviderFailure, ProviderRejected
@@ -63,6 +60,8 @@ SET status = 'queued', leased_until = NULL, next_try_at = %(next_try_at)s, lane 
 WHERE {_OURS}
 """
 
+Delay = tuple[str, str, str, float]  # how long an answer took: provider, model, lane and seconds
+
 log = structlog.get_logger(__name__)
 Status, Lane = DeferredJob.Status, DeferredJob.Lane
 
@@ -79,15 +78,6 @@ def due_tenants(*, now: datetime | None = None) -> list[int]:
     """The tenants that have jobs to be answered in real time now."""
     now = now or timezone.now()
     return list(_due(now).order_by().values_list("tenant_id", flat=True).distinct())
-
-
-def answer_due(tenant_id: int, *, now: datetime | None = None) -> int:
-    """Answer as many of a tenant's jobs as its policy lets run at one time; how many were begun."""
-    snapshot = load_snapshot(tenant_id)
-    jobs = _claim(tenant_id, most=snapshot.policy.deferred.concurrency, now=now or timezone.now())
-    if jobs:
-        learn(asyncio.run(_answer_all(jobs, snapshot)))
-    return len(jobs)
 
 
 def recover_lost(*, now: datetime | None = None) -> None:
@@ -122,8 +112,8 @@ def _due(now: datetime) -> QuerySet[DeferredJob]:
     return DeferredJob.objects.filter(goes_now, may_go, status=Status.QUEUED)
 
 
-def _claim(tenant_id: int, *, most: int, now: datetime) -> list[DeferredJob]:
-    """Take the jobs whose deadline is next, as many as may run besides those that do."""
+def claim(tenant_id: int, *, room: int, most: int, now: datetime) -> list[DeferredJob]:
+    """Take the jobs whose deadline is next, up to `room`, and no more than may run (`most`) besides those that do."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(LOCK, (tenant_id,))
@@ -131,7 +121,7 @@ def _claim(tenant_id: int, *, most: int, now: datetime) -> list[DeferredJob]:
             tenant_id=tenant_id, status=Status.RUNNING, item=None, leased_until__gte=now
         ).count()
         due = _due(now).filter(tenant_id=tenant_id).select_for_update(skip_locked=True)
-        jobs = list(due.order_by("deadline_at", "pk")[: max(0, most - running)])
+        jobs = list(due.order_by("deadline_at", "pk")[: max(0, min(room, most - running))])
         for job in jobs:
             job.lane = Lane.ONLINE if job.move_up_at <= now or job.lane == Lane.BATCH else job.lane
             job.status, job.started_at, job.leased_until, job.tries = (
@@ -146,20 +136,7 @@ def _claim(tenant_id: int, *, most: int, now: datetime) -> list[DeferredJob]:
     return jobs
 
 
-async def _answer_all(
-    jobs: Sequence[DeferredJob], snapshot: TenantSnapshot
-) -> list[tuple[str, str, str, float]]:
-    """Answer the jobs together; how long each answer took, by provider, model and lane."""
-    calls = {job.pk: await asyncio.to_thread(_call_of, job, snapshot) for job in jobs}
-    async with resources.resources():
-        ended = await asyncio.gather(*(_answer(job, calls[job.pk]) for job in jobs), return_exceptions=True)
-    for job, outcome in zip(jobs, ended, strict=True):
-        if isinstance(outcome, BaseException):  # its lease ends, and the ledger says what became of it
-            log.error("deferred_call_not_written_down", job=job.public_id, exc_info=outcome)
-    return [delay for delay in ended if isinstance(delay, tuple)]
-
-
-async def _answer(job: DeferredJob, call: Call) -> tuple[str, str, str, float] | None:
+async def answer(job: DeferredJob, call: Call) -> Delay | None:
     """One try at a job, written down whatever comes of it; the delay of an answer."""
     renewing = asyncio.create_task(_renew(job))
     try:
@@ -245,7 +222,7 @@ async def _write(job: DeferredJob, statement: str, **facts: Any) -> None:
     await ledger_connection.twice(execute)
 
 
-def _call_of(job: DeferredJob, snapshot: TenantSnapshot) -> Call:
+def call_of(job: DeferredJob, snapshot: TenantSnapshot) -> Call:
     """The client's call as it was accepted, for its key and its user, at the prices and in the budgets of then."""
     wire, context = wire_of(job.endpoint), job.context
     body = {**job.body, "service_tier": "flex"} if job.lane == Lane.FLEX else job.body

@@ -10,11 +10,13 @@ from llm.models.idempotency import IdempotentCall
 from llm.models.requests import Feedback, RequestLog
 from llm.models.responses import KeptItem, KeptResponse
 from llm.models.stored_chats import StoredChat
+from llm.models.turns import BatchTurn
 
 __all__ = [
     "Batch",
     "BatchItem",
     "BatchJob",
+    "BatchTurn",
     "DeferredJob",
     "Deployment",
     "Feedback",

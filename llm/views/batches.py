@@ -15,7 +15,7 @@ from llm.batches import requests
 from llm.batches.lines import ENDPOINTS
 from llm.calls.headers import parse_headers
 from llm.errors import InvalidRequest
-from llm.tasks import advance_batch
+from llm.tasks import take_turns
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
 from llm.views.client_texts import Metadata, Text
@@ -68,7 +68,7 @@ class Batches(AsyncAPIView):
             ),
             quotas=self.snapshot.policy.quotas,
         )
-        await drive_soon(row["id"])
+        await drive_soon()
         return _render(row)
 
     @operation(
@@ -101,16 +101,14 @@ class CancelBatch(AsyncAPIView):
     @operation("cancelBatch", "Cancel a batch", tag="Files and batches", answers=schemas.BatchObject)
     async def post(self, request: HttpRequest, batch_id: str) -> HttpResponse:
         row = await requests.cancel_batch(self.principal.tenant_id, public_id=batch_id)
-        await drive_soon(row["id"])
+        await drive_soon()
         return _render(row)
 
 
-async def drive_soon(batch_id: int) -> None:
-    """Ask a worker to look at a batch now. Without a broker the beat's next tick does it."""
+async def drive_soon() -> None:
+    """Ask a worker to look for batches now. Without a broker the beat's next tick does it."""
     try:
-        await asyncio.wait_for(
-            asyncio.to_thread(advance_batch.apply_async, (batch_id,), retry=False), timeout=2
-        )
+        await asyncio.wait_for(asyncio.to_thread(take_turns.apply_async, expires=60, retry=False), timeout=2)
     except Exception as error:
         log.warning("batch_waits_for_beat", error=type(error).__name__)
 

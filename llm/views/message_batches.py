@@ -87,7 +87,7 @@ class MessageBatches(AsyncAPIView):
         except QuotaExceeded:
             await files.delete_file(self.principal.tenant_id, public_id=stored["id"])
             raise
-        await drive_soon(row["id"])
+        await drive_soon()
         return json_response(batch_object(row, request=request))
 
     @operation(
@@ -170,7 +170,7 @@ class CancelMessageBatch(AsyncAPIView):
     )
     async def post(self, request: HttpRequest, batch_id: str) -> HttpResponse:
         row = await requests.cancel_batch(self.principal.tenant_id, public_id=batch_id, is_messages=True)
-        await drive_soon(row["id"])
+        await drive_soon()
         return json_response(batch_object(row, request=request))
 
 

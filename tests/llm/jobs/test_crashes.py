@@ -189,8 +189,8 @@ def test_no_more_jobs_run_in_real_time_than_the_policy_allows(committed, make_te
             deadline_at=now + timedelta(hours=1),
             move_up_at=now + timedelta(minutes=30),
         )
-    assert len(online._claim(member.id, most=2, now=now)) == 2
-    assert online._claim(member.id, most=2, now=now) == []
+    assert len(online.claim(member.id, room=5, most=2, now=now)) == 2
+    assert online.claim(member.id, room=5, most=2, now=now) == []
     DeferredJob.objects.filter(tenant_id=member.id).delete()
 
 
