@@ -25,6 +25,7 @@ from caching.embedders.base import FOLDER, GRAPH
 from caching.figures.scopes import collector
 from config import resources
 from config.running import draining
+from config.work.states import WorkCollector, read_work
 from config.write_behind import written_by_all
 
 DEADLINE_SECONDS = 2.0
@@ -76,6 +77,7 @@ async def metrics(request: HttpRequest) -> HttpResponse:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     scopes = CollectorRegistry()  # the same in every worker, so not to be summed
     scopes.register(collector)
+    scopes.register(WorkCollector(await asyncio.to_thread(read_work)))
     text = generate_latest(registry) + generate_latest(scopes)
     return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)
 

@@ -59,7 +59,7 @@ class Stack:
     processes: list[Process] = field(default_factory=list)
     base_url: str = ""
     sandbox_url: str = ""
-    _celery: tuple[Process, Process] | None = None
+    _celery: Process | None = None
 
     @property
     def control_url(self) -> str:
@@ -124,25 +124,16 @@ class Stack:
         )
         return process, url
 
-    def start_celery(self) -> tuple[Process, Process]:
-        """A worker and beat, once for the session."""
+    def start_celery(self) -> Process:
+        """Celery's workers and beat, once for the session."""
         if self._celery is None:
-            worker = self.start(
-                "worker",
-                *("-m", "celery", "-A", "config", "worker", "--concurrency", "1", "--loglevel", "INFO"),
-                *("--without-gossip", "--without-mingle"),
-            )
-            schedule = self.home / "beat-schedule"
-            beat = self.start(
-                "beat", *("-m", "celery", "-A", "config", "beat", "--schedule", str(schedule), "--pidfile=")
-            )
-            self._celery = worker, beat
+            self._celery = self.start("workers", "-m", "config.running.workers", "--beat")
         return self._celery
 
     def kill_celery(self) -> None:
-        """End the worker and beat as a crash would; `start_celery` starts others."""
-        for process in self._celery or ():
-            process.stop(with_signal=signal.SIGKILL)
+        """End the workers and beat as a crash would; `start_celery` starts others."""
+        if self._celery is not None:
+            self._celery.stop(with_signal=signal.SIGKILL)
         self._celery = None
 
     def stop(self) -> None:

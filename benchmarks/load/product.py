@@ -161,18 +161,13 @@ def _model(name: str, **fields: str) -> dict[str, Any]:
 
 
 def _start_celery(stack: contextlib.ExitStack, home: Path, environment: dict[str, str]) -> list[int]:
-    """The worker and beat, accepting tasks."""
-    celery = [sys.executable, "-m", "celery", "-A", "config"]
-    worker = [*celery, "worker", "--concurrency", "2", "--without-gossip", "--without-mingle"]
-    beat = [*celery, "beat", "--schedule", str(home / "beat-schedule"), "--pidfile="]
+    """The workers and beat, accepting tasks."""
+    command = [sys.executable, "-m", "config.running.workers", "--beat"]
     ready = home / "worker.ready"
-    children = [
-        stack.enter_context(
-            started("worker", worker, home=home, ready=ready.exists, environment=environment)
-        ),
-        stack.enter_context(started("beat", beat, home=home, ready=lambda: True, environment=environment)),
-    ]
-    return [child.process.pid for child in children]
+    child = stack.enter_context(
+        started("workers", command, home=home, ready=ready.exists, environment=environment)
+    )
+    return [child.process.pid]
 
 
 def _postgres_pid(home: Path) -> int:

@@ -23,7 +23,7 @@ from caching.circuit import Circuit, Unavailable
 from caching.decision import Candidate, Draw, Lookup, decide
 from caching.eligibility import Traits, check_eligibility
 from caching.embedders.base import EmbedderMissing, Vector
-from caching.embedders.registry import ready_embedder, ready_minilm
+from caching.embedders.registry import ready_embedder
 from caching.entries import search, storing, vectors
 from caching.entries.search import EntryGone
 from caching.entries.vectors import NO_VECTOR, FindEmbedder, TextEmbedder
@@ -72,15 +72,6 @@ database = Circuit(
     no_outages=(QueryCanceled,),
 )
 _FAILURES = (DatabaseError, PoolTimeout, OSError, EmbedderMissing, Unavailable, EntryGone, UnreadableAnswer)
-
-
-@resources.service
-async def warm_up() -> None:
-    """Load the embedder while the process starts, so that no request waits for it."""
-    try:
-        await ready_minilm()
-    except EmbedderMissing as error:
-        log.error("the semantic cache has no embedder", problem=str(error))
 
 
 async def look_up(

@@ -1,4 +1,5 @@
-"""`python -m config.running.workers`: all of Celery on one machine. Each group of queues has a worker of its own, forked of one process.
+"""`python -m config.running.workers`: Celery on one machine. Each group of queues has a worker of its own, forked of one process.
+
 
 Invariant: what is forked here ends with this process, and is forked again when it ends by itself. What all of them need is
 loaded once and shared: each further worker costs its own memory only, and no time to start.

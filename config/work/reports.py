@@ -26,6 +26,7 @@ SENT_AT: Final = "sent_at"  # a header of each message: since then it waits
 REPORT_SECONDS: Final = 5.0
 SILENT_SECONDS: Final = 30.0  # after which a worker is taken for gone
 KEPT_SECONDS: Final = 3600
+OUTCOMES: Final = ("done", "retried", "failed")
 _PATIENCE_SECONDS: Final = 0.5
 
 _client: "redis.Redis | None" = None
@@ -102,7 +103,8 @@ def note_end(task_id: str = "", task: Any = None, state: str = "", **_: object) 
     seconds = time.monotonic() - began
     sent_at = task.request.get(SENT_AT)
     waited = max(0.0, time.time() - seconds - sent_at) if isinstance(sent_at, int | float) else 0.0
-    outcome = {"SUCCESS": "done", "RETRY": "retried"}.get(state, "failed")
+    done, retried, failed = OUTCOMES
+    outcome = {"SUCCESS": done, "RETRY": retried}.get(state, failed)
     with suppress(RedisError, OSError), _redis().pipeline(transaction=False) as pipeline:
         pipeline.hincrby(TASKS_KEY, f"{task.name} {outcome}", 1)
         pipeline.hincrbyfloat(TASKS_KEY, f"{task.name} seconds", round(seconds, 6))

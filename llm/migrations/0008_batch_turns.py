@@ -9,7 +9,7 @@ from tenants.rls import EnableRLS
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("llm", "0006_deferred_notices"),
+        ("llm", "0007_batch_plans"),
         ("tenants", "0002_rls_and_triggers"),
     ]
 
