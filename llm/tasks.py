@@ -15,7 +15,7 @@ from llm.jobs import following, gathering, notifying, online, rounds
 from llm.reconciliation.pulling import pull_due
 
 MOST_WOKEN: Final = 8
-ROUND_SECONDS: Final = 20.0  # of one task; the next one goes on behind what waits in the queue
+ROUND_SECONDS: Final = 10.0  # of one task; the next one goes on behind what waits in the queue
 
 
 @shared_task

@@ -19,8 +19,13 @@ class Queue:
     hard_seconds: int
 
 
-BOOKS: Final = Queue("books", "short work on money: holds, sums, alerts, notices", 240, 300)
-BATCHES: Final = Queue("batches", "turns of batches, and gathering deferred calls", 1200, 1500)
+BOOKS: Final = Queue(
+    "books",
+    "short work: holds, sums, alerts, notices, looking for batches and deferred calls that are due",
+    240,
+    300,
+)
+BATCHES: Final = Queue("batches", "turns of batches", 1200, 1500)
 REALTIME: Final = Queue("realtime", "deferred calls that are answered in real time", 1500, 1800)
 LONG: Final = Queue("long", "closing, re-rating, prices, bills of providers, deleting old data", 3300, 3600)
 QUEUES: Final = (BOOKS, BATCHES, REALTIME, LONG)
@@ -35,9 +40,9 @@ ROUTES: Final[Mapping[str, Queue]] = {
     "billing.tasks.expire_raise_requests": BOOKS,
     "billing.tasks.ensure_partitions": BOOKS,
     "llm.tasks.notify_jobs": BOOKS,
-    "llm.tasks.advance_batches": BATCHES,
+    "llm.tasks.advance_batches": BOOKS,
+    "llm.tasks.advance_jobs": BOOKS,
     "llm.tasks.take_turns": BATCHES,
-    "llm.tasks.advance_jobs": BATCHES,
     "llm.tasks.answer_jobs": REALTIME,
     "billing.tasks.propose_reratings": LONG,
     "billing.tasks.import_prices": LONG,
