@@ -138,6 +138,7 @@ UNFOLD: dict[str, Any] = {
                 page("Batch jobs", "conveyor_belt", "llm", "batchjob"),
                 page("Batch lines", "format_list_numbered", "llm", "batchitem"),
                 page("Deferred calls", "schedule_send", "llm", "deferredjob"),
+                page("Queues and workers", "conveyor_belt", "llm", "batchturn"),
                 page("Files", "description", "llm", "storedfile"),
                 page("Kept responses", "forum", "llm", "keptresponse"),
                 page("Stored chats", "chat", "llm", "storedchat"),

@@ -9,6 +9,7 @@ from llm.admin import jobs as admin_jobs
 from llm.admin import kept as admin_kept
 from llm.admin import reconciliation as admin_reconciliation
 from llm.admin import traffic as admin_traffic
+from llm.admin import work as admin_work
 
 __all__ = [
     "admin_batches",
@@ -17,4 +18,5 @@ __all__ = [
     "admin_kept",
     "admin_reconciliation",
     "admin_traffic",
+    "admin_work",
 ]

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
 import aiohttp
@@ -78,6 +79,7 @@ class Site:
     call_log: Path
     sandbox: Process | None = None
     web: Process | None = None
+    workers_of_celery: Process | None = None
     base_url: str = ""
     destroyed: Counter[str] = field(default_factory=Counter)
 
@@ -110,6 +112,25 @@ class Site:
         )
         os.kill(chance.choice(old), signal.SIGKILL)
         self.destroyed["web worker killed"] += 1
+
+    def start_celery(self) -> None:
+        """Celery's workers and beat, as one group of processes."""
+        self.workers_of_celery = self.stack.start("workers", "-m", "config.running.workers", "--beat")
+
+    def kill_of_celery(self, chance: random.Random, *, what: str) -> None:
+        """SIGKILL one process of Celery: of a pool (`task`), a worker or beat (`worker`), or all (`everything`)."""
+        assert self.workers_of_celery
+        main = self.workers_of_celery.popen.pid
+        if what == "everything":
+            self.workers_of_celery.stop(with_signal=signal.SIGKILL)
+            self.start_celery()
+        else:
+            victims = _children(main)
+            if what == "task":
+                victims = [child for victim in victims for child in _children(victim)]
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(chance.choice(victims or [main]), signal.SIGKILL)
+        self.destroyed[f"Celery: {what} killed"] += 1
 
     def kill_postgres(self) -> None:
         """SIGKILL PostgreSQL with all its backends, and start it again on what it had committed."""
@@ -148,6 +169,8 @@ class Site:
         """Let what is under way end, then end web and sandbox in order, so that the call log is whole."""
         assert self.web
         assert self.sandbox
+        if self.workers_of_celery:
+            self.workers_of_celery.stop()
         self.web.stop()
         self.sandbox.stop()
 
@@ -167,6 +190,7 @@ def site(home: Path) -> Iterator[Site]:
         "DATABASE_URL": postgres.url,
         "REDIS_URL": redis_server.url,
         "DJANGO_SETTINGS_MODULE": "config.settings",
+        "BATCH_POLL_SECONDS": "1",
     }
     key = f"key-of-chaos-{secrets.token_hex(16)}"
     running = Site(home, Stack(home, environment), postgres, redis_server, key, home / "calls.jsonl")
@@ -277,6 +301,10 @@ class Load:
 def _configuration(sandbox_url: str, key: str) -> dict:
     def model(name: str, provider: str) -> dict:
         prices = [{"meter": meter, "usd_per_million": usd} for meter, usd in PRICES[name].items()]
+        prices += [
+            {"meter": meter, "usd_per_million": str(Decimal(usd) / 2), "processing": "batch"}
+            for meter, usd in PRICES[name].items()
+        ]
         return {
             "name": name,
             "provider": provider,
@@ -308,7 +336,11 @@ def _configuration(sandbox_url: str, key: str) -> dict:
                 "slug": "chaos",
                 "name": "Chaos",
                 "timezone": "Europe/Berlin",
-                "policy": {"routing": {"enabled": False}, "cache": {"exact": False, "semantic": "off"}},
+                "policy": {
+                    "routing": {"enabled": False},
+                    "cache": {"exact": False, "semantic": "off"},
+                    "deferred": {"max_age_seconds": 3, "max_jobs": 20},
+                },
                 "keys": [{"name": "main", "secret": key, "models": ["*"]}],
                 "budgets": [{**budget, "mode": "hard"} for budget in BUDGETS],
             }
