@@ -44,9 +44,9 @@ format: install-dev ## let the tools put right what they can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-chaos: install-dev ## KILLS=500 of web workers under load, then of everything, within CHAOS_SECONDS; prints what the books say
-	@KILLS=$(or $(KILLS),500) CHAOS_SECONDS=$(or $(CHAOS_SECONDS),1800) \
-	$(BIN)/python -m pytest tests/chaos/test_many_kills.py --capture=no $(ARGS)
+chaos: install-dev ## KILLS=500 of web workers, then of everything, within CHAOS_SECONDS; BATCH_KILLS=100 under batches; prints what the books say
+	@KILLS=$(or $(KILLS),500) CHAOS_SECONDS=$(or $(CHAOS_SECONDS),1800) BATCH_KILLS=$(or $(BATCH_KILLS),100) \
+	$(BIN)/python -m pytest tests/chaos/test_many_kills.py tests/chaos/test_batch_kills.py --capture=no $(ARGS)
 
 hostile: install-dev ## what somebody who means harm would try, on loopback; prints what it did to a bystander's latency
 	@HOSTILE=all $(BIN)/python -m pytest tests/hostile --capture=no $(ARGS)
