@@ -4,8 +4,8 @@
 
 The door identifies the caller (`llm.views.base`); all else is here, in this order. A hit leaves `_live` after `prepare`, which
 lines of batches pass too, and comes back in `_give`. A stream leaves it after the call, goes out while it comes, and comes
-back in `_give` with its end. A repair and our own calls enter at `_ask`. So a step before the call belongs in `_send`, one
-after the answer in `_give`: there every call passes, once.
+back in `_give` with its end. A repair, our own calls and deferred ones enter at `_ask`. So a step before the call belongs in
+`_send`, one after the answer in `_give`: there every call passes, once.
 
 Invariant: every call ends once (with an answer, a refusal, a failure, or a client that hangs up): its
 holds are settled, its slot is free, and one row of the request log says what was done and why.
@@ -68,6 +68,26 @@ async def prepare(call: Call) -> memory.Hit | list[Target]:
     targets = await choosing.choose(call)
     await choosing.compress(call)
     return targets
+
+
+async def answer_later(call: Call, find_targets: Callable[[Call], Awaitable[list[Target]]]) -> Answer:
+    """Answer a deferred call that goes out in real time, whole: from memory if its answer is there by now."""
+    with ending.ended(call):
+        hit = await memory.find_exact(call) or await memory.find_similar(call)
+        settled = await (
+            memory.serve(call, hit) if hit else _ask(call, await find_targets(call), FIRST_CHOICE)
+        )
+        given = await _give(call, settled)
+    assert isinstance(given, Answer)
+    return given
+
+
+async def answer_from_memory(call: Call, hit: memory.Hit) -> Answer:
+    """Answer a deferred call that need not be sent, whole."""
+    with ending.ended(call):
+        given = await _give(call, await memory.serve(call, hit))
+    assert isinstance(given, Answer)
+    return given
 
 
 async def _live(

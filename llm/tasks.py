@@ -11,7 +11,7 @@ from celery import shared_task
 
 from llm import pruning
 from llm.batches import driver
-from llm.jobs import following, gathering, notifying, online, rounds
+from llm.jobs import following, gathering, known, notifying, online, rounds
 from llm.reconciliation.pulling import pull_due
 
 MOST_WOKEN: Final = 8
@@ -31,6 +31,7 @@ def take_turns() -> None:
     until = time.monotonic() + ROUND_SECONDS
     for batch_id in driver.take_turns():
         following.follow(batch_id=batch_id)
+        known.give_to_equals()
         if time.monotonic() > until:
             take_turns.apply_async(expires=60)
             return
@@ -41,6 +42,7 @@ def advance_jobs() -> None:
     """Take every deferred call a step on: into a batch, to a worker that answers it in real time, or to its end."""
     following.follow()
     online.recover_lost()
+    known.give_to_equals()
     gathering.cancel_unwanted()
     if gathering.gather():
         take_turns.apply_async(expires=60)

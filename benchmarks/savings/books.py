@@ -1,7 +1,6 @@
 """Reads what a run cost from the ledger: the product's own month report of the run's tenant.
 
-Invariant: every amount is a sum of the ledger's columns, which the report has checked to the last digit; only the potential
-of batches is computed here, from the report's meters and the batch prices of the same models.
+Invariant: every amount is a sum of the ledger's columns, which the report has checked to the last digit.
 """
 
 import time
@@ -33,8 +32,10 @@ class Booked:
     output_tokens: int
     by_kind: dict[str, dict[str, Any]]
     by_model: dict[str, dict[str, Any]]
-    waiting_usd: Decimal  # what was billed for bought calls that may wait
-    waiting_in_batches_usd: Decimal  # and what they would have cost in batches
+    batch_calls: int  # that were bought in batches
+    calls_online: int  # that were bought in real time
+    batches_usd: Decimal  # what was billed for those in batches
+    batches_online_usd: Decimal  # and the same with what batches saved
 
 
 def read(slug: str) -> Booked:
@@ -50,7 +51,10 @@ def read(slug: str) -> Booked:
     totals = report.totals
     first, *steps, _ = report.waterfall
     own = UsageRecord.objects.filter(tenant=tenant, cache_state__in=OUR_OWN)
-    paid, in_batches = in_batches_of(report.detail, batch_prices())
+    bought = UsageRecord.objects.filter(tenant=tenant).exclude(usage_source="gateway_cache")
+    in_batches = bought.filter(processing="batch")
+    batches_usd = sum(in_batches.values_list("billed_cost", flat=True), Decimal(0))
+    saved = (Decimal(saving.get("batch", 0)) for saving in in_batches.values_list("saving", flat=True))
     return Booked(
         requests=totals.calls,
         hits=totals.cache_hits,
@@ -64,33 +68,11 @@ def read(slug: str) -> Booked:
         output_tokens=totals.output_tokens,
         by_kind=_cut(report, "features", label=0),
         by_model=_cut(report, "models", label=1),
-        waiting_usd=paid,
-        waiting_in_batches_usd=in_batches,
+        batch_calls=in_batches.count(),
+        calls_online=bought.exclude(processing="batch").count(),
+        batches_usd=batches_usd,
+        batches_online_usd=batches_usd + sum(saved, Decimal(0)),
     )
-
-
-def in_batches_of(detail: Any, prices: dict[tuple[str, str], Decimal]) -> tuple[Decimal, Decimal]:
-    """What the calls that may wait cost, and what they would cost in batches, each model's where that is cheaper.
-
-    A batch is taken to read nothing from the provider's prompt cache.
-    """
-    paid: dict[str, Decimal] = defaultdict(Decimal)
-    batch: dict[str, Decimal] = defaultdict(Decimal)
-    for line in detail:
-        if line.tags.get("may_wait") == "yes" and line.meter in (*INPUTS, "output"):
-            model = line.labels["model"]
-            meter = "input" if line.meter in INPUTS else line.meter
-            paid[model] += line.billed_cost_usd
-            batch[model] += line.quantity * prices[model, meter]
-    return sum(paid.values(), Decimal(0)), sum((min(paid[one], batch[one]) for one in paid), Decimal(0))
-
-
-def batch_prices() -> dict[tuple[str, str], Decimal]:
-    """USD of a token in a batch, by model and meter."""
-    from billing.models import PriceRow
-
-    rows = PriceRow.objects.filter(processing="batch", valid_to=None, meter__in=("input", "output"))
-    return {(row.model, row.meter): row.unit_price / row.per for row in rows}
 
 
 def check_invoice(site: Site) -> int:
@@ -102,8 +84,10 @@ def check_invoice(site: Site) -> int:
         lines[record_id][meter] = int(quantity)
     bought = UsageRecord.objects.exclude(usage_source="gateway_cache").values_list("pk", "upstream_id")
     booked = sorted((upstream_id, sorted(lines[record].items())) for record, upstream_id in bought)
-    calls = site.control("calls")["calls"]
-    invoiced = sorted((call["request_id"], sorted(call["billed"].items())) for call in calls)
+    calls = [call for call in site.control("calls")["calls"] if call["billed"]]
+    # a line of a batch has no request of its own, but its answer has an id
+    named = ((call["upstream_id" if call["processing"] == "batch" else "request_id"], call) for call in calls)
+    invoiced = sorted((name, sorted(call["billed"].items())) for name, call in named)
     if booked != invoiced:
         raise SystemExit(
             f"{len(booked)} calls are booked and {len(invoiced)} invoiced, or their tokens differ"

@@ -17,6 +17,7 @@ SEMANTIC = {"exact": True, "semantic": "bounded", "max_error_rate": BOUND, "prov
 STATIC_THRESHOLD = 0.90
 STATIC = {"exact": True, "semantic": "static", "threshold": STATIC_THRESHOLD}
 EVERYTHING = {"cache": SEMANTIC | {"provider_marks": True}, "compression": {"enabled": True}}
+DEFERRED = EVERYTHING | {"deferred": {"max_age_seconds": 5}}
 TIER_OF_KIND = {"simple": "simple", "moderate": "standard", "complex": "complex"}
 
 
@@ -44,7 +45,8 @@ MARKETS = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One run of the day: what is asked for, by which policy, and whether the provider caches prompts in it."""
+    """One run of the day: what is asked for, by which policy, whether the provider caches prompts in it, and whether calls
+    that may wait are deferred."""
 
     name: str
     title: str
@@ -52,6 +54,7 @@ class Step:
     asks_for: str = "auto"  # premium | auto | tier: that of the kind of work
     has_provider_cache: bool = False
     default_tier: str = "standard"
+    defers: bool = False  # calls that may wait say so
 
     def model(self, market: Market, kind: str) -> str:
         """What a request of a kind of work names."""
@@ -72,6 +75,13 @@ STEPS = (
     Step("semantic", f"+ semantic cache (bound {BOUND:.0%})", NOTHING | {"cache": SEMANTIC}),
     Step("compression", "+ compression", {"cache": SEMANTIC, "compression": {"enabled": True}}),
     Step("all", "+ the provider's prompt cache", EVERYTHING, has_provider_cache=True),
+    Step(
+        "deferred",
+        "+ a third of the calls may wait (batches)",
+        DEFERRED,
+        has_provider_cache=True,
+        defers=True,
+    ),
 )
 # In the second market only the two ends are run.
 ENDS = (STEPS[0], STEPS[-1])

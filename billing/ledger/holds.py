@@ -145,6 +145,11 @@ async def _look_group(looks: list[_Look]) -> list[list[Balance] | Exception]:
     return [[found[key] for key in its if key in found] for its in keys]
 
 
+async def admission_of(attempt: NewAttempt) -> Part[list[Balance]]:
+    """What `billing_commit_group` is asked for one admission, and how its answer is read."""
+    return await _write([attempt])
+
+
 async def _write(attempts: list[NewAttempt]) -> Part[list[Balance]]:
     ids = await ids_of(window for attempt in attempts for window in attempt.windows)
     ordered = sorted(set(ids.values()))

@@ -91,6 +91,12 @@ async def get(key: ExactKey) -> CachedAnswer | None:
     return answer
 
 
+async def peek(key: ExactKey) -> CachedAnswer | None:
+    """Like `get`, for work in the background: it is no look-up of a request, and is not counted as one. Never raises."""
+    answer, _ = await get_or(key, lambda seconds: _read(key.name, seconds), is_counted=False)
+    return answer
+
+
 async def get_or(
     key: ExactKey, read: Callable[[float], Coroutine[Any, Any, bytes | bool]], *, is_counted: bool = True
 ) -> tuple[CachedAnswer | None, bool]:

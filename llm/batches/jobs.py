@@ -183,7 +183,9 @@ def _finish(
 ) -> None:
     """End a job: lines without a result get this status, and their holds are given back."""
     left = list(job.items.filter(settled_at=None))
-    if release:
+    if release and job.batch.is_gathered:
+        money.wait_again(job.batch, [item.attempt_id for item in left])
+    elif release:
         money.release(left, reason=code)
     now = timezone.now()
     job.items.filter(settled_at=None).update(

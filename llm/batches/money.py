@@ -20,6 +20,7 @@ from billing.budgets.windows import windows_for
 from billing.estimates.costs import INPUT_METERS, hold_for
 from billing.ledger import holds, settlements
 from billing.ledger.holds import NewAttempt
+from billing.ledger.waiting import hold_again
 from billing.models import Attempt
 from billing.usage.served import contexts
 from config.database import storable
@@ -79,19 +80,39 @@ def settle(job: BatchJob, pairs: Sequence[tuple[BatchItem, LineResult]]) -> bool
         for item, result in pairs
         if result.answer is not None
     }
-    failed = [item.attempt_id for item, result in pairs if result.answer is None]
+    failed = {item.attempt_id for item, result in pairs if result.answer is None}
+    waiting = {
+        item.attempt_id
+        for item, result in pairs
+        if item.attempt_id in failed and _goes_on(job.batch, _failure(result, is_cancelling=False)[1])
+    }
 
     async def end_all() -> list[Any]:
         settled = (settlements.settle(one.settlement) for one in billed.values())
-        voided = (settlements.void(attempt_id, reason="provider_error") for attempt_id in failed)
+        voided = (
+            settlements.void(attempt_id, reason="provider_error") for attempt_id in sorted(failed - waiting)
+        )
         return await asyncio.gather(*settled, *voided)
 
     if pairs:
         _run(end_all)
-    still_open = _open(item.attempt_id for item, _ in pairs)
+    wait_again(job.batch, waiting)
+    still_open = _open({item.attempt_id for item, _ in pairs} - waiting)
     confirmed = [(item, result) for item, result in pairs if item.attempt_id not in still_open]
     _write_down(job, confirmed, billed)
     return not still_open
+
+
+def wait_again(batch: Batch, attempt_ids: Collection[UUID]) -> None:
+    """Let lines of deferred calls, that no provider answered, keep their holds: they go out in real time, or are given back."""
+    until = timezone.now() + timedelta(seconds=_seconds_held(batch))
+    if attempt_ids:
+        _run(lambda: hold_again(attempt_ids, until=until))
+
+
+def _goes_on(batch: Batch, error: Mapping[str, Any]) -> bool:
+    """Whether a line that failed so is asked again by `llm.jobs`: of a deferred call, and not refused by the provider."""
+    return batch.is_gathered and not error.get("status")
 
 
 class Waiting(Protocol):

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from billing.budgets.balances import Balance, tightest
 from billing.budgets.windows import WindowKey, windows_for
+from billing.ledger.waiting import Reserve
 from billing.prices.savings import OUR_OWN
 from billing.scopes import Dimensions
 from caching.embedders.registry import ready_embedder
@@ -110,7 +111,7 @@ class Call:
     outcome: SettledCost | None = None  # of the answer that was given
     broken: str = ""  # what its stream ended by before its answer did
     is_deferred: bool = False  # its job is queued: its answer comes later, and its row of the log with it
-    reserved: UUID | None = None  # what holds its money until it goes out
+    reserve: Reserve | None = None  # what holds its money while it waits
     block: dict[str, Any] | None = None  # the `purser` object of the answer that was given
     _dimensions: Dimensions | None = None
     _windows: dict[tuple[str, str], tuple[WindowKey, ...]] = field(

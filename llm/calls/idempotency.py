@@ -2,7 +2,7 @@
 
 Invariant: of the calls of one API key to one endpoint with the same idempotency key one goes through the pipeline. The
 others wait for it and get its answer byte for byte. The key is free again only when the first has ended and owes
-nothing; if its worker was lost, the ledger decides by what it owes.
+nothing; if its worker was lost, the ledger decides by what it owes. A deferred call that was queued gives its job.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from config.database import storable
 from llm import metrics
 from llm.calls.answers import Answer, StreamedAnswer
 from llm.calls.call import Call
+from llm.calls.job_objects import COLUMNS, job_object
 from llm.errors import InternalError, InvalidRequest, StillInProgress
 from tenants.errors import ClientError
 from tenants.rls import tenant_connection
@@ -55,12 +56,19 @@ WHERE (known.state = 'done' OR known.leased_until < now()) AND known.created_at 
         SELECT FROM billing_attempt AS attempt
         WHERE attempt.tenant_id = known.tenant_id AND attempt.request_id = known.request_id
           AND attempt.state <> 'voided')
+     AND NOT EXISTS (SELECT FROM llm_deferredjob AS job
+        WHERE job.tenant_id = known.tenant_id AND job.request_id = known.request_id AND job.status <> 'accepting')
 RETURNING id, set_config('synchronous_commit', 'off', true)
 """
 LOOK = """
 SELECT request_id, digest, state, leased_until < now() AS is_lost, is_stream, headers, content, error
 FROM llm_idempotentcall
 WHERE tenant_id = %(tenant)s AND key_id = %(key_id)s AND endpoint = %(endpoint)s AND key = %(key)s
+"""
+# What a deferred call has come to, though its answer was not kept.
+JOB = f"""
+SELECT {COLUMNS} FROM llm_deferredjob
+WHERE tenant_id = %(tenant)s AND request_id = %(request_id)s AND status <> 'accepting'
 """
 # What a call has come to whose worker was lost.
 OWED = """
@@ -218,6 +226,8 @@ async def claim(call: Call) -> Claim | Answer | StreamedAnswer:
                     f"This {HEADER} was used for another request in the last {KEPT_FOR}: use a new one.",
                     param=HEADER,
                 )
+            if (found["is_lost"] or found["error"]) and (job := await _find_job(call, found["request_id"])):
+                return job
             if found["state"] == "done":
                 return _replay(call, found)
             if found["is_lost"]:
@@ -298,6 +308,22 @@ def _replay(call: Call, found: dict[str, Any]) -> Answer | StreamedAnswer:
     if found["is_stream"]:
         return StreamedAnswer.of([found["content"]], headers=headers)
     return Answer(found["content"], headers)
+
+
+async def _find_job(call: Call, request_id: UUID) -> Answer | None:
+    """The job of a deferred call that was queued, as it is now; None if there is none."""
+    if not call.headers.urgency.may_wait:
+        return None
+    tenant_id = call.principal.tenant_id
+    async with tenant_connection(tenant_id) as connected:
+        cursor = connected.cursor(row_factory=dict_row)
+        await cursor.execute(JOB, {"tenant": tenant_id, "request_id": request_id})
+        row = await cursor.fetchone()
+    if row is None:
+        return None
+    metrics.REPLAYS.add(call.endpoint)
+    call.receipt.note("idempotency", "replay", first_request_id=str(request_id))
+    return Answer(orjson.dumps(job_object(row)), {REPLAY_HEADER: "true"})
 
 
 async def _raise_if_settled(call: Call, request_id: UUID) -> None:

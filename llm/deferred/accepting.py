@@ -19,13 +19,14 @@ from billing.ledger import holds
 from config.database import storable
 from llm.calls.answers import Answer, StreamedAnswer, answer_headers
 from llm.calls.call import Call
+from llm.calls.job_objects import COLUMNS, job_object
 from llm.calls.urgency import HEADER
 from llm.deferred import lanes
 from llm.deferred.delays import known_delays
-from llm.deferred.objects import COLUMNS, job_object
 from llm.errors import InvalidRequest
 from llm.output import covering
 from llm.providers.target import Target
+from llm.steps.baseline import baseline_model
 from llm.steps.planning import PlannedAttempt, plan
 from tenants.errors import QuotaExceeded
 from tenants.policy import Quotas
@@ -41,13 +42,13 @@ WHERE tenant_id = %s AND status IN ('accepting', 'queued', 'running')
 INSERT: Final = f"""
 INSERT INTO llm_deferredjob (
     public_id, tenant_id, key_id, key_name, "user", feature, tags, endpoint, status, lane, lanes, request_id, attempt_id,
-    model_asked, model, provider, fallbacks, body, body_bytes, context, steps, input_tokens, output_tokens, estimate_usd,
-    hold_usd, cost_usd, list_cost_usd, response, created_at, deadline_at, move_up_at, finished_at, is_held, tries,
+    model_asked, model, provider, fallbacks, body, body_bytes, context, exact_key, steps, input_tokens, output_tokens,
+    estimate_usd, hold_usd, cost_usd, list_cost_usd, response, created_at, deadline_at, move_up_at, finished_at, is_held, tries,
     channel, notices, is_notified)
 VALUES (
     %(public_id)s, %(tenant)s, %(key_id)s, %(key_name)s, %(user)s, %(feature)s, %(tags)s, %(endpoint)s, %(status)s,
     %(lane)s, %(lanes)s, %(request_id)s, %(attempt_id)s, %(model_asked)s, %(model)s, %(provider)s, %(fallbacks)s, %(body)s,
-    %(body_bytes)s, %(context)s, %(steps)s, %(input_tokens)s, %(output_tokens)s, %(estimate_usd)s, %(hold_usd)s, 0,
+    %(body_bytes)s, %(context)s, %(exact_key)s, %(steps)s, %(input_tokens)s, %(output_tokens)s, %(estimate_usd)s, %(hold_usd)s, 0,
     %(list_cost_usd)s, %(response)s, %(created_at)s, %(deadline_at)s, %(move_up_at)s, %(finished_at)s, %(is_held)s, 0,
     %(channel)s, 0, false)
 RETURNING {COLUMNS}
@@ -136,7 +137,7 @@ async def queue(call: Call, targets: list[Target]) -> Answer:
         estimate_usd=planned.chosen.expected_usd,
         hold_usd=attempt.hold_usd,
         deadline_at=planned.deadline,
-        move_up_at=lanes.move_up_at(at=call.received_at, deadline=planned.deadline),
+        move_up_at=lanes.move_up_at(planned.chosen, at=call.received_at),
         is_held=True,
     )
     try:
@@ -159,13 +160,7 @@ def _deadline(call: Call) -> datetime:
 async def _plan(call: Call, target: Target) -> _Plan:
     deadline = _deadline(call)
     attempt = await call.read_by(partial(plan, call, target, call.next_attempt()))
-    offers = lanes.offers_for(
-        call,
-        attempt,
-        seconds=(lanes.move_up_at(at=call.received_at, deadline=deadline) - call.received_at).total_seconds(),
-        seconds_online=(deadline - call.received_at).total_seconds(),
-        delays=await known_delays(),
-    )
+    offers = lanes.offers_for(call, attempt, deadline=deadline, delays=await known_delays())
     return _Plan(attempt, offers, lanes.choose(offers), deadline)
 
 
@@ -217,6 +212,7 @@ async def _write(call: Call, *, quotas: Quotas | None = None, **facts: Any) -> d
         "fallbacks": "[]",
         "body": "{}",
         "context": storable.json_text(_context(call)),
+        "exact_key": call.exact_key.name if _may_be_shared(call) and call.exact_key else "",
         "steps": storable.json_text(call.receipt.steps, default=str),
         "input_tokens": 0,
         "output_tokens": 0,
@@ -269,11 +265,30 @@ def public_id_of(call: Call) -> str:
     return f"job_{call.request_id.hex}"
 
 
+def _may_be_shared(call: Call) -> bool:
+    """Whether its answer may be kept: that of a smaller model, chosen under budget pressure, must not outlive the pressure."""
+    return not (call.route and call.route.tier_without_pressure)
+
+
 def _context(call: Call) -> dict[str, Any]:
-    """What a call in real time needs to know besides its body."""
-    headers, route = call.headers, call.route
+    """What a call in real time, and the caches, need to know besides its body."""
+    headers, route, fingerprint = call.headers, call.route, call.fingerprint
     return {
-        "route": {"tier": route.tier, "reason": route.reason} if route else None,
+        "route": {
+            "tier": route.tier,
+            "reason": route.reason,
+            "tier_without_pressure": route.tier_without_pressure,
+        }
+        if route
+        else None,
+        "baseline_model": baseline_model(call),
+        "tokens_before": call.tokens_before_compression,
+        "tokens_after": call.tokens_after_compression,
+        "fingerprint": {"whole": fingerprint.whole, "rest": fingerprint.rest, "why_not": fingerprint.why_not}
+        if fingerprint
+        else {},
+        "cache": headers.cache,
+        "compress": headers.compress,
         "tier": headers.tier,
         "prompt_version": headers.prompt_version,
         "session": headers.session,

@@ -1,10 +1,12 @@
 """Which lane a deferred call takes: the cheapest one that is likely enough to make its deadline.
 
-Invariant: pure. A lane that is late costs nothing but time: what it does not answer in time goes out in real time before the
-deadline. So a cheap lane is tried whenever it has a fair chance.
+Invariant: pure. What a cheap lane does not take on, or a batch does not answer in time, goes out in real time before the
+deadline, and costs nothing but time. So a cheap lane is tried whenever it has a fair chance, as long as hardly a deadline is
+missed by that.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -12,19 +14,31 @@ from typing import Any, Final
 from billing.errors import ModelUnpriced
 from billing.estimates.costs import expected_cost
 from llm.calls.call import Call
-from llm.deferred.delays import Delays, chance_within
+from llm.deferred.delays import (
+    NOTHING_SEEN,
+    TAKEN_BACK,
+    Delays,
+    Seen,
+    chance_never,
+    chance_within,
+    seconds_for,
+)
 from llm.providers.target import Target
 from llm.steps.planning import PlannedAttempt
 
-FAIR_CHANCE: Final = 0.25
 # of the APIs whose calls may be deferred
 ENDPOINTS: Final = {
     "openai.chat": "/v1/chat/completions",
     "anthropic.messages": "/v1/messages",
     "openai.responses": "/v1/responses",
 }
-LONGEST_MARGIN: Final = timedelta(minutes=20)  # to take a batch back, and to be answered in real time
-SHARE_OF_THE_TIME: Final = 4
+FAIR_CHANCE: Final = 0.1
+MAY_MISS: Final = 0.01  # of the deadlines, where real time alone would not miss more
+MOSTLY: Final = 0.9
+_MARGINS: Final = tuple(
+    2 * 1.15**power for power in range(50)
+)  # seconds that are left for real time: 2 s to 31 min
+SURE: Final = 0.99  # real time that is left is enough for so many of its answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,47 +46,112 @@ class Offer:
     """One lane as it looked when the call was accepted."""
 
     lane: str
-    expected_usd: Decimal
+    expected_usd: Decimal  # with the real time that it needs where it is late
     late: float  # how likely its answer is not there when it has to be
+    missed: float  # how likely the deadline is missed: it is late, and so is real time then
+    seconds: float  # how long it has
 
     def to_json(self) -> dict[str, Any]:
         """As the job and its receipt show it: `llm.views.schemas.LaneOffer`."""
-        return {"lane": self.lane, "expected_usd": f"{self.expected_usd:.12f}", "late": round(self.late, 4)}
+        return {
+            "lane": self.lane,
+            "expected_usd": f"{self.expected_usd:.12f}",
+            "late": round(self.late, 4),
+            "missed": round(self.missed, 4),
+            "seconds": round(self.seconds, 3),
+        }
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> "Offer":
+        """The offer of a job that was accepted before."""
+        expected = Decimal(facts["expected_usd"])
+        return cls(
+            facts["lane"], expected, facts["late"], facts.get("missed", 0.0), facts.get("seconds", 0.0)
+        )
 
 
-def move_up_at(*, at: datetime, deadline: datetime) -> datetime:
-    """When a job goes out in real time at the latest."""
-    return deadline - min(LONGEST_MARGIN, (deadline - at) / SHARE_OF_THE_TIME)
-
-
-def offers_for(
-    call: Call, attempt: PlannedAttempt, *, seconds: float, seconds_online: float, delays: Delays
-) -> list[Offer]:
-    """The lanes that the call can take, cheapest first. `seconds` is what a cheap lane has, `seconds_online` the dearest."""
+def offers_for(call: Call, attempt: PlannedAttempt, *, deadline: datetime, delays: Delays) -> list[Offer]:
+    """The lanes that the call can take, cheapest first."""
     target = attempt.target
-    gathering = call.policy.deferred.max_age_seconds
     output = call.snapshot.estimates.usual_output_tokens(
         provider=target.provider, model=target.model, shape=attempt.estimate.shape
     )
     output = min(output or attempt.held_output_tokens, attempt.held_output_tokens)
-    times = {"batch": seconds - gathering, "flex": seconds, "online": seconds_online}
-    offers = []
+    costs = {}
     for lane in _open_lanes(call, target):
         processing = attempt.rates.processing if lane == "online" else lane
         rates = call.snapshot.prices.rates(
             target.provider, target.model, at=call.received_at, processing=processing
         )
-        cost = expected_cost(rates, input_tokens=attempt.estimate.counted_tokens, output_tokens=output)
-        counts = delays.get((target.provider, target.model, lane), ())
-        chance = chance_within(times[lane], lane=lane, counts=counts)
-        offers.append(Offer(lane, cost, 1 - chance))
-    return sorted(offers, key=lambda offer: offer.expected_usd)
+        costs[lane] = expected_cost(rates, input_tokens=attempt.estimate.counted_tokens, output_tokens=output)
+    return judge(
+        costs,
+        seconds=(deadline - call.received_at).total_seconds(),
+        gathering=call.policy.deferred.max_age_seconds,
+        seen=lambda lane: delays.get((target.provider, target.model, lane), NOTHING_SEEN),
+    )
+
+
+def judge(
+    costs: Mapping[str, Decimal], *, seconds: float, gathering: float, seen: Callable[[str], Seen]
+) -> list[Offer]:
+    """The lanes with what they cost, for a call that has so many seconds; cheapest first, and of equal ones the surest."""
+    missed = 1 - chance_within(seconds, lane="online", seen=seen("online"))
+    offers = [Offer("online", costs["online"], missed, missed, seconds)]
+    for lane in costs.keys() - {"online"}:
+        if lane == "flex":
+            cheap, share = _flex(seconds, seen("flex"))
+        else:
+            cheap = _batch(seconds, gathering=gathering, may_miss=max(MAY_MISS, missed), seen=seen)
+            share = cheap.late
+        online_share = Decimal(share)
+        expected = costs[lane] * (1 - online_share) + costs["online"] * online_share
+        offers.append(replace(cheap, expected_usd=expected))
+    return sorted(offers, key=lambda offer: (offer.expected_usd, offer.missed))
+
+
+def _flex(seconds: float, seen: Seen) -> tuple[Offer, float]:
+    """Flex has all of the time: what it has taken on is not sent again, and what it has no room for comes back at once. With
+    it the share of the latter."""
+    late, never = 1 - chance_within(seconds, lane="flex", seen=seen), chance_never(lane="flex", seen=seen)
+    return Offer("flex", Decimal(0), late, max(0.0, late - never), seconds), never
+
+
+def _batch(seconds: float, *, gathering: float, may_miss: float, seen: Callable[[str], Seen]) -> Offer:
+    """A batch has as much of the time as leaves enough to take it back, and for real time; none where nothing is enough."""
+    sure = seconds_for(SURE, lane="online", seen=seen("online"))
+    for margin in _MARGINS:
+        if margin >= seconds:
+            break
+        late = 1 - chance_within(seconds - margin - gathering, lane="batch", seen=seen("batch"))
+        too_late = 1 - SURE * chance_within(margin - sure, lane=TAKEN_BACK, seen=seen(TAKEN_BACK))
+        if late * too_late <= may_miss:
+            return Offer("batch", Decimal(0), late, late * too_late, seconds - margin)
+    return Offer("batch", Decimal(0), late=1.0, missed=1.0, seconds=0.0)
 
 
 def choose(offers: list[Offer]) -> Offer:
-    """The cheapest lane with a fair chance; the surest where none has one."""
-    fair = (offer for offer in offers if 1 - offer.late >= FAIR_CHANCE)
-    return next(fair, None) or min(offers, key=lambda offer: offer.late)
+    """The cheapest lane with a fair chance that hardly adds to the deadlines missed; else real time."""
+    online = next(offer for offer in offers if offer.lane == "online")
+    for offer in offers:
+        if 1 - offer.late >= FAIR_CHANCE and offer.missed <= max(MAY_MISS, online.missed):
+            return offer
+    return online
+
+
+def move_up_at(offer: Offer, *, at: datetime) -> datetime:
+    """When a job that takes this lane goes out in real time at the latest."""
+    return at + timedelta(seconds=offer.seconds)
+
+
+def next_after_flex(offers: list[Offer], *, at: datetime, now: datetime) -> datetime | None:
+    """Until when a batch may take a job that the provider had no room for in flex; None if it goes out in real time."""
+    batch = next((offer for offer in offers if offer.lane == "batch"), None)
+    if batch is None or 1 - batch.late < FAIR_CHANCE:
+        return None
+    # it had all of that time when it was judged: most of it has to be left
+    until = move_up_at(batch, at=at)
+    return until if until - now >= MOSTLY * (until - at) else None
 
 
 def _open_lanes(call: Call, target: Target) -> list[str]:

@@ -1,24 +1,29 @@
 """Follows the lines of gathered batches, and ends what has to end: a job gets its line's answer, or moves up.
 
 Invariant: a job's state follows its line's, which follows the ledger; whatever is repeated changes nothing. A line that no
-provider answered, and whose hold is given back, goes out in real time.
+provider answered goes out in real time, for the money that it holds.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
+from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
 
+from billing.models import Attempt
+from config.values import value_type
 from llm.batches import money
-from llm.deferred.delays import with_delays
+from llm.deferred.delays import TAKEN_BACK, Seen
+from llm.jobs import known
 from llm.models import BatchItem, DeferredJob, LaneDelay
 
 CHUNK: Final = 200
 UNCONFIRMED_AFTER: Final = timedelta(minutes=2)  # then nobody waits for its hold any more
-LATE: Final = 2  # a lane that was given up had taken at least so many times longer
 
 Status = DeferredJob.Status
 _CHANGED: Final = (
@@ -34,14 +39,16 @@ def follow(*, batch_id: int | None = None) -> None:
         over = over.filter(item__batch_id=batch_id)
     while True:
         with transaction.atomic():
-            locked = over.select_for_update(skip_locked=True, of=("self",)).select_related("item")
+            locked = over.select_for_update(skip_locked=True, of=("self",)).select_related("item__batch")
             jobs = list(locked.order_by("pk")[:CHUNK])
             items = [job.item for job in jobs if job.item is not None]
             _learn_of(jobs)
             for job in jobs:
                 _end_line(job)
+            answered = [(job, job.item.body) for job in jobs if job.item and job.status == Status.COMPLETED]
             DeferredJob.objects.bulk_update(jobs, list(_CHANGED), batch_size=100)
             BatchItem.objects.filter(pk__in=[item.pk for item in items]).update(body={}, response=None)
+        known.remember(answered)
         if len(jobs) < CHUNK:
             return
 
@@ -61,7 +68,7 @@ def release_ended() -> None:
     """Give back the holds of jobs that ended without an answer."""
     ended = DeferredJob.objects.filter(is_held=True, status__in=(Status.FAILED, Status.CANCELLED))
     while jobs := list(ended.order_by("pk")[:CHUNK]):
-        money.release(jobs, reason="deferred call ended")
+        money.release(_holds_of(jobs), reason="deferred call ended")
         DeferredJob.objects.filter(pk__in=[job.pk for job in jobs]).update(is_held=False)
 
 
@@ -70,35 +77,64 @@ def forget_unconfirmed(*, now: datetime | None = None) -> None:
     before = (now or timezone.now()) - UNCONFIRMED_AFTER
     jobs = list(DeferredJob.objects.filter(status=Status.ACCEPTING, created_at__lt=before)[:CHUNK])
     if jobs:
-        money.release(jobs, reason="deferred call not accepted")
+        money.release(_holds_of(jobs), reason="deferred call not accepted")
         DeferredJob.objects.filter(pk__in=[job.pk for job in jobs], status=Status.ACCEPTING).delete()
 
 
-def learn(delays: Iterable[tuple[str, str, str, float]]) -> None:
-    """Remember how long answers took: provider, model, lane and seconds of each."""
-    by_lane: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for provider, model, lane, seconds in delays:
-        by_lane[provider, model, lane].append(seconds)
-    for (provider, model, lane), seconds_of in sorted(by_lane.items()):
+@value_type
+class Delay:
+    """How long was waited for an answer in a lane: until it came, or until it was given up."""
+
+    provider: str
+    model: str
+    lane: str
+    seconds: float
+    is_answered: bool = True
+
+
+def learn(delays: Iterable[Delay]) -> None:
+    """Remember how long lanes took."""
+    by_lane: dict[tuple[str, str, str], list[Delay]] = defaultdict(list)
+    for delay in delays:
+        by_lane[delay.provider, delay.model, delay.lane].append(delay)
+    for (provider, model, lane), its in sorted(by_lane.items()):
         with transaction.atomic():
             row, _ = LaneDelay.objects.select_for_update().get_or_create(
                 provider=provider, model=model, lane=lane
             )
-            row.counts = with_delays(row.counts, seconds_of)
+            seen = Seen(tuple(row.answered), tuple(row.given_up))
+            for delay in its:
+                seen = seen.with_delay(delay.seconds, lane=lane, is_answered=delay.is_answered)
+            row.answered, row.given_up = list(seen.answered), list(seen.given_up)
             row.save()
 
 
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    attempt_id: UUID
+
+
+def _holds_of(jobs: Sequence[DeferredJob]) -> list[_Hold]:
+    """What holds their money: the attempt they were accepted with, or a later one that came to nothing."""
+    held = Attempt.objects.filter(request_id__in=[job.request_id for job in jobs], state="held")
+    return [_Hold(pk) for pk in held.values_list("pk", flat=True)]
+
+
 def _learn_of(jobs: Sequence[DeferredJob]) -> None:
+    """What batches took, each once, however many lines it has: by its first one."""
     found = []
     for job in jobs:
         item = job.item
-        if item is None or item.settled_at is None or job.started_at is None:
+        if item is None or item.line != 1 or item.settled_at is None or job.started_at is None:
             continue
-        seconds = (item.settled_at - job.started_at).total_seconds()
+        lane = partial(Delay, job.provider, job.model)
+        ended_at = min(filter(None, (item.batch.cancelling_at, item.batch.expires_at)))
         if item.status == BatchItem.Status.COMPLETED:
-            found.append((job.provider, job.model, "batch", seconds))
-        elif item.status == BatchItem.Status.EXPIRED:
-            found.append((job.provider, job.model, "batch", seconds * LATE))
+            found.append(lane("batch", (item.settled_at - job.started_at).total_seconds()))
+        elif item.status in (BatchItem.Status.EXPIRED, BatchItem.Status.CANCELLED):
+            waited = (min(ended_at, item.settled_at) - job.started_at).total_seconds()
+            found.append(lane("batch", max(0.0, waited), is_answered=False))
+            found.append(lane(TAKEN_BACK, max(0.0, (item.settled_at - ended_at).total_seconds())))
     learn(found)
 
 
@@ -113,7 +149,8 @@ def _end_line(job: DeferredJob) -> None:
     elif (error := item.error or {}).get("status"):
         job.status, job.error = Status.FAILED, _refusal(error)
     elif job.cancel_asked_at is not None:
-        job.status = Status.CANCELLED
+        job.status, job.finished_at = Status.CANCELLED, item.settled_at
+        return  # its hold is given back next
     else:
         _move_up(job, item, why=error.get("code", "no answer"))
         return
@@ -122,7 +159,6 @@ def _end_line(job: DeferredJob) -> None:
 
 def _move_up(job: DeferredJob, item: BatchItem, *, why: str) -> None:
     job.status, job.lane, job.body, job.item, job.started_at = Status.QUEUED, "online", item.body, None, None
-    job.is_held = False
     job.steps = [*job.steps, {"step": "deferred", "outcome": "online", "reason": why, "batch_line": item.pk}]
 
 

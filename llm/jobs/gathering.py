@@ -15,6 +15,7 @@ from django.db.models import Count, Min, Q, Sum
 from django.utils import timezone
 
 from llm.batches.requests import COMPLETION_WINDOW
+from llm.jobs import known
 from llm.models import Batch, BatchItem, BatchJob, DeferredJob
 from tenants.models import Tenant
 from tenants.policy import DeferredPolicy, parse_policy
@@ -39,16 +40,23 @@ def gather(*, now: datetime | None = None) -> list[int]:
         for tenant in Tenant.objects.filter(pk__in={group["tenant_id"] for group in groups})
     }
     made = [
-        _make_batch({name: group[name] for name in _GROUP}, policy=policies[group["tenant_id"]], now=now)
+        _send({name: group[name] for name in _GROUP}, policy=policies[group["tenant_id"]], now=now)
         for group in groups
         if _is_ripe(group, policies[group["tenant_id"]], now=now)
     ]
     return [batch.pk for batch in made if batch is not None]
 
 
+def _send(group: dict[str, Any], *, policy: DeferredPolicy, now: datetime) -> Batch | None:
+    """A batch of what still has to be asked of a group."""
+    next_ones = _waiting(now).filter(**group).order_by("move_up_at", "pk")[: policy.max_jobs]
+    known.answer_from_memory(next_ones, tenant_id=group["tenant_id"], now=now)
+    return _make_batch(group, policy=policy, now=now)
+
+
 def _waiting(now: datetime) -> Any:
     return DeferredJob.objects.filter(
-        status=DeferredJob.Status.QUEUED, lane=DeferredJob.Lane.BATCH, move_up_at__gt=now
+        status=DeferredJob.Status.QUEUED, lane=DeferredJob.Lane.BATCH, move_up_at__gt=now, same_as=None
     )
 
 
@@ -61,12 +69,13 @@ def _is_ripe(group: dict[str, Any], policy: DeferredPolicy, *, now: datetime) ->
 
 
 def _make_batch(group: dict[str, Any], *, policy: DeferredPolicy, now: datetime) -> Batch | None:
-    """A batch of the group's jobs whose time is up first; None where another worker has just taken them."""
+    """A batch of the group's jobs whose time is up first; None where another worker has just taken them, or all wait for
+    equal ones."""
     with transaction.atomic():
         first = _waiting(now).filter(**group).select_for_update(skip_locked=True).order_by("move_up_at", "pk")
         sizes = first.values_list("pk", "move_up_at", "input_tokens", "body_bytes")[: policy.max_jobs]
-        chosen = _first_alike(sizes, most_tokens=policy.max_tokens, now=now)
-        jobs = list(DeferredJob.objects.filter(pk__in=chosen).order_by("move_up_at", "pk"))
+        chosen = first_alike(sizes, most_tokens=policy.max_tokens, now=now)
+        jobs = _to_send(list(DeferredJob.objects.filter(pk__in=chosen).order_by("move_up_at", "pk")))
         if not jobs:
             return None
         batch = Batch.objects.create(
@@ -91,6 +100,26 @@ def _make_batch(group: dict[str, Any], *, policy: DeferredPolicy, now: datetime)
     return batch
 
 
+def _to_send(jobs: Sequence[DeferredJob]) -> list[DeferredJob]:
+    """Of equal jobs the first; the others wait for its answer, or for that of one which is under way already."""
+    running = DeferredJob.objects.filter(
+        tenant_id__in={job.tenant_id for job in jobs},
+        status=DeferredJob.Status.RUNNING,
+        cancel_asked_at=None,
+        exact_key__in={job.exact_key for job in jobs if known.may_share(job)},
+    )
+    first = {job.exact_key: job for job in running.only("exact_key").order_by("-pk")}
+    to_send, equals = [], []
+    for job in jobs:
+        if not known.may_share(job) or first.setdefault(job.exact_key, job) is job:
+            to_send.append(job)
+        else:
+            job.same_as = first[job.exact_key]
+            equals.append(job)
+    DeferredJob.objects.bulk_update(equals, ["same_as"], batch_size=500)
+    return to_send
+
+
 def _move(jobs: Sequence[DeferredJob], *, batch: Batch, part: BatchJob, now: datetime) -> None:
     """Each job becomes a line of the batch, with its body."""
     items = BatchItem.objects.bulk_create(
@@ -107,6 +136,7 @@ def _move(jobs: Sequence[DeferredJob], *, batch: Batch, part: BatchJob, now: dat
                 provider=job.provider,
                 status=BatchItem.Status.HELD,
                 body=job.body,
+                plan=_plan_of(job),
             )
             for number, job in enumerate(jobs, start=1)
         ],
@@ -117,13 +147,27 @@ def _move(jobs: Sequence[DeferredJob], *, batch: Batch, part: BatchJob, now: dat
     DeferredJob.objects.bulk_update(jobs, ["item", "body", "status", "started_at"], batch_size=500)
 
 
+def _plan_of(job: DeferredJob) -> dict[str, Any]:
+    """How the job was routed and compressed, as a line of a batch knows it."""
+    context, route = job.context, job.context.get("route") or {}
+    return {
+        "tier": route.get("tier", ""),
+        "reason": route.get("reason", ""),
+        "is_under_pressure": bool(route.get("tier_without_pressure")),
+        "baseline_model": context.get("baseline_model", ""),
+        "tokens_before": context.get("tokens_before"),
+        "tokens_after": context.get("tokens_after"),
+        "cache_state": "miss" if job.exact_key else "bypass",
+    }
+
+
 def attempt_of(job: DeferredJob) -> UUID:
     """What holds the money of a job that waits."""
     assert job.attempt_id is not None
     return job.attempt_id
 
 
-def _first_alike(
+def first_alike(
     rows: Iterable[tuple[int, datetime, int, int]], *, most_tokens: int, now: datetime
 ) -> list[int]:
     """The jobs, in the order of their time, that can share a batch: as many as fit, with about the same time left."""
@@ -143,10 +187,11 @@ def cancel_unwanted(*, now: datetime | None = None) -> int:
     """Cancel the gathered batches of which no client wants a line any more; how many."""
     now = now or timezone.now()
     running = DeferredJob.objects.filter(status=DeferredJob.Status.RUNNING, item__isnull=False)
+    is_wanted = Q(cancel_asked_at=None) | Q(equals__status=DeferredJob.Status.QUEUED)
     counted = (
         running.order_by()
         .values("item__batch_id")
-        .annotate(wanted=Count("pk", filter=Q(cancel_asked_at=None)))
+        .annotate(wanted=Count("pk", filter=is_wanted))
         .filter(wanted=0)
         .values("item__batch_id")
     )

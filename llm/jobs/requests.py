@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from psycopg.rows import dict_row
 
-from llm.deferred.objects import COLUMNS, OVER
+from llm.calls.job_objects import COLUMNS, OVER
 from llm.errors import InvalidRequest, NotFound
 from tenants.rls import tenant_connection
 

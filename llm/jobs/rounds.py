@@ -21,6 +21,7 @@ from config import resources
 from llm.calls.call import Call
 from llm.catalog.loading import load_snapshot
 from llm.jobs import following, online
+from llm.jobs.calls import calls_of
 from llm.models import DeferredJob
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class _Round:
     """The jobs that one process answers at the same time. `database`: the one thread that uses the ORM."""
 
     database: ThreadPoolExecutor
-    running: dict["asyncio.Task[online.Delay | None]", DeferredJob] = field(default_factory=dict)
+    running: dict["asyncio.Task[following.Delay | None]", DeferredJob] = field(default_factory=dict)
 
     async def go(self) -> None:
         claim_until = time.monotonic() + CLAIM_SECONDS
@@ -64,7 +65,7 @@ class _Round:
                 )
                 await self._take_back(ended)
 
-    async def _take_back(self, ended: "set[asyncio.Task[online.Delay | None]]") -> None:
+    async def _take_back(self, ended: "set[asyncio.Task[following.Delay | None]]") -> None:
         delays = []
         for task in ended:
             job = self.running.pop(task)
@@ -91,7 +92,8 @@ class _Round:
             if not jobs:
                 waiting.remove(tenant_id)
             have[tenant_id] += len(jobs)
-            claimed += [(job, online.call_of(job, snapshots[tenant_id])) for job in jobs]
+            calls = calls_of(jobs, snapshots[tenant_id])
+            claimed += [(job, calls[job.pk]) for job in jobs]
         return claimed
 
     async def _by_database(self, work: Callable[[], T]) -> T:

@@ -67,6 +67,20 @@ class DeferredJob(models.Model):
     item = models.OneToOneField(
         BatchItem, on_delete=models.SET_NULL, null=True, blank=True, related_name="deferred"
     )
+    exact_key = models.CharField(
+        max_length=200,
+        blank=True,
+        default="",
+        help_text="The exact cache's key of its answer; empty: it shares none.",
+    )
+    same_as = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="equals",
+        help_text="The equal job that is sent; this one gets its answer.",
+    )
     response = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True)
     created_at = models.DateTimeField()
@@ -110,6 +124,12 @@ class DeferredJob(models.Model):
                 condition=models.Q(status__in=["accepting", "queued", "running"]),
                 name="deferredjob_open",
             ),
+            # what runs is looked for by its answer's key
+            models.Index(
+                fields=["tenant", "exact_key"],
+                condition=models.Q(status="running") & ~models.Q(exact_key=""),
+                name="deferredjob_equal",
+            ),
             # it has ended, but its hold may not have
             models.Index(
                 fields=["id"],
@@ -136,9 +156,14 @@ class LaneDelay(models.Model):
 
     provider = models.CharField(max_length=64)
     model = models.CharField(max_length=128)
-    lane = models.CharField(max_length=8, choices=DeferredJob.Lane.choices)
-    counts = models.JSONField(
+    lane = models.CharField(
+        max_length=8, help_text="batch, flex or online; back: how long a cancelled batch takes."
+    )
+    answered = models.JSONField(
         default=list, help_text="Answers by delay, in the buckets of llm.deferred.delays."
+    )
+    given_up = models.JSONField(
+        default=list, help_text="By how long was waited before it was taken back, in the same buckets."
     )
     updated_at = models.DateTimeField(auto_now=True)
 

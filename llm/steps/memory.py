@@ -162,6 +162,11 @@ async def serve(call: Call, hit: Hit) -> Settled:
     return Settled(answer, outcome, chunks)
 
 
+def may_serve(call: Call, hit: Hit) -> bool:
+    """Whether an answer that was found elsewhere may be given to the call."""
+    return _may_serve(call, hit.answer, "exact_cache" if hit.state == "exact" else "semantic_cache")
+
+
 def _why(call: Call, hit: Hit) -> dict[str, Any]:
     """Why this was a hit: whose answer it is, how old, and what let it pass."""
     found = call.lookup if hit.state == "semantic" else None
@@ -180,6 +185,13 @@ def remember_soon(call: Call, settled: Settled) -> None:
     if (answer := _to_remember(call, settled)) is not None:
         call.is_remembering = True
         resources.background(_remember(call, answer))
+
+
+async def remember_late(call: Call, answer: CachedAnswer) -> None:
+    """Remember an answer that came long after its call was looked up; its exact key is known."""
+    if not _why_not_similar(call):
+        call.lookup = await _look_up(call, refresh=True)
+    await _remember(call, answer)
 
 
 def _to_remember(call: Call, settled: Settled) -> CachedAnswer | None:

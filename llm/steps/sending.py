@@ -4,13 +4,15 @@ Invariant: what is sent was held and committed first.
 """
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from billing.budgets.balances import BudgetExceeded
+from billing.budgets.balances import Balance, BudgetExceeded
 from billing.errors import LedgerUnavailable, ModelUnpriced
 from billing.ledger import holds, settlements
 from billing.ledger.extensions import Extension, extend
+from billing.ledger.waiting import take_over
 from config import resources
 from llm import metrics
 from llm.calls.call import Call
@@ -55,18 +57,15 @@ async def hold(underway: Underway, target: Target, *, why: str) -> None:
     call = underway.call
     number = call.next_attempt()
     attempt = await call.read_by(partial(plan, call, target, number))
-    if call.reserved is not None:  # makes room for this
-        await settlements.void(call.reserved, reason="it goes out now")
-        call.reserved = None
     try:
         try:
-            call.balances = await holds.admit(attempt.reservation(call))
+            call.balances = await _admit(call, attempt)
         except BudgetExceeded as refusal:
             smaller = attempt.within(call, refusal.balance)
             if smaller is None:
                 raise
             attempt = smaller
-            call.balances = await holds.admit(attempt.reservation(call))
+            call.balances = await _admit(call, attempt, is_covering=False)
     except asyncio.CancelledError:  # it is admitted all the same
         resources.background(_take_back(call, attempt))
         raise
@@ -90,6 +89,16 @@ async def send(underway: Underway) -> Reply:
             call.was_sent |= underway.is_sent
     metrics.ATTEMPTS.add(target.provider, target.model, "answered")
     return reply
+
+
+async def _admit(call: Call, attempt: PlannedAttempt, *, is_covering: bool = True) -> list[Balance]:
+    """Hold it; of a call that waited, in the place of what held its money, and as much of it."""
+    reserve, wanted = call.reserve, attempt.reservation(call)
+    if reserve is None or reserve.attempt_id is None:
+        return await holds.admit(wanted)
+    balances = await take_over(reserve.attempt_id, reserve.covering(wanted) if is_covering else wanted)
+    call.reserve = replace(reserve, attempt_id=None)
+    return balances
 
 
 async def _with_its_share(call: Call, attempt: PlannedAttempt) -> PlannedAttempt:

@@ -5,13 +5,15 @@ frees its place; once it is settled or voided, leaving frees the place. Nothing 
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
 import structlog
 
+from billing.errors import LedgerUnavailable
 from billing.ledger import settlements
+from billing.ledger.waiting import hold_again
 from config import resources
 from llm import metrics
 from llm.calls.call import Call
@@ -91,9 +93,21 @@ class Underway:
         return self.outcome
 
     async def void(self, *, reason: str) -> None:
-        """End it as one that owes nothing."""
-        self.call.balances = await settlements.void(self.attempt.id, reason=reason) or self.call.balances
+        """End it as one that owes nothing. What it took over from a call that waits, waits on."""
+        if not await self._waits_again():
+            self.call.balances = await settlements.void(self.attempt.id, reason=reason) or self.call.balances
         self.is_void = True
+
+    async def _waits_again(self) -> bool:
+        reserve = self.call.reserve
+        if reserve is None or reserve.attempt_id is not None:
+            return False
+        try:
+            await hold_again([self.attempt.id], until=reserve.until)
+        except LedgerUnavailable:
+            return False  # the void is tried for longer
+        self.call.reserve = replace(reserve, attempt_id=self.attempt.id)
+        return True
 
     def _leave(self, error: BaseException | None) -> None:
         """Free its place: nothing was taken of the account where nothing was sent, no tokens where the provider cannot have

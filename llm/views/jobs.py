@@ -8,7 +8,7 @@ import asyncio
 import structlog
 from django.http import HttpRequest, HttpResponse
 
-from llm.deferred.objects import job_object
+from llm.calls.job_objects import job_object
 from llm.errors import InvalidRequest
 from llm.jobs import requests
 from llm.tasks import advance_jobs

@@ -2,12 +2,10 @@
 
 import json
 from collections import Counter
-from decimal import Decimal
-from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.savings import bodies, books, bounds, quality, steps, workload
+from benchmarks.savings import bodies, bounds, quality, sending, steps, workload
 from benchmarks.savings.sending import Reply, reply_of
 from benchmarks.savings.texts import Passage, Question, Texts, by_need, labelled
 from benchmarks.savings.workload import Ask
@@ -173,34 +171,21 @@ def test_limits_of_a_mean() -> None:
     assert bounds.mean([]).of == 0
 
 
-def test_batches_are_computed_for_what_may_wait_where_they_are_cheaper() -> None:
-    prices = {("big", "input"): Decimal("0.5"), ("big", "output"): Decimal(1), ("small", "input"): Decimal(1)}
-    detail = [
-        _line("big", "input", 10, "10"),
-        _line("big", "output", 2, "4"),
-        _line("big", "input", 10, "10", may_wait="no"),
-        _line("small", "cache_read", 4, "1"),  # cheaper as it is
-        _line("small", "request", 4, "0"),
-    ]
-    assert books.in_batches_of(detail, prices) == (Decimal(15), Decimal(8))
-
-
-def _line(model: str, meter: str, quantity: int, cost: str, *, may_wait: str = "yes") -> SimpleNamespace:
-    return SimpleNamespace(
-        labels={"model": model},
-        meter=meter,
-        quantity=quantity,
-        billed_cost_usd=Decimal(cost),
-        tags={"may_wait": may_wait},
-    )
+def test_the_answer_of_a_job_says_where_it_came_from() -> None:
+    answer = {"choices": [{"message": {"content": bodies.Applications([], []).answer(7)}}]}
+    line = {"model": "gpt-4o-mini", "tokens": {"input": 12, "output": 5}}
+    job = {"response": answer | {"purser": line}}
+    reply = sending.reply_of_job(job, {"gpt-4o-mini": "standard"})
+    assert reply == sending.Reply(7, "miss", "gpt-4o-mini", "standard", 12, 12)
 
 
 def test_each_step_switches_one_more_thing_on() -> None:
     market = steps.MARKETS[0]
-    assert [step.model(market, "complex") for step in steps.STEPS] == [market.premium, *["auto"] * 5]
+    assert [step.model(market, "complex") for step in steps.STEPS] == [market.premium, *["auto"] * 6]
     assert steps.CHOICES[0].model(market, "moderate") == "auto:standard"
     policies = [step.policy_in(market) for step in steps.STEPS]
     assert {policy["routing"]["baseline_model"] for policy in policies} == {market.premium}
-    assert [policy["cache"]["exact"] for policy in policies] == [False, False, True, True, True, True]
-    assert [policy["cache"]["semantic"] for policy in policies] == ["off"] * 3 + ["bounded"] * 3
-    assert [policy["compression"]["enabled"] for policy in policies] == [False] * 4 + [True] * 2
+    assert [policy["cache"]["exact"] for policy in policies] == [False, False, *[True] * 5]
+    assert [policy["cache"]["semantic"] for policy in policies] == ["off"] * 3 + ["bounded"] * 4
+    assert [policy["compression"]["enabled"] for policy in policies] == [False] * 4 + [True] * 3
+    assert [step.defers for step in steps.STEPS] == [False] * 6 + [True]

@@ -15,8 +15,16 @@ class LaneOffer(BaseModel):
     """One lane that the call could take, as it looked when the call was accepted."""
 
     lane: Lane
-    expected_usd: str = Field(description=USD)
-    late: float = Field(ge=0, le=1, description="How likely its answer is not there in time.")
+    expected_usd: str = Field(
+        description=f"{USD} With what real time costs where the lane is late, as often as that is likely."
+    )
+    late: float = Field(
+        ge=0,
+        le=1,
+        description="How likely its answer is not there in time, and the call goes out in real time.",
+    )
+    missed: float = Field(ge=0, le=1, description="How likely the deadline is missed all the same.")
+    seconds: float = Field(ge=0, description="How long the lane has, from the call's acceptance.")
 
 
 class JobTokens(BaseModel):

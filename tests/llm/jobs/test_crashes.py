@@ -108,7 +108,8 @@ def test_running_jobs_that_nobody_wants_are_taken_back(bureau_for, slow_batches)
     assert job["cancel_asked_at"]
     done = bureau.wait(job_id)
     assert done["status"] == "cancelled"
-    assert (bureau.held, bureau.records(), bureau.billed_upstream()) == (0, [], [])
+    eventually(lambda: bureau.held == 0, patience_seconds=PATIENCE_SECONDS)
+    assert (bureau.records(), bureau.billed_upstream()) == ([], [])
 
 
 def test_a_provider_that_fails_for_now_is_asked_again(bureau_for, make_deployment):
@@ -203,7 +204,26 @@ def test_delays_are_learnt_of_each_batch(bureau_for, make_deployment):
     deployment = make_deployment(prices=prices)
     bureau.wait(bureau.ask(model=deployment.model)["id"])
     learnt = LaneDelay.objects.get(model=deployment.model)
-    assert (learnt.lane, sum(learnt.counts)) == ("batch", 1)
+    assert (learnt.lane, sum(learnt.answered), sum(learnt.given_up)) == ("batch", 1, 0)
+
+
+def test_a_batch_is_one_observation_however_many_lines_it_has(bureau_for, make_deployment, slow_batches):
+    bureau = bureau_for(deferred={"max_age_seconds": 600, "max_jobs": 3})
+    prices = [{"meter": meter, "usd_per_million": "1"} for meter in ("input", "cache_read", "output")]
+    prices += [
+        {"meter": meter, "processing": "batch", "usd_per_million": "0.5"} for meter in ("input", "output")
+    ]
+    deployment = make_deployment(prices=prices)
+    jobs = [bureau.ask(model=deployment.model)["id"] for _ in range(3)]
+    part = submitted(bureau)
+    Batch.objects.filter(pk=part.batch_id).update(expires_at=timezone.now())
+    assert {bureau.wait(job)["lane"] for job in jobs} == {"online"}
+    learnt = {
+        row.lane: (round(sum(row.answered), 1), round(sum(row.given_up), 1))
+        for row in LaneDelay.objects.filter(model=deployment.model)
+    }
+    assert learnt.pop("online")[0] > 2.9
+    assert learnt == {"batch": (0.0, 1.0), "back": (1.0, 0.0)}
 
 
 def test_two_workers_gather_each_job_once(bureau_for):

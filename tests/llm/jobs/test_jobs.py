@@ -1,12 +1,14 @@
 """Deferred calls through the official SDKs: accepted, gathered, answered at half the price."""
 
 import json
+from datetime import timedelta
 from decimal import Decimal
 
 import openai
 import pytest
+from django.utils import timezone
 
-from llm.models import Batch, DeferredJob, RequestLog, StoredFile
+from llm.models import Batch, DeferredJob, IdempotentCall, RequestLog, StoredFile
 from tests.llm.jobs.conftest import PATIENCE_SECONDS, Bureau
 
 
@@ -233,3 +235,19 @@ def test_an_urgency_that_is_wrong_is_refused_by_name(world, urgency):
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "x"}]}
     status, error = world.request("POST", "/v1/chat/completions", body, headers={"x-purser-urgency": urgency})
     assert (status, error["error"]["param"]) == (400, "x-purser-urgency")
+
+
+@pytest.mark.parametrize("error", [None, {"status": 503, "code": "ledger_unavailable", "message": "again"}])
+def test_a_job_whose_answer_was_not_kept_is_given_again_to_its_idempotency_key(bureau_for, error):
+    bureau = bureau_for(deferred={"max_age_seconds": 600})
+    asked = {"text": "What is 7 plus 7?", "headers": {"idempotency-key": "once"}}
+    job = bureau.ask(**asked)
+    # as its worker leaves it that is killed after the job was queued; or that did not hear that it was
+    lost = {"state": "in_progress"} if error is None else {"state": "done", "error": error}
+    calls = IdempotentCall.objects.filter(tenant_id=bureau.member.id)
+    assert calls.update(content=None, headers={}, leased_until=timezone.now() - timedelta(minutes=1), **lost)
+    assert bureau.ask(**asked) == job
+    bureau.world.request("POST", f"/v1/jobs/{job['id']}/cancel", member=bureau.member)
+    again = bureau.ask(**asked)
+    assert (again["id"], again["status"]) == (job["id"], "cancelled")
+    assert DeferredJob.objects.filter(tenant_id=bureau.member.id).count() == 1

@@ -1,0 +1,1 @@
+"""Deferred calls against a clairvoyant: a clock, providers whose delays are as published, and days of jobs."""
