@@ -39,7 +39,8 @@ class Site:
         """The highest resident memory of any process of each part, by the kernel."""
         found = {}
         for name, root in self.parts.items():
-            peaks = [_peak_kib(pid) for pid in processes.tree(root)]
+            pids = [root] if root == os.getpid() else processes.tree(root)
+            peaks = [_peak_kib(pid) for pid in pids]
             found[name] = round(max(peaks) / 1024, 1)
         return found
 

@@ -20,6 +20,7 @@ from tests.llm.batches.conftest import jsonl, question
 
 CLIENTS = 3
 PAUSE_SECONDS = 0.2
+FEATURE = {"x-purser-feature": "chaos"}  # a budget counts it
 URGENCIES = ("deferred", "deferred", "within=45s")  # the last one is too soon for a batch
 
 
@@ -81,7 +82,10 @@ class BatchLoad:
         ]
         file = client.files.create(file=("lines.jsonl", jsonl(lines)), purpose="batch")
         batch = client.batches.create(
-            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+            input_file_id=file.id,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            extra_headers=FEATURE,
         )
         self.batches.append(batch.id)
 
@@ -98,7 +102,8 @@ class BatchLoad:
             }
             for number, text in enumerate(self._questions(name, chance))
         ]
-        self.message_batches.append(self.anthropic().messages.batches.create(requests=requests).id)
+        batch = self.anthropic().messages.batches.create(requests=requests, extra_headers=FEATURE)
+        self.message_batches.append(batch.id)
 
     def _defer(self, chance: random.Random) -> None:
         user = f"deferring-{secrets.token_hex(4)}"
@@ -107,7 +112,7 @@ class BatchLoad:
             max_tokens=40,
             messages=[{"role": "user", "content": f"Write 10 words about {user}."}],
             user=user,
-            extra_headers={"x-purser-urgency": chance.choice(URGENCIES), "x-purser-feature": "chaos"},
+            extra_headers={"x-purser-urgency": chance.choice(URGENCIES), **FEATURE},
         )
         self.jobs.append(raw.http_response.json()["id"])
 
