@@ -12,7 +12,7 @@ from typing import Any
 
 import openai
 
-from benchmarks.batches.site import MODEL, Site
+from benchmarks.batches.site import MODEL, OTHERS_MODEL, Site
 
 ENDPOINT = "/v1/chat/completions"
 OVER = ("completed", "failed", "expired", "cancelled")
@@ -28,6 +28,10 @@ class Client:
     tenant: int
 
     @property
+    def model(self) -> str:
+        return OTHERS_MODEL if self.tenant else MODEL
+
+    @property
     def sdk(self) -> openai.OpenAI:
         return openai.OpenAI(
             base_url=f"{self.site.base_url}/v1",
@@ -40,7 +44,7 @@ class Client:
         """A file of so many lines."""
         path = self.site.home / f"{name}.jsonl"
         with path.open("w") as file:
-            file.writelines(f"{json.dumps(line)}\n" for line in _lines(name, lines, line_bytes))
+            file.writelines(f"{json.dumps(line)}\n" for line in self._lines(name, lines, line_bytes))
         return path
 
     def submit(self, path: Path) -> tuple[str, float]:
@@ -73,7 +77,7 @@ class Client:
     def defer(self, text: str, *, urgency: str) -> str:
         """Defer a call; the job's id."""
         raw = self.sdk.chat.completions.with_raw_response.create(
-            model=MODEL,
+            model=self.model,
             max_tokens=20,
             messages=[{"role": "user", "content": text}],
             extra_headers={"x-purser-urgency": urgency},
@@ -87,13 +91,12 @@ class Client:
             if job["status"] in ("completed", "failed", "cancelled"):
                 return job
 
-
-def _lines(name: str, count: int, line_bytes: int) -> Iterator[dict[str, Any]]:
-    for number in range(count):
-        question = f"Write 10 words about {name} {number}. "
-        body = {
-            "model": MODEL,
-            "max_tokens": 40,
-            "messages": [{"role": "user", "content": question + FILLER * (line_bytes // len(FILLER))}],
-        }
-        yield {"custom_id": f"{name}-{number}", "method": "POST", "url": ENDPOINT, "body": body}
+    def _lines(self, name: str, count: int, line_bytes: int) -> Iterator[dict[str, Any]]:
+        for number in range(count):
+            question = f"Write 10 words about {name} {number}. "
+            body = {
+                "model": self.model,
+                "max_tokens": 40,
+                "messages": [{"role": "user", "content": question + FILLER * (line_bytes // len(FILLER))}],
+            }
+            yield {"custom_id": f"{name}-{number}", "method": "POST", "url": ENDPOINT, "body": body}

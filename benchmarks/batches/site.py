@@ -21,6 +21,7 @@ from config.running import embedded, web
 
 PRICES = {"input": "0.15", "cache_read": "0.075", "output": "0.60"}
 MODEL = "gpt-4o-mini"
+OTHERS_MODEL = "gpt-4.1-nano"  # at a server of its own: what is measured is our fairness, not the provider's
 POLL_SECONDS = 1
 
 
@@ -61,19 +62,10 @@ def running(*, tenants: int) -> Iterator[Site]:
             "BATCH_POLL_SECONDS": str(POLL_SECONDS),
         }
         call_log = home / "calls.jsonl"
-        sandbox_url = f"http://127.0.0.1:{embedded.free_port()}"
-        command = [sys.executable, "-m", "llm.sandbox", "--port", sandbox_url.rpartition(":")[2]]
-        sandbox = stack.enter_context(
-            started(
-                "sandbox",
-                [*command, "--log", str(call_log)],
-                home=home,
-                ready=f"{sandbox_url}/control/calls?limit=1",
-                environment=environment,
-            )
-        )
+        sandbox_url, sandbox = stack.enter_context(_sandbox("sandbox", home, "--log", str(call_log)))
+        others_url, _ = stack.enter_context(_sandbox("sandbox-of-others", home))
         keys = [f"key-of-tenant-{number}-0123456789abcdef" for number in range(tenants)]
-        document = json.dumps(_configuration(sandbox_url, keys))
+        document = json.dumps(_configuration({MODEL: sandbox_url, OTHERS_MODEL: others_url}, keys))
         apply_configuration(document, source="bench.yaml", environ={}, dry_run=False)
         workers = stack.enter_context(
             started(
@@ -103,7 +95,7 @@ def running(*, tenants: int) -> Iterator[Site]:
         parts = {
             "web process": gateway.process.pid,
             "Celery process": workers.process.pid,
-            "sandbox": sandbox.process.pid,
+            "sandbox": sandbox,
             "PostgreSQL backend": int((home / "postgres" / "postmaster.pid").read_text().split()[0]),
             "Redis": redis.process.pid,
             "client": os.getpid(),
@@ -116,7 +108,16 @@ def batch_price(meter: str) -> Decimal:
     return Decimal(PRICES[meter]) / 2
 
 
-def _configuration(sandbox_url: str, keys: list[str]) -> dict[str, Any]:
+@contextlib.contextmanager
+def _sandbox(name: str, home: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """A provider: its address and its process."""
+    url = f"http://127.0.0.1:{embedded.free_port()}"
+    command = [sys.executable, "-m", "llm.sandbox", "--port", url.rpartition(":")[2], *options]
+    with started(name, command, home=home, ready=f"{url}/control/calls?limit=1") as child:
+        yield url, child.process.pid
+
+
+def _configuration(sandboxes: dict[str, str], keys: list[str]) -> dict[str, Any]:
     prices = [{"meter": meter, "usd_per_million": usd} for meter, usd in PRICES.items()]
     prices += [
         {"meter": meter, "usd_per_million": str(batch_price(meter)), "processing": "batch"}
@@ -128,16 +129,18 @@ def _configuration(sandbox_url: str, keys: list[str]) -> dict[str, Any]:
     ]
     return {
         "providers": [
-            {"name": "openai", "kind": "openai", "base_url": f"{sandbox_url}/v1", "api_key": "sk-bench"}
+            {"name": f"of-{model}", "kind": "openai", "base_url": f"{url}/v1", "api_key": "sk-bench"}
+            for model, url in sandboxes.items()
         ],
         "models": [
             {
-                "name": MODEL,
-                "provider": "openai",
+                "name": model,
+                "provider": f"of-{model}",
                 "context_window": 128000,
                 "max_output_tokens": 16384,
                 "prices": prices,
             }
+            for model in sandboxes
         ],
         "tenants": [
             {

@@ -1,13 +1,14 @@
 """Whose batch is worked on next: tenants take turns, and so do the batches of a tenant.
 
-Invariant: a batch is worked on by one process at a time. While another tenant's batch waits, a turn ends after the chunk in
-hand: fifty thousand lines delay the ten of another tenant by no more than one turn.
+Invariant: one process at a time works on a batch, and one on the batches of a tenant: where there are two, a tenant cannot take
+both. While another tenant's batch waits, a turn ends after the chunk in hand: fifty thousand lines delay the ten of another
+tenant by no more than one turn.
 """
 
 import math
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -40,12 +41,14 @@ UNFINISHED: Final = (
 TURN_SECONDS: Final = 2.0  # of a turn, while others wait
 LONGEST_SECONDS: Final = 300.0  # of a turn, though nobody waits: far below the time limit of its queue
 MOST_CANDIDATES: Final = 50
-_LOCK_CLASS: Final = 0x5052  # of the advisory locks; the batch's id is the other half
-_IDLE: Final = """
+_BATCHES: Final = 0x5052  # class of advisory locks; the batch's id is the other half
+_TENANTS: Final = 0x5053  # the same for those whose turn it is; with the tenant's id
+_IDLE: Final = f"""
 NOT EXISTS (
     SELECT FROM pg_locks
     WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND classid = %s AND objid = (llm_batch.id %% 2147483648)::oid)
+      AND ((classid = {_BATCHES} AND objid = (llm_batch.id %% 2147483648)::oid)
+        OR (classid = {_TENANTS} AND objid = (llm_batch.tenant_id %% 2147483648)::oid)))
 """
 
 
@@ -84,16 +87,16 @@ def due(*, now: datetime | None = None) -> QuerySet[Batch]:
 
 
 def waiting() -> QuerySet[Batch]:
-    """Those of them on which nobody works at the moment."""
-    return due().extra(where=[_IDLE], params=[_LOCK_CLASS])  # noqa: S610 a constant
+    """Those of them of which a worker could take one: nobody works on it, nor for its tenant."""
+    return due().extra(where=[_IDLE])  # noqa: S610 a constant
 
 
 @contextmanager
 def next_turn(*, without: Collection[int] = ()) -> Iterator[tuple[int, Turn] | None]:
     """The batch whose turn it is, ours while the block runs, and the turn; None where nothing waits."""
     for batch_id, tenant_id in _in_turn(without):
-        with only_driver(batch_id) as is_ours:
-            if is_ours:
+        with _locked(_TENANTS, tenant_id) as is_our_turn, only_driver(batch_id) as is_ours:
+            if is_our_turn and is_ours:
                 BatchTurn.objects.update_or_create(
                     tenant_id=tenant_id, defaults={"at": timezone.now(), "batch_id": batch_id}
                 )
@@ -102,10 +105,15 @@ def next_turn(*, without: Collection[int] = ()) -> Iterator[tuple[int, Turn] | N
     yield None
 
 
+def only_driver(batch_id: int) -> AbstractContextManager[bool]:
+    """Have a batch for ourselves while the block runs; whether we got it."""
+    return _locked(_BATCHES, batch_id)
+
+
 @contextmanager
-def only_driver(batch_id: int) -> Iterator[bool]:
-    """Hold the batch's advisory lock, which ends with the connection; whether we got it."""
-    key = (_LOCK_CLASS, batch_id % 2**31)
+def _locked(lock_class: int, number: int) -> Iterator[bool]:
+    """Hold an advisory lock, which ends with the connection; whether we got it."""
+    key = (lock_class, number % 2**31)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", key)
         is_ours = bool(cursor.fetchone()[0])

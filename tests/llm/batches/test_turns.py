@@ -85,6 +85,17 @@ def test_what_another_worker_drives_is_passed_over(tenants, make_batch, tests_da
     assert driven.pk in taken(2)
 
 
+def test_two_workers_do_not_work_for_one_tenant(tenants, make_batch, tests_database_url):
+    """So that a tenant with two large batches leaves a worker to the others."""
+    first, second, _ = tenants
+    make_batch(first), make_batch(first)
+    free = make_batch(second)
+    with psycopg.connect(tests_database_url, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(20563, %s::int)", (first.pk,))
+        assert [batch.pk for batch in waiting()] == [free.pk]
+        assert taken(1) == [free.pk]
+
+
 def test_a_turn_goes_on_while_nobody_waits_and_ends_when_somebody_does(tenants, make_batch):
     first, second, _ = tenants
     make_batch(first)
