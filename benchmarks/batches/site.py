@@ -129,13 +129,13 @@ def _configuration(sandboxes: dict[str, str], keys: list[str]) -> dict[str, Any]
     ]
     return {
         "providers": [
-            {"name": f"of-{model}", "kind": "openai", "base_url": f"{url}/v1", "api_key": "sk-bench"}
+            {"name": _account(model), "kind": "openai", "base_url": f"{url}/v1", "api_key": "sk-bench"}
             for model, url in sandboxes.items()
         ],
         "models": [
             {
                 "name": model,
-                "provider": f"of-{model}",
+                "provider": _account(model),
                 "context_window": 128000,
                 "max_output_tokens": 16384,
                 "prices": prices,
@@ -163,3 +163,7 @@ def _peak_kib(pid: int) -> int:
         found = re.search(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
         return int(found[1]) if found else 0
     return 0
+
+
+def _account(model: str) -> str:
+    return "account-of-" + model.replace(".", "-")
