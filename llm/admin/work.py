@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.timezone import now
@@ -16,7 +15,7 @@ from billing.admin.figures import count
 from config.work.states import QueueState, TaskState, WorkerState, read_work
 from llm.batches.turns import waiting
 from llm.models import BatchTurn
-from tenants.admin.access import ReadOnlyAdmin
+from tenants.admin.access import OperatorAdmin, Unedited
 
 MOST_SHOWN: Final = 20
 MOST_COUNTED: Final = 1000
@@ -27,11 +26,8 @@ TURN_HEADERS: Final = ["Tenant", "Last turn"]
 
 
 @admin.register(BatchTurn)
-class WorkAdmin(ReadOnlyAdmin):
+class WorkAdmin(Unedited, OperatorAdmin):
     """Queues, workers and turns on one page."""
-
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return bool(request.user.is_active and request.user.is_superuser)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
