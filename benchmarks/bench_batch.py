@@ -4,7 +4,7 @@ A batch of LINES lines goes through upload, validation, holds, submission, the s
 provider's log, the ledger and the file are compared line by line. Fairness: TENANTS others have ten lines each, first alone, then
 while the large batch is held and settled; and a few deferred calls in real time, alone and beside a crowd of them.
 
-    make bench-batch              LINES=50000 LINE_BYTES=1000 TENANTS=8 CROWD=400
+    make bench-batch              LINES=50000 LINE_BYTES=1000 TENANTS=8 BESIDE_LINES=50000 CROWD=400
 """
 
 import os
@@ -22,6 +22,9 @@ from benchmarks.batches.site import Site, running
 LINES = int(os.environ.get("LINES", "50000"))
 LINE_BYTES = int(os.environ.get("LINE_BYTES", "1000"))
 TENANTS = int(os.environ.get("TENANTS", "8"))
+BESIDE_LINES = int(
+    os.environ.get("BESIDE_LINES", str(LINES))
+)  # of the batch beside which the others are measured
 CROWD = int(os.environ.get("CROWD", "400"))
 FEW = 10
 SLOW_MS = 1500
@@ -42,7 +45,13 @@ def main() -> None:
     machine = results_file.machine()
     with running(tenants=TENANTS + 1) as site:
         figures = {"large": _large(site), "fairness": _fairness(site), "real_time": _real_time(site)}
-    settings = {"lines": LINES, "line_bytes": LINE_BYTES, "tenants": TENANTS, "crowd": CROWD}
+    settings = {
+        "lines": LINES,
+        "line_bytes": LINE_BYTES,
+        "tenants": TENANTS,
+        "beside_lines": BESIDE_LINES,
+        "crowd": CROWD,
+    }
     path = results_file.write("batch", {"machine": machine, **settings, **figures})
     print(f"written to {path.relative_to(path.parents[2])}")
 
@@ -78,7 +87,7 @@ def _fairness(site: Site) -> dict[str, Any]:
     files = [one.write(f"alone-{one.tenant}", lines=FEW, line_bytes=100) for one in small]
     alone = [one.seconds_for(file) for one, file in zip(small, files, strict=True)]
     crowd = Client(site, 0)
-    batch_id, _ = crowd.submit(crowd.write("crowd", lines=LINES, line_bytes=LINE_BYTES))
+    batch_id, _ = crowd.submit(crowd.write("crowd", lines=BESIDE_LINES, line_bytes=LINE_BYTES))
     over = threading.Event()
     watcher = threading.Thread(target=lambda: (crowd.wait(batch_id, pause_seconds=1), over.set()))
     watcher.start()
