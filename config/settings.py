@@ -17,6 +17,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 PURSER_HOME = Path(env.text("PURSER_HOME", str(BASE_DIR / ".purser"))).resolve()
 MODEL_DIR = Path(env.text("PURSER_MODEL_DIR", str(BASE_DIR / ".models"))).resolve()
 PORT = env.number("PORT", 8000)
+# where people open the admin: the links in alerts begin with it
+SITE_URL = env.text("SITE_URL", f"http://127.0.0.1:{PORT}").rstrip("/")
 VERSION: str = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
 
 # ---------------------------------------------------------------- security
@@ -159,6 +161,9 @@ CACHES = {
     },
 }
 BATCH_POLL_SECONDS = env.number("BATCH_POLL_SECONDS", 5)
+# operators are alerted of a batch when a step of the gateway has not gone on for so long, or so many of its lines failed
+BATCH_STUCK_MINUTES = env.number("BATCH_STUCK_MINUTES", 15)
+BATCH_FAILED_PERCENT = env.number("BATCH_FAILED_PERCENT", 20)
 # multiplies the timeouts of the caches, for a machine that is always busy
 CACHE_BUDGET_SCALE = env.number("CACHE_BUDGET_SCALE", 1)
 # texts that wait for the embedder in the process are computed together: so many, gathered for so long

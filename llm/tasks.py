@@ -11,6 +11,7 @@ from celery import shared_task
 
 from llm import pruning
 from llm.batches import driver
+from llm.batches.operations import alerting
 from llm.jobs import following, gathering, known, notifying, online, rounds
 from llm.reconciliation.pulling import pull_due
 
@@ -35,6 +36,12 @@ def take_turns() -> None:
         if time.monotonic() > until:
             take_turns.apply_async(expires=60)
             return
+
+
+@shared_task
+def watch_batches() -> None:
+    """Count batches, and alert of those that are stuck or whose lines failed."""
+    alerting.watch()
 
 
 @shared_task

@@ -120,7 +120,7 @@ def _figure(metric: str, amount: Any) -> str:
     match metric:
         case "request_cost" | "day_spend":
             return usd(amount)
-        case "budget_percent":
+        case "budget_percent" | "batch_failed_percent":
             return f"{plain(amount)} %"
         case _:
             return plain(amount)

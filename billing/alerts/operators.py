@@ -32,10 +32,12 @@ def notify_operators(
     window: str = "",
     value: Decimal = Decimal(0),
     threshold: Decimal = Decimal(0),
+    link: str = "",
 ) -> None:
     """Write an event for the operators, unless they were notified of this subject and window before."""
     event = AlertEvent(
-        tenant=None, metric=metric, subject_key=subject, window_key=window, value=value, threshold=threshold, message=message
+        tenant=None, metric=metric, subject_key=subject, window_key=window, value=value, threshold=threshold,
+        message=message, link=link,
     )  # fmt: skip
     AlertEvent.objects.bulk_create([event], ignore_conflicts=True)
     log.warning("operators_notified", metric=metric, subject=subject, window=window, message=message)

@@ -17,6 +17,7 @@ from typing import Literal, TypedDict
 
 import aiohttp
 import structlog
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.mail import EmailMultiAlternatives
 from django.db import connection
@@ -90,7 +91,7 @@ class AlertWindow(TypedDict):
 
 class AlertBody(TypedDict):
     """What is sent about an event: the webhook's JSON, and the e-mail's variables. Amounts are exact decimals as text;
-    `tenant` is a slug, None for the operators' own."""
+    `tenant` is a slug, None for the operators' own; `link` the page of the admin that shows it, if there is one."""
 
     id: str
     type: Literal["alert"]
@@ -99,6 +100,7 @@ class AlertBody(TypedDict):
     value: str
     threshold: str
     message: str
+    link: str
     subject: str
     limit: AlertLimit | None
     window: AlertWindow
@@ -177,6 +179,7 @@ def event_body(event: AlertEvent) -> AlertBody:
         "value": _plain(event.value),
         "threshold": _plain(event.threshold),
         "message": event.message,
+        "link": f"{settings.SITE_URL}{event.link}" if event.link else "",
         "subject": event.subject_key,
         "limit": _limit(event.budget) if event.budget else None,
         "window": {"key": event.window_key, "timezone": event.tenant.timezone if event.tenant else "UTC"},

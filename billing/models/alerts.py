@@ -59,6 +59,8 @@ class AlertRule(models.Model):
         SPEND_JUMP = "spend_jump", "spend of an hour, times the usual"
         BUDGET_PERCENT = "budget_percent", "used share of a budget, percent"
         UNPRICED_USAGE = "unpriced_usage", "usage without a price"
+        BATCH_FAILED = "batch_failed_percent", "failed lines of a batch, percent"
+        BATCH_STUCK = "batch_stuck_minutes", "a batch without progress, minutes"
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="alert_rules")
     metric = models.CharField(max_length=20, choices=Metric)
@@ -98,6 +100,9 @@ class AlertEvent(models.Model):
     value = AmountField()
     threshold = AmountField()
     message = models.TextField()
+    link = models.CharField(
+        max_length=300, blank=True, default="", db_default="", help_text="path of the page that shows it"
+    )
     fired_at = models.DateTimeField(default=now)
     acknowledged_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"

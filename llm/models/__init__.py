@@ -3,6 +3,7 @@
 It owns tables and their constraints. It does not own writes: the functions of the other packages do.
 """
 
+from llm.models.batch_progress import BatchProgress
 from llm.models.batches import Batch, BatchItem, BatchJob, StoredFile
 from llm.models.catalog import Deployment, LanguageModel, Provider
 from llm.models.deferred import DeferredJob, LaneDelay
@@ -16,6 +17,7 @@ __all__ = [
     "Batch",
     "BatchItem",
     "BatchJob",
+    "BatchProgress",
     "BatchTurn",
     "DeferredJob",
     "Deployment",

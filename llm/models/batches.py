@@ -92,6 +92,7 @@ class Batch(models.Model):
         verbose_name_plural = "batches"
         indexes = [
             models.Index(fields=["tenant", "-created_at"], name="batch_tenant_created"),
+            models.Index(fields=["-created_at"], name="batch_created"),
             # the driver looks for what is not finished, every few seconds
             models.Index(
                 fields=["status"],

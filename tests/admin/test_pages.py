@@ -54,6 +54,7 @@ WITHOUT_A_PAGE = {
     "pricecheck",
     "idempotentcall",
     "lanedelay",
+    "batchprogress",
     "cachescopeday",
     "cachethresholdpoint",
 }
