@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0004_limit_now'),
+        ("billing", "0004_limit_now"),
     ]
 
     operations = [

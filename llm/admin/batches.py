@@ -1,24 +1,33 @@
 """Pages of files and batches.
 
-Invariant: read only; the content of files and the bodies of lines are not shown, because they hold prompts.
+Invariant: read only but for the verbs of `llm.batches.operations`; the content of files and the bodies of lines are not
+shown, because they hold prompts. No list counts lines: they were counted beside it.
 """
 
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import (
     ChoicesCheckboxFilter,
     FieldTextFilter,
     RangeDateTimeFilter,
+    RangeNumericFilter,
 )
 from unfold.decorators import display
+from unfold.forms import BaseDialogForm
 
 from billing.admin.figures import exact_usd, json_block
+from llm.admin import batch_figures
+from llm.batches.operations import verbs
 from llm.models import Batch, BatchItem, BatchJob, StoredFile
+from llm.models.batch_progress import FAILED
 from tenants.admin.access import ReadOnlyAdmin
 from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.dialogs import dialog_action
 
 STATUS_LABELS = {
     "completed": "success",
@@ -32,6 +41,7 @@ STATUS_LABELS = {
     "submitted": "info",
     "held": "info",
     "pending": "",
+    "stuck": "danger",
 }
 
 
@@ -57,40 +67,180 @@ class StoredFileAdmin(ReadOnlyAdmin):
         return f"{file.bytes:,} bytes"
 
 
+class NeedsFilter(admin.SimpleListFilter):
+    """Batches that somebody should look at."""
+
+    title = "needs attention"
+    parameter_name = "needs"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("stuck", "Does not go on"), ("failed", "Has failed lines, or was refused")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Batch]) -> QuerySet[Batch]:
+        match self.value():
+            case "stuck":
+                return queryset.filter(progress__isnull=False).exclude(progress__stuck="")
+            case "failed":
+                has_failed = Q(progress__lines__has_any_keys=list(FAILED))
+                return queryset.filter(has_failed | Q(status=Batch.Status.FAILED))
+        return queryset
+
+
 @admin.register(Batch)
 class BatchAdmin(ReadOnlyAdmin):
-    """Batches as their clients see them."""
+    """Batches: how far each is, what it holds, costs and saved, and what an operator does with it."""
 
     list_display = (
-        "public_id",
+        "shown_id",
         "tenant",
         "user",
-        "endpoint",
         "shown_status",
-        "line_count",
-        "created_at",
-        "completed_at",
+        "progress_bar",
+        "age",
+        "held",
+        "cost",
+        "saved",
     )
     list_filter = (
         ("tenant", SeenRowsFilter),
         ("status", ChoicesCheckboxFilter),
+        NeedsFilter,
         ("created_at", RangeDateTimeFilter),
     )
-    search_fields = ("public_id", "user")
+    search_fields = ("public_id__exact", "user__exact")
+    search_help_text = "The id of a batch, or a user"
+    actions = ("cancel_selected", "requeue_selected")
+    actions_detail = ("cancel_one", "requeue_one")
+    change_form_outer_before_template = "admin/batch.html"
+    fieldsets = (
+        ("Whose", {"fields": (("tenant", "key_id"), ("user", "feature"), "shown_tags")}),
+        (
+            "What",
+            {
+                "fields": (
+                    "public_id",
+                    ("endpoint", "shown_status"),
+                    "input_file",
+                    "output_file",
+                    "error_file",
+                    ("line_count", "metadata"),
+                )
+            },
+        ),
+        (
+            "When",
+            {
+                "fields": (
+                    ("created_at", "in_progress_at"),
+                    ("finalizing_at", "expires_at"),
+                    ("cancelling_at", "cancelled_at"),
+                    ("completed_at", "failed_at", "expired_at"),
+                )
+            },
+        ),
+    )
+    readonly_fields = ("shown_status", "shown_tags")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Batch]:
         files = ("input_file", "output_file", "error_file")
-        rows = super().get_queryset(request).select_related("tenant", *files)
+        rows = super().get_queryset(request).select_related("tenant", "progress", *files)
         return rows.defer(*(f"{name}__content" for name in files))
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        context = dict(extra_context or {})
+        if (batch := self.get_object(request, object_id)) is not None:
+            context["batch_state"] = batch_figures.page_context(batch)
+        return super().change_view(request, object_id, form_url, context)
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+        """Only the buttons that would change something now."""
+        batch = self.get_object(request, str(object_id))
+        applies = {"cancel_one": verbs.may_cancel, "requeue_one": verbs.may_requeue}
+        return [
+            action
+            for action in super().get_actions_detail(request, object_id)
+            if batch is not None
+            and any(action.action_name.endswith(name) and may(batch) for name, may in applies.items())
+        ]
+
+    @display(description="Batch", ordering="public_id")
+    def shown_id(self, batch: Batch) -> SafeString:
+        return format_html('<span style="overflow-wrap:anywhere">{}</span>', batch.public_id)
 
     @display(description="Status", ordering="status", label=STATUS_LABELS)
     def shown_status(self, batch: Batch) -> str:
-        return batch.status
+        progress = batch_figures.progress_of(batch)
+        return "stuck" if progress and progress.stuck else batch.status
+
+    @display(description="Lines")
+    def progress_bar(self, batch: Batch) -> Any:
+        return batch_figures.small_bar(batch)
+
+    @display(description="Age", ordering="-created_at")
+    def age(self, batch: Batch) -> SafeString:
+        return format_html('<span class="whitespace-nowrap">{}</span>', batch_figures.age_of(batch))
+
+    @display(description="Held", ordering="progress__held_usd")
+    def held(self, batch: Batch) -> Any:
+        return batch_figures.money(batch, "held_usd")
+
+    @display(description="Cost", ordering="progress__cost_usd")
+    def cost(self, batch: Batch) -> Any:
+        return batch_figures.money(batch, "cost_usd")
+
+    @display(description="Saved")
+    def saved(self, batch: Batch) -> Any:
+        return batch_figures.saved(batch)
+
+    @display(description="Tags")
+    def shown_tags(self, batch: Batch) -> str:
+        return ", ".join(f"{name}={value}" for name, value in batch.tags.items()) or "–"
+
+    @admin.action(description="Cancel the selected batches", permissions=["operate"])
+    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Batch]) -> None:
+        done = sum(verbs.cancel(batch, acting_user=request.user) for batch in queryset)
+        self.message_user(request, f"{done} batches are being cancelled.")
+
+    @admin.action(description="Look at the selected batches again now", permissions=["operate"])
+    def requeue_selected(self, request: HttpRequest, queryset: QuerySet[Batch]) -> None:
+        done = sum(verbs.requeue(batch, acting_user=request.user) for batch in queryset)
+        self.message_user(request, f"{done} batches are looked at again.")
+
+    @dialog_action(
+        "Cancel",
+        "cancel",
+        title="Cancel this batch?",
+        text="Lines that no provider has yet end now, and their holds are given back. The provider is asked to stop; lines"
+        " that it answers all the same are paid and delivered. This cannot be undone.",
+        submit="Cancel the batch",
+        is_destructive=True,
+    )
+    def cancel_one(self, request: HttpRequest, form: BaseDialogForm, batch: Batch) -> str:
+        done = verbs.cancel(batch, acting_user=request.user)
+        return "It is being cancelled." if done else f"Nothing to do: it is {batch.status}."
+
+    @dialog_action(
+        "Look again now",
+        "refresh",
+        title="Have a worker look at this batch now?",
+        text="Its jobs do not wait for their next look, and their failed calls are forgotten. Nothing is sent twice: what may"
+        " have arrived at the provider is looked up there first.",
+        submit="Look again",
+    )
+    def requeue_one(self, request: HttpRequest, form: BaseDialogForm, batch: Batch) -> str:
+        done = verbs.requeue(batch, acting_user=request.user)
+        return "It is looked at within seconds." if done else "Nothing to do: no job of it waits."
 
 
 @admin.register(BatchJob)
 class BatchJobAdmin(ReadOnlyAdmin):
-    """A batch's parts at the providers."""
+    """A batch's parts at the providers: where each is, and when it is asked for next."""
 
     list_display = (
         "public_id",
@@ -98,14 +248,37 @@ class BatchJobAdmin(ReadOnlyAdmin):
         "tenant",
         "provider",
         "model",
-        "state",
+        "line_count",
+        "shown_state",
         "upstream_status",
-        "submitted_at",
+        "upstream_id",
+        "next_look",
+        "failures",
         "last_error",
     )
-    list_filter = (("tenant", SeenRowsFilter), ("state", ChoicesCheckboxFilter))
+    list_filter = (
+        ("tenant", SeenRowsFilter),
+        ("batch", SeenRowsFilter),
+        ("state", ChoicesCheckboxFilter),
+        ("provider", FieldTextFilter),
+        ("failures", RangeNumericFilter),
+    )
     list_select_related = ("tenant", "batch")
-    search_fields = ("public_id", "upstream_id", "batch__public_id")
+    search_fields = ("public_id__exact", "upstream_id__exact", "batch__public_id__exact")
+    search_help_text = "The id of a job, of a batch, or of a batch at its provider"
+    ordering = ("-pk",)
+
+    @display(
+        description="State",
+        ordering="state",
+        label={"new": "", "submitting": "warning", "submitted": "info", "finished": "success"},
+    )
+    def shown_state(self, job: BatchJob) -> str:
+        return job.state
+
+    @display(description="Next look", ordering="next_look_at")
+    def next_look(self, job: BatchJob) -> str:
+        return batch_figures.moment(job.next_look_at)
 
 
 @admin.register(BatchItem)
@@ -115,11 +288,13 @@ class BatchItemAdmin(ReadOnlyAdmin):
     list_display = ("custom_id", "batch", "tenant", "model", "shown_status", "tokens", "cost", "settled_at")
     list_filter = (
         ("tenant", SeenRowsFilter),
+        ("batch", SeenRowsFilter),
         ("status", ChoicesCheckboxFilter),
         ("model", FieldTextFilter),
     )
     list_select_related = ("tenant", "batch", "job")
-    search_fields = ("custom_id", "batch__public_id", "request_id__exact")
+    search_fields = ("custom_id__exact", "batch__public_id__exact", "request_id__exact")
+    search_help_text = "The custom id of a line, the id of its batch, or of its request"
     exclude = ("body", "sent_body", "remembered", "response", "error")
     readonly_fields = ("shown_error",)
 

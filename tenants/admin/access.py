@@ -119,6 +119,8 @@ class TenantScopedAdmin(ModelAdmin):
         filters = [item[0] if isinstance(item, tuple) else item for item in self.list_filter]
         paths = [path for path in (*filters, self.date_hierarchy) if isinstance(path, str)]
         is_offered = any(lookup == path or lookup.startswith(f"{path}__") for path in paths)
+        if not is_offered and lookup in {getattr(one, "parameter_name", None) for one in filters}:
+            return True  # of a filter with a name of its own, which looks a value up in its choices
         return is_offered and super().lookup_allowed(lookup, value, request)
 
     def get_search_results(

@@ -146,3 +146,10 @@ def test_nobody_enters_without_logging_in(db: None, client: Any) -> None:
     for model in PAGES:
         assert client.get(url_of(model, "changelist")).status_code == 302
     assert client.get(reverse("admin:billing_reports")).status_code == 302
+
+
+def test_a_filter_with_a_name_of_its_own_filters(office: Office) -> None:
+    client = office.client(office.olga)
+    url = reverse("admin:billing_usagerecord_changelist")
+    assert client.get(url, {"certainty": "unread"}).status_code == 200
+    assert client.get(url, {"certainties": "unread"}).status_code == 400

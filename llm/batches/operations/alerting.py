@@ -24,6 +24,7 @@ from llm.models import Batch, BatchItem, BatchJob, BatchProgress
 from llm.models.batch_progress import FAILED
 
 Metric = AlertRule.Metric
+Rules = Mapping[tuple[int, str], Sequence[AlertRule]]
 DEFAULT_FAILED_PERCENT: Final = Decimal(10)  # where a tenant has no rule of its own
 MOST_NAMED: Final = 5
 LONGEST_CAUSE: Final = 300
@@ -86,7 +87,7 @@ def _findings(rows: Sequence[BatchProgress], *, now: datetime) -> Iterator[_Find
         yield from (finding for finding in found if finding.name not in row.notified)
 
 
-def _failed(row: BatchProgress, rules: Mapping[tuple[int, str], list[AlertRule]]) -> Iterator[_Finding]:
+def _failed(row: BatchProgress, rules: Rules) -> Iterator[_Finding]:
     share = failed_percent(row)
     if not share:
         return
@@ -95,16 +96,14 @@ def _failed(row: BatchProgress, rules: Mapping[tuple[int, str], list[AlertRule]]
         yield _Finding(row, None, Metric.BATCH_FAILED, None, share, operators)
     if row.batch.is_gathered:  # no client sees it: its deferred calls go on by another lane
         return
-    own = rules.get((row.tenant_id, Metric.BATCH_FAILED), [])
-    for rule in own or [None]:
+    own: Sequence[AlertRule | None] = rules.get((row.tenant_id, Metric.BATCH_FAILED), ())
+    for rule in own or (None,):
         threshold = rule.threshold if rule else DEFAULT_FAILED_PERCENT
         if share >= threshold:
             yield _Finding(row, row.tenant_id, Metric.BATCH_FAILED, rule, share, threshold)
 
 
-def _stuck(
-    row: BatchProgress, rules: Mapping[tuple[int, str], list[AlertRule]], *, now: datetime
-) -> Iterator[_Finding]:
+def _stuck(row: BatchProgress, rules: Rules, *, now: datetime) -> Iterator[_Finding]:
     idle = Decimal(int((now - row.progressed_at).total_seconds())) / 60
     if row.stuck:
         limit = Decimal(str(settings.BATCH_STUCK_MINUTES))

@@ -4,17 +4,21 @@ Invariant: one statement for many batches, each only as often as its size allows
 time. `progressed_at` moves when a count has changed, and not otherwise.
 """
 
+import json
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import connection
 from django.utils.timezone import now as current
 
-from llm.models import Batch
+from llm.models import Batch, BatchProgress
 
 MOST_AT_A_TIME: Final = 500
 CHUNK: Final = 20
+MOST_SECONDS: Final = 20.0
+COUNTED_FOR_A_PAGE: Final = 5_000  # lines, in some 20 milliseconds
 EVERY: Final = timedelta(seconds=10)
 # a batch of 50,000 lines takes 0.2 seconds to count: at most every minute
 EVERY_LINE: Final = timedelta(milliseconds=1)
@@ -82,15 +86,39 @@ ON CONFLICT (batch_id) DO UPDATE SET
 def due_batches(*, now: datetime | None = None) -> list[int]:
     """The ids of the batches that are to be counted: open ones now and then, ended ones once more."""
     now = now or current()
-    parameters = {"now": now, "every": EVERY, "every_line": EVERY_LINE, "remembered": now - REMEMBERED}
+    parameters: dict[str, Any] = {
+        "now": now,
+        "every": EVERY,
+        "every_line": EVERY_LINE,
+        "remembered": now - REMEMBERED,
+    }
     with connection.cursor() as cursor:
         cursor.execute(DUE, parameters)
         return [row[0] for row in cursor.fetchall()]
 
 
 def count(batch_ids: Sequence[int], *, now: datetime | None = None) -> None:
-    """Count these batches and keep the figures."""
+    """Count these batches and keep the figures; what takes too long is left for the next time."""
     now = now or current()
+    until = time.monotonic() + MOST_SECONDS
     with connection.cursor() as cursor:
         for begin in range(0, len(batch_ids), CHUNK):
+            if time.monotonic() > until:
+                return
             cursor.execute(KEEP, {"ids": list(batch_ids[begin : begin + CHUNK]), "now": now})
+
+
+def figures(batch: Batch) -> BatchProgress:
+    """The batch's figures as they are now, for its page; of a large batch those that were kept."""
+    kept = BatchProgress.objects.filter(pk=batch.pk).first()
+    if kept and (batch.line_count > COUNTED_FOR_A_PAGE or batch.status not in OPEN):
+        return kept
+    with connection.cursor() as cursor:
+        cursor.execute(FIGURES, {"ids": [batch.pk]})
+        names = [column.name for column in cursor.description or ()]
+        [row] = cursor.fetchall()
+    fresh = BatchProgress(**dict(zip(names, row, strict=True)))
+    fresh.lines, fresh.jobs = json.loads(row[names.index("lines")]), json.loads(row[names.index("jobs")])
+    fresh.progressed_at = kept.progressed_at if kept else batch.created_at
+    fresh.stuck = kept.stuck if kept else ""
+    return fresh

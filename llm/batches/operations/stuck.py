@@ -65,4 +65,6 @@ def minutes(span: timedelta) -> str:
         if (whole := int(span.total_seconds() // seconds)) >= 2:
             return f"{whole} {unit}s"
     whole = int(span.total_seconds() // 60)
+    if whole < 1:
+        return "less than a minute"
     return "1 minute" if whole == 1 else f"{whole} minutes"

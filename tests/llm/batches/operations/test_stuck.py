@@ -69,7 +69,14 @@ def test_a_worker_that_does_not_look() -> None:
 
 @pytest.mark.parametrize(
     ("span", "words"),
-    [(1, "1 minute"), (90, "90 minutes"), (120, "2 hours"), (60 * 47, "47 hours"), (60 * 48, "2 days")],
+    [
+        (0, "less than a minute"),
+        (1, "1 minute"),
+        (90, "90 minutes"),
+        (120, "2 hours"),
+        (60 * 47, "47 hours"),
+        (60 * 48, "2 days"),
+    ],
 )
 def test_spans_are_for_persons(span: int, words: str) -> None:
     assert minutes(timedelta(minutes=span)) == words
