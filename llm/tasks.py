@@ -9,6 +9,7 @@ from typing import Final
 
 from celery import shared_task
 
+from config.work import stopping
 from llm import pruning
 from llm.batches import driver
 from llm.batches.operations import alerting
@@ -33,6 +34,8 @@ def take_turns() -> None:
     for batch_id in driver.take_turns():
         following.follow(batch_id=batch_id)
         known.give_to_equals()
+        if stopping.is_asked():
+            return
         if time.monotonic() > until:
             take_turns.apply_async(expires=60)
             return

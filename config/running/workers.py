@@ -19,10 +19,14 @@ from typing import Final
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
+import structlog
 from django.conf import settings
 
 from config.celery import app
+from config.work import stopping
 from config.work.queues import BATCHES, BOOKS, LONG, REALTIME
+
+log = structlog.get_logger(__name__)
 
 STEADY_SECONDS: Final = 60  # after this long a process counts as healthy, and its pause is reset
 LONGEST_PAUSE_SECONDS: Final = 30
@@ -115,6 +119,7 @@ def _fork(one: Forked) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         _die_with(parent)
+        stopping.begin()
         one.run()
         code = 0
     except SystemExit as ended:
@@ -139,7 +144,9 @@ def _note_ended(everything: list[Forked]) -> None:
             continue
         now = time.monotonic()
         one.failures = 1 if now - one.began_at > STEADY_SECONDS else one.failures + 1
-        one.pid, one.fork_at = 0, now + min(2 ** (one.failures - 1), LONGEST_PAUSE_SECONDS)
+        pause = min(2 ** (one.failures - 1), LONGEST_PAUSE_SECONDS)
+        one.pid, one.fork_at = 0, now + pause
+        log.info("worker_ended", worker=one.name, pause_seconds=pause)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from django.db.models import (
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
+from config.work import stopping
 from llm.models import Batch, BatchJob, BatchTurn
 
 UNFINISHED: Final = (
@@ -67,11 +68,15 @@ class Turn:
         return cls(tenant_id, now + TURN_SECONDS, now + LONGEST_SECONDS)
 
     def is_over(self) -> bool:
-        """Whether to stop here, though there is more to do: its time is up and another tenant waits."""
+        """Whether to stop here, though there is more to do: its time is up and another tenant waits, or the worker stops."""
         now = time.monotonic()
-        if now < self.ends_at:
+        if now < self.ends_at and not stopping.is_asked():
             return False
-        if now < self.ends_anyway_at and not waiting().exclude(tenant_id=self.tenant_id).exists():
+        if (
+            now < self.ends_anyway_at
+            and not stopping.is_asked()
+            and not waiting().exclude(tenant_id=self.tenant_id).exists()
+        ):
             self.ends_at = now + TURN_SECONDS
             return False
         self.is_cut = True

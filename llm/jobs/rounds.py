@@ -18,6 +18,7 @@ from django.db import connections
 from django.utils import timezone
 
 from config import resources
+from config.work import stopping
 from llm.calls.call import Call
 from llm.catalog.loading import load_snapshot
 from llm.jobs import following, online
@@ -55,7 +56,7 @@ class _Round:
         claim_until = time.monotonic() + CLAIM_SECONDS
         async with resources.resources():
             while True:
-                if time.monotonic() < claim_until:
+                if time.monotonic() < claim_until and not stopping.is_asked():
                     for job, call in await self._by_database(self._claim):
                         self.running[asyncio.create_task(online.answer(job, call))] = job
                 if not self.running:

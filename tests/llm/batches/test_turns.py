@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from django.utils import timezone
 
+from config.work import stopping
 from llm.batches.turns import UNFINISHED, Turn, next_turn, waiting
 from llm.models import Batch
 from tenants.models import Tenant
@@ -110,6 +111,16 @@ def test_a_turn_goes_on_while_nobody_waits_and_ends_when_somebody_does(tenants, 
 def test_a_turn_that_has_just_begun_is_not_over_though_others_wait(tenants, make_batch):
     make_batch(tenants[1])
     assert not Turn.begun(tenants[0].pk).is_over()
+
+
+def test_a_turn_ends_when_its_worker_stops(quiet):
+    turn = Turn.begun(1)
+    assert not turn.is_over()
+    stopping.ask()
+    try:
+        assert turn.is_over()
+    finally:
+        stopping.begin()
 
 
 def test_no_turn_lasts_for_ever(quiet):

@@ -2,6 +2,8 @@
 
 import pytest
 
+from config.work import stopping
+from llm.jobs.rounds import answer_due
 from llm.models import DeferredJob
 
 pytestmark = pytest.mark.slow
@@ -22,3 +24,17 @@ def test_it_works(bureau_for, make_deployment):
     assert {crowd.wait(job)["status"] for job in many} == {"completed"}
     assert (crowd.held, one.held) == (0, 0)
     assert (len(crowd.records()), len(one.records())) == (80, 3)
+
+
+def test_a_worker_that_stops_begins_no_more(bureau_for, stack):
+    bureau = bureau_for()
+    stack.kill_celery()
+    job = bureau.ask(urgency=SOON)["id"]
+    stopping.ask()
+    try:
+        answer_due()
+    finally:
+        stopping.begin()
+    assert bureau.job(job)["status"] == "queued"
+    answer_due()
+    assert bureau.job(job)["status"] == "completed"
