@@ -6,11 +6,13 @@ as the owner.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import aiohttp
+import psycopg
 import structlog
 from django.conf import settings
 from django.db import connections
@@ -36,12 +38,19 @@ log = structlog.get_logger(__name__)
 REDIS_CONNECTIONS = 16
 _running: set[asyncio.Task[Any]] = set()
 _services: list[Callable[[], Coroutine[Any, Any, None]]] = []
+_first_statements: list[str] = []
 
 
 def service(start: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Coroutine[Any, Any, None]]:
     """Register a coroutine function that runs while the resources are open, such as a listener. Cancelled at close."""
     _services.append(start)
     return start
+
+
+def first_statement(statement: str) -> None:
+    """Register what every connection of the pool executes before it is used, so that no call waits for its plans. It must
+    change nothing."""
+    _first_statements.append(statement)
 
 
 def background(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
@@ -69,6 +78,14 @@ def gateway_parameters() -> tuple[dict[str, Any], bool]:
 async def as_app_role(connection: AsyncConnection[Any]) -> None:
     """Switch to the role that row-level security applies to. It does not exist before the first migration."""
     await connection.execute("SET ROLE purser_app")
+    await make_ready(connection)
+
+
+async def make_ready(connection: AsyncConnection[Any]) -> None:
+    """Let a new connection make its plans. What it cannot do yet, such as before a migration, the first call will."""
+    for statement in _first_statements:
+        with contextlib.suppress(psycopg.Error):
+            await connection.execute(statement)
 
 
 @asynccontextmanager
@@ -85,7 +102,7 @@ async def resources() -> AsyncIterator[None]:
         ) as http,
         Pool(
             kwargs={**parameters, "autocommit": True},
-            configure=None if has_login else as_app_role,
+            configure=make_ready if has_login else as_app_role,
             min_size=2,
             max_size=settings.POOL_MAX_SIZE,
             timeout=5,

@@ -252,6 +252,13 @@ class Policy:
     log_prompts: bool = False
     own_accounts_only: bool = False  # use only provider accounts that no other tenant shares
 
+    @property
+    def first_pressure_at(self) -> float:
+        """The used percent of a budget from which something depends on it; 100 where nothing does."""
+        return min(
+            [*(rule.at_percent for rule in self.pressure), *self.features_off_at.values()], default=100
+        )
+
     def feature_is_off(self, feature: str, *, used_percent: float) -> bool:
         """Whether budget pressure has switched a feature off. Names in `features_off_at` may be globs."""
         return any(

@@ -17,26 +17,17 @@ DECLARE
     used numeric[];
     rooms numeric[];
     hards boolean[];
-    wanted numeric[];
     hold int := 1;
     first_hold int;
     k int;
     fullness numeric;
     worst numeric;
 BEGIN
-    SELECT array_agg(s.limit_amount), array_agg(s.spent + s.held), array_agg(s.room), array_agg(s.is_hard)
-    INTO limits, used, rooms, hards FROM public.billing_window_states(p_windows, p_all_shards) s;
+    SELECT array_agg(s.limit_amount ORDER BY s.id), array_agg(s.spent + s.held ORDER BY s.id),
+           array_agg(CASE WHEN p_all_shards THEN s.room_of_all ELSE s.room END ORDER BY s.id), array_agg(s.is_hard ORDER BY s.id)
+    INTO limits, used, rooms, hards FROM public.billing_window_now s WHERE s.id = ANY (p_windows);
     IF cardinality(limits) IS DISTINCT FROM cardinality(p_windows) THEN
         RAISE EXCEPTION 'unknown budget window' USING ERRCODE = 'no_data_found';
-    END IF;
-    -- the usual case: everybody fits, and one sum shows it
-    SELECT array_agg(w.wanted ORDER BY w.hold_window) INTO wanted FROM (
-        SELECT h.hold_window, sum(CASE WHEN outcomes[h.attempt] = 0 THEN h.amount ELSE 0 END) AS wanted
-        FROM unnest(p_hold_attempts, p_hold_windows, p_hold_amounts) AS h (attempt, hold_window, amount)
-        GROUP BY h.hold_window) w;
-    IF NOT EXISTS (SELECT FROM unnest(rooms, hards, wanted) AS w (room, is_hard, wanted)
-                   WHERE w.is_hard AND w.wanted > w.room) THEN
-        RETURN outcomes;
     END IF;
     FOR i IN 1..cardinality(outcomes) LOOP
         first_hold := hold;
@@ -64,6 +55,27 @@ BEGIN
         END IF;
     END LOOP;
     RETURN outcomes;
+END $$;
+
+-- Holds in the windows what admitted attempts (p_outcomes is 0) want, or takes it back (p_sign is -1). The caller has locked the
+-- windows.
+CREATE OR REPLACE FUNCTION public.billing_hold(
+    p_windows bigint[], p_hold_attempts int[], p_hold_windows int[], p_hold_amounts numeric[], p_outcomes int[], p_sign int
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    held_in int;
+BEGIN
+    UPDATE public.billing_budgetwindow w SET held = w.held + p_sign * h.amount
+    FROM (SELECT p_windows[h.hold_window] AS id, sum(CASE WHEN p_outcomes[h.attempt] = 0 THEN h.amount ELSE 0 END) AS amount
+          FROM unnest(p_hold_attempts, p_hold_windows, p_hold_amounts) AS h (attempt, hold_window, amount)
+          GROUP BY h.hold_window) h
+    WHERE w.id = h.id;
+    GET DIAGNOSTICS held_in = ROW_COUNT;
+    IF held_in <> cardinality(p_windows) THEN
+        RAISE EXCEPTION 'unknown budget window' USING ERRCODE = 'no_data_found';
+    END IF;
 END $$;
 
 -- Writes the attempts of a group that are not refused or in already (p_outcomes is 0), which an answer that was lost may have
@@ -135,9 +147,9 @@ BEGIN
         INTO wanted
         FROM unnest(attempt.window_ids, attempt.hold_amounts) WITH ORDINALITY AS h (id, amount, position)
         JOIN public.billing_budgetwindow w ON w.id = h.id;
-        SELECT s.window_id INTO full_window
+        SELECT s.id INTO full_window
         FROM unnest(attempt.window_ids, attempt.hold_amounts, wanted) AS h (id, amount, wanted)
-        JOIN public.billing_window_states(attempt.window_ids) s ON s.window_id = h.id
+        JOIN public.billing_window_now s ON s.id = h.id
         WHERE s.is_hard AND h.wanted > h.amount AND s.spent + s.held + h.wanted - h.amount > s.limit_amount
         ORDER BY (s.spent + s.held) / nullif(s.limit_amount, 0) DESC NULLS FIRST LIMIT 1;
         IF FOUND THEN
@@ -154,6 +166,6 @@ BEGIN
     PERFORM public.billing_split_allowance(window_ids);
     SELECT jsonb_agg(coalesce(to_jsonb(a.window_ids), '[]') ORDER BY asked.position) INTO attempt_windows
     FROM unnest(p_ids) WITH ORDINALITY AS asked (id, position) LEFT JOIN public.billing_attempt a ON a.id = asked.id;
-    windows := public.billing_describe_windows(coalesce(window_ids, '{}'));
+    SELECT d.windows INTO windows FROM public.billing_describe_windows(coalesce(window_ids, '{}')) d;
 END $$;
 GRANT EXECUTE ON FUNCTION public.billing_extend TO purser_app;

@@ -1,24 +1,10 @@
 -- Budgets whose spent share has passed a threshold: of the budget itself, or of a tenant's rule for all its budgets. Once
 -- for a window and a limit: a raised limit makes it news again. Of a window in shards it is the sum that passes; two shards
 -- that pass it together, neither seeing the other, are found by billing_alert_shards.
-CREATE OR REPLACE FUNCTION public.billing_alert_budgets(p_windows bigint[], p_before numeric[]) RETURNS void
+CREATE OR REPLACE FUNCTION public.billing_alert_budgets(p_windows bigint[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
-DECLARE
-    hot bigint[];
 BEGIN
-    SELECT array_agg(s.window_id) INTO hot
-    FROM unnest(p_windows, p_before) AS changed (id, before)
-    JOIN public.billing_window_states(p_windows) s ON s.window_id = changed.id AND s.limit_amount > 0
-    JOIN public.billing_budgetwindow w ON w.id = changed.id AND w.spent > changed.before
-    JOIN public.billing_budget b ON b.id = w.budget_id
-    WHERE s.spent * 100 >= s.limit_amount * least(
-        (SELECT min(percent::numeric) FROM jsonb_array_elements_text(b.alert_at) AS percent),
-        (SELECT min(r.threshold) FROM public.billing_alertrule r
-         WHERE r.tenant_id = w.tenant_id AND r.metric = 'budget_percent' AND r.is_active));
-    IF hot IS NULL THEN
-        RETURN;
-    END IF;
     INSERT INTO public.billing_alertevent (
         tenant_id, rule_id, budget_id, metric, subject_key, window_key, value, threshold, message, fired_at)
     SELECT w.tenant_id, t.rule_id, b.id, 'budget_percent', k.subject_key, k.window_key,
@@ -28,8 +14,8 @@ BEGIN
                   CASE b.period WHEN 'total' THEN 'in total' ELSE 'per ' || b.period END,
                   trunc(s.spent * 100 / s.limit_amount, 1), trim_scale(round(s.spent, 6)), k.unit),
            clock_timestamp()
-    FROM public.billing_window_states(hot) s
-    JOIN public.billing_budgetwindow w ON w.id = s.window_id
+    FROM public.billing_window_now s
+    JOIN public.billing_budgetwindow w ON w.id = s.id
     JOIN public.billing_budget b ON b.id = w.budget_id
     JOIN public.tenants_tenant tenant ON tenant.id = w.tenant_id
     CROSS JOIN LATERAL (
@@ -45,7 +31,7 @@ BEGIN
         WHERE NOT EXISTS (
             SELECT FROM public.billing_alertrule r WHERE r.tenant_id = w.tenant_id AND r.metric = 'budget_percent' AND r.is_active
                 AND r.threshold = percent::numeric)) t
-    WHERE s.spent * 100 >= t.threshold * s.limit_amount
+    WHERE s.id = ANY (p_windows) AND s.spent * 100 >= t.threshold * s.limit_amount AND s.limit_amount > 0
       AND NOT EXISTS (
         SELECT FROM public.billing_alertevent e
         WHERE e.tenant_id = w.tenant_id AND e.metric = 'budget_percent' AND e.threshold = t.threshold
@@ -130,7 +116,7 @@ END $$;
 -- Checks all windows in shards that are current, or were a day ago.
 CREATE OR REPLACE FUNCTION public.billing_alert_shards() RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT public.billing_alert_budgets(array_agg(id ORDER BY id), array_agg(-1::numeric))
+    SELECT public.billing_alert_budgets(array_agg(id ORDER BY id))
     FROM public.billing_budgetwindow
     WHERE shard = 0 AND allowance IS NOT NULL AND (ends_at IS NULL OR ends_at > now() - interval '1 day')
     HAVING count(*) > 0;

@@ -15,7 +15,6 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     booked uuid[];
     window_ids bigint[];
-    before numeric[];
 BEGIN
     PERFORM public.billing_lock_rerating(p_rerating);
     -- ahead of the statement that needs them: it would not see periods made while it runs
@@ -28,7 +27,6 @@ BEGIN
     CROSS JOIN LATERAL unnest(a.window_ids) AS h (id)
     WHERE n.rerating_id = p_rerating;
     PERFORM 1 FROM public.billing_budgetwindow WHERE id = ANY (window_ids) ORDER BY id FOR UPDATE;
-    SELECT array_agg(w.spent ORDER BY w.id) INTO before FROM public.billing_budgetwindow w WHERE w.id = ANY (window_ids);
 
     WITH made AS (
         INSERT INTO public.billing_usagerecord
@@ -88,7 +86,7 @@ BEGIN
     INSERT INTO public.billing_rollupdirty (tenant_id, day)
     SELECT DISTINCT n.tenant_id, (n.occurred_at AT TIME ZONE 'UTC')::date
     FROM public.billing_reratingrow n WHERE n.rerating_id = p_rerating;
-    PERFORM public.billing_alert_budgets(window_ids, before);
+    PERFORM public.billing_alert_budgets(window_ids);
     RETURN cardinality(booked);
 END $$;
 

@@ -49,9 +49,10 @@ BEGIN
     IF strays > 0 THEN
         RAISE EXCEPTION 'a line without a record of its tenant' USING ERRCODE = 'integrity_constraint_violation';
     END IF;
-    PERFORM 1 FROM public.billing_billingperiod WHERE id = ANY (periods) ORDER BY id FOR SHARE;
-    SELECT label INTO shut FROM public.billing_billingperiod WHERE id = ANY (periods) AND status <> 'open' LIMIT 1;
-    IF FOUND THEN
+    SELECT min(p.label) INTO shut FROM (
+        SELECT label, status FROM public.billing_billingperiod WHERE id = ANY (periods) ORDER BY id FOR SHARE) p
+    WHERE p.status <> 'open';
+    IF shut IS NOT NULL THEN
         RAISE EXCEPTION 'period % is not open: nothing enters it any more', shut
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;

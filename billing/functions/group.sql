@@ -1,8 +1,9 @@
 -- Commits what waits for the ledger in one process: settlements, voids, hits, notes of progress and admissions, each kind as
 -- arrays that may be empty. Every part is safe to repeat: an answer that was lost may have been about a commit.
 -- Settlements come before admissions, so what they give back can be held at once. Rows are written before any window is locked:
--- others wait for the decision and the commit alone. Only where admissions do not seem to fit (p_is_tight, as the caller saw the
--- windows last) they are decided on first. That is the order of the work and nothing else.
+-- others wait for the decision and the commit alone. What is held is written, too, and looked at once: only where a window then has
+-- more than it has room for, it is taken back and decided attempt by attempt. Where admissions do not seem to fit (p_is_tight, as
+-- the caller saw the windows last) they are decided on before they are written. That is the order of the work and nothing else.
 -- settled_windows, voided_windows: the windows of each attempt. windows: the balances after, of every window.
 CREATE OR REPLACE FUNCTION public.billing_commit_group(
     p_settled uuid[] DEFAULT '{}', p_states text[] DEFAULT '{}', p_usd numeric[] DEFAULT '{}', p_tokens bigint[] DEFAULT '{}',
@@ -24,9 +25,9 @@ DECLARE
     periods bigint[];
     has_holds boolean := cardinality(p_hold_attempts) > 0;
     is_tight boolean := p_attempts IS NOT NULL AND has_holds AND (p_is_tight OR p_all_shards);
-    paid bigint[] := '{}';
-    touched bigint[];
-    before numeric[];
+    touched bigint[] := p_windows;
+    exceeded bigint[];
+    hot bigint[];
 BEGIN
     settled := '{}';
     voided := '{}';
@@ -65,45 +66,47 @@ BEGIN
 
     -- the windows last, all of them in one order
     IF cardinality(ended) > 0 THEN
-        SELECT coalesce(array_agg(DISTINCT w.id ORDER BY w.id), '{}') INTO paid
+        SELECT touched || coalesce(array_agg(w.id), '{}') INTO touched
         FROM public.billing_attempt a CROSS JOIN LATERAL unnest(a.window_ids) AS w (id) WHERE a.id = ANY (ended);
     END IF;
-    touched := paid || p_windows;
     IF p_all_shards THEN
         PERFORM public.billing_lock_all_shards(touched);
     ELSIF cardinality(touched) > 0 THEN
         PERFORM 1 FROM public.billing_budgetwindow WHERE id = ANY (touched) ORDER BY id FOR UPDATE;
     END IF;
     -- statements of their own: they see what those committed for whom we waited
-    IF cardinality(paid) > 0 THEN
-        SELECT array_agg(w.spent ORDER BY w.id) INTO before FROM public.billing_budgetwindow w WHERE w.id = ANY (paid);
+    IF cardinality(ended) > 0 THEN
         PERFORM public.billing_pay_windows(ended, settled || voided, are_holding, p_usd, p_tokens);
     END IF;
     IF 3 = ANY (settled) THEN
         PERFORM public.billing_correct_estimates(p_settled, settled, periods, p_usd, p_tokens, p_records, p_lines);
     END IF;
-    IF cardinality(paid) > 0 THEN
-        PERFORM public.billing_alert_budgets(paid, before);
+    IF has_holds AND NOT is_tight THEN
+        PERFORM public.billing_hold(p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts, admitted, 1);
     END IF;
-    IF has_holds THEN
+    SELECT d.windows, d.exceeded, d.hot INTO windows, exceeded, hot
+    FROM public.billing_describe_windows(touched || p_hit_windows) d;
+    IF has_holds AND (is_tight OR exceeded && p_windows) THEN
+        IF NOT is_tight THEN
+            PERFORM public.billing_hold(p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts, admitted, -1);
+        END IF;
         admitted := public.billing_decide(
             p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts, p_all_shards, admitted);
         IF is_tight THEN
             admitted := public.billing_insert_attempts(p_attempts, admitted);
-        ELSIF 0 < ANY (admitted) THEN
+        ELSE
             DELETE FROM public.billing_attempt WHERE id IN (
                 SELECT (n.attempt ->> 'id')::uuid FROM jsonb_array_elements(p_attempts) WITH ORDINALITY AS n (attempt, position)
                 WHERE admitted[n.position] > 0);
         END IF;
-        UPDATE public.billing_budgetwindow w SET held = w.held + h.amount
-        FROM (SELECT p_windows[h.hold_window] AS id, sum(h.amount) AS amount
-              FROM unnest(p_hold_attempts, p_hold_windows, p_hold_amounts) AS h (attempt, hold_window, amount)
-              WHERE admitted[h.attempt] = 0 GROUP BY 1) h
-        WHERE w.id = h.id;
+        PERFORM public.billing_hold(p_windows, p_hold_attempts, p_hold_windows, p_hold_amounts, admitted, 1);
         IF p_all_shards THEN
             PERFORM public.billing_split_allowance(p_windows);
         END IF;
+        SELECT d.windows INTO windows FROM public.billing_describe_windows(touched || p_hit_windows) d;
     END IF;
-    windows := public.billing_describe_windows(touched || p_hit_windows);
+    IF hot IS NOT NULL AND cardinality(p_settled) > 0 THEN
+        PERFORM public.billing_alert_budgets(hot);
+    END IF;
 END $$;
 GRANT EXECUTE ON FUNCTION public.billing_commit_group TO purser_app;

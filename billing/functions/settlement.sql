@@ -11,28 +11,32 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS
 DECLARE
     tenants bigint[];
     moments timestamptz[];
-    ended record;
-    attempt public.billing_attempt;
-    entry record;  -- a billing_usagerecord; the linter knows fields of records only
-    entries public.billing_usagerecord[];
+    open_periods bigint[];
 BEGIN
     SELECT array_agg(a.tenant_id ORDER BY s.position), array_agg(a.occurred_at ORDER BY s.position),
            array_agg(a.state IN ('held', 'sent') ORDER BY s.position),
            jsonb_agg(coalesce(to_jsonb(a.window_ids), '[]') ORDER BY s.position),
-           array_agg(CASE WHEN a.state IN ('held', 'sent', 'voided') THEN 2
-                          WHEN a.state = 'estimated' AND s.state = 'captured' THEN 3
-                          WHEN a.id IS NULL THEN 0 ELSE 1 END ORDER BY s.position)
-    INTO tenants, moments, are_holding, attempt_windows, outcomes
+           array_agg(o.outcome ORDER BY s.position),
+           array_agg(CASE WHEN o.outcome >= 2 THEN p.id END ORDER BY s.position)
+    INTO tenants, moments, are_holding, attempt_windows, outcomes, periods
     FROM unnest(p_ids, p_states) WITH ORDINALITY AS s (id, state, position)
-    LEFT JOIN public.billing_attempt a ON a.id = s.id;
+    LEFT JOIN public.billing_attempt a ON a.id = s.id
+    LEFT JOIN public.billing_billingperiod p
+        ON p.tenant_id = a.tenant_id AND p.starts_at <= a.occurred_at AND p.ends_at > a.occurred_at
+    CROSS JOIN LATERAL (SELECT CASE WHEN a.state IN ('held', 'sent', 'voided') THEN 2
+                                    WHEN a.state = 'estimated' AND s.state = 'captured' THEN 3
+                                    WHEN a.id IS NULL THEN 0 ELSE 1 END AS outcome) o;
 
     -- the period of each, made where it is not there; of a closed one, the open one that takes its corrections; one that is
     -- being closed is not waited for
-    SELECT public.billing_periods_at(
-        array_agg(CASE WHEN outcomes[s.position] >= 2 THEN s.tenant_id END ORDER BY s.position), moments)
-    INTO periods FROM unnest(tenants) WITH ORDINALITY AS s (tenant_id, position);
-    PERFORM 1 FROM public.billing_billingperiod WHERE id = ANY (periods) AND status = 'open' ORDER BY id FOR SHARE;
-    IF EXISTS (SELECT FROM public.billing_billingperiod WHERE id = ANY (periods) AND status <> 'open') THEN
+    IF (SELECT bool_or(s.outcome >= 2 AND s.period_id IS NULL) FROM unnest(outcomes, periods) AS s (outcome, period_id)) THEN
+        SELECT public.billing_periods_at(
+            array_agg(CASE WHEN outcomes[s.position] >= 2 THEN s.tenant_id END ORDER BY s.position), moments)
+        INTO periods FROM unnest(tenants) WITH ORDINALITY AS s (tenant_id, position);
+    END IF;
+    SELECT array_agg(p.id) INTO open_periods FROM (
+        SELECT id FROM public.billing_billingperiod WHERE id = ANY (periods) AND status = 'open' ORDER BY id FOR SHARE) p;
+    IF NOT array_remove(periods, NULL) <@ coalesce(open_periods, '{}') THEN
         SELECT array_agg(CASE WHEN p.status = 'open' OR p.id IS NULL THEN p.id
                               ELSE public.billing_open_period_after(p.tenant_id, p.starts_at) END ORDER BY s.position)
         INTO periods
@@ -40,53 +44,41 @@ BEGIN
         PERFORM 1 FROM public.billing_billingperiod WHERE id = ANY (periods) AND status = 'open' ORDER BY id FOR SHARE;
     END IF;
 
-    -- the rows one by one, because who, what and when are then copied as they are, not by way of JSON
-    FOR ended IN
-        SELECT f AS entry, a AS attempt, p AS period, s.usd
-        FROM unnest(p_ids, p_usd) WITH ORDINALITY AS s (id, usd, position)
+    WITH records AS (
+        INSERT INTO public.billing_usagerecord (
+            id, attempt_id, kind, occurred_at, recorded_at, tenant_id, period_id, request_id, user_id, key_id, feature, provider,
+            model, processing, charge_class, billed_cost,
+            usage_source, reason, project, cost_center, tags, endpoint, model_asked, tier, cache_state, service_tier, region,
+            upstream_id, raw_usage, input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
+            saved_input_tokens, saved_output_tokens, list_cost, provider_cost, contracted_cost, saving, price_status, certainty,
+            reading)
+        SELECT a.id, a.id, 'usage', a.occurred_at, clock_timestamp(), a.tenant_id, p.id, a.request_id, a.user_id, a.key_id,
+               a.feature, a.provider, a.model, coalesce(r.processing, a.processing),
+               CASE WHEN p.starts_at > a.occurred_at THEN 'Correction' ELSE '' END, s.usd,
+               r.usage_source, r.reason, r.project, r.cost_center, r.tags, r.endpoint, r.model_asked, r.tier, r.cache_state,
+               r.service_tier, r.region, r.upstream_id, r.raw_usage, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens,
+               r.output_tokens, r.reasoning_tokens, r.saved_input_tokens, r.saved_output_tokens, r.list_cost, r.provider_cost,
+               r.contracted_cost, r.saving, r.price_status, r.certainty, r.reading
+        FROM unnest(p_ids, outcomes, periods, p_usd) WITH ORDINALITY AS s (id, outcome, period_id, usd, position)
         JOIN public.billing_attempt a ON a.id = s.id
-        JOIN public.billing_billingperiod p ON p.id = periods[s.position]
+        JOIN public.billing_billingperiod p ON p.id = s.period_id
         CROSS JOIN LATERAL jsonb_populate_record(
-            public.billing_blank_record(), a.dims || (p_records -> (s.position - 1)::int)) f
-        LEFT JOIN public.billing_usagerecord none ON false  -- so that this is planned again, too, when the table changes
-        WHERE outcomes[s.position] = 2
-    LOOP
-        attempt := ended.attempt;
-        entry := ended.entry;
-        entry.id := attempt.id;
-        entry.attempt_id := attempt.id;
-        entry.kind := 'usage';
-        entry.occurred_at := attempt.occurred_at;
-        entry.recorded_at := clock_timestamp();
-        entry.tenant_id := attempt.tenant_id;
-        entry.period_id := (ended.period).id;
-        entry.charge_class := CASE WHEN (ended.period).starts_at > attempt.occurred_at THEN 'Correction' ELSE '' END;
-        entry.request_id := attempt.request_id;
-        entry.user_id := attempt.user_id;
-        entry.key_id := attempt.key_id;
-        entry.feature := attempt.feature;
-        entry.provider := attempt.provider;
-        entry.model := attempt.model;
-        entry.processing := coalesce(entry.processing, attempt.processing);
-        entry.billed_cost := ended.usd;
-        entries := entries || entry;
-    END LOOP;
-    INSERT INTO public.billing_usagerecord SELECT r.* FROM unnest(entries) r;
-
-    INSERT INTO public.billing_usageline (
-        record_id, line_no, occurred_at, tenant_id, meter, quantity, per, price_id, unit_price,
-        list_cost, provider_cost, contracted_cost, billed_cost)
-    SELECT p_ids[l.n], l.line_no, moments[l.n], tenants[l.n], l.meter, l.quantity, l.per, l.price_id, l.unit_price,
-           l.list_cost, l.provider_cost, l.contracted_cost, l.billed_cost
-    FROM jsonb_to_recordset(p_lines) AS l (
-        n int, line_no smallint, meter text, quantity bigint, per integer, price_id bigint, unit_price numeric,
-        list_cost numeric, provider_cost numeric, contracted_cost numeric, billed_cost numeric)
-    WHERE outcomes[l.n] = 2;
-
-    UPDATE public.billing_attempt a SET state = s.state, settled_at = now()
-    FROM unnest(p_ids, p_states) WITH ORDINALITY AS s (id, state, position)
-    WHERE a.id = s.id AND outcomes[s.position] >= 2;
-
+            public.billing_blank_record(), a.dims || (p_records -> (s.position - 1)::int)) r
+        WHERE s.outcome = 2),
+    lines AS (
+        INSERT INTO public.billing_usageline (
+            record_id, line_no, occurred_at, tenant_id, meter, quantity, per, price_id, unit_price,
+            list_cost, provider_cost, contracted_cost, billed_cost)
+        SELECT p_ids[l.n], l.line_no, moments[l.n], tenants[l.n], l.meter, l.quantity, l.per, l.price_id, l.unit_price,
+               l.list_cost, l.provider_cost, l.contracted_cost, l.billed_cost
+        FROM jsonb_to_recordset(p_lines) AS l (
+            n int, line_no smallint, meter text, quantity bigint, per integer, price_id bigint, unit_price numeric,
+            list_cost numeric, provider_cost numeric, contracted_cost numeric, billed_cost numeric)
+        WHERE outcomes[l.n] = 2),
+    attempts AS (
+        UPDATE public.billing_attempt a SET state = s.state, settled_at = now()
+        FROM unnest(p_ids, p_states, outcomes) AS s (id, state, outcome)
+        WHERE a.id = s.id AND s.outcome >= 2)
     INSERT INTO public.billing_rollupdirty (tenant_id, day)
     SELECT DISTINCT s.tenant_id, (s.moment AT TIME ZONE 'UTC')::date
     FROM unnest(tenants, moments, outcomes) AS s (tenant_id, moment, outcome) WHERE s.outcome >= 2;

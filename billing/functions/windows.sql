@@ -3,49 +3,21 @@
 -- it, for every reader. A worker whose row has no room locks them all, in the order of their ids, and splits the rest again.
 -- Rows come with an allowance of nothing, and of no limit: nothing is admitted there before the rest was split.
 
--- The state of windows as it is now. spent and held are of the whole window, whichever of its shards is asked. room is what
--- the row itself may take, and what admission goes by: for a shard it is what its allowance leaves, and none (-1) when the
--- allowance is of another limit than the one that counts now, or when another shard has passed its own, because a call cost
--- more than its hold. A caller that holds the locks of all shards (p_all_shards) has the room of the whole.
-CREATE OR REPLACE FUNCTION public.billing_window_states(p_windows bigint[], p_all_shards boolean DEFAULT false)
-RETURNS TABLE (
-    window_id bigint, limit_amount numeric, spent numeric, held numeric, room numeric, is_hard boolean, is_shard boolean)
-LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
-#variable_conflict use_column
-BEGIN
-    RETURN QUERY
-    SELECT w.id, l.amount,
-           CASE WHEN w.allowance IS NULL THEN w.spent ELSE s.spent END,
-           CASE WHEN w.allowance IS NULL THEN w.held ELSE s.held END,
-           CASE WHEN w.allowance IS NULL THEN l.amount - w.spent - w.held
-                WHEN p_all_shards THEN l.amount - s.spent - s.held
-                WHEN w.allowance_of = l.amount AND s.are_within THEN w.allowance - w.spent - w.held
-                ELSE -1 END,
-           b.mode = 'hard' AND b.is_active, w.allowance IS NOT NULL
-    FROM public.billing_budgetwindow w
-    JOIN public.billing_budget b ON b.id = w.budget_id
-    JOIN public.billing_limit_now l ON l.budget_id = b.id
-    LEFT JOIN LATERAL (
-        SELECT sum(o.spent) AS spent, sum(o.held) AS held, bool_and(o.spent + o.held <= o.allowance) AS are_within
-        FROM public.billing_budgetwindow o
-        WHERE w.allowance IS NOT NULL
-          AND o.budget_id = w.budget_id AND o.subject = w.subject AND o.starts_at = w.starts_at) s ON true
-    WHERE w.id = ANY (p_windows)
-    ORDER BY w.id;
-END $$;
-
--- The same in words, for people and headers. Amounts are text: JSON numbers are not exact.
-CREATE OR REPLACE FUNCTION public.billing_describe_windows(p_windows bigint[]) RETURNS jsonb
-LANGUAGE plpgsql STABLE SECURITY DEFINER
+-- The state of windows as it is now (`billing_window_now`) in words, for people and headers; amounts are text, because JSON numbers
+-- are not exact. exceeded: which of them are hard and hold more than they have room for. hot: which have been spent so far that
+-- people are to be notified.
+CREATE OR REPLACE FUNCTION public.billing_describe_windows(
+    p_windows bigint[], OUT windows jsonb, OUT exceeded bigint[], OUT hot bigint[]
+) LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
-    RETURN (SELECT coalesce(jsonb_agg(jsonb_build_array(
-        s.window_id, b.id, b.scope, w.subject, b.unit, b.period, b.mode,
-        s.limit_amount::text, s.spent::text, s.held::text, w.ends_at)), '[]')
-    FROM public.billing_window_states(p_windows) s
-    JOIN public.billing_budgetwindow w ON w.id = s.window_id
-    JOIN public.billing_budget b ON b.id = w.budget_id);
+    SELECT coalesce(jsonb_agg(jsonb_build_array(
+               w.id, w.budget_id, w.scope, w.subject, w.unit, w.period, w.mode,
+               w.limit_amount::text, w.spent::text, w.held::text, w.ends_at)), '[]'),
+           array_agg(w.id) FILTER (WHERE w.is_hard AND w.room < 0),
+           array_agg(w.id) FILTER (WHERE w.spent >= w.alerts_from AND w.limit_amount > 0)
+    INTO windows, exceeded, hot
+    FROM public.billing_window_now w WHERE w.id = ANY (p_windows);
 END $$;
 
 -- Where the window begins that a moment's window of a budget is: there, or where one begins that covers most of its time.
@@ -164,16 +136,16 @@ BEGIN
     SET allowance = w.spent + w.held + p.part + CASE WHEN w.shard = 0 THEN p.room - p.part * p.shards ELSE 0 END,
         allowance_of = p.limit_amount
     FROM (
-        SELECT o.id, s.limit_amount, s.room, x.shards,
-               CASE WHEN o.shard < b.shards THEN trunc(s.room / x.shards, 12) ELSE 0 END AS part
-        FROM public.billing_window_states(p_windows, true) s
-        JOIN public.billing_budgetwindow w ON w.id = s.window_id
+        SELECT o.id, s.limit_amount, s.room_of_all AS room, x.shards,
+               CASE WHEN o.shard < b.shards THEN trunc(s.room_of_all / x.shards, 12) ELSE 0 END AS part
+        FROM public.billing_window_now s
+        JOIN public.billing_budgetwindow w ON w.id = s.id
         JOIN public.billing_budget b ON b.id = w.budget_id
         CROSS JOIN LATERAL (
             SELECT count(*) AS shards FROM public.billing_budgetwindow c
             WHERE c.budget_id = w.budget_id AND c.subject = w.subject AND c.starts_at = w.starts_at
               AND c.shard < b.shards) x
         JOIN public.billing_budgetwindow o ON o.budget_id = w.budget_id AND o.subject = w.subject AND o.starts_at = w.starts_at
-        WHERE s.is_shard) p
+        WHERE s.is_shard AND s.id = ANY (p_windows)) p
     WHERE w.id = p.id;
 END $$;

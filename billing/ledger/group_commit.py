@@ -1,8 +1,9 @@
 """Group commit: all requests that wait now go to PostgreSQL in one transaction.
 
 Invariant: a group is what arrived while the last one committed, and while the process had other calls to go on with; an
-idle process waits for nothing. A request is executed once, even if its caller no longer waits; what a group raises
-reaches every caller in it. A request that stalls holds up its own group for one time limit, and no later one.
+idle process waits for nothing. A second group goes at the same time only when it is full. A request is executed once, even if
+its caller no longer waits; what a group raises reaches every caller in it. A request that stalls holds up its own group for
+one time limit, and no later one.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 log = structlog.get_logger(__name__)
 
+GROUPS_AT_ONCE = 2
 LANES = 4  # of those that go alone after a stall
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
@@ -34,10 +36,10 @@ _Waiting = tuple[Request, asyncio.Future[Reply]]
 
 
 class GroupCommit(Generic[Request, Reply]):
-    """Gathers requests and executes them in groups of at most `max_size`, one group at a time per process.
+    """Gathers requests and executes them in groups of at most `max_size`.
 
-    With more than that in flight two groups take turns: one is in PostgreSQL while we prepare the other, which at
-    256 in flight is a third faster than one big group.
+    One group is in PostgreSQL at a time, so that few calls share it and many share the next. Where more wait than fit into one,
+    a second is prepared, sent and read beside it.
 
     `execute` gets the requests in order of arrival and returns as many replies; a reply that is an exception is
     raised for its own request alone. What raises one of `apart_on` as a group is executed one by one, so that a
@@ -61,7 +63,7 @@ class GroupCommit(Generic[Request, Reply]):
         self._waiting: list[_Waiting[Request, Reply]] = []
         self._riding: list[_Waiting[Request, Reply]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._runner: asyncio.Task[None] | None = None
+        self._runners = 0
         self._timer: asyncio.TimerHandle | None = None
 
     async def submit(self, request: Request, *, rides: bool = False) -> Reply:
@@ -71,12 +73,12 @@ class GroupCommit(Generic[Request, Reply]):
         """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:  # an earlier loop took its waiters with it
-            self._loop, self._waiting, self._riding, self._runner, self._timer = loop, [], [], None, None
+            self._loop, self._waiting, self._riding, self._runners, self._timer = loop, [], [], 0, None
             self._lanes = asyncio.Semaphore(LANES)
         future: asyncio.Future[Reply] = loop.create_future()
         if rides:
             self._riding.append((request, future))
-            if self._runner is None and self._timer is None:
+            if not self._runners and self._timer is None:
                 self._timer = loop.call_later(RIDE_SECONDS, self._start)
         else:
             self._waiting.append((request, future))
@@ -87,27 +89,35 @@ class GroupCommit(Generic[Request, Reply]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._runner is None:
-            self._runner = resources.background(self._run())
+        if not self._runners or (self._runners < GROUPS_AT_ONCE and self._is_full()):
+            self._runners += 1
+            resources.background(self._run())
 
     async def _run(self) -> None:
+        loop = self._loop
         try:
             is_first = True
             while self._waiting or (is_first and self._riding):
+                if self._runners > 1 and not self._is_full():
+                    break
                 is_first = False
                 await self._gather()
                 if patient := await self._run_group(self._take()):
                     resources.background(self._run_after_outage(patient))
         finally:
-            self._runner = None
-            if self._riding and self._loop is not None:
-                self._timer = self._loop.call_later(RIDE_SECONDS, self._start)
+            if loop is self._loop:
+                self._runners -= 1
+                if self._riding and not self._runners and loop is not None:
+                    self._timer = loop.call_later(RIDE_SECONDS, self._start)
+
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= self._max_size
 
     async def _gather(self) -> None:
         """Let the calls that can go on do so first: they may have something for this group."""
         now = time.monotonic()
         ends = now + GATHER_SECONDS
-        while len(self._waiting) < self._max_size and now < ends:
+        while not self._is_full() and now < ends:
             began = now
             await asyncio.sleep(0)
             now = time.monotonic()

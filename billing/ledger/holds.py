@@ -87,11 +87,14 @@ async def balances_of(
     return await _balances(tenant_id, windows_for(budgets, dimensions, at=at, timezone=timezone))
 
 
-async def recent_balances(tenant_id: int, windows: Sequence[WindowKey], *, since: float) -> list[Balance]:
-    """The balances of windows as this process saw them last, since then (monotonic) and within a second; else as they
-    are now. A hint for choices: what may be held, admission says. Raises LedgerUnavailable."""
+async def recent_balances(
+    tenant_id: int, windows: Sequence[WindowKey], *, since: float, calm_percent: float = 0
+) -> list[Balance]:
+    """The balances of windows as this process saw them last, since then (monotonic) and within a second, or a minute where
+    they are used to less than `calm_percent`; else as they are now. A hint for choices: what may be held, admission says.
+    Raises LedgerUnavailable."""
     try:
-        return seen(windows, since=since)
+        return seen(windows, since=since, calm_percent=calm_percent)
     except KeyError:
         return await _balances(tenant_id, windows)
 

@@ -1,7 +1,8 @@
 """The balances of budget windows as the database's functions give them, and as this process saw them last.
 
-Invariant: what was seen is a hint for choices, never a permission, and at most MOST_SECONDS old. Every admission, settlement
-and look of this process renews it; what other processes spend shows when it is too old and is read again.
+Invariant: what was seen is a hint for choices, never a permission, and at most MOST_SECONDS old, or CALM_SECONDS where a budget
+is far from all that depends on it. Every admission, settlement and look of this process renews it; what other processes spend
+shows when it is too old and is read again.
 """
 
 import time
@@ -16,6 +17,7 @@ from billing.budgets.balances import Balance
 from billing.budgets.windows import WindowKey
 
 MOST_SECONDS: Final = 1.0
+CALM_SECONDS: Final = 60.0
 MOST_SEEN: Final = 20_000
 
 _seen: dict[tuple[int, str, datetime | None], tuple[Balance, float]] = {}
@@ -51,14 +53,16 @@ def remember(balances: Iterable[Balance]) -> None:
         _seen[balance.budget_id, balance.subject, balance.resets_at] = balance, now
 
 
-def seen(windows: Sequence[WindowKey], *, since: float) -> list[Balance]:
-    """The balances of all these windows, none of them seen before `since` (monotonic). Raises KeyError."""
-    since = max(since, time.monotonic() - MOST_SECONDS)
+def seen(windows: Sequence[WindowKey], *, since: float, calm_percent: float = 0) -> list[Balance]:
+    """The balances of all these windows, none of them seen before `since` (monotonic), or too old. One that was used to less
+    than `calm_percent` is good for longer. Raises KeyError."""
+    now = time.monotonic()
     balances = []
     for window in windows:
         key = window.budget.id, window.subject, window.ends_at
         balance, at = _seen[key]
-        if at < since:
+        age = now - at
+        if at < since or age > CALM_SECONDS or (age > MOST_SECONDS and balance.used_percent >= calm_percent):
             raise KeyError(key)
         balances.append(balance)
     return balances

@@ -9,11 +9,13 @@ from typing import Any
 import structlog
 
 from billing.ledger.ledger_group import Kind, Outcome, Part
+from config import resources
 from config.database import storable
 
 log = structlog.get_logger(__name__)
 
 INSERT = "llm_log_requests"
+FIRST = f"SELECT {INSERT}('[]')"
 
 
 class NotLogged(Exception):
@@ -36,6 +38,7 @@ async def _write(rows: list[dict[str, Any]]) -> Part[None]:
     return Part((storable.json_text(rows, default=str),), read)
 
 
+resources.first_statement(FIRST)
 ROWS: Kind[dict[str, Any], None] = Kind(
     (("p_rows", "jsonb"),), (INSERT,), _write, function=INSERT, rides=True
 )

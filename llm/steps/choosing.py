@@ -135,14 +135,20 @@ def is_automatic(call: Call) -> bool:
 
 
 async def _tightest(call: Call) -> Balance | None:
-    """The call's budget that is used up furthest; None where nothing depends on it."""
+    """The call's budget that is used up furthest; None where nothing depends on it. Far from where something does it may be
+    what this process saw last: a balance that a minute alone would bring there."""
     if not call.policy.pressure and not call.policy.features_off_at:
         return None
     snapshot = call.snapshot
     windows = windows_for(
         snapshot.budgets, call.dimensions, at=call.received_at, timezone=snapshot.tenant.timezone
     )
-    balances = await recent_balances(call.principal.tenant_id, windows, since=snapshot.built_at)
+    balances = await recent_balances(
+        call.principal.tenant_id,
+        windows,
+        since=snapshot.built_at,
+        calm_percent=call.policy.first_pressure_at / 2,
+    )
     return max(balances, key=lambda balance: balance.used_percent, default=None)
 
 

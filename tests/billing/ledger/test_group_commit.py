@@ -26,6 +26,29 @@ async def test_it_works() -> None:
     assert len(groups) <= 4
 
 
+@pytest.mark.parametrize(("requests", "at_once"), [(8, 1), (15, 1), (16, 2), (40, 2)])
+async def test_a_second_group_goes_beside_the_first_only_when_it_is_full(requests: int, at_once: int) -> None:
+    under_way: list[int] = []
+    seen: list[int] = []
+    sizes: list[int] = []
+
+    async def execute(numbers: list[int]) -> list[Any]:
+        under_way.append(len(numbers))
+        seen.append(len(under_way))
+        sizes.append(len(numbers))
+        await asyncio.sleep(0.01)
+        under_way.remove(len(numbers))
+        return list(numbers)
+
+    group: GroupCommit[int, int] = GroupCommit(execute, max_size=8)
+    assert await asyncio.gather(*(group.submit(number) for number in range(requests))) == list(
+        range(requests)
+    )
+    assert max(seen) == at_once
+    assert sizes == [8] * (requests // 8) + [7] * (requests % 8 > 0)
+    assert await group.submit(1) == 1, "and it goes on"
+
+
 async def test_a_reply_that_is_an_exception_is_for_its_own_request() -> None:
     async def execute(numbers: list[int]) -> list[Any]:
         return [ValueError(number) if number == 1 else number for number in numbers]

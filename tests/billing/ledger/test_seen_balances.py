@@ -28,8 +28,10 @@ def windows_of(account: Account) -> tuple[WindowKey, ...]:
     return windows_for(account.budgets, dimensions, at=datetime.now(UTC), timezone=account.timezone)
 
 
-async def recent(account: Account, *, since: float = 0) -> Balance:
-    (balance,) = await recent_balances(account.tenant_id, windows_of(account), since=since)
+async def recent(account: Account, *, since: float = 0, calm_percent: float = 0) -> Balance:
+    (balance,) = await recent_balances(
+        account.tenant_id, windows_of(account), since=since, calm_percent=calm_percent
+    )
     return balance
 
 
@@ -57,6 +59,15 @@ async def test_what_others_spend_shows_within_the_time(make_account: MakeAccount
     assert (await recent(account)).spent == 0
     await asyncio.sleep(MOST_SECONDS + 0.1)
     assert (await recent(account)).spent == 2
+
+
+async def test_a_budget_far_from_its_limit_is_good_for_longer(make_account: MakeAccount) -> None:
+    account = await in_thread(make_account, {"limit": 4})
+    await admit(account.attempt(usd="1"))
+    await spend_elsewhere(account, "2")
+    await asyncio.sleep(MOST_SECONDS + 0.1)
+    assert (await recent(account, calm_percent=45)).spent == 0
+    assert (await recent(account, calm_percent=25)).spent == 2, "25 % are not less than 25 %"
 
 
 async def test_what_was_seen_before_the_budgets_changed_does_not_count(make_account: MakeAccount) -> None:
