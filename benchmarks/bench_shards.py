@@ -1,9 +1,10 @@
 """`make bench-shards`: what splitting a hot budget's windows brings to several processes.
 
-Four processes admit and settle on one tenant's three windows at once, against an embedded PostgreSQL of their own with
+Several processes admit and settle on one tenant's three windows at once, against an embedded PostgreSQL of their own with
 fsync on: as one row per window, and as four, in turns. After each run the books are checked to the last digit.
 
-    make bench-shards            SECONDS=3 per run, ROUNDS=3 by default
+    make bench-shards                                         SECONDS=3 per run, ROUNDS=3, PROCESSES=4 by default
+    make bench-shards PROCESSES=1,2,4,8 IN_FLIGHT=16 SHARDS=1,8     how pairs grow with web workers, and where they stop
 """
 
 import asyncio
@@ -14,6 +15,8 @@ import sys
 import time
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import product
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -22,11 +25,12 @@ import uvloop
 
 from benchmarks import results_file
 from benchmarks.bench_money import _Account, _check_books, _settlements
+from benchmarks.load import processes
 from benchmarks.own_servers import own_postgres
 
-PROCESSES = 4
-SHARDS = (1, 4)
-IN_FLIGHT = (1, 4, 16, 64)
+PROCESSES = tuple(map(int, os.environ.get("PROCESSES", "4").split(",")))
+SHARDS = tuple(map(int, os.environ.get("SHARDS", "1,4").split(",")))
+IN_FLIGHT = tuple(map(int, os.environ.get("IN_FLIGHT", "1,4,16,64").split(",")))
 SECONDS = float(os.environ.get("SECONDS", "3"))
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
 WARM_SECONDS = 1.0
@@ -36,26 +40,31 @@ def main() -> None:
     machine = results_file.machine()
     rows = []
     print(
-        f"{PROCESSES} processes, one hot budget: pairs/s (p50/p99 ms), the median of {ROUNDS} runs of each in turns"
+        f"one hot budget: pairs/s (p50/p99 ms; CPU us of PostgreSQL + the processes), the median of {ROUNDS} runs in turns"
     )
     with own_postgres() as url:
-        for in_flight in IN_FLIGHT:
+        for count, in_flight in product(PROCESSES, IN_FLIGHT):
             runs = [
-                _measure(url, shards=shards, in_flight=in_flight) for _ in range(ROUNDS) for shards in SHARDS
+                _measure(url, shards=shards, in_flight=in_flight, count=count)
+                for _ in range(ROUNDS)
+                for shards in SHARDS
             ]
             found = {shards: _median([run for run in runs if run["shards"] == shards]) for shards in SHARDS}
             rows += found.values()
             texts = [
-                f"K={shards}: {run['pairs_per_second']:>6,.0f} ({run['p50_ms']}/{run['p99_ms']})"
+                f"K={shards}: {run['pairs_per_second']:>6,.0f} ({run['p50_ms']}/{run['p99_ms']};"
+                f" {run['postgres_us']} + {run['workers_us']})"
                 for shards, run in found.items()
             ]
             ratio = found[SHARDS[-1]]["pairs_per_second"] / found[SHARDS[0]]["pairs_per_second"]
-            print(f"{in_flight:>4} in flight each   {'   '.join(texts)}   x {ratio:.2f}", flush=True)
+            print(
+                f"{count:>2} processes, {in_flight:>3} in flight each   {'   '.join(texts)}   x {ratio:.2f}",
+                flush=True,
+            )
     path = results_file.write(
         "shards",
         {
             "machine": machine,
-            "processes": PROCESSES,
             "seconds_per_run": SECONDS,
             "rounds": ROUNDS,
             "rows": rows,
@@ -69,39 +78,55 @@ def _median(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return ordered[len(ordered) // 2] | {"all": [run["pairs_per_second"] for run in runs]}
 
 
-def _measure(url: str, *, shards: int, in_flight: int) -> dict[str, Any]:
+def _measure(url: str, *, shards: int, in_flight: int, count: int) -> dict[str, Any]:
     """Let the processes call for a while; what all of them together did."""
     tenant_id = _make_tenant(shards)
     order = json.dumps({"tenant_id": tenant_id, "in_flight": in_flight})
     command = [sys.executable, "-m", "benchmarks.bench_shards", order]
-    processes = [
+    workers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(PROCESSES)
+        for _ in range(count)
     ]
     try:
-        for process in processes:
-            assert process.stdout
-            assert process.stdout.readline() == "ready\n"
-        begins = f"{time.time() + 0.2}\n"
-        for process in processes:
-            assert process.stdin
-            process.stdin.write(begins)
-            process.stdin.flush()
-        found = [json.loads(process.communicate()[0]) for process in processes]
+        for worker in workers:
+            assert worker.stdout
+            assert worker.stdout.readline() == "ready\n"
+        begins = time.time() + 0.2
+        for worker in workers:
+            assert worker.stdin
+            worker.stdin.write(f"{begins}\n")
+            worker.stdin.flush()
+        time.sleep(begins + WARM_SECONDS - time.time())
+        before = _cpu_seconds(workers)
+        time.sleep(begins + WARM_SECONDS + SECONDS - time.time())
+        after = _cpu_seconds(workers)
+        found = [json.loads(worker.communicate()[0]) for worker in workers]
     finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+        for worker in workers:
+            worker.kill()
+            worker.wait()
     asyncio.run(_check_books(url, tenant_id, sum(one["ended"] for one in found)))
     pairs = sum(one["pairs"] for one in found)
+    postgres_us, workers_us = (
+        round((one - two) / pairs * 1e6) for one, two in zip(after, before, strict=True)
+    )
     return {
+        "processes": count,
         "shards": shards,
         "used_shards": len({one["pid"] % shards for one in found}),
         "in_flight_each": in_flight,
         "pairs_per_second": round(pairs / SECONDS, 1),
         "p50_ms": round(median(one["p50_ms"] for one in found), 1),
         "p99_ms": max(one["p99_ms"] for one in found),
+        "postgres_us": postgres_us,
+        "workers_us": workers_us,
     }
+
+
+def _cpu_seconds(workers: "list[subprocess.Popen[str]]") -> tuple[float, float]:
+    """What PostgreSQL and the workers have used until now."""
+    postmaster = (Path(os.environ["PURSER_HOME"]) / "postgres" / "postmaster.pid").read_text().split()[0]
+    return processes.cpu_seconds(int(postmaster)), processes.cpu_seconds(*(worker.pid for worker in workers))
 
 
 def _make_tenant(shards: int) -> int:
