@@ -12,6 +12,9 @@ DECLARE
     tenants bigint[];
     moments timestamptz[];
     open_periods bigint[];
+    ended record;
+    entry record;  -- a billing_usagerecord; the linter knows fields of records only
+    entries public.billing_usagerecord[];
 BEGIN
     SELECT array_agg(a.tenant_id ORDER BY s.position), array_agg(a.occurred_at ORDER BY s.position),
            array_agg(a.state IN ('held', 'sent') ORDER BY s.position),
@@ -44,27 +47,40 @@ BEGIN
         PERFORM 1 FROM public.billing_billingperiod WHERE id = ANY (periods) AND status = 'open' ORDER BY id FOR SHARE;
     END IF;
 
-    WITH records AS (
-        INSERT INTO public.billing_usagerecord (
-            id, attempt_id, kind, occurred_at, recorded_at, tenant_id, period_id, request_id, user_id, key_id, feature, provider,
-            model, processing, charge_class, billed_cost,
-            usage_source, reason, project, cost_center, tags, endpoint, model_asked, tier, cache_state, service_tier, region,
-            upstream_id, raw_usage, input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-            saved_input_tokens, saved_output_tokens, list_cost, provider_cost, contracted_cost, saving, price_status, certainty,
-            reading)
-        SELECT a.id, a.id, 'usage', a.occurred_at, clock_timestamp(), a.tenant_id, p.id, a.request_id, a.user_id, a.key_id,
-               a.feature, a.provider, a.model, coalesce(r.processing, a.processing),
-               CASE WHEN p.starts_at > a.occurred_at THEN 'Correction' ELSE '' END, s.usd,
-               r.usage_source, r.reason, r.project, r.cost_center, r.tags, r.endpoint, r.model_asked, r.tier, r.cache_state,
-               r.service_tier, r.region, r.upstream_id, r.raw_usage, r.input_tokens, r.cache_read_tokens, r.cache_write_tokens,
-               r.output_tokens, r.reasoning_tokens, r.saved_input_tokens, r.saved_output_tokens, r.list_cost, r.provider_cost,
-               r.contracted_cost, r.saving, r.price_status, r.certainty, r.reading
+    -- the rows one by one, because who, what and when are then copied as they are, not by way of JSON
+    FOR ended IN
+        SELECT f AS entry, a.id, a.occurred_at, a.tenant_id, p.id AS period_id, a.request_id, a.user_id, a.key_id, a.feature,
+               a.provider, a.model, a.processing, s.usd,
+               CASE WHEN p.starts_at > a.occurred_at THEN 'Correction' ELSE '' END AS charge_class
         FROM unnest(p_ids, outcomes, periods, p_usd) WITH ORDINALITY AS s (id, outcome, period_id, usd, position)
         JOIN public.billing_attempt a ON a.id = s.id
         JOIN public.billing_billingperiod p ON p.id = s.period_id
         CROSS JOIN LATERAL jsonb_populate_record(
-            public.billing_blank_record(), a.dims || (p_records -> (s.position - 1)::int)) r
-        WHERE s.outcome = 2),
+            public.billing_blank_record(), a.dims || (p_records -> (s.position - 1)::int)) f
+        LEFT JOIN public.billing_usagerecord none ON false  -- so that this is planned again, too, when the table changes
+        WHERE s.outcome = 2
+    LOOP
+        entry := ended.entry;
+        entry.id := ended.id;
+        entry.attempt_id := ended.id;
+        entry.kind := 'usage';
+        entry.occurred_at := ended.occurred_at;
+        entry.recorded_at := clock_timestamp();
+        entry.tenant_id := ended.tenant_id;
+        entry.period_id := ended.period_id;
+        entry.charge_class := ended.charge_class;
+        entry.request_id := ended.request_id;
+        entry.user_id := ended.user_id;
+        entry.key_id := ended.key_id;
+        entry.feature := ended.feature;
+        entry.provider := ended.provider;
+        entry.model := ended.model;
+        entry.processing := coalesce(entry.processing, ended.processing);
+        entry.billed_cost := ended.usd;
+        entries := entries || entry;
+    END LOOP;
+    WITH records AS (
+        INSERT INTO public.billing_usagerecord SELECT r.* FROM unnest(entries) r),
     lines AS (
         INSERT INTO public.billing_usageline (
             record_id, line_no, occurred_at, tenant_id, meter, quantity, per, price_id, unit_price,
