@@ -72,7 +72,7 @@ async def lifespan(receive: Any, send: Any) -> None:
     await receive()
     is_open = False
     try:
-        async with resources(), watched():
+        async with resources(plans_ahead=True), watched():
             is_open = True
             draining.listen()
             _spare_the_collector()

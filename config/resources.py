@@ -48,7 +48,7 @@ def service(start: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Coro
 
 
 def first_statement(statement: str) -> None:
-    """Register what every connection of the pool executes before it is used, so that no call waits for its plans. It must
+    """Register what a connection of a web worker executes before it is used, so that no call waits for its plans. It must
     change nothing."""
     _first_statements.append(statement)
 
@@ -78,21 +78,28 @@ def gateway_parameters() -> tuple[dict[str, Any], bool]:
 async def as_app_role(connection: AsyncConnection[Any]) -> None:
     """Switch to the role that row-level security applies to. It does not exist before the first migration."""
     await connection.execute("SET ROLE purser_app")
-    await make_ready(connection)
 
 
-async def make_ready(connection: AsyncConnection[Any]) -> None:
-    """Let a new connection make its plans. What it cannot do yet, such as before a migration, the first call will."""
+async def make_plans(connection: AsyncConnection[Any]) -> None:
+    """Execute the first statements. What cannot be done yet, such as before a migration, the first call does."""
     for statement in _first_statements:
         with contextlib.suppress(psycopg.Error):
             await connection.execute(statement)
 
 
 @asynccontextmanager
-async def resources() -> AsyncIterator[None]:
-    """Open everything, run the registered services, and close in reverse order."""
+async def resources(*, plans_ahead: bool = False) -> AsyncIterator[None]:
+    """Open everything, run the registered services, and close in reverse order. `plans_ahead` makes connections dearer to
+    open and faster to use: for a process that lives long."""
     global http, db, redis, redis_link
     parameters, has_login = gateway_parameters()
+
+    async def configure(connection: AsyncConnection[Any]) -> None:
+        if not has_login:
+            await as_app_role(connection)
+        if plans_ahead:
+            await make_plans(connection)
+
     if not has_login:
         log.warning("gateway_logs_in_as_owner", hint="manage.py check --deploy says what to do")
     async with (
@@ -102,7 +109,7 @@ async def resources() -> AsyncIterator[None]:
         ) as http,
         Pool(
             kwargs={**parameters, "autocommit": True},
-            configure=make_ready if has_login else as_app_role,
+            configure=configure,
             min_size=2,
             max_size=settings.POOL_MAX_SIZE,
             timeout=5,
