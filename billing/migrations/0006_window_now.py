@@ -34,6 +34,6 @@ LEFT JOIN LATERAL (
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0004_limit_now")]
+    dependencies = [("billing", "0005_batch_alerts")]
 
     operations = [migrations.RunSQL(WINDOW_NOW, "DROP VIEW billing_window_now")]
