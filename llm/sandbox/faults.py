@@ -25,6 +25,9 @@ IN_ANSWER = frozenset(
         "error_event",
         "missing_usage",
         "expire",
+        "fail_batch",
+        "lose_results",
+        "odd_results",
         "bad_schema",
     }
 )

@@ -16,13 +16,14 @@ from aiohttp import web
 from llm.sandbox.anthropic.messages import create_message
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import ANTHROPIC, Exchange, Handler
-from llm.sandbox.openai.batch_lines import run_line
+from llm.sandbox.openai.batch_lines import run_line, with_fault
 from llm.sandbox.openai.files import page_of
 from llm.sandbox.state import Sandbox
 
 HANDLERS: dict[str, Handler] = {"/v1/messages": create_message}
 MOST_REQUESTS = 100_000
 MOST_LISTED = 20
+GOES_WRONG = ("expire", "lose_results", "odd_results")
 REQUESTS_BETWEEN_PAUSES = 20
 
 
@@ -35,7 +36,7 @@ class MessageBatch:
     origin: str  # where results_url points to
     requests: list[dict[str, Any]]
     created_at: datetime
-    is_expiring: bool = False
+    fault: str = ""  # of those that make a batch go wrong
     status: str = "in_progress"
     cancelled_at: datetime | None = None
     ended_at: datetime | None = None
@@ -78,7 +79,7 @@ async def create_message_batch(exchange: Exchange) -> web.StreamResponse:
         origin=f"{exchange.request.scheme}://{exchange.request.host}",
         requests=requests,
         created_at=datetime.now(UTC),
-        is_expiring=exchange.has_fault("expire"),
+        fault=next(filter(exchange.has_fault, GOES_WRONG), ""),
     )
     sandbox.message_batches[batch.id] = batch
     exchange.call.upstream_id = batch.id
@@ -150,7 +151,7 @@ def _asked(exchange: Exchange) -> MessageBatch:
 
 async def _work_off(sandbox: Sandbox, batch: MessageBatch) -> None:
     await asyncio.sleep(sandbox.settings.batch_delay_s)
-    most = len(batch.requests) // 2 if batch.is_expiring else len(batch.requests)
+    most = len(batch.requests) // 2 if batch.fault == "expire" else len(batch.requests)
     for index, request in enumerate(batch.requests):
         if batch.status == "canceling" or index >= most:
             outcome = "canceled" if batch.status == "canceling" else "expired"
@@ -161,6 +162,7 @@ async def _work_off(sandbox: Sandbox, batch: MessageBatch) -> None:
         batch.results.append(orjson.dumps({"custom_id": request["custom_id"], "result": result}) + b"\n")
         if index % REQUESTS_BETWEEN_PAUSES == 0:
             await asyncio.sleep(0)
+    batch.results = with_fault(batch.results, batch.fault)
     batch.status, batch.ended_at = "ended", datetime.now(UTC)
 
 

@@ -6,6 +6,7 @@ batch`.
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 import orjson
 from aiohttp import web
@@ -61,3 +62,16 @@ async def run_line(
         return status, exchange.request_id, error.body(kind, exchange.request_id)
     finally:
         sandbox.calls.finish(call, status=status, outcome="completed" if status == 200 else "failed")
+
+
+def with_fault(results: list[bytes], fault: str) -> list[bytes]:
+    """The lines of a batch's results as a fault leaves them."""
+    if fault == "lose_results":
+        return results[: len(results) // 2]
+    if fault == "odd_results" and results:
+        known = orjson.loads(results[0])
+        strangers = [
+            orjson.dumps({**known, "custom_id": name}) + b"\n" for name in ("nobody", str(uuid4()), "")
+        ]
+        return [*strangers, *(line for line in reversed(results) for _ in range(2)), b"not JSON\n"]
+    return results

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import OPENAI, Exchange, Handler
-from llm.sandbox.openai.batch_lines import run_line
+from llm.sandbox.openai.batch_lines import run_line, with_fault
 from llm.sandbox.openai.chat import create_chat
 from llm.sandbox.openai.completions import create_completion
 from llm.sandbox.openai.embeddings import create_embeddings
@@ -33,6 +33,7 @@ MOST_LINES = 50_000
 MOST_LISTED = 20
 LINES_BETWEEN_PAUSES = 20
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+GOES_WRONG = ("expire", "fail_batch", "lose_results", "odd_results")
 NEVER_RUN = {
     "cancelled": ("batch_cancelled", "This request was not executed because the batch was cancelled."),
     "expired": ("batch_expired", "This request could not be executed before the completion window expired."),
@@ -49,7 +50,7 @@ class Batch:
     input_file_id: str
     metadata: dict[str, Any] | None
     created_at: int
-    is_expiring: bool = False
+    fault: str = ""  # of those that make a batch go wrong
     status: str = "validating"
     lines: list[dict[str, Any]] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
@@ -135,7 +136,7 @@ async def create_batch(exchange: Exchange) -> web.StreamResponse:
         input_file_id=file.id,
         metadata=body.get("metadata"),
         created_at=int(time.time()),
-        is_expiring=exchange.has_fault("expire"),
+        fault=next(filter(exchange.has_fault, GOES_WRONG), ""),
     )
     sandbox.batches[batch.id] = batch
     exchange.call.upstream_id = batch.id
@@ -175,6 +176,10 @@ def _asked(exchange: Exchange) -> Batch:
 
 async def _work_off(sandbox: Sandbox, batch: Batch, content: bytes) -> None:
     batch.lines, batch.errors = _validated(content, batch.endpoint)
+    if batch.fault == "fail_batch":
+        batch.errors = [
+            {"code": "server_error", "message": "The batch could not be processed.", "line": None}
+        ]
     if batch.errors:
         batch.lines = []
         batch.reach("failed")
@@ -185,7 +190,7 @@ async def _work_off(sandbox: Sandbox, batch: Batch, content: bytes) -> None:
         batch.reach("in_progress")
     await asyncio.sleep(sandbox.settings.batch_delay_s)
     done = 0
-    most = len(batch.lines) // 2 if batch.is_expiring else len(batch.lines)
+    most = len(batch.lines) // 2 if batch.fault == "expire" else len(batch.lines)
     while batch.status == "in_progress" and done < most:
         await _run(sandbox, batch, batch.lines[done])
         done += 1
@@ -199,8 +204,8 @@ async def _work_off(sandbox: Sandbox, batch: Batch, content: bytes) -> None:
         batch.failures.append(_line(sandbox, line, response=None, error={"code": code, "message": message}))
     if ending != "cancelled":
         batch.reach("finalizing")
-    batch.output_file_id = _file(sandbox, batch, "output", batch.output)
-    batch.error_file_id = _file(sandbox, batch, "error", batch.failures)
+    batch.output_file_id = _file(sandbox, batch, "output", with_fault(batch.output, batch.fault))
+    batch.error_file_id = _file(sandbox, batch, "error", with_fault(batch.failures, batch.fault))
     batch.reach(ending)
 
 
