@@ -26,6 +26,7 @@ flex: Final[frozenset[str]] = frozenset()
 needs_output_limit: Final = False
 counts_output_limit: Final = True
 batches: Final = None
+batch_limits: Final = None
 reports: Final = None
 
 

@@ -4,7 +4,7 @@ Invariant: a failure says whether the provider can have taken the job: only then
 sent again.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -21,13 +21,28 @@ class JobLine:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """The most that one job may have at a provider, as that publishes it."""
+
+    lines: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobOrder:
-    """A job to submit: our name for it, the path of its lines' wire format, and the lines in order."""
+    """A job to submit: our name for it, the path of its lines' wire format, and its lines.
+
+    `lines` gives them in their order, anew each time it is called; `has` says whether a name is one of theirs. What is sent
+    has no more than `most_bytes`.
+    """
 
     public_id: str
     path: str
-    lines: Sequence[JobLine]
+    lines: Callable[[], Iterator[JobLine]]
+    count: int
+    has: Callable[[str], bool]
     submitting_at: datetime
+    most_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,10 @@ class UpstreamError(Exception):
         self.is_final = is_final
 
 
+class TooLargeError(Exception):
+    """The job has more bytes than its provider takes; nothing was sent."""
+
+
 class NotSubmittedError(LookupError):
     """The provider has no such job: it may be submitted."""
 
@@ -75,14 +94,15 @@ class NotCertainError(LookupError):
 
 
 class BatchApi(Protocol):
-    """One provider's batch API. Every method makes calls and may raise UpstreamError."""
+    """One provider's batch API. Every method makes calls and may raise UpstreamError; no method has all lines in memory."""
 
     def upload(self, order: JobOrder) -> str:
-        """Put the lines where `submit` refers to them, if this API wants that; harmless when done twice."""
+        """Put the lines where `submit` refers to them, if this API wants that; harmless when done twice. Raises
+        TooLargeError."""
         ...
 
     def submit(self, order: JobOrder, *, file_id: str) -> str:
-        """Start the job and return its id there. Never retried by itself."""
+        """Start the job and return its id there. Never retried by itself. Raises TooLargeError."""
         ...
 
     def find(self, order: JobOrder, *, is_taken: Callable[[str], bool]) -> str:

@@ -4,20 +4,21 @@ Invariant: one line that cannot be read keeps no other from being settled; what 
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import structlog
 
 from billing.usage.reading import reported_usage
+from llm.providers.kinds.batch_files import rows_of
 from llm.wire.error_bodies import error_in
 from llm.wire.texts.json_texts import Unreadable, is_too_deep, read_plain, without_depths
 
 log = structlog.get_logger(__name__)
 
 
-def lines_in(content: bytes) -> Iterator[dict[str, Any]]:
+def lines_in(file: IO[bytes]) -> Iterator[dict[str, Any]]:
     """Each line's object; a line that has none is left out, and its request ends as one that was not answered."""
-    for raw in content.split(b"\n"):
+    for raw in rows_of(file):
         if not raw.strip():
             continue
         try:

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Any, Protocol
 
 from billing.reconciliation.provider_reports import ReportFormat
-from llm.providers.kinds.batch_api import BatchApi
+from llm.providers.kinds.batch_api import BatchApi, BatchLimits
 
 Parameters = Sequence[tuple[str, str]]
 
@@ -106,6 +106,11 @@ class ProviderKind(Protocol):
     @property
     def batches(self) -> Callable[[Account], BatchApi] | None:
         """Opens an account's batch API. Loads the official SDK: not for the event loop."""
+        ...
+
+    @property
+    def batch_limits(self) -> BatchLimits | None:
+        """The most that one of its batches may have, as it publishes it; an account may have others."""
         ...
 
     @property

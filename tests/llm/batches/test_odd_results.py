@@ -1,5 +1,6 @@
 """Odd lines in the results of a provider's batch: none keeps another one from being read."""
 
+import io
 import json
 from typing import Any
 
@@ -19,8 +20,8 @@ def test_it_works() -> None:
     nan = line("nan", chat()).replace(b'"index": 0', b'"index": 0, "logprobs": NaN')
     deep = line("deep", chat()).replace(b'"index": 0', b'"index": 0, "x": ' + b"[" * 400 + b"]" * 400)
     content = b"\n".join([odd, nan, b"OK", deep, line("cut", chat())[:-9], b"[]", line("last", chat())])
-    assert [one["custom_id"] for one in lines_in(content)] == ["half", "nan", "deep", "last"]
-    assert all(json.dumps(one) for one in lines_in(content))
+    assert [one["custom_id"] for one in lines_in(io.BytesIO(content))] == ["half", "nan", "deep", "last"]
+    assert all(json.dumps(one) for one in lines_in(io.BytesIO(content)))
 
 
 def test_an_error_with_status_200_is_no_answer() -> None:

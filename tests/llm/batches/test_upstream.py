@@ -3,7 +3,8 @@ again."""
 
 import json
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from llm.providers.kinds.batch_api import (
     JobState,
     NotCertainError,
     NotSubmittedError,
+    TooLargeError,
     UpstreamError,
 )
 from llm.providers.kinds.openai.file_batches import OpenAIBatches
@@ -51,10 +53,21 @@ def api(sandbox: Stack) -> Callable[..., BatchApi]:
     return make
 
 
-def order_for(kind: str, *, count: int = 3, tag: str = "") -> JobOrder:
-    model = "gpt-4o-mini" if kind == "openai" else "claude-haiku-4-5"
+def order_over(lines: Sequence[JobLine], *, path: str, most_bytes: int = 10**6) -> JobOrder:
     return JobOrder(
         public_id=f"job_{uuid4().hex}",
+        path=path,
+        lines=lambda: iter(lines),
+        count=len(lines),
+        has=lambda name: name in {line.name for line in lines},
+        submitting_at=datetime.now(UTC),
+        most_bytes=most_bytes,
+    )
+
+
+def order_for(kind: str, *, count: int = 3, tag: str = "", **facts: Any) -> JobOrder:
+    model = "gpt-4o-mini" if kind == "openai" else "claude-haiku-4-5"
+    return order_over(
         path="/chat/completions" if kind == "openai" else "/v1/messages",
         lines=[
             JobLine(
@@ -67,7 +80,7 @@ def order_for(kind: str, *, count: int = 3, tag: str = "") -> JobOrder:
             )
             for number in range(count)
         ],
-        submitting_at=datetime.now(UTC),
+        **facts,
     )
 
 
@@ -92,15 +105,16 @@ def test_it_works(api, kind):
     state = wait_until_over(batches, upstream_id)
     assert state.failure == ""
     results = {result.name: result for result in batches.results(upstream_id)}
-    assert set(results) == {line.name for line in order.lines}
+    assert set(results) == {line.name for line in order.lines()}
     assert all(result.error is None and result.answer["usage"] for result in results.values())
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_line_that_failed_says_why(api, kind):
     order = order_for(kind)
-    bad = JobLine(name=str(uuid4()), body={**order.lines[0].body, "messages": []})
-    order = JobOrder(order.public_id, order.path, [*order.lines, bad], order.submitting_at)
+    lines = list(order.lines())
+    bad = JobLine(name=str(uuid4()), body={**lines[0].body, "messages": []})
+    order = order_over([*lines, bad], path=order.path)
     batches = api(kind)
     upstream_id = batches.submit(order, file_id=batches.upload(order))
     wait_until_over(batches, upstream_id)
@@ -144,7 +158,7 @@ def test_an_old_batch_is_not_looked_at(api, kind):
     order = order_for(kind)
     batches = api(kind)
     wait_until_over(batches, batches.submit(order, file_id=batches.upload(order)))
-    later = JobOrder(order.public_id, order.path, order.lines, datetime.now(UTC) + timedelta(hours=1))
+    later = replace(order, submitting_at=datetime.now(UTC) + timedelta(hours=1))
     if kind == "anthropic":
         with pytest.raises(NotSubmittedError):
             batches.find(later, is_taken=nothing_is_taken)
@@ -194,3 +208,13 @@ def test_a_server_that_cannot_be_reached_has_nothing(api, kind):
     with pytest.raises(UpstreamError) as caught:
         api(kind, url="http://127.0.0.1:9").submit(order, file_id="file-1")
     assert not caught.value.may_have_arrived
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_job_that_is_too_large_is_not_sent(api, sandbox, kind):
+    order = order_for(kind, count=20, most_bytes=1_000)
+    batches = api(kind)
+    with pytest.raises(TooLargeError):
+        batches.submit(order, file_id=batches.upload(order))
+    with pytest.raises(NotSubmittedError):
+        batches.find(order, is_taken=nothing_is_taken)

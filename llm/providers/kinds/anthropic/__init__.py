@@ -6,7 +6,7 @@ It owns all that differs there. It does not own the protocol of its bodies: `llm
 from typing import Final
 
 from llm.providers.kinds.anthropic.cost_reports import AnthropicReports
-from llm.providers.kinds.batch_api import BatchApi
+from llm.providers.kinds.batch_api import BatchApi, BatchLimits
 from llm.providers.kinds.contract import Account
 from llm.providers.kinds.urls import joined
 
@@ -27,6 +27,7 @@ keeps_responses: Final = False
 flex: Final[frozenset[str]] = frozenset()
 needs_output_limit: Final = True
 counts_output_limit: Final = False
+batch_limits: Final = BatchLimits(lines=100_000, bytes=256_000_000)
 reports: Final = AnthropicReports()
 
 

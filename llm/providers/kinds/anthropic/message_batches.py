@@ -6,12 +6,17 @@ alone, and nothing is sent again while a batch that could be ours has not listed
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import quote
 
 import anthropic
+import orjson
+from anthropic import APIResponse
+from anthropic.types.messages import MessageBatch
 
+from llm.providers.kinds import batch_files
 from llm.providers.kinds.batch_api import (
     ALREADY_OVER,
     JobOrder,
@@ -25,6 +30,8 @@ from llm.providers.kinds.batch_results import lines_in
 from llm.providers.kinds.sdk_failures import as_upstream_errors
 
 CLOCK_SKEW: Final = timedelta(minutes=5)
+CHUNK_BYTES: Final = 256 * 1024
+AS_STREAM: Final = {"X-Stainless-Raw-Response": "stream"}  # to the SDK: do not read the answer
 _STATUS_OF: Final = {"invalid_request_error": 400, "rate_limit_error": 429, "overloaded_error": 529}
 
 
@@ -45,16 +52,19 @@ class AnthropicBatches:
         return ""  # the lines travel with the batch
 
     def submit(self, order: JobOrder, *, file_id: str) -> str:
-        requests = [{"custom_id": line.name, "params": line.body} for line in order.lines]
-        with as_upstream_errors(api_key=self._api_key):
-            batch = self._client.with_options(max_retries=0).messages.batches.create(
-                requests=cast(Any, requests), extra_headers={"Idempotency-Key": order.public_id}
+        # Not by the SDK's own method: that takes all requests as one list.
+        headers = {"content-type": "application/json", "idempotency-key": order.public_id}
+        with (
+            batch_files.written(_requests(order), most_bytes=order.most_bytes) as file,
+            as_upstream_errors(api_key=self._api_key),
+        ):
+            batch = self._client.with_options(max_retries=0).post(
+                "/v1/messages/batches", cast_to=MessageBatch, content=file, options={"headers": headers}
             )
         return batch.id
 
     def find(self, order: JobOrder, *, is_taken: Callable[[str], bool]) -> str:
         earliest = order.submitting_at - CLOCK_SKEW
-        names = {line.name for line in order.lines}
         with as_upstream_errors(api_key=self._api_key):
             for batch in self._client.messages.batches.list(limit=100):
                 if batch.created_at < earliest:
@@ -63,11 +73,11 @@ class AnthropicBatches:
                 total = (
                     counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired
                 )
-                if total != len(names) or is_taken(batch.id):
+                if total != order.count or is_taken(batch.id):
                     continue
                 if batch.processing_status != "ended":
                     raise NotCertainError(batch.id)
-                if any(result.name in names for result in self.results(batch.id)):
+                if any(order.has(result.name) for result in self.results(batch.id)):
                     return batch.id
         raise NotSubmittedError(order.public_id)
 
@@ -79,10 +89,13 @@ class AnthropicBatches:
     def results(self, upstream_id: str) -> Iterator[LineResult]:
         # Not by the SDK's own method: it sends the account's key to any `results_url` that the answer names.
         path = f"/v1/messages/batches/{quote(upstream_id, safe='')}/results"
-        with as_upstream_errors(api_key=self._api_key):
-            text = self._client.get(path, cast_to=str)
-        for entry in lines_in(text.encode(errors="replace")):
-            yield result_of(str(entry.get("custom_id")), entry.get("result") or {})
+        with ExitStack() as opened:
+            with as_upstream_errors(api_key=self._api_key):
+                response = self._client.get(path, cast_to=APIResponse[str], options={"headers": AS_STREAM})
+                opened.callback(response.close)
+                file = opened.enter_context(batch_files.downloaded(response.iter_bytes(CHUNK_BYTES)))
+            for entry in lines_in(file):
+                yield result_of(str(entry.get("custom_id")), entry.get("result") or {})
 
     def cancel(self, upstream_id: str) -> None:
         try:
@@ -106,3 +119,12 @@ def result_of(name: str, result: dict[str, Any]) -> LineResult:
     code = "batch_expired" if kind == "expired" else "batch_cancelled"
     error = {"code": code, "message": f"The request was {kind} before it was answered."}
     return LineResult(name=name, status=499, answer=None, error=error)
+
+
+def _requests(order: JobOrder) -> Iterator[bytes]:
+    """The body of a batch, a request at a time."""
+    before = b'{"requests":['
+    for line in order.lines():
+        yield before + orjson.dumps({"custom_id": line.name, "params": line.body})
+        before = b","
+    yield b"]}"

@@ -5,7 +5,7 @@ It owns all that differs there. It does not own the protocol of its bodies: `llm
 
 from typing import Final
 
-from llm.providers.kinds.batch_api import BatchApi
+from llm.providers.kinds.batch_api import BatchApi, BatchLimits
 from llm.providers.kinds.contract import Account
 from llm.providers.kinds.openai.cost_reports import OpenAIReports
 from llm.providers.kinds.urls import joined
@@ -27,6 +27,7 @@ keeps_responses: Final = True
 flex: Final = frozenset({"openai.chat", "openai.responses"})
 needs_output_limit: Final = False
 counts_output_limit: Final = True
+batch_limits: Final = BatchLimits(lines=50_000, bytes=200_000_000)
 reports: Final = OpenAIReports()
 
 

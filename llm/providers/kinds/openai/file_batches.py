@@ -5,12 +5,14 @@ creation is lost.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from typing import Any, Final, cast
+from typing import IO, Any, Final, cast
 
 import openai
 import orjson
 
+from llm.providers.kinds import batch_files
 from llm.providers.kinds.batch_api import (
     ALREADY_OVER,
     JobOrder,
@@ -25,6 +27,7 @@ from llm.wire.error_bodies import error_in
 
 NAME_IN_METADATA: Final = "purser_job"
 CLOCK_SKEW: Final = timedelta(minutes=5)
+CHUNK_BYTES: Final = 256 * 1024
 _OVER: Final = frozenset({"completed", "failed", "expired", "cancelled"})
 
 
@@ -42,14 +45,18 @@ class OpenAIBatches:
         )
 
     def upload(self, order: JobOrder) -> str:
-        content = b"\n".join(
+        rows = (
             orjson.dumps(
-                {"custom_id": line.name, "method": "POST", "url": f"/v1{order.path}", "body": line.body}
+                {"custom_id": line.name, "method": "POST", "url": f"/v1{order.path}", "body": line.body},
+                option=orjson.OPT_APPEND_NEWLINE,
             )
-            for line in order.lines
+            for line in order.lines()
         )
-        with as_upstream_errors(api_key=self._api_key):
-            created = self._client.files.create(file=(f"{order.public_id}.jsonl", content), purpose="batch")
+        with (
+            batch_files.written(rows, most_bytes=order.most_bytes) as file,
+            as_upstream_errors(api_key=self._api_key),
+        ):
+            created = self._client.files.create(file=(f"{order.public_id}.jsonl", file), purpose="batch")
         return created.id
 
     def submit(self, order: JobOrder, *, file_id: str) -> str:
@@ -85,9 +92,17 @@ class OpenAIBatches:
             batch = self._client.batches.retrieve(upstream_id)
         for file_id in (batch.output_file_id, batch.error_file_id):
             if file_id:
-                with as_upstream_errors(api_key=self._api_key):
-                    content = self._client.files.content(file_id).read()
-                yield from map(result_of, lines_in(content))
+                with self._downloaded(file_id) as file:
+                    yield from map(result_of, lines_in(file))
+
+    @contextmanager
+    def _downloaded(self, file_id: str) -> Iterator[IO[bytes]]:
+        with ExitStack() as opened:
+            with as_upstream_errors(api_key=self._api_key):
+                content = self._client.files.with_streaming_response.content
+                response = opened.enter_context(content(file_id))
+                file = opened.enter_context(batch_files.downloaded(response.iter_bytes(CHUNK_BYTES)))
+            yield file
 
     def cancel(self, upstream_id: str) -> None:
         try:
