@@ -24,6 +24,7 @@ from llm.models import Deployment, LanguageModel, Provider
 from tenants.admin.access import HistoryPages, OperatorAdmin
 from tenants.admin.choices import SeenRowsFilter
 
+LIMITS = ("rpm", "tpm", "concurrency", "batch_lines", "batch_bytes", "batch_tokens")
 TIMEOUTS = ("connect", "first_byte", "idle", "total")
 
 
@@ -60,7 +61,7 @@ class ProviderForm(forms.ModelForm[Provider]):
         )
 
     def clean_limits(self) -> dict[str, int]:
-        return _positive_numbers(self.cleaned_data["limits"], ("rpm", "tpm", "concurrency"), "limits")
+        return _positive_numbers(self.cleaned_data["limits"], LIMITS, "limits")
 
     def clean_options(self) -> dict[str, str]:
         return self.cleaned_data["options"] or {}

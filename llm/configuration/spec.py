@@ -71,6 +71,14 @@ class LimitsSpec(Block):
         return {name: value for name, value in self if value is not None}
 
 
+class AccountLimitsSpec(LimitsSpec):
+    """The same of a provider's account, and what it takes in batches."""
+
+    batch_lines: Count | None = None
+    batch_bytes: Count | None = None
+    batch_tokens: Count | None = None
+
+
 class TimeoutsSpec(Block):
     """How long a provider may take, in seconds."""
 
@@ -101,7 +109,7 @@ class ProviderSpec(Block):
     base_url: Url
     api_key: str = Field(default="", repr=False)
     options: dict[str, str] = {}
-    limits: LimitsSpec = LimitsSpec()
+    limits: AccountLimitsSpec = AccountLimitsSpec()
     timeouts: TimeoutsSpec = TimeoutsSpec()
     admin_api_key: str = Field(default="", repr=False)
     report_scope: ReportScopeSpec = ReportScopeSpec()
