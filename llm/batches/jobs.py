@@ -4,26 +4,34 @@ Invariant: `submitting` is committed before the provider is asked. A worker that
 it up there before it sends anything again; a line is settled once, whichever steps are repeated.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Final
+from typing import Any, Final, Literal
 
 import structlog
 from django.core.exceptions import ObjectDoesNotExist
-from django.db.models import Q
+from django.db import connection, transaction
+from django.db.models import Q, Sum
 from django.utils import timezone
 
 from config.database import storable
 from llm.batches import money
-from llm.batches.accounts import batch_api, order_of
+from llm.batches.logs import log_lines
+from llm.batches.plans import remembered
+from llm.batches.plans.writing import plain, save_items
+from llm.batches.sending import real_time, retries, splitting
+from llm.batches.sending.accounts import batch_api
+from llm.batches.sending.orders import as_id, order_of
 from llm.batches.turns import Turn
-from llm.models import Batch, BatchItem, BatchJob
+from llm.catalog.loading import load_snapshot
+from llm.models import Batch, BatchItem, BatchJob, Lane
 from llm.providers.kinds.batch_api import (
     BatchApi,
     LineResult,
     NotCertainError,
     NotSubmittedError,
+    TooLargeError,
     UpstreamError,
 )
 
@@ -33,28 +41,39 @@ CHUNK: Final = 200  # results settled at a time
 FIRST_LOOK: Final = timedelta(seconds=1)
 LONGEST_WAIT: Final = timedelta(minutes=1)
 LONGEST_BACKOFF: Final = timedelta(minutes=10)
+WAIT_FOR_ROOM: Final = timedelta(seconds=15)  # at an account that has enough queued
 CERTAIN_AFTER: Final = timedelta(seconds=30)  # by then a provider lists what it has taken
 GIVE_UP_AFTER: Final = timedelta(hours=24)  # beyond the batch's own end; what is still held is estimated then
 
+ACCOUNT_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('llm_batchjob.' || %s, 0))"
+
 
 def advance(batch: Batch, turn: Turn) -> bool:
-    """Take every due job of the batch one step on; whether all are over and the batch can be finished."""
+    """Take the batch one step on: its lines that go out again, every due job, and the answers that come from memory. Whether
+    there is more to do immediately."""
     now = timezone.now()
     is_ending = batch.status == Batch.Status.CANCELLING or now >= batch.expires_at
     if is_ending:
         _release_unsubmitted(batch)
+    elif not _give_jobs(batch, turn):
+        return False
+    is_more = False
     due = Q(next_look_at=None) | Q(next_look_at__lte=now)
     for job in batch.jobs.exclude(state=BatchJob.State.FINISHED).filter(due):
+        job.batch = batch
         try:
-            _advance(job, batch=batch, turn=turn, is_ending=is_ending, now=now)
+            is_more = _advance(job, batch=batch, turn=turn, is_ending=is_ending, now=now) or is_more
         except UpstreamError as error:
             _put_off(job, error=error)
         except ObjectDoesNotExist as error:  # the provider or the model was deleted
             _put_off(job, error=UpstreamError(str(error), is_final=True))
         if turn.is_over():
             return False
-    if batch.jobs.exclude(state=BatchJob.State.FINISHED).exists():
-        return False
+    is_more = remembered.follow(batch) or is_more
+    is_more = remembered.book(batch) or is_more
+    is_open = batch.jobs.exclude(state=BatchJob.State.FINISHED).exists()
+    if is_open or batch.items.filter(settled_at=None).exists():
+        return is_more or (not is_ending and not is_open and _has_work(batch))
     return bool(
         Batch.objects.filter(
             pk=batch.pk, status__in=[Batch.Status.IN_PROGRESS, Batch.Status.CANCELLING]
@@ -62,10 +81,36 @@ def advance(batch: Batch, turn: Turn) -> bool:
     )
 
 
-def _advance(job: BatchJob, *, batch: Batch, turn: Turn, is_ending: bool, now: datetime) -> None:
+def _has_work(batch: Batch) -> bool:
+    """Whether lines wait for nothing but the next step."""
+    ready = [BatchItem.Status.PLANNED, BatchItem.Status.HELD, BatchItem.Status.REMEMBERED]
+    followers = Q(status=BatchItem.Status.WAITING, leader__settled_at__isnull=False)
+    return batch.items.filter(Q(status__in=ready, job=None) | followers, settled_at=None).exists()
+
+
+def _give_jobs(batch: Batch, turn: Turn) -> bool:
+    """Hold lines that are planned again, and give every held line without a job one; whether all are done. What no budget
+    affords any more fails."""
+    planned = batch.items.filter(status=BatchItem.Status.PLANNED, job=None, settled_at=None).order_by("line")
+    snapshot = None
+    while items := list(planned[:CHUNK]):
+        snapshot = snapshot or load_snapshot(batch.tenant_id)
+        for item, refusal in money.hold(batch, items, snapshot=snapshot):
+            error = {"status": refusal.status, "code": refusal.code, "message": refusal.message}
+            _end([item], batch=batch, status=BatchItem.Status.FAILED, error=error)
+        if turn.is_over():
+            return False
+    splitting.split(batch)
+    return True
+
+
+def _advance(job: BatchJob, *, batch: Batch, turn: Turn, is_ending: bool, now: datetime) -> bool:
+    """Take a job a step on; whether there is more to do immediately."""
     if now >= batch.expires_at + GIVE_UP_AFTER:
         _finish(job, status=BatchItem.Status.EXPIRED, code="batch_expired", release=False)
-        return
+        return False
+    if job.lane == Lane.ONLINE:
+        return _answer(job, batch=batch)
     api = batch_api(job.provider)
     if job.state == BatchJob.State.NEW:
         _submit(job, api=api)
@@ -76,26 +121,64 @@ def _advance(job: BatchJob, *, batch: Batch, turn: Turn, is_ending: bool, now: d
             api.cancel(job.upstream_id)
             _save(job, cancel_asked_at=now)
         _look(job, api=api, batch=batch, turn=turn)
+    return False
+
+
+def _answer(job: BatchJob, *, batch: Batch) -> bool:
+    """Answer the next lines of a job in real time; whether others can follow immediately."""
+    pause = real_time.answer_next(job, batch=batch)
+    if pause is None:
+        _finish(job, status=BatchItem.Status.FAILED, code="provider_error")
+        return False
+    _save(job, state=BatchJob.State.SUBMITTED, next_look_at=timezone.now() + pause)
+    return not pause
 
 
 def _submit(job: BatchJob, *, api: BatchApi) -> None:
-    order = order_of(job, submitting_at=timezone.now())
-    file_id = job.upstream_file_id or api.upload(order)
-    money.mark_sent(job)
-    _save(job, upstream_file_id=file_id, state=BatchJob.State.SUBMITTING, submitting_at=order.submitting_at)
+    limits = splitting.limits_of(job.provider)
+    order = order_of(job, submitting_at=timezone.now(), most_bytes=limits.job.bytes)
     try:
+        file_id = job.upstream_file_id or api.upload(order)
+        if not _begin(job, file_id=file_id, at=order.submitting_at, most_tokens=limits.queued_tokens):
+            return
         upstream_id = api.submit(order, file_id=file_id)
+    except TooLargeError:
+        _save(job, state=BatchJob.State.NEW)
+        if not splitting.halve(job):
+            raise UpstreamError("The line is larger than the provider takes.", is_final=True) from None
+        return
     except UpstreamError as error:
-        if not error.may_have_arrived:
+        if not error.may_have_arrived and job.state == BatchJob.State.SUBMITTING:
             _save(job, state=BatchJob.State.NEW)
         raise
     _submitted(job, upstream_id)
 
 
+def _begin(job: BatchJob, *, file_id: str, at: datetime, most_tokens: int) -> bool:
+    """Say that the provider is asked from now on; False where the account has so much queued that the job has to wait."""
+    with transaction.atomic():
+        if most_tokens:
+            with connection.cursor() as cursor:
+                cursor.execute(ACCOUNT_LOCK, (f"{job.provider}/{job.model}",))
+            others = BatchJob.objects.filter(
+                provider=job.provider,
+                model=job.model,
+                state__in=[BatchJob.State.SUBMITTING, BatchJob.State.SUBMITTED],
+            ).exclude(pk=job.pk)
+            there = others.aggregate(tokens=Sum("input_tokens"))
+            if there["tokens"] and there["tokens"] + job.input_tokens > most_tokens:
+                _save(job, upstream_file_id=file_id, next_look_at=timezone.now() + WAIT_FOR_ROOM)
+                return False
+        money.mark_sent(job)
+        _save(job, upstream_file_id=file_id, state=BatchJob.State.SUBMITTING, submitting_at=at)
+    return True
+
+
 def _resolve(job: BatchJob, *, api: BatchApi, is_ending: bool, now: datetime) -> None:
     """Find out whether a job whose answer was lost was taken; only a job that was not is sent again."""
     assert job.submitting_at is not None
-    order = order_of(job, submitting_at=job.submitting_at)
+    limits = splitting.limits_of(job.provider)
+    order = order_of(job, submitting_at=job.submitting_at, most_bytes=limits.job.bytes)
     try:
         upstream_id = api.find(order, is_taken=lambda one: _is_taken(job, one))
     except NotCertainError:
@@ -155,22 +238,35 @@ def _look(job: BatchJob, *, api: BatchApi, batch: Batch, turn: Turn) -> None:
         _save(job, next_look_at=now + FIRST_LOOK)
         return
     if state.failure:
-        _finish(job, status=BatchItem.Status.FAILED, code="provider_error", message=state.failure)
+        # the provider refused the job as a whole: another account may take it
+        _save(job, last_error=storable.text(state.failure)[:1000])
+        _finish(
+            job,
+            status=BatchItem.Status.FAILED,
+            code="provider_error",
+            message=state.failure,
+            again="anywhere",
+        )
     elif state.status == "expired" or (not batch.cancelling_at and now >= batch.expires_at):
         _finish(job, status=BatchItem.Status.EXPIRED, code="batch_expired")
     elif batch.cancelling_at:
         _finish(job, status=BatchItem.Status.CANCELLED, code="batch_cancelled")
     else:
         _finish(
-            job, status=BatchItem.Status.FAILED, code="provider_error", message="The provider gave no answer."
+            job,
+            status=BatchItem.Status.FAILED,
+            code="provider_error",
+            message="The provider gave no answer.",
+            again="anywhere",
         )
 
 
 def _settle(job: BatchJob, results: Iterable[LineResult]) -> bool:
-    """End the lines that are not ended yet; whether the ledger has confirmed all of them."""
-    by_name = {result.name: result for result in results}
-    items = list(job.items.filter(request_id__in=list(by_name), settled_at=None))
-    return money.settle(job, [(item, by_name[str(item.request_id)]) for item in items])
+    """End the lines that are not ended yet; whether the ledger has confirmed all of them. What names no line of this job, or one
+    that is over, changes nothing."""
+    by_id = {request_id: one for one in results if (request_id := as_id(one.name)) is not None}
+    items = list(job.items.filter(request_id__in=list(by_id), settled_at=None))
+    return money.settle(job, [(item, by_id[item.request_id]) for item in items])
 
 
 def _finish(
@@ -180,41 +276,64 @@ def _finish(
     code: str,
     message: str = "The batch ended before this line was answered.",
     release: bool = True,
+    again: Literal["", "anywhere", "elsewhere"] = "",
 ) -> None:
-    """End a job: lines without a result get this status, and their holds are given back."""
-    left = list(job.items.filter(settled_at=None))
-    if release and job.batch.is_gathered:
-        money.wait_again(job.batch, [item.attempt_id for item in left])
-    elif release:
-        money.release(left, reason=code)
+    """End a job: lines without a result go out again as far as they may, and the others get this status. Their holds are given
+    back."""
+    batch = job.batch
+    snapshot = load_snapshot(job.tenant_id) if again else None
+    while items := list(job.items.filter(settled_at=None).order_by("line")[:CHUNK]):
+        if release and batch.is_gathered:
+            money.wait_again(batch, [item.attempt_id for item in items])
+        elif release:
+            money.release(items, reason=code)
+        sent: list[BatchItem] = []
+        if snapshot is not None:
+            worthy = [item for item in items if retries.has_tries(item, batch=batch)]
+            sent = retries.send_again(batch, worthy, snapshot=snapshot, is_elsewhere=again == "elsewhere")
+        left = [item for item in items if item not in sent]
+        _end(left, batch=batch, status=status, error={"code": code, "message": message})
+    _save(job, state=BatchJob.State.FINISHED, finished_at=timezone.now(), next_look_at=None)
+
+
+def _end(items: Sequence[BatchItem], *, batch: Batch, status: str, error: dict[str, Any]) -> None:
+    """Write down how lines without an answer have ended."""
     now = timezone.now()
-    job.items.filter(settled_at=None).update(
-        status=status,
-        error=storable.json_value({"code": code, "message": message}),
-        settled_at=now,
-    )
-    _save(job, state=BatchJob.State.FINISHED, finished_at=now, next_look_at=None)
+    for item in items:
+        item.status, item.error, item.settled_at = status, plain(error), now
+    save_items(items, ["status", "error", "settled_at"])
+    log_lines(batch, items)
 
 
 def _release_unsubmitted(batch: Batch) -> None:
-    """End what no provider has seen: jobs that are still new, and lines that have no job yet."""
+    """End what no provider has seen: jobs that are still new, lines that go out in real time and have not yet, and lines that
+    have no job and no answer."""
     is_cancelled = batch.status == Batch.Status.CANCELLING
     status = BatchItem.Status.CANCELLED if is_cancelled else BatchItem.Status.EXPIRED
     code = "batch_cancelled" if is_cancelled else "batch_expired"
     for job in batch.jobs.filter(state=BatchJob.State.NEW):
+        job.batch = batch
         _finish(job, status=status, code=code)
-    jobless = batch.items.filter(job=None, settled_at=None)
-    money.release(list(jobless), reason=code)
-    jobless.update(
-        status=status, error={"code": code, "message": "The batch ended."}, settled_at=timezone.now()
+    not_out = Q(job=None) | Q(job__lane=Lane.ONLINE, status=BatchItem.Status.HELD)
+    have_no_answer = batch.items.filter(not_out, settled_at=None).exclude(
+        status__in=[BatchItem.Status.REMEMBERED, BatchItem.Status.WAITING]
     )
+    while items := list(have_no_answer.order_by("line")[:CHUNK]):
+        money.release(items, reason=code)
+        _end(items, batch=batch, status=status, error={"code": code, "message": "The batch ended."})
 
 
 def _put_off(job: BatchJob, *, error: UpstreamError) -> None:
     """Write a failed call down and wait longer each time; a job the provider will never take is over."""
     log.warning("batch_api_failed", job=job.public_id, provider=job.provider, error=str(error))
     if error.is_final and job.state == BatchJob.State.NEW:
-        _finish(job, status=BatchItem.Status.FAILED, code="provider_error", message=str(error))
+        _finish(
+            job,
+            status=BatchItem.Status.FAILED,
+            code="provider_error",
+            message=str(error),
+            again="elsewhere",
+        )
         return
     wait = min(LONGEST_BACKOFF, FIRST_LOOK * 2 ** min(job.failures, 10))
     _save(

@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from config.database import storable
+from llm.batches.offers import is_automatic
 from llm.errors import InvalidRequest
 from llm.kept import references
 from llm.providers.target import Target
@@ -147,6 +148,8 @@ def _line(
         raise references.refusal(facts.references[0])
     if (target.model_kind == "embedding") != (wire.api == "openai.embeddings"):
         raise InvalidRequest(f"The model '{target.model}' does not serve {endpoint}.", param="model")
+    if is_automatic(facts.model):  # chosen when the batch is planned, among those that can be asked this
+        return BatchLine(number=number, custom_id=custom_id, body=body, facts=facts, target=target)
     # raises Untranslatable
     prepare(wire, body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=None)
     return BatchLine(number=number, custom_id=custom_id, body=body, facts=facts, target=target)

@@ -35,8 +35,11 @@ def _row(asked: Batch | DeferredJob, item: BatchItem) -> RequestLog:
         model_asked=_model_asked(asked, item),
         model=item.model if is_answered else "",
         provider=item.provider if is_answered else "",
-        route_reason="named model, in a batch",
-        cache_state="bypass",
+        tier=item.plan.get("tier", ""),
+        route_reason=f"{item.plan.get('reason') or 'named model'}, in a batch"[:200],
+        cache_state=_cache_state(item),
+        similarity=item.plan.get("similarity"),
+        tokens_before_compression=item.plan.get("tokens_before"),
         status=200 if is_answered else int(error.get("status") or 499),
         error_code="" if is_answered else str(error.get("code", ""))[:64],
         input_tokens=item.input_tokens,
@@ -62,10 +65,9 @@ def _receipt(asked: Batch | DeferredJob, item: BatchItem) -> dict[str, object]:
         "tags": asked.tags,
         "status": item.status,
         "error": item.error,
-        "processing": "batch",
-        "attempts": [
-            {"attempt": 1, "attempt_id": str(item.attempt_id), "model": item.model, "provider": item.provider}
-        ],
+        "processing": item.lane,
+        "cache": _cache_state(item),
+        "attempts": [] if _is_remembered(item) else [_attempt(item)],
         "result": {
             "model": item.model,
             "provider": item.provider,
@@ -77,14 +79,34 @@ def _receipt(asked: Batch | DeferredJob, item: BatchItem) -> dict[str, object]:
     }
 
 
+def _attempt(item: BatchItem) -> dict[str, object]:
+    return {
+        "attempt": item.attempt_no,
+        "attempt_id": str(item.attempt_id),
+        "model": item.model,
+        "provider": item.provider,
+    }
+
+
+def _is_remembered(item: BatchItem) -> bool:
+    """Whether no provider was asked for it."""
+    return _cache_state(item) in {"exact", "semantic"}
+
+
+def _cache_state(item: BatchItem) -> str:
+    return str(item.plan.get("cache_state") or ("miss" if item.exact_key else "bypass"))
+
+
 def _of(asked: Batch | DeferredJob, item: BatchItem) -> dict[str, object]:
     if isinstance(asked, DeferredJob):
         return {"job": asked.public_id, "steps": asked.steps}
-    return {"batch": asked.public_id, "line": item.line}
+    return {"batch": asked.public_id, "line": item.line, "steps": item.plan.get("steps", [])}
 
 
 def _model_asked(asked: Batch | DeferredJob, item: BatchItem) -> str:
-    return asked.model_asked if isinstance(asked, DeferredJob) else item.model
+    return (
+        asked.model_asked if isinstance(asked, DeferredJob) else str(item.body.get("model", item.model))[:128]
+    )
 
 
 def _user(asked: Batch | DeferredJob, item: BatchItem) -> str:

@@ -6,11 +6,11 @@ everything here may be repeated; a line's status follows the ledger and is never
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from django.utils import timezone
@@ -23,51 +23,74 @@ from billing.ledger.holds import NewAttempt
 from billing.ledger.waiting import hold_again
 from billing.models import Attempt
 from billing.usage.served import contexts
-from config.database import storable
-from config.resources import resources
-from llm.batches.accounts import exchange_of, line_limit, target_of
+from caching.exact import store as exact
+from config import resources
 from llm.batches.billed import Billed, bill
 from llm.batches.lines import wire_of
 from llm.batches.logs import log_lines
+from llm.batches.plans.calls import call_of, sent_body_of
+from llm.batches.plans.remembered import facts_of
+from llm.batches.plans.writing import plain, save_items
+from llm.batches.sending import retries
+from llm.batches.sending.accounts import account_of, target_of
+from llm.batches.sending.orders import exchange_of, line_limit
 from llm.calls.dimensions import dimensions_of, ledger_dims
 from llm.catalog.loading import load_snapshot
 from llm.catalog.snapshot import TenantSnapshot
 from llm.models import Batch, BatchItem, BatchJob
 from llm.providers.kinds.batch_api import LineResult
 from llm.providers.target import Target
+from llm.steps import repairing
 from llm.steps.booking import Held
 from llm.tokens.estimating import estimate_exchange
 from llm.wire import prepare
+from tenants.errors import ClientError
 from tenants.known_users import check_user
-
-T = TypeVar("T")
+from tenants.policy import parse_policy
 
 HOLD_OUTLIVES_BATCH: Final = timedelta(hours=48)  # by then every job was given up
+LINE_OVERHEAD_BYTES: Final = 400  # of a line's envelope, and of what its provider's protocol adds
 
 
-def hold(batch: Batch, items: Sequence[BatchItem], *, snapshot: TenantSnapshot) -> None:
-    """Hold lines against every budget that applies, at the price in batches; raises BudgetExceeded for the
-    first refused."""
-    attempts = [_reservation(batch, item, snapshot=snapshot) for item in items]
+Refused = list[tuple[BatchItem, ClientError]]
+
+
+def hold(batch: Batch, items: Sequence[BatchItem], *, snapshot: TenantSnapshot) -> Refused:
+    """Hold planned lines against every budget that applies, at the price of their lane; those that were refused, and why."""
+    wanted: list[tuple[BatchItem, NewAttempt]] = []
+    refused: Refused = []
+    for item in items:
+        try:
+            wanted.append((item, _reservation(batch, item, snapshot=snapshot)))
+        except ClientError as refusal:
+            refused.append((item, refusal))
 
     async def admit_all() -> list[Any]:
-        return await asyncio.gather(*(holds.admit(attempt) for attempt in attempts), return_exceptions=True)
+        admitted = (holds.admit(attempt) for _, attempt in wanted)
+        return await asyncio.gather(*admitted, return_exceptions=True)
 
-    outcomes = _run(admit_all)
-    failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-    refusals = [failure for failure in failures if isinstance(failure, BudgetExceeded)]
-    for failure in (*[one for one in failures if one not in refusals], *refusals):
-        raise failure  # anything but a refusal is no answer: the next drive holds again
+    held = []
+    for (item, _), outcome in zip(wanted, resources.run(admit_all) if wanted else [], strict=True):
+        if isinstance(outcome, BudgetExceeded):
+            refused.append((item, outcome))
+        elif isinstance(outcome, BaseException):
+            raise outcome  # no answer: the next drive holds again
+        else:
+            item.status = BatchItem.Status.HELD
+            held.append(item)
+    save_items(held, ["status", "size_tokens", "size_bytes"])
+    return refused
 
 
 def mark_sent(job: BatchJob) -> None:
     """Say that a job's lines may reach the provider from now on: a hold that expires is then owed, not given back."""
     attempts = list(job.items.filter(settled_at=None).values_list("attempt_id", flat=True))
-    _run(lambda: holds.mark_sent(attempts, ttl_seconds=_seconds_held(job.batch)))
+    resources.run(lambda: holds.mark_sent(attempts, ttl_seconds=_seconds_held(job.batch)))
 
 
 def settle(job: BatchJob, pairs: Sequence[tuple[BatchItem, LineResult]]) -> bool:
-    """Bill the answered lines and give back the holds of the failed ones; whether the ledger has confirmed all.
+    """Bill the answered lines, give back the holds of the failed ones, and let those go out again that may; whether the ledger
+    has confirmed all.
 
     A line that it has not stays as it is, and is settled again at the next look.
     """
@@ -84,7 +107,7 @@ def settle(job: BatchJob, pairs: Sequence[tuple[BatchItem, LineResult]]) -> bool
     waiting = {
         item.attempt_id
         for item, result in pairs
-        if item.attempt_id in failed and _goes_on(job.batch, _failure(result, is_cancelling=False)[1])
+        if item.attempt_id in failed and _goes_on(job.batch, _failure(result, job.batch)[1])
     }
 
     async def end_all() -> list[Any]:
@@ -95,11 +118,17 @@ def settle(job: BatchJob, pairs: Sequence[tuple[BatchItem, LineResult]]) -> bool
         return await asyncio.gather(*settled, *voided)
 
     if pairs:
-        _run(end_all)
+        resources.run(end_all)
     wait_again(job.batch, waiting)
     still_open = _open({item.attempt_id for item, _ in pairs} - waiting)
     confirmed = [(item, result) for item, result in pairs if item.attempt_id not in still_open]
-    _write_down(job, confirmed, billed)
+    _remember(
+        [(item, billed[item.attempt_id]) for item, _ in confirmed if item.attempt_id in billed], job.batch
+    )
+    worthy = [item for item, result in confirmed if retries.may_go_again(item, result, batch=job.batch)]
+    again = retries.send_again(job.batch, worthy, snapshot=snapshot)
+    over = [(item, result) for item, result in confirmed if item not in again]
+    _write_down(job, over, billed)
     return not still_open
 
 
@@ -107,7 +136,7 @@ def wait_again(batch: Batch, attempt_ids: Collection[UUID]) -> None:
     """Let lines of deferred calls, that no provider answered, keep their holds: they go out in real time, or are given back."""
     until = timezone.now() + timedelta(seconds=_seconds_held(batch))
     if attempt_ids:
-        _run(lambda: hold_again(attempt_ids, until=until))
+        resources.run(lambda: hold_again(attempt_ids, until=until))
 
 
 def _goes_on(batch: Batch, error: Mapping[str, Any]) -> bool:
@@ -130,7 +159,7 @@ def release(items: Iterable[Waiting], *, reason: str) -> None:
         return await asyncio.gather(*(settlements.void(attempt_id, reason=reason) for attempt_id in held))
 
     if held:
-        _run(void_all)
+        resources.run(void_all)
     if left := _open(held):
         raise NotReleasedError(f"{len(left)} holds are not given back yet")
 
@@ -146,19 +175,19 @@ def _open(attempt_ids: Iterable[UUID]) -> Collection[UUID]:
 
 
 def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> NewAttempt:
-    target = snapshot.catalog.find(item.model)
-    wire = wire_of(batch.endpoint)
-    facts = wire.facts(item.body)
+    target = account_of(item, snapshot=snapshot)
+    wire, body = wire_of(batch.endpoint), sent_body_of(item)
+    facts = wire.facts(body)
     at = batch.created_at
-    rates = snapshot.prices.rates(target.provider, target.model, at=at, processing="batch")
-    exchange = prepare(
-        wire, item.body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=None
-    )
+    rates = snapshot.prices.rates(target.provider, target.model, at=at, processing=item.lane)
+    exchange = prepare(wire, body, kind=target.kind, upstream_model=target.upstream, max_output_tokens=None)
     estimate = estimate_exchange(exchange, facts, target=target, snapshot=snapshot)
     input_tokens = estimate.most_tokens
     is_chat = target.model_kind == "chat"
     limit = line_limit(item, batch.endpoint, target=target, policy=snapshot.policy) if is_chat else 0
-    writes_cache = b'"cache_control"' in exchange.payload()
+    payload = exchange.payload()
+    item.size_tokens, item.size_bytes = estimate.counted_tokens, len(payload) + LINE_OVERHEAD_BYTES
+    writes_cache = b'"cache_control"' in payload
     hold = partial(
         hold_for,
         input_tokens=input_tokens,
@@ -182,13 +211,13 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
         id=item.attempt_id,
         tenant_id=batch.tenant_id,
         request_id=item.request_id,
-        attempt_no=1,
+        attempt_no=item.attempt_no,
         key_id=batch.key_id,
         user=user,
         feature=batch.feature,
         provider=target.provider,
         model=target.model,
-        processing="batch",
+        processing=item.lane,
         occurred_at=at,
         hold_usd=max(map(hold, contexts(snapshot.prices, rates, at=at, processings=frozenset()))),
         hold_tokens=input_tokens + limit * facts.n,
@@ -199,9 +228,9 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
             dimensions,
             tags=batch.tags,
             endpoint=batch.endpoint,
-            model_asked=item.model,
-            tier=target.tier,
-            cache_state="bypass",
+            model_asked=facts.model,
+            tier=item.plan.get("tier") or target.tier,
+            cache_state="miss" if item.exact_key else "bypass",
         )
         | estimate.to_dims(),
     )
@@ -228,16 +257,17 @@ def _bill(
     held: tuple[Decimal, int, datetime],
 ) -> Billed:
     usd, tokens, at = held
-    n = wire_of(job.batch.endpoint).facts(item.body).n
+    call = call_of(item, job.batch, snapshot=snapshot)
+    n = call.facts.n
     output = min(tokens, n * line_limit(item, job.batch.endpoint, target=target, policy=snapshot.policy))
     return bill(
         item,
         answer,
+        call=call,
         at=at,
         target=target,
         # with the longest limit that may have been sent
         exchange=exchange_of(item, job=job, target=target, policy=snapshot.policy, is_covered=False),
-        snapshot=snapshot,
         held=Held(usd, tokens - output, output),
     )
 
@@ -250,39 +280,49 @@ def _write_down(
     for item, result in confirmed:
         item.settled_at = now
         if one := billed.get(item.attempt_id):
-            item.status = BatchItem.Status.COMPLETED
-            item.response = storable.json_value(one.answer)
+            item.status, item.response = BatchItem.Status.COMPLETED, one.answer
             item.cost_usd, item.list_cost_usd = one.cost_usd, one.list_cost_usd
             item.input_tokens, item.output_tokens = one.input_tokens, one.output_tokens
+            item.remembered = facts_of(one.remembered) if item.exact_key else None
         else:
-            item.status, error = _failure(result, is_cancelling=job.batch.cancelling_at is not None)
-            item.error = storable.json_value(error)
+            item.status, error = _failure(result, job.batch)
+            item.error = plain(error)
     items = [item for item, _ in confirmed]
-    fields = ["status", "response", "error", "settled_at"]
-    fields += ["cost_usd", "list_cost_usd", "input_tokens", "output_tokens"]
-    BatchItem.objects.bulk_update(items, fields, batch_size=100)
+    columns = ["status", "response", "error", "settled_at", "remembered"]
+    columns += ["cost_usd", "list_cost_usd", "input_tokens", "output_tokens"]
+    save_items(items, columns)
     log_lines(job.batch, items)
 
 
-def _failure(result: LineResult, *, is_cancelling: bool) -> tuple[str, dict[str, Any]]:
-    """The status of a line that was not answered, and its error: `code`, `message`, and the `status` of HTTP if it got one."""
+def _remember(answered: Sequence[tuple[BatchItem, Billed]], batch: Batch) -> None:
+    """Keep answers for the calls to come that are equal, as the pipeline does."""
+    ttl = parse_policy(batch.tenant.policy).cache.ttl_seconds
+    kept = [(item.exact_key, one) for item, one in answered if item.exact_key and one.may_be_reused]
+
+    async def put(name: str, one: Billed) -> None:
+        if await repairing.judge(one.call, one.remembered.body) is None:
+            await exact.put(exact.ExactKey(batch.tenant_id, name), one.remembered, ttl_seconds=ttl)
+
+    async def put_all() -> None:
+        await asyncio.gather(*(put(name, one) for name, one in kept))
+
+    if kept:
+        resources.run(put_all)
+
+
+def _failure(result: LineResult, batch: Batch) -> tuple[str, dict[str, Any]]:
+    """The status of a line that was not answered, and its error: `code`, `message`, and the `status` of HTTP if it got one. A
+    deferred call gets none where it may go better later: it is asked again in real time."""
     error = result.error or {}
     code, message = (
         error.get("code") or "provider_error",
         error.get("message") or "The provider gave no reason.",
     )
-    if code in {"batch_expired", "batch_cancelled"}:
-        is_cancelled = code == "batch_cancelled" and is_cancelling
+    if code in retries.NOT_BEGUN:
+        is_cancelled = code == "batch_cancelled" and batch.cancelling_at is not None
         status = BatchItem.Status.CANCELLED if is_cancelled else BatchItem.Status.EXPIRED
         return status, {"code": f"batch_{status}", "message": message}
-    return BatchItem.Status.FAILED, {"status": result.status, "code": code, "message": message}
-
-
-def _run(work: Callable[[], Awaitable[T]]) -> T:
-    """Run the ledger's own async functions from a worker: one loop, one pool, closed again."""
-
-    async def main() -> T:
-        async with resources():
-            return await work()
-
-    return asyncio.run(main())
+    told = {"code": code, "message": message}
+    if batch.is_gathered and result.status in retries.RETRYABLE:
+        return BatchItem.Status.FAILED, told
+    return BatchItem.Status.FAILED, {"status": result.status, **told}

@@ -4,7 +4,6 @@ Invariant: the lines are written down with the ids of their attempts before any 
 found again after a crash; a batch that is refused keeps no hold.
 """
 
-from collections import defaultdict
 from typing import Any
 from uuid import UUID
 
@@ -17,10 +16,12 @@ from llm.batches import money
 from llm.batches.finishing import new_file
 from llm.batches.lines import BatchLine, Problem, read_lines
 from llm.batches.offers import offers
+from llm.batches.plans.planning import plan_chunk
+from llm.batches.sending.splitting import split
 from llm.batches.turns import Turn
 from llm.catalog.loading import load_snapshot
 from llm.catalog.snapshot import TenantSnapshot
-from llm.models import Batch, BatchItem, BatchJob
+from llm.models import Batch, BatchItem
 from tenants.errors import ClientError
 
 CHUNK = 500  # lines written or held at a time
@@ -45,6 +46,8 @@ def validate(batch: Batch, turn: Turn) -> bool:
             _refuse(batch, problems)
             return False
         _write_items(batch, lines)
+    if not _plan(batch, snapshot, turn):
+        return False
     try:
         if not _hold(batch, snapshot, turn):
             return False
@@ -78,37 +81,34 @@ def _write_items(batch: Batch, lines: list[BatchLine]) -> None:
         )
 
 
+def _plan(batch: Batch, snapshot: TenantSnapshot, turn: Turn) -> bool:
+    """Plan every line that is not planned yet; whether all are planned."""
+    while plan_chunk(batch, snapshot=snapshot):
+        if turn.is_over():
+            return False
+    return True
+
+
 def _hold(batch: Batch, snapshot: TenantSnapshot, turn: Turn) -> bool:
-    """Hold every line that is not held yet, or raise what the first refused one was refused with; whether all are held."""
-    pending = batch.items.filter(status=BatchItem.Status.PENDING).order_by("line")
-    while items := list(pending[:CHUNK]):
-        money.hold(batch, items, snapshot=snapshot)
-        BatchItem.objects.filter(pk__in=[item.pk for item in items]).update(status=BatchItem.Status.HELD)
+    """Hold every line that goes out and is not held yet, or raise what the first refused one was refused with; whether all are
+    held."""
+    planned = batch.items.filter(status=BatchItem.Status.PLANNED).order_by("line")
+    while items := list(planned[:CHUNK]):
+        for _, refusal in money.hold(batch, items, snapshot=snapshot):
+            raise refusal
         if turn.is_over():
             return False
     return True
 
 
 def _start(batch: Batch) -> None:
-    """Part the lines by model into jobs and let the batch go; nothing if it was cancelled meanwhile."""
+    """Let the batch go, and give its held lines jobs; nothing if it was cancelled meanwhile."""
     with transaction.atomic():
         started = Batch.objects.filter(pk=batch.pk, status=Batch.Status.VALIDATING).update(
             status=Batch.Status.IN_PROGRESS, in_progress_at=timezone.now()
         )
-        if not started:
-            return
-        by_model: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for pk, provider, model in batch.items.values_list("pk", "provider", "model"):
-            by_model[provider, model].append(pk)
-        for (provider, model), pks in by_model.items():
-            job = BatchJob.objects.create(
-                public_id=f"job_{_new_id().hex}",
-                batch=batch,
-                tenant_id=batch.tenant_id,
-                provider=provider,
-                model=model,
-            )
-            BatchItem.objects.filter(pk__in=pks).update(job=job)
+        if started:
+            split(batch)
 
 
 def _write_refusal(batch: Batch, problems: list[Problem]) -> None:

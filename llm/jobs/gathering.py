@@ -95,6 +95,8 @@ def _make_batch(group: dict[str, Any], *, policy: DeferredPolicy, now: datetime)
             tenant_id=group["tenant_id"],
             provider=group["provider"],
             model=group["model"],
+            line_count=len(jobs),
+            input_tokens=sum(job.input_tokens for job in jobs),
         )
         _move(jobs, batch=batch, part=part, now=now)
     return batch

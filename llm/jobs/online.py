@@ -6,21 +6,18 @@ answer is there by now. A worker that is lost leaves it to the ledger: what may 
 
 import math
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Final
 
 import orjson
 import structlog
 from django.db import connection, transaction
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from billing.budgets.balances import BudgetExceeded
-from billing.errors import LedgerUnavailable
-from billing.models import Attempt, UsageRecord
 from config.database import storable
 from llm import pipeline
-from llm.calls.answers import costs_of
+from llm.batches.sending.real_time import fate_of, lost_error, may_do_later
 from llm.calls.call import Call
 from llm.deferred.lanes import Offer, next_after_flex
 from llm.errors import InternalError
@@ -29,7 +26,6 @@ from llm.jobs.calls import targets_of
 from llm.jobs.following import Delay
 from llm.jobs.trying import Ended
 from llm.models import DeferredJob
-from llm.providers.errors import ProviderFailure, ProviderRejected
 from tenants.errors import ClientError
 
 MOST_TRIES: Final = 5
@@ -52,24 +48,14 @@ def recover_lost(*, now: datetime | None = None) -> None:
     now = now or timezone.now()
     lost = DeferredJob.objects.filter(status=Status.RUNNING, item=None, leased_until__lt=now)
     for job in lost.order_by("pk")[:100]:
-        sent = Attempt.objects.filter(request_id=job.request_id).exclude(state__in=["voided", "held"])
-        if sent.filter(state="sent").exists():
-            continue  # the reaper ends it
-        still = DeferredJob.objects.filter(pk=job.pk, status=Status.RUNNING, tries=job.tries)
-        if not sent.exists():
-            still.update(status=Status.QUEUED, leased_until=None)
+        fate = fate_of(job.request_id)
+        if fate == "open":
             continue
-        booked = UsageRecord.objects.filter(request_id=job.request_id).aggregate(cost=Sum("billed_cost"))
-        still.update(
-            status=Status.FAILED,
-            finished_at=now,
-            cost_usd=booked["cost"] or Decimal(0),
-            error={
-                "code": "provider_error",
-                "message": "The call was sent, and lost on our side before its answer could be kept.",
-                "status": 502,
-            },
-        )
+        still = DeferredJob.objects.filter(pk=job.pk, status=Status.RUNNING, tries=job.tries)
+        if fate == "again":
+            still.update(status=Status.QUEUED, leased_until=None)
+        else:
+            still.update(status=Status.FAILED, finished_at=now, cost_usd=fate, error=lost_error())
 
 
 def _due(now: datetime) -> QuerySet[DeferredJob]:
@@ -120,13 +106,11 @@ async def _ended(job: DeferredJob, call: Call) -> Ended:
 
 async def _failed(job: DeferredJob, call: Call, error: ClientError) -> Ended:
     """Put it back for another try where that is worth it: nothing was billed, and it may go better later."""
-    may_do_later = isinstance(error, ProviderFailure | LedgerUnavailable | BudgetExceeded)
-    is_worth_it = may_do_later and not isinstance(error, ProviderRejected)
     pause = FIRST_PAUSE * 2 ** (job.tries - 1)
     has_time = job.tries < MOST_TRIES or (
         isinstance(error, BudgetExceeded) and timezone.now() + FIRST_PAUSE < job.deadline_at
     )
-    if not is_worth_it or not has_time or costs_of(call, None)[0]:
+    if not may_do_later(call, error) or not has_time:
         return await trying.finished(call, error)
     now = timezone.now()
     if job.lane != Lane.FLEX:

@@ -4,7 +4,7 @@ It owns tables and their constraints. It does not own writes: the functions of t
 """
 
 from llm.models.batch_progress import BatchProgress
-from llm.models.batches import Batch, BatchItem, BatchJob, StoredFile
+from llm.models.batches import Batch, BatchItem, BatchJob, Lane, StoredFile
 from llm.models.catalog import Deployment, LanguageModel, Provider
 from llm.models.deferred import DeferredJob, LaneDelay
 from llm.models.idempotency import IdempotentCall
@@ -25,6 +25,7 @@ __all__ = [
     "IdempotentCall",
     "KeptItem",
     "KeptResponse",
+    "Lane",
     "LaneDelay",
     "LanguageModel",
     "Provider",

@@ -156,7 +156,7 @@ def test_a_file_with_wrong_lines_is_refused_as_a_whole(desk_for):
 
 def test_a_batch_its_budget_cannot_pay_is_refused_and_keeps_no_hold(desk_for):
     desk = desk_for(budgets=[{**BUDGET, "limit": "0.00005"}])
-    order = desk.order([question(f"q{number}", "What is 1 plus 1?") for number in range(20)])
+    order = desk.order([question(f"q{number}", f"What is {number} plus 1?") for number in range(20)])
     batch = desk.wait(order.id)
     assert batch.status == "failed"
     assert batch.errors.data[0].code == "budget_exceeded"
@@ -187,7 +187,7 @@ def test_a_cancelled_batch_pays_for_what_was_answered_and_nothing_else(desk_for)
     desk = desk_for(budgets=[BUDGET])
     desk.world.control("POST", "/settings", {"batch_delay_s": 5})
     try:
-        order = desk.order([question(f"q{number}", "What is 1 plus 1?") for number in range(4)])
+        order = desk.order([question(f"q{number}", f"What is {number} plus 1?") for number in range(4)])
         desk.wait(order.id, until=frozenset({"in_progress"}))
         assert desk.client.batches.cancel(order.id).status in {"cancelling", "cancelled"}
         batch = desk.wait(order.id)
