@@ -19,9 +19,9 @@ from config.database import storable
 from llm.batches import money
 from llm.batches.logs import log_lines
 from llm.batches.plans import remembered
+from llm.batches.plans.accounts import batch_api
 from llm.batches.plans.writing import plain, save_items
 from llm.batches.sending import real_time, retries, splitting
-from llm.batches.sending.accounts import batch_api
 from llm.batches.sending.orders import as_id, order_of
 from llm.batches.turns import Turn
 from llm.catalog.loading import load_snapshot

@@ -28,11 +28,11 @@ from config import resources
 from llm.batches.billed import Billed, bill
 from llm.batches.lines import wire_of
 from llm.batches.logs import log_lines
+from llm.batches.plans.accounts import account_of, target_of
 from llm.batches.plans.calls import call_of, sent_body_of
 from llm.batches.plans.remembered import facts_of
 from llm.batches.plans.writing import plain, save_items
 from llm.batches.sending import retries
-from llm.batches.sending.accounts import account_of, target_of
 from llm.batches.sending.orders import exchange_of, line_limit
 from llm.calls.dimensions import dimensions_of, ledger_dims
 from llm.catalog.loading import load_snapshot

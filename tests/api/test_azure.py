@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from billing.reconciliation.provider_reports import InvalidReport
-from llm.batches.sending.accounts import batch_api
+from llm.batches.plans.accounts import batch_api
 from llm.configuration import ConfigurationError, apply_configuration
 from llm.models import Provider
 from llm.providers.kinds.batch_api import UpstreamError

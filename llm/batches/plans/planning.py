@@ -14,10 +14,10 @@ from billing.errors import LedgerUnavailable
 from config import resources
 from llm import pipeline
 from llm.batches.logs import log_lines
+from llm.batches.plans.accounts import Accounts
 from llm.batches.plans.calls import call_of
 from llm.batches.plans.remembered import facts_of
 from llm.batches.plans.writing import plain, save_items
-from llm.batches.sending.accounts import Accounts
 from llm.calls.call import Call
 from llm.catalog.snapshot import TenantSnapshot
 from llm.models import Batch, BatchItem

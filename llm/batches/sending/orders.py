@@ -10,8 +10,8 @@ from uuid import UUID
 
 from billing.models import Attempt, BudgetWindow
 from llm.batches.lines import wire_of
+from llm.batches.plans.accounts import target_of
 from llm.batches.plans.calls import sent_body_of
-from llm.batches.sending.accounts import target_of
 from llm.models import BatchItem, BatchJob
 from llm.output.limits import limit_for
 from llm.providers.kinds.batch_api import JobLine, JobOrder

@@ -12,8 +12,8 @@ from uuid import UUID
 import uuid_utils
 from django.utils import timezone
 
+from llm.batches.plans.accounts import Accounts
 from llm.batches.plans.writing import save_items
-from llm.batches.sending.accounts import Accounts
 from llm.catalog.snapshot import TenantSnapshot
 from llm.errors import ModelNotFound
 from llm.models import Batch, BatchItem
