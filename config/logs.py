@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import structlog
+from django.core.exceptions import PermissionDenied
 
 CUT = "[redacted]"
 SECRET_FIELDS = frozenset({"api_key", "authorization", "x_api_key", "secret", "password", "token", "cookie"})
@@ -50,6 +51,15 @@ SHARED: list[Any] = [
 ]
 
 
+class QuietRefusals(logging.Filter):
+    """A refused page is one line of the log, without the traceback of how it was refused."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], PermissionDenied):
+            record.exc_info = None
+        return True
+
+
 def configure_logging(level: str) -> None:
     """Send structlog and the standard library's logs through the same processors to standard error."""
     structlog.configure(
@@ -74,9 +84,11 @@ def configure_logging(level: str) -> None:
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"json": formatter},
+            "filters": {"quiet": {"()": QuietRefusals}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
             "root": {"handlers": ["stderr"], "level": level},
             "loggers": {
+                "django.request": {"filters": ["quiet"]},
                 "aiohttp.access": {"level": "WARNING"},
                 "httpx": {"level": "WARNING"},
                 "httpx2": {"level": "WARNING"},

@@ -49,6 +49,9 @@ AUTH_PASSWORD_VALIDATORS += [
         "OPTIONS": {"min_length": 12},
     }
 ]
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
+CSRF_FAILURE_VIEW = "config.site.errors.csrf_failed"
 SESSION_COOKIE_AGE = 60 * env.number("SESSION_IDLE_MINUTES", 60)
 SESSION_LONGEST_SECONDS = 3600 * env.number("SESSION_LONGEST_HOURS", 12)
 SECURE_REFERRER_POLICY = "same-origin"
