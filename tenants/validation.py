@@ -18,12 +18,13 @@ from tenants.policy import Policy, parse_policy, parse_rate_limits
 
 def validate_timezone(value: str) -> None:
     """An IANA time zone name. Names that depend on the machine, such as localtime, are rejected."""
-    if value not in _timezones():
+    if value not in timezones():
         raise ValidationError(f"{value!r} is not an IANA time zone name such as Europe/Berlin")
 
 
 @cache
-def _timezones() -> frozenset[str]:
+def timezones() -> frozenset[str]:
+    """The names of the time zones that a tenant may have."""
     return frozenset(zoneinfo.available_timezones() - {"localtime", "Factory"})
 
 

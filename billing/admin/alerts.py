@@ -5,6 +5,7 @@ A channel's secret is written, never shown.
 """
 
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin
@@ -12,6 +13,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFilter
 from unfold.decorators import display
@@ -22,8 +25,10 @@ from billing.admin.figures import plain, usd
 from billing.alerts.outbox import acknowledge, retry
 from billing.alerts.webhook import AddressNotAllowed, check_url
 from billing.models import AlertChannel, AlertDelivery, AlertEvent, AlertRule
+from config.site import cells
 from tenants.admin.access import ReadOnlyAdmin, RecordedAdmin, TenantScopedAdmin, TenantScopedForm
 from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
 
 
@@ -68,10 +73,10 @@ class AlertEventAdmin(ReadOnlyAdmin):
     inlines = (DeliveryInline,)
     fieldsets = (
         (None, {"fields": ("message", ("tenant", "state"), ("shown_value", "shown_threshold"))}),
-        ("What", {"fields": (("metric", "subject_key"), ("rule", "budget"), ("window_key", "fired_at"))}),
+        ("What", {"fields": (("metric", "about"), ("rule", "budget"), ("window_key", "fired_at"))}),
         ("Who took care", {"fields": (("acknowledged_by", "acknowledged_at"),)}),
     )
-    readonly_fields = ("state", "shown_value", "shown_threshold")
+    readonly_fields = ("state", "shown_value", "shown_threshold", "about")
     actions = ("acknowledge_selected",)
     actions_detail = ("acknowledge",)
 
@@ -87,11 +92,20 @@ class AlertEventAdmin(ReadOnlyAdmin):
     def state(self, event: AlertEvent) -> str:
         return "acknowledged" if event.acknowledged_at else "open"
 
-    @display(description="Value", ordering="value")
+    @display(description="About")
+    def about(self, event: AlertEvent) -> SafeString | str:
+        """What the alert is about: a request as a link to its receipt."""
+        try:
+            url = reverse("admin:llm_requestlog_change", args=(UUID(event.subject_key),))
+        except ValueError:
+            return event.subject_key or cells.NOTHING
+        return cells.link(url, f"request {event.subject_key}")
+
+    @figure_column("Value", ordering="value")
     def shown_value(self, event: AlertEvent) -> str:
         return _figure(event.metric, event.value)
 
-    @display(description="Threshold", ordering="threshold")
+    @figure_column("Threshold", ordering="threshold")
     def shown_threshold(self, event: AlertEvent) -> str:
         return _figure(event.metric, event.threshold)
 
@@ -263,7 +277,7 @@ class AlertRuleAdmin(RecordedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[AlertRule]:
         return super().get_queryset(request).prefetch_related("channels")
 
-    @display(description="Threshold", ordering="threshold")
+    @figure_column("Threshold", ordering="threshold")
     def shown_threshold(self, rule: AlertRule) -> str:
         return _figure(rule.metric, rule.threshold)
 

@@ -9,13 +9,11 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.db.models import Count, DecimalField, OuterRef, Q, QuerySet, Subquery, Sum, Value
-from django.db.models.functions import Coalesce
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
-from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, FieldTextFilter
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
@@ -24,20 +22,25 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from billing.admin.figures import MomentField, amount_of, bar, plain
+from billing.admin import budget_state
+from billing.admin.budget_state import in_unit, used_percent, with_usage
+from billing.admin.figures import MomentField, amount_of, plain
 from billing.budgets.raise_requests import request_raise
 from billing.budgets.raises import end_raise, raise_budget
 from billing.models import Budget, BudgetRaise, BudgetWindow
+from config.site.cells import progress
 from tenants.admin.access import ReadOnlyAdmin, RecordedAdmin, TenantScopedForm, finish
 from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action, page_of
 
-AMOUNT = DecimalField(max_digits=28, decimal_places=12)
-WINDOWS_SHOWN = 20
+ASKED_FIRST = ("extra_amount", "ends_at", "reason")
 
 
 class RaiseForm(BaseDialogForm):
-    """How much more, until when, and why."""
+    """How much more, until when, and why; above it what the budget has now."""
+
+    form_before_template = "admin/budget_figures.html"
 
     extra_amount = forms.DecimalField(
         min_value=Decimal("0.000000000001"),
@@ -45,10 +48,23 @@ class RaiseForm(BaseDialogForm):
         decimal_places=12,
         label="More",
         widget=UnfoldAdminDecimalFieldWidget(),
-        help_text="In the budget's unit, on top of its limit.",
+        help_text="On top of the limit and of other raises.",
     )
     ends_at = MomentField(label="Until (UTC)")
     reason = forms.CharField(max_length=500, widget=UnfoldAdminTextInputWidget())
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        seen = admin.site.get_model_admin(Budget).get_queryset(self.request)  # only what this person may see
+        self.budget: Any = seen.filter(pk=self.object_id).first()
+        if self.budget is not None:
+            self.fields["extra_amount"].label = f"More, {self.budget.get_unit_display()}"
+            self.initial["ends_at"] = f"{budget_state.usual_end(self.budget):%Y-%m-%dT%H:%M}"
+        # a page that knows how much is missing fills the dialog in
+        self.initial |= {name: self.request.GET[name] for name in ASKED_FIRST if name in self.request.GET}
+
+    def get_before_template_context(self, request: HttpRequest, object_id: Any = None) -> dict[str, Any]:
+        return {"state": budget_state.state_of(self.budget)} if self.budget is not None else {}
 
     def clean_ends_at(self) -> Any:
         ends_at = self.cleaned_data["ends_at"]
@@ -84,58 +100,6 @@ def _is_share(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1000
 
 
-def with_usage(budgets: QuerySet[Budget]) -> QuerySet[Budget]:
-    """Add what each budget has left now: `raised`, and of its fullest current window `top_*`; no query per row."""
-    at = now()
-    current = BudgetWindow.objects.filter(budget=OuterRef("pk"), starts_at__lte=at).filter(
-        Q(ends_at=None) | Q(ends_at__gt=at)
-    )
-    # a window may be in shards: their sum is what counts
-    whole = current.order_by().values("subject", "starts_at")
-    whole = whole.annotate(all_spent=Sum("spent"), all_held=Sum("held"))
-    fullest = whole.order_by("-all_spent", "-all_held", "subject")
-    raises = BudgetRaise.objects.filter(budget=OuterRef("pk"), starts_at__lte=at, ends_at__gt=at).order_by()
-    zero = Value(Decimal(0), output_field=AMOUNT)
-    return budgets.annotate(
-        raised=Coalesce(
-            Subquery(
-                raises.values("budget").annotate(total=Sum("extra_amount")).values("total"),
-                output_field=AMOUNT,
-            ),
-            zero,
-        ),
-        top_subject=Subquery(fullest.values("subject")[:1]),
-        top_spent=Coalesce(Subquery(fullest.values("all_spent")[:1], output_field=AMOUNT), zero),
-        top_held=Coalesce(Subquery(fullest.values("all_held")[:1], output_field=AMOUNT), zero),
-        window_count=Coalesce(
-            Subquery(
-                current.filter(shard=0)
-                .order_by()
-                .values("budget")
-                .annotate(total=Count("pk"))
-                .values("total")
-            ),
-            Value(0),
-        ),
-    )
-
-
-class RaiseInline(TabularInline):
-    """Raises so far, to read; a new one is made with the button above."""
-
-    model = BudgetRaise
-    extra = 0
-    can_delete = False
-    tab = True
-    fields = readonly_fields = ("extra_amount", "starts_at", "ends_at", "reason", "approved_by")
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return True  # the budget's own page has decided
-
-
 @admin.register(Budget)
 class BudgetAdmin(RecordedAdmin):
     """Budgets with what is used, held and left now."""
@@ -156,21 +120,25 @@ class BudgetAdmin(RecordedAdmin):
     list_select_related = ("tenant",)
     search_fields = ("tenant__slug", "value")
     autocomplete_fields = ("tenant",)
-    readonly_fields = ("usage", "windows", "created_at")
-    inlines = (RaiseInline,)
+    readonly_fields = ("windows", "created_at")
+    change_form_outer_before_template = "admin/budget_state.html"
     actions_detail = ("raise_until", "ask_for_raise")
     fieldsets = (
         (None, {"fields": (("tenant", "is_active"), ("scope", "value"), "set_by")}),
         ("Limit", {"fields": (("limit_amount", "unit"), ("period", "mode"), ("alert_at", "shards"))}),
-        ("Now", {"fields": ("usage", "windows", "created_at")}),
+        ("Now", {"fields": ("windows", "created_at")}),
     )
     add_fieldsets = fieldsets[:2]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Budget]:
         return with_usage(super().get_queryset(request))
 
-    def get_inlines(self, request: HttpRequest, obj: Budget | None) -> tuple[Any, ...]:
-        return self.inlines if obj else ()
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
+    ) -> HttpResponse:
+        if budget := options.get("obj"):
+            context["state"] = budget_state.state_of(budget)
+        return super().render_change_form(request, context, *args, **options)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> tuple[str, ...]:
         # What a budget counts is its identity, which its windows are tied to; another count is another budget.
@@ -196,7 +164,7 @@ class BudgetAdmin(RecordedAdmin):
     def label(self, budget: Budget) -> str:
         return f"{budget.scope.replace('_', ' ')} {budget.value or ('' if budget.scope == 'tenant' else '(each)')}".strip()
 
-    @display(description="Limit", ordering="limit_amount")
+    @figure_column("Limit", ordering="limit_amount")
     def shown_limit(self, budget: Any) -> str:
         raised = f" + {amount_of(budget.unit, budget.raised)}" if budget.raised else ""
         unit = "" if budget.unit == "usd" else f" {budget.unit}"
@@ -204,21 +172,19 @@ class BudgetAdmin(RecordedAdmin):
 
     @display(description="Used")
     def usage(self, budget: Any) -> SafeString:
-        return bar(used_percent(budget))
+        return progress(used_percent(budget))
 
-    @display(description="Spent", ordering="top_spent")
-    def spent(self, budget: Any) -> str:
-        return amount_of(budget.unit, budget.top_spent)
+    @figure_column("Spent", ordering="top_spent")
+    def spent(self, budget: Any) -> Decimal | int:
+        return in_unit(budget.unit, budget.top_spent)
 
-    @display(description="Held", ordering="top_held")
-    def held(self, budget: Any) -> str:
-        return amount_of(budget.unit, budget.top_held)
+    @figure_column("Held", ordering="top_held")
+    def held(self, budget: Any) -> Decimal | int:
+        return in_unit(budget.unit, budget.top_held)
 
-    @display(description="Left")
-    def remaining(self, budget: Any) -> str:
-        return amount_of(
-            budget.unit, budget.limit_amount + budget.raised - budget.top_spent - budget.top_held
-        )
+    @figure_column("Left")
+    def remaining(self, budget: Any) -> Decimal | int:
+        return in_unit(budget.unit, budget.limit_amount + budget.raised - budget.top_spent - budget.top_held)
 
     @display(description="Fullest")
     def fullest(self, budget: Any) -> str:
@@ -226,34 +192,7 @@ class BudgetAdmin(RecordedAdmin):
 
     @display(description="Current windows")
     def windows(self, budget: Any) -> SafeString | str:
-        at = now()
-        current = (
-            BudgetWindow.objects.filter(budget=budget, starts_at__lte=at)
-            .filter(Q(ends_at=None) | Q(ends_at__gt=at))
-            .order_by()
-            .values("subject", "starts_at", "ends_at")
-            .annotate(all_spent=Sum("spent"), all_held=Sum("held"), all_overrun=Sum("overrun"))
-            .order_by("-all_spent", "-all_held", "subject")[:WINDOWS_SHOWN]
-        )
-        limit = budget.limit_amount + budget.raised
-        rows = [
-            [
-                window["subject"] or "–",
-                f"{window['starts_at']:%Y-%m-%d %H:%M}",
-                f"{window['ends_at']:%Y-%m-%d %H:%M}" if window["ends_at"] else "–",
-                amount_of(budget.unit, window["all_spent"]),
-                amount_of(budget.unit, window["all_held"]),
-                amount_of(budget.unit, limit - window["all_spent"] - window["all_held"]),
-                amount_of(budget.unit, window["all_overrun"]),
-            ]
-            for window in current
-        ]
-        headers = ["Whose", "From, UTC", "Until, UTC", "Spent", "Held", "Left", "Overrun"]
-        return (
-            render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
-            if rows
-            else "–"
-        )
+        return render_to_string("admin/table.html", {"table": budget_state.windows_of(budget)})
 
     @dialog_action(
         "Raise until…",
@@ -265,7 +204,8 @@ class BudgetAdmin(RecordedAdmin):
     )
     def raise_until(self, request: HttpRequest, form: RaiseForm, budget: Budget) -> str:
         raised = raise_budget(budget, acting_user=request.user, **_answers(form))
-        return f"Raised: {raised}."
+        unit = budget.get_unit_display()
+        return f"Raised: +{plain(raised.extra_amount)} {unit} until {raised.ends_at:%Y-%m-%d %H:%M} UTC."
 
     @dialog_action(
         "Ask for a raise…",
@@ -286,16 +226,6 @@ def may_decide(request: HttpRequest, budget: Any) -> bool:
     """Whether a limit, if it is known yet, is no operator's business alone."""
     is_platforms = isinstance(budget, Budget) and budget.set_by != Budget.SetBy.TENANT
     return request.user.is_superuser or not is_platforms
-
-
-def used_percent(budget: Any) -> Decimal:
-    """Return the share of the fullest window that is spent or held, in percent."""
-    limit = budget.limit_amount + budget.raised
-    return (
-        (budget.top_spent + budget.top_held) * 100 / limit
-        if limit
-        else Decimal(100 if budget.top_spent else 0)
-    )
 
 
 def _answers(form: RaiseForm) -> dict[str, Any]:
@@ -322,7 +252,7 @@ class BudgetRaiseAdmin(ReadOnlyAdmin):
     def tenant(self, raised: BudgetRaise) -> str:
         return str(raised.budget.tenant)
 
-    @display(description="More", ordering="extra_amount")
+    @figure_column("More", ordering="extra_amount")
     def more(self, raised: BudgetRaise) -> str:
         return amount_of(raised.budget.unit, raised.extra_amount)
 
@@ -364,14 +294,14 @@ class BudgetWindowAdmin(ReadOnlyAdmin):
     list_select_related = ("budget", "tenant")
     search_fields = ("subject", "tenant__slug")
 
-    @display(description="Spent", ordering="spent")
-    def shown_spent(self, window: BudgetWindow) -> str:
-        return amount_of(window.unit, window.spent)
+    @figure_column("Spent", ordering="spent")
+    def shown_spent(self, window: BudgetWindow) -> Decimal | int:
+        return in_unit(window.unit, window.spent)
 
-    @display(description="Held", ordering="held")
-    def shown_held(self, window: BudgetWindow) -> str:
-        return amount_of(window.unit, window.held)
+    @figure_column("Held", ordering="held")
+    def shown_held(self, window: BudgetWindow) -> Decimal | int:
+        return in_unit(window.unit, window.held)
 
-    @display(description="Overrun", ordering="overrun")
-    def shown_overrun(self, window: BudgetWindow) -> str:
-        return amount_of(window.unit, window.overrun)
+    @figure_column("Overrun", ordering="overrun")
+    def shown_overrun(self, window: BudgetWindow) -> Decimal | int:
+        return in_unit(window.unit, window.overrun)

@@ -16,9 +16,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from billing.admin.budgets import used_percent, with_usage
-from billing.admin.figures import amount_of, bar, count, percent, usd, utc_today
+from billing.admin.budget_state import used_percent, with_usage
+from billing.admin.figures import amount_of, count, percent, usd, utc_today
 from billing.models import AlertEvent, Budget, UsageDaily, UsageRecord
+from config.site.cells import progress
 from tenants.admin.access import tenants_of
 
 DAYS_SHOWN = 30
@@ -35,7 +36,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     by_day = {row["day"]: row for row in figures_of(days.values("day"))}
     month = days.filter(day__gte=today.replace(day=1))
     return context | {
-        "title": "Dashboard",
+        "title": "Home",
+        "has_tenants": tenants.exists(),
         "cards": _cards(by_day, today),
         "spend_chart": _spend_chart(by_day, today),
         "calls_chart": _calls_chart(by_day, today),
@@ -97,7 +99,7 @@ def _spend_chart(by_day: dict[date, dict[str, Any]], today: date) -> dict[str, s
     saved = [by_day[day]["listed"] - by_day[day]["billed"] if day in by_day else Decimal(0) for day in days]
     return _stacked(
         days,
-        ("Paid", "var(--color-primary-600)", billed),
+        ("Paid", "var(--color-primary-500)", billed),
         ("Saved", "var(--color-primary-300)", saved),
         places=6,
     )
@@ -109,7 +111,7 @@ def _calls_chart(by_day: dict[date, dict[str, Any]], today: date) -> dict[str, s
     sent = [by_day[day]["calls"] - by_day[day]["cached"] if day in by_day else 0 for day in days]
     return _stacked(
         days,
-        ("To a provider", "var(--color-primary-600)", sent),
+        ("To a provider", "var(--color-primary-500)", sent),
         ("From the cache", "var(--color-primary-300)", cached),
     )
 
@@ -177,7 +179,7 @@ def _budgets(tenants: QuerySet[Any]) -> dict[str, Any]:
     rows = [
         [
             _link("billing_budget", budget.pk, f"{budget.tenant.slug}: {_whose(budget)}"),
-            bar(used_percent(budget)),
+            progress(used_percent(budget)),
             amount_of(budget.unit, budget.limit_amount + budget.raised - budget.top_spent - budget.top_held),
         ]
         for budget in budgets.annotate(share=share).filter(share__gt=0).order_by("-share")[:ROWS_SHOWN]
@@ -201,7 +203,7 @@ def _alerts(tenants: QuerySet[Any], *, is_operator: bool) -> dict[str, Any]:
     )
     rows = [
         [
-            f"{event.fired_at:%d %b %H:%M}",
+            event.fired_at,
             _link("billing_alertevent", event.pk, Truncator(event.message).chars(80)),
             "acknowledged" if event.acknowledged_at else "open",
         ]
@@ -214,14 +216,14 @@ def _top(month: QuerySet[UsageDaily], column: str, title: str) -> dict[str, Any]
     rows = [
         [
             row[column] or "–",
-            usd(row["billed"]),
-            usd(row["listed"] - row["billed"]),
-            count(row["calls"]),
+            row["billed"],
+            row["listed"] - row["billed"],
+            row["calls"],
             percent(row["cached"], row["calls"]),
         ]
         for row in figures_of(month.values(column)).order_by("-billed", "-calls")[:ROWS_SHOWN]
     ]
-    return {"headers": [title, "Spent", "Saved", "Calls", "Cached"], "rows": rows}
+    return {"headers": [title, "Spent, USD", "Saved, USD", "Calls", "Cached"], "rows": rows}
 
 
 def _link(name: str, pk: Any, text: str) -> SafeString:

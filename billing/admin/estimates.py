@@ -3,13 +3,15 @@
 Invariant: read only; a task writes it.
 """
 
+from decimal import Decimal
+
 from django.contrib import admin
 from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.decorators import display
 
-from billing.admin.figures import exact_usd
 from billing.models import EstimateAccuracy
 from tenants.admin.access import OperatorAdmin, Unedited
+from tenants.admin.columns import figure_column
 
 
 @admin.register(EstimateAccuracy)
@@ -25,14 +27,14 @@ class EstimateAccuracyAdmin(Unedited, OperatorAdmin):
     readonly_fields = ("held", "billed")
     exclude = ("hold_usd", "billed_usd")
 
-    @display(description="Held / billed")
+    @figure_column("Held / billed")
     def held_for_each(self, row: EstimateAccuracy) -> str:
         return f"{row.hold_usd / row.billed_usd:.2f}" if row.billed_usd else "–"
 
     @display(description="Held")
-    def held(self, row: EstimateAccuracy) -> str:
-        return exact_usd(row.hold_usd)
+    def held(self, row: EstimateAccuracy) -> Decimal:
+        return row.hold_usd
 
     @display(description="Billed")
-    def billed(self, row: EstimateAccuracy) -> str:
-        return exact_usd(row.billed_usd)
+    def billed(self, row: EstimateAccuracy) -> Decimal:
+        return row.billed_usd

@@ -3,7 +3,6 @@
 Invariant: display only. Calculations, exports and comparisons use the exact Decimal.
 """
 
-import json
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
@@ -13,6 +12,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 from unfold.widgets import UnfoldAdminTextInputWidget
+
+from config.site.cells import json_block as json_block
 
 CENT = Decimal("0.01")
 
@@ -52,9 +53,9 @@ def percent(part: Decimal | int, whole: Decimal | int) -> str:
 
 def exact_usd(amount: Decimal | None) -> SafeString | str:
     """Return the short amount with the exact one as its tooltip."""
-    return (
-        "–" if amount is None else format_html('<span title="{} USD">{}</span>', f"{amount:f}", usd(amount))
-    )
+    if amount is None:
+        return "–"
+    return format_html('<span class="p-figure" title="{} USD">{}</span>', f"{amount:f}", usd(amount))
 
 
 class MomentField(forms.DateTimeField):
@@ -65,26 +66,6 @@ class MomentField(forms.DateTimeField):
         super().__init__(
             **{"widget": widget, "input_formats": ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"], **options}
         )
-
-
-def bar(used_percent: Decimal) -> SafeString:
-    """Return a small bar of how much of a limit is used; amber from 80 %, red from 95 %."""
-    width = max(Decimal(0), min(used_percent, Decimal(100)))
-    colour = "#dc2626" if used_percent >= 95 else "#d97706" if used_percent >= 80 else "#0d9488"
-    return format_html(
-        '<div class="flex items-center gap-2"><div class="bg-base-200 dark:bg-base-700 rounded-default overflow-hidden"'
-        ' style="width:88px;height:6px"><div style="width:{}%;height:6px;background:{}"></div></div>'
-        '<span style="white-space:nowrap">{} %</span></div>',
-        f"{width:.1f}",
-        colour,
-        f"{used_percent:.1f}",
-    )
-
-
-def json_block(value: Any) -> SafeString:
-    """Return JSON as readable text."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    return format_html('<pre class="font-mono text-xs whitespace-pre-wrap break-words">{}</pre>', text)
 
 
 def utc_today() -> datetime:

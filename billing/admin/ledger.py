@@ -4,6 +4,7 @@ Invariant: nothing here can add, change or delete a row; the database refuses it
 by corrections.
 """
 
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -25,15 +26,17 @@ from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from billing.admin.figures import count, exact_usd, json_block, usd
+from billing.admin.figures import usd
 from billing.admin.reports import reports_page
 from billing.admin.unread import CertaintyFilter, ExplanationForm
 from billing.ledger import unread
 from billing.ledger.rollups import rebuild_dirty
 from billing.models import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
 from billing.months.closing import CannotClose, close_period
+from config.site.cells import json_block
 from tenants.admin.access import READING_ROLES, ReadOnlyAdmin, finish
 from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action, page_of
 from tenants.models import ApiKey
 
@@ -200,24 +203,24 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     def shown_source(self, record: UsageRecord) -> str:
         return record.get_usage_source_display()
 
-    @display(description="Tokens in / out")
+    @figure_column("Tokens in / out")
     def tokens(self, record: UsageRecord) -> str:
         if record.usage_source == UsageRecord.Source.GATEWAY_CACHE:
             return f"saved {record.saved_input_tokens:,} / {record.saved_output_tokens:,}"
         tokens_in = record.input_tokens + record.cache_read_tokens + record.cache_write_tokens
         return f"{tokens_in:,} / {record.output_tokens:,}"
 
-    @display(description="List")
-    def shown_list_cost(self, record: UsageRecord) -> str:
-        return exact_usd(record.list_cost)
+    @figure_column("List, USD")
+    def shown_list_cost(self, record: UsageRecord) -> Decimal:
+        return record.list_cost
 
-    @display(description="Billed")
-    def shown_billed_cost(self, record: UsageRecord) -> str:
-        return exact_usd(record.billed_cost)
+    @figure_column("Billed, USD")
+    def shown_billed_cost(self, record: UsageRecord) -> Decimal:
+        return record.billed_cost
 
-    @display(description="Saved")
-    def shown_saving(self, record: UsageRecord) -> str:
-        return exact_usd(record.list_cost - record.billed_cost)
+    @figure_column("Saved, USD")
+    def shown_saving(self, record: UsageRecord) -> Decimal:
+        return record.list_cost - record.billed_cost
 
     @display(description="API key")
     def key(self, record: UsageRecord) -> str:
@@ -243,9 +246,9 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         rows = [
             [
                 line.meter,
-                count(line.quantity),
+                line.quantity,
                 f"{usd(line.unit_price)} per {line.per:,}" if line.unit_price is not None else "–",
-                f"{line.billed_cost:f}",
+                line.billed_cost,
             ]
             for line in lines
         ]
@@ -265,6 +268,7 @@ class AttemptAdmin(ReadOnlyAdmin):
         "provider",
         "shown_state",
         "shown_hold",
+        "hold_tokens",
         "settled_at",
     )
     list_filter = (
@@ -284,9 +288,9 @@ class AttemptAdmin(ReadOnlyAdmin):
     def shown_state(self, attempt: Attempt) -> str:
         return attempt.state
 
-    @display(description="Hold")
-    def shown_hold(self, attempt: Attempt) -> str:
-        return f"{usd(attempt.hold_usd)}, {attempt.hold_tokens:,} tokens"
+    @figure_column("Hold, USD")
+    def shown_hold(self, attempt: Attempt) -> Decimal:
+        return attempt.hold_usd
 
 
 @admin.register(UsageDaily)
@@ -306,17 +310,17 @@ class UsageDailyAdmin(ReadOnlyAdmin):
     list_select_related = ("tenant",)
     date_hierarchy = None
 
-    @display(description="Calls", ordering="requests")
-    def shown_requests(self, day: UsageDaily) -> str:
-        return count(day.requests)
+    @figure_column("Calls", ordering="requests")
+    def shown_requests(self, day: UsageDaily) -> int:
+        return day.requests
 
-    @display(description="List", ordering="list_cost")
-    def shown_list(self, day: UsageDaily) -> str:
-        return exact_usd(day.list_cost)
+    @figure_column("List, USD", ordering="list_cost")
+    def shown_list(self, day: UsageDaily) -> Decimal:
+        return day.list_cost
 
-    @display(description="Billed", ordering="billed_cost")
-    def shown_billed(self, day: UsageDaily) -> str:
-        return exact_usd(day.billed_cost)
+    @figure_column("Billed, USD", ordering="billed_cost")
+    def shown_billed(self, day: UsageDaily) -> Decimal:
+        return day.billed_cost
 
 
 class ClosingForm(BaseDialogForm):

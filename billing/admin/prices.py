@@ -11,7 +11,6 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 from unfold.contrib.filters.admin import (
@@ -23,13 +22,15 @@ from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminTextInputWidget
 
-from billing.admin.figures import CENT, MomentField, json_block, plain
+from billing.admin.figures import CENT, MomentField, plain
 from billing.models import PriceProposal, PriceRow
 from billing.prices.editing import revoke_price, rival_of, set_price
 from billing.prices.importing import approve_proposal, changes_of, reject_proposal
 from billing.prices.lists import ListPrice
+from config.site.cells import json_block
 from tenants.admin.access import OperatorAdmin, Unedited, finish
 from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action, page_of
 
 
@@ -147,12 +148,12 @@ class PriceRowAdmin(OperatorAdmin):
         obj.source, obj.approved_by = "admin", request.user
         super().save_model(request, obj, form, change)
 
-    @display(description="USD", ordering="unit_price")
+    @figure_column("USD", ordering="unit_price")
     def price(self, row: PriceRow) -> str:
         per = {1_000_000: "million", 1_000: "thousand", 1: "one"}.get(row.per, f"{row.per:,}")
         price = row.unit_price.normalize()
         shown = price if price % CENT else row.unit_price.quantize(CENT)
-        return format_html('<span style="white-space:nowrap">{} / {}</span>', f"{shown:f}", per)
+        return f"{shown:f} / {per}"
 
     @display(description="Condition", ordering="processing")
     def condition(self, row: PriceRow) -> str:

@@ -21,6 +21,7 @@ from billing.budgets.raise_requests import approve_raise, refuse_raise
 from billing.models import RaiseRequest
 from tenants.admin.access import ReadOnlyAdmin
 from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
 
 
@@ -67,7 +68,7 @@ class RaiseRequestAdmin(ReadOnlyAdmin):
         budget = getattr(obj, "budget", None)
         return super().has_operate_permission(request, obj) and may_decide(request, budget)
 
-    @display(description="More", ordering="extra_amount")
+    @figure_column("More", ordering="extra_amount")
     def more(self, asked: RaiseRequest) -> str:
         return amount_of(asked.budget.unit, asked.extra_amount)
 

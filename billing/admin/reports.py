@@ -14,7 +14,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.utils.timezone import now
 
-from billing.admin.figures import count, exact_usd, usd
+from billing.admin.figures import count, usd
 from billing.models import BillingPeriod
 from billing.months.exports import FORMATS, export, file_name
 from billing.months.report import InvalidMonth, MonthReport, Section, UnbalancedReport, month_report
@@ -111,32 +111,38 @@ def _tables(report: MonthReport) -> dict[str, Any]:
 
 
 def _signed(name: str, amount: Any) -> Any:
-    return exact_usd(amount if name in ("list_price", "paid") else -amount)
+    return amount if name in ("list_price", "paid") else -amount
 
 
 def _table(section: Section) -> dict[str, Any]:
     shown = [
         [
             *[label or "–" for label in group.labels],
-            count(group.measures.calls),
-            count(group.measures.cache_hits),
-            count(
-                group.measures.input_tokens
-                + group.measures.cache_read_tokens
-                + group.measures.cache_write_tokens
-            ),
-            count(group.measures.output_tokens),
-            exact_usd(group.measures.list_cost_usd),
-            exact_usd(group.measures.saved_usd),
-            exact_usd(group.measures.billed_cost_usd),
+            group.measures.calls,
+            group.measures.cache_hits,
+            group.measures.input_tokens
+            + group.measures.cache_read_tokens
+            + group.measures.cache_write_tokens,
+            group.measures.output_tokens,
+            group.measures.list_cost_usd,
+            group.measures.saved_usd,
+            group.measures.billed_cost_usd,
         ]
         for group in section.groups[:ROWS_SHOWN]
     ]
     hidden = len(section.groups) - len(shown)
-    if hidden > 0:
-        shown.append([f"and {hidden} more, in the files", *[""] * (len(section.dimensions) + 6)])
     labels = [name.replace("_", " ") for name in section.dimensions]
     return {
-        "headers": [*labels, "Calls", "Cached", "Tokens in", "Tokens out", "List", "Saved", "Billed"],
+        "headers": [
+            *labels,
+            "Calls",
+            "Cached",
+            "Tokens in",
+            "Tokens out",
+            "List, USD",
+            "Saved, USD",
+            "Billed, USD",
+        ],
         "rows": shown,
+        "more": f"And {hidden:,} more, in the files." if hidden > 0 else "",
     }

@@ -13,7 +13,6 @@ from django.template.response import TemplateResponse
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from billing.admin.figures import count, exact_usd
 from billing.models import PriceRow, Rerating
 from billing.months.files import statement_csv
 from billing.months.statements import restate
@@ -48,14 +47,14 @@ def restated_page(request: HttpRequest, model_admin: Any, statement_id: int) -> 
     )
     rows = [
         [line.category, line.cost_center or "–", line.user_id or "–", line.model or line.text or "–", line.meter or "–",
-         count(line.quantity), exact_usd(line.exact_usd)]
+         line.quantity, line.exact_usd]
         for line in view.lines[:ROWS_SHOWN]
     ]  # fmt: skip
     context = {
         **admin.site.each_context(request),
         "title": f"{statement.code} restated",
         "statement": statement,
-        "steps": {"headers": ["", "USD"], "rows": [[name, exact_usd(amount)] for name, amount in steps]},
+        "steps": {"headers": ["", "USD"], "rows": [list(step) for step in steps]},
         "lines": {
             "headers": ["Category", "Cost centre", "User", "Model", "Meter", "Quantity", "USD"],
             "rows": rows,

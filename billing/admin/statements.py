@@ -3,6 +3,7 @@
 Invariant: statements, entries and rules are written once, by the domain functions; nothing here edits them.
 """
 
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -18,7 +19,7 @@ from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFil
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 
-from billing.admin.figures import count, exact_usd, plain
+from billing.admin.figures import plain
 from billing.admin.restated import ProposeForm, propose, restated_page
 from billing.ledger.corrections import adjust, credit
 from billing.models import ManualEntry, RateRule, Rerating, Statement, StatementFile
@@ -26,6 +27,7 @@ from billing.prices.plan_editing import end_rule, set_rule
 from billing.rerating.proposals import StaleProposal, approve_rerating, reject_rerating
 from tenants.admin.access import HistoryPages, ReadOnlyAdmin, TenantScopedAdmin, Unedited
 from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
 
 ROWS_SHOWN = 50
@@ -80,7 +82,7 @@ class StatementAdmin(ReadOnlyAdmin):
     def period_label(self, statement: Statement) -> str:
         return statement.period.label
 
-    @display(description="Total", ordering="total")
+    @figure_column("Total", ordering="total")
     def shown_total(self, statement: Statement) -> str:
         return f"{statement.total:,.2f} {statement.currency}"
 
@@ -94,7 +96,7 @@ class StatementAdmin(ReadOnlyAdmin):
     def lines(self, statement: Statement) -> SafeString:
         rows = [
             [line.line_no, line.category, line.cost_center or "–", line.user_id or "–", line.model or line.text or "–",
-             line.meter or "–", count(line.quantity), plain(line.amount)]
+             line.meter or "–", line.quantity, plain(line.amount)]
             for line in statement.lines.order_by("line_no")[:ROWS_SHOWN]
         ]  # fmt: skip
         headers = ["No", "Category", "Cost centre", "User", "Model", "Meter", "Quantity", "Amount"]
@@ -130,9 +132,9 @@ class ManualEntryAdmin(Unedited, TenantScopedAdmin):
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         return super().get_form(request, obj, **kwargs) if obj else ManualEntryForm
 
-    @display(description="USD", ordering="amount_usd")
-    def amount(self, entry: ManualEntry) -> str:
-        return exact_usd(entry.amount_usd)
+    @figure_column("USD", ordering="amount_usd")
+    def amount(self, entry: ManualEntry) -> Decimal:
+        return entry.amount_usd
 
 
 class ManualEntryForm(forms.ModelForm[ManualEntry]):
@@ -178,7 +180,7 @@ class RateRuleAdmin(HistoryPages, Unedited, TenantScopedAdmin):
         rule = set_rule(obj.tenant, acting_user=request.user, **{name: getattr(obj, name) for name in names})
         obj.pk, obj._state.adding = rule.pk, False
 
-    @display(description="Value", ordering="value")
+    @figure_column("Value", ordering="value")
     def worth(self, rule: RateRule) -> str:
         return "–" if rule.value is None else plain(rule.value)
 
@@ -223,9 +225,9 @@ class ReratingAdmin(ReadOnlyAdmin):
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.is_superuser)
 
-    @display(description="Billed, difference", ordering="billed_delta")
-    def delta(self, rerating: Rerating) -> str:
-        return exact_usd(rerating.billed_delta)
+    @figure_column("Billed, difference in USD", ordering="billed_delta")
+    def delta(self, rerating: Rerating) -> Decimal:
+        return rerating.billed_delta
 
     @display(description="Status", label={"proposed": "warning", "applied": "success", "rejected": "danger"})
     def shown_status(self, rerating: Rerating) -> str:
@@ -234,7 +236,7 @@ class ReratingAdmin(ReadOnlyAdmin):
     @display(description="Rows")
     def rows(self, rerating: Rerating) -> SafeString:
         rows = [
-            [f"{row.occurred_at:%Y-%m-%d %H:%M}", f"{row.provider}/{row.model}", plain(row.billed_delta)]
+            [row.occurred_at, f"{row.provider}/{row.model}", row.billed_delta]
             for row in rerating.rows.order_by("occurred_at")[:ROWS_SHOWN]
         ]
         headers = ["When", "Model", "Billed, difference in USD"]

@@ -12,10 +12,16 @@ from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
-from unfold.decorators import action, display
+from unfold.decorators import action
 
+from billing.admin import wizard
 from billing.admin.figures import usd, utc_today
-from billing.models import UsageDaily
+from billing.models import Budget, UsageDaily
+from billing.opening import open_tenant
+from tenants.admin.access import show_secret_once
+from tenants.admin.columns import figure_column
+from tenants.admin.dialogs import page_of
+from tenants.admin.keys import COPY_IT_NOW
 from tenants.admin.tenants import TenantAdmin
 from tenants.models import Tenant
 
@@ -29,13 +35,18 @@ class TenantWithMoneyAdmin(TenantAdmin):
     """Tenants: who they are, whether they are served, what they spend."""
 
     list_display = (
-        "slug", "name", "shown_status", "month_spend", "month_saving", "live_keys", "timezone", "created_at"
+        "slug", "name", "shown_status", "month_spend", "month_limit", "month_saving", "live_keys", "timezone", "created_at"
     )  # fmt: skip
     actions_detail = ("open_report", "issue_key", *TenantAdmin.actions_detail)
+    add_fieldsets = wizard.FIELDSETS
+    change_form_outer_before_template = "admin/tenant_notice.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
         month = UsageDaily.objects.filter(
             tenant=OuterRef("pk"), day__gte=utc_today().date().replace(day=1)
+        ).order_by()
+        limits = Budget.objects.filter(
+            tenant=OuterRef("pk"), scope="tenant", unit="usd", period="month", is_active=True
         ).order_by()
         zero = Value(Decimal(0), output_field=AMOUNT)
 
@@ -46,16 +57,63 @@ class TenantWithMoneyAdmin(TenantAdmin):
         return (
             super()
             .get_queryset(request)
-            .annotate(month_billed=total("billed_cost"), month_list=total("list_cost"))
+            .annotate(
+                month_billed=total("billed_cost"),
+                month_list=total("list_cost"),
+                month_budget=Subquery(limits.values("limit_amount")[:1], output_field=AMOUNT),
+            )
         )
 
-    @display(description="This month", ordering="month_billed")
-    def month_spend(self, tenant: Any) -> str:
-        return usd(tenant.month_billed)
+    def get_form(self, request: HttpRequest, obj: Tenant | None = None, **options: Any) -> Any:
+        return super().get_form(request, obj, **options) if obj else wizard.TenantWizard
 
-    @display(description="Saved")
-    def month_saving(self, tenant: Any) -> str:
-        return usd(tenant.month_list - tenant.month_billed)
+    def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> tuple[Any, ...]:
+        return super().get_inlines(request, obj) if obj else ()
+
+    def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        chosen = {name: form.cleaned_data[name] for name in ("key_name", "user", "monthly_budget_usd")}
+        request._opened = open_tenant(
+            obj, acting_user=request.user, **chosen
+        )  # read by response_add, then gone
+
+    def response_add(
+        self, request: HttpRequest, obj: Tenant, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        opened = request._opened
+        limit = f"{usd(opened.budget.limit_amount)} a month" if opened.budget else "no limit"
+        return show_secret_once(
+            request,
+            title=f"{obj.name} is open, with {limit}",
+            secret=opened.secret,
+            advice=COPY_IT_NOW,
+            url=page_of(obj),
+        )
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
+    ) -> HttpResponse:
+        tenant = options.get("obj")
+        context["is_unlimited"] = (
+            tenant is not None and not tenant.rate_limits and tenant.month_budget is None
+        )
+        if tenant is None:  # its key is shown next, on a page of its own
+            context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
+        return super().render_change_form(request, context, *args, **options)
+
+    @figure_column("Limit, USD", ordering="month_budget")
+    def month_limit(self, tenant: Any) -> Decimal | str:
+        return "no limit" if tenant.month_budget is None else tenant.month_budget
+
+    @figure_column("This month, USD", ordering="month_billed")
+    def month_spend(self, tenant: Any) -> Decimal:
+        return tenant.month_billed
+
+    @figure_column("Saved, USD")
+    def month_saving(self, tenant: Any) -> Decimal:
+        return tenant.month_list - tenant.month_billed
 
     @action(description="Month report", icon="summarize")
     def open_report(self, request: HttpRequest, object_id: int) -> HttpResponse:

@@ -26,9 +26,13 @@ def set_budget(
     mode: str = Budget.Mode.HARD,
     alert_at: Sequence[int] = (80, 100),
     shards: int = 1,
+    set_by: str = Budget.SetBy.TENANT,
     acting_user: User | None = None,
 ) -> Budget:
-    """Limit something, or change its limit; one history row if anything changes. Raises ValidationError."""
+    """Limit something, or change its limit; one history row if anything changes. Raises ValidationError.
+
+    `set_by` says whose budget a new one is; who set an old one stays.
+    """
     what = {"tenant": tenant, "scope": scope, "value": value, "unit": unit, "period": period}
     budget = Budget.objects.select_for_update().filter(**what).order_by("-is_active", "-pk").first()
     wanted = {
@@ -39,7 +43,7 @@ def set_budget(
         "is_active": True,
     }
     if budget is None:
-        budget = Budget(**what)
+        budget = Budget(**what, set_by=set_by)
     elif all(getattr(budget, name) == new for name, new in wanted.items()):
         return budget
     for name, new in wanted.items():

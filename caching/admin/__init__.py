@@ -6,12 +6,14 @@ Invariant: entries can only be read and removed here. The learnt state of a scop
 """
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.contrib.filters.admin import (
     BooleanRadioFilter,
     ChoicesCheckboxFilter,
@@ -23,17 +25,20 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from caching.admin import figures as admin_figures
+from caching.admin import texts
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheStat
-from caching.semantic.eviction import purge
-from tenants.admin.access import WRITING_ROLES, ReadOnlyAdmin, tenants_of
+from caching.semantic.eviction import matching, purge
+from tenants.admin.access import WRITING_ROLES, ReadOnlyAdmin, finish, tenants_of
 from tenants.admin.choices import SeenRowsFilter
-from tenants.admin.dialogs import dialog_action
+from tenants.admin.columns import figure_column
+from tenants.admin.dialogs import dialog_action, list_of
 from tenants.models import Tenant
 
 
 class PurgeForm(BaseDialogForm):
     """Which answers of which tenant to remove. An answer must match every given condition."""
 
+    data: Any
     tenant = forms.ModelChoiceField(queryset=Tenant.objects.none(), widget=UnfoldAdminSelectWidget())
     model = forms.CharField(
         required=False, widget=UnfoldAdminTextInputWidget(), help_text="Empty: of any model."
@@ -55,9 +60,34 @@ class PurgeForm(BaseDialogForm):
         help_text="Empty: of any age.",
     )
 
+    # how many answers the person was told that it takes
+    counted = forms.IntegerField(required=False, widget=forms.HiddenInput())
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["tenant"].queryset = tenants_of(self.request, roles=WRITING_ROLES)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """The answers that are meant, as `purge` and `matching` take them."""
+        hours = self.cleaned_data["older_than_hours"]
+        texts = {name: self.cleaned_data[name] or None for name in ("model", "prompt_version", "containing")}
+        return {**texts, "older_than": None if hours is None else timedelta(hours=hours)}
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if self.errors:
+            return cleaned
+        found = matching(cleaned["tenant"].pk, **self.conditions).count()
+        if cleaned.get("counted") != found:
+            # the form is shown again, and says what it takes
+            self.data = self.data.copy()
+            self.data["counted"] = str(found)
+            answers = f"{found:,} cached answer{'' if found == 1 else 's'}"
+            raise ValidationError(
+                f"This takes {answers} of {cleaned['tenant']}, and its whole exact cache. Press again to do it."
+            )
+        return cleaned
 
 
 @admin.register(CacheEntry)
@@ -76,33 +106,67 @@ class CacheEntryAdmin(ReadOnlyAdmin):
     list_select_related = ("tenant",)
     ordering = ("-last_hit_at",)
     search_fields = ("question", "request_id")
-    readonly_fields = ("neighbours",)
+    readonly_fields = ("shown_question", "shown_answer", "stored_by", "model_asked", "neighbours")
+    actions_detail = ("forget_this",)
     actions = ("forget",)
     actions_list = ("purge_tenant",)
     fieldsets = (
-        (None, {"fields": ("question", ("tenant", "circle"), ("endpoint", "route"), ("model", "provider"))}),
+        (
+            None,
+            {
+                "fields": (
+                    "shown_question",
+                    "shown_answer",
+                    ("tenant", "circle"),
+                    ("endpoint", "model_asked"),
+                    ("model", "provider"),
+                )
+            },
+        ),
         ("Use", {"fields": (("hits", "list_cost_usd"), ("created_at", "last_hit_at"), "expires_at")}),
         ("Neighbours", {"fields": ("neighbours",)}),
         (
             "Traces",
-            {"fields": (("embedder", "prompt_version"), ("request_id", "key_id"), "confirmed_by", "usage")},
+            {"fields": (("embedder", "prompt_version"), ("stored_by", "key_id"), "confirmed_by", "usage")},
         ),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CacheEntry]:
-        return super().get_queryset(request).defer("vector", "answer")
+        rows: QuerySet[CacheEntry] = super().get_queryset(request)
+        return rows.defer("vector", "answer").select_related("tenant")
+
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[texts.QuietChangeList]:
+        return texts.QuietChangeList
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> CacheEntry | None:
+        entry: CacheEntry | None = super().get_object(request, object_id, from_field)
+        return texts.hidden(entry) if entry is not None else None
 
     @display(description="Question")
     def shown_question(self, entry: CacheEntry) -> str:
-        return str(entry)
+        return entry.question
+
+    @display(description="Answer")
+    def shown_answer(self, entry: CacheEntry) -> str:
+        return texts.answer_of(entry)
+
+    @display(description="Stored by request")
+    def stored_by(self, entry: CacheEntry) -> str:
+        return texts.link_to_request(entry)
+
+    @display(description="Model asked for")
+    def model_asked(self, entry: CacheEntry) -> str:
+        return entry.route.split("/", 1)[0] or "–"
 
     @display(description="Nearest in its scope")
     def neighbours(self, entry: CacheEntry) -> str:
         return admin_figures.neighbours_of(entry)
 
-    @display(description="Worth", ordering="list_cost_usd")
-    def list_cost(self, entry: CacheEntry) -> str:
-        return f"${entry.list_cost_usd.normalize():f}"
+    @figure_column("Worth, USD", ordering="list_cost_usd")
+    def list_cost(self, entry: CacheEntry) -> Decimal:
+        return entry.list_cost_usd
 
     @admin.action(description="Forget the selected answers", permissions=["operate"])
     def forget(self, request: HttpRequest, queryset: QuerySet[CacheEntry]) -> None:
@@ -110,25 +174,31 @@ class CacheEntryAdmin(ReadOnlyAdmin):
         self.message_user(request, f"{removed} answers forgotten.")
 
     @dialog_action(
+        "Forget this one",
+        "delete",
+        title="Forget this answer?",
+        text="The next such question is asked anew, and that is all it costs. The exact cache forgets by itself.",
+        submit="Forget it",
+        is_destructive=True,
+    )
+    def forget_this(self, request: HttpRequest, form: BaseDialogForm, entry: CacheEntry) -> HttpResponse:
+        removed, _ = CacheEntry.objects.filter(pk=entry.pk, tenant=entry.tenant_id).delete()
+        message = "It is forgotten." if removed else "It was gone already."
+        return finish(request, list_of(CacheEntry), message)
+
+    @dialog_action(
         "Purge…",
         "delete_sweep",
         title="Forget a tenant's cached answers?",
-        text="The exact cache of the tenant is emptied as well. It can only cost later misses.",
+        text="You are told how many it takes before it is done. The tenant's exact cache is emptied as well.",
         submit="Forget them",
         form=PurgeForm,
         is_destructive=True,
     )
     def purge_tenant(self, request: HttpRequest, form: PurgeForm) -> str:
-        chosen = form.cleaned_data
-        hours = chosen["older_than_hours"]
-        removed = purge(
-            chosen["tenant"].pk,
-            model=chosen["model"] or None,
-            prompt_version=chosen["prompt_version"] or None,
-            containing=chosen["containing"] or None,
-            older_than=None if hours is None else timedelta(hours=hours),
-        )
-        return f"{removed} answers of {chosen['tenant']} forgotten."
+        tenant = form.cleaned_data["tenant"]
+        removed = purge(tenant.pk, **form.conditions)
+        return f"{removed:,} answers of {tenant} forgotten."
 
 
 @admin.register(CacheScope)
@@ -200,7 +270,7 @@ class CacheScopeAdmin(ReadOnlyAdmin):
     def state(self, scope: CacheScope) -> str:
         return "closed" if scope.threshold is None else "open"
 
-    @display(description="Wrong, upper bound", ordering="error_rate_upper")
+    @figure_column("Wrong, upper bound", ordering="error_rate_upper")
     def upper_bound(self, scope: CacheScope) -> str:
         return "–" if scope.error_rate_upper is None else f"{100 * scope.error_rate_upper:.2f} %"
 

@@ -6,16 +6,20 @@ Invariant: read-only, and only rows of the tenant and the scope of the page's ob
 import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from django.db import connection
 from django.db.models import Count, Q, Sum
+from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from caching.admin import texts
 from caching.learning.noise import ENOUGH
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheScopeDay, CacheThresholdPoint
+from tenants.models import Tenant
 
 SHOWN_DAYS = 30
 STATIC_THRESHOLDS = (0.80, 0.85, 0.90, 0.95, 0.98)
@@ -76,7 +80,8 @@ def neighbours_of(entry: CacheEntry) -> SafeString:
     with connection.cursor() as cursor:
         cursor.execute(_NEIGHBOURS, parameters)
         rows = [
-            (f"{near:.4f}", _entry_link(pk, question), hits) for pk, question, near, hits in cursor.fetchall()
+            (f"{near:.4f}", _entry_link(pk, question, entry.tenant), hits)
+            for pk, question, near, hits in cursor.fetchall()
         ]
     return _table(("Similarity", "Question", "Hits"), rows) if rows else SafeString("none")
 
@@ -89,7 +94,7 @@ def entries_of(scope: CacheScope) -> SafeString:
         .order_by("-hits", "-last_hit_at")
         .values_list("pk", "question", "hits")[:_MOST_NEIGHBOURS]
     )
-    rows = [(hits, _entry_link(pk, question)) for pk, question, hits in entries]
+    rows = [(hits, _entry_link(pk, question, scope.tenant)) for pk, question, hits in entries]
     return _table(("Hits", "Question"), rows) if rows else SafeString("none")
 
 
@@ -101,9 +106,9 @@ def money_of(scope: CacheScope) -> SafeString:
         scope_digest=bytes(scope.scope_digest),
         day__gt=datetime.now(UTC).date() - timedelta(days=SHOWN_DAYS),
     ).aggregate(hits=Sum("hits"), saved=Sum("saved_usd"), checks=Sum("checks"), cost=Sum("check_usd"))
-    saved, cost = sums["saved"] or 0, sums["cost"] or 0
-    row = (sums["hits"] or 0, f"${saved:.6f}", sums["checks"] or 0, f"${cost:.6f}", f"${saved - cost:.6f}")
-    return _table(("Hits", "Saved", "Checks", "Cost of checks and judging", "Net"), [row])
+    saved, cost = sums["saved"] or Decimal(0), sums["cost"] or Decimal(0)
+    row = (sums["hits"] or 0, saved, sums["checks"] or 0, cost, saved - cost)
+    return _table(("Hits", "Saved, USD", "Checks", "Cost of checks and judging, USD", "Net, USD"), [row])
 
 
 @once
@@ -166,7 +171,7 @@ def thresholds_of(scope: CacheScope) -> SafeString:
     ).order_by("-at")[:_MOST_POINTS]
     rows = [
         (
-            f"{point.at:%Y-%m-%d %H:%M}",
+            point.at,
             "closed" if point.threshold is None else f"{point.threshold:.3f}",
             _percent(point.error_rate),
             _percent(point.error_rate_upper),
@@ -174,7 +179,7 @@ def thresholds_of(scope: CacheScope) -> SafeString:
         )
         for point in points
     ]
-    head = ("At (UTC)", "Open from", "Wrong, estimated", "Upper bound", "Labels")
+    head = ("At", "Open from", "Wrong, estimated", "Upper bound", "Labels")
     return _table(head, rows) if rows else SafeString("never found yet")
 
 
@@ -186,18 +191,13 @@ def _percent(rate: float | None) -> str:
     return "–" if rate is None else f"{100 * rate:.2f} %"
 
 
-def _entry_link(pk: int, question: str) -> SafeString:
+def _entry_link(pk: int, question: str, tenant: Tenant) -> SafeString:
+    question = question if texts.may_read(tenant) else texts.not_shown(question)
     shown = question if len(question) <= 120 else f"{question[:119]}…"
     return format_html(
-        '<a class="underline" href="{}">{}</a>', reverse("admin:caching_cacheentry_change", args=(pk,)), shown
+        '<a class="text-link" href="{}">{}</a>', reverse("admin:caching_cacheentry_change", args=(pk,)), shown
     )
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> SafeString:
-    cells = format_html_join("", '<th class="pr-4 text-left">{}</th>', ((name,) for name in head))
-    body = format_html_join(
-        "",
-        "<tr>{}</tr>",
-        ((format_html_join("", '<td class="pr-4">{}</td>', ((cell,) for cell in row)),) for row in rows),
-    )
-    return format_html("<table><tr>{}</tr>{}</table>", cells, body)
+    return render_to_string("admin/table.html", {"table": {"headers": list(head), "rows": list(rows)}})

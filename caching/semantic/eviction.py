@@ -10,6 +10,7 @@ from typing import Any
 import redis
 from django.conf import settings
 from django.db import connection
+from django.db.models import QuerySet
 
 from caching.entries.storing import DELETE_OVER_CAP
 from caching.exact.store import tenant_pattern
@@ -73,6 +74,24 @@ def purge(
 
     The exact cache cannot be searched by condition: all of the tenant's exact entries are removed as well.
     """
+    entries = matching(
+        tenant_id, model=model, prompt_version=prompt_version, older_than=older_than, containing=containing
+    )
+    removed, _ = entries.delete()
+    EVICTED.labels("purged").inc(removed)
+    _purge_exact(tenant_id)
+    return removed
+
+
+def matching(
+    tenant_id: int,
+    *,
+    model: str | None = None,
+    prompt_version: str | None = None,
+    older_than: timedelta | None = None,
+    containing: str | None = None,
+) -> QuerySet[CacheEntry]:
+    """The entries that a purge with these conditions would remove."""
     entries = CacheEntry.objects.filter(tenant_id=tenant_id)
     if model is not None:
         entries = entries.filter(model=model)
@@ -82,10 +101,7 @@ def purge(
         entries = entries.filter(created_at__lt=datetime.now(UTC) - older_than)
     if containing is not None:
         entries = entries.filter(question__icontains=containing)
-    removed, _ = entries.delete()
-    EVICTED.labels("purged").inc(removed)
-    _purge_exact(tenant_id)
-    return removed
+    return entries
 
 
 def _purge_exact(tenant_id: int) -> None:

@@ -1,13 +1,14 @@
 """The admin's theme and navigation.
 
-Invariant: every page of the product is one click away in the sidebar. A person sees only links to pages that they may
-open.
+Invariant: the sidebar follows the work, and leads to every page; what nobody needs every day is folded. A person sees only
+links to pages that they may open.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from django.http import HttpRequest
+from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 
@@ -51,7 +52,21 @@ FAVICON = (
     "%3Cpath d='M5 8h14v9H5zM14 11.5h5v2h-5z' fill='none' stroke='white' stroke-width='1.6'/%3E%3C/svg%3E"
 )
 
+
+def of_release(path: str) -> Callable[[HttpRequest], str]:
+    """The address of a static file of ours; a browser takes the new one with each release."""
+
+    def address(request: HttpRequest) -> str:
+        from django.conf import settings  # noqa: PLC0415 the settings import this module
+
+        return f"{static(path)}?v={settings.VERSION}"
+
+    return address
+
+
 UNFOLD: dict[str, Any] = {
+    "STYLES": [of_release("purser/admin.css")],
+    "SCRIPTS": [of_release("purser/admin.js")],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": FAVICON}],
     "SITE_TITLE": "Purser",
     "SITE_HEADER": "Purser",
@@ -65,6 +80,7 @@ UNFOLD: dict[str, Any] = {
     "LOGIN": {"form": "tenants.signing_in.login.LoginForm"},
     "COMMAND": {"search_models": False, "show_history": True},
     "COLORS": {
+        # white text on 600, and 600 on white, have a contrast of at least 4.5 to 1
         "primary": {
             "50": "oklch(98.4% .014 180.72)",
             "100": "oklch(95.3% .051 180.801)",
@@ -72,11 +88,20 @@ UNFOLD: dict[str, Any] = {
             "300": "oklch(85.5% .138 181.071)",
             "400": "oklch(77.7% .152 181.912)",
             "500": "oklch(70.4% .14 182.503)",
-            "600": "oklch(60% .118 184.704)",
-            "700": "oklch(51.1% .096 186.391)",
-            "800": "oklch(43.7% .078 188.216)",
-            "900": "oklch(38.6% .063 188.416)",
+            "600": "oklch(51.1% .096 186.391)",
+            "700": "oklch(43.7% .078 188.216)",
+            "800": "oklch(38.6% .063 188.416)",
+            "900": "oklch(33% .054 190)",
             "950": "oklch(27.7% .046 192.524)",
+        },
+        # text of the second rank is read too
+        "font": {
+            "subtle-light": "var(--color-base-600)",
+            "subtle-dark": "var(--color-base-400)",
+            "default-light": "var(--color-base-700)",
+            "default-dark": "var(--color-base-300)",
+            "important-light": "var(--color-base-900)",
+            "important-dark": "var(--color-base-100)",
         },
     },
     "SIDEBAR": {
@@ -86,7 +111,9 @@ UNFOLD: dict[str, Any] = {
         "navigation": [
             {
                 "items": [
-                    {"title": "Dashboard", "icon": "dashboard", "link": reverse_lazy("admin:index")},
+                    {"title": "Home", "icon": "dashboard", "link": reverse_lazy("admin:index")},
+                    page("Requests", "swap_horiz", "llm", "requestlog"),
+                    page("Alerts", "notifications", "billing", "alertevent"),
                     {
                         "title": "Month reports",
                         "icon": "summarize",
@@ -98,64 +125,79 @@ UNFOLD: dict[str, Any] = {
             group(
                 "Tenants",
                 page("Tenants", "domain", "tenants", "tenant"),
-                page("Users", "group", "tenants", "enduser"),
                 page("API keys", "key", "tenants", "apikey"),
+                page("Users", "group", "tenants", "enduser"),
                 page("Memberships", "badge", "tenants", "membership"),
                 page("Administrators", "admin_panel_settings", "auth", "user"),
             ),
             group(
-                "Money",
+                "Budgets",
                 page("Budgets", "savings", "billing", "budget"),
-                page("Raises", "trending_up", "billing", "budgetraise"),
                 page("Raise requests", "front_hand", "billing", "raiserequest"),
-                page("Budget windows", "date_range", "billing", "budgetwindow"),
-                page("Ledger", "receipt_long", "billing", "usagerecord"),
-                page("Days", "calendar_month", "billing", "usagedaily"),
-                page("Days to sum", "update", "billing", "rollupdirty"),
-                page("Billing periods", "event_available", "billing", "billingperiod")
-                | {"active": lambda request: request.path.endswith("/billingperiod/")},
-                page("Statements", "request_quote", "billing", "statement"),
-                page("Entries by hand", "edit_note", "billing", "manualentry"),
-                page("Reconciliation", "balance", "billing", "costcomparison"),
-                page("Cost reports", "receipt", "billing", "costreport"),
-                page("Prices", "sell", "billing", "pricerow"),
-                page("Rate rules", "percent", "billing", "raterule"),
-                page("Re-ratings", "currency_exchange", "billing", "rerating"),
-                page("Price proposals", "price_change", "billing", "priceproposal"),
-                page("Estimates", "straighten", "billing", "estimateaccuracy"),
+                page("Raises", "trending_up", "billing", "budgetraise"),
             ),
             group(
-                "Models",
+                "Models and prices",
                 page("Models", "neurology", "llm", "languagemodel"),
                 page("Providers", "cloud", "llm", "provider"),
+                page("Prices", "sell", "billing", "pricerow"),
+                page("Price proposals", "price_change", "billing", "priceproposal"),
+                page("Rate rules", "percent", "billing", "raterule"),
+                collapsible=True,
             ),
             group(
-                "Traffic",
-                page("Requests", "swap_horiz", "llm", "requestlog"),
-                page("Attempts", "output", "billing", "attempt"),
-                page("Feedback", "thumbs_up_down", "llm", "feedback"),
+                "Books",
+                page("Ledger", "receipt_long", "billing", "usagerecord"),
+                page("Billing periods", "event_available", "billing", "billingperiod")
+                | {
+                    "active": lambda request: (
+                        "/billingperiod/" in request.path and "/reports/" not in request.path
+                    )
+                },
+                page("Statements", "request_quote", "billing", "statement"),
+                page("Entries by hand", "edit_note", "billing", "manualentry"),
+                page("Re-ratings", "currency_exchange", "billing", "rerating"),
+                page("Reconciliation", "balance", "billing", "costcomparison"),
+                page("Cost reports", "receipt", "billing", "costreport"),
+                collapsible=True,
+            ),
+            group(
+                "Work that may wait",
                 page("Batches", "stacks", "llm", "batch"),
-                page("Batch jobs", "conveyor_belt", "llm", "batchjob"),
-                page("Batch lines", "format_list_numbered", "llm", "batchitem"),
                 page("Deferred calls", "schedule_send", "llm", "deferredjob"),
                 page("Queues and workers", "conveyor_belt", "llm", "batchturn"),
                 page("Files", "description", "llm", "storedfile"),
-                page("Kept responses", "forum", "llm", "keptresponse"),
-                page("Stored chats", "chat", "llm", "storedchat"),
+                collapsible=True,
             ),
             group(
-                "Cache",
-                page("Entries", "cached", "caching", "cacheentry"),
+                "Cache and feedback",
+                page("Cached answers", "cached", "caching", "cacheentry"),
                 page("Scopes", "tune", "caching", "cachescope"),
                 page("Evidence", "fact_check", "caching", "cachelabel"),
-                page("Counts", "query_stats", "caching", "cachestat"),
+                page("Feedback", "thumbs_up_down", "llm", "feedback"),
+                collapsible=True,
             ),
             group(
-                "Alerts",
-                page("Alerts", "notifications", "billing", "alertevent"),
-                page("Deliveries", "outgoing_mail", "billing", "alertdelivery"),
+                "Alerting",
                 page("Rules", "rule", "billing", "alertrule"),
                 page("Channels", "campaign", "billing", "alertchannel"),
+                page("Deliveries", "outgoing_mail", "billing", "alertdelivery"),
+                collapsible=True,
+            ),
+            group(
+                "Plumbing",
+                page("Attempts", "output", "billing", "attempt"),
+                page("Budget windows", "date_range", "billing", "budgetwindow"),
+                page("Days", "calendar_month", "billing", "usagedaily"),
+                page("Days to sum", "update", "billing", "rollupdirty"),
+                page("Estimates", "straighten", "billing", "estimateaccuracy"),
+                page("Look-ups of the caches", "query_stats", "caching", "cachestat"),
+                page("Batch jobs", "conveyor_belt", "llm", "batchjob"),
+                page("Batch lines", "format_list_numbered", "llm", "batchitem"),
+                page("Kept responses", "forum", "llm", "keptresponse"),
+                page("Kept items", "inventory_2", "llm", "keptitem"),
+                page("Stored chats", "chat", "llm", "storedchat"),
+                collapsible=True,
             ),
         ],
     },

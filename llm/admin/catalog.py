@@ -3,6 +3,7 @@
 Invariant: a provider's key is written, never shown; every change has an author in the history.
 """
 
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -23,6 +24,7 @@ from llm.configuration.prices import price_as_the_model
 from llm.models import Deployment, LanguageModel, Provider
 from tenants.admin.access import HistoryPages, OperatorAdmin
 from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.columns import figure_column
 
 LIMITS = ("rpm", "tpm", "concurrency", "batch_lines", "batch_bytes", "batch_tokens")
 TIMEOUTS = ("connect", "first_byte", "idle", "total")
@@ -119,7 +121,7 @@ class ProviderAdmin(RecordedOperatorAdmin):
             obj.admin_api_key = form.cleaned_data["new_admin_api_key"]
         super().save_model(request, obj, form, change)
 
-    @display(description="Models", ordering="model_total")
+    @figure_column("Models", ordering="model_total")
     def model_count(self, provider: Any) -> int:
         return int(provider.model_total)
 
@@ -225,17 +227,17 @@ class LanguageModelAdmin(RecordedOperatorAdmin):
     def tier_label(self, model: LanguageModel) -> str:
         return model.get_tier_display() if model.tier else "by name only"
 
-    @display(description="Input / million", ordering="input_usd")
-    def input_price(self, model: Any) -> str:
+    @figure_column("Input, USD / million", ordering="input_usd")
+    def input_price(self, model: Any) -> Decimal | str:
         return _price(model.input_usd)
 
-    @display(description="Output / million", ordering="output_usd")
-    def output_price(self, model: Any) -> str:
-        return "–" if model.kind == LanguageModel.Kind.EMBEDDING else _price(model.output_usd)
+    @figure_column("Output, USD / million", ordering="output_usd")
+    def output_price(self, model: Any) -> Decimal | str | None:
+        return None if model.kind == LanguageModel.Kind.EMBEDDING else _price(model.output_usd)
 
-    @display(description="Context", ordering="context_window")
-    def context(self, model: LanguageModel) -> str:
-        return f"{model.context_window:,}"
+    @figure_column("Context", ordering="context_window")
+    def context(self, model: LanguageModel) -> int:
+        return model.context_window
 
 
 def _list_price(meter: str) -> Subquery:
@@ -257,5 +259,5 @@ def _list_price(meter: str) -> Subquery:
     return Subquery(live.order_by("-valid_from").values("unit_price")[:1])
 
 
-def _price(unit_price: Any) -> str:
-    return "no price: refused" if unit_price is None else f"${unit_price.normalize():f}"
+def _price(unit_price: Decimal | None) -> Decimal | str:
+    return "no price: refused" if unit_price is None else unit_price

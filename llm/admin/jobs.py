@@ -4,6 +4,7 @@ Invariant: read only but for the cancellation; what was asked and answered is no
 """
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
@@ -14,12 +15,13 @@ from unfold.contrib.filters.admin import ChoicesCheckboxFilter, FieldTextFilter,
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 
-from billing.admin.figures import exact_usd, json_block
+from config.site.cells import json_block
 from llm.admin.batches import STATUS_LABELS
 from llm.jobs.following import cancel
 from llm.models import DeferredJob
 from tenants.admin.access import ReadOnlyAdmin
 from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
 
 
@@ -67,13 +69,13 @@ class DeferredJobAdmin(ReadOnlyAdmin):
         age = (job.finished_at or now()) - job.created_at
         return str(timedelta(seconds=round(age.total_seconds())))
 
-    @display(description="Held", ordering="hold_usd")
-    def held(self, job: DeferredJob) -> str:
-        return "–" if job.finished_at else exact_usd(job.hold_usd)
+    @figure_column("Held, USD", ordering="hold_usd")
+    def held(self, job: DeferredJob) -> Decimal | None:
+        return None if job.finished_at else job.hold_usd
 
-    @display(description="Cost", ordering="cost_usd")
-    def cost(self, job: DeferredJob) -> str:
-        return exact_usd(job.cost_usd) if job.finished_at else "–"
+    @figure_column("Cost, USD", ordering="cost_usd")
+    def cost(self, job: DeferredJob) -> Decimal | None:
+        return job.cost_usd if job.finished_at else None
 
     @display(description="Lanes")
     def shown_lanes(self, job: DeferredJob) -> Any:

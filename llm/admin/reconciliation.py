@@ -4,6 +4,7 @@ Invariant: for operators only, because an account serves all tenants. Nothing he
 of a confirmed difference; each decision is kept with its author and reason.
 """
 
+from decimal import Decimal
 from typing import Any, cast
 
 from django import forms
@@ -15,17 +16,16 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, FieldTextFilter, RangeDateFilter
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
-from billing.admin.figures import exact_usd
 from billing.models import CostComparison, CostReport
 from billing.reconciliation.comparing import StaleComparison, book_adjustment, decide, tenants_of_comparison
 from llm.reconciliation.page import plain_quantity, reconciliation_page
 from tenants.admin.access import HistoryPages, OperatorAdmin, Unedited, owned
+from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
 from tenants.models import Tenant
 
@@ -64,9 +64,9 @@ class CostReportAdmin(Unedited, OperatorAdmin):
     )
     readonly_fields = ("shown_total", "shown_lines")
 
-    @display(description="Billed")
-    def shown_total(self, report: CostReport) -> SafeString | str:
-        return exact_usd(report.total_usd)
+    @figure_column("Billed, USD")
+    def shown_total(self, report: CostReport) -> Decimal:
+        return report.total_usd
 
     @display(description="Lines")
     def shown_lines(self, report: CostReport) -> str:
@@ -78,7 +78,7 @@ class CostReportAdmin(Unedited, OperatorAdmin):
                 line.model or "–",
                 line.meter or "–",
                 plain_quantity(line.quantity),
-                exact_usd(line.amount_usd),
+                line.amount_usd,
                 "live" if line.superseded_at is None else "superseded",
             ]
             for line in report.lines.all()[:LINES_SHOWN]
@@ -171,25 +171,25 @@ class CostComparisonAdmin(HistoryPages, Unedited, OperatorAdmin):
     def shown_kind(self, row: CostComparison) -> str:
         return row.get_kind_display()
 
-    @display(description="Their quantity")
+    @figure_column("Their quantity")
     def their_tokens(self, row: CostComparison) -> str:
         return plain_quantity(row.their_quantity)
 
-    @display(description="Our quantity")
+    @figure_column("Our quantity")
     def our_tokens(self, row: CostComparison) -> str:
         return plain_quantity(row.our_quantity)
 
-    @display(description="Theirs", ordering="their_usd")
-    def shown_theirs(self, row: CostComparison) -> SafeString | str:
-        return exact_usd(row.their_usd)
+    @figure_column("Theirs, USD", ordering="their_usd")
+    def shown_theirs(self, row: CostComparison) -> Decimal | None:
+        return row.their_usd
 
-    @display(description="Ours", ordering="our_usd")
-    def shown_ours(self, row: CostComparison) -> SafeString | str:
-        return exact_usd(row.our_usd)
+    @figure_column("Ours, USD", ordering="our_usd")
+    def shown_ours(self, row: CostComparison) -> Decimal | None:
+        return row.our_usd
 
-    @display(description="Difference", ordering="difference_usd")
-    def shown_difference(self, row: CostComparison) -> SafeString | str:
-        return exact_usd(row.difference_usd)
+    @figure_column("Difference, USD", ordering="difference_usd")
+    def shown_difference(self, row: CostComparison) -> Decimal | None:
+        return row.difference_usd
 
     @display(description="Status", label={"open": "danger", "explained": "info", "resolved": "success"})
     def shown_status(self, row: CostComparison) -> str:

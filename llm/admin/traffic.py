@@ -3,23 +3,39 @@
 Invariant: read only; these tables hold no prompt and no answer.
 """
 
+from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.http import HttpRequest
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from unfold.contrib.filters.admin import (
-    FieldTextFilter,
     RangeDateTimeFilter,
-    RangeNumericFilter,
 )
 from unfold.decorators import display
 
-from billing.admin.figures import exact_usd, json_block
+from llm.admin.receipts import finding
+from llm.admin.receipts.page import page_of
 from llm.models import Feedback, RequestLog
-from tenants.admin.access import ReadOnlyAdmin
+from tenants.admin.access import ReadOnlyAdmin, tenants_of
 from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.columns import AlignedChangeList, figure_column
+
+
+class RequestChangeList(AlignedChangeList):
+    """The list, narrowed by its filter bar."""
+
+    def get_filters_params(self, params: Any = None) -> dict[str, Any]:
+        return {
+            name: value
+            for name, value in super().get_filters_params(params).items()
+            if name not in finding.NAMES
+        }
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[RequestLog]:
+        rows = super().get_queryset(request, exclude_parameters)
+        return finding.narrow(rows, finding.bar_of(request), tenants=tenants_of(request))
 
 
 @admin.register(RequestLog)
@@ -27,66 +43,34 @@ class RequestLogAdmin(ReadOnlyAdmin):
     """Requests, newest first, each with its receipt."""
 
     list_display = (
-        "at", "tenant", "user", "model_asked", "answered_by", "shown_cache", "shown_status", "cost", "list_cost",
-        "latency", "first_token",
+        "at", "tenant", "user", "feature", "shown_model", "shown_cache", "shown_status", "cost", "list_cost",
+        "latency",
     )  # fmt: skip
-    list_filter = (
-        ("tenant", SeenRowsFilter),
-        ("at", RangeDateTimeFilter),
-        ("status", RangeNumericFilter),
-        ("user", FieldTextFilter),
-        ("session", FieldTextFilter),
-        ("feature", FieldTextFilter),
-        ("model", FieldTextFilter),
-        ("cache_state", FieldTextFilter),
-        ("error_code", FieldTextFilter),
-    )
     list_select_related = ("tenant",)
-    search_fields = ("request_id__exact",)
-    search_help_text = "A request id, as in the x-request-id header"
-    fieldsets = (
-        ("Why it was refused", {"fields": ("shown_refusal",)}),
-        (
-            "Who",
-            {
-                "fields": (
-                    ("request_id", "at"),
-                    ("tenant", "user"),
-                    ("session", "feature"),
-                    "endpoint",
-                    ("key_id", "is_stream"),
-                )
-            },
-        ),
-        (
-            "What was done",
-            {
-                "fields": (
-                    ("model_asked", "model"),
-                    ("provider", "tier"),
-                    "route_reason",
-                    ("cache_state", "similarity"),
-                    ("status", "error_code"),
-                )
-            },
-        ),
-        (
-            "Figures",
-            {
-                "fields": (
-                    ("input_tokens", "output_tokens", "tokens_before_compression"),
-                    ("cost_usd", "list_cost_usd"),
-                    ("latency_ms", "ttft_ms"),
-                )
-            },
-        ),
-        ("Receipt", {"fields": ("shown_receipt",)}),
-    )
-    readonly_fields = ("shown_refusal", "shown_receipt")
+    change_form_template = "admin/request.html"
+    change_list_template = "admin/requests.html"
 
-    @display(description="Answered by")
-    def answered_by(self, entry: RequestLog) -> str:
-        return entry.model or "–"
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[RequestChangeList]:
+        return RequestChangeList
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        bar = finding.bar_of(request)
+        whose = {"tenant": bar.chosen("tenant")} if bar.chosen("tenant") else {}
+        queries = [(title, urlencode({**whose, **choice})) for title, choice in finding.VIEWS]
+        views = [
+            {"title": title, "query": query, "is_open": query == bar.query()} for title, query in queries
+        ]
+        return super().changelist_view(request, {"bar": bar, "views": views, **(extra_context or {})})
+
+    @display(description="Model", ordering="model_asked")
+    def shown_model(self, entry: RequestLog) -> str:
+        return (
+            f"{entry.model_asked} → {entry.model}"
+            if entry.model not in ("", entry.model_asked)
+            else entry.model_asked
+        )
 
     @display(
         description="Cache", label={"exact": "success", "semantic": "success", "miss": "", "bypass": "info"}
@@ -99,38 +83,32 @@ class RequestLogAdmin(ReadOnlyAdmin):
         kind = "ok" if entry.status < 400 else "refused" if entry.status < 500 else "failed"
         return kind, f"{entry.status} {entry.error_code}".strip()
 
-    @display(description="Cost", ordering="cost_usd")
-    def cost(self, entry: RequestLog) -> str:
-        return exact_usd(entry.cost_usd)
+    @figure_column("Cost, USD", ordering="cost_usd")
+    def cost(self, entry: RequestLog) -> Decimal:
+        return entry.cost_usd
 
-    @display(description="List", ordering="list_cost_usd")
-    def list_cost(self, entry: RequestLog) -> str:
-        return exact_usd(entry.list_cost_usd)
+    @figure_column("List, USD", ordering="list_cost_usd")
+    def list_cost(self, entry: RequestLog) -> Decimal:
+        return entry.list_cost_usd
 
-    @display(description="ms", ordering="latency_ms")
-    def latency(self, entry: RequestLog) -> str:
-        return f"{entry.latency_ms:,}"
+    @figure_column("ms", ordering="latency_ms")
+    def latency(self, entry: RequestLog) -> int:
+        return entry.latency_ms
 
-    @display(description="First token, ms", ordering="ttft_ms")
-    def first_token(self, entry: RequestLog) -> str:
-        return "–" if entry.ttft_ms is None else f"{entry.ttft_ms:,}"
+    def get_queryset(self, request: HttpRequest) -> QuerySet[RequestLog]:
+        return super().get_queryset(request).select_related("tenant")
 
-    def get_fieldsets(self, request: HttpRequest, obj: RequestLog | None = None) -> Any:
-        sections = super().get_fieldsets(request, obj)
-        return sections if obj and obj.receipt.get("refusal") else sections[1:]
-
-    @display(description="Refusal")
-    def shown_refusal(self, entry: RequestLog) -> SafeString:
-        facts = entry.receipt["refusal"].items()
-        rows = ((name.replace("_", " "), value) for name, value in facts if value not in (None, ""))
-        return format_html(
-            "<table>{}</table>",
-            format_html_join("", '<tr><th class="pr-4 text-left">{}</th><td>{}</td></tr>', rows),
-        )
-
-    @display(description="Receipt")
-    def shown_receipt(self, entry: RequestLog) -> SafeString:
-        return json_block(entry.receipt)
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        *args: Any,
+        obj: RequestLog | None = None,
+        **options: Any,
+    ) -> HttpResponse:
+        if obj is not None:
+            context |= page_of(obj, view=request.GET.get("view", ""))
+        return super().render_change_form(request, context, *args, obj=obj, **options)
 
 
 @admin.register(Feedback)

@@ -21,6 +21,7 @@ from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from tenants.admin.choices import TO_WRITE, WritableSelect, WritableSelectMultiple
+from tenants.admin.columns import AlignedChangeList, columns_of
 from tenants.models import Membership, Tenant
 
 READING_ROLES = frozenset({Membership.Role.OWNER, Membership.Role.FINANCE})
@@ -68,6 +69,12 @@ class TenantScopedAdmin(ModelAdmin):
     show_full_result_count = False
     formfield_overrides = SHORT_JSON
 
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[AlignedChangeList]:
+        return AlignedChangeList
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return columns_of(self, super().get_list_display(request))
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return self.rows_for(request, super().get_queryset(request), roles=READING_ROLES)
 
@@ -98,6 +105,18 @@ class TenantScopedAdmin(ModelAdmin):
         fixed = tuple(super().get_readonly_fields(request, obj))
         moves = obj is not None and self.tenant_path == "tenant" and "tenant" not in fixed
         return (*fixed, "tenant") if moves and self.has_change_permission(request, obj) else fixed
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        # A button that can do nothing in the row's state is not shown.
+        buttons = super().get_actions_detail(request, object_id)
+        if not any(getattr(button.method, "is_offered", None) for button in buttons):
+            return buttons
+        row = self.get_object(request, str(object_id))
+        return [
+            button
+            for button in buttons
+            if row is None or (getattr(button.method, "is_offered", None) or _always)(row)
+        ]
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
         row = super().save_form(request, form, change)
@@ -184,6 +203,12 @@ class OperatorAdmin(ModelAdmin):
     show_full_result_count = False
     formfield_overrides = SHORT_JSON
 
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[AlignedChangeList]:
+        return AlignedChangeList
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return columns_of(self, super().get_list_display(request))
+
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whether this person may run actions on the rows."""
         return self.has_change_permission(request)
@@ -259,6 +284,10 @@ def show_secret_once(request: HttpRequest, *, title: str, secret: str, advice: s
         response["HX-Retarget"] = response["HX-Reselect"] = "#dialog"
         response["HX-Reswap"] = "outerHTML"
     return response
+
+
+def _always(row: Any) -> bool:
+    return True
 
 
 def _pointed_at(form: Any) -> Iterator[Model]:

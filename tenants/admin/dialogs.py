@@ -33,14 +33,16 @@ def dialog_action(
     permission: str = "operate",
     is_destructive: bool = False,
     refusals: tuple[type[Exception], ...] = (),
+    offered: Callable[[Any], bool] | None = None,
 ) -> Callable[[Callable[..., DialogResult]], Any]:
     """Make a button from a method of a `ModelAdmin`: `(request, form, row)`, or `(request, form)` above a list.
 
     The method is called when the dialog's form is valid; 404 and 403 come from `owned`. The `refusals` that it raises
-    are shown as errors.
+    are shown as errors. The button is shown on the pages of rows for which it is `offered`; who presses it all the same
+    gets the domain's answer.
     """
 
-    def button(run: Callable[..., DialogResult]) -> Any:
+    def make(run: Callable[..., DialogResult]) -> Any:
         @wraps(run)
         def answer(
             model_admin: Any, request: HttpRequest, answered: BaseDialogForm, object_id: Any = None
@@ -53,15 +55,23 @@ def dialog_action(
                 return finish(request, url, message_of(error), level=messages.ERROR)
             return finish(request, url, result) if isinstance(result, str) else result
 
-        return action(
+        button: Any = action(
             permissions=[permission],
             description=label,
             icon=icon,
             variant=ActionVariant.DANGER if is_destructive else ActionVariant.DEFAULT,
-            dialog={"title": title, "description": text, "form_class": form, "form_submit_text": submit},
+            dialog={
+                "title": title,
+                "description": text,
+                "form_class": form,
+                "form_submit_text": submit,
+                "is_destructive": is_destructive,  # read by our own template
+            },
         )(answer)
+        button.is_offered = offered
+        return button
 
-    return button
+    return make
 
 
 def page_of(row: Model) -> str:

@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.timezone import now
+from django.views.decorators.http import require_POST
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
@@ -22,14 +23,17 @@ from unfold.widgets import (
 from tenants.admin.access import (
     RecordedAdmin,
     TenantScopedForm,
+    finish,
     show_secret_once,
 )
 from tenants.admin.choices import SeenRowsFilter
-from tenants.admin.dialogs import dialog_action, page_of
+from tenants.admin.dialogs import dialog_action, list_of, page_of
 from tenants.admin.tenants import ReasonForm
 from tenants.keys.editing import KeyRevoked, end_grace, issue_key, revoke_key, rotate_key
+from tenants.keys.strings import matches, public_id_of
 from tenants.models import ApiKey
 
+LONGEST_SECRET = 500
 COPY_IT_NOW = "Copy it now: it is stored as a hash only and cannot be shown again."
 
 
@@ -64,6 +68,33 @@ class ApiKeyForm(TenantScopedForm):
         return cleaned
 
 
+def is_live(key: ApiKey) -> bool:
+    """Whether a key was not revoked."""
+    return key.revoked_at is None
+
+
+def has_two_secrets(key: ApiKey) -> bool:
+    """Whether the former secret of a key is still valid."""
+    return key.previous_expires_at is not None and key.previous_expires_at > now()
+
+
+@require_POST
+def find_key(request: HttpRequest, model_admin: Any) -> HttpResponse:
+    """Lead to the key of a pasted secret. The secret comes by POST only, and is neither stored nor shown again."""
+    secret = request.POST.get("secret", "").strip()
+    keys = model_admin.get_queryset(request)
+    key = keys.filter(public_id=public_id_of(secret)).first() if 0 < len(secret) <= LONGEST_SECRET else None
+    if key is None:
+        return finish(request, list_of(ApiKey), "No key of yours has this secret.", level=messages.ERROR)
+    if matches(secret, bytes(key.secret_hash)):
+        found = "This is its present secret: revoke or rotate it if it leaked."
+    elif key.previous_secret_hash and matches(secret, bytes(key.previous_secret_hash)):
+        found = "This is its former secret: end it if it leaked."
+    else:
+        found = "But this is none of its secrets: it was rotated away, or is mistyped."
+    return finish(request, page_of(key), f"Found the key {key.name}. {found}", level=messages.INFO)
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(RecordedAdmin):
     """Keys: issued with the secret shown once, rotated, revoked. Hashes are never shown."""
@@ -73,6 +104,9 @@ class ApiKeyAdmin(RecordedAdmin):
     list_filter = (("tenant", SeenRowsFilter), ("revoked_at", admin.EmptyFieldListFilter))
     list_select_related = ("tenant",)
     search_fields = ("name", "public_id", "user")
+    search_help_text = "A name, public id or user"
+    list_before_template = "admin/find_key.html"
+    custom_urls = (("find/", "tenants_apikey_find", find_key),)
     autocomplete_fields = ("tenant",)
     readonly_fields = ("public_id", "state", "revoked_at", "previous_expires_at", "created_at")
     actions = ("revoke_selected",)
@@ -132,9 +166,7 @@ class ApiKeyAdmin(RecordedAdmin):
             return "revoked"
         if key.expires_at is not None and key.expires_at <= now():
             return "expired"
-        return (
-            "rotating" if key.previous_expires_at is not None and key.previous_expires_at > now() else "live"
-        )
+        return "rotating" if has_two_secrets(key) else "live"
 
     @display(description="Models")
     def model_globs(self, key: ApiKey) -> str:
@@ -153,6 +185,7 @@ class ApiKeyAdmin(RecordedAdmin):
         submit="Revoke",
         form=ReasonForm,
         is_destructive=True,
+        offered=is_live,
     )
     def revoke(self, request: HttpRequest, form: ReasonForm, key: ApiKey) -> str:
         revoke_key(key, reason=form.cleaned_data["reason"], acting_user=request.user)
@@ -166,6 +199,7 @@ class ApiKeyAdmin(RecordedAdmin):
         submit="Rotate",
         form=RotateForm,
         refusals=(KeyRevoked, ValueError),
+        offered=is_live,
     )
     def rotate(self, request: HttpRequest, form: RotateForm, key: ApiKey) -> HttpResponse:
         grace = timedelta(hours=form.cleaned_data["grace_hours"])
@@ -181,6 +215,7 @@ class ApiKeyAdmin(RecordedAdmin):
         text="Clients that still use it are refused within a second.",
         submit="End it",
         refusals=(KeyRevoked,),
+        offered=lambda key: is_live(key) and has_two_secrets(key),
     )
     def end_former_secret(self, request: HttpRequest, form: BaseDialogForm, key: ApiKey) -> str:
         ended = end_grace(key, acting_user=request.user)

@@ -15,6 +15,7 @@ from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
+    UnfoldAdminSelect2Widget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
 )
@@ -25,6 +26,7 @@ from tenants.admin.access import (
     TenantScopedAdmin,
 )
 from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
 from tenants.models import EndUser, Membership, Tenant
 from tenants.policy import PLATFORM_POLICY
@@ -35,7 +37,7 @@ from tenants.tenancy import (
     resume_tenant,
     suspend_tenant,
 )
-from tenants.validation import validate_policy
+from tenants.validation import timezones, validate_policy
 
 REFUSALS = (SuspendedByOperator, TenantClosed)
 
@@ -71,7 +73,16 @@ class TenantForm(forms.ModelForm[Tenant]):
         help_text="Only what differs from the defaults.",
     )
 
+    timezone = forms.ChoiceField(
+        widget=UnfoldAdminSelect2Widget(), label="Time zone", help_text="Its days and months begin here."
+    )
+
     is_operator = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "timezone" in self.fields:
+            self.fields["timezone"].choices = [(name, name) for name in sorted(timezones())]
 
     def clean_policy(self) -> dict[str, Any]:
         policy = self.cleaned_data["policy"] or {}
@@ -136,7 +147,7 @@ class TenantAdmin(RecordedAdmin):
     def shown_status(self, tenant: Tenant) -> str:
         return tenant.status
 
-    @display(description="Live keys", ordering="live_key_count")
+    @figure_column("Live keys", ordering="live_key_count")
     def live_keys(self, tenant: Tenant) -> int:
         return tenant.live_key_count
 
@@ -147,6 +158,7 @@ class TenantAdmin(RecordedAdmin):
         text="Its requests are refused within a second, until an owner resumes it. Calls under way finish.",
         submit="Pause",
         form=ReasonForm,
+        offered=lambda tenant: tenant.status == Tenant.Status.ACTIVE,
         refusals=REFUSALS,
     )
     def pause(self, request: HttpRequest, form: ReasonForm, tenant: Tenant) -> str:
@@ -162,6 +174,7 @@ class TenantAdmin(RecordedAdmin):
         form=ReasonForm,
         permission="suspend",
         is_destructive=True,
+        offered=lambda tenant: tenant.status in (Tenant.Status.ACTIVE, Tenant.Status.PAUSED),
         refusals=REFUSALS,
     )
     def suspend(self, request: HttpRequest, form: ReasonForm, tenant: Tenant) -> str:
@@ -175,6 +188,7 @@ class TenantAdmin(RecordedAdmin):
         text="Its requests are served again within a second.",
         submit="Resume",
         form=ReasonForm,
+        offered=lambda tenant: tenant.status in (Tenant.Status.PAUSED, Tenant.Status.SUSPENDED),
         refusals=REFUSALS,
     )
     def resume(self, request: HttpRequest, form: ReasonForm, tenant: Tenant) -> str:

@@ -71,7 +71,8 @@ def check(
     assert {name: refusal[name] for name in facts} == facts
     assert code in page
     for value in facts.values():
-        assert html.escape(str(value)) in page
+        for one in value if isinstance(value, list) else [value]:
+            assert html.escape(str(one)) in page
     assert SECRET_WORDS not in json.dumps(log.receipt)
     assert SECRET_WORDS not in page
     assert len(json.dumps(log.receipt)) < 4000

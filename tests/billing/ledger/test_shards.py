@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from billing.admin.budgets import with_usage
+from billing.admin.budget_state import with_usage
 from billing.alerts.outbox import notice_shards
 from billing.budgets.balances import BudgetExceeded
 from billing.budgets.raises import raise_budget

@@ -120,7 +120,7 @@ def test_the_pages_say_how_wrong_and_what_was_saved() -> None:
         tenant=tenant, scope_digest=DIGEST, day=NOW.date(), hits=5, saved_usd=Decimal("0.5"), checks=1,
         check_usd=Decimal("0.1"),
     )  # fmt: skip
-    assert "$0.400000" in admin_figures.money_of(scope)
+    assert 'title="0.4 USD"' in admin_figures.money_of(scope)
 
 
 def test_the_page_says_how_far_the_judge_is_known() -> None:
@@ -146,7 +146,7 @@ def test_what_was_asked_again_to_judge_the_judge_is_no_part_of_a_dry_run() -> No
 
 @pytest.mark.django_db
 def test_an_entry_is_shown_among_its_neighbours_and_nobody_elses() -> None:
-    tenant = Tenant.objects.create(slug="near", name="Near")
+    tenant = Tenant.objects.create(slug="near", name="Near", policy={"log_prompts": True})
     entries = [
         CacheEntry.objects.create(
             tenant=tenant, scope_digest=digest, question_digest=bytes([number] * 16), embedder="e",
