@@ -30,37 +30,70 @@ class BodyTooSlow(Exception):
         self.received = received
 
 
+OF_THE_BODY = (BodyTooLarge, BodyTooSlow, RequestAborted)  # what a view may meet that reads a body while it arrives
+
+
 def check_announced(length: str, *, largest: int) -> None:
     """Raise BodyTooLarge if the request's `content-length` is too large."""
     if length.isdigit() and int(length[:20]) > largest:
         raise BodyTooLarge(largest)
 
 
+class ArrivingBody:
+    """A body that is read while it arrives, a piece at a time; a pause between two reads holds its sender back.
+
+    The sender has BODY_SECONDS, and one second more for each BODY_BYTES_A_SECOND received, not counting the time between
+    two reads. A pause may last BODY_SECONDS.
+    """
+
+    def __init__(self, receive: Any, *, largest: int) -> None:
+        self._receive, self._largest = receive, largest
+        self._seconds_waited = 0.0
+        self._whole = asyncio.Event()
+        self.size = 0
+        self.has_begun = False
+
+    @property
+    def is_over(self) -> bool:
+        return self._whole.is_set()
+
+    async def next(self) -> bytes:
+        """The next piece; empty at the end, and where a piece was. Raises BodyTooLarge, BodyTooSlow, RequestAborted."""
+        if self.is_over:
+            return b""
+        self.has_begun = True
+        began = time.monotonic()
+        justified = settings.BODY_SECONDS + self.size / settings.BODY_BYTES_A_SECOND - self._seconds_waited
+        message = await _next(self._receive, min(justified, settings.BODY_SECONDS), received=self.size)
+        self._seconds_waited += time.monotonic() - began
+        piece: bytes = message.get("body", b"")
+        self.size += len(piece)
+        if self.size > self._largest:
+            raise BodyTooLarge(self._largest)
+        if not message.get("more_body", False):
+            self._whole.set()
+        return piece
+
+    async def hang_up(self) -> None:
+        """Wait until the client hangs up, after all of its body."""
+        await self._whole.wait()
+        await self._receive()
+
+
 async def read(receive: Any, *, largest: int) -> IO[bytes]:
     """The whole body, positioned at its start. Raises BodyTooLarge, BodyTooSlow, RequestAborted.
 
-    The sender has BODY_SECONDS, and one second more for each BODY_BYTES_A_SECOND received. A pause may last
-    BODY_SECONDS. Large bodies are in a temporary file.
+    Large bodies are in a temporary file.
     """
-    began = time.monotonic()
-    message = await _next(receive, settings.BODY_SECONDS, received=0)
-    body = message.get("body", b"")
-    if len(body) > largest:
-        raise BodyTooLarge(largest)
-    if not message.get("more_body", False):
+    arriving = ArrivingBody(receive, largest=largest)
+    body = await arriving.next()
+    if arriving.is_over:
         return BytesIO(body)
     file = tempfile.SpooledTemporaryFile(max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE, mode="w+b")  # noqa: SIM115
     try:
-        size = len(body)
         file.write(body)
-        while message.get("more_body", False):
-            left = began + settings.BODY_SECONDS + size / settings.BODY_BYTES_A_SECOND - time.monotonic()
-            message = await _next(receive, min(left, settings.BODY_SECONDS), received=size)
-            body = message.get("body", b"")
-            size += len(body)
-            if size > largest:
-                raise BodyTooLarge(largest)
-            file.write(body)
+        while not arriving.is_over:
+            file.write(await arriving.next())
     except BaseException:
         file.close()
         raise

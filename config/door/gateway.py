@@ -18,7 +18,7 @@ from django.urls import URLPattern, get_resolver, set_urlconf
 from django.utils.log import log_response
 
 from config.door import bodies, encodings
-from config.door.bodies import BodyTooLarge, BodyTooSlow
+from config.door.bodies import OF_THE_BODY, BodyTooLarge, BodyTooSlow
 from config.door.call_queue import CallQueue, TurnedAway
 from config.door.encodings import BadlyEncoded, UnknownEncoding
 from config.door.hang_ups import until_hang_up
@@ -100,7 +100,9 @@ class GatewayHandler:
         view, named = route_of(request.path, urlconf=self.urlconf)
         if request.is_for_a_websocket:
             raise Refused(NoWebsockets(), is_stranger=True)
-        largest = int(getattr(getattr(view, "view_class", None), "max_body_bytes", LARGEST_BODY_BYTES))
+        view_class = getattr(view, "view_class", None)
+        largest = int(getattr(view_class, "max_body_bytes", LARGEST_BODY_BYTES))
+        is_streamed = request.method == "POST" and getattr(view_class, "is_body_streamed", False)
         if self.host is not None and not self.host.recognises(request):
             await self._identify(self.host, request)
         try:
@@ -109,6 +111,9 @@ class GatewayHandler:
             if self.queue is not None:
                 await self.queue.enter()
             try:
+                if is_streamed and not encoded_by:
+                    await self._stream(view, request, named, receive, send, largest=largest)
+                    return
                 body = await bodies.read(receive, largest=largest)
                 if encoded_by:
                     body = await encodings.decoded(body, encoded_by, largest=largest)
@@ -121,6 +126,19 @@ class GatewayHandler:
                     self.queue.leave()
         except (TurnedAway, BodyTooLarge, BodyTooSlow, UnknownEncoding, BadlyEncoded) as reason:
             raise Refused(reason, is_stranger=False) from reason
+
+    async def _stream(
+        self, view: View, request: GatewayRequest, named: dict[str, Any], receive: Any, send: Any, *, largest: int
+    ) -> None:
+        """Answer a call whose view reads the body while it arrives."""
+        body = request.arriving = bodies.ArrivingBody(receive, largest=largest)
+        with until_hang_up(body.hang_up):
+            response = await self._response(view, request, named)
+            if body.is_over:
+                await send_response(response, send)
+        if not body.is_over:
+            is_waiting = request.is_waiting and not body.has_begun
+            await _answer_before_body(response, receive, send, is_stranger=False, is_waiting=is_waiting)
 
     async def _identify(self, host: Host, request: GatewayRequest) -> None:
         try:
@@ -137,6 +155,8 @@ class GatewayHandler:
     async def _response(self, view: View, request: GatewayRequest, named: dict[str, Any]) -> Response:
         try:
             response = await view(request, **named)
+        except OF_THE_BODY:
+            raise
         except Exception as error:
             return self._failed(request, error)
         if isinstance(response, HttpResponse) and response.status_code >= 400:

@@ -1,20 +1,25 @@
 """A request of the gateway: what its views read of an ASGI scope, and no more.
 
 Invariant: `headers` has each name in small letters and once; what was sent more than once has commas between. The body is
-whole before a view runs.
+whole before a view runs, but for a view that reads it while it arrives.
 """
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable
 from io import SEEK_END, BytesIO
 from typing import IO, Any, BinaryIO, cast
 
 from django.core.handlers.asgi import ASGIRequest
 
+from config.door.bodies import ArrivingBody
+
+PIECE_BYTES = 256 * 1024
 
 class GatewayRequest(ASGIRequest):
     """Django's request without its copy of all headers in META: that has only what Django's own readers ask for."""
 
     headers: dict[str, str]  # type: ignore[assignment]
+    arriving: ArrivingBody | None = None  # of a view that reads it so
     caller: Any = None  # whom the door has identified, as its host knows callers
 
     def __init__(self, scope: Any) -> None:
@@ -52,6 +57,15 @@ class GatewayRequest(ASGIRequest):
         if not hasattr(self, "_body"):
             self._body = self._stream.read()
         return self._body
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body, piece by piece: while it arrives, or from the file that it was read into. Raises OF_THE_BODY."""
+        if self.arriving is None:
+            while piece := await asyncio.to_thread(self._stream.read, PIECE_BYTES):
+                yield piece
+            return
+        while not self.arriving.is_over:
+            yield await self.arriving.next()
 
     def take(self, body: IO[bytes], *, is_decoded: bool) -> None:
         """Have the body that was read; a decoded one has another length than the client announced."""

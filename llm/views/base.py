@@ -22,6 +22,7 @@ from rest_framework.views import APIView
 
 from billing.errors import LedgerUnavailable
 from config import resources
+from config.door.bodies import OF_THE_BODY
 from config.door.peers import client_address
 from config.door.responses import Response
 from llm.calls import refusals
@@ -67,6 +68,7 @@ class AsyncAPIView(APIView):
     http_method_names: Sequence[str] = ("get", "post", "delete", "head")
     max_body_bytes = 20 * 1024 * 1024
 
+    is_body_streamed = False  # whether its POST reads the body while it arrives
     # whether it counts against the rate limits as a call does; completions count themselves
     is_limited = False
     is_logged = False  # whether somebody else sees to the request's row in the log
@@ -84,6 +86,8 @@ class AsyncAPIView(APIView):
             await self.initial_checks(request)
             handle = self._handle_limited if self.is_limited else self._handle
             response = await handle(request, *args, **kwargs)
+        except OF_THE_BODY:  # the door answers
+            raise
         except Exception as error:
             outcome = as_outcome(error)
             if not self.is_logged:
