@@ -80,6 +80,7 @@ app.conf.update(
             "task": "llm.tasks.prune_idempotent_calls",
             "schedule": timedelta(hours=1),
         },
+        "sweep-files": {"task": "llm.tasks.sweep_files", "schedule": timedelta(minutes=10)},
         "reconcile-costs": {"task": "llm.tasks.reconcile_costs", "schedule": crontab(hour="6", minute="41")},
         "prune-logs": {"task": "llm.tasks.prune_logs", "schedule": crontab(hour="4", minute="11")},
     },

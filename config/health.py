@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.files.storage import storages
 from django.db.migrations.loader import MigrationLoader
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
@@ -23,7 +24,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from caching.embedders.base import FOLDER, GRAPH
 from caching.figures.scopes import collector
-from config import resources
+from config import file_storage, resources
 from config.running import draining
 from config.work.states import WorkCollector, read_work
 from config.write_behind import written_by_all
@@ -50,6 +51,7 @@ async def healthz(request: HttpRequest) -> HttpResponse:
 async def readyz(request: HttpRequest) -> HttpResponse:
     """Whether this process can serve calls, with the state of each dependency."""
     checks = {"postgresql": _postgresql, "migrations": _migrations, "embedder": _embedder, "redis": _redis}
+    checks["files"] = _files
     answers = await asyncio.gather(*(_check(name, check) for name, check in checks.items()))
     states = dict(zip(checks, answers, strict=True))
     is_ready = states["postgresql"] == states["migrations"] == "ok"
@@ -139,6 +141,11 @@ def _known_migrations() -> frozenset[tuple[str, str]]:
 
 async def _redis() -> None:
     await resources.redis_link.ping()
+
+
+async def _files() -> None:
+    if why := await asyncio.to_thread(file_storage.unusable, storages["files"]):
+        raise NotReady(why)
 
 
 async def _embedder() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import django_stubs_ext
 
 from config import environment as env
+from config import file_storage
 from config.database import logins
 from config.door import peers
 from config.logs import configure_logging
@@ -133,6 +134,14 @@ DATABASES = {
 }
 POOL_MAX_SIZE = env.number("POOL_MAX_SIZE", 16)  # of the gateway's own pool, per worker
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# ---------------------------------------------------------------- files of tenants
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "files": file_storage.storage_of(PURSER_HOME),
+}
+FILE_UPLOAD_TEMP_DIR = file_storage.spool_of(PURSER_HOME)
 
 # ---------------------------------------------------------------- load, per worker
 MAX_CALLS_IN_FLIGHT = env.number("MAX_CALLS_IN_FLIGHT", 2048)  # of /v1, open streams included

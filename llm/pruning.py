@@ -8,10 +8,11 @@ it.
 from datetime import timedelta
 from typing import Final
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q
 from django.utils import timezone
 
 from llm.batches.turns import UNFINISHED
+from llm.files import sweeping
 from llm.models import (
     Batch,
     BatchItem,
@@ -21,7 +22,6 @@ from llm.models import (
     KeptResponse,
     RequestLog,
     StoredChat,
-    StoredFile,
 )
 
 LOG_AGE: Final = timedelta(days=90)
@@ -35,8 +35,6 @@ CHUNK: Final = 5_000
 def prune() -> dict[str, int]:
     """Delete and erase what is past its age; how many rows of each."""
     now = timezone.now()
-    in_use = Batch.objects.filter(input_file=OuterRef("pk"), status__in=UNFINISHED)
-    erasable = StoredFile.objects.filter(~Exists(in_use)).exclude(content=b"")
     finished = Batch.objects.exclude(status__in=UNFINISHED).filter(created_at__lt=now - BATCH_AGE)
     return {
         "logs": _delete_logs(before=now - LOG_AGE),
@@ -44,8 +42,8 @@ def prune() -> dict[str, int]:
         "kept_responses": _delete_kept(KeptResponse, before=now - RESPONSE_AGE),
         "kept_items": _delete_kept(KeptItem, before=now - RESPONSE_AGE),
         "deferred_jobs": _delete_jobs(before=now - JOB_AGE),
-        "deleted_files": erasable.filter(deleted_at__isnull=False).update(content=b""),
-        "old_files": erasable.filter(created_at__lt=now - BATCH_AGE).update(content=b"", deleted_at=now),
+        "old_files": sweeping.delete_old(before=now - BATCH_AGE),
+        "swept_files": sweeping.sweep(),
         "batch_lines": BatchItem.objects.filter(batch__in=finished)
         .exclude(body={})
         .update(body={}, sent_body=None, plan={}, remembered=None, response=None),

@@ -13,6 +13,7 @@ from config.work import stopping
 from llm import pruning
 from llm.batches import driver
 from llm.batches.operations import alerting
+from llm.files import sweeping
 from llm.jobs import following, gathering, known, notifying, online, rounds
 from llm.reconciliation.pulling import pull_due
 
@@ -78,6 +79,12 @@ def answer_jobs() -> None:
 def prune_logs() -> None:
     """Delete requests' logs past their age, and the contents of files that nothing needs any more."""
     pruning.prune()
+
+
+@shared_task
+def sweep_files() -> None:
+    """Remove the contents of deleted files, and what killed uploads left."""
+    sweeping.sweep()
 
 
 @shared_task

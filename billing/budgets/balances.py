@@ -63,14 +63,14 @@ class BudgetExceeded(ClientError):
     status, code, type = 429, "budget_exceeded", "insufficient_quota"
     recurs = True
 
-    def __init__(self, balance: Balance, *, needed: Decimal) -> None:
+    def __init__(self, balance: Balance, *, needed: Decimal, what: str = "call") -> None:
         now = datetime.now(UTC)
         seconds = ceil((balance.resets_at - now).total_seconds()) if balance.resets_at else None
         headers = reset_header(balance)
         reset = f" It resets at {headers[RESETS_AT]}." if headers else ""
         super().__init__(
             f"The {balance.describe()} has {plain(balance.remaining)} {balance.unit_name} left; "
-            f"this call may need {plain(needed)} {balance.unit_name}.{reset}",
+            f"this {what} may need {plain(needed)} {balance.unit_name}.{reset}",
             retry_after_seconds=None if seconds is None else max(1, seconds),
             headers=headers,
             facts={

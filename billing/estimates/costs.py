@@ -4,12 +4,13 @@ Invariant: pure. A hold is an upper bound: every input token at the highest rate
 `n` answers as long as the limit lets them be, long-context rates where the bound reaches them.
 """
 
+from dataclasses import replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from billing.budgets.balances import Balance
 from billing.money import EXACT, TWELVE_PLACES
 from billing.prices.book import Rates
-from billing.prices.rating import rate
+from billing.prices.rating import Rated, rate
 
 # Only text is counted ahead; its tokens may be read plain, from the cache, or written to it.
 INPUT_METERS = ("input", "cache_read", "cache_write", "cache_write_5m", "cache_write_1h")
@@ -32,6 +33,32 @@ def hold_for(
     cost = _bound(rates, input_meters, input_tokens, input_tokens=input_tokens)
     cost += _bound(rates, ("output",), max_output_tokens * n, input_tokens=input_tokens)
     return (cost + fees_usd).quantize(TWELVE_PLACES, rounding=ROUND_CEILING, context=EXACT)
+
+
+def bound_of_many(
+    rates: Rates,
+    *,
+    input_tokens: int,
+    output_tokens: int,
+    longest_input: int,
+    input_meters: tuple[str, ...] = INPUT_METERS,
+) -> Decimal:
+    """The most that many calls can cost together: the sum of their holds. `longest_input` is the longest of them, in whose
+    tier of prices all are."""
+    cost = _bound(rates, input_meters, input_tokens, input_tokens=longest_input)
+    cost += _bound(rates, ("output",), output_tokens, input_tokens=longest_input)
+    return cost.quantize(TWELVE_PLACES, rounding=ROUND_CEILING, context=EXACT)
+
+
+def expected_of_many(rates: Rates, *, input_tokens: int, output_tokens: int, longest_input: int) -> Rated:
+    """What many calls cost together when nothing is cached, and what they would at list prices. Raises UnpricedMeter."""
+    tiers = {
+        meter: (replace(rates.price(meter, input_tokens=longest_input), above_input_tokens=0),)
+        for meter, tokens in (("input", input_tokens), ("output", output_tokens))
+        if tokens
+    }
+    of_tier = replace(rates, meters=tiers)
+    return rate({"input": input_tokens, "output": output_tokens}, of_tier)
 
 
 def expected_cost(rates: Rates, *, input_tokens: int, output_tokens: int) -> Decimal:

@@ -30,7 +30,11 @@ class BodyTooSlow(Exception):
         self.received = received
 
 
-OF_THE_BODY = (BodyTooLarge, BodyTooSlow, RequestAborted)  # what a view may meet that reads a body while it arrives
+OF_THE_BODY = (
+    BodyTooLarge,
+    BodyTooSlow,
+    RequestAborted,
+)  # what a view may meet that reads a body while it arrives
 
 
 def check_announced(length: str, *, largest: int) -> None:
@@ -89,7 +93,9 @@ async def read(receive: Any, *, largest: int) -> IO[bytes]:
     body = await arriving.next()
     if arriving.is_over:
         return BytesIO(body)
-    file = tempfile.SpooledTemporaryFile(max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE, mode="w+b")  # noqa: SIM115
+    file = tempfile.SpooledTemporaryFile(  # noqa: SIM115
+        max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE, mode="w+b", dir=settings.FILE_UPLOAD_TEMP_DIR
+    )
     try:
         file.write(body)
         while not arriving.is_over:

@@ -54,7 +54,9 @@ async def decoded(body: IO[bytes], encodings: tuple[str, ...], *, largest: int) 
 
 
 def _decode(body: IO[bytes], name: str, largest: int) -> IO[bytes]:
-    file = tempfile.SpooledTemporaryFile(max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE, mode="w+b")  # noqa: SIM115
+    file = tempfile.SpooledTemporaryFile(  # noqa: SIM115
+        max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE, mode="w+b", dir=settings.FILE_UPLOAD_TEMP_DIR
+    )
     size = 0
     try:
         with body:

@@ -128,7 +128,14 @@ class GatewayHandler:
             raise Refused(reason, is_stranger=False) from reason
 
     async def _stream(
-        self, view: View, request: GatewayRequest, named: dict[str, Any], receive: Any, send: Any, *, largest: int
+        self,
+        view: View,
+        request: GatewayRequest,
+        named: dict[str, Any],
+        receive: Any,
+        send: Any,
+        *,
+        largest: int,
     ) -> None:
         """Answer a call whose view reads the body while it arrives."""
         body = request.arriving = bodies.ArrivingBody(receive, largest=largest)
@@ -194,7 +201,7 @@ def _fixed_routes(urlconf: str) -> dict[str, View]:
 
 
 async def _answer_before_body(
-    response: HttpResponse,
+    response: Response,
     receive: Any,
     send: Any,
     *,

@@ -15,6 +15,7 @@ from config.door.bodies import ArrivingBody
 
 PIECE_BYTES = 256 * 1024
 
+
 class GatewayRequest(ASGIRequest):
     """Django's request without its copy of all headers in META: that has only what Django's own readers ask for."""
 

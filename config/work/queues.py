@@ -55,6 +55,7 @@ ROUTES: Final[Mapping[str, Queue]] = {
     "llm.tasks.prune_idempotent_calls": LONG,
     "llm.tasks.reconcile_costs": LONG,
     "llm.tasks.prune_logs": LONG,
+    "llm.tasks.sweep_files": LONG,
 }
 
 

@@ -49,7 +49,16 @@ STATUS_LABELS = {
 class StoredFileAdmin(ReadOnlyAdmin):
     """Files that tenants uploaded or batches produced."""
 
-    list_display = ("public_id", "tenant", "purpose", "filename", "size", "created_at", "deleted_at")
+    list_display = (
+        "public_id",
+        "tenant",
+        "purpose",
+        "filename",
+        "size",
+        "status",
+        "created_at",
+        "deleted_at",
+    )
     list_filter = (
         ("tenant", SeenRowsFilter),
         ("purpose", FieldTextFilter),
@@ -57,10 +66,10 @@ class StoredFileAdmin(ReadOnlyAdmin):
     )
     list_select_related = ("tenant",)
     search_fields = ("public_id", "filename")
-    exclude = ("content",)
+    exclude = ("location", "report", "problems")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[StoredFile]:
-        return super().get_queryset(request).defer("content")
+        return super().get_queryset(request).defer("report", "problems")
 
     @display(description="Size", ordering="bytes")
     def size(self, file: StoredFile) -> str:
@@ -144,7 +153,7 @@ class BatchAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Batch]:
         files = ("input_file", "output_file", "error_file")
         rows = super().get_queryset(request).select_related("tenant", "progress", *files)
-        return rows.defer(*(f"{name}__content" for name in files))
+        return rows.defer(*(f"{name}__{column}" for name in files for column in ("report", "problems")))
 
     def change_view(
         self,

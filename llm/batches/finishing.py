@@ -1,7 +1,7 @@
 """The end of a batch: its output and error files, in the client's own shape.
 
-Invariant: the files and the final state are one transaction; every line of the input is in exactly one of
-them.
+Invariant: the files are shown and the final state is set in one transaction; every line of the input is in exactly one of
+them. They are written row by row; what a killed worker has written is swept.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,8 @@ import orjson
 from django.db import transaction
 from django.utils import timezone
 
-from llm.batches.files import new_file_id
+from llm.files import contents
+from llm.files.stored import new_file_id
 from llm.models import Batch, BatchItem, StoredFile
 
 CHUNK = 500
@@ -23,14 +24,15 @@ def finish(batch: Batch) -> None:
     unanswered = batch.items.exclude(status=BatchItem.Status.COMPLETED).order_by("line")
     expired = batch.items.filter(status=BatchItem.Status.EXPIRED).exists()
     now = timezone.now()
+    files: list[StoredFile | None] = []
+    if not batch.is_gathered:  # else each job has its answer
+        files = [
+            new_file(batch, name="output", rows=(answer_row(item) for item in answered.iterator(CHUNK))),
+            new_file(batch, name="errors", rows=(error_row(item) for item in unanswered.iterator(CHUNK))),
+        ]
+        batch.output_file, batch.error_file = files
     with transaction.atomic():
-        if not batch.is_gathered:  # else each job has its answer
-            batch.output_file = new_file(
-                batch, name="output", rows=(answer_row(item) for item in answered.iterator(CHUNK))
-            )
-            batch.error_file = new_file(
-                batch, name="errors", rows=(error_row(item) for item in unanswered.iterator(CHUNK))
-            )
+        keep_files(files)
         if batch.cancelling_at:
             batch.status, batch.cancelled_at = Batch.Status.CANCELLED, now
         elif expired:
@@ -41,21 +43,30 @@ def finish(batch: Batch) -> None:
 
 
 def new_file(batch: Batch, *, name: str, rows: Iterable[bytes]) -> StoredFile | None:
-    """Keep rows as a file of the batch's tenant; none where there are no rows."""
-    content = b"\n".join(rows)
-    if not content:
-        return None
-    content += b"\n"
-    return StoredFile.objects.create(
-        public_id=new_file_id(),
-        tenant_id=batch.tenant_id,
-        key_id=batch.key_id,
-        purpose="batch_output",
-        filename=f"{batch.public_id}_{name}.jsonl",
-        bytes=len(content),
-        content=content,
-        created_at=timezone.now(),
-    )
+    """Write rows into the storage, as a file that nobody sees before `keep_files`; none where there are no rows."""
+    with contents.spool() as content:
+        size = sum(content.write(row + b"\n") for row in rows)
+        if not size:
+            return None
+        file = StoredFile.objects.create(
+            public_id=new_file_id(),
+            tenant_id=batch.tenant_id,
+            key_id=batch.key_id,
+            purpose="batch_output",
+            filename=f"{batch.public_id}_{name}.jsonl",
+            bytes=size,
+            status=StoredFile.Status.ARRIVING,
+            location=contents.new_location(batch.tenant_id),
+            created_at=timezone.now(),
+        )
+        contents.save(batch.tenant_id, file.location, content)
+    return file
+
+
+def keep_files(files: Iterable[StoredFile | None]) -> None:
+    """Show files that were written, within the transaction of what they belong to."""
+    pks = [file.pk for file in files if file is not None]
+    StoredFile.objects.filter(pk__in=pks).update(status=StoredFile.Status.PROCESSED)
 
 
 def answer_row(item: BatchItem) -> bytes:

@@ -3,6 +3,7 @@
 Invariant: every request of the batch has exactly one result.
 """
 
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 import orjson
@@ -11,21 +12,28 @@ from psycopg.rows import dict_row
 from tenants.rls import tenant_connection
 
 ITEMS: Final = """
-SELECT item.custom_id, item.status, item.response, item.error, batch.errors AS refusal
+SELECT item.line, item.custom_id, item.status, item.response, item.error, batch.errors AS refusal
 FROM llm_batchitem AS item JOIN llm_batch AS batch ON batch.id = item.batch_id
-WHERE item.tenant_id = %(tenant)s AND item.batch_id = %(batch)s ORDER BY item.line
+WHERE item.tenant_id = %(tenant)s AND item.batch_id = %(batch)s AND item.line > %(after)s
+ORDER BY item.line LIMIT %(limit)s
 """
+PAGE_LINES: Final = 100  # read at a time
 
 
-async def read_results(tenant_id: int, *, batch_id: int) -> bytes:
-    """The results of a batch that has ended, as JSON lines in the order of the requests."""
-    async with tenant_connection(tenant_id) as connection:
-        cursor = connection.cursor(row_factory=dict_row)
-        await cursor.execute(ITEMS, {"tenant": tenant_id, "batch": batch_id})
-        rows = await cursor.fetchall()
-    return b"".join(
-        orjson.dumps({"custom_id": row["custom_id"], "result": _result(row)}) + b"\n" for row in rows
-    )
+async def read_results(tenant_id: int, *, batch_id: int) -> AsyncGenerator[bytes, None]:
+    """The results of a batch that has ended, as JSON lines in the order of the requests, a page at a time."""
+    parameters = {"tenant": tenant_id, "batch": batch_id, "after": -1, "limit": PAGE_LINES}
+    while True:
+        async with tenant_connection(tenant_id) as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            await cursor.execute(ITEMS, parameters)
+            rows = await cursor.fetchall()
+        if not rows:
+            return
+        parameters["after"] = rows[-1]["line"]
+        yield b"".join(
+            orjson.dumps({"custom_id": row["custom_id"], "result": _result(row)}) + b"\n" for row in rows
+        )
 
 
 def _result(row: dict[str, Any]) -> dict[str, Any]:

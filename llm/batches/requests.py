@@ -8,21 +8,27 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 
 import orjson
 from psycopg.rows import dict_row
 
-from llm.batches.files import MESSAGES_PURPOSE, no_file
+from llm.batches.estimating import BatchEstimate, Payer, estimate, refuse_unaffordable
+from llm.batches.lines import Problem
+from llm.catalog.snapshot import TenantSnapshot
 from llm.errors import InvalidRequest, NotFound
+from llm.files.contents import in_thread
+from llm.files.stored import MESSAGES_PURPOSE, no_file
 from tenants.errors import QuotaExceeded
-from tenants.policy import Quotas
+from tenants.pages import page
 from tenants.rls import tenant_connection
 
 COMPLETION_WINDOW: Final = timedelta(hours=24)
 
 _COLUMNS: Final = """
     batch.id, batch.public_id, batch.endpoint, batch.status, batch.line_count, batch.errors, batch.metadata,
+    batch.estimated_cost_usd, batch.estimated_list_cost_usd, batch.upper_bound_usd,
     batch.completion_window, batch.created_at, batch.expires_at, batch.in_progress_at, batch.finalizing_at,
     batch.completed_at, batch.failed_at, batch.cancelling_at, batch.cancelled_at, batch.expired_at,
     input.public_id AS input_file_id, output.public_id AS output_file_id, failures.public_id AS error_file_id,
@@ -59,8 +65,13 @@ SELECT {_COLUMNS} FROM (
 ) AS batch {_JOINS} ORDER BY batch.id {{order}}
 """
 INPUT_FILE: Final = """
-SELECT id, purpose FROM llm_storedfile
+SELECT id, purpose, report, problems FROM llm_storedfile
+WHERE tenant_id = %(tenant)s AND public_id = %(input_file)s AND deleted_at IS NULL AND status <> 'arriving'
+"""
+HELD_FILE: Final = """
+SELECT id FROM llm_storedfile
 WHERE tenant_id = %(tenant)s AND public_id = %(input_file)s AND deleted_at IS NULL
+FOR SHARE  -- nobody deletes it before the batch is there
 """
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('llm_batch', %s::bigint))"
 OPEN: Final = f"""
@@ -69,10 +80,11 @@ WHERE tenant_id = %s AND {_OF_CLIENTS} AND status IN ('validating', 'in_progress
 """
 INSERT: Final = """
 INSERT INTO llm_batch (public_id, tenant_id, key_id, "user", feature, tags, endpoint, status, input_file_id,
-                       line_count, errors, metadata, completion_window, created_at, expires_at)
-VALUES (%(public_id)s, %(tenant)s, %(key)s, %(user)s, %(feature)s, %(tags)s, %(endpoint)s, 'validating',
-        %(file)s, %(lines)s, '[]', %(metadata)s, '24h', %(now)s, %(expires_at)s)
-RETURNING id
+                       line_count, errors, metadata, completion_window, created_at, expires_at, failed_at,
+                       estimated_cost_usd, estimated_list_cost_usd, upper_bound_usd)
+VALUES (%(public_id)s, %(tenant)s, %(key)s, %(user)s, %(feature)s, %(tags)s, %(endpoint)s, %(status)s,
+        %(file)s, %(lines)s, %(errors)s, %(metadata)s, '24h', %(now)s, %(expires_at)s, %(failed_at)s,
+        %(cost)s, %(list_cost)s, %(bound)s)
 """
 DELETE: Final = """
 UPDATE llm_batch SET deleted_at = now()
@@ -93,30 +105,45 @@ class NewBatch:
     key_id: int
     endpoint: str
     input_file: str
-    line_count: int = 0
     metadata: Mapping[str, str] | None = None
     user: str = ""
     feature: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-async def create_batch(tenant_id: int, *, new: NewBatch, quotas: Quotas) -> dict[str, Any]:
-    """Write the batch down and return its row, or raise NotFound / InvalidRequest for its input file, QuotaExceeded."""
+async def create_batch(tenant_id: int, *, new: NewBatch, snapshot: TenantSnapshot) -> dict[str, Any]:
+    """Write the batch down and return its row; one whose file has wrong lines has failed at once.
+
+    Raises NotFound / InvalidRequest for its input file, QuotaExceeded, and BudgetExceeded where its upper bound does not fit.
+    """
     public_id = f"{'msgbatch' if new.endpoint == '/v1/messages' else 'batch'}_{secrets.token_hex(16)}"
     now = datetime.now(UTC)
     async with tenant_connection(tenant_id) as connection:
         cursor = await connection.execute(INPUT_FILE, {"tenant": tenant_id, "input_file": new.input_file})
         found = await cursor.fetchone()
-        if found is None:
+    if found is None:
+        raise no_file(new.input_file)
+    _, purpose, report, errors = found
+    if purpose not in {"batch", MESSAGES_PURPOSE}:
+        raise InvalidRequest(
+            f"The file '{new.input_file}' was not uploaded with purpose 'batch'.", param="input_file_id"
+        )
+    if report and not errors and report["endpoint"] != new.endpoint:
+        errors = [_of_another_endpoint(report["endpoint"], new.endpoint)]
+    priced: BatchEstimate | None = None
+    if report and not errors:  # a file of before reports were kept has none
+        payer = Payer(new.key_id, new.user, new.feature, new.tags)
+        priced = await in_thread(lambda: estimate(report, payer=payer, snapshot=snapshot, at=now))
+        await refuse_unaffordable(tenant_id, estimate=priced)
+    async with tenant_connection(tenant_id) as connection:
+        cursor = await connection.execute(HELD_FILE, {"tenant": tenant_id, "input_file": new.input_file})
+        held = await cursor.fetchone()
+        if held is None:
             raise no_file(new.input_file)
-        if found[1] not in {"batch", MESSAGES_PURPOSE}:
-            raise InvalidRequest(
-                f"The file '{new.input_file}' was not uploaded with purpose 'batch'.", param="input_file_id"
-            )
         # so that batches created in parallel are counted one after another
         await connection.execute(LOCK, (tenant_id,))
         [count] = await (await connection.execute(OPEN, (tenant_id,))).fetchone() or (0,)
-        if count >= quotas.open_batches:
+        if count >= snapshot.policy.quotas.open_batches:
             raise QuotaExceeded(
                 f"The tenant has {count} batches that have not ended, the most it may have; wait for one or cancel it."
             )
@@ -130,14 +157,25 @@ async def create_batch(tenant_id: int, *, new: NewBatch, quotas: Quotas) -> dict
                 "feature": new.feature,
                 "tags": orjson.dumps(dict(new.tags)).decode(),
                 "endpoint": new.endpoint,
-                "file": found[0],
-                "lines": new.line_count,
+                "status": "failed" if errors else "validating",
+                "failed_at": now if errors else None,
+                "errors": orjson.dumps(errors).decode(),
+                "file": held[0],
+                "lines": report["lines"] if report else 0,
                 "metadata": None if new.metadata is None else orjson.dumps(dict(new.metadata)).decode(),
                 "now": now,
                 "expires_at": now + COMPLETION_WINDOW,
+                "cost": priced and priced.cost_usd,
+                "list_cost": priced and priced.list_cost_usd,
+                "bound": priced and priced.upper_bound_usd,
             },
         )
     return await find_batch(tenant_id, public_id=public_id, is_messages=new.endpoint == "/v1/messages")
+
+
+def _of_another_endpoint(written: str, asked: str) -> dict[str, Any]:
+    message = f"'url' must be {asked}, as the batch says; the lines of this file are for {written}."
+    return Problem(1, "invalid_request", message, "url").to_json()
 
 
 async def find_batch(tenant_id: int, *, public_id: str, is_messages: bool = False) -> dict[str, Any]:
@@ -155,13 +193,9 @@ async def list_batches(
     tenant_id: int, *, after: str, limit: int, is_ascending: bool = False, is_messages: bool = False
 ) -> tuple[list[dict[str, Any]], bool]:
     """A page of batches after the one named, and whether more follow."""
-    statement = LIST.format(beyond=">" if is_ascending else "<", order="ASC" if is_ascending else "DESC")
-    parameters = {"tenant": tenant_id, "after": after, "limit": limit + 1, "messages": is_messages}
-    async with tenant_connection(tenant_id) as connection:
-        cursor = connection.cursor(row_factory=dict_row)
-        await cursor.execute(statement, parameters)
-        rows = await cursor.fetchall()
-    return rows[:limit], len(rows) > limit
+    return await page(
+        tenant_id, LIST, {"messages": is_messages}, after=after, limit=limit, is_ascending=is_ascending
+    )
 
 
 async def cancel_batch(tenant_id: int, *, public_id: str, is_messages: bool = False) -> dict[str, Any]:
@@ -220,12 +254,26 @@ def batch_object(row: dict[str, Any]) -> dict[str, Any]:
             "failed": row["failed"] + row["expired"],
         },
         "metadata": row["metadata"],
-        "purser": {
-            "cost_usd": f"{row['cost_usd']:.12f}",
-            "list_cost_usd": f"{row['list_cost_usd']:.12f}",
-            "saved_usd": f"{row['list_cost_usd'] - row['cost_usd']:.12f}",
-        },
+        "purser": _money(row),
     }
+
+
+def _money(row: dict[str, Any]) -> dict[str, str | None]:
+    """What a batch is expected to cost and to save, the most it can cost, and what it has cost and saved by now."""
+    cost, list_cost = row["estimated_cost_usd"], row["estimated_list_cost_usd"]
+    return {
+        "estimated_cost_usd": _usd(cost),
+        "estimated_list_cost_usd": _usd(list_cost),
+        "estimated_saved_usd": None if cost is None or list_cost is None else _usd(list_cost - cost),
+        "upper_bound_usd": _usd(row["upper_bound_usd"]),
+        "cost_usd": _usd(row["cost_usd"]),
+        "list_cost_usd": _usd(row["list_cost_usd"]),
+        "saved_usd": _usd(row["list_cost_usd"] - row["cost_usd"]),
+    }
+
+
+def _usd(amount: Decimal | None) -> str | None:
+    return None if amount is None else f"{amount:.12f}"
 
 
 def no_batch(public_id: str) -> NotFound:

@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 
 from llm.calls.job_objects import COLUMNS, OVER
 from llm.errors import InvalidRequest, NotFound
+from tenants.pages import page
 from tenants.rls import tenant_connection
 
 LONGEST_WAIT_SECONDS: Final = 60
@@ -72,13 +73,9 @@ async def list_jobs(
     tenant_id: int, *, after: str, limit: int, is_ascending: bool = False, status: str = ""
 ) -> tuple[list[dict[str, Any]], bool]:
     """A page of jobs after the one named, without their answers, and whether more follow."""
-    statement = LIST.format(beyond=">" if is_ascending else "<", order="ASC" if is_ascending else "DESC")
-    parameters = {"tenant": tenant_id, "after": after, "limit": limit + 1, "status": status}
-    async with tenant_connection(tenant_id) as connection:
-        cursor = connection.cursor(row_factory=dict_row)
-        await cursor.execute(statement, parameters)
-        rows = await cursor.fetchall()
-    return rows[:limit], len(rows) > limit
+    return await page(
+        tenant_id, LIST, {"status": status}, after=after, limit=limit, is_ascending=is_ascending
+    )
 
 
 async def cancel_job(tenant_id: int, *, public_id: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from config.database import storable
 from llm.errors import NotFound
 from llm.wire import Body
+from tenants.pages import page
 from tenants.policy import Quotas
 from tenants.rls import tenant_connection
 
@@ -118,22 +119,9 @@ async def list_chats(
     tenant_id: int, *, model: str, metadata: Mapping[str, str], after: str, limit: int, is_ascending: bool
 ) -> tuple[list[Body], bool]:
     """A page of answers after the one named, and whether more follow: fewer than `limit` where they are long."""
-    statement = LIST.format(beyond=">" if is_ascending else "<", order="ASC" if is_ascending else "DESC")
-    wanted = storable.json_text(dict(metadata))
-    parameters = {
-        "tenant": tenant_id,
-        "model": model,
-        "metadata": wanted,
-        "after": after,
-        "limit": limit + 1,
-        "most_bytes": PAGE_BYTES,
-    }
-    async with tenant_connection(tenant_id) as connection:
-        cursor = connection.cursor(row_factory=dict_row)
-        await cursor.execute(statement, parameters)
-        rows = await cursor.fetchall()
-    answers = [_answer(row) for row in rows[:limit]]
-    return answers, bool(rows) and rows[0]["found"] > len(answers)
+    wanted = {"model": model, "metadata": storable.json_text(dict(metadata)), "most_bytes": PAGE_BYTES}
+    rows, has_more = await page(tenant_id, LIST, wanted, after=after, limit=limit, is_ascending=is_ascending)
+    return [_answer(row) for row in rows], has_more or (bool(rows) and rows[0]["found"] > len(rows))
 
 
 def not_stored(public_id: str) -> NotFound:

@@ -6,26 +6,61 @@ once.
 """
 
 from django.db import models
+from django.db.models.functions import Cast, Concat
 
 from tenants.models import Tenant
 
 
 class StoredFile(models.Model):
-    """A file a tenant uploaded, or one that a batch produced."""
+    """A file a tenant uploaded, or one that a batch produced. Its content is in Django's storage `files`.
+
+    The row is there before the content and until after it, so that nothing in the storage is without one.
+    """
+
+    class Status(models.TextChoices):
+        ARRIVING = "arriving"  # no client sees it yet
+        PROCESSED = "processed"
+        ERROR = "error"  # lines of a batch, of which some cannot be sent
 
     public_id = models.CharField(max_length=64, unique=True)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
     key_id = models.BigIntegerField()
     purpose = models.CharField(max_length=32)
     filename = models.CharField(max_length=255)
-    bytes = models.BigIntegerField()
-    content = models.BinaryField()
+    bytes = models.BigIntegerField(help_text="While it arrives, what is kept free for it.")
+    status = models.CharField(max_length=16, choices=Status.choices, default=Status.PROCESSED)
+    location = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        help_text="Its name in the storage; empty: it has no content any more.",
+    )
+    report = models.JSONField(null=True, blank=True, help_text="What its lines are: numbers, models, tokens.")
+    problems = models.JSONField(default=list, blank=True, help_text="What is wrong with its lines.")
     created_at = models.DateTimeField()
     deleted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["-created_at"]
-        indexes = [models.Index(fields=["tenant", "-created_at"], name="storedfile_tenant_created")]
+        indexes = [
+            models.Index(fields=["tenant", "-created_at"], name="storedfile_tenant_created"),
+            # uploads that ended halfway, and deleted files whose contents are still there
+            models.Index(
+                fields=["id"],
+                condition=~models.Q(location="") & (models.Q(status="arriving") | ~models.Q(deleted_at=None)),
+                name="storedfile_to_sweep",
+            ),
+        ]
+        constraints = [
+            # a tenant's file never names another one's content
+            models.CheckConstraint(
+                condition=models.Q(location="")
+                | models.Q(
+                    location__startswith=Concat(Cast("tenant", models.CharField()), models.Value("/"))
+                ),
+                name="storedfile_own_content",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.public_id} {self.filename}"
@@ -66,6 +101,23 @@ class Batch(models.Model):
         StoredFile, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
     line_count = models.PositiveIntegerField(default=0)
+    estimated_cost_usd = models.DecimalField(
+        max_digits=28,
+        decimal_places=12,
+        null=True,
+        blank=True,
+        help_text="As it was estimated at its creation.",
+    )
+    estimated_list_cost_usd = models.DecimalField(
+        max_digits=28,
+        decimal_places=12,
+        null=True,
+        blank=True,
+        help_text="The same lines in real time, at list prices.",
+    )
+    upper_bound_usd = models.DecimalField(
+        max_digits=28, decimal_places=12, null=True, blank=True, help_text="The sum of its lines' holds."
+    )
     errors = models.JSONField(default=list, blank=True)
     metadata = models.JSONField(null=True, blank=True)
     tags = models.JSONField(default=dict, blank=True)

@@ -66,7 +66,7 @@ class Batches(AsyncAPIView):
                 feature=headers.feature,
                 tags=headers.tags,
             ),
-            quotas=self.snapshot.policy.quotas,
+            snapshot=self.snapshot,
         )
         await drive_soon()
         return _render(row)

@@ -1,16 +1,17 @@
 """`/v1/files`: upload, list, read, delete.
 
-Invariant: a view parses and renders; what happens to a file happens in `llm.batches.files`.
+Invariant: a view parses and renders; what happens to a file happens in `llm.files`.
 """
 
-import asyncio
 from typing import Final
 
 from django.http import HttpRequest, HttpResponse
-from django.http.multipartparser import MultiPartParserError
 
-from llm.batches import files
-from llm.errors import InvalidRequest, NotFound, RequestTooLarge
+from config.door.requests import GatewayRequest
+from config.door.responses import PlainResponse
+from llm.batches.checking import Check
+from llm.errors import NotFound
+from llm.files import stored, transfers, uploads
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, api_of, json_response
 from llm.views.documented import OF_A_LOOK_UP, OF_EVERY_CALL, operation, query
@@ -34,7 +35,8 @@ class _OfOpenAI(AsyncAPIView):
 class Files(_OfOpenAI):
     """`POST /v1/files` (multipart: `file`, `purpose`) and `GET /v1/files?purpose=&after=&limit=&order=`."""
 
-    max_body_bytes = files.MAX_FILE_BYTES + _FORM_BYTES
+    max_body_bytes = stored.MAX_FILE_BYTES + _FORM_BYTES
+    is_body_streamed = True
 
     @operation(
         "uploadFile",
@@ -45,18 +47,16 @@ class Files(_OfOpenAI):
         answers=schemas.FileObject,
         errors=(*OF_EVERY_CALL, 400, 403, 413, 429),
     )
-    async def post(self, request: HttpRequest) -> HttpResponse:
-        filename, purpose, content = await asyncio.to_thread(_read_form, request)
-        if purpose not in files.PURPOSES:
-            raise InvalidRequest(f"'purpose' must be one of {', '.join(files.PURPOSES)}.", param="purpose")
-        created = await files.store_file(
-            self.principal.tenant_id,
-            key_id=self.principal.key_id,
-            purpose=purpose,
-            filename=filename,
-            content=content,
-            quotas=self.snapshot.policy.quotas,
-        )
+    async def post(self, request: GatewayRequest) -> HttpResponse:
+        tenant_id, snapshot = self.principal.tenant_id, self.snapshot
+        key_id, at = self.principal.key_id, self.received_at
+        with transfers.transfer(tenant_id):
+            created = await uploads.upload(
+                request.pieces(),
+                content_type=request.headers.get("content-type", ""),
+                place=stored.Place.of(tenant_id, key_id=key_id, quotas=snapshot.policy.quotas),
+                check_of=lambda pieces: Check(pieces, snapshot=snapshot, key_id=key_id, at=at),
+            )
         return json_response(created)
 
     @operation(
@@ -72,7 +72,7 @@ class Files(_OfOpenAI):
     )
     async def get(self, request: HttpRequest) -> HttpResponse:
         page = page_of(request, largest=10_000, default=10_000)
-        found, has_more = await files.list_files(
+        found, has_more = await stored.list_files(
             self.principal.tenant_id,
             purpose=request.GET.get("purpose", ""),
             after=page.after,
@@ -93,7 +93,7 @@ class File(_OfOpenAI):
         errors=(*OF_A_LOOK_UP, 429),
     )
     async def get(self, request: HttpRequest, file_id: str) -> HttpResponse:
-        return json_response(await files.find_file(self.principal.tenant_id, public_id=file_id))
+        return json_response(await stored.find_file(self.principal.tenant_id, public_id=file_id))
 
     @operation(
         "deleteFile",
@@ -103,7 +103,7 @@ class File(_OfOpenAI):
         errors=(*OF_A_LOOK_UP, 429),
     )
     async def delete(self, request: HttpRequest, file_id: str) -> HttpResponse:
-        await files.delete_file(self.principal.tenant_id, public_id=file_id)
+        await stored.delete_file(self.principal.tenant_id, public_id=file_id)
         return json_response({"id": file_id, "object": "file", "deleted": True})
 
 
@@ -117,20 +117,8 @@ class FileContent(_OfOpenAI):
         content_type="application/octet-stream",
         errors=(*OF_A_LOOK_UP, 429),
     )
-    async def get(self, request: HttpRequest, file_id: str) -> HttpResponse:
-        _, content = await files.read_file(self.principal.tenant_id, public_id=file_id)
-        return HttpResponse(content, content_type="application/octet-stream")
-
-
-def _read_form(request: HttpRequest) -> tuple[str, str, bytes]:
-    """The file's name, its purpose and its content, or InvalidRequest naming the part that is missing."""
-    try:
-        upload = request.FILES.get("file")
-        purpose = request.POST.get("purpose", "")
-    except MultiPartParserError as error:
-        raise InvalidRequest(f"The form cannot be read: {error}.") from None
-    if upload is None:
-        raise InvalidRequest("A multipart form with a 'file' is needed.", param="file")
-    if (upload.size or 0) > files.MAX_FILE_BYTES:
-        raise RequestTooLarge(f"The file is larger than {files.MAX_FILE_BYTES} bytes.", param="file")
-    return upload.name or "file", purpose, upload.read()
+    async def get(self, request: HttpRequest, file_id: str) -> PlainResponse:
+        size, content = await transfers.download(self.principal.tenant_id, public_id=file_id)
+        return PlainResponse(
+            content, content_type="application/octet-stream", headers={"content-length": str(size)}
+        )

@@ -4,25 +4,25 @@ Invariant: the same batches as `/v1/batches` in another shape; an error in a req
 because this API knows no batch that failed.
 """
 
-import asyncio
 from datetime import datetime
 from typing import Any, Final
 
-import orjson
 from django.http import HttpRequest, HttpResponse
 
-from llm.batches import files, requests
-from llm.batches.lines import read_lines
+from config.door.requests import GatewayRequest
+from config.door.responses import PlainResponse
+from llm.batches import inline, requests
+from llm.batches.checking import Check
 from llm.batches.message_results import read_results
-from llm.batches.offers import offers
 from llm.calls.headers import parse_headers
 from llm.errors import InvalidRequest
+from llm.files import stored, transfers
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
 from llm.views.batches import drive_soon
 from llm.views.documented import OF_A_LOOK_UP, OF_EVERY_CALL, WHOSE, operation, query
 from llm.views.pages import limit_of
-from tenants.errors import QuotaExceeded
+from tenants.errors import ClientError
 
 ENDPOINT: Final = "/v1/messages"
 
@@ -30,8 +30,8 @@ ENDPOINT: Final = "/v1/messages"
 class MessageBatches(AsyncAPIView):
     """`POST /v1/messages/batches` with `requests`, and `GET` with `after_id`, `before_id` or `limit`."""
 
-    max_body_bytes = files.MAX_FILE_BYTES
-    is_limited = True
+    max_body_bytes = stored.MAX_FILE_BYTES
+    is_body_streamed = is_limited = True
 
     @operation(
         "createMessageBatch",
@@ -55,37 +55,34 @@ class MessageBatches(AsyncAPIView):
         errors=(*OF_A_LOOK_UP, 403, 413, 429),
         is_anthropic=True,
     )
-    async def post(self, request: HttpRequest) -> HttpResponse:
-        wanted = self.read_json(request).get("requests")
-        if not isinstance(wanted, list) or not wanted or not all(isinstance(one, dict) for one in wanted):
-            raise InvalidRequest("'requests' must be a list of objects.", param="requests")
+    async def post(self, request: GatewayRequest) -> HttpResponse:
         headers = parse_headers(request.headers)
-        content = await asyncio.to_thread(self._lines, wanted)
+        tenant_id, key_id = self.principal.tenant_id, self.principal.key_id
         quotas = self.snapshot.policy.quotas
-        stored = await files.store_file(
-            self.principal.tenant_id,
-            key_id=self.principal.key_id,
-            purpose=files.MESSAGES_PURPOSE,
-            filename="requests.jsonl",
-            content=content,
-            quotas=quotas,
-        )
+        place = stored.Place.of(tenant_id, key_id=key_id, quotas=quotas)
+        with transfers.transfer(tenant_id):
+            file = await inline.keep_requests(
+                request.pieces(),
+                place=place,
+                check_of=lambda pieces: Check(
+                    pieces, snapshot=self.snapshot, key_id=key_id, at=self.received_at, endpoint=ENDPOINT
+                ),
+            )
         try:
             row = await requests.create_batch(
-                self.principal.tenant_id,
+                tenant_id,
                 new=requests.NewBatch(
-                    key_id=self.principal.key_id,
+                    key_id=key_id,
                     endpoint=ENDPOINT,
-                    input_file=stored["id"],
-                    line_count=len(wanted),
+                    input_file=file["id"],
                     user=self.principal.user or headers.user,
                     feature=headers.feature,
                     tags=headers.tags,
                 ),
-                quotas=quotas,
+                snapshot=self.snapshot,
             )
-        except QuotaExceeded:
-            await files.delete_file(self.principal.tenant_id, public_id=stored["id"])
+        except ClientError:
+            await stored.delete_file(tenant_id, public_id=file["id"])
             raise
         await drive_soon()
         return json_response(batch_object(row, request=request))
@@ -116,20 +113,6 @@ class MessageBatches(AsyncAPIView):
         data = [batch_object(row, request=request) for row in (reversed(rows) if before else rows)]
         ends = {"first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None}
         return json_response({"data": data, "has_more": has_more, **ends})
-
-    def _lines(self, wanted: list[dict[str, Any]]) -> bytes:
-        """The requests as lines of a file, or InvalidRequest naming the first that cannot be sent."""
-        content = b"\n".join(
-            orjson.dumps({"custom_id": one.get("custom_id"), "url": ENDPOINT, "body": one.get("params")})
-            for one in wanted
-        )
-        find = offers(self.snapshot, key_id=self.principal.key_id, at=self.received_at)
-        _, problems = read_lines(content, endpoint=ENDPOINT, find=find)
-        if problems:
-            first = problems[0]
-            field = f"requests.{first.line - 1}" + (f".{first.param}" if first.param else "")
-            raise InvalidRequest(f"{field}: {first.message}", param=field)
-        return content
 
 
 class MessageBatch(AsyncAPIView):
@@ -184,12 +167,12 @@ class MessageBatchResults(AsyncAPIView):
         content_type="application/x-jsonl",
         is_anthropic=True,
     )
-    async def get(self, request: HttpRequest, batch_id: str) -> HttpResponse:
+    async def get(self, request: HttpRequest, batch_id: str) -> PlainResponse:
         row = await requests.find_batch(self.principal.tenant_id, public_id=batch_id, is_messages=True)
         if ended_at(row) is None:
             raise InvalidRequest("The batch has not ended yet.", param="batch_id")
-        content = await read_results(self.principal.tenant_id, batch_id=row["id"])
-        return HttpResponse(content, content_type="application/x-jsonl")
+        results = read_results(self.principal.tenant_id, batch_id=row["id"])
+        return PlainResponse(results, content_type="application/x-jsonl", headers={})
 
 
 def batch_object(row: dict[str, Any], *, request: HttpRequest) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def fill(office: Office, tenant: Tenant) -> None:
             purpose="batch",
             filename="a.jsonl",
             bytes=2,
-            content=b"{}",
+            location=f"{tenant.pk}/x",
             created_at=at,
         )
     )

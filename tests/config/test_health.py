@@ -12,10 +12,11 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection as django_connection
-from django.test import AsyncRequestFactory
+from django.test import AsyncRequestFactory, override_settings
 from psycopg_pool import AsyncConnectionPool
 
 from config import health, resources
+from config.file_storage import storage_of
 from config.running import embedded
 from tests.stack import LOCAL, Stack
 
@@ -39,7 +40,8 @@ def test_it_works(stack: Stack) -> None:
     assert get(f"{stack.base_url}/healthz") == (200, {"status": "ok"})
     status, body = get(f"{stack.base_url}/readyz")
     assert (status, body["status"]) == (200, "ok")
-    assert body["dependencies"] == dict.fromkeys(("postgresql", "migrations", "embedder", "redis"), "ok")
+    names = ("postgresql", "migrations", "embedder", "redis", "files")
+    assert body["dependencies"] == dict.fromkeys(names, "ok")
 
 
 def test_a_probe_may_use_any_name_for_the_host(stack: Stack) -> None:
@@ -54,6 +56,17 @@ def test_without_redis_it_is_degraded_and_ready(stack: Stack) -> None:
     process.stop()
     assert (status, body["status"]) == (200, "degraded")
     assert body["dependencies"]["redis"].startswith("away")  # type: ignore[index]
+
+
+async def test_without_a_place_for_files_it_is_degraded(
+    loop_resources: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FILES_S3_BUCKET", "nowhere")
+    monkeypatch.setenv("FILES_S3_ENDPOINT_URL", "http://127.0.0.1:1")
+    with override_settings(STORAGES={"files": storage_of(tmp_path)}):
+        status, body = await readiness()
+    assert (status, body["status"]) == (200, "degraded")
+    assert body["dependencies"]["files"].startswith("away")  # type: ignore[index]
 
 
 async def test_a_migration_that_is_missing_makes_it_unready(loop_resources: None) -> None:

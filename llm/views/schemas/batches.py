@@ -14,6 +14,29 @@ class FileForm(BaseModel):
     purpose: Literal["batch", "assistants", "fine-tune", "vision", "user_data", "evals"]
 
 
+class FileModel(BaseModel):
+    lines: int
+    input_tokens: int = Field(description="As counted before the call.")
+    max_output_tokens: int = Field(description="What its answers may have at most.")
+
+
+class FileProblem(BaseModel):
+    line: int | None = Field(description="None: of the file as a whole.")
+    code: str
+    message: str
+    param: str | None
+
+
+class FileCheck(BaseModel):
+    lines: int
+    bytes: int
+    models: dict[str, FileModel]
+    problem_count: int
+    problems: list[FileProblem] | None = Field(
+        default=None, description="The first 1,000 of them; not in a list of files."
+    )
+
+
 class FileObject(BaseModel):
     id: str
     object: Literal["file"]
@@ -21,9 +44,12 @@ class FileObject(BaseModel):
     created_at: int
     filename: str
     purpose: str
-    status: Literal["processed"]
+    status: Literal["processed", "error"] = Field(
+        description="`error`: a batch's lines, of which some cannot be sent."
+    )
     expires_at: int | None
-    status_details: str | None
+    status_details: str | None = Field(description="The first problems in words.")
+    purser: FileCheck | None = Field(default=None, description="What the lines of a batch are.")
 
 
 class FileList(BaseModel):
@@ -48,6 +74,10 @@ class BatchOrder(BaseModel):
 
 
 class BatchMoney(BaseModel):
+    estimated_cost_usd: str | None = Field(description=f"What it will probably cost. {USD}")
+    estimated_list_cost_usd: str | None = Field(description="The same lines in real time, at list prices.")
+    estimated_saved_usd: str | None = Field(description="The difference of the two.")
+    upper_bound_usd: str | None = Field(description="The most it can cost: what is held for it.")
     cost_usd: str = Field(description=USD)
     list_cost_usd: str = Field(description=USD)
     saved_usd: str = Field(description=USD)

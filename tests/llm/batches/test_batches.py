@@ -7,7 +7,7 @@ import pytest
 
 from billing.models import Attempt, BudgetWindow, UsageRecord
 from llm.models import BatchItem, BatchJob, RequestLog
-from tests.llm.batches.conftest import CHAT, jsonl, question
+from tests.llm.batches.conftest import CHAT, Desk, jsonl, question
 
 BUDGET = {"scope": "tenant", "unit": "usd", "period": "month", "limit": "5", "mode": "hard"}
 
@@ -139,8 +139,8 @@ def test_a_file_with_wrong_lines_is_refused_as_a_whole(desk_for):
             question("d", "nobody knows it", model="gone"),
         ]
     )
-    batch = desk.wait(order.id)
-    assert batch.status == "failed"
+    batch = desk.client.batches.retrieve(order.id)
+    assert order.status == batch.status == "failed"
     problems = [(problem.line, problem.code, problem.param) for problem in batch.errors.data]
     assert problems == [
         (2, "invalid_request", "custom_id"),
@@ -148,23 +148,58 @@ def test_a_file_with_wrong_lines_is_refused_as_a_whole(desk_for):
         (4, "model_unpriced", "model"),
         (5, "model_not_found", "model"),
     ]
-    told = desk.client.files.content(batch.error_file_id).read().splitlines()
-    assert len(told) == 4
+    assert (batch.error_file_id, batch.request_counts.total) == (None, 5)
+    uploaded = desk.client.files.retrieve(batch.input_file_id)
+    assert uploaded.status == "error"
+    assert uploaded.status_details.startswith("line 2: 'custom_id' is the same as in line 1.")
+    assert [problem["line"] for problem in uploaded.purser["problems"]] == [2, 3, 4, 5]
     assert not Attempt.objects.filter(tenant_id=desk.member.id).exists()
     assert not BatchJob.objects.filter(tenant_id=desk.member.id).exists()
 
 
-def test_a_batch_its_budget_cannot_pay_is_refused_and_keeps_no_hold(desk_for):
+def test_a_batch_that_does_not_fit_into_a_budget_is_refused_when_it_is_created(desk_for):
     desk = desk_for(budgets=[{**BUDGET, "limit": "0.00005"}])
-    order = desk.order([question(f"q{number}", f"What is {number} plus 1?") for number in range(20)])
-    batch = desk.wait(order.id)
-    assert batch.status == "failed"
-    assert batch.errors.data[0].code == "budget_exceeded"
-    assert "tenant budget" in batch.errors.data[0].message
+    with pytest.raises(openai.RateLimitError) as caught:
+        desk.order([question(f"q{number}", f"What is {number} plus 1?") for number in range(20)])
+    assert caught.value.code == "budget_exceeded"
+    assert "tenant budget" in caught.value.message
+    assert "this batch may need" in caught.value.message
+    assert caught.value.response.headers["x-should-retry"] == "false"
+    assert list(desk.client.batches.list()) == []
+    assert not Attempt.objects.filter(tenant_id=desk.member.id).exists()
+
+
+def test_a_batch_its_budget_cannot_pay_any_more_fails_and_keeps_no_hold(world, stack, make_tenant):
+    stack.kill_celery()  # both are created before the first is held
+    desk = Desk(world, make_tenant(budgets=[{**BUDGET, "limit": "0.0005"}]))
+    orders = [
+        desk.order([question(f"q{number}", f"What is {number} plus {more}?") for number in range(20)])
+        for more in range(2)
+    ]
+    stack.start_celery()
+    batches = [desk.wait(order.id) for order in orders]
+    refused = next(batch for batch in batches if batch.status == "failed")
+    assert sorted(batch.status for batch in batches) == ["completed", "failed"]
+    assert refused.errors.data[0].code == "budget_exceeded"
+    assert "tenant budget" in refused.errors.data[0].message
     assert windows_of(desk).get().held == 0
-    assert set(Attempt.objects.filter(tenant_id=desk.member.id).values_list("state", flat=True)) <= {"voided"}
-    assert not records_of(desk).exists()
-    assert not BatchJob.objects.filter(tenant_id=desk.member.id).exists()
+    assert BatchJob.objects.filter(tenant_id=desk.member.id).count() == 1
+
+
+def test_what_a_batch_may_cost_is_said_before_and_what_it_cost_after(world, stack, make_tenant):
+    desk = Desk(world, make_tenant(budgets=[BUDGET]))
+    order = desk.order([question(f"q{number}", f"What is {number} plus 1?") for number in range(5)])
+    before = {name: Decimal(amount) for name, amount in order.purser.items()}
+    assert 0 < before["estimated_cost_usd"] < before["upper_bound_usd"]
+    assert before["estimated_list_cost_usd"] == 2 * before["estimated_cost_usd"]
+    assert before["estimated_saved_usd"] == before["estimated_cost_usd"]
+    assert before["cost_usd"] == before["saved_usd"] == 0
+    stack.start_celery()
+    after = {name: Decimal(amount) for name, amount in desk.wait(order.id).purser.items()}
+    held = Attempt.objects.filter(tenant_id=desk.member.id).values_list("hold_usd", flat=True)
+    assert sum(held) == after["upper_bound_usd"] == before["upper_bound_usd"]
+    assert 0 < after["cost_usd"] <= after["upper_bound_usd"]
+    assert after["saved_usd"] == after["list_cost_usd"] - after["cost_usd"] == after["cost_usd"]
 
 
 def test_a_line_the_provider_refuses_costs_nothing_and_says_why(desk_for):

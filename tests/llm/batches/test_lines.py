@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.batches.lines import read_lines
+from llm.batches.lines import LONGEST_LINE_BYTES, BatchLine, LineReader, Problem, numbered
 from llm.errors import ModelNotFound
 from llm.providers.kinds import KINDS
 from llm.providers.target import Target
@@ -36,7 +36,18 @@ def line(custom_id: Any = "a", *, body: Any = None, **changes: Any) -> dict[str,
 
 def read(*lines: Any, endpoint: str = ENDPOINT):
     content = b"\n".join(one if isinstance(one, bytes) else json.dumps(one).encode() for one in lines)
-    return read_lines(content, endpoint=endpoint, find=find)
+    return read_content(content, endpoint=endpoint)
+
+
+def read_content(
+    content: bytes, *, endpoint: str = ENDPOINT, size: int = 7
+) -> tuple[list[BatchLine], list[Problem]]:
+    """The lines and the problems of a content that comes in pieces of so many bytes."""
+    pieces = (content[at : at + size] for at in range(0, len(content), size))
+    found = list(LineReader(find=find, endpoint=endpoint).read(pieces))
+    return [one for one in found if isinstance(one, BatchLine)], [
+        one for one in found if isinstance(one, Problem)
+    ]
 
 
 def problem_of(*lines: Any, endpoint: str = ENDPOINT) -> tuple[int, str, str | None]:
@@ -62,7 +73,7 @@ def test_blank_lines_and_windows_line_ends_are_no_lines():
         + json.dumps(line("b")).encode()
         + b"\r\n"
     )
-    lines, problems = read_lines(content, endpoint=ENDPOINT, find=find)
+    lines, problems = read_content(content)
     assert [one.number for one in lines] == [1, 3]
     assert problems == []
 
@@ -121,6 +132,42 @@ def test_embeddings_are_read_as_embeddings():
 
 @given(content=st.binary(max_size=200))
 def test_no_file_makes_it_fail(content):
-    lines, problems = read_lines(content, endpoint=ENDPOINT, find=find)
+    lines, problems = read_content(content)
     assert not lines
     assert problems
+
+
+def test_it_reads_the_endpoint_of_a_file_from_its_first_line():
+    reader = LineReader(find=find)
+    content = b"\n".join(json.dumps(one).encode() for one in (line("a"), line("b", url="/v1/embeddings")))
+    first, second = reader.read([content])
+    assert isinstance(first, BatchLine)
+    assert (reader.endpoint, second.line, second.param) == (ENDPOINT, 2, "url")
+
+
+def test_a_line_that_is_too_long_is_a_problem_and_the_next_one_is_read():
+    long = (b"x" * 1_000_000 for _ in range(LONGEST_LINE_BYTES // 1_000_000 + 1))
+    first, second = LineReader(find=find, endpoint=ENDPOINT).read(
+        [*long, b"\n", json.dumps(line("a")).encode()]
+    )
+    assert (first.line, first.code) == (1, "line_too_long")
+    assert second.number == 2
+
+
+def test_ten_million_blank_lines_are_counted_and_not_kept():
+    blank = b"\n" * 1_000_000
+    assert list(numbered([*([blank] * 10), b" \r\n", b"{}"])) == [(10_000_002, b"{}")]
+
+
+def test_the_same_id_is_found_however_far_apart():
+    lines = [line(str(number)) for number in range(3_000)]
+    assert problem_of(*lines, line("0")) == (3_001, "invalid_request", "custom_id")
+
+
+@given(
+    content=st.binary(max_size=60) | st.text(alphabet="a\n\r \ufeff", max_size=60).map(str.encode),
+    cuts=st.integers(1, 9),
+)
+def test_pieces_make_no_difference(content, cuts):
+    pieces = [content[at : at + cuts] for at in range(0, len(content), cuts)]
+    assert list(numbered(pieces)) == list(numbered([content]))

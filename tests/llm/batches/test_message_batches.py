@@ -6,6 +6,7 @@ import anthropic
 import pytest
 
 from billing.models import UsageRecord
+from llm.models import StoredFile
 from tests.books import eventually
 from tests.world import World
 
@@ -66,15 +67,31 @@ def test_a_request_that_cannot_be_sent_is_told_at_once(world: World, celery):
     assert "requests.1.model" in str(caught.value)
 
 
-def test_a_batch_the_budget_cannot_pay_ends_with_errors(world: World, celery, make_tenant):
+def test_a_batch_the_budget_cannot_pay_is_refused_and_keeps_nothing(world: World, make_tenant):
     poor = make_tenant(
         budgets=[{"scope": "tenant", "unit": "usd", "period": "day", "limit": "0.000001", "mode": "hard"}]
     )
     client = world.anthropic(poor)
-    order = client.messages.batches.create(requests=[request("a", "What is 1 plus 1?")])
-    batch = wait(client, order.id)
-    assert batch.request_counts.errored == 1
-    (result,) = list(client.messages.batches.results(order.id))
+    with pytest.raises(anthropic.RateLimitError) as caught:
+        client.messages.batches.create(requests=[request("a", "What is 1 plus 1?")])
+    assert caught.value.body["error"]["code"] == "budget_exceeded"
+    assert list(client.messages.batches.list()) == []
+    assert not StoredFile.objects.filter(tenant_id=poor.id, deleted_at=None).exists()
+
+
+def test_a_batch_the_budget_cannot_pay_any_more_ends_with_errors(world: World, stack, make_tenant):
+    stack.kill_celery()  # both are created before the first is held
+    budget = {"scope": "tenant", "unit": "usd", "period": "day", "limit": "0.0002", "mode": "hard"}
+    client = world.anthropic(make_tenant(budgets=[budget]))
+    orders = [
+        client.messages.batches.create(requests=[request("a", f"What is {number} plus 1?")])
+        for number in range(2)
+    ]
+    stack.start_celery()
+    counts = [wait(client, order.id).request_counts for order in orders]
+    assert sorted((count.succeeded, count.errored) for count in counts) == [(0, 1), (1, 0)]
+    refused = orders[0] if counts[0].errored else orders[1]
+    (result,) = list(client.messages.batches.results(refused.id))
     assert result.result.type == "errored"
     assert "budget" in result.result.error.error.message
 

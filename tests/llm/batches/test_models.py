@@ -23,7 +23,7 @@ def batch() -> Batch:
         purpose="batch",
         filename="x",
         bytes=1,
-        content=b"x",
+        location=f"{tenant.pk}/{uuid4().hex}",
         created_at=now,
     )
     return Batch.objects.create(

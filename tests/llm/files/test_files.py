@@ -64,7 +64,6 @@ def test_another_tenants_file_is_not_there(world: World):
     ("form", "field"),
     [
         ({"purpose": "nonsense", "file": ("a", b"a")}, "purpose"),
-        ({"purpose": "batch", "file": ("a", b"  \n")}, "file"),
     ],
 )
 def test_a_form_that_is_wrong_names_its_field(world: World, form, field):
