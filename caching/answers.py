@@ -52,6 +52,7 @@ class CachedAnswer:
     removed_input_tokens: int = 0  # by compression
     request_id: str = ""
     stored_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    earns_from: datetime | None = None  # it was bought ahead of time: when the answer before it expires
 
 
 def pack(answer: CachedAnswer) -> bytes:
@@ -71,6 +72,7 @@ def pack(answer: CachedAnswer) -> bytes:
             "removed_input_tokens": answer.removed_input_tokens,
             "request_id": answer.request_id,
             "stored_at": answer.stored_at,
+            "earns_from": answer.earns_from,
         }
     )
     return _FORMAT + _codec.compress(document)
@@ -83,6 +85,8 @@ def unpack(packed: bytes) -> CachedAnswer:
         fields["cost_usd"] = Decimal(fields["cost_usd"])
         fields["list_cost_usd"] = Decimal(fields["list_cost_usd"])
         fields["stored_at"] = datetime.fromisoformat(fields["stored_at"])
+        if fields.get("earns_from"):
+            fields["earns_from"] = datetime.fromisoformat(fields["earns_from"])
         return CachedAnswer(**fields)
     except (
         zlib.error,

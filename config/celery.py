@@ -76,6 +76,7 @@ app.conf.update(
             "schedule": timedelta(seconds=settings.BATCH_POLL_SECONDS),
         },
         "notify-jobs": {"task": "llm.tasks.notify_jobs", "schedule": timedelta(seconds=5)},
+        "refresh-answers": {"task": "llm.tasks.refresh_answers", "schedule": timedelta(minutes=5)},
         "prune-idempotent-calls": {
             "task": "llm.tasks.prune_idempotent_calls",
             "schedule": timedelta(hours=1),

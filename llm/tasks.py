@@ -16,6 +16,7 @@ from llm.batches.operations import alerting
 from llm.files import sweeping
 from llm.jobs import following, gathering, known, notifying, online, rounds
 from llm.reconciliation.pulling import pull_due
+from llm.refresh import refreshing
 
 MOST_WOKEN: Final = 8
 ROUND_SECONDS: Final = 10.0  # of one task; the next one goes on behind what waits in the queue
@@ -59,6 +60,7 @@ def advance_jobs() -> None:
         take_turns.apply_async(expires=60)
     if online.due_tenants():
         answer_jobs.apply_async(expires=60)
+    following.end_late_refreshes()
     following.forget_unconfirmed()
     following.release_ended()
 
@@ -67,6 +69,12 @@ def advance_jobs() -> None:
 def notify_jobs() -> None:
     """Send the notices of deferred calls that are over."""
     notifying.notify_due()
+
+
+@shared_task
+def refresh_answers() -> None:
+    """Ask the questions anew that are asked most, before their answers expire."""
+    refreshing.refresh_all()
 
 
 @shared_task

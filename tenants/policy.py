@@ -211,6 +211,21 @@ class DeferredPolicy:
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
+class RefreshPolicy:
+    """Whether the questions that are asked most are asked again, in batches, before their answers in the exact cache expire.
+    To be asked again they are kept, encrypted, until then.
+    """
+
+    enabled: bool = False
+    usd_per_month: float = Field(default=10.0, gt=0, le=1_000_000)  # a hard budget of its own
+    least_hits: int = Field(default=3, ge=1)  # of an answer, to be worth another one
+    before_seconds: int = Field(default=7_200, ge=60, le=86_400)  # a batch needs as long
+    max_questions: int = Field(default=1_000, ge=1, le=10_000)
+    # names of keys whose users' own answers may be refreshed, where users share none (`cache.share: user`)
+    private_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
 class Quotas:
     """How much data may be stored for a tenant."""
 
@@ -246,6 +261,7 @@ class Policy:
     quotas: Quotas = field(default_factory=Quotas)
     hedging: HedgingPolicy = field(default_factory=HedgingPolicy)
     deferred: DeferredPolicy = field(default_factory=DeferredPolicy)
+    refresh: RefreshPolicy = field(default_factory=RefreshPolicy)
     structured_output: Literal["repair", "flag", "off"] = "repair"  # an answer that does not fit its schema
     user_rate_limits: RateLimits = field(default_factory=RateLimits)  # of each end user by itself
     store_chats: bool = True  # keep chat completions that clients send with `store: true`

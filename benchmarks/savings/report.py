@@ -173,9 +173,9 @@ def _choices(results: Sequence[Result]) -> Iterable[str]:
     yield from ("", "| | USD a month | in all | wrong semantic hits | complex served below | fewer correct |")
     yield "|---|---|---|---|---|---|"
     before = _first(results, MARKETS[0]).booked.billed_usd
-    for result in (_last(results, MARKETS[0]), *(_named(results, step.name) for step in CHOICES)):
+    for result in (_named(results, "all"), *(_named(results, step.name) for step in CHOICES)):
         found, booked = result.quality, result.booked
-        title = result.step.title if result.step in CHOICES else "as above (`auto`)"
+        title = result.step.title if result.step in CHOICES else "as above (`auto`), nothing deferred"
         yield (
             f"| {title} | {result.month(booked.billed_usd):,.0f} | {_change(booked.billed_usd, before)} "
             f"| {_short(found.wrong_semantic)} | {_short(found.under_served)} "

@@ -6,7 +6,7 @@ Invariant: every request is answered with 200 and one of our answers, or the run
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,11 +66,16 @@ async def send(
     async with (
         aiohttp.ClientSession(base_url, connector=connector, timeout=timeout, headers=headers) as session,
     ):
-        for work, its_places in ((keep_sending, places), (keep_asking, iter(jobs))):
-            async with asyncio.TaskGroup() as group:
-                for _ in range(IN_FLIGHT):
-                    group.create_task(work(session, its_places))
+        await _side_by_side(lambda: keep_sending(session, places))
+        waiting = iter(sorted(jobs))
+        await _side_by_side(lambda: keep_asking(session, waiting))
     return [reply for reply in replies if reply is not None]
+
+
+async def _side_by_side(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for _ in range(IN_FLIGHT):
+            group.create_task(work())
 
 
 async def _send_one(session: aiohttp.ClientSession, ask: Ask, body: bytes, *, defers: bool) -> Reply | str:

@@ -1,4 +1,4 @@
-"""Starts Redis, the sandbox and the product (web server, worker, beat) for the workload, and ends them.
+"""Starts Redis, the sandbox and the product (web server, workers, beat) for the workload, and ends them.
 
 Invariant: every process that was started here is ended here. Waits for the caches are ten times as long as in production:
 client, sandbox, databases and gateway share the machine, and a hit that is lost to that says nothing.
@@ -85,9 +85,7 @@ def site() -> Iterator[Site]:
         base_url = f"http://127.0.0.1:{(port := embedded.free_port())}"
         command = web.granian(host="127.0.0.1", port=port, workers=WORKERS, static_root=home / "static")
         start("web", *command[1:], url=f"{base_url}/readyz")
-        celery = ("-m", "celery", "-A", "config")
-        start("worker", *celery, "worker", "--concurrency", "1", "--without-gossip", "--without-mingle")
-        start("beat", *celery, "beat", "--schedule", str(home / "beat-schedule"), "--pidfile=")
+        start("workers", "-m", "config.running.workers", "--beat")
         yield Site(base_url, sandbox_url)
     finally:
         for child in reversed(children):

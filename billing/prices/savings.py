@@ -17,7 +17,10 @@ __all__ = ["Waterfall", "input_tokens", "output_tokens", "uncached", "waterfall"
 ROUTING, COMPRESSION, PROVIDER_CACHE = "routing", "compression", "provider_cache"
 GATEWAY_CACHE, BATCH, NEGOTIATED = "gateway_cache", "batch", "negotiated"
 # The gateway's own calls for its caches, by cache state: no client's request, and a cost of GATEWAY_CACHE.
-OUR_OWN = frozenset({"check", "embed", "judge"})
+REFRESH = "refresh"  # an answer bought ahead of time
+OUR_OWN = frozenset({"check", "embed", "judge", REFRESH})
+# The reason in the row of a hit whose answer would have expired without that.
+EARNED = "refreshed ahead of time"
 # What a cached token would have been without the provider's cache.
 UNCACHED = {
     "cache_read": "input",

@@ -172,6 +172,7 @@ UNFOLD: dict[str, Any] = {
             group(
                 "Cache and feedback",
                 page("Cached answers", "cached", "caching", "cacheentry"),
+                page("Refreshed answers", "autorenew", "llm", "refreshedmonth"),
                 page("Scopes", "tune", "caching", "cachescope"),
                 page("Evidence", "fact_check", "caching", "cachelabel"),
                 page("Feedback", "thumbs_up_down", "llm", "feedback"),
@@ -192,6 +193,7 @@ UNFOLD: dict[str, Any] = {
                 page("Days to sum", "update", "billing", "rollupdirty"),
                 page("Estimates", "straighten", "billing", "estimateaccuracy"),
                 page("Look-ups of the caches", "query_stats", "caching", "cachestat"),
+                page("Asked questions", "quiz", "llm", "askedquestion"),
                 page("Batch jobs", "conveyor_belt", "llm", "batchjob"),
                 page("Batch lines", "format_list_numbered", "llm", "batchitem"),
                 page("Kept responses", "forum", "llm", "keptresponse"),

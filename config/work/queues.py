@@ -52,6 +52,7 @@ ROUTES: Final[Mapping[str, Queue]] = {
     "billing.tasks.learn_estimates": LONG,
     "caching.tasks.evict": LONG,
     "caching.tasks.keep_indexes": LONG,
+    "llm.tasks.refresh_answers": LONG,
     "llm.tasks.prune_idempotent_calls": LONG,
     "llm.tasks.reconcile_costs": LONG,
     "llm.tasks.prune_logs": LONG,

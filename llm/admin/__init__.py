@@ -8,6 +8,7 @@ from llm.admin import catalog as admin_catalog
 from llm.admin import jobs as admin_jobs
 from llm.admin import kept as admin_kept
 from llm.admin import reconciliation as admin_reconciliation
+from llm.admin import refresh as admin_refresh
 from llm.admin import traffic as admin_traffic
 from llm.admin import work as admin_work
 
@@ -17,6 +18,7 @@ __all__ = [
     "admin_jobs",
     "admin_kept",
     "admin_reconciliation",
+    "admin_refresh",
     "admin_traffic",
     "admin_work",
 ]

@@ -12,7 +12,7 @@ from billing.errors import ModelUnpriced
 from billing.ledger.settlements import Settlement
 from billing.prices.book import Rates
 from billing.prices.rating import Rated, input_tokens, output_tokens
-from billing.prices.savings import Waterfall, waterfall
+from billing.prices.savings import GATEWAY_CACHE, OUR_OWN, Waterfall, waterfall
 from billing.usage.certainty import Certainty
 from billing.usage.reading import reasoning_tokens
 from billing.usage.served import served
@@ -75,6 +75,7 @@ def bill(
     rates = with_models(how.rates, meters, catalog=snapshot.catalog, book=snapshot.prices, at=at)
     rated = rated_of(what, rates, held=held, highest=rates)
     baseline = str(item.plan.get("baseline_model", ""))
+    is_own = item.plan.get("cache_state") in OUR_OWN
     fall = _fall(
         rated,
         meters,
@@ -82,6 +83,7 @@ def bill(
         online=_online_rates(snapshot, target=target, at=at),
         asked=rates_of_baseline(call, baseline, answered_by=target.model),
         removed_input_tokens=removed_input_tokens(call),
+        is_own=is_own,
     )
     settlement = Settlement(
         attempt_id=item.attempt_id,
@@ -155,8 +157,11 @@ def _fall(
     online: Rates | None,
     asked: Rates | None,
     removed_input_tokens: int,
+    is_own: bool,
 ) -> Waterfall:
     """The way from the list to what is paid; of a bound, the saving is not known."""
+    if is_own:  # without us there would be no such call: it is what the cache's savings cost
+        return Waterfall(Decimal(0), rated.cost_usd, {GATEWAY_CACHE: -rated.cost_usd})
     if rated.is_bound:
         return Waterfall(rated.cost_usd, rated.cost_usd, {})
     return waterfall(

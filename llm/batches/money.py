@@ -48,6 +48,7 @@ from tenants.errors import ClientError
 from tenants.known_users import check_user
 from tenants.policy import parse_policy
 
+MAY_GO_BETTER: Final = frozenset({408, 409, 425, 429})
 HOLD_OUTLIVES_BATCH: Final = timedelta(hours=48)  # by then every job was given up
 LINE_OVERHEAD_BYTES: Final = 400  # of a line's envelope, and of what its provider's protocol adds
 
@@ -140,8 +141,14 @@ def wait_again(batch: Batch, attempt_ids: Collection[UUID]) -> None:
 
 
 def _goes_on(batch: Batch, error: Mapping[str, Any]) -> bool:
-    """Whether a line that failed so is asked again by `llm.jobs`: of a deferred call, and not refused by the provider."""
-    return batch.is_gathered and not error.get("status")
+    """Whether a line that failed so is asked again by `llm.jobs`."""
+    return batch.is_gathered and not is_refused(error)
+
+
+def is_refused(error: Mapping[str, Any]) -> bool:
+    """Whether the provider would refuse the line again: it looked at it, and it was not too busy, nor at fault itself."""
+    status = int(error.get("status") or 0)
+    return 400 <= status < 500 and status not in MAY_GO_BETTER
 
 
 class Waiting(Protocol):

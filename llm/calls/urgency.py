@@ -59,14 +59,15 @@ def parse_urgency(value: str) -> Urgency:
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text.upper()) if len(text) > len("2026-12-01") else None
-    except ValueError:
-        moment = None
-    if moment is None or moment.utcoffset() is None:
+        utc = moment.astimezone(UTC) if moment is not None and moment.utcoffset() is not None else None
+    except (ValueError, OverflowError):  # a zone may lead out of the years there are
+        utc = None
+    if utc is None:
         raise InvalidRequest(
             f"Header {HEADER} takes by= with a moment of RFC 3339, such as 2026-12-01T09:00:00Z.",
             param=HEADER,
         )
-    return moment.astimezone(UTC)
+    return utc
 
 
 def _span(text: str) -> timedelta:

@@ -44,13 +44,13 @@ INSERT INTO llm_deferredjob (
     public_id, tenant_id, key_id, key_name, "user", feature, tags, endpoint, status, lane, lanes, request_id, attempt_id,
     model_asked, model, provider, fallbacks, body, body_bytes, context, exact_key, steps, input_tokens, output_tokens,
     estimate_usd, hold_usd, cost_usd, list_cost_usd, response, created_at, deadline_at, move_up_at, finished_at, is_held, tries,
-    channel, notices, is_notified)
+    channel, notices, is_notified, is_refresh)
 VALUES (
     %(public_id)s, %(tenant)s, %(key_id)s, %(key_name)s, %(user)s, %(feature)s, %(tags)s, %(endpoint)s, %(status)s,
     %(lane)s, %(lanes)s, %(request_id)s, %(attempt_id)s, %(model_asked)s, %(model)s, %(provider)s, %(fallbacks)s, %(body)s,
     %(body_bytes)s, %(context)s, %(exact_key)s, %(steps)s, %(input_tokens)s, %(output_tokens)s, %(estimate_usd)s, %(hold_usd)s, 0,
     %(list_cost_usd)s, %(response)s, %(created_at)s, %(deadline_at)s, %(move_up_at)s, %(finished_at)s, %(is_held)s, 0,
-    %(channel)s, 0, false)
+    %(channel)s, 0, false, %(is_refresh)s)
 RETURNING {COLUMNS}
 """
 QUEUE: Final = f"""
@@ -114,7 +114,19 @@ async def complete(call: Call, answer: Answer | StreamedAnswer) -> Answer:
 
 async def queue(call: Call, targets: list[Target]) -> Answer:
     """Write the job down, hold its money, and queue it. Raises what `plan` raises, QuotaExceeded, BudgetExceeded."""
-    planned = await _plan(call, targets[0])
+    row = await _queue(call, targets, await _plan(call, targets[0]))
+    return Answer(orjson.dumps(job_object(row)), answer_headers(call, None))
+
+
+async def queue_refresh(call: Call, targets: list[Target], *, earns_from: datetime) -> None:
+    """The same for a call of our own that buys an answer ahead of time: only in a batch. Raises NoSuchLane, too."""
+    planned = await _plan(call, targets[0], may_miss=1.0)  # it needs no time to go out otherwise
+    context = storable.json_text({**_context(call), "earns_from": earns_from}, default=str)
+    planned = replace(planned, chosen=lanes.only_batch(planned.offers))
+    await _queue(call, targets, planned, is_refresh=True, channel="", context=context)
+
+
+async def _queue(call: Call, targets: list[Target], planned: _Plan, **facts: Any) -> dict[str, Any]:
     attempt = planned.attempt
     call.receipt.note(
         "deferred",
@@ -139,6 +151,7 @@ async def queue(call: Call, targets: list[Target]) -> Answer:
         deadline_at=planned.deadline,
         move_up_at=lanes.move_up_at(planned.chosen, at=call.received_at),
         is_held=True,
+        **facts,
     )
     try:
         attempt = await _hold(call, attempt, deadline=planned.deadline)
@@ -149,7 +162,7 @@ async def queue(call: Call, targets: list[Target]) -> Answer:
     if not row:  # its hold was confirmed so late that the job was given up meanwhile
         raise LedgerUnavailable("The call was not accepted in time; try again.")
     call.is_deferred = True
-    return Answer(orjson.dumps(job_object(row)), answer_headers(call, None))
+    return row
 
 
 def _deadline(call: Call) -> datetime:
@@ -157,10 +170,11 @@ def _deadline(call: Call) -> datetime:
     return call.headers.urgency.deadline(at=call.received_at, usual=usual)
 
 
-async def _plan(call: Call, target: Target) -> _Plan:
+async def _plan(call: Call, target: Target, *, may_miss: float = lanes.MAY_MISS) -> _Plan:
     deadline = _deadline(call)
     attempt = await call.read_by(partial(plan, call, target, call.next_attempt()))
-    offers = lanes.offers_for(call, attempt, deadline=deadline, delays=await known_delays())
+    delays = await known_delays()
+    offers = lanes.offers_for(call, attempt, deadline=deadline, delays=delays, may_miss=may_miss)
     return _Plan(attempt, offers, lanes.choose(offers), deadline)
 
 
@@ -223,6 +237,7 @@ async def _write(call: Call, *, quotas: Quotas | None = None, **facts: Any) -> d
         "created_at": call.received_at,
         "finished_at": None,
         "is_held": False,
+        "is_refresh": False,
         "channel": call.policy.deferred.channel,
         **facts,
     }

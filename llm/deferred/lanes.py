@@ -41,6 +41,10 @@ _MARGINS: Final = tuple(
 SURE: Final = 0.99  # real time that is left is enough for so many of its answers
 
 
+class NoSuchLane(LookupError):
+    """The lane that was asked for is not offered, or has no fair chance."""
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """One lane as it looked when the call was accepted."""
@@ -70,8 +74,10 @@ class Offer:
         )
 
 
-def offers_for(call: Call, attempt: PlannedAttempt, *, deadline: datetime, delays: Delays) -> list[Offer]:
-    """The lanes that the call can take, cheapest first."""
+def offers_for(
+    call: Call, attempt: PlannedAttempt, *, deadline: datetime, delays: Delays, may_miss: float = MAY_MISS
+) -> list[Offer]:
+    """The lanes that the call can take, cheapest first. `may_miss`: of the deadlines."""
     target = attempt.target
     output = call.snapshot.estimates.usual_output_tokens(
         provider=target.provider, model=target.model, shape=attempt.estimate.shape
@@ -89,32 +95,41 @@ def offers_for(call: Call, attempt: PlannedAttempt, *, deadline: datetime, delay
         seconds=(deadline - call.received_at).total_seconds(),
         gathering=call.policy.deferred.max_age_seconds,
         seen=lambda lane: delays.get((target.provider, target.model, lane), NOTHING_SEEN),
+        may_miss=may_miss,
     )
 
 
 def judge(
-    costs: Mapping[str, Decimal], *, seconds: float, gathering: float, seen: Callable[[str], Seen]
+    costs: Mapping[str, Decimal],
+    *,
+    seconds: float,
+    gathering: float,
+    seen: Callable[[str], Seen],
+    may_miss: float = MAY_MISS,
 ) -> list[Offer]:
     """The lanes with what they cost, for a call that has so many seconds; cheapest first, and of equal ones the surest."""
     missed = 1 - chance_within(seconds, lane="online", seen=seen("online"))
     offers = [Offer("online", costs["online"], missed, missed, seconds)]
-    for lane in costs.keys() - {"online"}:
-        if lane == "flex":
-            cheap, share = _flex(seconds, seen("flex"))
-        else:
-            cheap = _batch(seconds, gathering=gathering, may_miss=max(MAY_MISS, missed), seen=seen)
-            share = cheap.late
-        online_share = Decimal(share)
-        expected = costs[lane] * (1 - online_share) + costs["online"] * online_share
-        offers.append(replace(cheap, expected_usd=expected))
+    if "batch" in costs:
+        batch = _batch(seconds, gathering=gathering, may_miss=max(may_miss, missed), seen=seen)
+        expected = _mixed(costs["batch"], costs["online"], share=batch.late)
+        offers.append(replace(batch, expected_usd=expected))
+    if "flex" in costs:
+        next_one = offers[-1] if offers[-1].late < 1 else offers[0]
+        offers.append(_flex(costs["flex"], seconds, next_one=next_one, seen=seen("flex")))
     return sorted(offers, key=lambda offer: (offer.expected_usd, offer.missed))
 
 
-def _flex(seconds: float, seen: Seen) -> tuple[Offer, float]:
-    """Flex has all of the time: what it has taken on is not sent again, and what it has no room for comes back at once. With
-    it the share of the latter."""
+def _flex(cost: Decimal, seconds: float, *, next_one: Offer, seen: Seen) -> Offer:
+    """Flex has all of the time: what it has taken on is not sent again. What it has no room for comes back at once, and takes
+    the next lane."""
     late, never = 1 - chance_within(seconds, lane="flex", seen=seen), chance_never(lane="flex", seen=seen)
-    return Offer("flex", Decimal(0), late, max(0.0, late - never), seconds), never
+    expected = _mixed(cost, next_one.expected_usd, share=never)
+    return Offer("flex", expected, late, max(0.0, late - never) + never * next_one.missed, seconds)
+
+
+def _mixed(cost: Decimal, other: Decimal, *, share: float) -> Decimal:
+    return cost * (1 - Decimal(share)) + other * Decimal(share)
 
 
 def _batch(seconds: float, *, gathering: float, may_miss: float, seen: Callable[[str], Seen]) -> Offer:
@@ -137,6 +152,14 @@ def choose(offers: list[Offer]) -> Offer:
         if 1 - offer.late >= FAIR_CHANCE and offer.missed <= max(MAY_MISS, online.missed):
             return offer
     return online
+
+
+def only_batch(offers: list[Offer]) -> Offer:
+    """The batch, for what is not worth another lane; raises NoSuchLane."""
+    batch = next((offer for offer in offers if offer.lane == "batch"), None)
+    if batch is None or 1 - batch.late < FAIR_CHANCE:
+        raise NoSuchLane("there is no batch that would answer it in time")
+    return batch
 
 
 def move_up_at(offer: Offer, *, at: datetime) -> datetime:

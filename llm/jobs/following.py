@@ -64,6 +64,13 @@ def cancel(job: DeferredJob, *, now: datetime | None = None) -> bool:
     return bool(same.filter(status=Status.RUNNING).update(cancel_asked_at=now))
 
 
+def end_late_refreshes(*, now: datetime | None = None) -> None:
+    """Give up what was to buy an answer ahead of time and found no batch in time: it is not worth real time."""
+    now = now or timezone.now()
+    late = DeferredJob.objects.filter(status=Status.QUEUED, is_refresh=True, move_up_at__lte=now)
+    late.update(status=Status.CANCELLED, finished_at=now, body={})
+
+
 def release_ended() -> None:
     """Give back the holds of jobs that ended without an answer."""
     ended = DeferredJob.objects.filter(is_held=True, status__in=(Status.FAILED, Status.CANCELLED))
@@ -146,9 +153,9 @@ def _end_line(job: DeferredJob) -> None:
         job.status, job.response = Status.COMPLETED, item.response
         job.cost_usd, job.list_cost_usd = item.cost_usd, item.list_cost_usd
         job.input_tokens, job.output_tokens = item.input_tokens, item.output_tokens
-    elif (error := item.error or {}).get("status"):
+    elif money.is_refused(error := item.error or {}):
         job.status, job.error = Status.FAILED, _refusal(error)
-    elif job.cancel_asked_at is not None:
+    elif job.cancel_asked_at is not None or job.is_refresh:
         job.status, job.finished_at = Status.CANCELLED, item.settled_at
         return  # its hold is given back next
     else:

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import Count, Min, Q, Sum
 from django.utils import timezone
 
+from billing.prices.savings import REFRESH
 from llm.batches.requests import COMPLETION_WINDOW
 from llm.jobs import known
 from llm.models import Batch, BatchItem, BatchJob, DeferredJob
@@ -21,7 +22,9 @@ from tenants.models import Tenant
 from tenants.policy import DeferredPolicy, parse_policy
 
 MOST_BYTES: Final = 90 * 1024 * 1024  # of a batch's lines: all providers take so many
-ALIKE: Final = 2  # the jobs of a batch have no more than so many times the time of the one that has the least
+ALIKE: Final = (
+    1.25  # the jobs of a batch have no more than so many times the time of the one that has the least
+)
 _GROUP: Final = ("tenant_id", "provider", "model", "endpoint")
 
 
@@ -159,7 +162,7 @@ def _plan_of(job: DeferredJob) -> dict[str, Any]:
         "baseline_model": context.get("baseline_model", ""),
         "tokens_before": context.get("tokens_before"),
         "tokens_after": context.get("tokens_after"),
-        "cache_state": "miss" if job.exact_key else "bypass",
+        "cache_state": REFRESH if job.is_refresh else "miss" if job.exact_key else "bypass",
     }
 
 

@@ -65,7 +65,10 @@ def answer_from_memory(jobs: QuerySet[DeferredJob], *, tenant_id: int, now: date
     """Answer those of a tenant's waiting jobs whose answer is in the caches by now; how many."""
     snapshot = load_snapshot(tenant_id)
     waiting = [job for job in jobs.only("tenant_id", "exact_key", "context", "body_bytes") if may_share(job)]
-    found = asyncio.run(_look_up(waiting, snapshot)) if waiting else {}
+    short = [job.pk for job in waiting if job.body_bytes <= LONGEST_COMPARED]
+    may_compare = short[:MOST_COMPARED] if snapshot.policy.cache.semantic in ("static", "bounded") else []
+    calls = _calls_by_id(may_compare, snapshot)
+    found = asyncio.run(_look_up(waiting, calls, is_exact=snapshot.policy.cache.exact)) if waiting else {}
     pks = sorted(found)
     parts = (pks[start : start + CHUNK] for start in range(0, len(pks), CHUNK))
     return sum(_give({pk: found[pk] for pk in part}, snapshot, now=now) for part in parts)
@@ -120,20 +123,21 @@ def _give(found: Mapping[int, Found], snapshot: TenantSnapshot, *, now: datetime
         jobs = list(still.select_for_update(skip_locked=True).order_by("pk"))
         trying.claim(jobs, now=now)
     if jobs:
-        asyncio.run(_give_all([(job, found[job.pk]) for job in jobs], snapshot))
+        calls = calls_of(jobs, snapshot)
+        calls |= {pk: one.call for pk, one in found.items() if one.call is not None}
+        asyncio.run(_give_all([(job, calls[job.pk], found[job.pk].hit) for job in jobs]))
     return len(jobs)
 
 
-async def _look_up(jobs: Sequence[DeferredJob], snapshot: TenantSnapshot) -> dict[int, Found]:
-    """What the caches have for them, by job."""
-    policy, places = snapshot.policy.cache, asyncio.Semaphore(AT_ONCE)
-    short = [job.pk for job in jobs if job.body_bytes <= LONGEST_COMPARED]
-    may_compare = short[:MOST_COMPARED] if policy.semantic in ("static", "bounded") else []
-    calls = await asyncio.to_thread(_calls_by_id, may_compare, snapshot)
+async def _look_up(
+    jobs: Sequence[DeferredJob], calls: Mapping[int, Call], *, is_exact: bool
+) -> dict[int, Found]:
+    """What the caches have for them, by job; `calls` are of those whose questions may be compared."""
+    places = asyncio.Semaphore(AT_ONCE)
 
     async def look(job: DeferredJob) -> Found | None:
         async with places:
-            if policy.exact and (answer := await exact.peek(exact.ExactKey(job.tenant_id, job.exact_key))):
+            if is_exact and (answer := await exact.peek(exact.ExactKey(job.tenant_id, job.exact_key))):
                 return Found(Hit(answer, "exact"))
             if (call := calls.get(job.pk)) and (hit := await memory.find_similar(call)):
                 return Found(hit, call)
@@ -148,24 +152,23 @@ def _calls_by_id(pks: Sequence[int], snapshot: TenantSnapshot) -> dict[int, Call
     return calls_of(list(DeferredJob.objects.filter(pk__in=pks)), snapshot) if pks else {}
 
 
-async def _give_all(pairs: Sequence[tuple[DeferredJob, Found]], snapshot: TenantSnapshot) -> None:
-    calls = await asyncio.to_thread(calls_of, [job for job, _ in pairs], snapshot)
+async def _give_all(given: Sequence[tuple[DeferredJob, Call, Hit]]) -> None:
     places = asyncio.Semaphore(AT_ONCE)
 
-    async def give(job: DeferredJob, found: Found) -> None:
+    async def give(job: DeferredJob, call: Call, hit: Hit) -> None:
         async with places:
-            await trying.write(job, await _served(job, found.call or calls[job.pk], found.hit))
+            await trying.write(job, await _served(job, call, hit))
 
     async with resources.resources():
-        outcomes = await asyncio.gather(*(give(job, found) for job, found in pairs), return_exceptions=True)
-    for (job, _), outcome in zip(pairs, outcomes, strict=True):
+        outcomes = await asyncio.gather(*(give(*one) for one in given), return_exceptions=True)
+    for (job, _, _), outcome in zip(given, outcomes, strict=True):
         if isinstance(outcome, BaseException):  # its lease ends, and it is tried again
             log.error("deferred_call_not_written_down", job=job.public_id, exc_info=outcome)
 
 
 async def _served(job: DeferredJob, call: Call, hit: Hit) -> trying.Ended:
     if not memory.may_serve(call, hit):  # of a model that its key may not use: it goes out itself
-        return trying.put_back(call, lane=job.lane, next_try_at=timezone.now())
+        return trying.put_back(call, lane=job.lane, next_try_at=timezone.now(), is_alone=True)
     answer = await pipeline.answer_from_memory(call, hit)
     return await trying.finished(call, storable.json_text(orjson.loads(answer.body)))
 
@@ -216,8 +219,15 @@ def _answers_of(jobs: Sequence[DeferredJob], snapshot: TenantSnapshot) -> dict[i
             baseline_model=job.context.get("baseline_model", ""),
             removed_input_tokens=_removed_from(job),
             request_id=str(job.request_id),
+            earns_from=_earns_from(job),
         )
     return answers
+
+
+def _earns_from(job: DeferredJob) -> datetime | None:
+    """When the answer expires that its own takes the place of, if it was bought ahead of time."""
+    moment = job.context.get("earns_from")
+    return datetime.fromisoformat(moment) if moment else None
 
 
 def _removed_from(job: DeferredJob) -> int:

@@ -61,7 +61,7 @@ def recover_lost(*, now: datetime | None = None) -> None:
 def _due(now: datetime) -> QuerySet[DeferredJob]:
     goes_now = Q(lane__in=(Lane.ONLINE, Lane.FLEX)) | Q(move_up_at__lte=now)
     may_go = Q(next_try_at=None) | Q(next_try_at__lte=now)
-    return DeferredJob.objects.filter(goes_now, may_go, status=Status.QUEUED)
+    return DeferredJob.objects.filter(goes_now, may_go, status=Status.QUEUED, is_refresh=False)
 
 
 def claim(tenant_id: int, *, room: int, most: int, now: datetime) -> list[DeferredJob]:
@@ -117,5 +117,5 @@ async def _failed(job: DeferredJob, call: Call, error: ClientError) -> Ended:
         return trying.put_back(call, lane=Lane.ONLINE, next_try_at=now + min(pause, FIRST_PAUSE * 8))
     # what flex has no room for has a batch's time left, or goes out in real time
     until = next_after_flex([Offer.from_json(offer) for offer in job.lanes], at=job.created_at, now=now)
-    lane = Lane.BATCH if until else Lane.ONLINE
+    lane = Lane.BATCH if until and trying.waiting_of(call) else Lane.ONLINE  # a line needs its hold
     return trying.put_back(call, lane=lane, next_try_at=now, move_up_at=until)

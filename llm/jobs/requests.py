@@ -21,7 +21,7 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 2.0
 # clients that wait in one process; further ones get the job as it is
 MOST_WAITING, MOST_OF_A_TENANT = 256, 64
 
-_OF_CLIENTS: Final = "tenant_id = %(tenant)s AND status <> 'accepting'"
+_OF_CLIENTS: Final = "tenant_id = %(tenant)s AND status <> 'accepting' AND NOT is_refresh"
 FIND: Final = f"SELECT {COLUMNS} FROM llm_deferredjob WHERE {_OF_CLIENTS} AND public_id = %(public_id)s"
 STATUS: Final = f"SELECT status FROM llm_deferredjob WHERE {_OF_CLIENTS} AND public_id = %(public_id)s"
 LIST: Final = f"""

@@ -41,7 +41,8 @@ WHERE {_OURS}
 PUT_BACK: Final = f"""
 UPDATE llm_deferredjob
 SET status = 'queued', leased_until = NULL, next_try_at = %(next_try_at)s, lane = %(lane)s, is_held = %(is_held)s,
-    move_up_at = coalesce(%(move_up_at)s, move_up_at), same_as_id = NULL, exact_key = ''
+    move_up_at = coalesce(%(move_up_at)s, move_up_at), attempt_id = coalesce(%(attempt_id)s, attempt_id), same_as_id = NULL,
+    exact_key = CASE WHEN %(is_alone)s THEN '' ELSE exact_key END
 WHERE {_OURS}
 """
 
@@ -109,14 +110,23 @@ async def finished(call: Call, result: str | ClientError) -> Ended:
     )
 
 
-def put_back(call: Call, *, lane: str, next_try_at: datetime, move_up_at: datetime | None = None) -> Ended:
-    """The end of a try that another one follows, in a lane that may have another end."""
+def put_back(
+    call: Call,
+    *,
+    lane: str,
+    next_try_at: datetime,
+    move_up_at: datetime | None = None,
+    is_alone: bool = False,
+) -> Ended:
+    """The end of a try that another one follows, in a lane that may have another end; alone: it shares no answer any more."""
     return Ended(
         PUT_BACK,
         {
             "next_try_at": next_try_at,
             "lane": lane,
             "move_up_at": move_up_at,
+            "attempt_id": waiting_of(call),
+            "is_alone": is_alone,
             "is_held": waiting_of(call) is not None,
         },
     )

@@ -8,12 +8,14 @@ from llm.models.batches import Batch, BatchItem, BatchJob, Lane, StoredFile
 from llm.models.catalog import Deployment, LanguageModel, Provider
 from llm.models.deferred import DeferredJob, LaneDelay
 from llm.models.idempotency import IdempotentCall
+from llm.models.refresh import AskedQuestion, RefreshedMonth
 from llm.models.requests import Feedback, RequestLog
 from llm.models.responses import KeptItem, KeptResponse
 from llm.models.stored_chats import StoredChat
 from llm.models.turns import BatchTurn
 
 __all__ = [
+    "AskedQuestion",
     "Batch",
     "BatchItem",
     "BatchJob",
@@ -29,6 +31,7 @@ __all__ = [
     "LaneDelay",
     "LanguageModel",
     "Provider",
+    "RefreshedMonth",
     "RequestLog",
     "StoredChat",
     "StoredFile",

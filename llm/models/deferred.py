@@ -81,6 +81,9 @@ class DeferredJob(models.Model):
         related_name="equals",
         help_text="The equal job that is sent; this one gets its answer.",
     )
+    is_refresh = models.BooleanField(
+        default=False, help_text="No client asked: it buys an answer for the cache ahead of time, in a batch."
+    )
     response = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True)
     created_at = models.DateTimeField()

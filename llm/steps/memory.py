@@ -5,6 +5,7 @@ served across a tenant, a scope or a changed prompt. Only complete answers are r
 """
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ import uuid_utils
 
 from billing.ledger import settlements
 from billing.ledger.settlements import CacheHit
-from billing.prices.savings import GATEWAY_CACHE
+from billing.prices.savings import EARNED, GATEWAY_CACHE
 from caching.answers import CachedAnswer
 from caching.eligibility import Traits
 from caching.exact import flights
@@ -23,6 +24,7 @@ from caching.semantic import cache as semantic
 from caching.semantic.other_embedders import remember_for_others
 from config import resources
 from config.values import value_type
+from llm.calls import asked
 from llm.calls.call import Call
 from llm.calls.settled_cost import SettledCost
 from llm.routing.facts import AUTO
@@ -121,6 +123,7 @@ async def serve(call: Call, hit: Hit) -> Settled:
     call.cache_state = hit.state
     if hit.state == "exact":
         call.similarity = 1.0
+        asked.note(call, expires_at=hit.answer.stored_at + timedelta(seconds=call.policy.cache.ttl_seconds))
     call.receipt.note("served", hit.state, **_why(call, hit))
     value = hit_value.of(call, hit.answer)
     if hit.state == "semantic" and call.lookup is not None and call.lookup.scope is not None:
@@ -136,7 +139,7 @@ async def serve(call: Call, hit: Hit) -> Settled:
             occurred_at=call.received_at,
             user=call.user,
             feature=call.headers.feature,
-            dims=call.ledger_dims(),
+            dims=call.ledger_dims() | ({"reason": EARNED} if _is_earned(call, hit.answer) else {}),
             provider=hit.answer.provider,
             model=hit.answer.model,
             cache_state=hit.state,
@@ -162,6 +165,11 @@ async def serve(call: Call, hit: Hit) -> Settled:
     return Settled(answer, outcome, chunks)
 
 
+def _is_earned(call: Call, answer: CachedAnswer) -> bool:
+    """Whether the answer is there only because it was bought ahead of time."""
+    return answer.earns_from is not None and call.received_at >= answer.earns_from
+
+
 def may_serve(call: Call, hit: Hit) -> bool:
     """Whether an answer that was found elsewhere may be given to the call."""
     return _may_serve(call, hit.answer, "exact_cache" if hit.state == "exact" else "semantic_cache")
@@ -174,6 +182,7 @@ def _why(call: Call, hit: Hit) -> dict[str, Any]:
         "answer_of_request": hit.answer.request_id,
         "answered_at": hit.answer.stored_at,
         "model": hit.answer.model,
+        "refreshed_ahead_of_time": _is_earned(call, hit.answer) or None,
         "similarity": call.similarity,
         "entry_id": found.entry_id if found else None,
         "threshold": found.threshold if found else None,

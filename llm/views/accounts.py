@@ -20,6 +20,7 @@ from billing.ledger.dimensions import USAGE_GROUPS
 from billing.ledger.holds import balances_of
 from billing.ledger.measures import HITS, REQUESTS, ledger
 from billing.money import plain
+from billing.prices import savings
 from billing.scopes import Dimensions
 from caching.semantic.complaints import Complaint, complain
 from llm.errors import InvalidRequest, NotFound
@@ -58,6 +59,18 @@ CROSS JOIN LATERAL (SELECT CASE
     ELSE r.certainty END AS certainty) AS known
 WHERE {_ROWS}
 GROUP BY 1 ORDER BY cost_usd DESC, 1
+"""
+
+# The condition is that of the index usagerecord_refresh, so that the others are not read.
+REFRESH = f"""
+SELECT count(*) FILTER (WHERE r.cache_state = '{savings.REFRESH}' AND r.kind = 'usage') AS refreshed,
+       coalesce(sum(r.billed_cost), 0) AS cost_usd,
+       count(*) FILTER (WHERE r.reason = '{savings.EARNED}') AS hits,
+       coalesce(sum((r.saving ->> '{savings.GATEWAY_CACHE}')::numeric)
+                FILTER (WHERE r.reason = '{savings.EARNED}'), 0) AS saved_usd,
+       coalesce(sum((r.saving ->> '{savings.GATEWAY_CACHE}')::numeric), 0) AS net_usd
+FROM billing_usagerecord AS r
+WHERE {_ROWS} AND (r.cache_state = '{savings.REFRESH}' OR r.reason = '{savings.EARNED}')
 """
 
 RECEIPT = "SELECT receipt FROM llm_requestlog WHERE tenant_id = %s AND request_id = %s"
@@ -103,6 +116,8 @@ class Usage(AsyncAPIView):
             cursor = connection.cursor(row_factory=dict_row)
             await cursor.execute(USAGE.format(group=GROUPS[group_by]), parameters)
             rows = await cursor.fetchall()
+            await cursor.execute(REFRESH, parameters)
+            refresh = await cursor.fetchone()
         if group_by == "key":
             names = {key.id: key.name for key in self.snapshot.tenant.keys.values()}
             for row in rows:
@@ -121,6 +136,7 @@ class Usage(AsyncAPIView):
                 "counted_by": "time",
                 "data": rows,
                 "total": {"requests": sum(row["requests"] for row in rows), **total},
+                "refresh": refresh,
             }
         )
 

@@ -36,6 +36,7 @@ from billing.models import (
 from billing.prices.plan_editing import set_rule
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheStat
 from llm.models import (
+    AskedQuestion,
     Batch,
     BatchItem,
     BatchJob,
@@ -180,6 +181,16 @@ def fill(office: Office, tenant: Tenant) -> None:
             created_at=at,
             deadline_at=at + timedelta(days=1),
             move_up_at=at + timedelta(days=1),
+        )
+    )
+    add(
+        AskedQuestion(
+            tenant=tenant,
+            exact_key=f"purser:{uuid4().hex}",
+            question="a prompt nobody may read",
+            hits=3,
+            expires_at=at,
+            noted_at=at,
         )
     )
     add(CacheLabel(**scope, similarity=0.9, is_wrong=False, source="miss", at=at))

@@ -115,7 +115,8 @@ def test_no_page_shows_a_secret(office: Office) -> None:
 READ_ONLY = (
     "usagerecord", "attempt", "usagedaily", "budgetwindow", "billingperiod", "rollupdirty", "alertevent", "alertdelivery",
     "costreport", "costcomparison",
-    "requestlog", "feedback", "batch", "batchjob", "batchitem", "deferredjob", "storedfile", "keptresponse", "storedchat",
+    "requestlog", "feedback", "batch", "batchjob", "batchitem", "deferredjob", "askedquestion",
+    "storedfile", "keptresponse", "storedchat",
     "cachescope", "cachelabel", "cachestat",
 )  # fmt: skip
 

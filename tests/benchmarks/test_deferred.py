@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from benchmarks import bench_deferred
+from benchmarks.deferred.comparing import result_of, table
 from benchmarks.deferred.month import Month, clairvoyant_cost
 from benchmarks.deferred.providers import HOUR, PROVIDERS, Provider
 
@@ -18,11 +18,11 @@ def test_it_works() -> None:
     run = month("published")
     assert not run.waiting
     assert all(job.answered_at > job.at and job.cost > 0 for job in run.jobs)
-    result = bench_deferred.result_of(run)
+    result = result_of(run)
     assert 0.25 < result.saving <= result.clairvoyant < 0.5
     assert result.missed.share <= 0.02
     assert abs(result.late.share - result.late_stated) < 0.08
-    assert "published" in bench_deferred.table([result])
+    assert "published" in table([result])
 
 
 def test_equal_seeds_give_equal_months() -> None:

@@ -71,6 +71,16 @@ class UsageTotal(Certainties):
     list_cost_usd: str
 
 
+class UsageRefresh(BaseModel):
+    """Answers bought for the cache ahead of time: part of the sums above."""
+
+    refreshed: int = Field(description="How many were bought, in batches.")
+    cost_usd: str
+    hits: int = Field(description="Calls that they answered after the answers before them had expired.")
+    saved_usd: str = Field(description="What those calls would have cost.")
+    net_usd: str = Field(description="The same less what was bought.")
+
+
 class UsageAnswer(BaseModel):
     object: Literal["usage"]
     start: date
@@ -80,6 +90,7 @@ class UsageAnswer(BaseModel):
     counted_by: Literal["time"]
     data: list[UsageRow]
     total: UsageTotal
+    refresh: UsageRefresh
 
 
 class BudgetState(BaseModel):

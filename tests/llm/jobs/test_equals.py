@@ -7,6 +7,8 @@ import pytest
 from django.utils import timezone
 
 from billing.models import UsageRecord
+from caching.exact.store import ExactKey, peek
+from config import resources
 from llm.models import Batch, BatchJob, DeferredJob
 from tests.books import eventually
 from tests.llm.jobs.conftest import PATIENCE_SECONDS, Bureau
@@ -73,7 +75,9 @@ def test_one_that_goes_out_in_real_time_looks_first(bureau_for):
 
 def test_the_answer_of_a_batch_is_remembered_for_calls_to_come(bureau_for):
     bureau = bureau_for()
-    bureau.wait(bureau.ask(QUESTION)["id"])
+    job = bureau.row(bureau.wait(bureau.ask(QUESTION)["id"])["id"])
+    key = ExactKey(bureau.member.id, job.exact_key)
+    eventually(lambda: resources.run(lambda: peek(key)))  # it is kept a moment after the job is over
     spent = bureau.spent
     body = {"model": "gpt-4o-mini", "max_tokens": 40, "messages": [{"role": "user", "content": QUESTION}]}
 

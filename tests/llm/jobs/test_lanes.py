@@ -26,10 +26,16 @@ DAY = timedelta(days=1)
         ("within=2h", Urgency(may_wait=True, within=timedelta(hours=2))),
         ("by=2026-12-01T09:00Z", Urgency(may_wait=True, by=AT + timedelta(hours=1))),
         ("by=2026-12-01T10:00:00+01:00", Urgency(may_wait=True, by=AT + timedelta(hours=1))),
+        ("BY = 2026-12-01t04:00:00-05:00", Urgency(may_wait=True, by=AT + timedelta(hours=1))),
     ],
 )
 def test_it_works(value, urgency):
     assert parse_urgency(value) == urgency
+
+
+def test_an_hour_that_comes_twice_is_told_apart_by_its_offset():
+    summer, winter = (parse_urgency(f"by=2026-10-25T02:30:00{offset}").by for offset in ("+02:00", "+01:00"))
+    assert winter - summer == timedelta(hours=1)
 
 
 def test_a_deadline_is_named_or_the_usual_one():
@@ -162,6 +168,6 @@ def test_jobs_share_a_batch_while_they_fit_and_have_about_the_same_time():
     def rows(*hours: float):
         return [(number, AT + timedelta(hours=one), 100, 1_000) for number, one in enumerate(hours)]
 
-    assert first_alike(rows(1, 1.5, 2, 2.5), most_tokens=10_000, now=AT) == [0, 1, 2]
+    assert first_alike(rows(1, 1.1, 1.25, 1.3), most_tokens=10_000, now=AT) == [0, 1, 2]
     assert first_alike(rows(1, 1, 1), most_tokens=200, now=AT) == [0, 1]
     assert first_alike(rows(1, 1), most_tokens=1, now=AT) == [0]

@@ -1,7 +1,7 @@
 """Webhooks of jobs that are over: signed, sent until taken, and taken once."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from django.utils import timezone
@@ -15,7 +15,7 @@ from tests.world import Member
 __all__ = ["receiver"]
 
 
-def finished(member: Member) -> DeferredJob:
+def finished(member: Member, *, notify_at: datetime | None = None) -> DeferredJob:
     now = timezone.now()
     return DeferredJob.objects.create(
         tenant_id=member.id,
@@ -33,6 +33,7 @@ def finished(member: Member) -> DeferredJob:
         finished_at=now,
         response={"text": "an answer that is not sent"},
         channel="ops",
+        notify_at=notify_at,
     )
 
 
