@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("billing", "0007_refreshed_rows"),
-        ("llm", "0011_batch_progress"),
+        ("llm", "0013_file_contents"),
         ("tenants", "0002_rls_and_triggers"),
     ]
 
