@@ -82,7 +82,7 @@ def morning(base_url: str, operator: Operator, acme: Tenant, budget_id: int, dow
         page.fill("[name=username]", operator.name)
         page.fill("[name=password]", operator.password)
         page.click("button[type=submit]")
-        expect(page.get_by_role("heading", name="Dashboard")).to_be_visible()
+        expect(page.get_by_role("heading", name="Home")).to_be_visible()
         expect(page.get_by_text("Spent this month")).to_be_visible()
         expect(page.locator("canvas.chart").first).to_be_visible()
 
@@ -97,7 +97,7 @@ def morning(base_url: str, operator: Operator, acme: Tenant, budget_id: int, dow
         page.fill("[name=ends_at]", "2099-01-01T10:00")
         page.fill("[name=reason]", "Black Friday")
         page.locator("#dialog button[type=submit]").click()
-        expect(page.get_by_text("Raised: +2.5 until 2099-01-01 10:00 UTC.")).to_be_visible()
+        expect(page.get_by_text("Raised: +2.5 USD until 2099-01-01 10:00 UTC.")).to_be_visible()
 
         page.goto(f"{base_url}/admin/billing/billingperiod/reports/?tenant={acme.slug}")
         expect(page.get_by_text("From list price to what is paid")).to_be_visible()
