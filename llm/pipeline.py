@@ -172,4 +172,4 @@ def _abandon(begun: Begun) -> None:
     if begun.cancelled() or begun.exception() is not None:
         return
     if isinstance(unread := begun.result(), StreamedAnswer):
-        resources.background(unread.abandon())
+        resources.background(unread.chunks.abandon())

@@ -1,4 +1,4 @@
-"""A provider that streams: so many chunks as `max_tokens` says, at a steady pace, each with the moment it was sent.
+"""A provider that streams: a chunk for every TOKENS_A_CHUNK of `max_tokens`, at a steady pace, each with the moment it was sent.
 
     python -m benchmarks.load.stream_upstream --port 9000 --chunks-per-second 50
 
@@ -32,6 +32,7 @@ LAST = (
     '"completion_tokens":%d,"total_tokens":%d}}\n\ndata: [DONE]\n\n'
 )
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+TOKENS_A_CHUNK = 8  # the moment's digits are six or seven: a stream stays within its limit
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
@@ -56,7 +57,8 @@ async def serve(port: int, *, chunks_per_second: float) -> None:
                     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
                     continue
                 body = json.loads(await reader.readexactly(int(found[1])))
-                await send_stream(writer, chunks=body["max_tokens"], interval=1 / chunks_per_second)
+                chunks = body["max_tokens"] // TOKENS_A_CHUNK
+                await send_stream(writer, chunks=chunks, interval=1 / chunks_per_second)
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", port, backlog=4096)
@@ -72,7 +74,8 @@ async def send_stream(writer: asyncio.StreamWriter, *, chunks: int, interval: fl
         _write(writer, CHUNK % (f'"content":"{time.perf_counter_ns()} "', "null"))
         await writer.drain()
     _write(writer, CHUNK % ("", '"stop"'))
-    _write(writer, LAST % (chunks, 94 + chunks))
+    tokens = chunks * TOKENS_A_CHUNK
+    _write(writer, LAST % (tokens, 94 + tokens))
     writer.write(b"0\r\n\r\n")
 
 

@@ -17,6 +17,7 @@ import aiohttp
 
 from benchmarks.load import processes
 from benchmarks.load.generators import Request
+from benchmarks.load.stream_upstream import TOKENS_A_CHUNK
 
 STAMP = re.compile(rb'"content": ?"(\d{9,}) "')
 PATIENCE_SECONDS = 120
@@ -82,7 +83,7 @@ def figures_of(short: Reading, long: Reading, direct: Reading) -> dict[str, floa
 
 async def _read(session: aiohttp.ClientSession, request: Request, *, chunks: int) -> Seen:
     text = request.filled(token=random.randrange(10**14), user=0).partition("\r\n\r\n")[2]
-    body = text.replace('"max_tokens": 200', f'"max_tokens": {chunks}, "stream": true')
+    body = text.replace('"max_tokens": 200', f'"max_tokens": {chunks * TOKENS_A_CHUNK}, "stream": true')
     began, first, tail, on_the_way = time.perf_counter(), 0.0, b"", list[float]()
     headers = {**request.headers, "content-type": "application/json"}
     async with session.post(request.url, data=body.encode(), headers=headers) as response:

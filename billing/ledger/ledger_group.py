@@ -120,8 +120,8 @@ async def _commit_once(requests: dict[Kind[Any, Any], list[Any]]) -> dict[Kind[A
 
 
 def _place(kind: Kind[Any, Any]) -> tuple[object, ...]:
-    """One order, so that there are few statements to prepare. What rides is written before windows are locked."""
-    return not kind.rides, kind.function, kind.parameters
+    """One order, so that there are few statements to prepare. Other functions are called before windows are locked."""
+    return kind.function == COMMIT, kind.function, kind.parameters
 
 
 @lru_cache(maxsize=256)

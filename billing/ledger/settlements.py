@@ -324,4 +324,5 @@ NOTES: Kind[_Progress, None] = Kind(
     (("p_noted", "uuid[]"), ("p_notes", "text[]"), ("p_noted_until", "timestamptz")),
     ("settled",),
     _write_notes,
+    rides=True,  # the notes of all open streams of some moments share a transaction
 )

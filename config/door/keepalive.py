@@ -1,12 +1,14 @@
 """Keeps open streams alive while the provider sends nothing: proxies and clients close a silent stream.
 
 Invariant: a keep-alive is sent only between two complete events, in a form that every SDK skips: Anthropic's `ping`, or
-an SSE comment. For an active stream only the time of its last message is recorded.
+an SSE comment. An active stream costs two settings of its alarm for each message, and no task.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
+
+from config.alarm import Alarm
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -31,49 +33,58 @@ def with_keepalive(application: Application, *, seconds: float) -> Application:
 
 
 class _Stream:
-    """One response. An event stream has a task that sends the keep-alives."""
+    """One response. Only an event stream has an alarm, which is set while nothing is being sent."""
+
+    __slots__ = ("_alarm", "_is_between_events", "_keepalive", "_seconds", "_send", "_speaking")
 
     def __init__(self, send: Any, keepalive: bytes, seconds: float) -> None:
         self._send, self._keepalive, self._seconds = send, keepalive, seconds
-        self._sent_at = 0.0
         self._is_between_events = False
-        self._watching: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()
+        self._alarm: Alarm | None = None
+        self._speaking: asyncio.Task[None] | None = None
 
     async def send(self, message: Any) -> None:
-        if self._watching is None:
+        alarm = self._alarm
+        if alarm is None:
             await self._send(message)
             if message["type"] == "http.response.start" and _is_stream(message):
-                self._watching = asyncio.create_task(self._watch())
+                self._alarm = Alarm(self._speak)
+                self._alarm.set(self._seconds)
             return
-        async with self._turn:
-            if not message.get("more_body", False):
-                self.stop()
-            await self._send(message)
+        if self._speaking is not None:  # never two messages at the same time
+            await asyncio.wait([self._speaking])
+        alarm.clear()
+        await self._send(message)
         if body := message.get("body", b""):
             self._is_between_events = body.endswith(_ENDS_OF_EVENTS)
-        self._sent_at = asyncio.get_running_loop().time()
+        if message.get("more_body", False):
+            alarm.set(self._seconds)
+        else:
+            self.stop()
 
     def stop(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
+        if self._alarm is not None:
+            self._alarm.close()
+        if self._speaking is not None:
+            self._speaking.cancel()
 
-    async def _watch(self) -> None:
-        clock = asyncio.get_running_loop().time
-        self._sent_at = clock()
-        while True:
-            if (left := self._sent_at + self._seconds - clock()) > 0:
-                await asyncio.sleep(left)
-                continue
-            if self._is_between_events and not self._turn.locked():  # else a slow reader has enough to read
-                async with self._turn:
-                    try:
-                        await self._send(
-                            {"type": "http.response.body", "body": self._keepalive, "more_body": True}
-                        )
-                    except (OSError, RuntimeError):  # the client has disconnected
-                        return
-            self._sent_at = clock()
+    def _speak(self) -> None:
+        """Nothing was sent for a while, and nothing is being sent."""
+        assert self._alarm is not None
+        if self._is_between_events:
+            self._speaking = asyncio.get_running_loop().create_task(self._send_keepalive())
+        else:
+            self._alarm.set(self._seconds)
+
+    async def _send_keepalive(self) -> None:
+        assert self._alarm is not None
+        try:
+            await self._send({"type": "http.response.body", "body": self._keepalive, "more_body": True})
+        except (OSError, RuntimeError):  # the client has disconnected
+            return
+        finally:
+            self._speaking = None
+        self._alarm.set(self._seconds)
 
 
 def _is_stream(message: Any) -> bool:

@@ -3,11 +3,12 @@
 Invariant: the headers and the `purser` object say the same, and say it on hits, misses and streams alike.
 """
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 from billing.budgets.balances import Balance
+from config.door.responses import Chunks, Write
 from config.values import value_type
 from llm.calls.call import Call
 from llm.calls.settled_cost import SettledCost
@@ -23,26 +24,27 @@ class Answer:
 
 @value_type
 class StreamedAnswer:
-    """An answer that is still coming. Its user iterates `chunks` to the end, or calls `abandon`."""
+    """An answer that is still coming."""
 
-    chunks: AsyncGenerator[bytes, None]
+    chunks: Chunks
     headers: dict[str, str]
 
     @classmethod
     def of(cls, chunks: Iterable[bytes], *, headers: dict[str, str]) -> "StreamedAnswer":
         """A stream of chunks that are here already."""
+        return cls(_ChunksHere(chunks), headers)
 
-        async def chunks_here() -> AsyncGenerator[bytes, None]:
-            for chunk in chunks:
-                yield chunk
 
-        return cls(chunks_here(), headers)
+@value_type
+class _ChunksHere:
+    chunks: Iterable[bytes]
+
+    async def send_to(self, write: Write) -> None:
+        for chunk in self.chunks:
+            await write(chunk)
 
     async def abandon(self) -> None:
-        """It is not read any more: let the stream end itself properly."""
-        # a generator that never began would skip its own clean-up: begin it, then close it
-        await anext(self.chunks, None)
-        await self.chunks.aclose()
+        """There is nothing to end."""
 
 
 def costs_of(call: Call, outcome: SettledCost | None) -> tuple[Decimal, Decimal]:

@@ -7,7 +7,7 @@ nothing; if its worker was lost, the ledger decides by what it owes. A deferred 
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,7 @@ from billing.money import plain
 from caching.scope import TRANSPORT_FIELDS
 from config import resources
 from config.database import storable
+from config.door.responses import Write
 from llm import metrics
 from llm.calls.answers import Answer, StreamedAnswer
 from llm.calls.call import Call
@@ -134,7 +135,7 @@ class Claim:
             self._end()
             raise
         if isinstance(answer, StreamedAnswer):
-            return StreamedAnswer(_Recording(answer, self).chunks(), answer.headers)
+            return StreamedAnswer(_Recording(answer, self), answer.headers)
         await self.write(answer.headers, answer.body)
         return answer
 
@@ -252,27 +253,32 @@ class _Recording:
         self._grown = asyncio.Event()
         resources.background(self._record())
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield what has come so far, and what comes. Closing it early changes nothing."""
+    async def send_to(self, write: Write) -> None:
+        """What has come so far, and what comes. Leaving this early changes nothing."""
         sent = 0
         while True:
             while sent < len(self._chunks):
-                yield self._chunks[sent]
+                await write(self._chunks[sent])
                 sent += 1
             if self._has_ended:
                 return
             self._grown.clear()
             await self._grown.wait()
 
+    async def abandon(self) -> None:
+        """It is recorded all the same."""
+
     async def _record(self) -> None:
         try:
-            async for chunk in self._answer.chunks:
-                self._chunks.append(chunk)
-                self._grown.set()
+            await self._answer.chunks.send_to(self._take)
             await self._claim.write(self._answer.headers, b"".join(self._chunks))
         finally:
             self._has_ended = True
             self._grown.set()
+
+    async def _take(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self._grown.set()
 
 
 async def _claim_or_look(call: Call, digest: bytes) -> Claim | dict[str, Any] | None:

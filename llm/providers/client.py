@@ -15,6 +15,7 @@ from typing import Any, Final, TypedDict
 import aiohttp
 
 from config import resources
+from config.alarm import Alarm
 from config.values import value_type
 from llm.providers.classify import failure_of, request_id_of
 from llm.providers.errors import (
@@ -60,15 +61,15 @@ _USUAL: Final = Timeouts()
 class _Patience:
     """How long one call is waited for, on the event loop's clock."""
 
-    __slots__ = ("_ends_at", "timeouts")
+    __slots__ = ("ends_at", "timeouts")
 
     def __init__(self, timeouts: Timeouts) -> None:
         self.timeouts = timeouts
-        self._ends_at = asyncio.get_running_loop().time() + timeouts.total
+        self.ends_at = asyncio.get_running_loop().time() + timeouts.total
 
     def lasting(self, seconds: float) -> asyncio.Timeout:
         """For the next step, which may take so long."""
-        return asyncio.timeout_at(min(asyncio.get_running_loop().time() + seconds, self._ends_at))
+        return asyncio.timeout_at(min(asyncio.get_running_loop().time() + seconds, self.ends_at))
 
 
 @value_type
@@ -100,7 +101,9 @@ class ProviderStream:
         self.first_byte_seconds = time.perf_counter() - began
         self._response = response
         self._first = first
-        self._patience = patience
+        self._alarm = Alarm(self._give_up)
+        self._idle_seconds, self._ends_at = patience.timeouts.idle, patience.ends_at
+        self._is_late = False
         self.whole: Received | None = None
 
     def unread(self, read: bytes) -> None:
@@ -114,16 +117,15 @@ class ProviderStream:
         if self._first:
             first, self._first = self._first, b""
             return first
-        content = self._response.content
+        self._alarm.set(self._idle_seconds, latest=self._ends_at)
         try:
-            if ready := content.read_nowait():  # a reader that is behind needs no timer
-                return ready
-            async with self._patience.lasting(self._patience.timeouts.idle):
-                return await content.readany()
-        except TimeoutError:
-            raise StreamBroken("The provider's stream stopped for too long.", timed_out=True) from None
+            return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
+            if self._is_late:
+                raise StreamBroken("The provider's stream stopped for too long.", timed_out=True) from None
             raise StreamBroken(f"The provider's stream broke off ({type(error).__name__}).") from None
+        finally:
+            self._alarm.clear()
 
     async def finish(self) -> None:
         """Read what follows the answer's end, so that the connection can serve another call."""
@@ -136,8 +138,14 @@ class ProviderStream:
         finally:
             self.close()
 
+    def _give_up(self) -> None:
+        """It is waited for no longer: who reads it finds it broken."""
+        self._is_late = True
+        self._response.content.set_exception(aiohttp.ServerTimeoutError())
+
     def close(self) -> None:
         """Free the connection, cut off if there is more to come. May be called twice."""
+        self._alarm.close()
         if self._response.content.is_eof():
             self._response.release()
         else:

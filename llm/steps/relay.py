@@ -98,6 +98,8 @@ class Relay:
 
     def _event(self, raw: bytes) -> bytes:
         try:
+            if (payload := self._reader.plain(raw)) is not None:
+                return self._passed_on(raw, payload)
             event = self._reader.read(raw)
             if event.before:
                 first = b"".join(self._said(one.raw, one.payload or {}) for one in event.before)
@@ -129,6 +131,9 @@ class Relay:
                 self._tail.feed(raw, {**payload, "response": response})
                 self._has_stated_end = True
             raise StreamBroken(message, stated=error)
+        return self._passed_on(raw, payload)
+
+    def _passed_on(self, raw: bytes, payload: Body) -> bytes:
         self.meter.feed(payload)
         if self._translator is None:
             return self._tail.feed(raw, payload)

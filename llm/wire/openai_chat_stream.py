@@ -4,6 +4,7 @@ Invariant: a client gets the same from a metered stream and from the replay of i
 """
 
 from collections.abc import Iterator
+from operator import methodcaller
 from typing import Any, Final
 
 from billing.usage.reading import merged, reported_usage
@@ -15,6 +16,7 @@ from llm.wire.tool_calls import ToolCalls
 
 _UNBILLED_AS_TEXT = frozenset({"role", "type", "id", "data", "signature", "url", "b64_json", "annotations"})
 _REPEATED_FIELDS: Final = ("id", "object", "created", "model")
+_FINISH_REASON: Final = methodcaller("get", "finish_reason")
 _CHUNK_FIELDS = ("id", "created", "model", "system_fingerprint", "service_tier")
 
 
@@ -188,7 +190,7 @@ class ChatTail:
         if not choices and payload.get("usage") is not None:
             if not self._wants_usage:
                 return b""
-        elif not any(choice.get("finish_reason") for choice in choices or ()):
+        elif not any(map(_FINISH_REASON, choices or ())):
             self._last = payload
             if not self._held:
                 return raw

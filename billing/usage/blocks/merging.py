@@ -21,7 +21,7 @@ _FOREIGN: Final = {
     "amazon-bedrock-invocationMetrics": "bedrock",
 }
 _PARTS_OF_TOTAL: Final = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
-_PLACES: Final = frozenset({"usage", *_HOLDERS, *_FOREIGN})
+_OTHER_PLACES: Final = frozenset({*_HOLDERS, *_FOREIGN})
 _OUR_NAMES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "gemini": {
         "promptTokenCount": ("prompt_tokens",),
@@ -89,19 +89,21 @@ def _merged_lists(known: list[Any], value: list[Any], *, depth: int) -> list[Any
 
 
 def _blocks(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for name in payload.keys() & _PLACES:
-        inside = payload[name]
-        if name in _FOREIGN:
-            if isinstance(inside, Mapping):
+    if (usage := payload.get("usage")) is not None:
+        yield from _block(usage)
+    if not _OTHER_PLACES.isdisjoint(payload):
+        for name in payload.keys() & _OTHER_PLACES:
+            inside = payload[name]
+            if not isinstance(inside, dict):
+                continue
+            if name in _FOREIGN:
                 yield _translated(inside, _FOREIGN[name])
-        elif name == "usage":
-            yield from _block(inside)
-        elif isinstance(inside, Mapping) and "usage" in inside:
-            yield from _block(inside["usage"])
+            elif "usage" in inside:
+                yield from _block(inside["usage"])
     choices = payload.get("choices")
     if isinstance(choices, list):
         for choice in choices:
-            if isinstance(choice, Mapping) and "usage" in choice:
+            if isinstance(choice, dict) and "usage" in choice:
                 yield from _block(choice["usage"])
 
 

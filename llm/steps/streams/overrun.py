@@ -46,16 +46,20 @@ class OutputCount:
 
 
 class HoldWatch:
-    """Watches one stream. `has_outgrown` after each read: it is cheap until the hold may be used up."""
+    """Watches one stream. Ask after each read whether a look `is_due`, and only then whether it `has_outgrown` its hold."""
 
     def __init__(self, call: Call, attempt: PlannedAttempt, count: OutputCount) -> None:
         self._call, self._attempt, self._count = call, attempt, count
         self._held_tokens = attempt.held_output_tokens
         self._look_at = self._held_tokens * BYTES_PER_TOKEN
 
+    def is_due(self, bytes_read: int) -> bool:
+        """Whether the hold may be used up."""
+        return bytes_read >= self._look_at
+
     async def has_outgrown(self, meter: StreamMeter, *, bytes_read: int) -> bool:
         """Whether the stream must end here: it has produced more than is held, and no more can be."""
-        if bytes_read < self._look_at or meter.has_ended:
+        if meter.has_ended:
             return False
         produced = self._count.look(meter)
         if produced > self._held_tokens:

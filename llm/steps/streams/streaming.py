@@ -1,19 +1,20 @@
 """Streamed answers: the provider's events on their way to the client, and the books when they end.
 
-Invariant: reading the provider and writing to the client are apart, joined by a bounded queue: a slow reader costs
-bounded memory and slows the provider down; a reader that is gone leaves the stream to be read on for a while, so that it
-is billed by the provider's own figures. A stream that outgrows its hold is extended or cut. However a stream ends, and
-even if something fails while it is ended, its attempt is settled once, its call ends, and its client gets an event that says so.
+Invariant: one task reads the provider and writes to the client: a slow reader costs no memory of ours and slows the
+provider down; a reader that is gone leaves the stream to be read on for a while, so that it is billed by the provider's own
+figures. A stream that outgrows its hold is extended or cut. However a stream ends, and even if something fails while it is
+ended, its attempt is settled once, its call ends, and its client gets an event that says so.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import structlog
 
 from config import resources
+from config.door.responses import Write
 from config.running import draining
 from llm import metrics
 from llm.calls.answers import Answer, StreamedAnswer, answer_headers, purser_block
@@ -26,15 +27,15 @@ from llm.providers.health import health
 from llm.steps.relay import Relay
 from llm.steps.settled import Settled
 from llm.steps.streams import progress
-from llm.steps.streams.outbox import Outbox
+from llm.steps.streams.line import Line
 from llm.steps.streams.overrun import HoldWatch, OutputCount
 from llm.steps.underway import Underway
 from llm.wire import Body
 from llm.wire.error_bodies import status_of
 from tenants.errors import ClientError
 
-QUEUED_BYTES = 64 * 1024
 READER_SECONDS = 300.0  # a client that takes nothing for so long counts as gone
+LAST_READER_SECONDS = 1.0  # the same, when the gateway stops
 DRAIN_SECONDS = 5.0  # how long a stream is read on when its client is gone
 
 log = structlog.get_logger(__name__)
@@ -52,7 +53,7 @@ async def relayed(
         metrics.FIRST_TOKEN.add(target.model, amount=call.ttft_ms / 1000)
         headers = answer_headers(call, None) | {"x-purser-model": target.model}
         flow = Flow(call, answering, stream)
-        begin(StreamedAnswer(flow.chunks(), headers))
+        begin(StreamedAnswer(flow, headers))
         async with flow.open():
             yield flow
 
@@ -65,10 +66,8 @@ class Flow:
         self.relay = Relay(self.attempt.exchange, wants_usage=call.facts.wants_usage)
         self.output = OutputCount(self.attempt.target.tokenizer)
         self.watch = HoldWatch(call, self.attempt, self.output) if call.balances else None
-        self.outbox = Outbox(most_bytes=QUEUED_BYTES)
-        self.is_abandoned = False
+        self.line = Line(patience_seconds=READER_SECONDS, on_cut=self._read_on_alone)
         self.has_begun = asyncio.Event()
-        self.has_ended = False
         self.is_cut_off = False
 
     @asynccontextmanager
@@ -91,9 +90,8 @@ class Flow:
             await self._end_failed(error)
         finally:
             _open.discard(self)
-            self.has_ended = True
             keeper.cancel()
-            await self._put(None)
+            self.line.end()
 
     async def read(self) -> Settled | None:
         """Take it to its end and settle it; None where it was cut short or broke: then its client got the error."""
@@ -123,41 +121,37 @@ class Flow:
     async def end_with(self, rest: Answer | StreamedAnswer) -> None:
         """Give the client the end that was kept back."""
         assert isinstance(rest, StreamedAnswer)
-        async for chunk in rest.chunks:
-            await self._put(chunk)
+        await rest.chunks.send_to(self.line.put)
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield what the client gets. Closing it early leaves the reader to end the stream by itself."""
-        try:
-            while (chunk := await self.outbox.get()) is not None:
-                yield chunk
-        finally:
-            self._abandon()
+    async def send_to(self, write: Write) -> None:
+        """What the client gets. Leaving this early lets the stream end by itself."""
+        await self.line.carry(write)
+
+    async def abandon(self) -> None:
+        """There is no client any more."""
+        self.line.cut()
 
     def cut_off(self) -> None:
         """The gateway stops: end the stream now, with what came."""
-        self.is_cut_off = True
-        self.outbox.let_pass()
+        self.is_cut_off = not self.line.is_cut
+        self.line.hurry(patience_seconds=LAST_READER_SECONDS)
         self.stream.close()
 
-    def _abandon(self) -> None:
-        """Let the reader go on alone, for a bounded time."""
-        if self.is_abandoned or self.has_ended:
-            return
-        self.is_abandoned = True
-        self.outbox.drop()
+    def _read_on_alone(self) -> None:
+        """The client is gone: the stream has a bounded time to end."""
         asyncio.get_running_loop().call_later(DRAIN_SECONDS, self.stream.close)
 
     async def _pass_on(self) -> bool:
         """Take the stream to its end, or until its hold is used up and no more can be held: then it is cut here."""
-        async with aclosing(self.relay.run(self.stream)) as chunks:
+        relay, line, watch = self.relay, self.line, self.watch
+        async with aclosing(relay.run(self.stream)) as chunks:
             async for chunk in chunks:
-                self.has_begun.set()
+                if not self.has_begun.is_set():
+                    self.has_begun.set()
                 if chunk:
-                    await self._put(chunk)
-                if self.watch and await self.watch.has_outgrown(
-                    self.relay.meter, bytes_read=self.relay.bytes_read
-                ):
+                    await line.put(chunk)
+                read = relay.bytes_read
+                if watch and watch.is_due(read) and await watch.has_outgrown(relay.meter, bytes_read=read):
                     return True
         return False
 
@@ -172,21 +166,22 @@ class Flow:
             output_tokens=outcome.output_tokens,
             block={**purser_block(call, outcome), "cut": "budget"},
         )
-        await self._put(ending_bytes)
+        await self.line.put(ending_bytes)
         call.outcome, call.broken = outcome, "budget_exceeded"
 
     async def _end_broken(self, broken: StreamBroken) -> None:
         """Send the client a proper error event, and bill what came."""
         call = self.call
-        if self.is_cut_off and not self.is_abandoned:
+        is_abandoned = self.line.is_cut and not self.is_cut_off
+        if self.is_cut_off:
             broken = GatewayStopped("The gateway is being restarted and could not wait for the stream's end.")
-        reason = "client_gone" if self.is_abandoned else broken.code
-        if not (self.is_abandoned or self.is_cut_off or _is_the_callers_own(broken)):
+        reason = "client_gone" if is_abandoned else broken.code
+        if not (is_abandoned or self.is_cut_off or _is_the_callers_own(broken)):
             health.failed(self.attempt.target)
         self._count(reason)
         outcome = await (self._void(reason) if self._owes_nothing(broken) else self._settle(reason=reason))
         block = purser_block(call, outcome)
-        await self._put(self.relay.stated_end(block) or call.wire.error_event(_error_of(broken), block))
+        await self.line.put(self.relay.stated_end(block) or call.wire.error_event(_error_of(broken), block))
         call.outcome, call.broken = outcome, reason
 
     async def _end_failed(self, error: Exception) -> None:
@@ -206,7 +201,7 @@ class Flow:
             "code": stopped.code,
             "param": stopped.param,
         }
-        await self._put(call.wire.error_event(error_body, purser_block(call, outcome)))
+        await self.line.put(call.wire.error_event(error_body, purser_block(call, outcome)))
         call.outcome, call.broken = outcome, stopped.code
 
     def _exact_answer(self) -> Body | None:
@@ -222,7 +217,7 @@ class Flow:
     def _owes_nothing(self, broken: StreamBroken) -> bool:
         """The provider states that it failed, and nothing came of it before."""
         meter = self.relay.meter
-        return broken.stated is not None and not (meter.has_output or meter.usage or self.is_abandoned)
+        return broken.stated is not None and not (meter.has_output or meter.usage or self.line.is_cut)
 
     async def _void(self, reason: str) -> SettledCost:
         await self.underway.void(reason=reason)
@@ -239,15 +234,6 @@ class Flow:
     def _count(self, outcome: str) -> None:
         target = self.attempt.target
         metrics.ATTEMPTS.add(target.provider, target.model, outcome)
-
-    async def _put(self, chunk: bytes | None) -> None:
-        if self.is_abandoned:
-            return
-        try:
-            await self.outbox.put(chunk, patience_seconds=READER_SECONDS)
-        except TimeoutError:
-            self._abandon()
-            await self.outbox.put(None, patience_seconds=0)
 
 
 def _is_the_callers_own(broken: StreamBroken) -> bool:

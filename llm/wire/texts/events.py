@@ -11,11 +11,12 @@ import orjson
 
 from llm.wire.error_bodies import error_in, error_in_any
 from llm.wire.formats import Body
-from llm.wire.texts.json_texts import HalvesJoiner, Unreadable, is_too_deep, read, without_depths
+from llm.wire.texts.json_texts import DEEPEST, HalvesJoiner, Unreadable, is_too_deep, read, without_depths
 from llm.wire.texts.sse import data_of
 
 _FIELDS: Final = (b":", b"event", b"id", b"retry", b"data")
 _SHORT: Final = 20
+_SHALLOW: Final = 2 * DEEPEST  # bytes: what is shorter cannot be nested too deep
 _NAMED_ERROR: Final = (b"event: error\n", b"event:error\n", b"event: error\r", b"event:error\r")
 
 
@@ -44,6 +45,25 @@ class EventReader:
         self.is_exact = True  # what it has read is all that was said
         self._joiner = HalvesJoiner()
         self._last = b""
+
+    def plain(self, raw: bytes) -> Body | None:
+        """What an event says that is one line of plain JSON, with its name before it or without, and no error: most of a
+        stream. None for every other, which must be `read`."""
+        if raw.startswith(b"data: {"):
+            lines, start = 2, 6
+        elif (name_end := raw.find(b"\ndata: {")) > 0 and raw.startswith(b"event: "):
+            lines, start = 3, name_end + 7
+        else:
+            return None
+        if raw.count(b"\n") != lines or self._joiner.is_waiting or raw.startswith(_NAMED_ERROR):
+            return None
+        try:
+            payload: Body = orjson.loads(raw[start:])
+        except orjson.JSONDecodeError:
+            return None
+        if len(raw) > _SHALLOW and is_too_deep(payload, raw):
+            return None
+        return payload if error_in(payload) is None else None
 
     def read(self, raw: bytes) -> Event:
         """What an event says, or Malformed."""

@@ -1,17 +1,17 @@
 """Responses as they are sent."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
+from django.http import StreamingHttpResponse
 from django.http.response import BadHeaderError
 
 from config import resources
-from config.door.responses import PlainResponse, send_response
+from config.door.responses import Chunks, PlainResponse, Response, Write, send_response
 
 
-def sent(response: PlainResponse) -> list[Any]:
+def sent(response: Response) -> list[Any]:
     messages: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -21,7 +21,7 @@ def sent(response: PlainResponse) -> list[Any]:
     return messages
 
 
-def plain(body: bytes | AsyncGenerator[bytes, None], **headers: str) -> PlainResponse:
+def plain(body: bytes | Chunks, **headers: str) -> PlainResponse:
     return PlainResponse(body, content_type="text/plain", headers=headers)
 
 
@@ -34,22 +34,40 @@ def test_it_works() -> None:
     assert body == {"type": "http.response.body", "body": b"hello"}
 
 
-def test_a_stream_is_closed_after_its_last_chunk() -> None:
+class TwoChunks:
+    """A body that is still coming."""
+
+    def __init__(self) -> None:
+        self.is_abandoned = False
+
+    async def send_to(self, write: Write) -> None:
+        await write(b"a")
+        await write(b"b")
+
+    async def abandon(self) -> None:
+        self.is_abandoned = True
+
+
+def test_a_stream_is_sent_chunk_by_chunk() -> None:
+    _, *parts, end = sent(plain(TwoChunks()))
+    assert ([(part["body"], part["more_body"]) for part in parts], end) == (
+        [(b"a", True), (b"b", True)],
+        {"type": "http.response.body"},
+    )
+
+
+def test_a_streaming_response_of_django_is_closed_after_its_last_piece() -> None:
     ended = []
 
-    async def chunks() -> AsyncGenerator[bytes, None]:
+    async def pieces() -> Any:
         try:
             yield b"a"
             yield b"b"
         finally:
             ended.append(True)
 
-    _, *parts, end = sent(plain(chunks()))
-    assert ([part["body"] for part in parts], end, ended) == (
-        [b"a", b"b"],
-        {"type": "http.response.body"},
-        [True],
-    )
+    _, *parts, _ = sent(StreamingHttpResponse(pieces()))
+    assert ([part["body"] for part in parts], ended) == ([b"a", b"b"], [True])
 
 
 def test_a_value_that_no_header_can_carry_is_written_as_mime_has_it() -> None:
@@ -62,22 +80,16 @@ def test_a_line_break_is_refused() -> None:
         plain(b"", route="named\r\nset-cookie: a=b")
 
 
-def test_a_stream_whose_client_is_gone_before_it_begins_is_closed() -> None:
-    ended = []
-
-    async def chunks() -> AsyncGenerator[bytes, None]:
-        try:
-            yield b"a"
-        finally:
-            ended.append(True)
+def test_a_stream_whose_client_is_gone_before_it_begins_is_abandoned() -> None:
+    chunks = TwoChunks()
 
     async def send(_: Any) -> None:
         raise ConnectionResetError
 
     async def answer() -> None:
         with pytest.raises(ConnectionResetError):
-            await send_response(plain(chunks()), send)
+            await send_response(plain(chunks), send)
         await resources.drain()
 
     asyncio.run(answer())
-    assert ended == [True]
+    assert chunks.is_abandoned
