@@ -78,20 +78,21 @@ class ArrivingBody:
             self._whole.set()
         return piece
 
-    async def hang_up(self) -> None:
-        """Wait until the client hangs up, after all of its body."""
+    async def hang_up(self) -> Any:
+        """What the server says after all of the body: that the client hung up."""
         await self._whole.wait()
-        await self._receive()
+        return await self._receive()
 
 
-async def read(receive: Any, *, largest: int) -> IO[bytes]:
+async def read(receive: Any, *, largest: int, announced: str = "") -> IO[bytes]:
     """The whole body, positioned at its start. Raises BodyTooLarge, BodyTooSlow, RequestAborted.
 
-    Large bodies are in a temporary file.
+    Where the first message has all that was announced, no other is waited for: the server's word that nothing follows may
+    still come. Large bodies are in a temporary file.
     """
     arriving = ArrivingBody(receive, largest=largest)
     body = await arriving.next()
-    if arriving.is_over:
+    if arriving.is_over or (body and str(len(body)) == announced):
         return BytesIO(body)
     file = tempfile.SpooledTemporaryFile(  # noqa: SIM115
         max_size=settings.FILE_UPLOAD_MAX_MEMORY_SIZE, mode="w+b", dir=settings.FILE_UPLOAD_TEMP_DIR

@@ -1,10 +1,11 @@
 """The ASGI handler of the gateway: Django's routes and views, without its handler, signals, middleware and threads.
 
-Invariant: only the gateway's own routes are reachable through it. When a client hangs up, its view is cancelled
-immediately. A body is read only after its sender is identified, and only up to the view's limit. A call counts in the
+Invariant: only the gateway's own routes are reachable through it. When a client hangs up, its view is cancelled. A
+body is read only after its sender is identified, and only up to the view's limit. A call counts in the
 call queue from before its body is read until its answer is sent, so that waiting calls cost no memory. Callers that are
 not known yet wait in a small queue of their own (`strangers`). Why this exists, and what it measured:
-docs/decisions/0001-one-lean-door.md, 0024-nobody-stops-the-loop.md and 0039-the-way-in-and-out.md.
+docs/decisions/0001-one-lean-door.md, 0024-nobody-stops-the-loop.md, 0039-the-way-in-and-out.md and
+0048-a-stream-in-one-task.md.
 """
 
 from collections.abc import Awaitable, Callable
@@ -106,7 +107,8 @@ class GatewayHandler:
         if self.host is not None and not self.host.recognises(request):
             await self._identify(self.host, request)
         try:
-            bodies.check_announced(request.headers.get("content-length", ""), largest=largest)
+            announced = request.headers.get("content-length", "")
+            bodies.check_announced(announced, largest=largest)
             encoded_by = encodings.encodings_of(request.headers.get("content-encoding", ""))
             if self.queue is not None:
                 await self.queue.enter()
@@ -114,7 +116,9 @@ class GatewayHandler:
                 if is_streamed and not encoded_by:
                     await self._stream(view, request, named, receive, send, largest=largest)
                     return
-                body = await bodies.read(receive, largest=largest)
+                if "transfer-encoding" in request.headers:
+                    announced = ""
+                body = await bodies.read(receive, largest=largest, announced=announced)
                 if encoded_by:
                     body = await encodings.decoded(body, encoded_by, largest=largest)
                 with body:

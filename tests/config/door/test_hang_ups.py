@@ -8,11 +8,13 @@ import pytest
 from config.door.hang_ups import until_hang_up
 
 DISCONNECT = {"type": "http.disconnect"}
+NO_MORE = {"type": "http.request", "body": b"", "more_body": False}
+AT_ONCE = 0.0
 
 
 async def test_it_works() -> None:
     steps = []
-    with until_hang_up(lambda: asyncio.sleep(0.01, DISCONNECT)):
+    with until_hang_up(lambda: asyncio.sleep(0.01, DISCONNECT), after_seconds=AT_ONCE):
         try:
             await asyncio.sleep(60)
         finally:
@@ -21,20 +23,40 @@ async def test_it_works() -> None:
     assert steps == ["cancelled"]
 
 
+async def test_the_end_of_the_body_is_no_disconnect() -> None:
+    told = [NO_MORE, DISCONNECT]
+    ended = False
+    with until_hang_up(lambda: asyncio.sleep(0.01, told.pop(0)), after_seconds=AT_ONCE):
+        while told:
+            await asyncio.sleep(0.01)
+        ended = True
+        await asyncio.sleep(60)
+    assert ended
+
+
+async def test_nobody_is_asked_about_work_that_ends_soon() -> None:
+    asked = []
+    with until_hang_up(lambda: asked.append(True) or asyncio.sleep(0), after_seconds=60):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)
+    assert not asked
+
+
 async def test_a_disconnect_after_the_work_cancels_nothing() -> None:
     gone: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    with until_hang_up(lambda: gone):
+    with until_hang_up(lambda: gone, after_seconds=AT_ONCE):
+        await asyncio.sleep(0.01)
         gone.set_result(DISCONNECT)  # heard only when the work has ended
     await asyncio.sleep(0.01)
 
 
 async def test_a_cancellation_by_others_passes() -> None:
     async def work() -> None:
-        with until_hang_up(lambda: asyncio.sleep(60)):
+        with until_hang_up(lambda: asyncio.sleep(60), after_seconds=AT_ONCE):
             await asyncio.sleep(60)
 
     task = asyncio.create_task(work())
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
