@@ -13,7 +13,7 @@ from billing.ledger import connection
 
 # A crashed worker's hold comes back after this long; a stream that still writes its progress is left alone.
 ATTEMPT_SECONDS: Final = 900
-KNOWN_WINDOWS: Final = 200_000
+KNOWN_WINDOWS: Final = 50_000  # some 25 MB
 
 ENSURE_WINDOWS = (
     "SELECT billing_ensure_windows(%s::bigint[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s)"

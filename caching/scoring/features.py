@@ -7,13 +7,13 @@ the same answer (`group`). Stored labels and shipped weights use the order of `N
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from caching.scoring.guards import FLAGS, Reading, differences, read
+from config.remembered import remembered
 
 VERSION = 2
 # Only the nearest of this many may be served; the others only vote.
@@ -111,7 +111,7 @@ def _nearness(similarity: float, rank: int) -> tuple[float, ...]:
     )
 
 
-@lru_cache(maxsize=8192)
+@remembered(most_characters=1_000_000)  # some 5 MB
 def _pair(question: str, other: str) -> _Pair:
     """The features of the two texts alone."""
     left, right = read(question), read(other)
@@ -144,7 +144,7 @@ def _differing_words(here: frozenset[str], there: frozenset[str]) -> tuple[str, 
     return tuple(words)
 
 
-@lru_cache(maxsize=8192)
+@remembered(most_characters=100_000)  # some 8 MB
 def _letters(text: str) -> frozenset[str]:
     padded = f" {text.lower()} "
     return frozenset(padded[index : index + 3] for index in range(len(padded) - 2))

@@ -24,7 +24,9 @@ from caching.scoring.lexicon import (
     TIME_UNITS,
     UNITS,
 )
+from config.remembered import remembered
 
+LONGEST_KEPT_WORD = 40
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|\d+(?:[.,]\d+)*(?:st|nd|rd|th)?|[%$€£¥<>=+]")
 _NUMBER = re.compile(
     r"(?<![\w.-])\d+(?:[.,]\d+)*(?:\s?(?:k|m|bn))?(?=st\b|nd\b|rd\b|th\b|\W|$|[%])", re.IGNORECASE
@@ -117,7 +119,7 @@ def says_more(a: str, b: str, *, by: int = 1) -> bool:
     return (left < right or right < left) and abs(len(left) - len(right)) >= by
 
 
-@lru_cache(maxsize=8192)
+@remembered(most_characters=200_000)  # some 15 MB
 def read(text: str) -> Reading:
     codes = frozenset(match.group().strip("`").lower() for match in _CODE.finditer(text))
     codes -= {code for code in codes if _ORDINAL.match(code)}
@@ -157,8 +159,11 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(lowered))
 
 
-@lru_cache(maxsize=32768)
 def _stem(word: str) -> str:
+    return _kept_stem(word) if len(word) <= LONGEST_KEPT_WORD else _stem_of(word)
+
+
+def _stem_of(word: str) -> str:
     for suffix in _SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= 3 and not word.endswith("ss"):
             stem = word[: -len(suffix)]
@@ -166,6 +171,9 @@ def _stem(word: str) -> str:
                 return stem + "y"
             return stem[:-1] if suffix != "s" and len(stem) > 3 and stem[-1] == stem[-2] else stem.rstrip("e")
     return word.rstrip("e") if len(word) > 3 else word
+
+
+_kept_stem = lru_cache(maxsize=32768)(_stem_of)
 
 
 def _content(word: str) -> str:

@@ -7,7 +7,6 @@ work is bounded. What cannot be checked within these bounds is reported as unche
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
@@ -19,6 +18,8 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
+
+from config.remembered import remembered
 
 LARGEST_SCHEMA_BYTES: Final = 100_000
 LARGEST_TEXT_CHARACTERS: Final = 500_000
@@ -77,7 +78,7 @@ def _as_bytes(schema: dict[str, Any]) -> bytes:
     return encoded
 
 
-@lru_cache(maxsize=256)
+@remembered(most_characters=1_000_000)
 def _validator(encoded: bytes) -> Validator:
     if b'"patternProperties"' in encoded:
         raise Unchecked("patternProperties are not checked")
