@@ -46,9 +46,6 @@ Response = HttpResponseBase | PlainResponse
 
 async def send_response(response: Response, send: Any) -> None:
     """Send all of a response."""
-    headers = [
-        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers.items()
-    ]
     body: bytes | Chunks
     if isinstance(response, PlainResponse):
         body = response.body
@@ -57,7 +54,7 @@ async def send_response(response: Response, send: Any) -> None:
     else:
         body = response.content  # type: ignore[attr-defined]
     try:
-        await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+        await send(_start(response))
     except BaseException:
         if not isinstance(body, bytes):
             resources.background(body.abandon())
@@ -65,8 +62,16 @@ async def send_response(response: Response, send: Any) -> None:
     if isinstance(body, bytes):
         await send({"type": "http.response.body", "body": body})
         return
+    del response  # a stream may last long: it holds what it needs
     await body.send_to(lambda chunk: send({"type": "http.response.body", "body": chunk, "more_body": True}))
     await send({"type": "http.response.body"})
+
+
+def _start(response: Response) -> dict[str, Any]:
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers.items()
+    ]
+    return {"type": "http.response.start", "status": response.status_code, "headers": headers}
 
 
 class _Pieces:

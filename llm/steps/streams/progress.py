@@ -1,7 +1,7 @@
 """How far a stream has come, written down while it lasts.
 
-Invariant: a worker that dies after a stream's first byte leaves what was produced until then, so that the call is billed by
-that and not by its hold.
+Invariant: a worker that dies a moment (`RIDE_SECONDS`) after a stream's first byte, or later, leaves what was produced until
+then, so that the call is billed by that and not by its hold. The notes of all streams of such a moment share a transaction.
 """
 
 import asyncio
@@ -19,11 +19,9 @@ async def keep(
     *,
     input_tokens: int,
     output_tokens: Callable[[], int],
-    has_begun: asyncio.Event,
     every_seconds: float = PROGRESS_SECONDS,
 ) -> None:
-    """Write it down at the first byte, then every second, until cancelled."""
-    await has_begun.wait()
+    """Write it down now, when its first byte is here, then every second, until cancelled."""
     while True:
         await settlements.progress(
             attempt_id, {"input_tokens": input_tokens, "output_tokens": output_tokens()}

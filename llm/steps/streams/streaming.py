@@ -67,21 +67,13 @@ class Flow:
         self.output = OutputCount(self.attempt.target.tokenizer)
         self.watch = HoldWatch(call, self.attempt, self.output) if call.balances else None
         self.line = Line(patience_seconds=READER_SECONDS, on_cut=self._read_on_alone)
-        self.has_begun = asyncio.Event()
+        self.keeper: asyncio.Task[None] | None = None  # of its progress, from the first byte on
         self.is_cut_off = False
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """While it is read; then the client is at its end, too. Nothing of the client's cancels what is done inside."""
         _open.add(self)
-        keeper = resources.background(
-            progress.keep(
-                self.attempt.id,
-                input_tokens=self.attempt.input_tokens,
-                output_tokens=lambda: self.output.look(self.relay.meter),
-                has_begun=self.has_begun,
-            )
-        )
         try:
             yield
         except Exception as error:
@@ -90,7 +82,8 @@ class Flow:
             await self._end_failed(error)
         finally:
             _open.discard(self)
-            keeper.cancel()
+            if self.keeper is not None:
+                self.keeper.cancel()
             self.line.end()
 
     async def read(self) -> Settled | None:
@@ -146,14 +139,21 @@ class Flow:
         relay, line, watch = self.relay, self.line, self.watch
         async with aclosing(relay.run(self.stream)) as chunks:
             async for chunk in chunks:
-                if not self.has_begun.is_set():
-                    self.has_begun.set()
+                if self.keeper is None:
+                    self.keeper = resources.background(self._keep_progress())
                 if chunk:
                     await line.put(chunk)
                 read = relay.bytes_read
                 if watch and watch.is_due(read) and await watch.has_outgrown(relay.meter, bytes_read=read):
                     return True
         return False
+
+    async def _keep_progress(self) -> None:
+        await progress.keep(
+            self.attempt.id,
+            input_tokens=self.attempt.input_tokens,
+            output_tokens=lambda: self.output.look(self.relay.meter),
+        )
 
     async def _end_cut(self) -> None:
         """End the client's stream as if the model had reached its limit, and bill what came."""

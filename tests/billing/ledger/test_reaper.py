@@ -154,18 +154,15 @@ async def test_a_stream_notes_its_first_byte_at_once(make_account: MakeAccount) 
     account = await in_thread(make_account, {"limit": 1})
     attempt = account.attempt()
     await admit(attempt)
-    has_begun = asyncio.Event()
     keeper = asyncio.create_task(
         stream_progress.keep(
             attempt.id,
             input_tokens=1000,
             output_tokens=lambda: 3,
-            has_begun=has_begun,
             every_seconds=3600,
         )
     )
     try:
-        has_begun.set()
         while (await in_thread(Attempt.objects.get, id=attempt.id)).progress is None:
             await asyncio.sleep(0.05)
     finally:
