@@ -12,6 +12,7 @@ from uuid import UUID
 from billing.ledger import settlements
 
 PROGRESS_SECONDS: Final = 1.0
+SHARED_SECONDS: Final = 0.2  # notes are written at multiples of this, so that those of many streams meet
 
 
 async def keep(
@@ -26,4 +27,5 @@ async def keep(
         await settlements.progress(
             attempt_id, {"input_tokens": input_tokens, "output_tokens": output_tokens()}
         )
-        await asyncio.sleep(every_seconds)
+        later = asyncio.get_running_loop().time() + every_seconds
+        await asyncio.sleep(every_seconds + -later % SHARED_SECONDS)
