@@ -49,9 +49,11 @@ class _Listener:
         self._heard.add_done_callback(self._hear)
 
     def close(self) -> None:
+        """Listen no longer. The server's future and we know each other, and no garbage collection sees into its own."""
         self._is_over = True
-        if self._heard is not None:
-            self._heard.cancel()
+        heard, self._heard = self._heard, None
+        if heard is not None:
+            heard.cancel()
 
     def _hear(self, heard: "asyncio.Future[Any]") -> None:
         if self._is_over:

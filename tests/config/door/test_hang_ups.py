@@ -1,6 +1,8 @@
 """Work that is cancelled by its client, and by nobody else's disconnect."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -60,3 +62,35 @@ async def test_a_cancellation_by_others_passes() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+class ServersFuture:
+    """One of granian's: it forgets no callback, and no garbage collection sees into it."""
+
+    _asyncio_future_blocking = False
+
+    def __init__(self) -> None:
+        self.callbacks: list[Any] = []
+
+    def add_done_callback(self, callback: Any) -> None:
+        self.callbacks.append(callback)
+
+    def cancel(self) -> None:
+        """Nobody waits for it."""
+
+
+async def test_work_that_has_ended_is_freed_without_a_garbage_collection() -> None:
+    async def work() -> None:
+        with until_hang_up(ServersFuture, after_seconds=AT_ONCE):  # type: ignore[arg-type]
+            await asyncio.sleep(0.01)
+
+    gc.disable()
+    try:
+        task = asyncio.create_task(work())
+        await task
+        freed = weakref.ref(task)
+        del task
+        await asyncio.sleep(0)
+        assert freed() is None
+    finally:
+        gc.enable()
