@@ -13,7 +13,7 @@ from tests.tap import Tap, tapped
 from tests.world import Deployment, Member, World
 
 FLOOD_BYTES = 64 * 1024 * 1024
-# our outbox and a chunk more, aiohttp's buffer, the server's, and what the tap has written and not sent: 2.5 MB were seen
+# a chunk, aiohttp's buffer, the server's, and what the tap has written and not sent: 2.5 MB were seen
 BOUND_BYTES = 6 * 1024 * 1024
 LOOKS = 10
 
