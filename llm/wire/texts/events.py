@@ -55,7 +55,12 @@ class EventReader:
             lines, start = 3, name_end + 7
         else:
             return None
-        if raw.count(b"\n") != lines or self._joiner.is_waiting or raw.startswith(_NAMED_ERROR):
+        if (
+            raw.count(b"\n") != lines
+            or b"\r" in raw
+            or self._joiner.is_waiting
+            or raw.startswith(_NAMED_ERROR)
+        ):
             return None
         try:
             payload: Body = orjson.loads(raw[start:])
