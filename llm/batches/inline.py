@@ -4,6 +4,7 @@ Invariant: one request at a time is in memory; the body and the lines that it be
 found good. Nothing long is done on the event loop.
 """
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import IO, Any, Final
@@ -20,6 +21,11 @@ from llm.files.uploads import give_up, step, store
 from llm.wire.texts import json_texts
 
 ENDPOINT: Final = "/v1/messages"
+# what ijson would replace; the parity of backslashes before it tells an escape from a text about one
+_HALF: Final = re.compile(
+    rb"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])(?=.{6})", re.DOTALL
+)
+_LONGEST_HALF: Final = 16
 MOST_VALUES: Final = json_texts.most_values(most_bytes=LONGEST_LINE_BYTES)
 
 
@@ -86,7 +92,7 @@ class _Bounded:
 
     def __init__(self, body: IO[bytes]) -> None:
         body.seek(0)
-        self._body = body
+        self._body, self._end = body, b""
         self.begin(0)
 
     def begin(self, number: int) -> None:
@@ -95,6 +101,9 @@ class _Bounded:
 
     def read(self, size: int) -> bytes:
         piece = self._body.read(size)
+        if _HALF.search(self._end + piece):
+            raise InvalidRequest("The body is not valid JSON: it has half of a surrogate pair.")
+        self._end = piece[-_LONGEST_HALF:]
         self._bytes += len(piece)
         self._values += json_texts.values_in(piece)
         if self._bytes > LONGEST_LINE_BYTES or self._values > MOST_VALUES:

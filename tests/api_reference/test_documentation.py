@@ -32,7 +32,7 @@ FOREIGN = {
     *("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS"),
     *("ANTHROPIC_MODEL", "ANTHROPIC_SMALL_FAST_MODEL", "BIND"),
 }
-READ = re.compile(r"(?:text|flag|number|words)\(\s*\"([A-Z_]+)\"|environ(?:\.get\(|\[)\"([A-Z_]+)\"")
+READ = re.compile(r"(?:text|flag|number|words)\(\s*\"([A-Z0-9_]+)\"|environ(?:\.get\(|\[)\"([A-Z0-9_]+)\"")
 
 
 def test_it_works() -> None:
