@@ -94,14 +94,14 @@ def page_context(batch: Batch) -> dict[str, Any]:
         "jobs": {"headers": JOB_HEADERS, "rows": _job_rows(batch)},
         "failures": {"headers": ["What failed", "Lines"], "rows": _failure_rows(batch, progress)},
         "lines_url": lines_url(batch),
-        "failed_url": lines_url(batch, status=BatchItem.Status.FAILED),
+        "failed_url": lines_url(batch, *FAILED),
     }
 
 
-def lines_url(batch: Batch, status: str = "") -> str:
-    """The list of a batch's lines."""
+def lines_url(batch: Batch, *statuses: str) -> str:
+    """The list of a batch's lines, or of those that have one of the statuses."""
     url = f"{reverse('admin:llm_batchitem_changelist')}?batch__id__exact={batch.pk}"
-    return f"{url}&status__exact={status}" if status else url
+    return url + "".join(f"&status__exact={status}" for status in statuses)
 
 
 def _cards(batch: Batch, progress: BatchProgress) -> list[dict[str, Any]]:

@@ -118,8 +118,8 @@ class BatchAdmin(ReadOnlyAdmin):
     )
     search_fields = ("public_id__exact", "user__exact")
     search_help_text = "The id of a batch, or a user"
-    actions = ("cancel_selected", "requeue_selected")
-    actions_detail = ("cancel_one", "requeue_one")
+    actions = ("cancel_selected", "requeue_selected", "retry_selected")
+    actions_detail = ("cancel_one", "requeue_one", "retry_one")
     change_form_outer_before_template = "admin/batch.html"
     fieldsets = (
         ("Whose", {"fields": (("tenant", "key_id"), ("user", "feature"), "shown_tags")}),
@@ -170,7 +170,11 @@ class BatchAdmin(ReadOnlyAdmin):
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
         """Only the buttons that would change something now."""
         batch = self.get_object(request, str(object_id))
-        applies = {"cancel_one": verbs.may_cancel, "requeue_one": verbs.may_requeue}
+        applies = {
+            "cancel_one": verbs.may_cancel,
+            "requeue_one": verbs.may_requeue,
+            "retry_one": verbs.may_retry,
+        }
         return [
             action
             for action in super().get_actions_detail(request, object_id)
@@ -227,7 +231,7 @@ class BatchAdmin(ReadOnlyAdmin):
         title="Cancel this batch?",
         text="Lines that no provider has yet end now, and their holds are given back. The provider is asked to stop; lines"
         " that it answers all the same are paid and delivered. This cannot be undone.",
-        submit="Cancel the batch",
+        submit="Yes, cancel the batch",
         is_destructive=True,
     )
     def cancel_one(self, request: HttpRequest, form: BaseDialogForm, batch: Batch) -> str:
@@ -245,6 +249,24 @@ class BatchAdmin(ReadOnlyAdmin):
     def requeue_one(self, request: HttpRequest, form: BaseDialogForm, batch: Batch) -> str:
         done = verbs.requeue(batch, acting_user=request.user)
         return "It is looked at within seconds." if done else "Nothing to do: no job of it waits."
+
+    @admin.action(description="Try the failed lines of the selected batches again", permissions=["operate"])
+    def retry_selected(self, request: HttpRequest, queryset: QuerySet[Batch]) -> None:
+        done = sum(verbs.retry_failed(batch, acting_user=request.user) for batch in queryset)
+        self.message_user(request, f"{done} batches are open again for their failed lines.")
+
+    @dialog_action(
+        "Try failed lines again",
+        "replay",
+        title="Try this batch's failed lines again?",
+        text="The batch is open again for a day. Each failed line that cost nothing gets another attempt, held before it is"
+        " sent; answered lines stay as they are and are not paid again. At the end the batch gets new files, in which"
+        " every line stands once; the files that it has now stay.",
+        submit="Try them again",
+    )
+    def retry_one(self, request: HttpRequest, form: BaseDialogForm, batch: Batch) -> str:
+        done = verbs.retry_failed(batch, acting_user=request.user)
+        return "They are tried again." if done else "Nothing to do: no failed line of it can be tried again."
 
 
 @admin.register(BatchJob)

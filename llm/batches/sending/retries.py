@@ -68,4 +68,7 @@ def send_again(
 
 def not_before(attempt_no: int, *, now: datetime) -> datetime | None:
     """When an attempt may go out; None: immediately."""
-    return now + FIRST_PAUSE * GROWTH ** (attempt_no - 2) if attempt_no > 1 else None
+    if attempt_no < 2:
+        return None
+    # an operator may have had it tried more often
+    return now + FIRST_PAUSE * GROWTH ** (min(attempt_no, MOST_ATTEMPTS) - 2)

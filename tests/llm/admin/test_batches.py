@@ -20,6 +20,7 @@ from tests.llm.batches.operations.making import counted, make_batch
 
 LISTS = {"batch": 3, "batchitem": 3, "batchjob": 3}
 BATCHES, LINES_OF_EACH = 1_000, 50
+LONG_AGO = now() - timedelta(days=4)
 
 
 def list_of(table: str, query: str = "") -> str:
@@ -174,6 +175,11 @@ def test_a_batch_is_looked_at_again(office: Office, olga: Client) -> None:
         ({"status": "cancelling", "jobs": [{"failures": 1}]}, {"requeue_one"}),
         ({"jobs": [{}], "is_gathered": True}, set()),
         ({"status": "completed", "jobs": [{"state": "finished"}]}, set()),
+        ({"status": "completed", "lines": {"completed": 1, "failed": 1}}, {"retry_one"}),
+        ({"status": "expired", "lines": {"expired": 1}}, {"retry_one"}),
+        ({"status": "cancelled", "lines": {"cancelled": 1, "failed": 1}}, set()),
+        ({"status": "completed", "lines": {"failed": 1}, "is_gathered": True}, set()),
+        ({"status": "completed", "lines": {"failed": 1}, "created_at": LONG_AGO}, set()),
     ],
 )
 def test_a_button_is_there_where_it_applies(
@@ -182,7 +188,8 @@ def test_a_button_is_there_where_it_applies(
     made = make_batch(office.acme, **batch)
     page = olga.get(page_of(made)).content.decode()
     urls = {
-        name: reverse(f"admin:llm_batch_{name}", args=[made.pk]) for name in ("cancel_one", "requeue_one")
+        name: reverse(f"admin:llm_batch_{name}", args=[made.pk])
+        for name in ("cancel_one", "requeue_one", "retry_one")
     }
     assert {name for name, url in urls.items() if url in page} == buttons
 
