@@ -46,6 +46,7 @@ from llm.models import (
     KeptResponse,
     LanguageModel,
     Provider,
+    RefreshedMonth,
     RequestLog,
     StoredChat,
     StoredFile,
@@ -64,6 +65,7 @@ def fill(office: Office, tenant: Tenant) -> None:
     office.rows.setdefault(ApiKey, key)
     add(EndUser(tenant=tenant, external_id=f"bob-{uuid4().hex[:8]}", cost_center="4711"))
     _money(office, tenant, key)
+    office.rows.setdefault(RefreshedMonth, RefreshedMonth.objects.get(tenant=tenant))
     provider = add(
         Provider(
             name=f"p-{uuid4().hex[:8]}",
@@ -284,6 +286,7 @@ def _money(office: Office, tenant: Tenant, key: ApiKey) -> None:
             provider="openai",
             model="gpt-4o",
             user_id="bob",
+            cache_state="refresh",
             input_tokens=1000,
             list_cost=Decimal("0.02"),
             contracted_cost=Decimal("0.0125"),
