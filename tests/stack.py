@@ -167,6 +167,12 @@ def stack(home: Path, tests_database_url: str) -> Iterator[Stack]:
         running.stop()
 
 
+@pytest.fixture
+def celery(stack: Stack) -> Process:
+    """Celery's workers and beat, real ones."""
+    return stack.start_celery()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

@@ -50,7 +50,7 @@ async def send_response(response: Response, send: Any) -> None:
     if isinstance(response, PlainResponse):
         body = response.body
     elif response.streaming:
-        body = _Pieces(aiter(response))  # type: ignore[arg-type]
+        body = Pieces(aiter(response))  # type: ignore[arg-type]
     else:
         body = response.content  # type: ignore[attr-defined]
     try:
@@ -74,8 +74,8 @@ def _start(response: Response) -> dict[str, Any]:
     return {"type": "http.response.start", "status": response.status_code, "headers": headers}
 
 
-class _Pieces:
-    """The pieces of one of Django's streaming responses."""
+class Pieces:
+    """A body of pieces that somebody else makes, such as a file's."""
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces

@@ -8,7 +8,7 @@ from typing import Final
 from django.http import HttpRequest, HttpResponse
 
 from config.door.requests import GatewayRequest
-from config.door.responses import PlainResponse
+from config.door.responses import Pieces, PlainResponse
 from llm.batches.checking import Check
 from llm.errors import NotFound
 from llm.files import stored, transfers, uploads
@@ -120,5 +120,5 @@ class FileContent(_OfOpenAI):
     async def get(self, request: HttpRequest, file_id: str) -> PlainResponse:
         size, content = await transfers.download(self.principal.tenant_id, public_id=file_id)
         return PlainResponse(
-            content, content_type="application/octet-stream", headers={"content-length": str(size)}
+            Pieces(content), content_type="application/octet-stream", headers={"content-length": str(size)}
         )

@@ -10,7 +10,7 @@ from typing import Any, Final
 from django.http import HttpRequest, HttpResponse
 
 from config.door.requests import GatewayRequest
-from config.door.responses import PlainResponse
+from config.door.responses import Pieces, PlainResponse
 from llm.batches import inline, requests
 from llm.batches.checking import Check
 from llm.batches.message_results import read_results
@@ -172,7 +172,7 @@ class MessageBatchResults(AsyncAPIView):
         if ended_at(row) is None:
             raise InvalidRequest("The batch has not ended yet.", param="batch_id")
         results = read_results(self.principal.tenant_id, batch_id=row["id"])
-        return PlainResponse(results, content_type="application/x-jsonl", headers={})
+        return PlainResponse(Pieces(results), content_type="application/x-jsonl", headers={})
 
 
 def batch_object(row: dict[str, Any], *, request: HttpRequest) -> dict[str, Any]:

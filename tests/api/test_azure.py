@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import anthropic
 import openai
 import pytest
 
@@ -15,7 +14,7 @@ from llm.models import Provider
 from llm.providers.kinds.batch_api import UpstreamError
 from llm.reconciliation.pulling import CannotPull, pull, upload
 from tests.billing.reconciliation.conftest import span
-from tests.books import Books
+from tests.books import Books, eventually
 from tests.world import Deployment, World, declare_deployment
 
 ASK: dict[str, Any] = {
@@ -64,13 +63,21 @@ def test_responses_are_refused_by_name(world: World, azure: Deployment) -> None:
         world.openai().responses.create(model=azure.model, input="Hi")
 
 
-def test_batches_are_refused_by_name(world: World, azure: Deployment) -> None:
-    with pytest.raises(anthropic.BadRequestError, match="kind azure, which has no batches") as caught:
-        world.anthropic().messages.batches.create(
-            requests=[{"custom_id": "a", "params": {"model": azure.model, **ASK}}]
-        )
-    assert caught.value.body["type"] == "error"
-    assert world.control("GET", f"/calls?key={azure.account_key}")["calls"] == []
+def test_a_batch_is_answered_in_real_time(world: World, books: Books, azure: Deployment, celery: Any) -> None:
+    """Its API for batches is another one, which we do not speak."""
+    batches = world.anthropic().messages.batches
+    order = batches.create(requests=[{"custom_id": "a", "params": {"model": azure.model, **ASK}}])
+    eventually(
+        lambda: batches.retrieve(order.id),
+        until=lambda batch: batch.processing_status == "ended",
+        patience_seconds=90,
+    )
+    [entry] = batches.results(order.id)
+    assert "france" in entry.result.message.content[0].text
+    [call] = world.control("GET", f"/calls?key={azure.account_key}")["calls"]
+    assert call["path"] == "/openai/deployments/gpt-4o-mini/chat/completions"
+    books.settled(world.acme.id, count=1)
+    assert [row["processing"] for row in books.rows(world.acme.id)] == ["online"]
 
 
 def test_a_job_goes_to_no_other_batch_api(azure: Deployment) -> None:

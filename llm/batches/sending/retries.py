@@ -71,4 +71,5 @@ def not_before(attempt_no: int, *, now: datetime) -> datetime | None:
     if attempt_no < 2:
         return None
     # an operator may have had it tried more often
-    return now + FIRST_PAUSE * GROWTH ** (min(attempt_no, MOST_ATTEMPTS) - 2)
+    pause: timedelta = FIRST_PAUSE * GROWTH ** (min(attempt_no, MOST_ATTEMPTS) - 2)
+    return now + pause

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from tests.books import eventually
-from tests.stack import Stack
 from tests.world import Member, World
 
 PATIENCE_SECONDS = 90
@@ -64,12 +63,6 @@ class Desk:
             return {}
         rows = [json.loads(row) for row in self.client.files.content(file_id).read().splitlines()]
         return {row["custom_id"]: row for row in rows}
-
-
-@pytest.fixture
-def celery(stack: Stack) -> Any:
-    """A worker and beat, real ones."""
-    return stack.start_celery()
 
 
 @pytest.fixture

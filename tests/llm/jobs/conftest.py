@@ -12,7 +12,6 @@ import pytest
 from billing.models import Attempt, BudgetWindow, UsageRecord
 from llm.models import DeferredJob
 from tests.books import eventually
-from tests.stack import Stack
 from tests.world import Member, World
 
 PATIENCE_SECONDS = 90
@@ -88,11 +87,6 @@ class Bureau:
         }
         calls = self.world.control("GET", "/calls?processing=batch")["calls"]
         return [call for call in calls if call["custom_id"] in names and call["status"] == 200]
-
-
-@pytest.fixture
-def celery(stack: Stack) -> Any:
-    return stack.start_celery()
 
 
 @pytest.fixture
