@@ -77,7 +77,7 @@ def test_a_batch_is_answered_in_real_time(world: World, books: Books, azure: Dep
     [call] = world.control("GET", f"/calls?key={azure.account_key}")["calls"]
     assert call["path"] == "/openai/deployments/gpt-4o-mini/chat/completions"
     books.settled(world.acme.id, count=1)
-    assert [row["processing"] for row in books.rows(world.acme.id)] == ["online"]
+    assert [row.processing for row in books.rows(world.acme.id)] == ["online"]
 
 
 def test_a_job_goes_to_no_other_batch_api(azure: Deployment) -> None:

@@ -1,5 +1,5 @@
 """Bureaus whose tenants want their answers refreshed."""
 
-from tests.llm.jobs.conftest import bureau_for, celery
+from tests.llm.jobs.conftest import bureau_for
 
-__all__ = ["bureau_for", "celery"]
+__all__ = ["bureau_for"]
