@@ -2,11 +2,14 @@
 serious, nothing is wider than its window, and lists stand in one line."""
 
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils.timezone import now
 from openai import RateLimitError
 
+from billing.models import Budget, RaiseRequest
 from tenants.models import Tenant
 from tests.browser.visits import (
     DESKTOP,
@@ -27,7 +30,7 @@ FURTHER = ("/admin/password_change/", "/admin/no-such-page/", "/no-such-page", "
 
 @pytest.fixture
 def filled(world: World, make_tenant: Any) -> Tenant:
-    """A tenant with calls, one of them refused."""
+    """A tenant with calls, one of them refused, and texts as long as they may be."""
     limits = [{"scope": "tenant", "unit": "usd", "period": "month", "limit": "5"}]
     member = make_tenant(
         "looked-at", budgets=[*limits, {"scope": "user", "unit": "usd", "period": "day", "limit": "0.00003"}]
@@ -41,7 +44,17 @@ def filled(world: World, make_tenant: Any) -> Tenant:
                 max_tokens=20,
                 user="alice",
             )
-    return Tenant.objects.get(pk=member.id)
+    tenant = Tenant.objects.get(pk=member.id)
+    RaiseRequest.objects.create(
+        tenant=tenant,
+        budget=Budget.objects.filter(tenant=tenant).first(),
+        extra_amount=1,
+        ends_at=now() + timedelta(days=1),
+        expires_at=now() + timedelta(hours=1),
+        reason="because of the quarter's end " * 10,
+        end_user="somebody-with-a-long-name-" * 7,
+    )
+    return tenant
 
 
 def test_it_works(world: World) -> None:

@@ -58,8 +58,21 @@
     const main = document.getElementById("main") || document.querySelector(".login #page");
     if (main && !main.hasAttribute("role")) main.setAttribute("role", "main");
   };
+  // a list of long texts is cut until it is as wide as its frame
+  const fit = () => {
+    const list = document.getElementById("result_list");
+    const frame = list?.closest(".simplebar-content-wrapper, div");
+    list?.style.removeProperty("--p-widest");
+    for (const rem of [12, 10, 8, 7, 6]) {
+      if (!frame || list.scrollWidth <= frame.clientWidth) return;
+      list.style.setProperty("--p-widest", `${rem}rem`);
+    }
+  };
+
+  window.addEventListener("resize", fit);
   window.addEventListener("load", () => {
     name();
+    fit();
     new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
   });
 })();
