@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 
 from llm.batches.estimating import BatchEstimate, Payer, estimate, refuse_unaffordable
 from llm.batches.lines import Problem
+from llm.calls.headers import CallHeaders
 from llm.catalog.snapshot import TenantSnapshot
 from llm.errors import InvalidRequest, NotFound
 from llm.files.contents import in_thread
@@ -80,10 +81,10 @@ WHERE tenant_id = %s AND {_OF_CLIENTS} AND status IN ('validating', 'in_progress
 """
 INSERT: Final = """
 INSERT INTO llm_batch (public_id, tenant_id, key_id, "user", feature, tags, endpoint, status, input_file_id,
-                       line_count, errors, metadata, completion_window, created_at, expires_at, failed_at,
+                       context, line_count, errors, metadata, completion_window, created_at, expires_at, failed_at,
                        estimated_cost_usd, estimated_list_cost_usd, upper_bound_usd)
 VALUES (%(public_id)s, %(tenant)s, %(key)s, %(user)s, %(feature)s, %(tags)s, %(endpoint)s, %(status)s,
-        %(file)s, %(lines)s, %(errors)s, %(metadata)s, '24h', %(now)s, %(expires_at)s, %(failed_at)s,
+        %(file)s, %(context)s, %(lines)s, %(errors)s, %(metadata)s, '24h', %(now)s, %(expires_at)s, %(failed_at)s,
         %(cost)s, %(list_cost)s, %(bound)s)
 """
 DELETE: Final = """
@@ -109,6 +110,18 @@ class NewBatch:
     user: str = ""
     feature: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    context: Mapping[str, str | bool] = field(default_factory=dict)
+
+
+def context_of(headers: CallHeaders) -> dict[str, str | bool]:
+    """What the headers of a batch say of each of its lines, as `Batch.context` keeps it."""
+    said = {
+        "cache": headers.cache,
+        "tier": headers.tier,
+        "compress": headers.compress,
+        "prompt_version": headers.prompt_version,
+    }
+    return {name: value for name, value in said.items() if value not in (None, "")}
 
 
 async def create_batch(tenant_id: int, *, new: NewBatch, snapshot: TenantSnapshot) -> dict[str, Any]:
@@ -161,6 +174,7 @@ async def create_batch(tenant_id: int, *, new: NewBatch, snapshot: TenantSnapsho
                 "failed_at": now if errors else None,
                 "errors": orjson.dumps(errors).decode(),
                 "file": held[0],
+                "context": orjson.dumps(dict(new.context)).decode(),
                 "lines": report["lines"] if report else 0,
                 "metadata": None if new.metadata is None else orjson.dumps(dict(new.metadata)).decode(),
                 "now": now,

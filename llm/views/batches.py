@@ -19,7 +19,7 @@ from llm.tasks import take_turns
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
 from llm.views.client_texts import Metadata, Text
-from llm.views.documented import OF_EVERY_CALL, WHOSE, operation
+from llm.views.documented import OF_EVERY_CALL, OF_LINES, operation
 from llm.views.pages import page_of, page_parameters
 
 log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class Batches(AsyncAPIView):
             "endpoint": "/v1/chat/completions",
             "completion_window": "24h",
         },
-        parameters=WHOSE,
+        parameters=OF_LINES,
     )
     async def post(self, request: HttpRequest) -> HttpResponse:
         try:
@@ -65,6 +65,7 @@ class Batches(AsyncAPIView):
                 user=self.principal.user or headers.user,
                 feature=headers.feature,
                 tags=headers.tags,
+                context=requests.context_of(headers),
             ),
             snapshot=self.snapshot,
         )

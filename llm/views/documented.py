@@ -51,17 +51,20 @@ WHOSE: Final = (
     _header("x-purser-feature", "The feature of your product that calls."),
     _header("x-purser-tags", "`k=v,k=v`, at most 20; the tag `project` has budgets of its own."),
 )
-CALL: Final = (
+OF_LINES: Final = (
     *WHOSE,
     _header("x-purser-cache", "Which caches may answer.", "off", "exact", "on", "refresh"),
     _header("x-purser-tier", "The tier, where `model` is `auto`.", "simple", "standard", "complex"),
     _header("x-purser-compress", "Overrules the tenant's policy.", "on", "off"),
+    _header("x-purser-prompt-version", "Another version never meets an answer to a former one."),
+)
+CALL: Final = (
+    *OF_LINES,
     _header(
         "x-purser-urgency",
         "`now`, `deferred`, `by=<RFC 3339>` or `within=<n>s|m|h`: all but `now` get a 202 with a job (`JobObject`), whose answer "
         "is at `/v1/jobs/{id}`. Of chat completions, messages and responses.",
     ),
-    _header("x-purser-prompt-version", "Another version never meets an answer to a former one."),
     _header(
         "idempotency-key",
         "For 24 hours the same key, sent again with the same body to the same endpoint, gets the same answer and is "

@@ -20,7 +20,7 @@ from llm.files import stored, transfers
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
 from llm.views.batches import drive_soon
-from llm.views.documented import OF_A_LOOK_UP, OF_EVERY_CALL, WHOSE, operation, query
+from llm.views.documented import OF_A_LOOK_UP, OF_EVERY_CALL, OF_LINES, operation, query
 from llm.views.pages import limit_of
 from tenants.errors import ClientError
 
@@ -51,7 +51,7 @@ class MessageBatches(AsyncAPIView):
                 }
             ]
         },
-        parameters=WHOSE,
+        parameters=OF_LINES,
         errors=(*OF_A_LOOK_UP, 403, 413, 429),
         is_anthropic=True,
     )
@@ -78,6 +78,7 @@ class MessageBatches(AsyncAPIView):
                     user=self.principal.user or headers.user,
                     feature=headers.feature,
                     tags=headers.tags,
+                    context=requests.context_of(headers),
                 ),
                 snapshot=self.snapshot,
             )

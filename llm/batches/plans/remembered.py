@@ -6,6 +6,7 @@ ledger has it is the line over.
 
 import asyncio
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -118,7 +119,7 @@ def _hit_of(item: BatchItem, batch: Batch) -> Hit:
         baseline_model=facts["baseline_model"],
         removed_input_tokens=facts["removed_input_tokens"],
         request_id=facts["request_id"],
-        stored_at=facts["stored_at"],
+        stored_at=datetime.fromisoformat(facts["stored_at"]),
     )
     return Hit(answer, facts["state"])
 

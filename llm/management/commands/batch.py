@@ -71,7 +71,10 @@ class Command(BaseCommand):
         except openai.APIConnectionError as error:
             raise CommandError(f"The gateway at {client.base_url} does not answer: {error}") from None
         except KeyboardInterrupt:
-            self.stderr.write("Interrupted before a batch was known.")
+            if options.get("batch"):
+                self._say_how_to_go_on(options["batch"])
+            else:
+                self.stderr.write("Interrupted before a batch was known.")
             code = INTERRUPTED
         if code:
             raise SystemExit(code)
@@ -88,6 +91,7 @@ class Command(BaseCommand):
             completion_window="24h",
             extra_headers={name: value for name, value in headers.items() if value},
         )
+        options["batch"] = batch.id
         self.stdout.write(batch.id)
         self.stdout.flush()
         if not options["wait"]:
@@ -121,11 +125,7 @@ class Command(BaseCommand):
 
     def _follow(self, client: openai.OpenAI, batch_id: str, options: dict[str, Any]) -> int:
         """Wait for the batch with a bar, save what it gave, and say how it went by the exit code."""
-        try:
-            batch = _wait(client, batch_id, seconds=options["timeout"])
-        except KeyboardInterrupt:
-            self._say_how_to_go_on(batch_id)
-            return INTERRUPTED
+        batch = _wait(client, batch_id, seconds=options["timeout"])
         if batch.status not in OVER:
             self._say_how_to_go_on(batch_id)
             return STILL_RUNNING

@@ -193,3 +193,27 @@ def test_a_driver_killed_at_any_point_of_planning_changes_nothing(desk_for, stat
     assert desk.wait(batch.id).status == "completed"
     assert list(records_of(desk).order_by("id").values("id", "billed_cost", "list_cost")) == before
     assert UsageRecord.objects.filter(tenant_id=desk.member.id).count() == 4
+
+
+def test_the_headers_of_a_batch_count_for_each_line(desk_for):
+    """Without caches nothing is answered from memory and equal lines are sent each; a tier is that of `auto`."""
+    desk = desk_for(policy={"routing": {"enabled": True}})
+    ask(desk, "What is 50 plus 5?")
+    batch = desk.order(
+        [question(f"q{number}", "What is 50 plus 5?", model="auto") for number in range(2)],
+        headers={
+            "x-purser-cache": "off",
+            "x-purser-tier": "complex",
+            "x-purser-compress": "off",
+            "x-purser-prompt-version": "v2",
+        },
+    )
+    desk.wait(batch.id)
+    assert Batch.objects.get(public_id=batch.id).context == {
+        "cache": "off",
+        "tier": "complex",
+        "compress": False,
+        "prompt_version": "v2",
+    }
+    rows = records_of(desk).filter(processing="batch").values_list("cache_state", "tier")
+    assert list(rows) == [("bypass", "complex")] * 2
