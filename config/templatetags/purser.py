@@ -17,7 +17,7 @@ from config.site.look import UNFOLD
 register = template.Library()
 # "$1.20", "81.3 %", "-0.5", "1,000 tokens", "2.5 per 1,000,000", "12 (50.0 %)"; no date, no id
 FIGURE: Final = re.compile(
-    r"[-+<]?(\$[\d.,]+|\d[\d,]*\.\d+(?![\d.])|\d{1,3}(,\d{3})+|\d+(?= [%(a-z]))(?![-:\w])"
+    r"[-+<]?(\$[\d.,]{1,24}|\d[\d,]{0,24}\.\d{1,24}(?![\d.])|\d{1,3}(,\d{3}){1,8}|\d{1,24}(?= [%(a-z]))(?![-:\w])"
 )
 MOST_CHARACTERS: Final = 24
 

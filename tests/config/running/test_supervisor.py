@@ -134,7 +134,7 @@ def test_it_serves_heals_and_leaves_nothing_behind(copy: Copy) -> None:
 def test_a_killed_supervisor_takes_its_children_along_and_the_next_start_recovers(copy: Copy) -> None:
     secrets_before = (copy.home / "demo-secrets.json").read_text()
     process = copy.start()
-    copy.until(lambda: bool(copy.processes("celery")))
+    copy.until(lambda: bool(copy.processes("config.running.workers")))
     process.kill()
     process.wait()
     eventually(copy.processes, until=lambda found: not found, patience_seconds=PATIENCE_SECONDS)
