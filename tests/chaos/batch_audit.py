@@ -72,9 +72,9 @@ def read_files(load: BatchLoad) -> dict[str, list[dict[str, Any]]]:
             client.files.content(one).read() for one in (batch.output_file_id, batch.error_file_id) if one
         ]
         found[batch_id] = [json.loads(row) for file in files for row in file.splitlines()]
+    messages = load.anthropic().messages  # kept: a client that is gone closes what it reads
     for batch_id in load.message_batches:
-        results = load.anthropic().messages.batches.results(batch_id)
-        found[batch_id] = [result.model_dump() for result in results]
+        found[batch_id] = [result.model_dump() for result in messages.batches.results(batch_id)]
     return found
 
 
