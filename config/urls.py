@@ -1,4 +1,4 @@
-"""The site's routes: the admin, health, and the API's reference. The gateway's routes are in llm/urls.py."""
+"""The site's routes: the admin, the portal, health, and the API's reference. The gateway's routes are in llm/urls.py."""
 
 from django.contrib import admin
 from django.shortcuts import redirect
@@ -11,6 +11,7 @@ urlpatterns = [
     path("", lambda request: redirect("admin:index")),
     path("admin/login/", login),
     path("admin/", admin.site.urls),
+    path("portal/", include("config.portal.urls")),
     path("", include("config.health")),
     path("openapi.json", reference.openapi),
     path("docs", reference.docs),

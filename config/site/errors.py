@@ -38,7 +38,7 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """404: an HTML page for people, JSON for programs with a wrong API path."""
-    if _is_admin(request) or "text/html" in request.headers.get("accept", ""):
+    if request.path.startswith(("/admin/", "/portal/")) or "text/html" in request.headers.get("accept", ""):
         return _page(request, 404)
     error = NotFound(f"There is no {request.path} here: the API's addresses begin with /v1.")
     return error_response(error, request, request_id=new_request_id())
@@ -70,6 +70,8 @@ def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
 def _page(request: HttpRequest, status: int) -> HttpResponse:
     title, text = TEXTS[status]
     context: dict[str, Any] = {"status": status, "title": title, "text": text}
+    if request.path.startswith("/portal/"):
+        context["home"] = "/portal/"
     if _is_admin(request) and admin.site.has_permission(request):
         return render(
             request, "errors/admin.html", {**admin.site.each_context(request), **context}, status=status

@@ -1,0 +1,107 @@
+"""Who visits the portal, and which pages a role may open.
+
+Invariant: a page is shown only to a member of the tenant in its address; to everybody else the tenant does not exist (404). Roles
+decide about pages, the visitor's own user id about rows. No page is kept by a browser or a proxy: figures and secrets are
+nobody else's.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Concatenate, Final, ParamSpec
+from urllib.parse import urlencode
+
+from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from tenants.models import Membership, Tenant
+
+OWNER, FINANCE, MEMBER = Membership.Role.OWNER, Membership.Role.FINANCE, Membership.Role.MEMBER
+EVERYBODY: Final = frozenset({OWNER, FINANCE, MEMBER})
+OWNERS: Final = frozenset({OWNER})
+READERS: Final = frozenset({OWNER, FINANCE})  # of the tenant's money
+DEVELOPERS: Final = frozenset({OWNER, MEMBER})
+LOGIN: Final = "/portal/login/"
+MOST_TENANTS: Final = 100
+# stricter than the admin's: nothing here needs eval
+CONTENT_SECURITY_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """A person at one tenant's pages. `person` is the user id that calls name (`x-purser-user`); '' for none."""
+
+    user: User
+    tenant: Tenant
+    role: str
+    person: str
+
+    @property
+    def is_owner(self) -> bool:
+        return self.role == OWNER
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether everybody's figures are shown, not only her own."""
+        return self.role in READERS
+
+
+Rest = ParamSpec("Rest")
+View = Callable[Concatenate[HttpRequest, Visitor, Rest], HttpResponse]
+
+
+def page(roles: frozenset[str] = EVERYBODY) -> Callable[[View[Rest]], Callable[..., HttpResponse]]:
+    """Make a view a page of the portal: it gets the visitor, and is called only for a member with one of the roles."""
+
+    def decorate(view: View[Rest]) -> Callable[..., HttpResponse]:
+        @wraps(view)
+        def guarded(request: HttpRequest, /, tenant: str, **rest: Any) -> HttpResponse:
+            if not request.user.is_authenticated:
+                response: HttpResponse = redirect(f"{LOGIN}?{urlencode({'next': request.get_full_path()})}")
+                return private(response)
+            visitor = visitor_of(request.user, tenant)
+            if visitor.role not in roles:
+                raise PermissionDenied
+            return private(view(request, visitor, **rest))
+
+        return guarded
+
+    return decorate
+
+
+def visitor_of(user: User, slug: str) -> Visitor:
+    """The visitor of a tenant's pages; a 404 for who is no member of it."""
+    membership = Membership.objects.select_related("tenant").filter(user=user, tenant__slug=slug).first()
+    if membership is None:
+        raise Http404
+    return Visitor(user, membership.tenant, membership.role, person_of(membership))
+
+
+def tenants_of(user: User) -> list[Tenant]:
+    """The tenants that a person can choose from."""
+    return list(Tenant.objects.filter(memberships__user=user).order_by("name", "slug")[:MOST_TENANTS])
+
+
+def person_of(membership: Membership) -> str:
+    """The user id whose keys and figures are this person's own."""
+    return str(getattr(membership, "person", "") or "")
+
+
+def private(response: HttpResponse) -> HttpResponse:
+    """A response that nobody keeps and no other page frames."""
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return response
