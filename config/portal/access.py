@@ -8,7 +8,7 @@ nobody else's.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.contrib.auth.models import User
@@ -59,14 +59,13 @@ class Visitor:
         return self.role in READERS
 
 
-Rest = ParamSpec("Rest")
-View = Callable[Concatenate[HttpRequest, Visitor, Rest], HttpResponse]
+View = Callable[..., HttpResponse]  # of a request, a visitor, and the parts of the address
 
 
-def page(roles: frozenset[str] = EVERYBODY) -> Callable[[View[Rest]], Callable[..., HttpResponse]]:
+def page(roles: frozenset[str] = EVERYBODY) -> Callable[[View], View]:
     """Make a view a page of the portal: it gets the visitor, and is called only for a member with one of the roles."""
 
-    def decorate(view: View[Rest]) -> Callable[..., HttpResponse]:
+    def decorate(view: View) -> View:
         @wraps(view)
         def guarded(request: HttpRequest, /, tenant: str, **rest: Any) -> HttpResponse:
             if not request.user.is_authenticated:
