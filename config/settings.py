@@ -50,12 +50,40 @@ AUTH_PASSWORD_VALIDATORS += [
         "OPTIONS": {"min_length": 12},
     }
 ]
-LOGIN_URL = "admin:login"
+LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "admin:index"
 CSRF_FAILURE_VIEW = "config.site.errors.csrf_failed"
 SESSION_COOKIE_AGE = 60 * env.number("SESSION_IDLE_MINUTES", 60)
 SESSION_LONGEST_SECONDS = 3600 * env.number("SESSION_LONGEST_HOURS", 12)
 SECURE_REFERRER_POLICY = "same-origin"
+
+# ---------------------------------------------------------------- signing in (django-allauth)
+ACCOUNT_ADAPTER = "tenants.signing_in.adapters.Accounts"
+ACCOUNT_FORMS = {"login": "tenants.signing_in.login.SignInForm"}
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"  # invitations, codes and identity providers prove an address
+ACCOUNT_CHANGE_EMAIL = True  # one address each; a new one is proved before it replaces the old one
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # a stranger must not make us write to strangers
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Purser] "
+ACCOUNT_LOGIN_BY_CODE_ENABLED = True
+ACCOUNT_LOGIN_BY_CODE_TIMEOUT = 600
+ACCOUNT_SESSION_REMEMBER = True  # for SESSION_IDLE_MINUTES
+ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_RATE_LIMITS = {
+    "login": None,  # passwords are slowed down by `signing_in.guesses`
+    "login_failed": "10/5m/key",  # codes of second factors
+    "reset_password": "20/10m/ip,5/10m/key",
+    "request_login_code": "20/10m/ip,5/10m/key",
+}
+MFA_ADAPTER = "tenants.signing_in.adapters.SecondFactors"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "Purser"
+MFA_TOTP_TOLERANCE = 1  # periods that a clock may be wrong
+
+# ---------------------------------------------------------------- webhooks
 # webhooks may only go to public addresses, unless the operator allows private ones
 WEBHOOKS_MAY_BE_PRIVATE = env.flag("WEBHOOKS_MAY_BE_PRIVATE")
 
@@ -72,6 +100,12 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django.contrib.postgres",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.usersessions",
     "simple_history",
     "rest_framework",
     "drf_spectacular",
@@ -92,6 +126,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "config.site.pages.session_length",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
 ]

@@ -1,15 +1,20 @@
-"""The site's routes: the admin, the portal, health, and the API's reference. The gateway's routes are in llm/urls.py."""
+"""The site's routes: the admin, the portal, signing in, health, and the API's reference. The gateway's are in llm/urls.py."""
 
 from django.contrib import admin
 from django.shortcuts import redirect
 from django.urls import include, path
 
 from config.site import errors, reference
-from tenants.signing_in.login import login
+from tenants.signing_in.login import sign_in
 
 urlpatterns = [
     path("", lambda request: redirect("admin:index")),
-    path("admin/login/", login),
+    # the admin's, the portal's and allauth's addresses of the one page
+    path("admin/login/", sign_in),
+    path("portal/login/", sign_in, name="portal_login"),
+    path("account/login/", sign_in),
+    path("admin/password_change/", lambda request: redirect("account_change_password")),
+    path("account/", include("allauth.urls")),
     path("admin/", admin.site.urls),
     path("portal/", include("config.portal.urls")),
     path("", include("config.health")),
@@ -20,4 +25,5 @@ urlpatterns = [
 
 handler403 = errors.forbidden
 handler404 = errors.not_found
+handler429 = errors.too_many
 handler500 = errors.failed

@@ -24,6 +24,10 @@ TEXTS: Final = {
         "There is nothing here",
         "The address may be mistyped, or what it led to is gone. Lists find rows by their id, name or user.",
     ),
+    429: (
+        "Too many attempts",
+        "Somebody here, or at this account, tried too often. Wait a few minutes, then try again.",
+    ),
     500: (
         "That was our fault",
         "Something went wrong on our side. It is in our logs with the time; what you entered was not saved.",
@@ -42,6 +46,11 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
         return _page(request, 404)
     error = NotFound(f"There is no {request.path} here: the API's addresses begin with /v1.")
     return error_response(error, request, request_id=new_request_id())
+
+
+def too_many(request: HttpRequest) -> HttpResponse:
+    """429."""
+    return _page(request, 429)
 
 
 def failed(request: HttpRequest) -> HttpResponse:

@@ -77,7 +77,6 @@ UNFOLD: dict[str, Any] = {
     "SHOW_BACK_BUTTON": True,
     "BORDER_RADIUS": "6px",
     "DASHBOARD_CALLBACK": "billing.admin.dashboard.dashboard",
-    "LOGIN": {"form": "tenants.signing_in.login.LoginForm"},
     "COMMAND": {"search_models": False, "show_history": True},
     "COLORS": {
         # white text on 600, and 600 on white, have a contrast of at least 4.5 to 1

@@ -3,6 +3,10 @@
 Invariant: what a person may do follows from their memberships (`access`). Only superusers change memberships.
 """
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from allauth.usersessions.models import UserSession
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -10,8 +14,10 @@ from django.contrib.auth.models import Group, User
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-admin.site.unregister(User)
-admin.site.unregister(Group)
+# what people keep themselves is on their own pages
+admin.site.unregister(
+    [User, Group, EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken, UserSession]
+)
 
 
 @admin.register(User)

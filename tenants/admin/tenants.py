@@ -215,12 +215,12 @@ class EndUserAdmin(RecordedAdmin):
 class MembershipAdmin(TenantScopedAdmin):
     """Who may manage which tenant. Only superusers change memberships, because all access depends on them."""
 
-    list_display = ("user", "tenant", "role")
+    list_display = ("user", "tenant", "role", "person")
     list_filter = (("tenant", SeenRowsFilter), ("role", ChoicesCheckboxFilter))
     list_select_related = ("user", "tenant")
-    search_fields = ("user__username", "user__email", "tenant__slug")
+    search_fields = ("user__username", "user__email", "tenant__slug", "person")
     autocomplete_fields = ("user", "tenant")
-    fields = ("tenant", "user", "role")
+    fields = ("tenant", "user", "role", "person")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)

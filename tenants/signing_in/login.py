@@ -1,24 +1,17 @@
-"""Login to the admin.
+"""The page that signs people in, with name or e-mail and password, and the check of a password.
 
-Invariant: every password from the network goes through `GuardedBackend`: an attempt that must wait is not checked. A
-session begins here and records its start, from which its length is counted.
+Invariant: every password from the network goes through `GuardedBackend`: an attempt that must wait is not checked.
 """
 
-from typing import Any, Final
-from uuid import uuid4
+from typing import Any
 
-from django.conf import settings
-from django.contrib import admin
-from django.contrib.auth.backends import ModelBackend
+from allauth.account.auth_backends import AuthenticationBackend
+from allauth.account.forms import LoginForm
+from allauth.account.views import LoginView
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.core.signing import BadSignature, TimestampSigner
 from django.http import HttpRequest, HttpResponse
-from django.utils.timezone import now
-from django.views.decorators.cache import never_cache
-from unfold.forms import AuthenticationForm
 
-from config.door.peers import client_address
-from config.site.pages import SESSION_BEGAN
+from tenants.signing_in.browsers import address_of, device_of
 from tenants.signing_in.guesses import (
     LONGEST_QUEUE_SECONDS,
     STRANGERS_AT_ONCE,
@@ -26,32 +19,27 @@ from tenants.signing_in.guesses import (
     give_back,
     take_turn,
 )
+from tenants.signing_in.places import place_of
 
-DEVICE_COOKIE: Final = "purser_device"
-DEVICE_DAYS: Final = 180
+LONGEST_NAME = 254
 
 
-class GuardedBackend(ModelBackend):
-    """Django's password backend with limits on guessing. Without a request (a command) nothing is counted."""
+class GuardedBackend(AuthenticationBackend):  # type: ignore[misc]
+    """Passwords, with limits on guessing. Without a request (a command) nothing is counted."""
 
-    def authenticate(
-        self,
-        request: HttpRequest | None,
-        username: str | None = None,
-        password: str | None = None,
-        **more: Any,
-    ) -> Any:
-        if request is None or username is None or password is None:
-            return super().authenticate(request, username=username, password=password, **more)
-        device = device_of(request, username)
-        counters = counters_of(username, address=address_of(request), device=device)
+    def authenticate(self, request: HttpRequest | None, **credentials: Any) -> Any:
+        name = credentials.get("username") or credentials.get("email")
+        if request is None or not name or not credentials.get("password"):
+            return super().authenticate(request, **credentials)
+        device = device_of(request, name)
+        counters = counters_of(name, address=address_of(request), device=device)
         if pause := take_turn(counters):
             raise _must_wait(request, pause)
         if device:
-            user = super().authenticate(request, username=username, password=password, **more)
+            user = super().authenticate(request, **credentials)
         elif STRANGERS_AT_ONCE.acquire(timeout=LONGEST_QUEUE_SECONDS):
             try:
-                user = super().authenticate(request, username=username, password=password, **more)
+                user = super().authenticate(request, **credentials)
             finally:
                 STRANGERS_AT_ONCE.release()
         else:
@@ -61,57 +49,51 @@ class GuardedBackend(ModelBackend):
         return user
 
 
-class LoginForm(AuthenticationForm):  # type: ignore[misc]
-    """The login form, with a message for an attempt that must wait."""
+class SignInForm(LoginForm):  # type: ignore[misc]
+    """Name or e-mail, and password; and a message for an attempt that must wait."""
 
-    def get_invalid_login_error(self) -> ValidationError:
-        error: ValidationError = super().get_invalid_login_error()
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        name = self.fields["login"]
+        name.label, name.max_length = "Name or e-mail", LONGEST_NAME
+        name.widget.attrs |= {
+            "autocomplete": "username webauthn",
+            "autofocus": True,
+            "maxlength": LONGEST_NAME,
+        }
+        name.widget.attrs.pop("placeholder", None)
+        self.fields["password"].widget.attrs.pop("placeholder", None)
+
+    def add_prefix(self, field_name: str) -> str:
+        # what browsers, password managers and scripts know from Django
+        return "username" if field_name == "login" else field_name
+
+    def clean(self) -> Any:
+        try:
+            return super().clean()
+        except ValidationError:
+            if pause := seconds_to_wait(self.request):
+                raise ValidationError(
+                    f"Too many attempts. Try again in {pause} seconds.", code="too_many_attempts"
+                ) from None
+            raise
+
+
+class SignInView(LoginView):  # type: ignore[misc]
+    """The page; an attempt that must wait is answered with 429."""
+
+    def get_authenticated_redirect_url(self) -> str:
+        return place_of(self.request.user, super().get_authenticated_redirect_url())
+
+    def form_invalid(self, form: Any) -> HttpResponse:
+        response: HttpResponse = super().form_invalid(form)
         if pause := seconds_to_wait(self.request):
-            error = ValidationError(
-                f"Too many attempts. Try again in {pause} seconds.", code="too_many_attempts"
-            )
-        return error
+            response.status_code = 429
+            response["Retry-After"] = str(pause)
+        return response
 
 
-@never_cache
-def login(request: HttpRequest) -> HttpResponse:
-    """The admin's login page."""
-    response: HttpResponse = admin.site.login(request)
-    if pause := seconds_to_wait(request):
-        response.status_code = 429
-        response["Retry-After"] = str(pause)
-    elif request.method == "POST" and request.user.is_authenticated:
-        request.session[SESSION_BEGAN] = int(now().timestamp())
-        response.set_cookie(
-            DEVICE_COOKIE,
-            _signer().sign_object([request.user.get_username(), uuid4().hex]),
-            max_age=DEVICE_DAYS * 86_400,
-            path=request.path,
-            secure=settings.SESSION_COOKIE_SECURE,
-            httponly=True,
-            samesite="Lax",
-        )
-    return response
-
-
-def device_of(request: HttpRequest, username: str) -> str:
-    """The name of the browser if this account has logged in with it before, else ''."""
-    try:
-        owner, device = _signer().unsign_object(
-            request.COOKIES.get(DEVICE_COOKIE, ""), max_age=DEVICE_DAYS * 86_400
-        )
-    except (BadSignature, ValueError, TypeError):
-        return ""
-    return str(device) if owner == username else ""
-
-
-def address_of(request: HttpRequest) -> str:
-    """The client's address of a request to the site."""
-    return client_address(
-        str(request.META.get("REMOTE_ADDR", "")),
-        forwarded_for=request.headers.get("x-forwarded-for", ""),
-        trusted=settings.TRUSTED_PROXIES,
-    )
+sign_in = SignInView.as_view()
 
 
 def seconds_to_wait(request: HttpRequest | None) -> int:
@@ -122,7 +104,3 @@ def seconds_to_wait(request: HttpRequest | None) -> int:
 def _must_wait(request: HttpRequest, pause: int) -> PermissionDenied:
     request._seconds_to_wait = pause  # type: ignore[attr-defined]
     return PermissionDenied("too many attempts")
-
-
-def _signer() -> TimestampSigner:
-    return TimestampSigner(salt="tenants.login.device")

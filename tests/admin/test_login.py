@@ -60,8 +60,31 @@ def attempt(
 def test_it_works(olga: User) -> None:
     client = Client()
     assert attempt(client) == 200
-    assert attempt(client, PASSWORD) == 302
+    answer = client.post(LOGIN, {"username": "olga", "password": PASSWORD})
+    assert (answer.status_code, answer["location"]) == (302, "/admin/")
     assert client.get(reverse("admin:index")).status_code == 200
+
+
+def test_people_who_are_no_staff_go_to_the_portal_from_everywhere(olga: User) -> None:
+    """And are not sent back and forth between two pages."""
+    User.objects.create_user("dana", email="dana@example.com", password=PASSWORD)
+    for page in ("/portal/login/", "/account/login/", LOGIN, f"{LOGIN}?next=/admin/billing/budget/"):
+        client = Client()
+        fields = {"username": "dana@example.com", "password": PASSWORD}
+        if "next=" in page:
+            fields["next"] = "/admin/billing/budget/"
+        assert client.post(page, fields)["location"] == "/portal/", page
+        assert client.get(page)["location"] == "/portal/", page
+
+
+def test_the_page_wanted_is_the_page_given(olga: User) -> None:
+    client = Client()
+    wanted = reverse("admin:billing_budget_changelist")
+    assert client.get(wanted)["location"] == f"{LOGIN}?next={wanted}"
+    fields = {"username": "olga", "password": PASSWORD, "next": wanted}
+    assert client.post(LOGIN, fields)["location"] == wanted
+    away = {"username": "olga", "password": PASSWORD, "next": "https://evil.example/admin/"}
+    assert Client().post(LOGIN, away)["location"] == "/admin/"
 
 
 def test_wrong_guesses_wait(olga: User) -> None:
@@ -175,8 +198,8 @@ class TestPasswords:
         for client in (here, there):
             assert attempt(client, PASSWORD) == 302
         new = "another horse battery"
-        fields = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
-        assert here.post(reverse("admin:password_change"), fields).status_code == 302
+        fields = {"oldpassword": PASSWORD, "password1": new, "password2": new}
+        assert here.post(reverse("account_change_password"), fields).status_code == 302
         assert here.get(reverse("admin:index")).status_code == 200
         assert there.get(reverse("admin:index")).status_code == 302
 

@@ -1,10 +1,9 @@
-"""Tables of the gateway's users: tenants, their end users, their API keys and the people who manage them.
+"""Tables of the gateway's users: tenants, their end users and their API keys.
 
 Invariant: every row except a `Tenant` belongs to exactly one tenant. Only the hash of a key's secret is stored. Status
 and keys change through the functions of `tenancy` and `keys.editing`, which write the history.
 """
 
-from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
@@ -153,26 +152,3 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.public_id})"
-
-
-class Membership(models.Model):
-    """A person who may manage a tenant in the admin."""
-
-    class Role(models.TextChoices):
-        OWNER = "owner", "owner"
-        FINANCE = "finance", "finance"
-        MEMBER = "member", "member"
-
-    tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="memberships")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
-    role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER)
-
-    class Meta:
-        ordering = ("tenant", "user")
-        constraints = (
-            # One role per person and tenant: permissions are unambiguous.
-            models.UniqueConstraint(fields=("tenant", "user"), name="membership_unique"),
-        )
-
-    def __str__(self) -> str:
-        return f"{self.user} in {self.tenant} ({self.role})"
