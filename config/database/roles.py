@@ -61,6 +61,51 @@ REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO purser_app, purser_staff;
 """
 
+# `purser_portal` is what the site's login becomes for a page of the portal: it has a tenant's rows by the policy of `purser_app`,
+# of which it is a member; the books for reading, and histories for writing.
+BOOKS = (
+    "billing_usagerecord", "billing_usageline", "billing_usagedaily", "billing_attempt", "billing_budgetwindow",
+    "billing_billingperiod", "billing_statement", "billing_manualentry", "billing_raterule", "llm_requestlog",
+)  # fmt: skip
+# tables without a tenant's column, of which it needs some rows
+FURTHER_GRANTS = {
+    "auth_user": "SELECT",
+    "django_content_type": "SELECT",
+    "llm_languagemodel": "SELECT",
+    "llm_provider": "SELECT (id, name, kind)",
+    "billing_budgetraise": "SELECT, INSERT, UPDATE",
+}
+PORTAL_GRANTS = f"""
+DO $$
+DECLARE
+    one record;
+    returned text;
+BEGIN
+    IF NOT pg_has_role('purser_portal', 'purser_app', 'USAGE') THEN
+        EXECUTE 'GRANT purser_app TO purser_portal'
+            || CASE WHEN current_setting('server_version_num')::int >= 160000 THEN ' {MEMBERSHIP}' ELSE '' END;
+    END IF;
+    FOR one IN SELECT c.oid::regclass AS name, c.relname = ANY (ARRAY{[*BOOKS]!r}) AS is_a_book,
+                      EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'tenant_isolation') AS is_walled
+               FROM pg_class c
+               WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+                 AND pg_has_role(current_user, c.relowner, 'USAGE') LOOP
+        IF one.is_walled AND one.is_a_book THEN
+            EXECUTE format('GRANT SELECT ON %s TO purser_portal', one.name);
+        ELSIF one.is_walled THEN
+            EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO purser_portal', one.name);
+        ELSIF strpos(one.name::text, '_historical') > 0 THEN
+            -- an INSERT reads back what the database fills in
+            SELECT string_agg(quote_ident(attname), ', ') INTO returned FROM pg_attribute
+            WHERE attrelid = one.name AND (attidentity <> '' OR atthasdef);
+            EXECUTE format('GRANT INSERT, SELECT (%s) ON %s TO purser_portal', returned, one.name);
+        END IF;
+    END LOOP;
+END $$;
+GRANT USAGE ON SCHEMA public TO purser_portal;
+{"".join(f"GRANT {rights} ON {table} TO purser_portal;" for table, rights in FURTHER_GRANTS.items())}
+"""
+
 log = structlog.get_logger(__name__)
 
 
@@ -95,9 +140,10 @@ def _ensure(connection: Any, *, reset: bool) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(LOCK)
         has_options = connection.pg_version >= 160000
-        cursor.execute("SELECT FROM pg_roles WHERE rolname = 'purser_staff'")
-        if cursor.fetchone() is None:
-            cursor.execute("CREATE ROLE purser_staff NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE")
+        for group in ("purser_staff", "purser_portal"):
+            cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", [group])
+            if cursor.fetchone() is None:
+                cursor.execute(f"CREATE ROLE {group} NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE")
         for login in logins.LOGINS:
             role, password = _login(login, database)
             cursor.execute("SELECT FROM pg_roles WHERE rolname = %s", [role])
@@ -116,6 +162,7 @@ def _ensure(connection: Any, *, reset: bool) -> list[str]:
                 transaction.on_commit(partial(_keep, role, password), using=connection.alias)
             known.append(role)
         cursor.execute(GRANTS)
+        _make_portal(connection, logins.role_name(logins.ADMIN, database), has_options=has_options)
         _give_database(cursor, database)
         if (worker := logins.role_name(logins.WORKER, database)) in known:
             _give_tables(cursor, worker, has_options=has_options)
@@ -180,6 +227,26 @@ def _give_tables(cursor: Any, worker: str, *, has_options: bool) -> None:
             options = " WITH INHERIT TRUE, SET TRUE" if has_options else ""
             cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER" + options).format(role))
             cursor.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(sql.Identifier(table), role))
+
+
+def _make_portal(connection: Any, login: str, *, has_options: bool) -> None:
+    """Let the site's login have the rights of the portal instead of its own, which are more."""
+    try:
+        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+            cursor.execute(PORTAL_GRANTS)
+            cursor.execute(
+                "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %s AND NOT pg_has_role(oid, 'purser_portal', 'MEMBER'))",
+                [login],
+            )
+            if cursor.fetchone()[0]:
+                options = " WITH INHERIT FALSE, SET TRUE" if has_options else ""
+                cursor.execute(sql.SQL("GRANT purser_portal TO {}" + options).format(sql.Identifier(login)))
+    except DatabaseError as error:
+        if not isinstance(error.__cause__, errors.InsufficientPrivilege):
+            raise
+        log.warning(
+            "portal_without_wall", detail=str(error).strip(), meaning="its queries' filters are all it has"
+        )
 
 
 def _keep(role: str, password: str) -> None:

@@ -1,8 +1,8 @@
 """Who visits the portal, and which pages a role may open.
 
 Invariant: a page is shown only to a member of the tenant in its address; to everybody else the tenant does not exist (404). Roles
-decide about pages, the visitor's own user id about rows. No page is kept by a browser or a proxy: figures and secrets are
-nobody else's.
+decide about pages, the visitor's own user id about rows; a page is made inside the tenant's wall (`tenants.wall`), in one
+transaction. No page is kept by a browser or a proxy: figures and secrets are nobody else's.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
+from tenants import wall
 from tenants.models import Membership, Tenant
 
 OWNER, FINANCE, MEMBER = Membership.Role.OWNER, Membership.Role.FINANCE, Membership.Role.MEMBER
@@ -48,6 +49,7 @@ class Visitor:
     tenant: Tenant
     role: str
     person: str
+    others: tuple[Tenant, ...] = ()  # the person's other tenants
 
     @property
     def is_owner(self) -> bool:
@@ -74,7 +76,8 @@ def page(roles: frozenset[str] = EVERYBODY) -> Callable[[View], View]:
             visitor = visitor_of(request.user, tenant)
             if visitor.role not in roles:
                 raise PermissionDenied
-            return private(view(request, visitor, **rest))
+            with wall.inside(visitor.tenant.pk):
+                return private(view(request, visitor, **rest))
 
         return guarded
 
@@ -86,7 +89,8 @@ def visitor_of(user: User, slug: str) -> Visitor:
     membership = Membership.objects.select_related("tenant").filter(user=user, tenant__slug=slug).first()
     if membership is None:
         raise Http404
-    return Visitor(user, membership.tenant, membership.role, person_of(membership))
+    others = tuple(one for one in tenants_of(user) if one.pk != membership.tenant_id)
+    return Visitor(user, membership.tenant, membership.role, person_of(membership), others)
 
 
 def tenants_of(user: User) -> list[Tenant]:

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from config.portal.access import EVERYBODY, Visitor, tenants_of
+from config.portal.access import EVERYBODY, Visitor
 from config.site.look import FAVICON, UNFOLD
 
 
@@ -54,7 +54,7 @@ def show(
         "tenant": visitor.tenant,
         "navigation": links,
         "home": home,
-        "other_tenants": [one for one in tenants_of(visitor.user) if one.pk != visitor.tenant.pk],
+        "other_tenants": visitor.others,
         "title": title,
         "favicon": FAVICON,
         "shades": UNFOLD["COLORS"]["primary"],

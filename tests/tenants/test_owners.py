@@ -30,7 +30,9 @@ def owner_url(committed: None, request: pytest.FixtureRequest) -> Iterator[str]:
         admin.execute(sql.SQL("CREATE ROLE {} LOGIN {} PASSWORD {}").format(role, may, sql.Literal(password)))
         admin.execute(sql.SQL("GRANT purser_app TO {} WITH ADMIN OPTION").format(role))
         if request.param:
-            admin.execute(sql.SQL("GRANT purser_staff TO {} WITH ADMIN OPTION").format(role))
+            for group in ("purser_staff", "purser_portal"):
+                grant = sql.SQL("GRANT {} TO {} WITH ADMIN OPTION")
+                admin.execute(grant.format(sql.Identifier(group), role))
         admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
         parts = urlsplit(admin_url)._replace(path=f"/{name}")
         with psycopg.connect(parts.geturl(), autocommit=True) as inside:
