@@ -1,0 +1,134 @@
+"""What was spent on each day, read from the days' sums: a row for each subject, a column for each day (UTC).
+
+Invariant: one statement for any number of tenants, one for each scope of budgets; each names its tenants, and a year is never
+read. Days are whole: today, which is not over, is apart.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+import numpy as np
+from django.db import connection
+from psycopg import sql
+
+from billing.planning.patterns import WEEK, Calendar, Floats
+
+# Half a year: six edges of months, and little enough to be read for many tenants at one time.
+WEEKS_KEPT: Final = 26
+DAYS_KEPT: Final = WEEKS_KEPT * WEEK
+
+MEASURES: Final = {
+    "usd": "sum(d.billed_cost)",
+    "tokens": "sum(d.input_tokens + d.cache_read_tokens + d.cache_write_tokens + d.output_tokens)",
+    "requests": "sum(d.requests)",
+}
+# A budget's subject as text, in the days' sums; a key's is its name.
+_SUBJECTS: Final = {
+    "tenant": "''",
+    "user": "d.user_id",
+    "key": "k.name",
+    "feature": "d.feature",
+    "project": "d.project",
+    "cost_center": "d.cost_center",
+    "model": "d.model",
+    "provider": "d.provider",
+}
+
+BY_TENANT = f"""
+SELECT tenant_id, day, {MEASURES["usd"]}
+FROM billing_usagedaily AS d
+WHERE tenant_id = ANY (%(tenants)s) AND day >= %(first)s AND day <= %(today)s
+GROUP BY tenant_id, day
+"""
+
+OF_ALL = f"""
+SELECT day, {MEASURES["usd"]}
+FROM billing_usagedaily AS d
+WHERE tenant_id = ANY (%(tenants)s) AND day >= %(first)s AND day <= %(today)s
+GROUP BY day
+"""
+
+BY_SUBJECT = f"""
+SELECT d.tenant_id, s.subject, d.day, {", ".join(MEASURES.values())}
+FROM billing_usagedaily AS d {{join}}
+JOIN (SELECT DISTINCT * FROM unnest(%(tenants)s::bigint[], %(subjects)s::text[]) AS s (tenant_id, subject)) AS s
+    ON s.tenant_id = d.tenant_id AND s.subject = {{subject}}
+WHERE d.tenant_id = ANY (%(tenants)s) AND d.day >= %(first)s AND d.day <= %(today)s
+GROUP BY d.tenant_id, s.subject, d.day
+"""
+_KEYS = "JOIN tenants_apikey AS k ON k.id = d.key_id AND k.tenant_id = d.tenant_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Histories:
+    """Whole days of subjects up to yesterday, and exact sums by day besides."""
+
+    past: Floats
+    days: Calendar
+    exact: list[dict[date, Decimal]]
+
+    def lived(self) -> Any:
+        """For how many days each subject is known."""
+        return (self.past.cumsum(1) > 0).sum(1)
+
+    def rows(self, part: slice) -> "Histories":
+        return Histories(self.past[part], self.days, self.exact[part])
+
+
+def of_tenants(tenant_ids: Sequence[int], *, today: date) -> Histories:
+    """USD of tenants, in their order: one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(BY_TENANT, {"tenants": list(tenant_ids), **_span(today)})
+        found = cursor.fetchall()
+    places = {tenant: number for number, tenant in enumerate(tenant_ids)}
+    exact: list[dict[date, Decimal]] = [{} for _ in tenant_ids]
+    for tenant, day, usd in found:
+        exact[places[tenant]][day] = usd
+    return _histories(exact, today)
+
+
+def of_all(tenant_ids: Sequence[int], *, today: date) -> Histories:
+    """USD of all these tenants together, as one subject: one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(OF_ALL, {"tenants": list(tenant_ids), **_span(today)})
+        return _histories([dict(cursor.fetchall())], today)
+
+
+def of_subjects(scope: str, wanted: Sequence[tuple[int, str, str]], *, today: date) -> Histories:
+    """What the subjects of budgets of one scope used, as (tenant, subject, unit), in their order: one statement."""
+    statement = sql.SQL(BY_SUBJECT).format(
+        join=sql.SQL(_KEYS if scope == "key" else ""), subject=sql.SQL(_SUBJECTS[scope])
+    )
+    tenants, subjects = [one[0] for one in wanted], [one[1] for one in wanted]
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {"tenants": tenants, "subjects": subjects, **_span(today)})
+        found = cursor.fetchall()
+    by_subject: dict[tuple[int, str], dict[date, tuple[Decimal, ...]]] = {}
+    for tenant, subject, day, *measures in found:
+        by_subject.setdefault((tenant, subject), {})[day] = tuple(measures)
+    units = list(MEASURES)
+    return _histories(
+        [
+            {day: row[units.index(unit)] for day, row in by_subject.get((tenant, subject), {}).items()}
+            for tenant, subject, unit in wanted
+        ],
+        today,
+    )
+
+
+def _span(today: date) -> dict[str, date]:
+    return {"first": today - timedelta(days=DAYS_KEPT), "today": today}
+
+
+def _histories(exact: list[dict[date, Decimal]], today: date) -> Histories:
+    first = today - timedelta(days=DAYS_KEPT)
+    past = np.zeros((len(exact), DAYS_KEPT))
+    for row, days in zip(past, exact, strict=True):
+        for day, amount in days.items():
+            if first <= day < today:
+                # credits may make a day negative: they are not used up again
+                row[(day - first).days] = max(float(amount), 0.0)
+    return Histories(past, Calendar.of(first, DAYS_KEPT), exact)
