@@ -92,11 +92,14 @@ def _weekday_factors(past: Floats, days: Calendar) -> Floats:
     plain = (days.edges[-recent.shape[1] :] == 0).astype(float)
     weeks = recent.reshape(len(past), -1, WEEK)
     plain = plain.reshape(1, -1, WEEK)
-    means = (weeks * plain).sum(2) / np.maximum(plain.sum(2), 1)
-    counted = plain * (means > TINY)[:, :, None]
-    shares = np.where(counted > 0, weeks / np.maximum(means, TINY)[:, :, None], 0)
-    number = np.maximum(counted.sum(1), 1)
-    raw = shares.sum(1) / number
+    raw = np.ones((len(past), WEEK))
+    for _ in range(2):  # a week without one of its days is measured by what its other days usually are
+        means = (weeks * plain).sum(2) / np.maximum((raw[:, None, :] * plain).sum(2), TINY)
+        counted = plain * (means > TINY)[:, :, None]
+        shares = np.where(counted > 0, weeks / np.maximum(means, TINY)[:, :, None], 0)
+        number = np.maximum(counted.sum(1), 1)
+        raw = shares.sum(1) / number
+        raw /= np.maximum(raw.mean(1, keepdims=True), TINY)
     within = (((shares - raw[:, None, :]) * counted) ** 2).sum(1) / np.maximum(number - 1, 1) / number
     noise = np.maximum(within.mean(1), 0.02)
     between = ((raw - 1) ** 2).mean(1)

@@ -261,7 +261,7 @@ class TestPaceAndRunway:
         assert pace.time_percent < 22
         assert 28 < pace.usual_percent < 30
         assert pace.word == "on pace"
-        assert "usually 29 % spent by now" in str(pace)
+        assert "(usually 30 % spent by now)" in str(pace)
 
     def test_what_lasts_and_what_is_empty_say_so(self, tenant: Tenant) -> None:
         spend(tenant, EVEN)
