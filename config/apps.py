@@ -14,6 +14,9 @@ class ConfigConfig(AppConfig):
         from config import celery  # noqa: F401
         from config.database.roles import check_logins
 
+        # the pages that need every app come after those of the apps, which `django.contrib.admin` has found by now
+        from config.tenant_page import pages  # noqa: F401
+
         # `llm` is the last of our apps. Django sends no signal for an app without models, like this one.
         post_migrate.connect(
             finish_database, sender=apps.get_app_config("llm"), dispatch_uid="purser.finish_database"

@@ -39,7 +39,6 @@ class TenantWithMoneyAdmin(TenantAdmin):
     )  # fmt: skip
     actions_detail = ("open_report", "issue_key", *TenantAdmin.actions_detail)
     add_fieldsets = wizard.FIELDSETS
-    change_form_outer_before_template = "admin/tenant_notice.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
         month = UsageDaily.objects.filter(
@@ -67,9 +66,6 @@ class TenantWithMoneyAdmin(TenantAdmin):
     def get_form(self, request: HttpRequest, obj: Tenant | None = None, **options: Any) -> Any:
         return super().get_form(request, obj, **options) if obj else wizard.TenantWizard
 
-    def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> tuple[Any, ...]:
-        return super().get_inlines(request, obj) if obj else ()
-
     def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
         if change:
             super().save_model(request, obj, form, change)
@@ -95,11 +91,7 @@ class TenantWithMoneyAdmin(TenantAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
     ) -> HttpResponse:
-        tenant = options.get("obj")
-        context["is_unlimited"] = (
-            tenant is not None and not tenant.rate_limits and tenant.month_budget is None
-        )
-        if tenant is None:  # its key is shown next, on a page of its own
+        if options.get("obj") is None:  # its key is shown next, on a page of its own
             context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
         return super().render_change_form(request, context, *args, **options)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
@@ -75,8 +75,9 @@ def dialog_action(
 
 
 def page_of(row: Model) -> str:
-    """The URL of a row's page."""
-    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=(row.pk,))
+    """The URL of a row's page: its form, or the front page that its pages name."""
+    front = getattr(admin.site._registry.get(type(row)), "front_page", "change")
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_{front}", args=(row.pk,))
 
 
 def list_of(table: type[Model]) -> str:

@@ -10,7 +10,6 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
-from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
@@ -51,15 +50,6 @@ class ReasonForm(BaseDialogForm):
         widget=UnfoldAdminTextInputWidget(),
         help_text="Shown in the history.",
     )
-
-
-class MembershipInline(TabularInline):
-    """The people who manage the tenant."""
-
-    model = Membership
-    extra = 0
-    autocomplete_fields = ("user",)
-    tab = True
 
 
 class TenantForm(forms.ModelForm[Tenant]):
@@ -103,7 +93,6 @@ class TenantAdmin(RecordedAdmin):
     search_fields = ("slug", "name")
     ordering = ("slug",)
     readonly_fields = ("status", "created_at")
-    inlines = (MembershipInline,)
     actions_detail = ("pause", "suspend", "resume")
     fieldsets = (
         (None, {"fields": (("slug", "name"), ("timezone", "status"), "created_at")}),
@@ -128,10 +117,6 @@ class TenantAdmin(RecordedAdmin):
 
     def has_suspend_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.is_superuser)
-
-    def get_inlines(self, request: HttpRequest, obj: Tenant | None) -> tuple[Any, ...]:
-        # Only a superuser changes memberships.
-        return self.inlines if request.user.is_superuser else ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser)

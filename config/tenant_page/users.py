@@ -1,0 +1,100 @@
+"""The users of a tenant: those that are declared and those that calls only named, with what each spent this month.
+
+Invariant: figures come from the days' sums; the list is in the order of spend, and has a next page instead of an end.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from billing.admin.figures import utc_today
+from config.site import cells
+from config.tenant_page import days
+from config.tenant_page.parts import (
+    Link,
+    Section,
+    TabContent,
+    first_of_month,
+    list_url,
+    paged,
+    requests_link,
+    row_link,
+)
+from tenants.models import EndUser, Tenant
+
+IDLE_SHOWN = 20
+
+
+def content(request: HttpRequest, tenant: Tenant) -> TabContent:
+    """Who spent this month, and who of the declared users did not."""
+    today = utc_today().date()
+    month = days.days_of(tenant, first_of_month(today), today)
+    spent, ways = paged(
+        request, days.measured(month.values("user_id")).order_by("-billed", "-calls", "user_id")
+    )
+    names = [row["user_id"] for row in spent]
+    declared = {
+        user.external_id: user for user in EndUser.objects.filter(tenant=tenant, external_id__in=names)
+    }
+    idle = (
+        EndUser.objects.filter(tenant=tenant, is_active=True)
+        .exclude(external_id__in=month.values("user_id"))
+        .order_by("external_id")[:IDLE_SHOWN]
+    )
+    return TabContent(
+        sections=[
+            Section(
+                "Users, this month",
+                {
+                    "headers": [
+                        "User",
+                        "Cost centre",
+                        "Declared",
+                        "Last day",
+                        "Requests",
+                        "Cached",
+                        "Spent, USD",
+                        "Saved, USD",
+                    ],
+                    "rows": [_row(tenant, row, declared.get(row["user_id"])) for row in spent],
+                    "empty": "Nobody has called this month.",
+                },
+                [
+                    Link("Declare a user", f"{reverse('admin:tenants_enduser_add')}?tenant={tenant.pk}"),
+                    Link("All declared users", list_url("tenants_enduser", tenant__id__exact=tenant.pk)),
+                ],
+                note="UTC days. A user who is not declared was named by a call only, and has no cost centre.",
+            ),
+            Section(
+                "Declared, but without a call this month",
+                {
+                    "headers": ["User", "Cost centre"],
+                    "rows": [
+                        [row_link("tenants_enduser", user.pk, user), user.cost_center or cells.NOTHING]
+                        for user in idle
+                    ],
+                    "empty": "Every declared user has called.",
+                    "more": f"The first {IDLE_SHOWN}." if len(idle) == IDLE_SHOWN else "",
+                },
+            ),
+        ],
+        **ways,
+    )
+
+
+def _row(tenant: Tenant, row: dict[str, Any], user: EndUser | None) -> list[Any]:
+    name: Any = row["user_id"] or "(no user named)"
+    saved: Decimal = row["listed"] - row["billed"]
+    calls: Any = f"{row['calls']:,}"
+    return [
+        row_link("tenants_enduser", user.pk, user) if user else name,
+        user.cost_center or cells.NOTHING if user else cells.NOTHING,
+        ("yes" if user.is_active else "switched off") if user else "no",
+        f"{row['last_day']:%Y-%m-%d}",
+        requests_link(tenant, calls, user=row["user_id"]) if row["user_id"] else row["calls"],
+        row["cached"],
+        row["billed"],
+        saved,
+    ]

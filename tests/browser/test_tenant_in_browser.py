@@ -1,0 +1,41 @@
+"""A tenant's page in a real browser, wide and narrow, light and dark: every tab can be used by everybody."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.tenant_page.header import TABS
+from tenants.models import Tenant
+from tests.browser.test_pages_in_browser import filled
+from tests.browser.visits import WINDOWS, Window, judge, needs_axe, needs_chromium, visitor
+from tests.world import Operator, World
+
+__all__ = ["filled"]
+pytestmark = [*needs_chromium, needs_axe]
+SHOTS = os.environ.get("SHOTS")  # a folder: what each tab looks like
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_it_works(world: World, filled: Tenant, operator_account: Operator, window: Window) -> None:
+    from billing.ledger.rollups import rebuild_dirty
+
+    rebuild_dirty()
+    problems = tabs_of(world.stack.base_url, operator_account, window, filled.pk)
+    assert problems == []
+
+
+def tabs_of(base_url: str, operator: Operator, window: Window, tenant: Any) -> list[str]:
+    problems: list[str] = []
+    with visitor(base_url, operator, window) as page:
+        for name, _ in TABS:
+            response = page.goto(f"/admin/tenants/tenant/{tenant}/{name}/")
+            assert response.status == 200, name
+            width = page.evaluate("document.documentElement.scrollWidth")
+            if width > window.width:
+                problems.append(f"{name} is {width} px wide in a window of {window.width}")
+            problems += judge(page)
+            if SHOTS:
+                page.screenshot(path=Path(SHOTS) / f"{name}-{window}.png", full_page=True)
+    return problems
