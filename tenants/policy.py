@@ -226,6 +226,16 @@ class RefreshPolicy:
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
+class SelfService:
+    """What members may do for themselves in the portal: how many keys of their own, for what and how long, with which limits."""
+
+    keys: int = Field(default=5, ge=0, le=100)  # of each person; 0: none
+    key_days: int = Field(default=365, ge=1, le=3_650)  # the longest life of such a key
+    key_models: tuple[str, ...] = ("*",)
+    key_rate_limits: RateLimits = field(default_factory=RateLimits)
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
 class Quotas:
     """How much data may be stored for a tenant."""
 
@@ -259,6 +269,7 @@ class Policy:
     closing: ClosingPolicy = field(default_factory=ClosingPolicy)
     users: UsersPolicy = field(default_factory=UsersPolicy)
     quotas: Quotas = field(default_factory=Quotas)
+    self_service: SelfService = field(default_factory=SelfService)
     hedging: HedgingPolicy = field(default_factory=HedgingPolicy)
     deferred: DeferredPolicy = field(default_factory=DeferredPolicy)
     refresh: RefreshPolicy = field(default_factory=RefreshPolicy)

@@ -90,17 +90,12 @@ def visitor_of(user: User, slug: str) -> Visitor:
     if membership is None:
         raise Http404
     others = tuple(one for one in tenants_of(user) if one.pk != membership.tenant_id)
-    return Visitor(user, membership.tenant, membership.role, person_of(membership), others)
+    return Visitor(user, membership.tenant, membership.role, membership.person, others)
 
 
 def tenants_of(user: User) -> list[Tenant]:
     """The tenants that a person can choose from."""
     return list(Tenant.objects.filter(memberships__user=user).order_by("name", "slug")[:MOST_TENANTS])
-
-
-def person_of(membership: Membership) -> str:
-    """The user id whose keys and figures are this person's own."""
-    return str(getattr(membership, "person", "") or "")
 
 
 def private(response: HttpResponse) -> HttpResponse:

@@ -45,9 +45,14 @@ def house(db: None) -> House:
     people = [
         User.objects.create(username=f"{name}-{acme.slug}") for name in ("alice", "bob", "fay", "charlie")
     ]
-    roles = (("owner", acme), ("member", acme), ("finance", acme), ("owner", umbrella))
-    for person, (role, tenant) in zip(people, roles, strict=True):
-        Membership.objects.create(user=person, tenant=tenant, role=role)
+    roles = (
+        ("owner", acme, "alice"),
+        ("member", acme, "bob"),
+        ("finance", acme, ""),
+        ("owner", umbrella, "charlie"),
+    )
+    for user, (role, tenant, person) in zip(people, roles, strict=True):
+        Membership.objects.create(user=user, tenant=tenant, role=role, person=person)
     for name in ("alice", "bob"):
         EndUser.objects.create(tenant=acme, external_id=name, cost_center="4711")
     return House(acme, umbrella, *people)
