@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from config.portal.access import EVERYBODY, Visitor
+from config.portal.access import DEVELOPERS, EVERYBODY, Visitor
 from config.site.look import FAVICON, UNFOLD
 
 
@@ -24,7 +24,11 @@ class Item:
     roles: frozenset[str] = EVERYBODY
 
 
-NAVIGATION: Final = (Item("Home", "dashboard", "home"),)
+NAVIGATION: Final = (
+    Item("Home", "dashboard", "home"),
+    Item("API keys", "key", "keys", DEVELOPERS),
+    Item("Connect", "cable", "connect", DEVELOPERS),
+)
 
 
 def address(visitor: Visitor, view: str, **parts: Any) -> str:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from config.portal import entrance, home
+from config.portal import entrance, home, keys
 
 app_name = "portal"
 AT = "t/<slug:tenant>/"
@@ -11,4 +11,11 @@ urlpatterns = [
     path("", entrance.enter, name="entrance"),
     path("leave/", entrance.leave, name="leave"),
     path(AT, home.show_home, name="home"),
+    path(f"{AT}keys/", keys.list_keys, name="keys"),
+    path(f"{AT}keys/new/", keys.add_own, name="add_own_key"),
+    path(f"{AT}keys/service/", keys.add_service, name="add_service_key"),
+    path(f"{AT}keys/<int:key_id>/", keys.show_key, name="key"),
+    path(f"{AT}keys/<int:key_id>/rotate/", keys.rotate, name="rotate_key"),
+    path(f"{AT}keys/<int:key_id>/revoke/", keys.revoke, name="revoke_key"),
+    path(f"{AT}connect/", keys.connect, name="connect"),
 ]

@@ -84,6 +84,19 @@ def budget_of(entry: RequestLog) -> Budget | None:
     return budgets.order_by("-is_active", "-value").first()
 
 
+def wish_of(entry: RequestLog) -> dict[str, str]:
+    """The raise that would have let a request through, as a form is filled in with it: as much as was missing, until the
+    budget starts anew, or for a day."""
+    facts = (entry.receipt or {}).get("refusal") or {}
+    resets_at = _moment(facts.get("resets_at"))
+    end = resets_at if resets_at and resets_at > now() else now() + timedelta(days=1)
+    return {
+        "extra_amount": f"{_missing(facts):f}",
+        "reason": f"Request {entry.request_id}",
+        "ends_at": f"{end.astimezone(UTC):%Y-%m-%dT%H:%M}",
+    }
+
+
 def _ways(entry: RequestLog, code: str, facts: Mapping[str, Any]) -> tuple[list[str], list[Button]]:
     if code == "budget_exceeded":
         return _more_budget(entry, facts)
@@ -118,10 +131,9 @@ def _more_budget(entry: RequestLog, facts: Mapping[str, Any]) -> tuple[list[str]
     budget = budget_of(entry)
     if budget is None:
         return remedies, []
-    wanted = {"extra_amount": f"{missing:f}", "reason": f"Request {entry.request_id}"}
-    end = resets_at if resets_at and resets_at > now() else now() + timedelta(days=1)
-    wanted["ends_at"] = f"{end.astimezone(UTC):%Y-%m-%dT%H:%M}"
-    raise_url = f"{reverse('admin:billing_budget_raise_until', args=(budget.pk,))}?{urlencode(wanted)}"
+    raise_url = (
+        f"{reverse('admin:billing_budget_raise_until', args=(budget.pk,))}?{urlencode(wish_of(entry))}"
+    )
     return remedies, [
         Button("Raise this budget…", raise_url, is_dialog=True),
         Button("Open the budget", reverse("admin:billing_budget_change", args=(budget.pk,))),

@@ -4,7 +4,7 @@ Invariant: every step of the receipt is one happening, also one that this module
 they are. Ids and digests that only the product reads stay in the raw receipt.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -47,15 +47,25 @@ REASONS: Final = {
     "closed": "Too little is known yet to reuse answers here.",
 }
 INTERNAL: Final = frozenset({"step", "outcome", "at_ms", "reason", "key", "scope", "attempt_id", "message"})
+Linked = Callable[[str, Any], Any]  # of a fact's name and value
 REQUESTS: Final = frozenset({"answer_of_request", "hit_of_request", "first_request_id"})
 
 
-def story_of(receipt: Mapping[str, Any]) -> list[Happening]:
-    """All that happened, from the arrival to the answer."""
+def admin_link(name: str, value: Any) -> Any:
+    """An id that has a page of the admin, as a link to it."""
+    if name == "entry_id" and isinstance(value, int):
+        return cells.link(reverse("admin:caching_cacheentry_change", args=(value,)), f"cached answer {value}")
+    if name in REQUESTS and isinstance(value, str):
+        return request_link(value)
+    return value
+
+
+def story_of(receipt: Mapping[str, Any], *, linked: Linked = admin_link) -> list[Happening]:
+    """All that happened, from the arrival to the answer. `linked` makes links of the ids that have a page for the reader."""
     steps, attempts = receipt.get("steps") or [], receipt.get("attempts") or []
     return [
         Happening("Arrived", at="0 ms", why=_asked(receipt)),
-        *_between(steps, {attempt.get("attempt"): attempt for attempt in attempts}, receipt),
+        *_between(steps, {attempt.get("attempt"): attempt for attempt in attempts}, receipt, linked),
         _end(receipt),
     ]
 
@@ -71,7 +81,10 @@ def _asked(receipt: Mapping[str, Any]) -> str:
 
 
 def _between(
-    steps: list[Mapping[str, Any]], attempts: dict[Any, Mapping[str, Any]], receipt: Mapping[str, Any]
+    steps: list[Mapping[str, Any]],
+    attempts: dict[Any, Mapping[str, Any]],
+    receipt: Mapping[str, Any],
+    linked: Linked,
 ) -> Iterator[Happening]:
     """The steps; each attempt stands after the last step that is about it."""
     last = {
@@ -80,19 +93,19 @@ def _between(
         if step.get("attempt") is not None
     }
     for position, step in enumerate(steps):
-        yield _step(step, receipt)
+        yield _step(step, receipt, linked)
         number = step.get("attempt")
         if number in attempts and last[number] == position:
             yield _attempt(attempts[number])
     yield from (_attempt(attempt) for number, attempt in attempts.items() if number not in last)
 
 
-def _step(step: Mapping[str, Any], receipt: Mapping[str, Any]) -> Happening:
+def _step(step: Mapping[str, Any], receipt: Mapping[str, Any], linked: Linked) -> Happening:
     name, outcome = str(step.get("step", "")), str(step.get("outcome", ""))
-    facts = {key: _linked(key, value) for key, value in step.items() if key not in INTERNAL}
+    facts = {key: linked(key, value) for key, value in step.items() if key not in INTERNAL}
     table = None
     if name == "semantic_cache":
-        table = _candidates(facts.pop("candidates", None) or [])
+        table = _candidates(facts.pop("candidates", None) or [], linked)
     elif name == "route":
         table = _considered(receipt)
     elif name == "compress":
@@ -165,10 +178,10 @@ def _left(receipt: Mapping[str, Any]) -> str | None:
     return f"{amount:,f} {unit} of the {left.get('budget', '')}" if amount is not None else None
 
 
-def _candidates(candidates: list[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _candidates(candidates: list[Mapping[str, Any]], linked: Linked) -> dict[str, Any] | None:
     rows = [
         [
-            _linked("entry_id", one.get("entry_id")),
+            linked("entry_id", one.get("entry_id")),
             f"{float(one.get('similarity') or 0):.4f}",
             for_reading("", one.get("differences") or []) or "none",
             *([one["question"]] if "question" in one else []),
@@ -214,15 +227,6 @@ def _lines(lines: list[Mapping[str, Any]]) -> dict[str, Any]:
 def _price(line: Mapping[str, Any]) -> str | None:
     price = number_of(line.get("unit_price"))
     return None if price is None else f"{price:,f} per {line.get('per', 1):,}"
-
-
-def _linked(name: str, value: Any) -> Any:
-    """An id that has a page, as a link to it."""
-    if name == "entry_id" and isinstance(value, int):
-        return cells.link(reverse("admin:caching_cacheentry_change", args=(value,)), f"cached answer {value}")
-    if name in REQUESTS and isinstance(value, str):
-        return request_link(value)
-    return value
 
 
 def request_link(request_id: str) -> SafeString | str:
