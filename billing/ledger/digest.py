@@ -67,14 +67,17 @@ RECORD_COLUMNS = (
     ),
     *("contracted_cost", "billed_cost", "saving", "price_status", "certainty", "reading"),
 )
-# A dimension that came later is part of the rows that have a value of it: so months that were closed before stay as they are.
-LATER_DIMENSIONS = tuple(one.column for one in DIMENSIONS if one.column not in RECORD_COLUMNS)
+# A column that came later is part of the rows that have a value of it: so months that were closed before stay as they are.
+LATER_COLUMNS = (
+    *("session", "run", "agent", "parent_agent", "agent_type"),
+    *(one.column for one in DIMENSIONS if one.column not in RECORD_COLUMNS),
+)
 RECORD_TEXT = " || ".join(
     (
         f"ROW({', '.join(f'r.{name}' for name in RECORD_COLUMNS)})::text",
         *(
             f"CASE WHEN r.{name} = '' THEN '' ELSE ROW('{name}', r.{name})::text END"
-            for name in LATER_DIMENSIONS
+            for name in LATER_COLUMNS
         ),
     )
 )

@@ -12,9 +12,11 @@ from billing.models.raise_requests import RaiseRequest
 from billing.models.rate_rules import RateRule
 from billing.models.reconciliation import CostComparison, CostReport, CostReportLine
 from billing.models.reratings import PriceCheck, Rerating, ReratingRow
+from billing.models.runs import AgentHour
 from billing.models.statements import ManualEntry, Statement, StatementFile, StatementLine
 
 __all__ = [
+    "AgentHour",
     "AlertChannel",
     "AlertDelivery",
     "AlertEvent",

@@ -186,6 +186,11 @@ class UsageRecord(models.Model):
         help_text="how far the amounts are known, when they were booked",
     )
     reading = models.JSONField(null=True, help_text="how the usage was read, where that is not exact")
+    session = models.TextField(default="", blank=True, help_text="of the user's tool")
+    run = models.TextField(default="", blank=True, help_text="or the ticket that it was made for")
+    agent = models.TextField(default="", blank=True, help_text="of the session's agents; empty: its own")
+    parent_agent = models.TextField(default="", blank=True, help_text="that called the agent, as it says")
+    agent_type = models.TextField(default="", blank=True)
 
     class Meta:
         managed = False

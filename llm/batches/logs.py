@@ -3,10 +3,11 @@
 Invariant: written when a line is settled, once; it holds no prompt and no answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from llm.batches.lines import wire_of
+from llm.calls.dimensions import trace_of
 from llm.models import Batch, BatchItem, DeferredJob, RequestLog
 
 
@@ -24,12 +25,16 @@ def _row(asked: Batch | DeferredJob, item: BatchItem) -> RequestLog:
     assert item.settled_at is not None
     is_answered = item.status == BatchItem.Status.COMPLETED
     error = item.error or {}
+    trace = _trace(asked)
     return RequestLog(
         request_id=item.request_id,
         tenant_id=item.tenant_id,
         at=item.settled_at,
         key_id=asked.key_id,
         user=_user(asked, item),
+        session=trace.get("session", ""),
+        run=trace.get("run", ""),
+        agent=trace.get("agent", ""),
         feature=asked.feature,
         endpoint=asked.endpoint,
         model_asked=_model_asked(asked, item),
@@ -101,6 +106,13 @@ def _of(asked: Batch | DeferredJob, item: BatchItem) -> dict[str, object]:
     if isinstance(asked, DeferredJob):
         return {"job": asked.public_id, "steps": asked.steps}
     return {"batch": asked.public_id, "line": item.line, "steps": item.plan.get("steps", [])}
+
+
+def _trace(asked: Batch | DeferredJob) -> Mapping[str, str]:
+    if isinstance(asked, Batch):
+        return asked.context.get("trace", {})
+    said = asked.context
+    return trace_of(session=said.get("session", ""), run=said.get("run", ""), agent=said.get("agent") or {})
 
 
 def _model_asked(asked: Batch | DeferredJob, item: BatchItem) -> str:

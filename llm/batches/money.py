@@ -238,6 +238,7 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
             model_asked=facts.model,
             tier=item.plan.get("tier") or target.tier,
             cache_state="miss" if item.exact_key else "bypass",
+            trace=batch.context.get("trace", {}),
         )
         | estimate.to_dims(),
     )

@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 
 from llm.batches.estimating import BatchEstimate, Payer, estimate, refuse_unaffordable
 from llm.batches.lines import Problem
+from llm.calls.dimensions import trace_of
 from llm.calls.headers import CallHeaders
 from llm.catalog.snapshot import TenantSnapshot
 from llm.errors import InvalidRequest, NotFound
@@ -110,18 +111,19 @@ class NewBatch:
     user: str = ""
     feature: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
-    context: Mapping[str, str | bool] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
 
 
-def context_of(headers: CallHeaders) -> dict[str, str | bool]:
+def context_of(headers: CallHeaders) -> dict[str, Any]:
     """What the headers of a batch say of each of its lines, as `Batch.context` keeps it."""
     said = {
         "cache": headers.cache,
         "tier": headers.tier,
         "compress": headers.compress,
         "prompt_version": headers.prompt_version,
+        "trace": trace_of(session=headers.session, run=headers.run, agent=headers.agent),
     }
-    return {name: value for name, value in said.items() if value not in (None, "")}
+    return {name: value for name, value in said.items() if value not in (None, "", {})}
 
 
 async def create_batch(tenant_id: int, *, new: NewBatch, snapshot: TenantSnapshot) -> dict[str, Any]:

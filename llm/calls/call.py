@@ -24,7 +24,7 @@ from caching.learning.judging import Judge
 from caching.scope import Fingerprint, fingerprint_of
 from caching.semantic.cache import Lookup
 from llm import long_work
-from llm.calls.dimensions import dimensions_of, ledger_dims
+from llm.calls.dimensions import NO_TRACE, dimensions_of, ledger_dims, trace_of
 from llm.calls.headers import CallHeaders
 from llm.calls.readings import Readings
 from llm.calls.receipt import Receipt
@@ -157,6 +157,14 @@ class Call:
         return self.headers.session or self.facts.session
 
     @property
+    def trace(self) -> Mapping[str, str]:
+        """Where in whose work it was made, by the names of the ledger's columns; empty for most."""
+        headers = self.headers
+        if not (self.session or headers.run or headers.agent):
+            return NO_TRACE
+        return trace_of(session=self.session, run=headers.run, agent=headers.agent)
+
+    @property
     def is_our_own(self) -> bool:
         """Whether no client asked for it: without the caches there would be no such call."""
         return self.cache_state in OUR_OWN
@@ -236,6 +244,7 @@ class Call:
             model_asked=self.facts.model,
             tier=self.route.tier if self.route else "",
             cache_state=self.cache_state,
+            trace=self.trace,
         )
 
     async def settle_cancelled(self) -> None:

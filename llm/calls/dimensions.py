@@ -4,10 +4,13 @@ Invariant: pure, and the only place where a request's dimensions are read: a cal
 """
 
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from billing.scopes import Dimensions
 from tenants.snapshots.store import TenantFacts
+
+NO_TRACE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def dimensions_of(
@@ -41,6 +44,7 @@ def ledger_dims(
     model_asked: str,
     tier: str,
     cache_state: str,
+    trace: Mapping[str, str] = NO_TRACE,
 ) -> dict[str, Any]:
     """What a request's ledger rows say besides its attempts' own columns, by the names of the ledger's columns."""
     return {
@@ -51,4 +55,17 @@ def ledger_dims(
         "model_asked": model_asked[:128],
         "tier": tier,
         "cache_state": cache_state,
+        **trace,
     }
+
+
+def trace_of(*, session: str, run: str, agent: Mapping[str, str]) -> dict[str, str]:
+    """Where in whose work a request was made, by the names of the ledger's columns; only what is known."""
+    trace = {
+        "session": session,
+        "run": run,
+        "agent": agent.get("id", ""),
+        "parent_agent": agent.get("parent", ""),
+        "agent_type": agent.get("type", ""),
+    }
+    return {name: value for name, value in trace.items() if value}

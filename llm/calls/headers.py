@@ -3,8 +3,10 @@
 Invariant: a header that is present is well formed, or the request is refused naming it; none is guessed at.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import field
+from decimal import Decimal
 from itertools import chain
 from typing import Final, Literal, cast, get_args
 
@@ -23,13 +25,19 @@ SESSION_HEADERS = (
     *("x-claude-code-session-id", "session-id", "session_id", "x-opencode-session", "x-session-id"),
     *("conversation-id", "conversation_id", "x-conversation-id", "x-session-affinity", "thread-id"),
 )
+THREAD = "thread-id"  # Codex's name of an agent; the first thread of a session has the session's own id
 AGENT_HEADERS = {
-    "id": ("x-claude-code-agent-id",),
+    "id": ("x-claude-code-agent-id", THREAD),
     "type": ("x-claude-code-agent-type", "x-openai-subagent"),
     "parent": ("x-claude-code-parent-agent-id", "x-codex-parent-thread-id"),
     "client": ("originator", "x-app"),
 }
 
+RUN: Final = "x-purser-run"
+RUN_USD: Final = "x-purser-run-usd"
+MOST_USD: Final = Decimal(1_000_000)
+
+_AMOUNT: Final = re.compile(r"[0-9]{1,7}(\.[0-9]{1,2})?")
 _OURS: Final = "x-purser-"
 _OTHERS: Final = frozenset({"idempotency-key", *SESSION_HEADERS, *chain(*AGENT_HEADERS.values())})
 
@@ -48,6 +56,8 @@ class CallHeaders:
     prompt_version: str = ""
     idempotency_key: str = ""
     session: str = ""
+    run: str = ""
+    run_usd: Decimal | None = None
     agent: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -64,6 +74,7 @@ def parse_headers(headers: Mapping[str, str]) -> CallHeaders:
 
 
 def _parsed(headers: Mapping[str, str]) -> CallHeaders:
+    session = _first(headers, SESSION_HEADERS)
     return CallHeaders(
         user=_text(headers, "x-purser-user"),
         feature=_text(headers, "x-purser-feature"),
@@ -74,9 +85,17 @@ def _parsed(headers: Mapping[str, str]) -> CallHeaders:
         urgency=parse_urgency(headers.get(URGENCY, "")),
         prompt_version=_text(headers, "x-purser-prompt-version"),
         idempotency_key=_text(headers, "idempotency-key", max_length=255),
-        session=_first(headers, SESSION_HEADERS),
-        agent={fact: value for fact, names in AGENT_HEADERS.items() if (value := _first(headers, names))},
+        session=session,
+        run=_text(headers, RUN),
+        run_usd=_usd(headers, RUN_USD),
+        agent=_agent(headers, session=session),
     )
+
+
+def _agent(headers: Mapping[str, str], *, session: str) -> dict[str, str]:
+    """Which agent of a session calls; that of the session itself has no id, and is nobody's parent by name."""
+    agent = {fact: value for fact, names in AGENT_HEADERS.items() if (value := _first(headers, names))}
+    return {fact: value for fact, value in agent.items() if value != session or fact not in ("id", "parent")}
 
 
 def _as_meant(value: str) -> str:
@@ -100,6 +119,15 @@ def _text(headers: Mapping[str, str], name: str, *, max_length: int = _MAX_LENGT
     if len(value) > max_length or "\x00" in value:
         raise InvalidRequest(f"Header {name} takes at most {max_length} characters.", param=name)
     return value
+
+
+def _usd(headers: Mapping[str, str], name: str) -> Decimal | None:
+    """An amount of at most two decimal places, such as "5" or "2.50"."""
+    if not (text := headers.get(name, "").strip()):
+        return None
+    if not _AMOUNT.fullmatch(text) or not 0 < (amount := Decimal(text)) <= MOST_USD:
+        raise InvalidRequest(f"Header {name} takes an amount in USD, such as 2.50.", param=name)
+    return amount
 
 
 def _choice(headers: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:

@@ -307,6 +307,7 @@ def _context(call: Call) -> dict[str, Any]:
         "tier": headers.tier,
         "prompt_version": headers.prompt_version,
         "session": headers.session,
+        "run": headers.run,
         "agent": dict(headers.agent),
         "passed_on": dict(call.passed_on),
     }

@@ -76,6 +76,7 @@ def _call_of(job: DeferredJob, snapshot: TenantSnapshot, attempts: Sequence[Atte
             compress=context.get("compress"),
             prompt_version=context["prompt_version"],
             session=context["session"],
+            run=context.get("run", ""),
             agent=context["agent"],
         ),
         passed_on=context["passed_on"],

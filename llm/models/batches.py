@@ -125,7 +125,7 @@ class Batch(models.Model):
         default=dict,
         db_default=models.Value({}, models.JSONField()),
         blank=True,
-        help_text="What its headers said of all lines: cache, tier, compress, prompt_version.",
+        help_text="What its headers said of all lines: cache, tier, compress, prompt_version, trace.",
     )
     completion_window = models.CharField(max_length=8, default="24h")
     created_at = models.DateTimeField()

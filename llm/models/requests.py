@@ -34,6 +34,10 @@ class RequestLog(models.Model):
         null=True,
         help_text="Of the user's tool; a user is a person.",
     )
+    run = models.CharField(
+        max_length=200, blank=True, null=True, help_text="What `x-purser-run` names: a run, a ticket."
+    )
+    agent = models.CharField(max_length=200, blank=True, null=True, help_text="Of the session's agents.")
     feature = models.CharField(max_length=200, blank=True, default="")
     endpoint = models.CharField(max_length=64)
     model_asked = models.CharField(max_length=128)
@@ -63,6 +67,15 @@ class RequestLog(models.Model):
         indexes = [
             # the admin's change list and the tenant's own listing, newest first
             models.Index(fields=["tenant", "-at"], name="requestlog_tenant_at"),
+            # the requests of one session or run, which most rows have none of
+            models.Index(
+                fields=["tenant", "session", "-at"],
+                condition=models.Q(session__gt=""),
+                name="requestlog_session",
+            ),
+            models.Index(
+                fields=["tenant", "run", "-at"], condition=models.Q(run__gt=""), name="requestlog_run"
+            ),
         ]
 
     def __str__(self) -> str:
