@@ -12,6 +12,8 @@ Scope = Literal["tenant", "user", "key", "feature", "project", "cost_center", "m
 Unit = Literal["usd", "tokens", "requests"]
 Period = Literal["day", "week", "month", "total"]
 
+# of envelopes, which are no scope of a tenant's budgets: see billing.runs.envelopes
+RUN: Final = "run"
 _LABELS: Final = {"cost_center": "cost centre"}
 
 

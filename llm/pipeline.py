@@ -1,6 +1,7 @@
 """The product on one page: the whole life of one call.
 
-    identify -> limit -> exact cache -> semantic cache -> route -> compress -> hold -> call -> settle -> remember -> answer
+    identify -> limit -> envelope -> exact cache -> semantic cache -> route -> compress -> hold -> call -> settle -> remember
+    -> answer
 
 The door identifies the caller (`llm.views.base`); all else is here, in this order. A hit leaves `_live` after `prepare`, which
 lines of batches pass too, and comes back in `_give`. A stream leaves it after the call, goes out while it comes, and comes
@@ -21,7 +22,7 @@ from llm.calls.call import Call
 from llm.deferred import accepting
 from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.target import Target
-from llm.steps import attempts, choosing, memory, repairing, settled, storing
+from llm.steps import attempts, choosing, envelopes, memory, repairing, settled, storing
 from llm.steps.hops import FIRST_CHOICE, Manner
 from llm.steps.sending import Reply
 from llm.steps.settled import Settled
@@ -106,6 +107,7 @@ async def _live(
         call.slot = await limits.acquire(
             call.principal, user=call.user, tokens=call.rough_tokens, style=call.wire.vendor
         )
+        await envelopes.find_envelope(call)
         targets = await prepare(call)
         may_wait = call.headers.urgency.may_wait
         if isinstance(targets, memory.Hit):

@@ -6,6 +6,7 @@ wrong field is refused with its path. No step of the pipeline checks again.
 
 from collections.abc import Mapping
 from dataclasses import field
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -34,6 +35,7 @@ def _check_regex(text: str) -> str:
 Pattern = Annotated[str, AfterValidator(_check_regex)]
 # one of LOCAL_EMBEDDERS, or an embedding model of the catalogue
 EmbedderName = Annotated[str, Field(min_length=1, max_length=128)]
+Usd = Annotated[int | float, Field(gt=0, le=1_000_000)]
 Percent = Annotated[int | float, Field(gt=0, le=1000)]
 
 _Parsed = TypeVar("_Parsed")
@@ -175,6 +177,28 @@ class BudgetPolicy:
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
+class EnvelopePolicy:
+    """Envelopes: a hard budget in USD of each run, under all other budgets, and what opens one.
+
+    `session`: each session of a tool, and each run that a header names; `run`: the latter only; `asked`: nothing by itself,
+    only a header with an amount, a request or a person. The amount is the key's, else the user's, else `usd`.
+    """
+
+    opens: Literal["nothing", "asked", "run", "session"] = "nothing"
+    usd: float = Field(default=5.0, gt=0, le=1_000_000)
+    most_usd: float = Field(default=50.0, gt=0, le=1_000_000)  # that a caller may ask for, raises included
+    own_raises: int = Field(default=0, ge=0, le=100)  # how often whose run it is may raise it, by its amount
+    hours: int = Field(default=24, ge=1, le=720)  # until it is over
+    most_open: int = Field(default=100, ge=1, le=1_000)  # at one time, of each user or key
+    users: Mapping[str, Usd] = field(default_factory=dict)
+    keys: Mapping[str, Usd] = field(default_factory=dict)
+
+    def usd_of(self, *, key: str, user: str) -> Decimal:
+        """What an envelope of theirs has at first."""
+        return Decimal(str(self.keys.get(key) or self.users.get(user) or self.usd))
+
+
+@dataclass(frozen=True, slots=True, config=_CONFIG)
 class HedgingPolicy:
     """Hedging: when a provider's first byte is late, a second call is sent and the faster one answers. Both are paid.
 
@@ -266,6 +290,7 @@ class Policy:
     features_off_at: Mapping[str, Percent] = field(default_factory=dict)
     default_max_tokens: DefaultMaxTokens = field(default_factory=DefaultMaxTokens)
     budgets: BudgetPolicy = field(default_factory=BudgetPolicy)
+    envelopes: EnvelopePolicy = field(default_factory=EnvelopePolicy)
     closing: ClosingPolicy = field(default_factory=ClosingPolicy)
     users: UsersPolicy = field(default_factory=UsersPolicy)
     quotas: Quotas = field(default_factory=Quotas)

@@ -181,14 +181,15 @@ class GrantApp(_Statements):
 class NotifyOnChange(_Statements):
     """Notifies every worker's snapshots that a tenant's configuration changed, when the change commits.
 
-    `tenant_column` is None for tables that concern every tenant. A NULL in the column also means every tenant.
+    `tenant_column` is None for tables that concern every tenant. A NULL in the column also means every tenant. `rows` is a
+    condition, in SQL, on the rows that are configuration.
     """
 
-    def __init__(self, table: str, tenant_column: str | None = "tenant_id") -> None:
-        self.table, self.tenant_column = table, tenant_column
+    def __init__(self, table: str, tenant_column: str | None = "tenant_id", rows: str = "true") -> None:
+        self.table, self.tenant_column, self.rows = table, tenant_column, rows
 
     def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
-        return type(self).__name__, [self.table, self.tenant_column], {}
+        return type(self).__name__, [self.table, self.tenant_column, self.rows], {}
 
     def forwards(self) -> list[str]:
         rows = {
@@ -197,9 +198,11 @@ class NotifyOnChange(_Statements):
             "delete": "REFERENCING OLD TABLE AS old_rows",
             "truncate": "",
         }
+        arguments = [self.tenant_column or "", *([self.rows] if self.rows != "true" else [])]
+        quoted = ", ".join("'" + one.replace("'", "''") + "'" for one in arguments)
         return [
             f'CREATE TRIGGER notify_config_{event} AFTER {event.upper()} ON "{self.table}" {referencing} '
-            f"FOR EACH STATEMENT EXECUTE FUNCTION purser_notify_config('{self.tenant_column or ''}')"
+            f"FOR EACH STATEMENT EXECUTE FUNCTION purser_notify_config({quoted})"
             for event, referencing in rows.items()
         ]
 

@@ -9,7 +9,10 @@ from decimal import Decimal
 from math import ceil
 from typing import Final
 
+from django.conf import settings
+
 from billing.money import plain
+from billing.scopes import RUN
 from config.values import value_type
 from tenants.errors import ClientError
 
@@ -50,6 +53,8 @@ class Balance:
 
     def describe(self) -> str:
         """For example "tenant budget of 5 USD per day"."""
+        if self.scope == RUN:
+            return f"envelope of run '{self.subject}' of {plain(self.limit)} USD"
         whose = f"{self.scope.replace('_', ' ')} budget"
         if self.subject:
             whose += f" '{self.subject}'"
@@ -67,10 +72,12 @@ class BudgetExceeded(ClientError):
         now = datetime.now(UTC)
         seconds = ceil((balance.resets_at - now).total_seconds()) if balance.resets_at else None
         headers = reset_header(balance)
-        reset = f" It resets at {headers[RESETS_AT]}." if headers else ""
+        remedy = f" It resets at {headers[RESETS_AT]}." if headers else ""
+        if raise_url := raise_url_of(balance):
+            remedy = f" Raise it at {raise_url}, and go on."
         super().__init__(
             f"The {balance.describe()} has {plain(balance.remaining)} {balance.unit_name} left; "
-            f"this {what} may need {plain(needed)} {balance.unit_name}.{reset}",
+            f"this {what} may need {plain(needed)} {balance.unit_name}.{remedy}",
             retry_after_seconds=None if seconds is None else max(1, seconds),
             headers=headers,
             facts={
@@ -85,9 +92,15 @@ class BudgetExceeded(ClientError):
                 "asked": plain(needed),
                 "remaining": plain(balance.remaining),
                 "resets_at": balance.resets_at,
+                **({"raise_url": raise_url} if raise_url else {}),
             },
         )
         self.balance = balance
+
+
+def raise_url_of(balance: Balance) -> str:
+    """The page on which an envelope is raised; empty for what is none."""
+    return f"{settings.SITE_URL}/portal/runs/{balance.budget_id}" if balance.scope == RUN else ""
 
 
 def tightest(balances: Iterable[Balance]) -> Balance:

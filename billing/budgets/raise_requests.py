@@ -38,7 +38,7 @@ def request_raise(
     at = now()
     if ends_at <= at:
         raise ValidationError({"ends_at": "must be in the future"})
-    Budget.objects.select_for_update().get(pk=budget.pk)  # so that the count below stays true
+    Budget.everything.select_for_update().get(pk=budget.pk)  # so that the count below stays true
     pending = RaiseRequest.objects.filter(budget=budget, state=State.PENDING, expires_at__gt=at)
     if pending.count() >= MOST_PENDING:
         raise ValidationError(f"{MOST_PENDING} requests for this budget wait for a decision already")

@@ -12,7 +12,7 @@ from billing.models.raise_requests import RaiseRequest
 from billing.models.rate_rules import RateRule
 from billing.models.reconciliation import CostComparison, CostReport, CostReportLine
 from billing.models.reratings import PriceCheck, Rerating, ReratingRow
-from billing.models.runs import AgentHour
+from billing.models.runs import AgentHour, RunEnvelope
 from billing.models.statements import ManualEntry, Statement, StatementFile, StatementLine
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Rerating",
     "ReratingRow",
     "RollupDirty",
+    "RunEnvelope",
     "Statement",
     "StatementFile",
     "StatementLine",

@@ -12,7 +12,7 @@ from django.utils.timezone import now
 from simple_history.models import HistoricalRecords
 
 from billing.models.fields import AmountField
-from billing.scopes import scope_choices
+from billing.scopes import RUN, scope_choices
 from tenants.models import Tenant
 
 # More than a machine's workers only splits the room.
@@ -22,6 +22,13 @@ MAX_SHARDS = 64
 def default_alerts() -> list[int]:
     """Shares of a budget at which people are notified, in percent."""
     return [80, 100]
+
+
+class StandingBudgets(models.Manager["Budget"]):
+    """Budgets that somebody set to stay. The envelopes of runs come and go; they are read through `RunEnvelope`."""
+
+    def get_queryset(self) -> models.QuerySet["Budget"]:
+        return super().get_queryset().exclude(scope=RUN)
 
 
 class Budget(models.Model):
@@ -69,6 +76,8 @@ class Budget(models.Model):
     )
     created_at = models.DateTimeField(default=now, editable=False)
 
+    objects = StandingBudgets()
+    everything: "models.Manager[Budget]" = models.Manager()  # those of envelopes, too
     history = HistoricalRecords()
 
     class Meta:
@@ -77,7 +86,7 @@ class Budget(models.Model):
             # Two limits on the same thing would make "the limit" a matter of chance.
             models.UniqueConstraint(
                 fields=("tenant", "scope", "value", "unit", "period"),
-                condition=Q(is_active=True),
+                condition=Q(is_active=True) & ~Q(scope=RUN),  # two people may have runs of one name
                 name="budget_unique_while_active",
             ),
             models.CheckConstraint(condition=Q(limit_amount__gte=0), name="budget_limit_not_negative"),

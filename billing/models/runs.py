@@ -1,11 +1,14 @@
-"""The sums of sessions and runs.
+"""The sums of sessions and runs, and the envelopes of runs.
 
-Invariant: an hour can be dropped and built again from the ledger at any time.
+Invariant: an hour can be dropped and built again from the ledger at any time. Of a run's owner at most one envelope is open,
+and rows of envelopes are made by `billing_open_envelope` only, which counts them.
 """
 
 from django.db import models
 from django.db.models import Q
+from django.utils.timezone import now
 
+from billing.models.budgets import Budget
 from billing.models.fields import AmountField
 from tenants.models import Tenant
 
@@ -39,3 +42,44 @@ class AgentHour(models.Model):
 
     def __str__(self) -> str:
         return f"{self.hour:%Y-%m-%d %H:00} {self.session or self.run}: {self.billed_cost} USD"
+
+
+class RunEnvelope(models.Model):
+    """A hard budget of one run, for a time: of whom, and what opened it. Its limit, raises and window are the budget's."""
+
+    class OpenedBy(models.TextChoices):
+        SESSION = "session", "a session"
+        NAMED = "run", "a run's first call"
+        ASKED = "asked", "a request"
+        PERSON = "person", "a person"
+
+    budget = models.OneToOneField(Budget, primary_key=True, on_delete=models.PROTECT, related_name="envelope")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+", db_index=False)
+    owner = models.CharField(max_length=220, help_text="who is known to call: a key's person, else the key")
+    user = models.CharField(max_length=200, blank=True, default="", help_text="whom the key's calls name")
+    run = models.CharField(max_length=200, help_text="as the header names it, or the session")
+    opened_by = models.CharField(max_length=7, choices=OpenedBy)
+    opened_at = models.DateTimeField(default=now)
+    expires_at = models.DateTimeField()
+    is_open = models.BooleanField(default=True)
+    own_raises = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="by whose run it is, without anybody's leave"
+    )
+
+    class Meta:
+        ordering = ("-opened_at",)
+        constraints = (
+            # Two open ones would be twice the money.
+            models.UniqueConstraint(
+                fields=("tenant", "owner", "user", "run"),
+                condition=Q(is_open=True),
+                name="envelope_once_while_open",
+            ),
+        )
+        indexes = (
+            models.Index(fields=("tenant", "-opened_at"), name="envelope_of_tenant"),
+            models.Index(fields=("expires_at",), condition=Q(is_open=True), name="envelope_open"),
+        )
+
+    def __str__(self) -> str:
+        return f"envelope of run {self.run}"

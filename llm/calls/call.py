@@ -15,6 +15,7 @@ from billing.budgets.balances import Balance, tightest
 from billing.budgets.windows import WindowKey, windows_for
 from billing.ledger.waiting import Reserve
 from billing.prices.savings import OUR_OWN
+from billing.runs.opening import Envelope
 from billing.scopes import Dimensions
 from caching.embedders.registry import ready_embedder
 from caching.entries.vectors import FindEmbedder
@@ -111,6 +112,7 @@ class Call:
     outcome: SettledCost | None = None  # of the answer that was given
     broken: str = ""  # what its stream ended by before its answer did
     is_deferred: bool = False  # its job is queued: its answer comes later, and its row of the log with it
+    envelope: Envelope | None = None  # of its run: it pays for the call, besides the budgets
     reserve: Reserve | None = None  # what holds its money while it waits
     block: dict[str, Any] | None = None  # the `purser` object of the answer that was given
     _dimensions: Dimensions | None = None
@@ -232,6 +234,8 @@ class Call:
         windows = windows_for(
             budgets, dimensions, at=self.received_at, timezone=self.snapshot.tenant.timezone
         )
+        if self.envelope is not None:
+            windows = *windows, self.envelope.window
         self._windows[model, provider] = windows
         return windows
 

@@ -11,6 +11,7 @@ import orjson
 
 from billing.ledger.waiting import Reserve
 from billing.models import Attempt
+from billing.runs.opening import Envelope
 from caching.exact.store import ExactKey
 from caching.scope import Fingerprint, fingerprint_of
 from llm.batches.lines import wire_of
@@ -96,6 +97,7 @@ def _call_of(job: DeferredJob, snapshot: TenantSnapshot, attempts: Sequence[Atte
         tokens_before_compression=context.get("tokens_before"),
         tokens_after_compression=context.get("tokens_after"),
         tries=len(attempts),
+        envelope=Envelope.from_json(context["envelope"]) if context.get("envelope") else None,
         reserve=_reserve_of(waiting) if waiting else None,
     )
     call.receipt.steps += job.steps
