@@ -16,6 +16,7 @@ from llm.views import (
     models,
     raise_requests,
     responses,
+    runs,
     stored_chats,
 )
 from llm.views.base import error_response, new_request_id
@@ -62,6 +63,9 @@ urlpatterns = [
     path("v1/budgets", accounts.Budgets.as_view()),
     path("v1/budgets/raise-requests", raise_requests.RaiseRequests.as_view()),
     path("v1/budgets/raise-requests/<uuid:asked_id>", raise_requests.OneRaiseRequest.as_view()),
+    path("v1/runs/current", runs.CurrentRun.as_view()),
+    path("v1/runs/<path:name>", runs.Run.as_view()),
+    path("v1/sessions/<path:name>", runs.Session.as_view()),
     path("v1/requests/<uuid:request_id>", accounts.RequestReceipt.as_view()),
     path("v1/feedback", accounts.GiveFeedback.as_view()),
 ]

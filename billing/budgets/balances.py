@@ -74,7 +74,7 @@ class BudgetExceeded(ClientError):
         headers = reset_header(balance)
         remedy = f" It resets at {headers[RESETS_AT]}." if headers else ""
         if raise_url := raise_url_of(balance):
-            remedy = f" Raise it at {raise_url}, and go on."
+            remedy = f" Raise it and go on: {raise_url}"
         super().__init__(
             f"The {balance.describe()} has {plain(balance.remaining)} {balance.unit_name} left; "
             f"this {what} may need {plain(needed)} {balance.unit_name}.{remedy}",

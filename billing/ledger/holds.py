@@ -84,7 +84,7 @@ async def balances_of(
     dimensions: Dimensions = NO_DIMENSIONS,
 ) -> list[Balance]:
     """The balances of the budgets that apply, as admission would see them now; one query. Raises LedgerUnavailable."""
-    return await _balances(tenant_id, windows_for(budgets, dimensions, at=at, timezone=timezone))
+    return await balances_in(tenant_id, windows_for(budgets, dimensions, at=at, timezone=timezone))
 
 
 async def recent_balances(
@@ -96,14 +96,14 @@ async def recent_balances(
     try:
         return seen(windows, since=since, calm_percent=calm_percent)
     except KeyError:
-        return await _balances(tenant_id, windows)
+        return await balances_in(tenant_id, windows)
 
 
 async def look(attempt: NewAttempt) -> None:
     """Raise the BudgetExceeded that `admit` would raise now; nothing is held. One query. Raises LedgerUnavailable."""
     short = [
         balance
-        for balance in await _balances(attempt.tenant_id, attempt.windows)
+        for balance in await balances_in(attempt.tenant_id, attempt.windows)
         if balance.mode == "hard" and _amount(attempt, balance.unit) > balance.remaining
     ]
     if short:
@@ -111,7 +111,8 @@ async def look(attempt: NewAttempt) -> None:
         raise BudgetExceeded(fullest, needed=Decimal(_amount(attempt, fullest.unit)))
 
 
-async def _balances(tenant_id: int, windows: Sequence[WindowKey]) -> list[Balance]:
+async def balances_in(tenant_id: int, windows: Sequence[WindowKey]) -> list[Balance]:
+    """The balances of windows, as admission would see them now; one query. Raises LedgerUnavailable."""
     return await _looks.submit((tenant_id, windows)) if windows else []
 
 

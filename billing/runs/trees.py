@@ -212,4 +212,10 @@ def _agent(row: Mapping[str, Any]) -> Agent:
 
 
 def _sum(row: Mapping[str, Any]) -> Sum:
-    return Sum(**{name: row[name] if "cost" in name else int(row[name]) for name in SUMS})
+    return Sum(
+        int(row["requests"]),
+        int(row["input_tokens"]),
+        int(row["output_tokens"]),
+        row["list_cost"],
+        row["billed_cost"],
+    )

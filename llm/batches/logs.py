@@ -110,7 +110,8 @@ def _of(asked: Batch | DeferredJob, item: BatchItem) -> dict[str, object]:
 
 def _trace(asked: Batch | DeferredJob) -> Mapping[str, str]:
     if isinstance(asked, Batch):
-        return asked.context.get("trace", {})
+        trace: Mapping[str, str] = asked.context.get("trace", {})
+        return trace
     said = asked.context
     return trace_of(session=said.get("session", ""), run=said.get("run", ""), agent=said.get("agent") or {})
 

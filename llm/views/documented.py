@@ -61,6 +61,10 @@ OF_LINES: Final = (
 CALL: Final = (
     *OF_LINES,
     _header(
+        "x-purser-run", "The run or ticket that the call is part of; its envelope pays, where there is one."
+    ),
+    _header("x-purser-run-usd", "Opens an envelope of so many USD for the run, as far as the policy allows."),
+    _header(
         "x-purser-urgency",
         "`now`, `deferred`, `by=<RFC 3339>` or `within=<n>s|m|h`: all but `now` get a 202 with a job (`JobObject`), whose answer "
         "is at `/v1/jobs/{id}`. Of chat completions, messages and responses.",

@@ -119,7 +119,7 @@ def test_nobody_draws_from_or_opens_another_ones(world: World, make_tenant: Call
         {"name": "alice-2", "secret": "of-alice-2", "models": ["*"], "user": "alice"},
         {"name": "bob", "secret": "of-bob", "models": ["*"], "user": "bob"},
     ]
-    keys = [{**key, "secret": f"{key['secret']}-{secrets.token_hex(4)}"} for key in keys]
+    keys = [{**key, "secret": f"{key['secret']}-{secrets.token_hex(20)}"} for key in keys]
     member = make_tenant(policy=policy(users={"alice": 2}, keys={"main": 3}), more_keys=keys)
     stranger = make_tenant(policy=policy())
 
@@ -173,7 +173,7 @@ def test_a_header_asks_for_an_amount_within_what_the_policy_allows(
 def test_an_owner_has_so_many_at_one_time_and_they_end(
     world: World, make_tenant: Callable[..., Member]
 ) -> None:
-    other = f"other-{secrets.token_hex(4)}"
+    other = f"other-{secrets.token_hex(20)}"
     member = make_tenant(
         policy=policy(most_open=3), more_keys=[{"name": "other", "secret": other, "models": ["*"]}]
     )
