@@ -13,6 +13,7 @@ from billing.ledger import partitions, reaper, rollups, unread
 from billing.months import closing
 from billing.prices import importing as price_import
 from billing.rerating import backdated as backdated_prices
+from billing.runs import envelopes
 
 
 @shared_task
@@ -78,5 +79,6 @@ def learn_estimates() -> None:
 
 @shared_task
 def expire_raise_requests() -> None:
-    """Expire the requests for a raise that were not decided in time."""
+    """Expire the requests for a raise that were not decided in time, and the envelopes whose time is over."""
     raise_requests.expire_requests()
+    envelopes.close_ended()

@@ -12,6 +12,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
 
+from django.db import connection
+
 from billing.ledger.measures import ledger
 from billing.runs.hours import HOUR, KEYS, SUMS
 
@@ -47,10 +49,6 @@ SELECT * FROM (
     FROM rows GROUP BY GROUPING SETS ((), (session, agent), (session, agent, model), (model), (hour))
 ) AS parts WHERE place <= {MOST_SHOWN}
 """
-COLUMNS: Final = (
-    *("part", "session", "agent", "model", "hour", "parent_agent", "agent_type", "user_id", "users", "run"),
-    *("first_hour", "last_hour", "agents", *SUMS, "place"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +114,14 @@ class Tree:
 def statement(by: By) -> str:
     """The query of a tree, for `tenant`, `name`, and `user` (empty: everybody's)."""
     return ROWS.format(by=by)
+
+
+def read_tree(tenant_id: int, name: str, *, by: By, user: str = "") -> Tree | None:
+    """The tree of a tenant's session or run, for a page; None where there is nothing of it."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement(by), {"tenant": tenant_id, "name": name, "user": user})
+        names = [column[0] for column in cursor.description or ()]
+        return tree_of((dict(zip(names, row, strict=True)) for row in cursor.fetchall()), by=by, name=name)
 
 
 def tree_of(rows: Iterable[Mapping[str, Any]], *, by: By, name: str) -> Tree | None:

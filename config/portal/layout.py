@@ -28,6 +28,7 @@ NAVIGATION: Final = (
     Item("Home", "dashboard", "home"),
     Item("API keys", "key", "keys", DEVELOPERS),
     Item("Connect", "cable", "connect", DEVELOPERS),
+    Item("Sessions", "account_tree", "sessions"),
 )
 
 

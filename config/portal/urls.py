@@ -2,7 +2,8 @@
 
 from django.urls import path
 
-from config.portal import entrance, home, keys
+from config.portal import entrance, home, keys, runs, sessions
+
 
 app_name = "portal"
 AT = "t/<slug:tenant>/"
@@ -18,4 +19,10 @@ urlpatterns = [
     path(f"{AT}keys/<int:key_id>/rotate/", keys.rotate, name="rotate_key"),
     path(f"{AT}keys/<int:key_id>/revoke/", keys.revoke, name="revoke_key"),
     path(f"{AT}connect/", keys.connect, name="connect"),
+    path("runs/<int:id>", runs.find_run, name="find_run"),
+    path(f"{AT}sessions/", sessions.show_sessions, name="sessions"),
+    path(f"{AT}sessions/one/", sessions.show_session, name="session"),
+    path(f"{AT}runs/", runs.open_run, name="runs"),
+    path(f"{AT}runs/<int:id>/", runs.show_run, name="run"),
+    path(f"{AT}runs/<int:id>/<slug:verb>/", runs.change_run, name="change_run"),
 ]

@@ -11,6 +11,7 @@ from billing.budgets.balances import Balance
 from config.door.responses import Chunks, Write
 from config.values import value_type
 from llm.calls.call import Call
+from llm.calls.early_warnings import early_warning
 from llm.calls.settled_cost import SettledCost
 
 
@@ -97,6 +98,7 @@ def answer_headers(call: Call, outcome: SettledCost | None) -> dict[str, str]:
         headers["x-purser-route"] = f"{call.route.tier or 'named'}; {call.route.reason}"
     if balance := call.tightest_balance():
         headers["x-purser-budget-remaining"] = f"{balance.remaining:f} {balance.unit}; {balance.describe()}"
+        headers |= early_warning(call)
     if call.slot:
         headers |= call.slot.headers(call.wire.vendor)
     if call.structured:

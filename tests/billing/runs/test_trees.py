@@ -30,11 +30,7 @@ def call(shop: Shop, at: datetime, tokens: int, **trace: str) -> None:
 
 
 def read(shop: Shop, name: str, *, by: trees.By = "session", user: str = "") -> trees.Tree | None:
-    with connection.cursor() as cursor:
-        cursor.execute(trees.statement(by), {"tenant": shop.tenant.pk, "name": name, "user": user})
-        names = [column.name for column in cursor.description or ()]
-        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    return trees.tree_of(rows, by=by, name=name)
+    return trees.read_tree(shop.tenant.pk, name, by=by, user=user)
 
 
 def ids(agents: list[trees.Agent]) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""The sessions and runs of a tenant that were at work lately, from their sums by hour.
+
+Invariant: a bounded list, and one query of a bounded time; never the ledger.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from django.db.models import Case, Count, F, Max, Min, Sum, Value, When
+
+from billing.models import AgentHour
+
+MOST_SHOWN: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A session, or a run whose calls name no session."""
+
+    session: str
+    run: str
+    user: str
+    users: int
+    agents: int
+    models: int
+    requests: int
+    cost_usd: Decimal
+    first_hour: datetime
+    last_hour: datetime
+
+    @property
+    def query(self) -> dict[str, str]:
+        """What its page is asked for."""
+        return {"session": self.session} if self.session else {"run": self.run}
+
+
+def latest_work(
+    tenant_id: int | None, *, since: datetime, user: str = "", run: str = "", by_cost: bool = False
+) -> list[Work]:
+    """The last, or the dearest, at most MOST_SHOWN; without a tenant those of all."""
+    hours = AgentHour.objects.filter(hour__gte=since)
+    if tenant_id is not None:
+        hours = hours.filter(tenant_id=tenant_id)
+    if user:
+        hours = hours.filter(user_id=user)
+    if run:
+        hours = hours.filter(run=run)
+    named = Case(When(session="", then=F("run")), default=Value(""))
+    rows = (
+        hours.values("session", lone_run=named)
+        .annotate(
+            named_run=Max("run"),
+            user=Min("user_id"),
+            users=Count("user_id", distinct=True),
+            agents=Count("agent", distinct=True),
+            models=Count("model", distinct=True),
+            asked=Sum("requests"),
+            cost=Sum("billed_cost"),
+            first=Min("hour"),
+            last=Max("hour"),
+        )
+        .order_by("-cost" if by_cost else "-last", "-cost", "session", "lone_run")[:MOST_SHOWN]
+    )
+    return [
+        Work(
+            session=row["session"],
+            run=row["named_run"],
+            user=row["user"],
+            users=row["users"],
+            agents=row["agents"],
+            models=row["models"],
+            requests=row["asked"],
+            cost_usd=row["cost"],
+            first_hour=row["first"],
+            last_hour=row["last"],
+        )
+        for row in rows
+    ]

@@ -1,0 +1,256 @@
+"""The envelope of a run: why it is full, and how it goes on.
+
+Invariant: who may decide raises it by any amount, whose run it is only as the policy lets her, and everybody else asks. Each
+verb is one function of `billing.runs.envelopes`, which checks again.
+"""
+
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from billing.budgets.raise_requests import approve_raise, request_raise
+from billing.models import BudgetRaise, RaiseRequest, RunEnvelope
+from billing.money import plain
+from billing.runs import envelopes
+from billing.runs.envelopes import EnvelopeState
+from config.portal.access import LOGIN, Visitor, page, private, tenants_of
+from config.portal.layout import address, show
+from config.portal.sessions import person_shown, short
+from config.site import cells
+from llm.models import RequestLog
+from tenants.policy import EnvelopePolicy, parse_policy
+
+MOST_SHOWN: Final = 20
+
+
+def find_run(request: HttpRequest, id: int) -> HttpResponse:
+    """`/portal/runs/<id>`, as a refusal names it: on to the page of the tenant whose it is, for its members."""
+    if not request.user.is_authenticated:
+        return private(redirect(f"{LOGIN}?next={request.path}"))
+    tenant_id = RunEnvelope.objects.filter(pk=id).values_list("tenant_id", flat=True).first()
+    tenant = next((one for one in tenants_of(request.user) if one.pk == tenant_id), None)
+    if tenant is None:
+        raise Http404
+    return private(redirect("portal:run", tenant=tenant.slug, id=id))
+
+
+@page()
+def show_run(request: HttpRequest, visitor: Visitor, id: int) -> HttpResponse:
+    """`/portal/t/<slug>/runs/<id>/`."""
+    envelope, state = _found(visitor, id)
+    policy = _policy(visitor)
+    zone = visitor.tenant.timezone
+    waiting = list(
+        RaiseRequest.objects.filter(
+            tenant=visitor.tenant, budget=id, state=RaiseRequest.State.PENDING
+        ).select_related("requested_by")[:MOST_SHOWN]
+    )
+    context = {
+        "state": state,
+        "id": id,
+        "bar": cells.progress(state.used_percent, label="of the envelope is used or held"),
+        "facts": _facts(state, envelope, zone=zone),
+        "is_full": state.is_open and state.remaining <= 0,
+        "why_not_own": "" if not state.is_of(visitor.person) else envelopes.why_not_own(state, policy=policy),
+        "own_amount": plain(envelopes.own_amount(state, policy=policy)),
+        "may_raise_own": state.is_of(visitor.person) and not envelopes.why_not_own(state, policy=policy),
+        "may_decide": visitor.is_owner,
+        "usual_amount": plain(envelope.budget.limit_amount or policy.usd_of(key="", user="")),
+        "raises": _raises(id, zone=zone),
+        "requests": [
+            {"id": one.pk, "amount": plain(one.extra_amount), "asker": one.asker, "reason": one.reason}
+            for one in waiting
+        ],
+        "refusals": _refusals(visitor, state),
+        "tree": f"{address(visitor, 'session')}?{'session' if state.opened_by == 'session' else 'run'}=",
+        "run": state.run,
+        "back": address(visitor, "sessions"),
+    }
+    return show(request, visitor, "run.html", context, title=f"Run {short(state.run)}")
+
+
+@page()
+def open_run(request: HttpRequest, visitor: Visitor) -> HttpResponse:
+    """Open an envelope for a run that is named before its first call."""
+    if request.method != "POST":
+        return redirect(address(visitor, "sessions"))
+    person = request.POST.get("person", "").strip()[:200] if visitor.is_owner else visitor.person
+    person = person or visitor.person
+    if not person:
+        raise PermissionDenied
+    try:
+        id = envelopes.open_run(
+            visitor.tenant,
+            person=person,
+            run=request.POST.get("run", ""),
+            usd=_amount(request),
+            policy=_policy(visitor),
+        )
+    except ValidationError as error:
+        messages.error(request, "; ".join(error.messages).capitalize())
+        return redirect(address(visitor, "sessions"))
+    messages.success(
+        request, f"The envelope is open. It pays for calls of {person}'s keys that name the run."
+    )
+    return redirect(address(visitor, "run", id=id))
+
+
+@page()
+def change_run(request: HttpRequest, visitor: Visitor, id: int, verb: str) -> HttpResponse:
+    """One verb on a run, and back to its page with what came of it."""
+    here = redirect(address(visitor, "run", id=id))
+    if request.method != "POST":
+        return here
+    envelope, state = _found(visitor, id)
+    try:
+        messages.success(request, _VERBS[verb](request, visitor, envelope, state))
+    except KeyError:
+        raise Http404 from None
+    except ValidationError as error:
+        messages.error(request, "; ".join(error.messages).capitalize())
+    return here
+
+
+def _raise(request: HttpRequest, visitor: Visitor, envelope: RunEnvelope, state: EnvelopeState) -> str:
+    _must_decide(visitor)
+    raised = envelopes.raise_run(
+        envelope,
+        extra_amount=_amount(request),
+        reason=request.POST.get("reason", "")[:300],
+        acting_user=visitor.user,
+    )
+    return f"Raised by {plain(raised.extra_amount)} USD. The run goes on at once."
+
+
+def _raise_own(request: HttpRequest, visitor: Visitor, envelope: RunEnvelope, state: EnvelopeState) -> str:
+    if not state.is_of(visitor.person):
+        raise PermissionDenied
+    raised = envelopes.raise_own(envelope, policy=_policy(visitor), acting_user=visitor.user)
+    return f"Raised by {plain(raised.extra_amount)} USD. The run goes on at once."
+
+
+def _ask(request: HttpRequest, visitor: Visitor, envelope: RunEnvelope, state: EnvelopeState) -> str:
+    if not state.is_of(visitor.person) and not visitor.reads_all:
+        raise PermissionDenied
+    request_raise(
+        envelope.budget,
+        extra_amount=_amount(request),
+        ends_at=envelope.expires_at,
+        reason=request.POST.get("reason", "").strip()[:300],
+        end_user=visitor.person,
+        acting_user=visitor.user,
+    )
+    return "The owners were asked. You see their answer here."
+
+
+def _approve(request: HttpRequest, visitor: Visitor, envelope: RunEnvelope, state: EnvelopeState) -> str:
+    _must_decide(visitor)
+    asked = RaiseRequest.objects.filter(
+        tenant=visitor.tenant, budget=envelope.pk, pk=request.POST.get("asked") or None
+    ).first()
+    if asked is None:
+        raise Http404
+    granted = approve_raise(asked, acting_user=visitor.user)
+    return f"Raised by {plain(granted.extra_amount)} USD. The run goes on at once."
+
+
+def _stop(request: HttpRequest, visitor: Visitor, envelope: RunEnvelope, state: EnvelopeState) -> str:
+    if not visitor.is_owner and not state.is_of(visitor.person):
+        raise PermissionDenied
+    envelopes.stop_run(envelope, acting_user=visitor.user)
+    return "Stopped: its next call is refused. A raise lets it go on."
+
+
+_VERBS: Final[dict[str, Any]] = {
+    "raise": _raise,
+    "raise-own": _raise_own,
+    "ask": _ask,
+    "approve": _approve,
+    "stop": _stop,
+}
+
+
+def _found(visitor: Visitor, id: int) -> tuple[RunEnvelope, EnvelopeState]:
+    """An envelope that the visitor may see, else a 404."""
+    states = envelopes.states_of(visitor.tenant, ids=[id], person=person_shown(visitor))
+    envelope = RunEnvelope.objects.select_related("budget", "tenant").filter(pk=id, tenant=visitor.tenant)
+    if not states or not (found := envelope.first()):
+        raise Http404
+    return found, states[0]
+
+
+def _policy(visitor: Visitor) -> EnvelopePolicy:
+    return parse_policy(visitor.tenant.policy).envelopes
+
+
+def _must_decide(visitor: Visitor) -> None:
+    if not visitor.is_owner:
+        raise PermissionDenied
+
+
+def _amount(request: HttpRequest) -> Decimal:
+    try:
+        amount = Decimal(request.POST.get("usd", "").strip())
+    except InvalidOperation:
+        raise ValidationError("an amount in USD, such as 2.50") from None
+    if not amount.is_finite() or amount != round(amount, 6):
+        raise ValidationError("an amount in USD, such as 2.50")
+    return amount
+
+
+def _facts(state: EnvelopeState, envelope: RunEnvelope, *, zone: str) -> list[tuple[str, Any]]:
+    whose = state.user or state.owner.partition("/")[2] if state.owner.startswith("user/") else state.user
+    return [
+        ("Spent", cells.money(state.spent)),
+        ("Held by calls that run", cells.money(state.held)),
+        ("Limit, raises included", cells.money(state.limit)),
+        ("Left", cells.money(max(state.remaining, Decimal(0)))),
+        ("Whose", whose or "a key's"),
+        ("Opened by", envelope.get_opened_by_display()),
+        ("Opened", cells.moment(state.opened_at, zone=zone)),
+        ("Ends" if state.is_open else "Ended", cells.moment(state.expires_at, zone=zone)),
+    ]
+
+
+def _raises(id: int, *, zone: str) -> dict[str, Any]:
+    raises = BudgetRaise.objects.filter(budget=id).select_related("approved_by")[:MOST_SHOWN]
+    return {
+        "headers": ["Raised", "By, USD", "Who", "Why"],
+        "rows": [
+            [
+                cells.moment(one.starts_at, zone=zone),
+                one.extra_amount,
+                one.approved_by.get_username() if one.approved_by else "an operator",
+                one.reason,
+            ]
+            for one in raises
+        ],
+        "empty": "It was not raised yet.",
+    }
+
+
+def _refusals(visitor: Visitor, state: EnvelopeState) -> dict[str, Any]:
+    """The last calls of the run that were refused, with the reason as the client got it."""
+    logs = RequestLog.objects.filter(
+        tenant=visitor.tenant, at__gte=state.opened_at, at__lte=state.expires_at, status__gte=400
+    )
+    logs = logs.filter(session=state.run) if state.opened_by == "session" else logs.filter(run=state.run)
+    if not visitor.reads_all:
+        logs = logs.filter(user=visitor.person)
+    return {
+        "headers": ["When", "Agent", "Model", "Why"],
+        "rows": [
+            [
+                cells.moment(log.at, zone=visitor.tenant.timezone),
+                short(log.agent or "the session", 24),
+                short(log.model_asked, 32),
+                short(str((log.receipt.get("refusal") or {}).get("message") or log.error_code), 300),
+            ]
+            for log in logs.order_by("-at")[:MOST_SHOWN]
+        ],
+        "empty": "No call of it was refused.",
+    }
