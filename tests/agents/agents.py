@@ -64,7 +64,15 @@ def claude(
 
 
 def codex(
-    prompt: str, *arguments: str, folder: Path, url: str, key: str, model: str, is_built_in: bool = False
+    prompt: str,
+    *arguments: str,
+    folder: Path,
+    url: str,
+    key: str,
+    model: str,
+    is_built_in: bool = False,
+    settings: str = "",
+    **more: str,
 ) -> Run:
     """`codex exec`, by a provider of its own as docs/clients.md has it, or by the built-in one."""
     home = folder.parent / "home" / ".codex"
@@ -79,8 +87,9 @@ def codex(
             f'base_url = "{url}/v1"\n'
             'env_key = "PURSER_KEY"\n'
             'wire_api = "responses"\n'
+            f"{settings}"
         )
     (home / "config.toml").write_text(f'model = "{model}"\n{provider}')
     command = [str(CODEX), "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
     variables = {"CODEX_HOME": str(home), "PURSER_KEY": key, "OPENAI_API_KEY": key, "CODEX_API_KEY": key}
-    return run([*command, *arguments, prompt], folder=folder, variables=variables)
+    return run([*command, *arguments, prompt], folder=folder, variables={**variables, **more})
