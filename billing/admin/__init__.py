@@ -9,6 +9,7 @@ from billing.admin import estimates as admin_estimates
 from billing.admin import ledger as admin_ledger
 from billing.admin import prices as admin_prices
 from billing.admin import raise_requests as admin_raise_requests
+from billing.admin import runs as admin_runs
 from billing.admin import statements as admin_statements
 from billing.admin import tenants as admin_tenants
 
@@ -19,6 +20,7 @@ __all__ = [
     "admin_ledger",
     "admin_prices",
     "admin_raise_requests",
+    "admin_runs",
     "admin_statements",
     "admin_tenants",
 ]

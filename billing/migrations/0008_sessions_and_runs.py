@@ -54,7 +54,8 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ('-hour',),
-                'indexes': [models.Index(fields=['tenant', 'hour'], name='agenthour_tenant_hour'), models.Index(condition=models.Q(('session__gt', '')), fields=['tenant', 'session'], name='agenthour_session'), models.Index(condition=models.Q(('run__gt', '')), fields=['tenant', 'run'], name='agenthour_run')],
+                'verbose_name': 'session',
+                'indexes': [models.Index(fields=['tenant', 'hour'], name='agenthour_tenant_hour'), models.Index(fields=['hour'], name='agenthour_hour'), models.Index(condition=models.Q(('session__gt', '')), fields=['tenant', 'session'], name='agenthour_session'), models.Index(condition=models.Q(('run__gt', '')), fields=['tenant', 'run'], name='agenthour_run')],
             },
         ),
         EnableRLS("billing_agenthour"),

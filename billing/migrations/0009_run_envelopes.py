@@ -32,6 +32,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ('-opened_at',),
+                'verbose_name': 'envelope',
             },
         ),
         migrations.RemoveConstraint(

@@ -34,8 +34,10 @@ class AgentHour(models.Model):
 
     class Meta:
         ordering = ("-hour",)
+        verbose_name = "session"
         indexes = (
             models.Index(fields=("tenant", "hour"), name="agenthour_tenant_hour"),
+            models.Index(fields=("hour",), name="agenthour_hour"),  # of all tenants
             models.Index(fields=("tenant", "session"), condition=Q(session__gt=""), name="agenthour_session"),
             models.Index(fields=("tenant", "run"), condition=Q(run__gt=""), name="agenthour_run"),
         )
@@ -68,6 +70,7 @@ class RunEnvelope(models.Model):
 
     class Meta:
         ordering = ("-opened_at",)
+        verbose_name = "envelope"
         constraints = (
             # Two open ones would be twice the money.
             models.UniqueConstraint(

@@ -3,6 +3,7 @@
 Invariant: a bounded list, and one query of a bounded time; never the ledger.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -19,6 +20,7 @@ MOST_SHOWN: Final = 100
 class Work:
     """A session, or a run whose calls name no session."""
 
+    tenant_id: int
     session: str
     run: str
     user: str
@@ -37,19 +39,17 @@ class Work:
 
 
 def latest_work(
-    tenant_id: int | None, *, since: datetime, user: str = "", run: str = "", by_cost: bool = False
+    tenant_ids: Sequence[int] | None, *, since: datetime, user: str = "", by_cost: bool = False
 ) -> list[Work]:
-    """The last, or the dearest, at most MOST_SHOWN; without a tenant those of all."""
+    """The last, or the dearest, at most MOST_SHOWN, of some tenants or of all."""
     hours = AgentHour.objects.filter(hour__gte=since)
-    if tenant_id is not None:
-        hours = hours.filter(tenant_id=tenant_id)
+    if tenant_ids is not None:
+        hours = hours.filter(tenant_id__in=tenant_ids)
     if user:
         hours = hours.filter(user_id=user)
-    if run:
-        hours = hours.filter(run=run)
     named = Case(When(session="", then=F("run")), default=Value(""))
     rows = (
-        hours.values("session", lone_run=named)
+        hours.values("tenant_id", "session", lone_run=named)
         .annotate(
             named_run=Max("run"),
             user=Min("user_id"),
@@ -61,10 +61,11 @@ def latest_work(
             first=Min("hour"),
             last=Max("hour"),
         )
-        .order_by("-cost" if by_cost else "-last", "-cost", "session", "lone_run")[:MOST_SHOWN]
+        .order_by("-cost" if by_cost else "-last", "-cost", "tenant_id", "session", "lone_run")[:MOST_SHOWN]
     )
     return [
         Work(
+            tenant_id=row["tenant_id"],
             session=row["session"],
             run=row["named_run"],
             user=row["user"],

@@ -112,6 +112,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     {"title": "Home", "icon": "dashboard", "link": reverse_lazy("admin:index")},
                     page("Requests", "swap_horiz", "llm", "requestlog"),
+                    page("Sessions", "account_tree", "billing", "agenthour"),
                     page("Alerts", "notifications", "billing", "alertevent"),
                     {
                         "title": "Month reports",
@@ -134,6 +135,7 @@ UNFOLD: dict[str, Any] = {
                 page("Budgets", "savings", "billing", "budget"),
                 page("Raise requests", "front_hand", "billing", "raiserequest"),
                 page("Raises", "trending_up", "billing", "budgetraise"),
+                page("Envelopes of runs", "mark_email_read", "billing", "runenvelope"),
             ),
             group(
                 "Models and prices",

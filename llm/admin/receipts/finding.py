@@ -63,7 +63,7 @@ def _bar_of(request: HttpRequest) -> FilterBar:
     many = len(slugs) > MOST_SUGGESTIONS  # then a slug is typed
     return FilterBar.read(
         (
-            Field("q", "Find", hint="Request id, user, session"),
+            Field("q", "Find", hint="Request id, user, session, run"),
             Field("tenant", "Tenant", choices=() if many else [("", "all"), *slugs]),
             Field("user", "User", suggestions=_suggested(chosen, "user_id")),
             Field("model", "Model", suggestions=_models()),
@@ -90,7 +90,7 @@ def narrow(
     except ValueError:
         pass
     if found:
-        requests = requests.filter(Q(user=found) | Q(session=found) | Q(feature=found))
+        requests = requests.filter(Q(user=found) | Q(session=found) | Q(run=found) | Q(feature=found))
     for name, condition in CONDITIONS.items():
         if bar.chosen(name):
             requests = requests.filter(condition(bar.chosen(name), tenants))
