@@ -178,7 +178,7 @@ class EnvelopeAdmin(ReadOnlyAdmin):
             envelope,
             extra_amount=form.cleaned_data["extra_amount"],
             reason=form.cleaned_data["reason"],
-            acting_user=request.user,  # type: ignore[arg-type]  # nobody is anonymous here
+            acting_user=request.user,
         )
         return f"Raised by {plain(raised.extra_amount)} USD."
 
@@ -192,7 +192,7 @@ class EnvelopeAdmin(ReadOnlyAdmin):
         offered=lambda envelope: envelope.expires_at > now(),
     )
     def stop_it(self, request: HttpRequest, form: BaseDialogForm, envelope: RunEnvelope) -> str:
-        envelopes.stop_run(envelope, acting_user=request.user)  # type: ignore[arg-type]  # as above
+        envelopes.stop_run(envelope, acting_user=request.user)
         return "Stopped."
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from django.db.models import Case, Count, F, Max, Min, Sum, Value, When
+from django.db.models import Case, Count, F, Max, Min, Sum, TextField, Value, When
 
 from billing.models import AgentHour
 
@@ -47,7 +47,7 @@ def latest_work(
         hours = hours.filter(tenant_id__in=tenant_ids)
     if user:
         hours = hours.filter(user_id=user)
-    named = Case(When(session="", then=F("run")), default=Value(""))
+    named = Case(When(session="", then=F("run")), default=Value(""), output_field=TextField())
     rows = (
         hours.values("tenant_id", "session", lone_run=named)
         .annotate(

@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
+from billing.admin.trees import short
 from billing.budgets.raise_requests import approve_raise, request_raise
 from billing.models import BudgetRaise, RaiseRequest, RunEnvelope
 from billing.money import plain
@@ -19,7 +20,7 @@ from billing.runs import envelopes
 from billing.runs.envelopes import EnvelopeState
 from config.portal.access import LOGIN, Visitor, page, private, tenants_of
 from config.portal.layout import address, show
-from config.portal.sessions import person_shown, short
+from config.portal.sessions import person_shown
 from config.site import cells
 from llm.models import RequestLog
 from tenants.policy import EnvelopePolicy, parse_policy
@@ -150,7 +151,7 @@ def _ask(request: HttpRequest, visitor: Visitor, envelope: RunEnvelope, state: E
 def _approve(request: HttpRequest, visitor: Visitor, envelope: RunEnvelope, state: EnvelopeState) -> str:
     _must_decide(visitor)
     asked = RaiseRequest.objects.filter(
-        tenant=visitor.tenant, budget=envelope.pk, pk=request.POST.get("asked") or None
+        tenant=visitor.tenant, budget=envelope.pk, pk=request.POST.get("asked", "")
     ).first()
     if asked is None:
         raise Http404

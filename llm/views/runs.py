@@ -49,7 +49,7 @@ class _Tree(AsyncAPIView):
         parameters = {"tenant": self.principal.tenant_id, "name": name, "user": self.principal.user}
         async with tenant_connection(self.principal.tenant_id) as connection:
             cursor = connection.cursor(row_factory=dict_row)
-            await cursor.execute(trees.statement(self.by), parameters)  # type: ignore[arg-type]  # of two texts
+            await cursor.execute(trees.statement(self.by), parameters)
             return trees.tree_of(await cursor.fetchall(), by=self.by, name=name)
 
     async def _envelope(self, run: str) -> dict[str, Any] | None:

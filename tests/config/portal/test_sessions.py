@@ -142,6 +142,6 @@ def test_a_person_opens_one_within_the_policy(works: House) -> None:
 def test_one_that_is_over_is_closed(works: House) -> None:
     run = RunEnvelope.objects.get(owner="user/bob")
     RunEnvelope.objects.filter(pk=run.pk).update(expires_at=now() - timedelta(seconds=1))
-    assert "the run is over" in post(works, works.bob, run, "raise-own")
+    assert 'data-state="error"' in post(works, works.bob, run, "raise-own")
     assert envelopes.close_ended() >= 1
     assert not RunEnvelope.objects.get(pk=run.pk).is_open
