@@ -24,8 +24,8 @@ from tenants.policy import EnvelopePolicy
 
 MOST_SHOWN: Final = 200
 STATES: Final = """
-SELECT e.budget_id, e.run, e.owner, e."user", e.opened_by, e.opened_at, e.expires_at, e.is_open AND e.expires_at > clock_timestamp(),
-       e.own_raises, b.limit_amount + coalesce((
+SELECT e.budget_id, e.run, e.owner, e."user", e.opened_by, e.opened_at, e.expires_at,
+       e.is_open AND e.expires_at > clock_timestamp(), e.own_raises, b.limit_amount + coalesce((
            SELECT sum(r.extra_amount) FROM billing_budgetraise AS r
            WHERE r.budget_id = b.id AND r.starts_at <= clock_timestamp() AND r.ends_at > clock_timestamp()), 0),
        coalesce(w.spent, 0), coalesce(w.held, 0)
