@@ -7,9 +7,9 @@ repeated or cut short at will.
 
 from django.db import connection, transaction
 
+from billing.ledger import agent_hours
 from billing.ledger.dimensions import DAILY
 from billing.ledger.measures import REQUESTS, ledger
-from billing.runs import hours
 
 # One rebuild at a time: two that sum the same day at the same time would insert its rows twice.
 LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('billing_rollups'))"
@@ -59,6 +59,6 @@ def rebuild_dirty(*, limit: int = 100) -> int:
         cursor.execute(TAKE_MARKS, {"limit": limit})
         days = sorted(set(cursor.fetchall()))
         for tenant_id, day in days:
-            for statement in (CLEAR, REBUILD, hours.CLEAR, hours.REBUILD):
+            for statement in (CLEAR, REBUILD, agent_hours.CLEAR, agent_hours.REBUILD):
                 cursor.execute(statement, {"tenant": tenant_id, "day": day})
     return len(days)

@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 
 from django.db import connection
 
+from billing.ledger.agent_hours import HOUR, KEYS, SUMS
 from billing.ledger.measures import ledger
-from billing.runs.hours import HOUR, KEYS, SUMS
 
 By = Literal["session", "run"]
 MOST_SHOWN: Final = 500
