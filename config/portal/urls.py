@@ -4,7 +4,6 @@ from django.urls import path
 
 from config.portal import entrance, home, keys, runs, sessions
 
-
 app_name = "portal"
 AT = "t/<slug:tenant>/"
 
