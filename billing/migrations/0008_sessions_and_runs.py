@@ -26,8 +26,8 @@ ALTER TABLE billing_usagerecord
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0007_refreshed_rows'),
-        ('tenants', '0002_rls_and_triggers'),
+        ("billing", "0007_refreshed_rows"),
+        ("tenants", "0002_rls_and_triggers"),
     ]
 
     operations = [

@@ -12,8 +12,8 @@ OF_ALL = NotifyOnChange("billing_budget")
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0008_sessions_and_runs'),
-        ('tenants', '0002_rls_and_triggers'),
+        ("billing", "0008_sessions_and_runs"),
+        ("tenants", "0002_rls_and_triggers"),
     ]
 
     operations = [

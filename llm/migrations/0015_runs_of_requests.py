@@ -6,8 +6,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('llm', '0014_refresh_ahead'),
-        ('tenants', '0002_rls_and_triggers'),
+        ("llm", "0014_refresh_ahead"),
+        ("tenants", "0002_rls_and_triggers"),
     ]
 
     operations = [
