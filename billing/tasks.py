@@ -3,6 +3,9 @@
 Invariant: each task calls one function, takes no arguments and may run twice at the same time.
 """
 
+import time
+from typing import Final
+
 from celery import shared_task
 
 from billing.alerts import outbox as alerts
@@ -14,6 +17,8 @@ from billing.months import closing
 from billing.prices import importing as price_import
 from billing.rerating import backdated as backdated_prices
 from billing.runs import envelopes
+
+ROUND_SECONDS: Final = 30.0
 
 
 @shared_task
@@ -67,8 +72,10 @@ def watch_spend() -> None:
 
 @shared_task
 def rebuild_rollups() -> None:
-    """Sum up the days that changed."""
-    rollups.rebuild_dirty()
+    """Sum up the days that changed, for as long as another run is not due."""
+    until = time.monotonic() + ROUND_SECONDS
+    while rollups.rebuild_dirty() and time.monotonic() < until:
+        pass
 
 
 @shared_task

@@ -70,6 +70,7 @@ app.conf.update(
             "task": "llm.tasks.advance_batches",
             "schedule": timedelta(seconds=settings.BATCH_POLL_SECONDS),
         },
+        "count-requests": {"task": "llm.tasks.count_requests", "schedule": timedelta(seconds=30)},
         "watch-batches": {"task": "llm.tasks.watch_batches", "schedule": timedelta(seconds=10)},
         "advance-jobs": {
             "task": "llm.tasks.advance_jobs",

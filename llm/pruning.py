@@ -11,6 +11,7 @@ from typing import Final
 from django.db.models import Q
 from django.utils import timezone
 
+from llm import request_days
 from llm.batches.turns import UNFINISHED
 from llm.files import sweeping
 from llm.models import (
@@ -25,6 +26,7 @@ from llm.models import (
 )
 
 LOG_AGE: Final = timedelta(days=90)
+DAYS_AGE: Final = timedelta(days=400)
 RESPONSE_AGE: Final = timedelta(days=30)  # as long as OpenAI keeps them
 BATCH_AGE: Final = timedelta(days=30)
 JOB_AGE: Final = timedelta(days=30)
@@ -38,6 +40,7 @@ def prune() -> dict[str, int]:
     finished = Batch.objects.exclude(status__in=UNFINISHED).filter(created_at__lt=now - BATCH_AGE)
     return {
         "logs": _delete_logs(before=now - LOG_AGE),
+        "request_days": request_days.prune_days(before=(now - DAYS_AGE).date()),
         "stored_chats": _delete_stored_chats(before=now - RESPONSE_AGE),
         "kept_responses": _delete_kept(KeptResponse, before=now - RESPONSE_AGE),
         "kept_items": _delete_kept(KeptItem, before=now - RESPONSE_AGE),

@@ -10,7 +10,7 @@ from typing import Final
 from celery import shared_task
 
 from config.work import stopping
-from llm import pruning
+from llm import pruning, request_days
 from llm.batches import driver
 from llm.batches.operations import alerting
 from llm.files import sweeping
@@ -41,6 +41,14 @@ def take_turns() -> None:
         if time.monotonic() > until:
             take_turns.apply_async(expires=60)
             return
+
+
+@shared_task
+def count_requests() -> None:
+    """Add the requests of the last seconds to their days."""
+    until = time.monotonic() + ROUND_SECONDS
+    while request_days.add_tallies() and time.monotonic() < until:
+        pass
 
 
 @shared_task

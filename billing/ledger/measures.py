@@ -23,6 +23,8 @@ _ASKED: Final = f"r.kind = 'usage' AND NOT {OWN_CALL}"
 
 REQUEST: Final = f"{_ASKED} AND further.id IS NULL"
 HIT: Final = f"{REQUEST} AND r.usage_source = 'gateway_cache'"
+# by hand, or from a provider's bill: no call, so no list price
+ENTERED: Final = "usage_source IN ('manual', 'provider_invoice')"
 ESTIMATED_REQUEST: Final = f"{REQUEST} AND r.usage_source = 'estimated'"
 SAVED: Final = "r.list_cost - r.billed_cost"
 

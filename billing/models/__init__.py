@@ -14,6 +14,7 @@ from billing.models.reconciliation import CostComparison, CostReport, CostReport
 from billing.models.reratings import PriceCheck, Rerating, ReratingRow
 from billing.models.runs import AgentHour, RunEnvelope
 from billing.models.statements import ManualEntry, Statement, StatementFile, StatementLine
+from billing.models.usage_sums import UsageSum
 
 __all__ = [
     "AgentHour",
@@ -46,4 +47,5 @@ __all__ = [
     "UsageDaily",
     "UsageLine",
     "UsageRecord",
+    "UsageSum",
 ]

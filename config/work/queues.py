@@ -42,6 +42,7 @@ ROUTES: Final[Mapping[str, Queue]] = {
     "llm.tasks.notify_jobs": BOOKS,
     "llm.tasks.advance_batches": BOOKS,
     "llm.tasks.advance_jobs": BOOKS,
+    "llm.tasks.count_requests": BOOKS,
     "llm.tasks.watch_batches": BOOKS,
     "llm.tasks.take_turns": BATCHES,
     "llm.tasks.answer_jobs": REALTIME,

@@ -9,6 +9,7 @@ from llm.models.catalog import Deployment, LanguageModel, Provider
 from llm.models.deferred import DeferredJob, LaneDelay
 from llm.models.idempotency import IdempotentCall
 from llm.models.refresh import AskedQuestion, RefreshedMonth
+from llm.models.request_days import RequestDay, RequestTally
 from llm.models.requests import Feedback, RequestLog
 from llm.models.responses import KeptItem, KeptResponse
 from llm.models.stored_chats import StoredChat
@@ -32,7 +33,9 @@ __all__ = [
     "LanguageModel",
     "Provider",
     "RefreshedMonth",
+    "RequestDay",
     "RequestLog",
+    "RequestTally",
     "StoredChat",
     "StoredFile",
 ]

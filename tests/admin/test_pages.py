@@ -57,6 +57,9 @@ WITHOUT_A_PAGE = {
     "batchprogress",
     "cachescopeday",
     "cachethresholdpoint",
+    "usagesum",
+    "requesttally",
+    "requestday",
 }
 
 
