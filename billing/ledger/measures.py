@@ -1,5 +1,5 @@
 """The measures of ledger rows, each defined once, in SQL: for the API, month reports, statements, sums by day and with
-them the dashboard.
+them the home page.
 
 - An own call is one that the gateway makes for its caches: a check, an embedding, a judge. It costs, but is no client's request.
 - A request is what a client asked once, and what was bought or spared for it: hedges, fallbacks and repairs are further rows of
@@ -9,7 +9,7 @@ them the dashboard.
 - Saved is the list cost less what is billed.
 
 Invariant: an expression reads `r`, a row of `ledger(...)`, and every figure adds up over groups of rows. Where two figures of
-the same month differ they look at other rows: by the time of the call (`/v1/usage`, in the tenant's days; the dashboard, in
+the same month differ they look at other rows: by the time of the call (`/v1/usage`, in the tenant's days; the home page, in
 UTC days), or by the period that the row was booked in (month reports and statements).
 """
 

@@ -65,7 +65,7 @@ def of_release(path: str) -> Callable[[HttpRequest], str]:
 
 
 UNFOLD: dict[str, Any] = {
-    "STYLES": [of_release("purser/admin.css")],
+    "STYLES": [of_release("purser/admin.css"), of_release("purser/plots.css")],
     "SCRIPTS": [of_release("purser/admin.js")],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": FAVICON}],
     "SITE_TITLE": "Purser",
@@ -76,7 +76,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "BORDER_RADIUS": "6px",
-    "DASHBOARD_CALLBACK": "billing.admin.dashboard.dashboard",
+    "DASHBOARD_CALLBACK": "config.home.page.home",
     "COMMAND": {"search_models": False, "show_history": True},
     "COLORS": {
         # white text on 600, and 600 on white, have a contrast of at least 4.5 to 1

@@ -15,7 +15,7 @@ from unfold.contrib.filters.admin import (
 )
 from unfold.decorators import display
 
-from llm.admin.receipts import finding
+from llm.admin.receipts import finding, saved_views
 from llm.admin.receipts.page import page_of
 from llm.models import Feedback, RequestLog
 from tenants.admin.access import ReadOnlyAdmin, tenants_of
@@ -49,6 +49,10 @@ class RequestLogAdmin(ReadOnlyAdmin):
     list_select_related = ("tenant",)
     change_form_template = "admin/request.html"
     change_list_template = "admin/requests.html"
+    custom_urls = (
+        ("views/", "llm_requestlog_save_view", saved_views.save_page),
+        ("views/<int:view_id>/delete/", "llm_requestlog_delete_view", saved_views.delete_page),
+    )
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[RequestChangeList]:
         return RequestChangeList
@@ -62,7 +66,12 @@ class RequestLogAdmin(ReadOnlyAdmin):
         views = [
             {"title": title, "query": query, "is_open": query == bar.query()} for title, query in queries
         ]
-        return super().changelist_view(request, {"bar": bar, "views": views, **(extra_context or {})})
+        own = [
+            {"pk": view.pk, "title": view.name, "query": view.query, "is_open": view.query == bar.query()}
+            for view in saved_views.views_of(request.user)
+        ]
+        context = {"bar": bar, "views": views, "own_views": own, **(extra_context or {})}
+        return super().changelist_view(request, context)
 
     @display(description="Model", ordering="model_asked")
     def shown_model(self, entry: RequestLog) -> str:

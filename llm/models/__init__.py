@@ -12,6 +12,7 @@ from llm.models.refresh import AskedQuestion, RefreshedMonth
 from llm.models.request_days import RequestDay, RequestTally
 from llm.models.requests import Feedback, RequestLog
 from llm.models.responses import KeptItem, KeptResponse
+from llm.models.saved_views import SavedView
 from llm.models.stored_chats import StoredChat
 from llm.models.turns import BatchTurn
 
@@ -36,6 +37,7 @@ __all__ = [
     "RequestDay",
     "RequestLog",
     "RequestTally",
+    "SavedView",
     "StoredChat",
     "StoredFile",
 ]

@@ -12,6 +12,8 @@ from django.core.exceptions import ValidationError
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.encoding import iri_to_uri
+from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.decorators import action
 from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
@@ -38,8 +40,8 @@ def dialog_action(
     """Make a button from a method of a `ModelAdmin`: `(request, form, row)`, or `(request, form)` above a list.
 
     The method is called when the dialog's form is valid; 404 and 403 come from `owned`. The `refusals` that it raises
-    are shown as errors. The button is shown on the pages of rows for which it is `offered`; who presses it all the same
-    gets the domain's answer.
+    are shown as errors. Afterwards people see the row's page, or the page of ours that `?back=` names. The button is shown on
+    the pages of rows for which it is `offered`; who presses it all the same gets the domain's answer.
     """
 
     def make(run: Callable[..., DialogResult]) -> Any:
@@ -48,7 +50,7 @@ def dialog_action(
             model_admin: Any, request: HttpRequest, answered: BaseDialogForm, object_id: Any = None
         ) -> HttpResponse:
             row = None if object_id is None else owned(model_admin, request, object_id, permission=permission)
-            url = list_of(model_admin.model) if row is None else page_of(row)
+            url = back_of(request) or (list_of(model_admin.model) if row is None else page_of(row))
             try:
                 result = run(model_admin, request, answered, *(() if row is None else (row,)))
             except refusals as error:
@@ -72,6 +74,15 @@ def dialog_action(
         return button
 
     return make
+
+
+def back_of(request: HttpRequest) -> str:
+    """The page of ours on which the button was pressed, if it says so; else empty."""
+    back = request.GET.get("back", "")
+    is_ours = back.startswith(reverse("admin:index")) and url_has_allowed_host_and_scheme(
+        back, allowed_hosts=None
+    )
+    return iri_to_uri(back) if is_ours else ""
 
 
 def page_of(row: Model) -> str:

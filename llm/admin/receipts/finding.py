@@ -29,11 +29,13 @@ NAMES: Final = frozenset(
 OUTCOMES: Final = (
     ("", "any"),
     ("answered", "answered"),
+    ("provider", "answered by a provider"),
     ("cached", "answered from the cache"),
     ("refused", "refused (4xx)"),
     ("failed", "failed (5xx)"),
     ("streamed", "streamed"),
 )
+CACHED: Final = ("exact", "semantic")
 # what an operator looks for most
 VIEWS: Final[tuple[tuple[str, dict[str, str]], ...]] = (
     ("All", {}),
@@ -126,7 +128,8 @@ def _is_or_begins(*names: str) -> Callable[[str, QuerySet[Tenant]], Q]:
 def _outcome(outcome: str, tenants: QuerySet[Tenant]) -> Q:
     return {
         "answered": Q(status__lt=400),
-        "cached": Q(status__lt=400, cache_state__in=("exact", "semantic")),
+        "cached": Q(status__lt=400, cache_state__in=CACHED),
+        "provider": Q(status__lt=400) & ~Q(cache_state__in=CACHED),
         "refused": Q(status__gte=400, status__lt=500),
         "failed": Q(status__gte=500),
         "streamed": Q(is_stream=True),
