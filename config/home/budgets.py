@@ -3,7 +3,6 @@
 Invariant: reads the windows that run now, and no others, however many there were.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
@@ -82,8 +81,8 @@ def near_limit(choice: Choice, *, most: int) -> list[tuple[Any, ...]]:
     return _read(NEAR, choice, share=NEAR_SHARE, most=most)
 
 
-def _read(sql: str, choice: Choice, **arguments: Any) -> Sequence[Any]:
+def _read(sql: str, choice: Choice, **arguments: Any) -> list[tuple[Any, ...]]:
     tenants = None if choice.tenant_ids is None else list(choice.tenant_ids)
     with connection.cursor() as cursor:
         cursor.execute(sql, {"tenants": tenants, **arguments})
-        return cursor.fetchall()
+        return list(cursor.fetchall())

@@ -82,7 +82,7 @@ class Choice:
         """The address of this page with another choice."""
         return f"?{self.bar.query(**changes)}"
 
-    def requests(self, *, day: date | None = None, **narrowed: str) -> str:
+    def requests(self, day: date | None = None, /, **narrowed: str) -> str:
         """The list of the requests behind a figure."""
         first, last = (day, day) if day else (self.span.first, self.span.end - timedelta(days=1))
         whose = {"tenant": self.tenant.slug} if self.tenant else {}

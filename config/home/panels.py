@@ -165,7 +165,7 @@ def _named(choice: Choice, row: Sequence[Any]) -> Any:
     if not value:
         return format_html("none{}", beside)
     narrowed = {choice.top: value, **({"tenant": slug} if slug else {})}
-    return format_html("{}{}", cells.link(choice.requests(**narrowed), value), beside)
+    return format_html("{}{}", cells.link(choice.requests(None, **narrowed), value), beside)
 
 
 def _bar(amount: Decimal, widest: Decimal) -> Any:
@@ -179,7 +179,7 @@ def _narrowed(choice: Choice, name: str) -> str:
     """Where a name in the legend leads: a tenant to its own home page, others to their requests."""
     if choice.stack == "tenant":
         return choice.here(tenant=name)
-    return choice.requests(**{choice.stack: name}) if name else ""
+    return choice.requests(None, **{choice.stack: name}) if name else ""
 
 
 def _tabs(choice: Choice, choices: Sequence[tuple[str, str]], name: str, chosen: str) -> list[dict[str, Any]]:

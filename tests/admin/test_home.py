@@ -109,7 +109,7 @@ def test_every_link_keeps_what_was_chosen(office: Office) -> None:
     usage(office.acme, now().date(), "1", model="gpt-4o", user_id="alice")
     chosen = {"tenant": "acme", "period": "7d", "by": "user", "top": "key"}
     page = office.client(office.olga).get(HOME, chosen).content.decode()
-    tabs = re.findall(r'<nav class="p-tabs".*?</nav>', page, re.DOTALL)
+    tabs = re.findall(r'<nav class="p-toggle".*?</nav>', page, re.DOTALL)
     links = re.findall(r'href="(\?[^"]*)"', "".join(tabs))
     assert len(links) == 9
     assert all("tenant=acme" in link and "period=7d" in link for link in links)

@@ -19,7 +19,7 @@ FROM llm_requestlog GROUP BY 1, 2, 3, 4, 5, 6
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('llm', '0014_refresh_ahead'),
+        ('llm', '0015_runs_of_requests'),
         ('tenants', '0002_rls_and_triggers'),
     ]
 

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('llm', '0015_request_days'),
+        ('llm', '0016_request_days'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -14,7 +14,7 @@ INSERT INTO billing_rollupdirty (tenant_id, day) SELECT DISTINCT tenant_id, day 
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0007_refreshed_rows'),
+        ('billing', '0009_run_envelopes'),
         ('tenants', '0002_rls_and_triggers'),
     ]
 
