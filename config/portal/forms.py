@@ -12,9 +12,12 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.timezone import now
 
+from billing.models import Budget
+from billing.scopes import scope_choices
 from tenants.keys.own_keys import LONGEST_LABEL
 
 SMALLEST: Final = Decimal("0.000000000001")
+MOST_SHARES: Final = 10
 GRACES: Final = (
     ("0", "ends at once"),
     ("3600", "is good for another hour"),
@@ -128,3 +131,44 @@ class DecisionForm(forms.Form):
     """What to say about a decision; a refusal says why."""
 
     reason = forms.CharField(max_length=300, required=False, label="Remark")
+
+
+class LimitForm(forms.Form):
+    """How much a budget allows, and what happens beyond."""
+
+    limit_amount = forms.DecimalField(min_value=0, max_digits=28, decimal_places=12, label="Limit")
+    mode = forms.ChoiceField(
+        choices=[("hard", "refuse what does not fit"), ("soft", "only watch")], label="What does not fit"
+    )
+
+
+class BudgetForm(LimitForm):
+    """A new budget of the tenant's own."""
+
+    scope = forms.ChoiceField(choices=scope_choices, label="Limits the")
+    value = forms.CharField(
+        max_length=200,
+        required=False,
+        label="Which one",
+        help_text="A user, key, feature, … by its name; empty: each one by itself. Of a tenant always empty.",
+    )
+    unit = forms.ChoiceField(choices=Budget.Unit)
+    period = forms.ChoiceField(choices=Budget.Period, initial="month")
+    alert_at = forms.CharField(
+        max_length=100,
+        initial="80, 100",
+        label="Notify at, percent",
+        help_text="Shares with commas between them.",
+    )
+    field_order = ("scope", "value", "limit_amount", "unit", "period", "mode", "alert_at")
+
+    def clean_alert_at(self) -> list[int]:
+        try:
+            shares = sorted(
+                {int(share) for share in self.cleaned_data["alert_at"].split(",") if share.strip()}
+            )
+        except ValueError:
+            raise ValidationError("Whole numbers with commas between them, such as 50, 80, 100.") from None
+        if len(shares) > MOST_SHARES or any(not 0 < share <= 1000 for share in shares):
+            raise ValidationError(f"At most {MOST_SHARES} shares from 1 to 1000.")
+        return shares

@@ -9,7 +9,7 @@ from billing.admin.figures import usd
 from config.portal.access import Visitor, page
 from config.portal.balances import balances_of, bars
 from config.portal.charts import columns
-from config.portal.layout import show
+from config.portal.layout import address, show
 from config.portal.spending import Spent, days_of, last_days, today_and_month
 
 
@@ -20,7 +20,7 @@ def show_home(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     today, month, summed_at = today_and_month(days)
     context = {
         "cards": _cards(visitor, today, month),
-        "budgets": bars(visitor, balances_of(visitor)),
+        "budgets": bars(visitor, balances_of(visitor), link=address(visitor, "budgets")),
         "days": columns(last_days(days), label="USD by day (UTC)"),
         "summed_at": summed_at,
     }

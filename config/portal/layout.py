@@ -26,6 +26,8 @@ class Item:
 
 NAVIGATION: Final = (
     Item("Home", "dashboard", "home"),
+    Item("Requests", "swap_horiz", "requests", DEVELOPERS),
+    Item("Budgets", "savings", "budgets"),
     Item("API keys", "key", "keys", DEVELOPERS),
     Item("Connect", "cable", "connect", DEVELOPERS),
     Item("Sessions", "account_tree", "sessions"),

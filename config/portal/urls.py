@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from config.portal import entrance, home, keys, runs, sessions
+from config.portal import budgets, entrance, home, keys, requests, runs, sessions
 
 app_name = "portal"
 AT = "t/<slug:tenant>/"
@@ -24,4 +24,13 @@ urlpatterns = [
     path(f"{AT}runs/", runs.open_run, name="runs"),
     path(f"{AT}runs/<int:id>/", runs.show_run, name="run"),
     path(f"{AT}runs/<int:id>/<slug:verb>/", runs.change_run, name="change_run"),
+    path(f"{AT}requests/", requests.list_requests, name="requests"),
+    path(f"{AT}requests/<uuid:request_id>/", requests.show_request, name="request"),
+    path(f"{AT}budgets/", budgets.list_budgets, name="budgets"),
+    path(f"{AT}budgets/new/", budgets.add_budget, name="add_budget"),
+    path(f"{AT}budgets/<int:budget_id>/", budgets.show_budget, name="budget"),
+    path(f"{AT}budgets/<int:budget_id>/change/", budgets.change_budget, name="change_budget"),
+    path(f"{AT}budgets/<int:budget_id>/raise/", budgets.ask_raise, name="ask_raise"),
+    path(f"{AT}raises/<uuid:asked_id>/", budgets.show_request, name="raise_request"),
+    path(f"{AT}raises/<uuid:asked_id>/decide/", budgets.decide, name="decide_raise"),
 ]

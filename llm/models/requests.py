@@ -76,6 +76,10 @@ class RequestLog(models.Model):
             models.Index(
                 fields=["tenant", "run", "-at"], condition=models.Q(run__gt=""), name="requestlog_run"
             ),
+            # a person's own listing in the portal
+            models.Index(
+                fields=["tenant", "user", "-at"], name="requestlog_user_at", condition=~models.Q(user="")
+            ),
         ]
 
     def __str__(self) -> str:
