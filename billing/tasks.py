@@ -7,6 +7,7 @@ import time
 from typing import Final
 
 from celery import shared_task
+from django.utils.timezone import now
 
 from billing.alerts import outbox as alerts
 from billing.alerts import spend_watch
@@ -14,6 +15,8 @@ from billing.budgets import raise_requests
 from billing.estimates import accuracy as estimate_accuracy
 from billing.ledger import partitions, reaper, rollups, unread
 from billing.months import closing
+from billing.planning import events as feature_events
+from billing.planning import trials as forecast_trials
 from billing.prices import importing as price_import
 from billing.rerating import backdated as backdated_prices
 from billing.runs import envelopes
@@ -89,3 +92,15 @@ def expire_raise_requests() -> None:
     """Expire the requests for a raise that were not decided in time, and the envelopes whose time is over."""
     raise_requests.expire_requests()
     envelopes.close_ended()
+
+
+@shared_task
+def try_forecasts() -> None:
+    """Measure how good the tenants' forecasts have been."""
+    forecast_trials.measure()
+
+
+@shared_task
+def prune_events() -> None:
+    """Forget the ids of events that cannot be sent again."""
+    feature_events.prune(at=now())

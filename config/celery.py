@@ -60,6 +60,8 @@ app.conf.update(
             "schedule": crontab(hour="2", minute="5"),
         },
         "learn-estimates": {"task": "billing.tasks.learn_estimates", "schedule": timedelta(hours=1)},
+        "try-forecasts": {"task": "billing.tasks.try_forecasts", "schedule": crontab(hour="4", minute="37")},
+        "prune-events": {"task": "billing.tasks.prune_events", "schedule": crontab(hour="4", minute="53")},
         "expire-raise-requests": {
             "task": "billing.tasks.expire_raise_requests",
             "schedule": timedelta(minutes=10),

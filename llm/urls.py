@@ -10,6 +10,7 @@ from llm.views import (
     batches,
     completions,
     estimates,
+    events,
     files,
     jobs,
     message_batches,
@@ -68,6 +69,7 @@ urlpatterns = [
     path("v1/sessions/<path:name>", runs.Session.as_view()),
     path("v1/requests/<uuid:request_id>", accounts.RequestReceipt.as_view()),
     path("v1/feedback", accounts.GiveFeedback.as_view()),
+    path("v1/events", events.PostEvents.as_view()),
 ]
 
 

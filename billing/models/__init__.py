@@ -7,6 +7,7 @@ from billing.models.alerts import AlertChannel, AlertDelivery, AlertEvent, Alert
 from billing.models.budgets import Budget, BudgetRaise, BudgetWindow
 from billing.models.estimates import EstimateAccuracy
 from billing.models.ledger import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
+from billing.models.planning import FeatureDay, FeatureEvent, ForecastTrial
 from billing.models.prices import PriceProposal, PriceRow
 from billing.models.raise_requests import RaiseRequest
 from billing.models.rate_rules import RateRule
@@ -31,6 +32,9 @@ __all__ = [
     "CostReport",
     "CostReportLine",
     "EstimateAccuracy",
+    "FeatureDay",
+    "FeatureEvent",
+    "ForecastTrial",
     "ManualEntry",
     "PriceCheck",
     "PriceProposal",

@@ -20,15 +20,15 @@ LOW, MIDDLE, HIGH = 0.05, 0.5, 0.95
 # What a look back reads at least, and the days that a subject must have had by then.
 LEAST_DAYS_READ: Final = 8 * WEEK
 LEAST_DAYS_LIVED: Final = 4 * WEEK
-# The reference weighs as much as five errors of the subject's own. It is Student's t with five degrees of freedom, somewhat
-# wider, and wider still for those of whom few days are known: so are the errors of generated histories (`make bench-forecast`).
+# The reference weighs as much as five errors of the subject's own. It is Student's t with five degrees of freedom, wider for
+# those of whom few days are known: so are the errors of generated histories (`make bench-forecast`).
 REFERENCE_WEIGHT: Final = 5.0
 _T5: Final = np.array(
     [0.0, 0.0676, 0.1356, 0.2043, 0.2742, 0.3458, 0.4194, 0.4958, 0.5757, 0.66,
      0.7497, 0.8465, 0.9524, 1.0705, 1.2052, 1.364, 1.5601, 1.8212, 2.2221, 3.1409]
 )  # fmt: skip
 REFERENCE: Final = np.concatenate([-_T5[:0:-1], _T5])
-WIDER, WIDER_WHEN_YOUNG_DAYS = 1.05, 5.0
+WIDER_WHEN_YOUNG_DAYS: Final = 5.0
 # A silence of a week, twice as long as any before it, is taken for the end.
 LEAST_SILENCE, END_OF_ALL = 2, WEEK
 
@@ -47,7 +47,7 @@ def paths(past: Floats, days: Calendar, ahead: Calendar, shares: Floats) -> Path
     errors, weights = _own_errors(past, days, len(ahead.weekdays))
     rows = len(past)
     lived = np.maximum((past.cumsum(1) > 0).sum(1), 1)
-    reference = (WIDER + WIDER_WHEN_YOUNG_DAYS / lived)[:, None] * REFERENCE[None, :]
+    reference = (1 + WIDER_WHEN_YOUNG_DAYS / lived)[:, None] * REFERENCE[None, :]
     errors = np.concatenate([errors, reference], axis=1)
     borrowed = np.full((rows, len(REFERENCE)), REFERENCE_WEIGHT / len(REFERENCE))
     quantiles = _quantiles(errors, np.concatenate([weights, borrowed], axis=1))

@@ -194,7 +194,8 @@ def _spread(
     full = (factors[:, span].reshape(len(past), -1, WEEK).sum(2) > 0).astype(float)
     both = full[:, 1:] * full[:, :-1]
     steps = (steps**2 * both).sum(1) / np.maximum(both.sum(1), 1)
-    drift = np.clip(steps - 2 * noise / WEEK, 0, 1) / WEEK
+    # the averages of two neighbouring weeks of a walk differ by 4.7 of its daily steps, squared
+    drift = np.clip(steps - 2 * noise / WEEK, 0, 1) / 4.7
     sums = np.cumsum(expected, axis=1)
     squares = np.cumsum(expected**2 * np.maximum(noise[:, None], edge_noise), axis=1)
     days = np.arange(1, expected.shape[1] + 1)

@@ -51,6 +51,8 @@ ROUTES: Final[Mapping[str, Queue]] = {
     "billing.tasks.read_unread_usage": LONG,
     "billing.tasks.close_months": LONG,
     "billing.tasks.learn_estimates": LONG,
+    "billing.tasks.try_forecasts": LONG,
+    "billing.tasks.prune_events": LONG,
     "caching.tasks.evict": LONG,
     "caching.tasks.keep_indexes": LONG,
     "llm.tasks.refresh_answers": LONG,

@@ -195,7 +195,7 @@ class LanguageModelAdmin(RecordedOperatorAdmin):
     actions_list = ("open_deployments",)
     custom_urls = (("deployments/", "llm_deployments", deployments_page),)
     fieldsets = (
-        (None, {"fields": (("name", "is_active"), ("provider", "upstream"), ("kind", "tier"))}),
+        (None, {"fields": (("name", "is_active"), ("provider", "upstream"), ("kind", "tier"), "retires_on")}),
         ("Calls", {"fields": (("weight", "timeouts"),)}),
         (
             "What it can do",

@@ -74,6 +74,7 @@ def apply_model(spec: ModelSpec, *, path: Path, writer: Writer) -> LanguageModel
         "fallbacks": spec.fallbacks,
         "weight": spec.weight,
         "timeouts": spec.timeouts.as_json(),
+        "retires_on": spec.retires,
         "is_active": spec.active,
     }
     return writer.write(
@@ -83,7 +84,7 @@ def apply_model(spec: ModelSpec, *, path: Path, writer: Writer) -> LanguageModel
         kind="model",
         name=spec.name,
         path=path,
-        words={"is_active": "active"},
+        words={"is_active": "active", "retires_on": "retires"},
     )
 
 

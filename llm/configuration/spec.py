@@ -168,6 +168,7 @@ class ModelSpec(Block):
     prices: Prices | None = None
     weight: Weight = 1.0
     timeouts: TimeoutsSpec = TimeoutsSpec()
+    retires: date | None = None
     deployments: list[DeploymentSpec] = []
     active: bool = True
 

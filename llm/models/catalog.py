@@ -119,6 +119,11 @@ class LanguageModel(models.Model):
         blank=True,
         help_text="As the provider's, and before them: connect, first_byte, idle, total.",
     )
+    retires_on = models.DateField(
+        null=True,
+        blank=True,
+        help_text="The day from which its provider does not serve it any more, as announced.",
+    )
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
     history = HistoricalRecords()

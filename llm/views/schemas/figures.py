@@ -180,3 +180,27 @@ class FeedbackAnswer(BaseModel):
     object: Literal["feedback"]
     request_id: UUID
     rating: Rating
+
+
+class FeatureEvent(BaseModel):
+    """Something your product did: a ticket answered, an invoice read."""
+
+    id: str = Field(min_length=1, max_length=100, description="Yours; sent again, it is not counted again.")
+    name: str = Field(min_length=1, max_length=100, description="What was done; at most 200 names a day.")
+    feature: str = Field(
+        default="", max_length=200, description="As in `x-purser-feature`: whose calls paid for it."
+    )
+    quantity: int = Field(default=1, ge=0, le=1_000_000_000)
+    at: datetime | None = Field(
+        default=None, description="With a zone; at most 7 days ago. Now, where absent."
+    )
+
+
+class EventsRequest(BaseModel):
+    events: list[FeatureEvent] = Field(min_length=1, max_length=1000)
+
+
+class EventsAnswer(BaseModel):
+    object: Literal["events"]
+    counted: int
+    duplicates: int = Field(description="Known before, or twice in this body.")
