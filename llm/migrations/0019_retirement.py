@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('llm', '0015_runs_of_requests'),
+        ("llm", "0018_requests_of_a_user"),
     ]
 
     operations = [

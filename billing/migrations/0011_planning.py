@@ -10,7 +10,7 @@ from tenants.rls import EnableRLS, GrantApp
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0009_run_envelopes'),
+        ("billing", "0010_usage_sums"),
         ('tenants', '0003_people'),
     ]
 
