@@ -64,9 +64,9 @@ GRANT USAGE ON SCHEMA public TO purser_app, purser_staff;
 # `purser_portal` is what the site's login becomes for a page of the portal: it has a tenant's rows by the policy of `purser_app`,
 # of which it is a member; the books for reading, and histories for writing.
 BOOKS = (
-    "billing_usagerecord", "billing_usageline", "billing_usagedaily", "billing_attempt", "billing_budgetwindow",
-    "billing_billingperiod", "billing_statement", "billing_manualentry", "billing_raterule", "llm_requestlog",
-    "billing_agenthour", "billing_rollupdirty",
+    "billing_usagerecord", "billing_usageline", "billing_usagedaily", "billing_usagesum", "billing_attempt",
+    "billing_budgetwindow", "billing_billingperiod", "billing_statement", "billing_manualentry", "billing_raterule",
+    "llm_requestlog", "billing_agenthour", "billing_rollupdirty",
 )  # fmt: skip
 # tables without a tenant's column, of which it needs some rows
 FURTHER_GRANTS = {
@@ -75,6 +75,8 @@ FURTHER_GRANTS = {
     "llm_languagemodel": "SELECT",
     "llm_provider": "SELECT (id, name, kind)",
     "billing_budgetraise": "SELECT, INSERT, UPDATE",
+    "billing_statementline": "SELECT",
+    "billing_statementfile": "SELECT",
 }
 PORTAL_GRANTS = f"""
 DO $$

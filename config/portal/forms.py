@@ -15,6 +15,7 @@ from django.utils.timezone import now
 from billing.models import Budget
 from billing.scopes import scope_choices
 from tenants.keys.own_keys import LONGEST_LABEL
+from tenants.models import Membership
 
 SMALLEST: Final = Decimal("0.000000000001")
 MOST_SHARES: Final = 10
@@ -172,3 +173,15 @@ class BudgetForm(LimitForm):
         if len(shares) > MOST_SHARES or any(not 0 < share <= 1000 for share in shares):
             raise ValidationError(f"At most {MOST_SHARES} shares from 1 to 1000.")
         return shares
+
+
+class MembershipForm(forms.Form):
+    """What a person is in the tenant."""
+
+    role = forms.ChoiceField(choices=Membership.Role)
+    person = forms.CharField(
+        max_length=200,
+        required=False,
+        label="User id",
+        help_text="As calls name the person (x-purser-user): its keys, spend and requests are the person's own.",
+    )

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from config.portal.access import DEVELOPERS, EVERYBODY, Visitor
+from config.portal.access import DEVELOPERS, EVERYBODY, OWNERS, READERS, Visitor
 from config.site.look import FAVICON, UNFOLD
 
 
@@ -31,6 +31,11 @@ NAVIGATION: Final = (
     Item("API keys", "key", "keys", DEVELOPERS),
     Item("Connect", "cable", "connect", DEVELOPERS),
     Item("Sessions", "account_tree", "sessions"),
+    Item("Spend", "monitoring", "spend", READERS),
+    Item("Teams", "groups", "teams", READERS),
+    Item("Months", "request_quote", "months", READERS),
+    Item("Alerts", "notifications", "alerts", READERS),
+    Item("People", "badge", "people", OWNERS),
 )
 
 

@@ -2,7 +2,19 @@
 
 from django.urls import path
 
-from config.portal import budgets, entrance, home, keys, requests, runs, sessions
+from config.portal import (
+    alerts,
+    budgets,
+    entrance,
+    home,
+    keys,
+    people,
+    requests,
+    runs,
+    sessions,
+    spend,
+    statements,
+)
 
 app_name = "portal"
 AT = "t/<slug:tenant>/"
@@ -33,4 +45,15 @@ urlpatterns = [
     path(f"{AT}budgets/<int:budget_id>/raise/", budgets.ask_raise, name="ask_raise"),
     path(f"{AT}raises/<uuid:asked_id>/", budgets.show_request, name="raise_request"),
     path(f"{AT}raises/<uuid:asked_id>/decide/", budgets.decide, name="decide_raise"),
+    path(f"{AT}spend/", spend.show_spend, name="spend"),
+    path(f"{AT}spend/file/", spend.spend_file, name="spend_file"),
+    path(f"{AT}teams/", spend.show_teams, name="teams"),
+    path(f"{AT}months/", statements.list_months, name="months"),
+    path(f"{AT}months/<int:number>/", statements.show_statement, name="statement"),
+    path(f"{AT}months/<int:number>/<int:file_id>/", statements.statement_file, name="statement_file"),
+    path(f"{AT}alerts/", alerts.list_alerts, name="alerts"),
+    path(f"{AT}alerts/<int:event_id>/seen/", alerts.see_alert, name="see_alert"),
+    path(f"{AT}people/", people.list_people, name="people"),
+    path(f"{AT}people/<int:membership_id>/", people.show_person, name="person"),
+    path(f"{AT}people/<int:membership_id>/remove/", people.remove_person, name="remove_person"),
 ]

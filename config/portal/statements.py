@@ -1,0 +1,115 @@
+"""Months and statements: the bills of closed months with their files, and the months that are open.
+
+Invariant: a file is sent byte for byte as it was handed out when the month was closed. Only the visitor's tenant has statements
+here.
+"""
+
+from typing import Any, Final
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+
+from billing.models import BillingPeriod, Statement, StatementFile
+from config.portal.access import READERS, Visitor, page
+from config.portal.layout import address, show
+from config.site import cells
+
+MOST_MONTHS: Final = 60
+MOST_LINES: Final = 100
+
+
+@page(READERS)
+def list_months(request: HttpRequest, visitor: Visitor) -> HttpResponse:
+    """The months, newest first, each with its statement where it is closed."""
+    periods = BillingPeriod.objects.filter(tenant=visitor.tenant).order_by("-starts_at")
+    statements = {
+        one.period_id: one
+        for one in Statement.objects.filter(tenant=visitor.tenant).order_by("-number")[:MOST_MONTHS]
+    }
+    rows = [_month(visitor, period, statements.get(period.pk)) for period in periods[:MOST_MONTHS]]
+    table = {
+        "headers": ["Month", "State", "Statement", "Total", "Closed"],
+        "rows": rows,
+        "empty": "No month yet: the first begins with the first call.",
+    }
+    return show(request, visitor, "months.html", {"months": table}, title="Months and statements")
+
+
+@page(READERS)
+def show_statement(request: HttpRequest, visitor: Visitor, number: int) -> HttpResponse:
+    """One statement: its sums, files and lines."""
+    statement = _find(visitor, number)
+    files = statement.files.defer("content").order_by("format")
+    lines = list(statement.lines.order_by("line_no")[: MOST_LINES + 1])
+    rows = [
+        [
+            line.line_no,
+            line.category,
+            line.cost_center or cells.NOTHING,
+            line.user_id or cells.NOTHING,
+            line.model or line.text or cells.NOTHING,
+            line.meter.replace("_", " ") or cells.NOTHING,
+            line.quantity,
+            line.amount,
+        ]
+        for line in lines[:MOST_LINES]
+    ]
+    heads = [
+        "No",
+        "Category",
+        "Cost centre",
+        "User",
+        "Model or text",
+        "Meter",
+        "Quantity",
+        f"Amount, {statement.currency}",
+    ]
+    context = {
+        "facts": _facts(visitor, statement),
+        "files": [
+            {"name": file.name, "url": address(visitor, "statement_file", number=number, file_id=file.pk)}
+            for file in files
+        ],
+        "lines": {
+            "headers": heads,
+            "rows": rows,
+            "more": "All lines are in the files." if len(lines) > MOST_LINES else "",
+        },
+    }
+    return show(request, visitor, "statement.html", context, title=f"Statement {statement.code}")
+
+
+@page(READERS)
+def statement_file(request: HttpRequest, visitor: Visitor, number: int, file_id: int) -> HttpResponse:
+    """A file of a statement."""
+    file = get_object_or_404(StatementFile, pk=file_id, statement=_find(visitor, number))
+    response = HttpResponse(bytes(file.content), content_type=file.content_type)
+    response["Content-Disposition"] = f'attachment; filename="{file.name}"'
+    return response
+
+
+def _find(visitor: Visitor, number: int) -> Statement:
+    return get_object_or_404(Statement.objects.select_related("period"), tenant=visitor.tenant, number=number)
+
+
+def _month(visitor: Visitor, period: BillingPeriod, statement: Statement | None) -> list[Any]:
+    return [
+        period.label,
+        period.status,
+        cells.link(address(visitor, "statement", number=statement.number), statement.code)
+        if statement
+        else cells.NOTHING,
+        f"{statement.total:,.2f} {statement.currency}" if statement else cells.NOTHING,
+        cells.moment(period.closed_at, zone=visitor.tenant.timezone) if period.closed_at else cells.NOTHING,
+    ]
+
+
+def _facts(visitor: Visitor, statement: Statement) -> list[tuple[str, Any]]:
+    return [
+        ("Month", f"{statement.period.label}, {statement.timezone}"),
+        ("Total", f"{statement.total:,.2f} {statement.currency}"),
+        ("Exactly", f"{statement.exact_usd.normalize():,f} USD"),
+        ("Requests", f"{statement.request_count:,}"),
+        ("Issued", cells.moment(statement.issued_at, zone=visitor.tenant.timezone)),
+        ("Digest", statement.digest),
+    ]

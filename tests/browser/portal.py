@@ -1,0 +1,104 @@
+"""The portal in a real browser: a tenant whose people are committed, and how one of them signs in.
+
+Invariant: no ORM while a page is open, because Playwright owns the event loop.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from openai import RateLimitError
+
+from billing.ledger.rollups import rebuild_dirty
+from llm.models import RequestLog
+from tenants.models import Membership, Tenant
+from tests.books import eventually
+from tests.browser.visits import Window, visitor
+from tests.world import Member, World
+
+SHOTS = os.environ.get("SHOTS")  # a folder: what each page looks like
+BUDGETS: list[dict[str, Any]] = [
+    {"scope": "tenant", "unit": "usd", "period": "month", "limit": "5"},
+    {"scope": "user", "unit": "usd", "period": "day", "limit": "0.0002"},
+    {"scope": "user", "unit": "tokens", "period": "month", "limit": 2_000_000},
+]
+
+
+@dataclass
+class Firm:
+    """A tenant with calls of alice and bob, one of bob's refused, and the accounts of its people."""
+
+    world: World
+    member: Member
+    password: str
+    people: dict[str, User] = field(default_factory=dict)
+
+    @property
+    def tenant(self) -> Tenant:
+        return Tenant.objects.get(pk=self.member.id)
+
+    def at(self, page: str = "") -> str:
+        return f"/portal/t/{self.member.slug}/{page}"
+
+    @contextmanager
+    def visit(self, name: str, window: Window) -> Iterator[Any]:
+        """A browser in which somebody has signed in, with the keyboard alone."""
+        username = self.people[name].username
+        with visitor(self.world.stack.base_url, None, window) as page:
+            page.goto("/portal/")
+            page.wait_for_url("**/portal/login/**")
+            page.focus("[name=username]")
+            page.keyboard.type(username)
+            page.keyboard.press("Tab")
+            page.keyboard.type(self.password)
+            page.keyboard.press("Enter")
+            page.wait_for_url(f"**{self.at()}")
+            yield page
+
+
+def shoot(page: Any, name: str) -> None:
+    """Keep a picture of the page, if somebody wants to look at it."""
+    if SHOTS:
+        page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
+
+
+@pytest.fixture
+def firm(world: World, make_tenant: Any) -> Iterator[Firm]:
+    """Committed, and its people are nobody any more afterwards."""
+    users = [{"id": "alice", "cost_center": "4711"}, {"id": "bob", "cost_center": "4712"}]
+    firm = Firm(world, make_tenant("firm", users=users, budgets=BUDGETS), secrets.token_hex(8))
+    for name, role, person in (("alice", "owner", "alice"), ("bob", "member", "bob"), ("fay", "finance", "")):
+        user = User.objects.create_user(
+            f"{name}-{firm.member.slug}", password=firm.password, first_name=name.capitalize()
+        )
+        Membership.objects.create(user=user, tenant=firm.tenant, role=role, person=person)
+        firm.people[name] = user
+    client = world.openai(firm.member)
+    questions = (
+        "How do I top up my card?",
+        "Where is my money?",
+        "How do I top up my card?",
+        "Why is the sky blue?",
+    )
+    for number, question in enumerate(questions):
+        with suppress(RateLimitError):
+            client.chat.completions.create(
+                model=("gpt-4o-mini", "gpt-4.1-nano")[number % 2],
+                messages=[{"role": "user", "content": question}],
+                max_tokens=40 if number < 3 else 4000,
+                user=("alice", "bob")[number % 2],
+                extra_headers={"x-purser-feature": "support"},
+            )
+    eventually(
+        lambda: RequestLog.objects.filter(tenant=firm.member.id).count(), until=lambda count: count == 4
+    )
+    while rebuild_dirty():
+        pass
+    yield firm
+    User.objects.filter(pk__in=[user.pk for user in firm.people.values()]).update(is_active=False)
