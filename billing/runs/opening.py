@@ -6,6 +6,7 @@ knows of one is only which budget it is and until when; what is left of it, the 
 """
 
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -88,6 +89,12 @@ class Envelope:
         return cls(
             kept["id"], kept["run"], Decimal(kept["limit"]), datetime.fromisoformat(kept["expires_at"])
         )
+
+
+def envelope_windows(context: Mapping[str, Any]) -> tuple[WindowKey, ...]:
+    """The window of the envelope that pays for work which waits, as its row keeps it; none where there is no envelope."""
+    kept = context.get("envelope")
+    return (Envelope.from_json(kept).window,) if kept else ()
 
 
 class NoMoreEnvelopes(Exception):

@@ -6,7 +6,7 @@ lines are held at, at the prices of its creation; the lines themselves are held 
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -16,6 +16,7 @@ from billing.budgets.windows import WindowKey, windows_for
 from billing.errors import ModelUnpriced, UnpricedMeter
 from billing.estimates.costs import INPUT_METERS, bound_of_many, expected_of_many
 from billing.ledger import holds
+from billing.runs.opening import envelope_windows
 from billing.usage.served import contexts
 from llm.batches.checking import Sum, batch_rates
 from llm.batches.offers import offers
@@ -33,6 +34,7 @@ class Payer:
     user: str
     feature: str
     tags: Mapping[str, str]
+    context: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -139,4 +141,5 @@ def _windows(
         model=target.model,
         provider=target.provider,
     )
-    return windows_for(snapshot.budgets, dimensions, at=at, timezone=snapshot.tenant.timezone)
+    budgets = windows_for(snapshot.budgets, dimensions, at=at, timezone=snapshot.tenant.timezone)
+    return *budgets, *envelope_windows(payer.context)

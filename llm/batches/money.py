@@ -22,6 +22,7 @@ from billing.ledger import holds, settlements
 from billing.ledger.holds import NewAttempt
 from billing.ledger.waiting import hold_again
 from billing.models import Attempt
+from billing.runs.opening import envelope_windows
 from billing.usage.served import contexts
 from caching.exact import store as exact
 from config import resources
@@ -228,7 +229,10 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
         occurred_at=at,
         hold_usd=max(map(hold, contexts(snapshot.prices, rates, at=at, processings=frozenset()))),
         hold_tokens=input_tokens + limit * facts.n,
-        windows=windows_for(snapshot.budgets, dimensions, at=at, timezone=snapshot.tenant.timezone),
+        windows=(
+            *windows_for(snapshot.budgets, dimensions, at=at, timezone=snapshot.tenant.timezone),
+            *envelope_windows(batch.context),
+        ),
         is_sent=False,
         ttl_seconds=_seconds_held(batch),
         dims=ledger_dims(

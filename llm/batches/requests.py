@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 from llm.batches.estimating import BatchEstimate, Payer, estimate, refuse_unaffordable
 from llm.batches.lines import Problem
 from llm.calls.dimensions import trace_of
+from llm.calls.envelopes import envelope_of
 from llm.calls.headers import CallHeaders
 from llm.catalog.snapshot import TenantSnapshot
 from llm.errors import InvalidRequest, NotFound
@@ -24,6 +25,7 @@ from llm.files.contents import in_thread
 from llm.files.stored import MESSAGES_PURPOSE, no_file
 from tenants.errors import QuotaExceeded
 from tenants.pages import page
+from tenants.principal import Principal
 from tenants.rls import tenant_connection
 
 COMPLETION_WINDOW: Final = timedelta(hours=24)
@@ -114,14 +116,26 @@ class NewBatch:
     context: Mapping[str, Any] = field(default_factory=dict)
 
 
-def context_of(headers: CallHeaders) -> dict[str, Any]:
-    """What the headers of a batch say of each of its lines, as `Batch.context` keeps it."""
+async def context_of(
+    headers: CallHeaders, *, principal: Principal, snapshot: TenantSnapshot
+) -> dict[str, Any]:
+    """What the headers of a batch say of each of its lines, as `Batch.context` keeps it, with the envelope that pays for them.
+    Raises what `envelope_of` raises."""
+    envelope = await envelope_of(
+        headers,
+        session=headers.session,
+        principal=principal,
+        user=principal.user or headers.user,
+        policy=snapshot.policy.envelopes,
+        at=datetime.now(UTC),
+    )
     said = {
         "cache": headers.cache,
         "tier": headers.tier,
         "compress": headers.compress,
         "prompt_version": headers.prompt_version,
         "trace": trace_of(session=headers.session, run=headers.run, agent=headers.agent),
+        "envelope": envelope.to_json() if envelope else None,
     }
     return {name: value for name, value in said.items() if value not in (None, "", {})}
 
@@ -147,7 +161,7 @@ async def create_batch(tenant_id: int, *, new: NewBatch, snapshot: TenantSnapsho
         errors = [_of_another_endpoint(report["endpoint"], new.endpoint)]
     priced: BatchEstimate | None = None
     if report and not errors:  # a file of before reports were kept has none
-        payer = Payer(new.key_id, new.user, new.feature, new.tags)
+        payer = Payer(new.key_id, new.user, new.feature, new.tags, new.context)
         priced = await in_thread(lambda: estimate(report, payer=payer, snapshot=snapshot, at=now))
         await refuse_unaffordable(tenant_id, estimate=priced)
     async with tenant_connection(tenant_id) as connection:

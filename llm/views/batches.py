@@ -65,7 +65,7 @@ class Batches(AsyncAPIView):
                 user=self.principal.user or headers.user,
                 feature=headers.feature,
                 tags=headers.tags,
-                context=requests.context_of(headers),
+                context=await requests.context_of(headers, principal=self.principal, snapshot=self.snapshot),
             ),
             snapshot=self.snapshot,
         )

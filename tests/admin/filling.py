@@ -18,9 +18,6 @@ from billing.models import (
     Budget,
     BudgetRaise,
     BudgetWindow,
-    CostComparison,
-    CostReport,
-    CostReportLine,
     EstimateAccuracy,
     ManualEntry,
     PriceProposal,
@@ -53,6 +50,7 @@ from llm.models import (
 )
 from tenants.keys.editing import issue_key
 from tenants.models import ApiKey, EndUser, Tenant
+from tests.admin.filling_apart import add_reconciliation, add_runs
 from tests.admin.office import Office
 
 PROVIDER_KEY, HOOK_SECRET = "sk-provider-very-secret", "hook-very-secret"
@@ -65,6 +63,7 @@ def fill(office: Office, tenant: Tenant) -> None:
     office.rows.setdefault(ApiKey, key)
     add(EndUser(tenant=tenant, external_id=f"bob-{uuid4().hex[:8]}", cost_center="4711"))
     _money(office, tenant, key)
+    add_runs(office, tenant)
     office.rows.setdefault(RefreshedMonth, RefreshedMonth.objects.get(tenant=tenant))
     provider = add(
         Provider(
@@ -323,7 +322,7 @@ def _money(office: Office, tenant: Tenant, key: ApiKey) -> None:
     )
     add(PriceProposal(source="genai-prices", digest=uuid4().hex * 2, diff={"models": ["openai/gpt-9"]}))
     _closing(office, tenant)
-    _reconciliation(office)
+    add_reconciliation(office)
     channel = add(
         AlertChannel(
             tenant=tenant,
@@ -367,37 +366,5 @@ def _closing(office: Office, tenant: Tenant) -> None:
             digest="d",
             record_count=0,
             **zeros,
-        )
-    )
-
-
-def _reconciliation(office: Office) -> None:
-    day = now().date()
-    report = office.add(
-        CostReport(
-            provider="openai",
-            kind="openai",
-            source="upload",
-            first_day=day,
-            last_day=day,
-            line_count=1,
-            total_usd=Decimal("0.5"),
-            digest="d" * 64,
-        )
-    )
-    CostReportLine.objects.create(
-        report=report, provider="openai", day=day, line_item=f"gpt-4o {uuid4().hex}, input", model="gpt-4o",
-        meter="input", amount_usd=Decimal("0.5"),
-    )  # fmt: skip
-    office.add(
-        CostComparison(
-            provider="openai",
-            day=day,
-            model="gpt-4o",
-            meter=uuid4().hex[:20],
-            kind="bypass",
-            is_within_tolerance=False,
-            their_usd=Decimal("0.5"),
-            difference_usd=Decimal("0.5"),
         )
     )

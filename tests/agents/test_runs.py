@@ -5,10 +5,12 @@ import json
 import os
 import re
 import subprocess
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from billing.models import Attempt, RunEnvelope
 from billing.runs import trees
@@ -61,13 +63,29 @@ def test_claude_runs_into_its_envelope_is_raised_and_goes_on(desk: Callable[...,
 
 
 def test_claude_warns_of_an_envelope_that_runs_low(desk: Callable[..., Desk]) -> None:
+    """It shows limits to whom it takes for a subscriber, or for a caller of a gateway: by the token's audience."""
     usd = float(round(held_at_first(desk) * Decimal("1.1"), 6))
-    sat = desk(policy=policy(usd=usd))
-    ran = claude("Hi", "--output-format", "stream-json", "--verbose", **sat.options(model=CLAUDE_MODEL))
+    token = ".".join(
+        encoded(part) for part in ({"alg": "none"}, {"aud": "claude-gateway", "n": uuid4().hex}, {})
+    )
+    sat = desk(policy=policy(usd=usd), key={"secret": token})
+    ran = claude(
+        "Hi",
+        *("--output-format", "stream-json", "--verbose"),
+        **sat.options(model=CLAUDE_MODEL),
+        ANTHROPIC_API_KEY="",
+        ANTHROPIC_AUTH_TOKEN=token,
+    )
     told = [json.loads(line) for line in ran.output.splitlines() if line.startswith("{")]
-    (warning, *_) = [one["rate_limit_info"] for one in told if one["type"] == "rate_limit_event"]
-    assert (warning["status"], warning["rateLimitType"]) == ("allowed_warning", "overage")
-    assert 0.75 <= warning["utilization"] <= 1
+    warnings = [one["rate_limit_info"] for one in told if one["type"] == "rate_limit_event"]
+    assert warnings, ran.output[-3000:]
+    assert (warnings[0]["status"], warnings[0]["rateLimitType"]) == ("allowed_warning", "overage")
+    assert 0.75 <= warnings[0]["utilization"] <= 1
+
+
+def encoded(part: dict[str, str]) -> str:
+    """A part of a token, as JWTs have it."""
+    return urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
 
 
 def test_the_status_line_that_is_documented_says_what_is_left(desk: Callable[..., Desk]) -> None:

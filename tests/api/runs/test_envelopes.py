@@ -1,6 +1,7 @@
 """An envelope: a hard budget of one run, which its sub-agents share and nobody else can open, find or empty."""
 
 import asyncio
+import json
 import secrets
 from collections import Counter
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import openai
 import pytest
 from django.utils.timezone import now
 
@@ -207,3 +209,41 @@ def test_a_deferred_call_is_held_in_the_envelope_of_its_run(
     row = books.rows(member.id)[0]
     window.refresh_from_db()
     assert (row.run, window.spent, window.held) == ("TICKET-1", row.billed_cost, 0)
+
+
+@pytest.mark.usefixtures("celery")
+def test_a_batch_is_held_in_the_envelope_of_its_run(
+    world: World, books: Books, make_tenant: Callable[..., Member]
+) -> None:
+    member = make_tenant(policy=policy(opens="run"))
+    client = world.openai(member)
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 50}
+    lines = [
+        {"custom_id": f"line-{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+        for number in range(3)
+    ]
+    content = "\n".join(json.dumps(line) for line in lines).encode()
+    file = client.files.create(file=("lines.jsonl", content), purpose="batch")
+
+    def order(**headers: str) -> Any:
+        return client.batches.create(
+            input_file_id=file.id,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            extra_headers={name.replace("_", "-"): value for name, value in headers.items()},
+        )
+
+    batch = order(x_purser_run="TICKET-9")
+    (envelope,) = envelopes(member)
+    eventually(
+        lambda: client.batches.retrieve(batch.id).status, until="completed".__eq__, patience_seconds=90
+    )
+    rows = eventually(lambda: books.rows(member.id), until=lambda rows: len(rows) == 3)
+    assert {row.run for row in rows} == {"TICKET-9"}
+    window = BudgetWindow.objects.get(budget=envelope.budget)
+    assert (window.spent, window.held) == (sum(row.billed_cost for row in rows), 0)
+    poor = make_tenant(policy=policy(opens="run", usd=0.0000001))
+    client = world.openai(poor)
+    file = client.files.create(file=("lines.jsonl", content), purpose="batch")
+    with pytest.raises(openai.RateLimitError, match="envelope of run 'TICKET-10'"):
+        order(x_purser_run="TICKET-10")

@@ -1,0 +1,95 @@
+"""Rows of tables that belong together: the reconciliation's, and those of sessions and runs."""
+
+from datetime import timedelta
+from decimal import Decimal
+from uuid import uuid4
+
+from django.utils.timezone import now
+
+from billing.models import (
+    AgentHour,
+    Budget,
+    BudgetRaise,
+    BudgetWindow,
+    CostComparison,
+    CostReport,
+    CostReportLine,
+    RunEnvelope,
+)
+from tenants.models import Tenant
+from tests.admin.office import Office
+
+
+def add_reconciliation(office: Office) -> None:
+    day = now().date()
+    report = office.add(
+        CostReport(
+            provider="openai",
+            kind="openai",
+            source="upload",
+            first_day=day,
+            last_day=day,
+            line_count=1,
+            total_usd=Decimal("0.5"),
+            digest="d" * 64,
+        )
+    )
+    CostReportLine.objects.create(
+        report=report, provider="openai", day=day, line_item=f"gpt-4o {uuid4().hex}, input", model="gpt-4o",
+        meter="input", amount_usd=Decimal("0.5"),
+    )  # fmt: skip
+    office.add(
+        CostComparison(
+            provider="openai",
+            day=day,
+            model="gpt-4o",
+            meter=uuid4().hex[:20],
+            kind="bypass",
+            is_within_tolerance=False,
+            their_usd=Decimal("0.5"),
+            difference_usd=Decimal("0.5"),
+        )
+    )
+
+
+def add_runs(office: Office, tenant: Tenant) -> None:
+    """A session with agents, and an envelope that is nearly empty."""
+    at, run = now(), f"TICKET-{uuid4().hex[:6]}"
+    for agent, parent in (("", ""), ("a1", ""), ("b1", "a1"), ("orphan", "nobody")):
+        office.add(
+            AgentHour(
+                tenant=tenant,
+                hour=at.replace(minute=0, second=0, microsecond=0),
+                session=f"session-of-{tenant.slug}",
+                run=run,
+                agent=agent,
+                parent_agent=parent,
+                agent_type="Explore" if agent == "a1" else "",
+                user_id="bob",
+                model="claude-opus-4-5",
+                requests=3,
+                input_tokens=12_345,
+                output_tokens=678,
+                list_cost=Decimal("0.5"),
+                billed_cost=Decimal("0.25"),
+            )
+        )
+    budget = Budget.everything.create(
+        tenant=tenant, scope="run", value=run, unit="usd", period="total", limit_amount=Decimal(5)
+    )
+    window = BudgetWindow(budget=budget, tenant=tenant, subject=run, unit="usd", spent=Decimal("4.9"))
+    window.starts_at = at - timedelta(days=1)
+    window.save()
+    BudgetRaise.objects.create(
+        budget=budget, extra_amount=1, ends_at=at + timedelta(hours=1), reason="the run goes on"
+    )
+    office.add(
+        RunEnvelope(
+            budget=budget,
+            tenant=tenant,
+            owner="user/bob",
+            run=run,
+            opened_by="run",
+            expires_at=at + timedelta(hours=1),
+        )
+    )
