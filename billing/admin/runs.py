@@ -134,8 +134,8 @@ class EnvelopeAdmin(ReadOnlyAdmin):
         "is_open",
     )
     fields = (
-        ("tenant", "run"), ("owner", "user"), ("opened_by", "opened_at", "expires_at"), ("shown_used", "own_raises"),
-        ("limit", "spent", "held", "left"),
+        ("tenant", "run"), ("owner", "user"), ("opened_at", "expires_at"), ("opened_by", "own_raises"),
+        ("shown_used", "left"), ("limit", "spent"), "held",
     )  # fmt: skip
     readonly_fields = ("shown_used", "limit", "spent", "held", "left")
     actions_detail = ("raise_it", "stop_it")

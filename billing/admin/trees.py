@@ -69,7 +69,7 @@ def context_of(tree: trees.Tree, *, zone: str) -> dict[str, Any]:
                 "value": usd(total.billed_cost),
                 "note": f"{usd(total.list_cost)} at list prices",
             },
-            {"title": "Requests", "value": f"{total.requests:,}", "note": f"of {tree.agent_count:,} agents"},
+            {"title": "Requests", "value": f"{total.requests:,}", "note": _agents(tree.agent_count)},
             {"title": "Tokens in", "value": f"{total.input_tokens:,}", "note": "cached ones included"},
             {"title": "Tokens out", "value": f"{total.output_tokens:,}", "note": _users(tree.user, 1)},
         ],
@@ -111,9 +111,15 @@ def _agent(agent: trees.Agent, *, zone: str) -> list[Any]:
     ]
 
 
+def _agents(count: int) -> str:
+    return "of one agent" if count == 1 else f"of {count:,} agents"
+
+
 def _label(agent: trees.Agent) -> SafeString:
     """An agent, as far to the right as it is deep; where its parent is not known that is said."""
-    name = short(agent.kind or agent.id or agent.session or "without a session", 32)
+    name = short(
+        agent.kind or agent.id or (f"Session {agent.session}" if agent.session else "Without a session"), 40
+    )
     doubt = f"names {short(agent.claimed_parent, 20)} as its parent" if agent.claimed_parent else ""
     return format_html(
         '<span class="p-branch" style="--depth:{}" title="{}">{}{}</span>',

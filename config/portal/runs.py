@@ -11,6 +11,7 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.text import capfirst
 
 from billing.admin.trees import short
 from billing.budgets.raise_requests import approve_raise, request_raise
@@ -18,6 +19,7 @@ from billing.models import BudgetRaise, RaiseRequest, RunEnvelope
 from billing.money import plain
 from billing.runs import envelopes
 from billing.runs.envelopes import EnvelopeState
+from billing.scopes import RUN
 from config.portal.access import LOGIN, Visitor, page, private, tenants_of
 from config.portal.layout import address, show
 from config.portal.sessions import person_shown
@@ -50,23 +52,25 @@ def show_run(request: HttpRequest, visitor: Visitor, id: int) -> HttpResponse:
             tenant=visitor.tenant, budget=id, state=RaiseRequest.State.PENDING
         ).select_related("requested_by")[:MOST_SHOWN]
     )
+    raises = list(BudgetRaise.objects.filter(budget=id).select_related("approved_by")[:MOST_SHOWN])
+    refusals = _refusals(visitor, state)
     context = {
         "state": state,
         "id": id,
         "bar": cells.progress(state.used_percent, label="of the envelope is used or held"),
         "facts": _facts(state, envelope, zone=zone),
-        "is_full": state.is_open and state.remaining <= 0,
+        "is_refused": _why_refused(refusals, raises, state),
         "why_not_own": "" if not state.is_of(visitor.person) else envelopes.why_not_own(state, policy=policy),
         "own_amount": plain(envelopes.own_amount(state, policy=policy)),
         "may_raise_own": state.is_of(visitor.person) and not envelopes.why_not_own(state, policy=policy),
         "may_decide": visitor.is_owner,
         "usual_amount": plain(envelope.budget.limit_amount or policy.usd_of(key="", user="")),
-        "raises": _raises(id, zone=zone),
+        "raises": _raises(raises, zone=zone),
         "requests": [
             {"id": one.pk, "amount": plain(one.extra_amount), "asker": one.asker, "reason": one.reason}
             for one in waiting
         ],
-        "refusals": _refusals(visitor, state),
+        "refusals": _refused_calls(refusals, zone=zone),
         "tree": f"{address(visitor, 'session')}?{'session' if state.opened_by == 'session' else 'run'}=",
         "run": state.run,
         "back": address(visitor, "sessions"),
@@ -206,10 +210,10 @@ def _amount(request: HttpRequest) -> Decimal:
 def _facts(state: EnvelopeState, envelope: RunEnvelope, *, zone: str) -> list[tuple[str, Any]]:
     whose = state.user or state.owner.partition("/")[2] if state.owner.startswith("user/") else state.user
     return [
-        ("Spent", cells.money(state.spent)),
-        ("Held by calls that run", cells.money(state.held)),
-        ("Limit, raises included", cells.money(state.limit)),
-        ("Left", cells.money(max(state.remaining, Decimal(0)))),
+        ("Spent, USD", cells.money(state.spent)),
+        ("Held by calls that run, USD", cells.money(state.held)),
+        ("Limit with its raises, USD", cells.money(state.limit)),
+        ("Left, USD", cells.money(max(state.remaining, Decimal(0)))),
         ("Whose", whose or "a key's"),
         ("Opened by", envelope.get_opened_by_display()),
         ("Opened", cells.moment(state.opened_at, zone=zone)),
@@ -217,8 +221,7 @@ def _facts(state: EnvelopeState, envelope: RunEnvelope, *, zone: str) -> list[tu
     ]
 
 
-def _raises(id: int, *, zone: str) -> dict[str, Any]:
-    raises = BudgetRaise.objects.filter(budget=id).select_related("approved_by")[:MOST_SHOWN]
+def _raises(raises: list[BudgetRaise], *, zone: str) -> dict[str, Any]:
     return {
         "headers": ["Raised", "By, USD", "Who", "Why"],
         "rows": [
@@ -234,24 +237,52 @@ def _raises(id: int, *, zone: str) -> dict[str, Any]:
     }
 
 
-def _refusals(visitor: Visitor, state: EnvelopeState) -> dict[str, Any]:
-    """The last calls of the run that were refused, with the reason as the client got it."""
+def _refusals(visitor: Visitor, state: EnvelopeState) -> list[RequestLog]:
+    """The last calls of the run that were refused."""
     logs = RequestLog.objects.filter(
         tenant=visitor.tenant, at__gte=state.opened_at, at__lte=state.expires_at, status__gte=400
     )
     logs = logs.filter(session=state.run) if state.opened_by == "session" else logs.filter(run=state.run)
     if not visitor.reads_all:
         logs = logs.filter(user=visitor.person)
+    return list(logs.order_by("-at")[:MOST_SHOWN])
+
+
+def _why_refused(refusals: list[RequestLog], raises: list[BudgetRaise], state: EnvelopeState) -> str:
+    """Why the next call is refused, too: nothing is left, or less than the last one needed. Empty where it is not known to be."""
+    if state.remaining <= 0:
+        return "nothing is left"
+    last = next((log for log in refusals if _is_of_envelope(log)), None)
+    raised_at = max((one.starts_at for one in raises), default=None)
+    if last is None or (raised_at is not None and raised_at > last.at):
+        return ""
+    return _reason(last)
+
+
+def _is_of_envelope(log: RequestLog) -> bool:
+    return bool((log.receipt.get("refusal") or {}).get("scope") == RUN)
+
+
+def _reason(log: RequestLog) -> str:
+    """Why a call was refused, in a line."""
+    refusal = log.receipt.get("refusal") or {}
+    if _is_of_envelope(log):
+        asked, left = (str(refusal.get(name, ""))[:20] for name in ("asked", "remaining"))
+        return f"a call may need {asked} USD, and {left} USD are left"
+    return short(str(refusal.get("message") or log.error_code), 300)
+
+
+def _refused_calls(refusals: list[RequestLog], *, zone: str) -> dict[str, Any]:
     return {
         "headers": ["When", "Agent", "Model", "Why"],
         "rows": [
             [
-                cells.moment(log.at, zone=visitor.tenant.timezone),
+                cells.moment(log.at, zone=zone),
                 short(log.agent or "the session", 24),
                 short(log.model_asked, 32),
-                short(str((log.receipt.get("refusal") or {}).get("message") or log.error_code), 300),
+                capfirst(_reason(log)),
             ]
-            for log in logs.order_by("-at")[:MOST_SHOWN]
+            for log in refusals
         ],
         "empty": "No call of it was refused.",
     }

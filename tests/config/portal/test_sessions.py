@@ -124,7 +124,7 @@ def test_a_stopped_run_has_nothing_left_until_it_is_raised(works: House) -> None
     post(works, works.alice, run, "raise", usd="3")
     assert "Stopped" in post(works, works.bob, run, "stop")
     assert left(run) == 0
-    assert "envelope is empty" in works.client(works.bob).get(works.at(f"runs/{run.pk}/")).text
+    assert "nothing is left" in works.client(works.bob).get(works.at(f"runs/{run.pk}/")).text
     post(works, works.alice, run, "raise", usd="1")
     assert left(run) == 1
 
