@@ -31,6 +31,7 @@ def message(world: World, member: Member, session: str) -> Any:
         max_tokens=1_000,
         messages=[{"role": "user", "content": "Hi"}],
         extra_headers={SESSION: session},
+        stream=True,
     )
 
 
@@ -80,8 +81,9 @@ def test_what_is_not_ones_own_does_not_exist(world: World, make_tenant: Callable
 
 def test_a_name_cannot_write_on_a_terminal(world: World, make_tenant: Callable[..., Member]) -> None:
     member = make_tenant(policy=policy(usd=4))
-    assert ask(world, member, **{SESSION: "a\x1b[2Jb"})[0] in (200, 400)
-    assert "\x1b" not in line(world, member)
+    overridden = "a\u202eb"  # what follows is written from right to left
+    assert ask(world, member, **{SESSION: overridden.encode().decode("latin-1")})[0] == 200
+    assert line(world, member) == "a?b: 4.00 of 4.00 USD left\n"
 
 
 def test_anthropics_clients_hear_early_and_hear_the_end_of_it(
