@@ -73,7 +73,7 @@ class Envelope:
             alert_at=(),
             label=f"envelope of run '{self.run}'",
         )
-        return WindowKey(facts, self.run, BEGINNING, None)
+        return WindowKey(facts, self.run, BEGINNING, self.expires_at)
 
     def to_json(self) -> dict[str, Any]:
         """As a call that waits keeps it."""

@@ -26,10 +26,10 @@ def early_warning(call: Call) -> dict[str, str]:
     )
     if fullest is None or (fullest.used_percent < THRESHOLDS[-1] and call.envelope is None):
         return {}
-    return _headers(call, fullest)
+    return _headers(fullest)
 
 
-def _headers(call: Call, balance: Balance) -> dict[str, str]:
+def _headers(balance: Balance) -> dict[str, str]:
     passed = next((one for one in THRESHOLDS if balance.used_percent >= one), None)
     status = "allowed" if passed is None else "allowed_warning"
     told = {
@@ -38,9 +38,8 @@ def _headers(call: Call, balance: Balance) -> dict[str, str]:
         f"{_PREFIX}-overage-status": status,
         f"{_PREFIX}-overage-utilization": f"{min(balance.used_percent, Decimal(100)) / 100:.4f}",
     }
-    ends_at = balance.resets_at or (call.envelope.expires_at if call.envelope else None)
-    if ends_at is not None:
-        seconds = str(int(ends_at.timestamp()))
+    if balance.resets_at is not None:
+        seconds = str(int(balance.resets_at.timestamp()))
         told |= {f"{_PREFIX}-reset": seconds, f"{_PREFIX}-overage-reset": seconds}
     if passed is not None:
         told[f"{_PREFIX}-overage-surpassed-threshold"] = f"{passed / 100:.2f}"

@@ -78,7 +78,7 @@ def add_runs(office: Office, tenant: Tenant) -> None:
         tenant=tenant, scope="run", value=run, unit="usd", period="total", limit_amount=Decimal(5)
     )
     window = BudgetWindow(budget=budget, tenant=tenant, subject=run, unit="usd", spent=Decimal("4.9"))
-    window.starts_at = at - timedelta(days=1)
+    window.starts_at, window.ends_at = at - timedelta(days=1), at + timedelta(hours=1)
     window.save()
     BudgetRaise.objects.create(
         budget=budget, extra_amount=1, ends_at=at + timedelta(hours=1), reason="the run goes on"
