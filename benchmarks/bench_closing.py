@@ -78,7 +78,7 @@ def _measure() -> dict[str, Any]:
     steps: dict[str, float] = {}
     watched = [
         (closing, "lines_of", "sums"),
-        (statement_files, "month_report", "report"),
+        (closing, "month_report", "report"),
         (digest, "day_digests", "digest"),
         *((statement_files, name, name) for name in ("statement_csv", "export")),
     ]

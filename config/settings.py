@@ -86,6 +86,9 @@ MFA_TOTP_TOLERANCE = 1  # periods that a clock may be wrong
 # ---------------------------------------------------------------- webhooks
 # webhooks may only go to public addresses, unless the operator allows private ones
 WEBHOOKS_MAY_BE_PRIVATE = env.flag("WEBHOOKS_MAY_BE_PRIVATE")
+# who issues the statements and FOCUS files, and whose service it is
+ISSUER_NAME = env.text("ISSUER_NAME", "Purser")
+PROVIDER_NAME = env.text("PROVIDER_NAME", ISSUER_NAME)
 
 # ---------------------------------------------------------------- applications
 INSTALLED_APPS = [

@@ -19,6 +19,7 @@ from llm.views import (
     responses,
     runs,
     stored_chats,
+    usage,
 )
 from llm.views.base import error_response, new_request_id
 
@@ -60,7 +61,7 @@ urlpatterns = [
     path("v1/jobs/<str:job_id>", jobs.Job.as_view()),
     path("v1/jobs/<str:job_id>/cancel", jobs.CancelJob.as_view()),
     path("v1/estimate", estimates.Estimate.as_view()),
-    path("v1/usage", accounts.Usage.as_view()),
+    path("v1/usage", usage.Usage.as_view()),
     path("v1/budgets", accounts.Budgets.as_view()),
     path("v1/budgets/raise-requests", raise_requests.RaiseRequests.as_view()),
     path("v1/budgets/raise-requests/<uuid:asked_id>", raise_requests.OneRaiseRequest.as_view()),

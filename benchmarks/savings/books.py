@@ -56,7 +56,7 @@ def read(slug: str) -> Booked:
     batches_usd = sum(in_batches.values_list("billed_cost", flat=True), Decimal(0))
     saved = (Decimal(saving.get("batch", 0)) for saving in in_batches.values_list("saving", flat=True))
     return Booked(
-        requests=totals.calls,
+        requests=totals.requests,
         hits=totals.cache_hits,
         list_usd=first.amount_usd,
         billed_usd=totals.billed_cost_usd,
@@ -115,7 +115,7 @@ def _cut(report: Any, name: str, *, label: int) -> dict[str, dict[str, Any]]:
     (section,) = (one for one in report.sections if one.name == name)
     return {
         group.labels[label]: {
-            "requests": group.measures.calls,
+            "requests": group.measures.requests,
             "hits": group.measures.cache_hits,
             "billed_usd": group.measures.billed_cost_usd,
         }

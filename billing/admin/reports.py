@@ -1,28 +1,40 @@
 """The page where finance reads a month and downloads it as a file.
 
-Invariant: page and files come from `month_report`, the same function as the command's, so they balance or
-do not appear; and a person gets only the months of tenants that they may see.
+Invariant: the page reads the sums by day and the files the ledger (`month_report`, as the command does); both balance or do not
+appear. A person gets only the months of tenants that they may see.
 """
 
 import io
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.timezone import now
 
-from billing.admin.figures import count, usd
+from billing.admin.figures import count, percent, plain, usd
 from billing.models import BillingPeriod
+from billing.months.cuts import Unbalanced
 from billing.months.exports import FORMATS, export, file_name
-from billing.months.report import InvalidMonth, MonthReport, Section, UnbalancedReport, month_report
+from billing.months.overview import MonthOverview, TopGroups, month_overview
+from billing.months.parts import Group, MonthReport
+from billing.months.report import InvalidMonth, month_report
+from config.site.cells import NOTHING
 from tenants.admin.access import tenants_of
 from tenants.models import Tenant
 
-ROWS_SHOWN = 25
 TENANTS_SHOWN = 500
+HEADERS = (
+    *("Requests", "Cached", "Tokens in", "Tokens out", "List, USD", "Saved, USD", "Billed, USD"),
+    "Not exact, USD",
+)
+LABELS = {"user_id": "user", "key_id": "API key", "cost_center": "cost centre", "day": "day, UTC"}
+LINKED = ("user_id", "model", "feature", "cost_center")  # the ledger's list has a filter for them
 
 
 def reports_page(request: HttpRequest, model_admin: Any) -> HttpResponse:
@@ -36,18 +48,18 @@ def reports_page(request: HttpRequest, model_admin: Any) -> HttpResponse:
     month = request.GET.get("month") or running
     choices = {"tenant": tenant, "month": month, "tenants": tenants.order_by("slug")[:TENANTS_SHOWN]}
     choices["months"] = sorted({running, month, *_labels(tenant)}, reverse=True)
+    format_name = request.GET.get("format", "")
+    if format_name and format_name not in FORMATS:
+        raise Http404(f"no format is called {format_name!r}")
     try:
-        report = month_report(tenant, month=month)
+        if format_name:
+            return download(month_report(tenant, month=month), format_name)
+        overview = month_overview(tenant, month=month)
     except InvalidMonth as error:
         raise Http404(str(error)) from error
-    except UnbalancedReport as error:
+    except Unbalanced as error:
         return _page(request, {**choices, "problem": str(error)}, status=500)
-    format_name = request.GET.get("format", "")
-    if format_name:
-        if format_name not in FORMATS:
-            raise Http404(f"no format is called {format_name!r}")
-        return download(report, format_name)
-    return _page(request, {**choices, **_tables(report)})
+    return _page(request, {**choices, **_tables(tenant, overview)})
 
 
 def download(report: MonthReport, format_name: str) -> HttpResponse:
@@ -77,48 +89,90 @@ def _page(request: HttpRequest, context: dict[str, Any], *, status: int = 200) -
     return TemplateResponse(request, "admin/reports.html", context, status=status)
 
 
-def _tables(report: MonthReport) -> dict[str, Any]:
-    totals = report.totals
+def _tables(tenant: Tenant, overview: MonthOverview) -> dict[str, Any]:
+    totals = overview.totals
+    unsure = totals.estimated_usd + totals.unread_usd
     return {
-        "report": report,
+        "overview": overview,
         "cards": [
             {
                 "title": "Billed",
                 "value": usd(totals.billed_cost_usd),
-                "note": f"{totals.billed_cost_usd:f} USD exactly",
+                "note": f"{plain(totals.billed_cost_usd)} USD exactly",
             },
             {"title": "Without us", "value": usd(totals.list_cost_usd), "note": "at list price"},
             {
                 "title": "Saved",
                 "value": usd(totals.saved_usd),
-                "note": f"{count(totals.saved_tokens)} tokens not bought",
+                "note": f"{percent(totals.saved_usd, totals.list_cost_usd)} of list price",
             },
             {
-                "title": "Calls",
-                "value": count(totals.calls),
-                "note": f"{count(totals.cache_hits)} from the cache",
+                "title": "Requests",
+                "value": count(totals.requests),
+                "note": f"{count(totals.cache_hits)} from the cache; {count(totals.calls)} calls to providers",
+            },
+            {
+                "title": "Not exact",
+                "value": usd(unsure),
+                "note": f"the whole is {usd(totals.least_usd)} to {usd(totals.most_usd)}",
             },
         ],
-        "waterfall": {
-            "headers": ["Step", "USD"],
-            "rows": [
-                [step.name.replace("_", " ").capitalize(), _signed(step.name, step.amount_usd)]
-                for step in report.waterfall
-            ],
-        },
-        "sections": [{"title": section.title, "table": _table(section)} for section in report.sections],
+        "facts": [
+            {"title": "From list price to what is paid", "table": _waterfall(overview)},
+            {"title": "How sure it is", "table": _certainty(overview)},
+            {"title": "By time and by statement", "table": _reconciliation(overview)},
+        ],
+        "sections": [
+            {"title": section.title, "table": _table(tenant, overview, section)}
+            for section in overview.sections
+        ],
     }
 
 
-def _signed(name: str, amount: Any) -> Any:
-    return amount if name in ("list_price", "paid") else -amount
+def _waterfall(overview: MonthOverview) -> dict[str, Any]:
+    """The steps that say anything; the first and the last always."""
+    first, *steps, last = overview.waterfall
+    rows = [[_title(step.name), -step.amount_usd] for step in steps if step.amount_usd]
+    return {
+        "headers": ["Step", "USD"],
+        "rows": [[_title(first.name), first.amount_usd], *rows, [_title(last.name), last.amount_usd]],
+    }
 
 
-def _table(section: Section) -> dict[str, Any]:
+def _certainty(overview: MonthOverview) -> dict[str, Any]:
+    rows = [
+        [_title(sure.certainty), sure.records, sure.amount_usd, sure.least_usd, sure.most_usd]
+        for sure in overview.certainty
+    ]
+    return {"headers": ["Known", "Ledger rows", "USD", "At least, USD", "At most, USD"], "rows": rows}
+
+
+def _reconciliation(overview: MonthOverview) -> dict[str, Any]:
+    """From what happened in the month to what its statement asks for."""
+    by, invoice = overview.reconciliation, overview.invoice
+    rows = [
+        ["Happened in the month (/v1/usage, basis=time)", by.by_time_usd],
+        ["Booked in a later month", -by.booked_later_usd],
+        ["Booked here of other months", by.of_earlier_months_usd],
+        ["Booked in the month (basis=statement)", by.booked_usd],
+    ]
+    if invoice is not None:
+        rows += [
+            ["Rounding to what is owed", invoice.total - by.booked_usd],
+            [f"Payable on {invoice.code}", invoice.total],
+        ]
+    return {"headers": ["", "USD"], "rows": rows}
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _table(tenant: Tenant, overview: MonthOverview, section: TopGroups) -> dict[str, Any]:
     shown = [
         [
-            *[label or "–" for label in group.labels],
-            group.measures.calls,
+            *_labels_of(tenant, overview, section, group),
+            group.measures.requests,
             group.measures.cache_hits,
             group.measures.input_tokens
             + group.measures.cache_read_tokens
@@ -127,22 +181,34 @@ def _table(section: Section) -> dict[str, Any]:
             group.measures.list_cost_usd,
             group.measures.saved_usd,
             group.measures.billed_cost_usd,
+            group.measures.estimated_usd + group.measures.unread_usd,
         ]
-        for group in section.groups[:ROWS_SHOWN]
+        for group in section.groups
     ]
-    hidden = len(section.groups) - len(shown)
-    labels = [name.replace("_", " ") for name in section.dimensions]
+    hidden = section.group_count - len(shown)
+    names = [LABELS.get(name, name.replace("_", " ")).capitalize() for name in section.columns]
     return {
-        "headers": [
-            *labels,
-            "Calls",
-            "Cached",
-            "Tokens in",
-            "Tokens out",
-            "List, USD",
-            "Saved, USD",
-            "Billed, USD",
-        ],
+        "headers": [*names, *HEADERS],
         "rows": shown,
         "more": f"And {hidden:,} more, in the files." if hidden > 0 else "",
     }
+
+
+def _labels_of(tenant: Tenant, overview: MonthOverview, section: TopGroups, group: Group) -> list[Any]:
+    """The labels, the last one as a link to its rows of the ledger, if these can be filtered by it."""
+    labels: list[Any] = [section.names.get(label) or label or NOTHING for label in group.labels]
+    column, value = section.columns[-1], group.labels[-1]
+    if column in LINKED and value:
+        query = urlencode(
+            {
+                "tenant__id__exact": tenant.pk,
+                f"{column}__icontains": value,
+                "occurred_at_from_0": f"{overview.starts_at:%Y-%m-%d}",
+                "occurred_at_from_1": f"{overview.starts_at:%H:%M:%S}",
+                "occurred_at_to_0": f"{overview.ends_at:%Y-%m-%d}",
+                "occurred_at_to_1": f"{overview.ends_at:%H:%M:%S}",
+            }
+        )
+        url = f"{reverse('admin:billing_usagerecord_changelist')}?{query}"
+        labels[-1] = format_html('<a href="{}" class="text-link">{}</a>', url, labels[-1])
+    return labels

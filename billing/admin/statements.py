@@ -9,6 +9,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
+from django.db.models import Sum
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
@@ -23,14 +24,17 @@ from billing.admin.figures import plain
 from billing.admin.restated import ProposeForm, propose, restated_page
 from billing.ledger.corrections import adjust, credit
 from billing.models import ManualEntry, RateRule, Rerating, Statement, StatementFile
+from billing.months.cuts import CERTAINTIES
 from billing.prices.plan_editing import end_rule, set_rule
 from billing.rerating.proposals import StaleProposal, approve_rerating, reject_rerating
+from config.site.cells import NOTHING
 from tenants.admin.access import HistoryPages, ReadOnlyAdmin, TenantScopedAdmin, Unedited
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
 
 ROWS_SHOWN = 50
+BOUNDS = ("amount", "least", "most")
 
 
 def statement_file(request: HttpRequest, model_admin: Any, file_id: int) -> HttpResponse:
@@ -57,7 +61,18 @@ class StatementAdmin(ReadOnlyAdmin):
     )
     actions_detail = ("open_restated",)
     fieldsets = (
-        (None, {"fields": (("code", "tenant"), ("period", "number"), ("issued_at", "issued_by"), "files")}),
+        (
+            None,
+            {
+                "fields": (
+                    ("code", "tenant"),
+                    ("period", "number"),
+                    ("issuer", "serial"),
+                    ("issued_at", "issued_by"),
+                    "files",
+                )
+            },
+        ),
         (
             "Money",
             {
@@ -66,13 +81,15 @@ class StatementAdmin(ReadOnlyAdmin):
                     ("exact_usd", "rounding"),
                     ("record_count", "request_count"),
                     "fx_rate",
+                    "owed",
+                    "how_sure",
                 )
             },
         ),
         ("Lines", {"fields": ("lines",)}),
         ("Proof", {"fields": ("digest", "previous_digest", "content_digest", "forced_reason")}),
     )
-    readonly_fields = ("files", "lines")
+    readonly_fields = ("files", "owed", "how_sure", "lines")
 
     @action(description="Restated", icon="history")
     def open_restated(self, request: HttpRequest, object_id: int) -> HttpResponse:
@@ -91,6 +108,30 @@ class StatementAdmin(ReadOnlyAdmin):
         files = statement.files.defer("content").order_by("format")
         links = ((reverse("admin:billing_statement_file", args=(file.pk,)), file.name) for file in files)
         return format_html_join(" · ", '<a href="{}" class="text-link">{}</a>', links)
+
+    @display(description="By cost centre")
+    def owed(self, statement: Statement) -> SafeString:
+        """What each cost centre owes, the largest first: whole minor units that make the total."""
+        centers = statement.lines.order_by().values("cost_center")
+        sums = centers.annotate(exact=Sum("exact_usd"), owed=Sum("amount")).order_by("-owed", "cost_center")
+        rows = [
+            [row["cost_center"] or NOTHING, row["exact"], plain(row["owed"])] for row in sums[:ROWS_SHOWN]
+        ]
+        headers = ["Cost centre", "Exactly, USD", f"Owed, {statement.currency}"]
+        return render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
+
+    @display(description="How sure it was")
+    def how_sure(self, statement: Statement) -> SafeString | str:
+        if not statement.certainty:
+            return NOTHING
+        rows = [
+            [name.capitalize(), known["records"], *(Decimal(known[f"{bound}_usd"]) for bound in BOUNDS)]
+            for name, known in sorted(
+                statement.certainty.items(), key=lambda item: CERTAINTIES.index(item[0])
+            )
+        ]
+        headers = ["Known", "Ledger rows", "USD", "At least, USD", "At most, USD"]
+        return render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
 
     @display(description="Lines")
     def lines(self, statement: Statement) -> SafeString:

@@ -58,7 +58,7 @@ class TenantWithMoneyAdmin(TenantAdmin):
             .get_queryset(request)
             .annotate(
                 month_billed=total("billed_cost"),
-                month_list=total("list_cost"),
+                month_saved=total("saved_cost"),
                 month_budget=Subquery(limits.values("limit_amount")[:1], output_field=AMOUNT),
             )
         )
@@ -105,7 +105,7 @@ class TenantWithMoneyAdmin(TenantAdmin):
 
     @figure_column("Saved, USD")
     def month_saving(self, tenant: Any) -> Decimal:
-        return tenant.month_list - tenant.month_billed
+        return tenant.month_saved
 
     @action(description="Month report", icon="summarize")
     def open_report(self, request: HttpRequest, object_id: int) -> HttpResponse:

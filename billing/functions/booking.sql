@@ -90,7 +90,8 @@ BEGIN
     RETURN cardinality(booked);
 END $$;
 
--- Writes a credit or an adjustment into the month that runs. The row's id makes it idempotent.
+-- Writes a credit or an adjustment into the month that runs. The row's id makes it idempotent. It has no list price: without us
+-- nobody would pay or get it.
 CREATE OR REPLACE FUNCTION public.billing_book_entry(
     p_id uuid, p_tenant bigint, p_kind text, p_usd numeric, p_reason text, p_user text, p_cost_center text
 ) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -102,7 +103,7 @@ BEGIN
     FROM jsonb_populate_record(public.billing_blank_record(), jsonb_build_object(
         'id', p_id, 'occurred_at', now(), 'recorded_at', clock_timestamp(), 'tenant_id', p_tenant, 'period_id', entry_period,
         'kind', p_kind, 'usage_source', 'manual', 'reason', p_reason, 'user_id', p_user, 'cost_center', p_cost_center,
-        'list_cost', p_usd, 'contracted_cost', p_usd, 'billed_cost', p_usd)) r;
+        'contracted_cost', p_usd, 'billed_cost', p_usd)) r;
     INSERT INTO public.billing_rollupdirty (tenant_id, day) VALUES (p_tenant, (now() AT TIME ZONE 'UTC')::date);
     RETURN entry_period;
 END $$;
@@ -123,7 +124,7 @@ BEGIN
         'id', p_id, 'occurred_at', p_at, 'recorded_at', clock_timestamp(), 'tenant_id', p_tenant, 'period_id', entry_period,
         'kind', 'adjustment', 'usage_source', 'provider_invoice', 'reason', p_reason, 'provider', p_provider, 'model', p_model,
         'tags', p_tags, 'charge_class', CASE WHEN period_starts > p_at THEN 'Correction' ELSE '' END,
-        'list_cost', p_charged_usd, 'provider_cost', p_usd, 'contracted_cost', p_charged_usd,
+        'provider_cost', p_usd, 'contracted_cost', p_charged_usd,
         'billed_cost', p_charged_usd)) r
     ON CONFLICT DO NOTHING;
     IF NOT FOUND THEN

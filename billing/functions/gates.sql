@@ -110,7 +110,7 @@ BEGIN
     RETURN NEW;
 END $$;
 
--- Numbers without a gap, a chain without a break, and only while the month is being closed.
+-- Numbers without a gap, the tenant's and the issuer's, a chain without a break, and only while the month is being closed.
 CREATE OR REPLACE FUNCTION public.billing_statement_law() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -124,6 +124,11 @@ BEGIN
     SELECT * INTO last FROM public.billing_statement WHERE tenant_id = NEW.tenant_id ORDER BY number DESC LIMIT 1;
     IF NEW.number <> coalesce(last.number, 0) + 1 OR NEW.previous_digest <> coalesce(last.digest, '') THEN
         RAISE EXCEPTION 'statement % does not follow statement %', NEW.number, coalesce(last.number, 0)
+            USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    IF NEW.serial IS DISTINCT FROM (
+            SELECT coalesce(max(serial), 0) + 1 FROM public.billing_statement WHERE issuer = NEW.issuer) THEN
+        RAISE EXCEPTION 'statement % of % does not follow the one before', NEW.serial, NEW.issuer
             USING ERRCODE = 'integrity_constraint_violation';
     END IF;
     RETURN NEW;

@@ -26,7 +26,7 @@ DIMENSIONS: Final = (
     Dimension("user_id", group="user", section="By user"),
     Dimension("key_id", group="key", section="By API key"),
     Dimension("feature", group="feature", section="By feature", is_tag=True),
-    Dimension("project", is_tag=True),
+    Dimension("project", group="project", section="By project", is_tag=True),
     Dimension("cost_center", group="cost_center", section="By cost centre", is_tag=True),
     Dimension("endpoint", group="endpoint", is_reported=False),
     Dimension("provider", group="provider"),
@@ -36,8 +36,8 @@ DIMENSIONS: Final = (
     Dimension("processing"),
     Dimension("region", is_daily=False),
     Dimension("cache_state", is_reported=False),
-    Dimension("kind", is_daily=False),
-    Dimension("charge_class", is_daily=False),
+    Dimension("kind"),
+    Dimension("charge_class"),
     Dimension("usage_source"),
 )
 

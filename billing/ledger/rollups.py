@@ -1,4 +1,8 @@
-"""The ledger summed by day (UTC): by all dimensions together for lists and graphs, and along each for pages of many tenants.
+"""The ledger summed by day (UTC): by period, all dimensions and certainty together, and along each dimension for pages of many
+tenants. A month of millions of rows is some thousand sums.
+
+A row is of one kind, so that what is paid besides usage can be told apart: `list_cost - saved_cost` is what usage is billed, and
+rows of the kinds `correction`, `adjustment` and `credit` have only `billed_cost` (billing/ledger/measures.py).
 
 Invariant: a bucket is a tenant's day. A record and its mark become visible together, and a mark is taken away
 in the transaction that sums its day, so every record is summed by a rebuild that saw it; a rebuild can be
@@ -9,7 +13,17 @@ from django.db import connection, transaction
 
 from billing.ledger import agent_hours
 from billing.ledger.dimensions import DAILY
-from billing.ledger.measures import ENTERED, REQUESTS, ledger
+from billing.ledger.measures import (
+    CALLS,
+    ENTRIES,
+    FURTHER_CALLS,
+    LIST_USD,
+    OWN_CALLS,
+    REQUESTS,
+    SAVED_USD,
+    STEPS_USD,
+    sure_ledger,
+)
 
 # One rebuild at a time: two that sum the same day at the same time would insert its rows twice.
 LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('billing_rollups'))"
@@ -28,24 +42,37 @@ CLEAR = "DELETE FROM billing_usagedaily WHERE tenant_id = %(tenant)s AND day = %
 _DAY = """r.tenant_id = %(tenant)s
   AND r.occurred_at >= %(day)s::date::timestamp AT TIME ZONE 'UTC'
   AND r.occurred_at < (%(day)s::date + 1)::timestamp AT TIME ZONE 'UTC'"""
-_SUMMED = (
-    *(
-        "input_tokens",
-        "cache_read_tokens",
-        "cache_write_tokens",
-        "output_tokens",
-        "saved_input_tokens",
-        "saved_output_tokens",
-    ),
-    *("list_cost", "provider_cost", "contracted_cost", "billed_cost"),
+_TOKENS = (
+    *("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens"),
+    *("saved_input_tokens", "saved_output_tokens"),
 )
+_STEPS = ", ".join(f"'{step}', nullif({amount}, 0)::text" for step, amount in STEPS_USD.items())
+_SUMS = {
+    "records": "count(*)",
+    "requests": REQUESTS,
+    "calls": CALLS,
+    "further_calls": FURTHER_CALLS,
+    "own_calls": OWN_CALLS,
+    **{name: f"sum(r.{name})" for name in _TOKENS},
+    "list_cost": LIST_USD,
+    **{name: f"sum(r.{name})" for name in ("provider_cost", "contracted_cost", "billed_cost")},
+    "saved_cost": SAVED_USD,
+    "saving": f"jsonb_strip_nulls(jsonb_build_object({_STEPS}))",
+    "least_cost": "sum(bounds.least_usd)",
+    "most_cost": "sum(bounds.most_usd)",
+}
+_GROUPS = {
+    "tenant_id": "r.tenant_id",
+    "period_id": "r.period_id",
+    **{name: f"r.{name}" for name in DAILY},
+    "certainty": "known.certainty",
+}
 REBUILD = f"""
-INSERT INTO billing_usagedaily (tenant_id, day, {", ".join(DAILY)}, requests, {", ".join(_SUMMED)})
-SELECT r.tenant_id, %(day)s, {", ".join(f"r.{name}" for name in DAILY)}, {REQUESTS},
-    {", ".join(f"sum(r.{name})" for name in _SUMMED)}
-FROM {ledger(_DAY)}
+INSERT INTO billing_usagedaily (day, {", ".join((*_GROUPS, *_SUMS))})
+SELECT %(day)s, {", ".join((*_GROUPS.values(), *_SUMS.values()))}
+FROM {sure_ledger(_DAY)}
 WHERE {_DAY}
-GROUP BY r.tenant_id, {", ".join(f"r.{name}" for name in DAILY)}
+GROUP BY {", ".join(_GROUPS.values())}
 """
 
 MOST_VALUES = 500  # of a dimension: a caller names its users and features itself
@@ -67,18 +94,26 @@ FROM (
             coalesce(model, user_id, feature, key_id::text, tier, '') AS value,
             coalesce(sum(requests), 0) AS requests,
             coalesce(sum(requests) FILTER (WHERE usage_source = 'gateway_cache'), 0) AS hits,
-            coalesce(sum(list_cost) FILTER (WHERE NOT {ENTERED}), 0) AS list_cost,
-            coalesce(sum(billed_cost) FILTER (WHERE {ENTERED}), 0) AS adjusted_cost,
+            coalesce(sum(list_cost), 0) AS list_cost,
+            coalesce(sum(billed_cost) FILTER (WHERE kind <> 'usage'), 0) AS adjusted_cost,
             coalesce(sum(billed_cost), 0) AS billed_cost
         FROM billing_usagedaily WHERE tenant_id = %(tenant)s AND day = %(day)s
         GROUP BY GROUPING SETS ((model), (user_id), (feature), (key_id), (tier), ())) AS along) AS placed
 GROUP BY dimension, CASE WHEN place <= {MOST_VALUES} THEN value ELSE '' END, place > {MOST_VALUES}
 """
+# What each step took off the list price: our savings, and what is paid besides usage.
 SUM_SAVINGS = f"""
 UPDATE billing_usagesum SET saving = (
-    SELECT coalesce(jsonb_object_agg(kind, amount), '{{}}') FROM (
-        SELECT kind.key AS kind, sum(kind.value::numeric) AS amount
-        FROM billing_usagerecord AS r CROSS JOIN LATERAL jsonb_each_text(r.saving) AS kind WHERE {_DAY} GROUP BY 1) AS kinds)
+    SELECT coalesce(jsonb_object_agg(step, amount), '{{}}') FROM (
+        SELECT step, sum(amount) AS amount FROM (
+            SELECT saved.key AS step, saved.value::numeric AS amount
+            FROM billing_usagedaily CROSS JOIN LATERAL jsonb_each_text(saving) AS saved
+            WHERE tenant_id = %(tenant)s AND day = %(day)s
+            UNION ALL
+            SELECT entries.name, -billed_cost FROM billing_usagedaily
+            JOIN (VALUES {", ".join(f"('{name}', '{kind}')" for name, kind in ENTRIES.items())}) AS entries (name, of_kind)
+                ON of_kind = kind
+            WHERE tenant_id = %(tenant)s AND day = %(day)s) AS amounts GROUP BY step) AS steps)
 WHERE tenant_id = %(tenant)s AND day = %(day)s AND dimension = 'total'
 """
 

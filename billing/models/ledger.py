@@ -8,7 +8,7 @@ behind `holds.py` and `ledger.py` only.
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Q, Value
 from django.db.models.functions import Now
 from django.utils.timezone import now
 
@@ -264,23 +264,38 @@ class UsageDaily(models.Model):
     processing = models.TextField(db_default="", blank=True)
     cache_state = models.TextField(db_default="", blank=True)
     usage_source = models.TextField(db_default="", blank=True)
+    kind = models.TextField(db_default="usage")
+    charge_class = models.TextField(db_default="", blank=True)
+    certainty = models.TextField(db_default="exact", help_text="as far as it is known today")
+    period_id = models.BigIntegerField(null=True, help_text="the period that its rows were booked in")
+    records = models.BigIntegerField(db_default=0, help_text="rows of the ledger")
     requests = models.BigIntegerField(db_default=0)
+    calls = models.BigIntegerField(db_default=0, help_text="answers of providers")
+    further_calls = models.BigIntegerField(db_default=0, help_text="of them hedges, fallbacks, repairs")
+    own_calls = models.BigIntegerField(db_default=0, help_text="of them the gateway's own")
     input_tokens = models.BigIntegerField(db_default=0)
     cache_read_tokens = models.BigIntegerField(db_default=0)
     cache_write_tokens = models.BigIntegerField(db_default=0)
     output_tokens = models.BigIntegerField(db_default=0)
     saved_input_tokens = models.BigIntegerField(db_default=0)
     saved_output_tokens = models.BigIntegerField(db_default=0)
-    list_cost = AmountField(db_default=0)
+    list_cost = AmountField(db_default=0, help_text="of requests, without us")
     provider_cost = AmountField(db_default=0)
     contracted_cost = AmountField(db_default=0)
     billed_cost = AmountField(db_default=0)
+    saved_cost = AmountField(db_default=0, help_text="the list cost less what is billed of usage")
+    saving = models.JSONField(db_default=Value({}, models.JSONField()), help_text="USD saved, by step")
+    least_cost = AmountField(db_default=0, help_text="the least that is billed, if all is known")
+    most_cost = AmountField(db_default=0, help_text="the most")
     refreshed_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         ordering = ("-day",)
         verbose_name_plural = "usage daily"
-        indexes = (models.Index(fields=("tenant", "day"), name="usage_daily_tenant_day"),)
+        indexes = (
+            models.Index(fields=("tenant", "day"), name="usage_daily_tenant_day"),
+            models.Index(fields=("tenant", "period_id"), name="usage_daily_tenant_period"),
+        )
 
     def __str__(self) -> str:
         return f"{self.day} {self.model}: {self.billed_cost} USD"

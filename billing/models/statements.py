@@ -2,7 +2,7 @@
 
 Invariant: all of it is written once, by `closing.close_period` and the verbs of `corrections.py`, and never
 changes (triggers). A tenant's statements are numbered without a gap, and each carries the digest of the one
-before it.
+before it; an issuer's are, too, and no two have the same code.
 """
 
 import uuid
@@ -23,6 +23,10 @@ class Statement(models.Model):
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="statements")
     period = models.OneToOneField(BillingPeriod, on_delete=models.PROTECT, related_name="statement")
     number = models.IntegerField(help_text="counts the tenant's statements from 1, without a gap")
+    issuer = models.CharField(max_length=200, blank=True, default="", help_text="who asks for the money")
+    serial = models.BigIntegerField(
+        null=True, blank=True, help_text="counts the issuer's statements of all tenants, without a gap"
+    )
     code = models.CharField(max_length=40, help_text="as invoices and FOCUS name it")
     timezone = models.CharField(max_length=63)
     currency = models.CharField(max_length=3, default="USD")
@@ -34,6 +38,11 @@ class Statement(models.Model):
     exact_usd = AmountField(help_text="the ledger's sum")
     rounding = AmountField(help_text="what the printed lines lack of the total")
     total = AmountField()
+    certainty = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="how sure the sum was by then: exact, estimated, unread, with bounds",
+    )
     previous_digest = models.CharField(max_length=64, blank=True, default="")
     day_digests = models.JSONField(help_text="sha256 and count of the month's rows, by UTC day")
     content_digest = models.CharField(max_length=64, help_text="sha256 over the lines and the files' digests")
@@ -51,6 +60,11 @@ class Statement(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("tenant", "number"), name="statement_number_unique"),
             models.CheckConstraint(condition=Q(number__gte=1), name="statement_number_from_one"),
+            # Statements that are older than their issuer's count keep the number that they have.
+            models.UniqueConstraint(fields=("issuer", "serial"), name="statement_serial_unique"),
+            models.UniqueConstraint(
+                fields=("issuer", "code"), condition=Q(serial__isnull=False), name="statement_code_unique"
+            ),
         )
 
     def __str__(self) -> str:
@@ -87,8 +101,9 @@ class StatementLine(models.Model):
     per = models.IntegerField(default=1)
     unit_price = UnitPriceField(null=True)
     exact_usd = AmountField()
-    amount = AmountField(help_text="in the statement's currency, rounded half up once")
+    amount = AmountField(help_text="in the statement's currency, four places finer than that")
     text = models.TextField(blank=True, default="", help_text="of a credit or adjustment: its reason")
+    certainty = models.CharField(max_length=9, blank=True, default="", help_text="exact, estimated or unread")
 
     class Meta:
         ordering = ("statement", "line_no")

@@ -30,10 +30,12 @@ class UsageSum(models.Model):
     )
     requests = models.BigIntegerField()
     hits = models.BigIntegerField(help_text="of the requests: answered by our caches")
-    list_cost = AmountField(help_text="of calls; entries by hand have no list price")
-    adjusted_cost = AmountField(help_text="entries by hand and differences to the provider's bill")
+    list_cost = AmountField(help_text="of requests; nothing else has a list price")
+    adjusted_cost = AmountField(help_text="what is billed besides usage: corrections, adjustments, credits")
     billed_cost = AmountField()
-    saving = models.JSONField(default=dict, help_text="of the total: USD by kind")
+    saving = models.JSONField(
+        default=dict, help_text="of the total: USD that each step takes off the list price"
+    )
 
     class Meta:
         constraints = (

@@ -5,19 +5,26 @@ the month any more, and nothing of the statement changes (all held by triggers).
 taking it waits for rows on their way in, and later ones are booked into the next open month as corrections.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import structlog
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection, transaction
+from django.db.models import Max
 from django.utils.timezone import now
 
 from billing.ledger import digest
 from billing.models import Attempt, BillingPeriod, Statement, StatementFile, StatementLine
+from billing.money import plain
 from billing.months import files as statement_files
 from billing.months import reading as month_reading
 from billing.months.lines import PeriodLine, UnbalancedStatement, lines_of, printed, values_of
+from billing.months.parts import Invoice, MonthReport
+from billing.months.report import month_report
 from tenants.models import Tenant
 from tenants.policy import parse_policy
 
@@ -140,26 +147,33 @@ def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: st
         raise CannotClose(f"{locked.label} was opened again")
     issued_at = now()
     previous = Statement.objects.filter(tenant=tenant).order_by("-number").first()
-    number = previous.number + 1 if previous else 1
-    code = f"ST-{locked.label}-{number:04d}"
     summed = lines_of(locked, timezone=locked.timezone)
-    lines, rounding, total = printed(summed.lines)
-    files = statement_files.build(tenant, locked, lines, code=code, issued_at=issued_at)
+    shown = printed(summed.lines)
+    report = month_report(tenant, month=locked.label)
+    issuer = settings.ISSUER_NAME
+    serial = _next_serial(issuer)
+    code = f"ST-{locked.label}-{serial:06d}"
+    invoice = Invoice(code, issuer, Statement.currency.field.default, shown.owed)
+    report = replace(report, period_status="closed", made_at=issued_at, invoice=invoice)
+    files = statement_files.build(report, shown.lines, code=code)
     statement = Statement(
         tenant=tenant,
         period=locked,
-        number=number,
+        number=previous.number + 1 if previous else 1,
+        issuer=issuer,
+        serial=serial,
         code=code,
         timezone=locked.timezone,
         record_count=summed.row_count,
         request_count=summed.request_count,
-        exact_usd=sum((line.exact_usd for line in lines), start=Decimal(0)),
-        rounding=rounding,
-        total=total,
+        exact_usd=sum((line.exact_usd for line in shown.lines), start=Decimal(0)),
+        rounding=shown.rounding,
+        total=shown.total,
+        certainty=_certainty(report),
         previous_digest=previous.digest if previous else "",
         day_digests=digest.day_digests(tenant.pk, locked.pk),
         content_digest=digest.content_digest(
-            map(values_of, lines), {file.format: file.sha256 for file in files}
+            map(values_of, shown.lines), {file.format: file.sha256 for file in files}
         ),
         issued_at=issued_at,
         issued_by=acting_user,
@@ -167,7 +181,7 @@ def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: st
     )
     statement.digest = digest_of(statement)
     statement.save(force_insert=True)
-    StatementLine.objects.bulk_create(_rows(statement, lines), batch_size=2000)
+    StatementLine.objects.bulk_create(_rows(statement, shown.lines), batch_size=2000)
     for file in files:
         file.statement = statement
     StatementFile.objects.bulk_create(files)
@@ -200,7 +214,36 @@ def digest_of(statement: Statement) -> str:
         "issued_at": int(statement.issued_at.timestamp() * 1_000_000),
         "forced_reason": statement.forced_reason,
     }
+    if statement.serial is not None:  # what came later is part of the statements that have it
+        facts |= {
+            "issuer": statement.issuer,
+            "serial": statement.serial,
+            "certainty": statement.certainty,
+        }
     return digest.chained(statement.previous_digest, facts)
+
+
+def _next_serial(issuer: str) -> int:
+    """The next number of an issuer; its other statements wait for it until this transaction ends, so that none is left out."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('billing_statement ' || %s, 0))", (issuer,)
+        )
+    last = Statement.objects.filter(issuer=issuer).aggregate(last=Max("serial"))["last"]
+    return (last or 0) + 1
+
+
+def _certainty(report: MonthReport) -> dict[str, dict[str, Any]]:
+    """How sure the sum is, as the statement keeps it."""
+    return {
+        sure.certainty: {
+            "records": sure.records,
+            "amount_usd": plain(sure.amount_usd),
+            "least_usd": plain(sure.least_usd),
+            "most_usd": plain(sure.most_usd),
+        }
+        for sure in report.certainty
+    }
 
 
 def _rows(statement: Statement, lines: list[PeriodLine]) -> list[StatementLine]:

@@ -11,35 +11,65 @@ from typing import Any, Final
 
 from django.db import connection
 
-from billing.ledger.measures import ESTIMATED_REQUESTS, HITS, REQUEST, REQUESTS, SAVED_USD, ledger
+from billing.ledger.measures import (
+    CALLS,
+    ENTRIES_USD,
+    ESTIMATED_REQUESTS,
+    FURTHER_CALLS,
+    HITS,
+    LIST_USD,
+    LISTED,
+    OWN_CALLS,
+    REQUESTS,
+    SAVED_USD,
+    STEPS_USD,
+    sure_ledger,
+    usd,
+)
+from billing.months.parts import Sure
 
 # Which ledger rows are booked in a period, and which happened in it.
 OF_PERIOD: Final = "r.tenant_id = %(tenant)s AND r.period_id = %(period)s"
 OF_TIME: Final = "r.tenant_id = %(tenant)s AND r.occurred_at >= %(starts_at)s AND r.occurred_at < %(ends_at)s"
 
+CERTAINTIES: Final = ("exact", "estimated", "unread")
 COSTS: Final = ("list_cost_usd", "contracted_cost_usd", "billed_cost_usd")
-FIGURES: Final = f"""
-count(*) AS rows,
-{REQUESTS} AS calls,
-{HITS} AS cache_hits,
-{ESTIMATED_REQUESTS} AS estimated_calls,
-coalesce(sum(r.input_tokens), 0)::bigint AS input_tokens,
-coalesce(sum(r.cache_read_tokens), 0)::bigint AS cache_read_tokens,
-coalesce(sum(r.cache_write_tokens), 0)::bigint AS cache_write_tokens,
-coalesce(sum(r.output_tokens), 0)::bigint AS output_tokens,
-coalesce(sum(r.saved_input_tokens + r.saved_output_tokens), 0)::bigint AS saved_tokens,
-coalesce(sum(r.list_cost), 0) AS list_cost_usd,
-coalesce(sum(r.contracted_cost), 0) AS contracted_cost_usd,
-coalesce(sum(r.billed_cost), 0) AS billed_cost_usd,
-{SAVED_USD} AS saved_usd"""
+_FIGURES: Final = {
+    "rows": "count(*)",
+    "requests": REQUESTS,
+    "calls": CALLS,
+    "further_calls": FURTHER_CALLS,
+    "own_calls": OWN_CALLS,
+    "cache_hits": HITS,
+    "estimated_requests": ESTIMATED_REQUESTS,
+    **{
+        name: f"coalesce(sum(r.{name}), 0)::bigint"
+        for name in ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
+    },
+    "saved_tokens": "coalesce(sum(r.saved_input_tokens + r.saved_output_tokens), 0)::bigint",
+    "list_cost_usd": LIST_USD,
+    "saved_usd": SAVED_USD,
+    "contracted_cost_usd": usd("r.contracted_cost", "true"),
+    **{f"{name}_usd": amount for name, amount in ENTRIES_USD.items()},
+    "billed_cost_usd": usd("r.billed_cost", "true"),
+    **{f"{name}_usd": usd("r.billed_cost", f"known.certainty = '{name}'") for name in CERTAINTIES},
+    "least_usd": usd("bounds.least_usd", "true"),
+    "most_usd": usd("bounds.most_usd", "true"),
+}
+FIGURES: Final = ", ".join(f"{sql} AS {name}" for name, sql in _FIGURES.items())
 TOTALS: Final = "SELECT {figures} FROM {ledger} WHERE {rows}"
+STEPS: Final = f"SELECT {', '.join(f'{sql} AS {step}' for step, sql in STEPS_USD.items())} FROM {{ledger}} WHERE {{rows}}"
 CUTS: Final = "SELECT {dimensions}, {figures} FROM {ledger} WHERE {rows} GROUP BY {numbers}"
-METERS: Final = """
-SELECT {dimensions}, l.meter, l.per, l.unit_price, sum(l.quantity)::bigint, count(*), count(*) FILTER (WHERE {request}),
-       sum(l.list_cost), sum(l.contracted_cost), sum(l.billed_cost)
-FROM {ledger}
+METERS: Final = f"""
+SELECT {{dimensions}}, l.meter, l.per, l.unit_price, sum(l.quantity)::bigint, count(*), sum(l.list_cost),
+       {usd("l.list_cost", LISTED)}, sum(l.contracted_cost), sum(l.billed_cost)
+FROM {{ledger}}
 JOIN billing_usageline AS l ON l.record_id = r.id AND l.occurred_at = r.occurred_at
-WHERE {rows} GROUP BY {numbers}, l.meter, l.per, l.unit_price
+WHERE {{rows}} GROUP BY {{numbers}}, l.meter, l.per, l.unit_price
+"""
+CERTAINTY: Final = """
+SELECT known.certainty, count(*), sum(r.billed_cost), sum(bounds.least_usd), sum(bounds.most_usd)
+FROM {ledger} WHERE {rows} GROUP BY known.certainty
 """
 
 
@@ -49,14 +79,15 @@ class Unbalanced(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """What a cut used of one meter at one price, in how many ledger rows, of how many requests."""
+    """What a cut used of one meter at one price, in how many ledger rows. `own_list_usd` is at the list price of this very meter;
+    `costs` have what a request would have cost without us, where the row is one."""
 
     name: str
     per: int
     unit_price: Decimal | None
     quantity: int
     rows: int
-    calls: int
+    own_list_usd: Decimal
     costs: tuple[Decimal, ...]  # as COSTS
 
 
@@ -88,9 +119,8 @@ def read_cuts(
     parts = {
         "dimensions": named,
         "figures": FIGURES,
-        "ledger": ledger(rows),
+        "ledger": sure_ledger(rows, as_booked=True),
         "rows": rows,
-        "request": REQUEST,
         "numbers": ", ".join(str(number) for number in range(1, len(dimensions) + 1)),
     }
     width = len(dimensions)
@@ -102,16 +132,32 @@ def read_cuts(
     with connection.cursor() as cursor:
         cursor.execute(METERS.format(**parts), arguments)
         for row in cursor.fetchall():
-            name, per, unit_price, quantity, count, calls, *costs = row[width:]
+            name, per, unit_price, quantity, count, own_list, *costs = row[width:]
             cuts[row[:width]].meters.append(
-                Meter(name, per, unit_price, quantity, count, calls, tuple(costs))
+                Meter(name, per, unit_price, quantity, count, own_list, tuple(costs))
             )
     return list(cuts.values())
 
 
 def read_totals(arguments: Mapping[str, Any], *, rows: str = OF_PERIOD) -> dict[str, Any]:
     """The figures of all rows together, by FIGURES."""
-    return read_rows(TOTALS.format(figures=FIGURES, ledger=ledger(rows), rows=rows), arguments)[0]
+    return read_rows(
+        TOTALS.format(figures=FIGURES, ledger=sure_ledger(rows, as_booked=True), rows=rows), arguments
+    )[0]
+
+
+def read_steps(arguments: Mapping[str, Any], *, rows: str = OF_PERIOD) -> dict[str, Decimal]:
+    """What each of our measures saved on all rows together, by its step."""
+    return read_rows(STEPS.format(ledger=sure_ledger(rows, as_booked=True), rows=rows), arguments)[0]
+
+
+def read_certainty(arguments: Mapping[str, Any], *, rows: str = OF_PERIOD) -> tuple[Sure, ...]:
+    """How sure the sum of all rows is, by CERTAINTIES."""
+    with connection.cursor() as cursor:
+        cursor.execute(CERTAINTY.format(ledger=sure_ledger(rows, as_booked=True), rows=rows), arguments)
+        found = {certainty: Sure(certainty, *figures) for certainty, *figures in cursor.fetchall()}
+    nothing = Decimal(0)
+    return tuple(found.get(name) or Sure(name, 0, nothing, nothing, nothing) for name in CERTAINTIES)
 
 
 def require_equal(what: str, parts: Decimal | int, whole: Decimal | int) -> None:

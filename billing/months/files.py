@@ -8,52 +8,43 @@ import csv
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import astuple, fields, replace
-from datetime import datetime
+from dataclasses import astuple, fields
 
-from billing.models import BillingPeriod, StatementFile
-from billing.months.exports import FORMATS, export, file_name
-from billing.months.exports.cells import cell
+from billing.models import StatementFile
+from billing.months.exports import FORMATS, STORED, export, file_name
+from billing.months.exports.cells import UNGUARDED, cell, exact_texts
 from billing.months.lines import PeriodLine
-from billing.months.report import month_report
-from tenants.models import Tenant
+from billing.months.parts import MonthReport
 
 STATEMENT_FORMAT = "statement"
 COLUMNS = tuple(field.name for field in fields(PeriodLine))
 
 
-def build(
-    tenant: Tenant, period: BillingPeriod, lines: Sequence[PeriodLine], *, code: str, issued_at: datetime
-) -> list[StatementFile]:
+def build(report: MonthReport, lines: Sequence[PeriodLine], *, code: str) -> list[StatementFile]:
     """The files of a month that is being closed, not stored yet: its statement, and the report in every format."""
-    report = replace(
-        month_report(tenant, month=period.label),
-        period_status="closed",
-        made_at=issued_at,
-        statement_code=code,
-    )
     files = [
         _file(
             STATEMENT_FORMAT,
-            f"{tenant.slug}-{code}.csv",
+            f"{report.tenant_slug}-{code}.csv",
             "text/csv; charset=utf-8",
             statement_csv(lines, code=code),
         )
     ]
-    for name, kind in FORMATS.items():
+    for name in STORED:
         buffer = io.BytesIO()
         export(report, name, buffer)
-        files.append(_file(name, file_name(report, name), kind.content_type, buffer.getvalue()))
+        files.append(_file(name, file_name(report, name), FORMATS[name].content_type, buffer.getvalue()))
     return files
 
 
 def statement_csv(lines: Sequence[PeriodLine], *, code: str) -> bytes:
     """A statement's lines as RFC 4180 CSV; the column `amount` adds up to its total."""
     out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(("statement", "line_no", *COLUMNS))
+    writer = csv.writer(out, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(("statement", "line_no", *COLUMNS, UNGUARDED))
     for number, line in enumerate(lines, 1):
-        writer.writerow((code, number, *map(cell, astuple(line))))
+        values = dict(zip(COLUMNS, astuple(line), strict=True))
+        writer.writerow((code, number, *map(cell, values.values()), exact_texts(values)))
     return out.getvalue().encode()
 
 

@@ -1,16 +1,16 @@
 """The lines of a statement: the ledger of one month, summed per cost centre, user, key, model and meter.
 
-Invariant: the lines' exact USD are the ledger's sum to the last digit; each printed amount is rounded half up
-once, and what the printed lines lack of the rounded total is a line of its own.
+Invariant: the lines' exact USD are the ledger's sum to the last digit. The printed amounts have six places; a cost centre owes
+whole cents, and what its lines lack of them, less than a cent, is a line of its own. The cost centres make the total.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from billing.models import BillingPeriod
-from billing.months.amounts import print_amounts
+from billing.months.amounts import divide_owed, line_amounts
 from billing.months.cuts import (
     COSTS,
     OF_PERIOD,
@@ -24,7 +24,8 @@ from billing.prices.book import is_token_meter
 from tenants.models import ApiKey
 
 CACHE_HIT = "gateway_cache_hit"
-CATEGORIES = ("usage", "correction", "credit", "adjustment")
+CATEGORIES = ("usage", "correction", "adjustment", "credit")
+ROUNDING = "rounding"
 BILLED = COSTS.index("billed_cost_usd")
 
 
@@ -54,6 +55,7 @@ class PeriodLine:
     exact_usd: Decimal
     amount: Decimal = Decimal(0)
     text: str = ""
+    certainty: str = ""  # of a line that the ledger knows; empty on statements that are older than it
 
 
 # Who, which and why: what a line of a statement is cut by, besides its meter and its price, in SQL over a ledger row.
@@ -71,6 +73,7 @@ CUT = {
     "model": "r.model",
     "processing": "CASE WHEN r.kind IN ('credit', 'adjustment') THEN '' ELSE r.processing END",
     "text": "CASE WHEN r.kind IN ('credit', 'adjustment') THEN r.reason ELSE '' END",
+    "certainty": "known.certainty",
     "is_hit": "r.usage_source = 'gateway_cache'",
 }
 
@@ -105,33 +108,58 @@ def lines_of(period: BillingPeriod, *, timezone: str, rows: str = OF_PERIOD) -> 
         require_equal(str(period), made, totals["billed_cost_usd"])
     except Unbalanced as error:
         raise UnbalancedStatement(str(error)) from error
-    return PeriodLines(sorted(lines, key=_place), totals["rows"], totals["calls"])
+    return PeriodLines(sorted(lines, key=_place), totals["rows"], totals["requests"])
 
 
-def printed(
-    lines: Sequence[PeriodLine], *, currency: str = "USD", fx_rate: Decimal = Decimal(1)
-) -> tuple[list[PeriodLine], Decimal, Decimal]:
-    """The lines with their printed amounts, that of their rounding last if there is one; the rounding and the total."""
-    amounts = print_amounts([line.exact_usd for line in lines], currency=currency, fx_rate=fx_rate)
-    shown = [replace(line, amount=amount) for line, amount in zip(lines, amounts.lines, strict=True)]
-    if amounts.rounding:
-        shown.append(rounding_line(amounts.rounding))
-    return shown, amounts.rounding, amounts.total
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """The lines with their amounts, by cost centre, and at the end of each its rounding, if it has one."""
+
+    lines: list[PeriodLine]
+    owed: dict[str, Decimal]  # by cost centre
+
+    @property
+    def rounding(self) -> Decimal:
+        return sum((line.amount for line in self.lines if line.category == ROUNDING), start=Decimal(0))
+
+    @property
+    def total(self) -> Decimal:
+        return sum(self.owed.values(), start=Decimal(0))
 
 
-def rounding_line(amount: Decimal) -> PeriodLine:
-    """What the printed lines lack of the printed total. The ledger knows nothing of it."""
-    text = "Each line is rounded by itself; this is what they lack of the rounded total"
+def printed(lines: Iterable[PeriodLine], *, currency: str = "USD", fx_rate: Decimal = Decimal(1)) -> Printed:
+    """Print amounts: rounded once where they are owed, by the largest remainder where they are divided."""
+    centers: dict[str, list[PeriodLine]] = {}
+    for line in lines:
+        centers.setdefault(line.cost_center, []).append(line)
+    exact = {
+        center: sum((line.exact_usd for line in its), start=Decimal(0))
+        for center, its in sorted(centers.items())
+    }
+    owed = divide_owed(exact, currency=currency, fx_rate=fx_rate)
+    shown: list[PeriodLine] = []
+    for center in exact:
+        its = centers[center]
+        amounts = line_amounts([line.exact_usd for line in its], currency=currency, fx_rate=fx_rate)
+        shown += (replace(line, amount=amount) for line, amount in zip(its, amounts, strict=True))
+        if rounding := owed[center] - sum(amounts, start=Decimal(0)):
+            shown.append(rounding_line(center, rounding))
+    return Printed(shown, owed)
+
+
+def rounding_line(cost_center: str, amount: Decimal) -> PeriodLine:
+    """What the printed lines of a cost centre lack of what it owes. The ledger knows nothing of it."""
     return PeriodLine(
-        category="rounding", charge_class="", charge_month="", cost_center="", user_id="", key_id=None, key_name="",
+        category=ROUNDING, charge_class="", charge_month="", cost_center=cost_center, user_id="", key_id=None, key_name="",
         provider="", model="", processing="", meter="", quantity=0, unit="", per=1, unit_price=None,
-        exact_usd=Decimal(0), amount=amount, text=text,
+        exact_usd=Decimal(0), amount=amount, text="To the whole cents that the cost centre owes",
     )  # fmt: skip
 
 
 def values_of(line: PeriodLine) -> tuple[object, ...]:
-    """A line as the digest reads it."""
-    return astuple(line)
+    """A line as the digest reads it: as it always was, and with a later column where that has a value."""
+    *values, certainty = astuple(line)
+    return (*values, certainty) if certainty else tuple(values)
 
 
 def _lines(cut: Cut, key_names: Mapping[int, str]) -> Iterator[PeriodLine]:
@@ -163,5 +191,5 @@ def _place(line: PeriodLine) -> tuple[object, ...]:
     return (
         CATEGORIES.index(line.category), line.charge_month, line.cost_center, line.user_id, line.key_name,
         line.key_id or 0, line.provider, line.model, line.processing, line.meter, line.unit_price or 0, line.per,
-        line.charge_class, line.text,
+        line.charge_class, line.text, line.certainty,
     )  # fmt: skip

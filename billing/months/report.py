@@ -8,8 +8,8 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from datetime import date, datetime
+from dataclasses import fields
+from datetime import datetime
 from decimal import Decimal
 from itertools import repeat
 from operator import add, itemgetter
@@ -17,22 +17,39 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db import connection, transaction
+from django.db.models import Sum
 from django.utils.timezone import now
 
 from billing.ledger.dimensions import DIMENSIONS, REPORTED
-from billing.models import BillingPeriod
+from billing.ledger.measures import ENTRIES
+from billing.models import BillingPeriod, Statement
 from billing.months import reading as month_reading
 from billing.months.cuts import (
     COSTS,
-    OF_PERIOD,
     Cut,
     Meter,
     Unbalanced,
+    read_certainty,
     read_cuts,
     read_rows,
+    read_steps,
     read_totals,
     require_equal,
 )
+from billing.months.parts import (
+    NOTHING,
+    DetailLine,
+    Group,
+    Invoice,
+    Measures,
+    MonthReport,
+    Reconciliation,
+    Section,
+    WaterfallStep,
+)
+from billing.months.reconciling import PROVE
+from billing.prices.savings import FURTHER_CALLS
+from billing.prices.savings import STEPS as SAVING_STEPS
 from tenants.models import Tenant
 
 
@@ -44,112 +61,29 @@ class UnbalancedReport(Unbalanced):
     """A part of the report does not add up to the ledger."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measures:
-    """What is counted of any group of ledger rows (billing/ledger/measures.py). Each adds up over the groups of a section."""
-
-    calls: int = 0
-    cache_hits: int = 0
-    estimated_calls: int = 0
-    input_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
-    output_tokens: int = 0
-    saved_tokens: int = 0
-    list_cost_usd: Decimal = Decimal(0)
-    contracted_cost_usd: Decimal = Decimal(0)
-    billed_cost_usd: Decimal = Decimal(0)
-    saved_usd: Decimal = Decimal(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """One row of a section: its labels, one for each dimension of the section, and its measures."""
-
-    labels: tuple[str, ...]
-    measures: Measures
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """The whole month cut along one dimension."""
-
-    name: str
-    title: str
-    dimensions: tuple[str, ...]
-    groups: tuple[Group, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class WaterfallStep:
-    """One step from what the month would have cost without us to what is paid; savings are positive."""
-
-    name: str
-    amount_usd: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class DetailLine:
-    """The finest cut: one meter of one day and of one value of every dimension, which `labels` names (DETAIL_LABELS)."""
-
-    day: date
-    labels: Mapping[str, str]
-    meter: str
-    quantity: int
-    calls: int
-    rows: int
-    per: int
-    unit_price_usd: Decimal | None
-    list_cost_usd: Decimal
-    contracted_cost_usd: Decimal
-    billed_cost_usd: Decimal
-    saved_usd: Decimal
-    tags: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class MonthReport:
-    """The month: its bounds, the ledger's totals, and every cut of them."""
-
-    tenant_slug: str
-    tenant_name: str
-    month: str
-    timezone: str
-    starts_at: datetime
-    ends_at: datetime
-    period_status: str
-    made_at: datetime
-    totals: Measures
-    waterfall: tuple[WaterfallStep, ...]
-    sections: tuple[Section, ...]
-    detail: tuple[DetailLine, ...]
-    statement_code: str = ""  # of a closed month
-
-
 # The dimensions of a cut, in SQL over a ledger row.
 CUT = {
     "day": "(r.occurred_at AT TIME ZONE %(timezone)s)::date",
     **{column: f"r.{column}" for column in REPORTED},
+    "certainty": "known.certainty",
+    "reason": "CASE WHEN r.kind = 'usage' THEN '' ELSE r.reason END",
     "tags": "r.tags",
 }
 KEYS = "SELECT id, name, public_id FROM tenants_apikey WHERE tenant_id = %(tenant)s"
 PEOPLE = "SELECT external_id, display_name FROM tenants_enduser WHERE tenant_id = %(tenant)s"
-SAVINGS = f"""
-SELECT step.key AS name, sum(step.value::numeric) AS amount
-FROM billing_usagerecord AS r CROSS JOIN LATERAL jsonb_each_text(r.saving) AS step
-WHERE {OF_PERIOD} GROUP BY step.key
-"""
 # The labels of a dimension that has others than its value: in the detail, and in its own section.
 NAMED = {"user_id": ("user",), "key_id": ("api_key", "api_key_id")}
 NAMED_IN_SECTION = NAMED | {"user_id": ("user", "name"), "model": ("provider", "model")}
-DETAIL_LABELS = tuple(label for column in REPORTED for label in NAMED.get(column, (column,)))
+DETAIL_LABELS = (
+    *(label for column in REPORTED for label in NAMED.get(column, (column,))),
+    *("certainty", "reason"),
+)
 SORTED_FIRST = ("user", "api_key", "api_key_id", "feature", "provider", "model")
 SORTED_LAST = tuple(label for label in DETAIL_LABELS if label not in SORTED_FIRST)
 # The sections that are older than the list of dimensions keep their places in the workbook.
 FIRST_SECTIONS = ("By user", "By API key", "By feature", "By model", "By cost centre")
 
-# The order in which savings are taken off the list price; what the ledger names otherwise follows.
-WATERFALL_ORDER = ("routing", "compression", "provider_cache", "gateway_cache", "batch", "negotiated")
+MOST_TAGS = 20  # tags that get a section of their own, the most expensive ones
 
 
 def month_report(tenant: Tenant, *, month: str) -> MonthReport:
@@ -162,26 +96,37 @@ def month_report(tenant: Tenant, *, month: str) -> MonthReport:
     with _one_snapshot():
         month_reading.prepare()
         period = BillingPeriod.objects.filter(tenant=tenant, label=month).first()
-        timezone = period.timezone if period else tenant.timezone
-        arguments = {"tenant": tenant.pk, "period": period.pk if period else 0, "timezone": timezone}
+        arguments: dict[str, Any] = {
+            "tenant": tenant.pk,
+            "period": period.pk if period else 0,
+            "periods": [period.pk] if period else [],
+            "timezone": period.timezone if period else tenant.timezone,
+            "starts_at": period.starts_at if period else starts_at,
+            "ends_at": period.ends_at if period else ends_at,
+        }
         totals = _measures(read_totals(arguments))
         cuts = read_cuts(CUT, arguments)
         _name(cuts, arguments)
-        waterfall = _waterfall(totals, {row["name"]: row["amount"] for row in read_rows(SAVINGS, arguments)})
-    report = MonthReport(
-        tenant_slug=tenant.slug,
-        tenant_name=tenant.name,
-        month=month,
-        timezone=timezone,
-        starts_at=period.starts_at if period else starts_at,
-        ends_at=period.ends_at if period else ends_at,
-        period_status=period.status if period else "open",
-        made_at=now(),
-        totals=totals,
-        waterfall=waterfall,
-        sections=_sections(cuts),
-        detail=_detail(cuts),
-    )
+        report = MonthReport(
+            tenant_slug=tenant.slug,
+            tenant_name=tenant.name,
+            month=month,
+            timezone=arguments["timezone"],
+            starts_at=arguments["starts_at"],
+            ends_at=arguments["ends_at"],
+            period_status=period.status if period else "open",
+            made_at=now(),
+            totals=totals,
+            certainty=read_certainty(arguments),
+            waterfall=waterfall(totals, read_steps(arguments)),
+            reconciliation=Reconciliation(
+                booked_usd=totals.billed_cost_usd,
+                **read_rows(PROVE, arguments)[0],
+            ),
+            sections=_sections(cuts),
+            detail=_detail(cuts),
+            invoice=invoice_of(period),
+        )
     check_balance(report)
     return report
 
@@ -205,20 +150,45 @@ def check_balance(report: MonthReport) -> None:
 
 
 def _check_parts(report: MonthReport) -> None:
+    totals = report.totals
     for section in report.sections:
         for field in fields(Measures):
             parts = sum(getattr(group.measures, field.name) for group in section.groups)
-            require_equal(f"{section.name}.{field.name}", parts, getattr(report.totals, field.name))
-    for name in ("calls", *COSTS, "saved_usd"):
-        lines = (line for line in report.detail if name != "calls" or line.meter == "request")
-        require_equal(
-            f"detail.{name}", sum(getattr(line, name) for line in lines), getattr(report.totals, name)
-        )
-    first, *steps, last = report.waterfall
-    saved = sum(step.amount_usd for step in steps)
-    require_equal("waterfall", first.amount_usd - saved, last.amount_usd)
-    require_equal("waterfall.saved", saved, report.totals.saved_usd)
-    require_equal("waterfall.paid", last.amount_usd, report.totals.billed_cost_usd)
+            whole = getattr(totals, field.name) * section.wholes
+            require_equal(f"{section.name}.{field.name}", parts, whole)
+    for name in ("requests", "calls", *COSTS, "saved_usd"):
+        parts = sum(getattr(line, name) for line in report.detail)
+        require_equal(f"detail.{name}", parts, getattr(totals, name))
+    for name, whole in (("requests", totals.requests), ("saved_usd", totals.saved_usd)):
+        parts = sum(getattr(line, f"charge_{name}") for line in report.detail)
+        require_equal(f"detail.charge_{name}", parts, whole)
+    for sure in report.certainty:
+        require_equal(sure.certainty, sure.amount_usd, getattr(totals, f"{sure.certainty}_usd"))
+    require_equal("certainty", sum(sure.amount_usd for sure in report.certainty), totals.billed_cost_usd)
+    check_waterfall(report.waterfall, totals)
+    by = report.reconciliation
+    booked = by.by_time_usd - by.booked_later_usd + by.of_earlier_months_usd
+    require_equal("reconciliation", booked, totals.billed_cost_usd)
+
+
+def check_waterfall(steps: tuple[WaterfallStep, ...], totals: Measures) -> None:
+    """Raise Unbalanced unless the steps lead from the list price to what is paid, and those of savings make what is saved."""
+    first, *between, last = steps
+    entries = sum(-getattr(totals, f"{name}_usd") for name in ENTRIES)
+    off = sum(step.amount_usd for step in between)
+    require_equal("waterfall", first.amount_usd - off, last.amount_usd)
+    require_equal("waterfall.saved", off - entries, totals.saved_usd)
+    require_equal("waterfall.paid", last.amount_usd, totals.billed_cost_usd)
+
+
+def invoice_of(period: BillingPeriod | None) -> Invoice | None:
+    """What a closed month is asked for, as its statement says."""
+    statement = Statement.objects.filter(period=period).first() if period else None
+    if statement is None:
+        return None
+    owed = statement.lines.order_by().values("cost_center").annotate(owed=Sum("amount"))
+    by_center = {row["cost_center"]: row["owed"] for row in owed}
+    return Invoice(statement.code, statement.issuer, statement.currency, by_center)
 
 
 def _measures(figures: Mapping[str, Any]) -> Measures:
@@ -231,6 +201,7 @@ def _name(cuts: list[Cut], arguments: dict[str, Any]) -> None:
     people = {row["external_id"]: row["display_name"] for row in read_rows(PEOPLE, arguments)}
     for cut in cuts:
         values = cut.values
+        values["tags"] = json.loads(values["tags"])
         values["user"], values["name"] = values["user_id"], people.get(values["user_id"], "")
         values["api_key"], values["api_key_id"] = keys.get(values["key_id"], ("", ""))
 
@@ -249,8 +220,25 @@ def _sections(cuts: list[Cut]) -> tuple[Section, ...]:
             )
             for one in dimensions
         ),
+        *_tags(cuts),
         _section("days", "By day", ("day",), cuts, order=lambda group: group.labels),
     )
+
+
+def _tags(cuts: list[Cut]) -> Iterator[Section]:
+    """The whole along each tag, with what lacks it; the most expensive tags only: a client can make any number of them."""
+    spent: dict[str, Decimal] = {}
+    for cut in cuts:
+        for tag in cut.values["tags"]:
+            spent[tag] = spent.get(tag, NOTHING) + cut.figures["billed_cost_usd"]
+    names = sorted(spent, key=lambda tag: (-spent[tag], tag))[:MOST_TAGS]
+    groups = [
+        group
+        for tag in names
+        for group in _groups(cuts, lambda cut, tag=tag: (tag, cut.values["tags"].get(tag, "")))  # type: ignore[misc]
+    ]
+    if names:
+        yield Section("tags", "By tag", ("tag", "value"), tuple(groups), wholes=len(names))
 
 
 def _place_of(title: str) -> int:
@@ -260,16 +248,22 @@ def _place_of(title: str) -> int:
 def _section(
     name: str, title: str, labels: tuple[str, ...], cuts: list[Cut], *, order: Callable[[Group], Any]
 ) -> Section:
+    groups = _groups(cuts, lambda cut: tuple(str(cut.values[label]) for label in labels))
+    return Section(name, title, labels, tuple(sorted(groups, key=order)))
+
+
+def _groups(cuts: list[Cut], labels_of: Callable[[Cut], tuple[str, ...]]) -> list[Group]:
+    """The cuts summed by their labels, group with the highest cost first."""
     measures = [field.name for field in fields(Measures)]
     read = itemgetter(*measures)
     sums: dict[tuple[str, ...], list[Any]] = {}
     for cut in cuts:
-        key = tuple(str(cut.values[label]) for label in labels)
+        key = labels_of(cut)
         sums[key] = list(map(add, sums.get(key) or repeat(0), read(cut.figures)))
     groups = [
         Group(key, Measures(**dict(zip(measures, values, strict=True)))) for key, values in sums.items()
     ]
-    return Section(name, title, labels, tuple(sorted(groups, key=order)))
+    return sorted(groups, key=_dearest_first)
 
 
 def _detail(cuts: list[Cut]) -> tuple[DetailLine, ...]:
@@ -282,10 +276,12 @@ def _detail(cuts: list[Cut]) -> tuple[DetailLine, ...]:
 
 
 def _lines(cut: Cut) -> Iterator[DetailLine]:
-    values, rows, calls = cut.values, cut.figures["rows"], cut.figures["calls"]
+    values, figures = cut.values, cut.figures
     labels = {label: values[label] or "" for label in DETAIL_LABELS}
-    name, quantity = ("request", calls) if values["kind"] == "usage" else (values["kind"], rows)
-    rest = Meter(name, 1, None, quantity, rows, calls, cut.unexplained)
+    is_usage = values["kind"] == "usage"
+    name, quantity = ("request", figures["requests"]) if is_usage else (values["kind"], figures["rows"])
+    rest = Meter(name, 1, None, quantity, figures["rows"], cut.unexplained[-1], cut.unexplained)
+    first = cut.meters[0] if cut.meters else rest
     for meter in (*cut.meters, rest):
         listed, contracted, billed = meter.costs
         yield DetailLine(
@@ -293,15 +289,19 @@ def _lines(cut: Cut) -> Iterator[DetailLine]:
             labels=labels,
             meter=meter.name,
             quantity=meter.quantity,
-            calls=meter.calls,
+            requests=figures["requests"] if meter is rest else 0,
+            calls=figures["calls"] if meter is rest else 0,
             rows=meter.rows,
             per=meter.per,
             unit_price_usd=meter.unit_price,
             list_cost_usd=listed,
             contracted_cost_usd=contracted,
             billed_cost_usd=billed,
-            saved_usd=cut.figures["saved_usd"] if meter is rest else Decimal(0),
-            tags=json.loads(values["tags"]),
+            saved_usd=figures["saved_usd"] if meter is rest else NOTHING,
+            tags=values["tags"],
+            own_list_usd=meter.own_list_usd,
+            charge_requests=figures["requests"] if meter is first else 0,
+            charge_saved_usd=figures["saved_usd"] if meter is first else NOTHING,
         )
 
 
@@ -316,10 +316,13 @@ def _dearest_first(group: Group) -> tuple[Any, ...]:
     return -group.measures.billed_cost_usd, -group.measures.saved_usd, group.labels
 
 
-def _waterfall(totals: Measures, savings: dict[str, Decimal]) -> tuple[WaterfallStep, ...]:
-    """From the price without us down to what is paid. What the ledger does not explain would be `other`."""
-    steps = [WaterfallStep(name, savings.pop(name, Decimal(0))) for name in WATERFALL_ORDER]
-    steps += [WaterfallStep(name, amount) for name, amount in sorted(savings.items())]
+def waterfall(totals: Measures, saved: Mapping[str, Decimal]) -> tuple[WaterfallStep, ...]:
+    """From the price without us down to what is paid. A saving that no step explains is `other_savings`."""
+    rest = totals.saved_usd - sum(saved.values(), start=NOTHING)
+    steps = [WaterfallStep(name, saved[name]) for name in (*SAVING_STEPS, FURTHER_CALLS)]
+    if rest:
+        steps.append(WaterfallStep("other_savings", rest))
+    steps += [WaterfallStep(name, -getattr(totals, f"{name}_usd")) for name in ENTRIES]
     return (
         WaterfallStep("list_price", totals.list_cost_usd),
         *steps,

@@ -16,6 +16,10 @@ __all__ = ["Waterfall", "input_tokens", "output_tokens", "uncached", "waterfall"
 
 ROUTING, COMPRESSION, PROVIDER_CACHE = "routing", "compression", "provider_cache"
 GATEWAY_CACHE, BATCH, NEGOTIATED = "gateway_cache", "batch", "negotiated"
+# The steps from the list cost to what is paid, in their order.
+STEPS = (ROUTING, COMPRESSION, PROVIDER_CACHE, GATEWAY_CACHE, BATCH, NEGOTIATED)
+# What hedges, fallbacks and repairs cost more: without us a request is one call. No row has it; sums have.
+FURTHER_CALLS = "further_calls"
 # The gateway's own calls for its caches, by cache state: no client's request, and a cost of GATEWAY_CACHE.
 REFRESH = "refresh"  # an answer bought ahead of time
 OUR_OWN = frozenset({"check", "embed", "judge", REFRESH})

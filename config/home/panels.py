@@ -21,6 +21,7 @@ from config.site import cells, plots
 from config.site.plots import Column, Series, Step
 from tenants.models import Tenant
 
+# what leads from the list price to what is paid; those that few have are shown where they are not nothing
 SAVINGS: Final = {
     "gateway_cache": "Our cache",
     "routing": "Routing",
@@ -28,8 +29,12 @@ SAVINGS: Final = {
     "provider_cache": "Provider's cache",
     "batch": "Batch",
     "negotiated": "Negotiated prices",
+    "further_calls": "Hedges, fallbacks, repairs",
+    "corrections": "Corrections",
+    "adjustments": "Adjustments",
+    "credits": "Credits",
 }
-RARE_SAVINGS: Final = ("Provider's cache", "Negotiated prices")
+COMMON_SAVINGS: Final = ("Our cache", "Routing", "Compression", "Batch")
 # name, colour, and what the list of requests calls it
 OUTCOMES: Final = (
     ("answered", "Answered by a provider", 1, "provider"),
@@ -90,11 +95,10 @@ def savings(choice: Choice, days: Mapping[date, Day]) -> dict[str, Any]:
     whole = sum((days[day] for day in choice.span.days if day in days), start=Day())
     kinds = reading.savings(choice)
     steps = [Step(name, -kinds.pop(kind, Decimal(0))) for kind, name in SAVINGS.items()]
-    steps = [step for step in steps if step.amount or step.name not in RARE_SAVINGS]
+    steps = [step for step in steps if step.amount or step.name in COMMON_SAVINGS]
     steps += [Step(kind.replace("_", " ").capitalize(), -amount) for kind, amount in sorted(kinds.items())]
     explained = sum((step.amount for step in steps), start=Decimal(0))
-    rest = whole.billed - whole.listed - whole.adjusted - explained
-    steps += [Step("Credits and entries by hand", whole.adjusted)] if whole.adjusted else []
+    rest = whole.billed - whole.listed - explained
     steps += [Step("Other", rest)] if rest else []
     return {
         "rows": plots.waterfall(

@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from billing.models import AlertDelivery
-from billing.months.report import Measures, month_report
+from billing.months.parts import Measures
+from billing.months.report import month_report
 from tenants.models import Tenant
 
 QUESTIONS = Path(settings.BASE_DIR) / "demo" / "questions.yaml"
@@ -336,7 +337,7 @@ class Demonstration:
         month = datetime.now(UTC).astimezone(ZoneInfo(tenant.timezone)).strftime("%Y-%m")
         report = month_report(tenant, month=month)
         table = Table(title=f"{report.tenant_name}: {month}, summed from the ledger")
-        for name in ("", "calls", "from cache", "tokens", "list USD", "paid USD", "saved USD"):
+        for name in ("", "requests", "from cache", "tokens", "list USD", "paid USD", "saved USD"):
             table.add_column(name, justify="left" if not name else "right")
         for section in report.sections:
             if section.name not in ("users", "models"):
@@ -365,10 +366,10 @@ def _measures(measures: Measures) -> list[str]:
     money = (
         measures.list_cost_usd,
         measures.billed_cost_usd,
-        measures.list_cost_usd - measures.billed_cost_usd,
+        measures.saved_usd,
     )
     return [
-        str(measures.calls),
+        str(measures.requests),
         str(measures.cache_hits),
         str(tokens),
         *(f"{amount:.8f}" for amount in money),

@@ -1,26 +1,20 @@
-"""The tenant's own figures: usage, budgets, the receipt of a request, feedback.
+"""The tenant's own figures: budgets, the receipt of a request, feedback.
 
 Invariant: every query runs inside the tenant's connection and names the tenant; a foreign object is a 404.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, TypeVar
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from psycopg.errors import UniqueViolation
-from psycopg.rows import dict_row
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from billing.budgets.balances import Balance
-from billing.ledger.dimensions import USAGE_GROUPS
 from billing.ledger.holds import balances_of
-from billing.ledger.measures import HITS, REQUESTS, ledger
 from billing.money import plain
-from billing.prices import savings
 from billing.scopes import Dimensions
 from caching.semantic.complaints import Complaint, complain
 from llm.errors import InvalidRequest, NotFound
@@ -30,48 +24,10 @@ from llm.views.client_texts import Text
 from llm.views.documented import OF_EVERY_CALL, operation, query
 from tenants.rls import tenant_connection
 
-GROUPS = {
-    **{group: f"r.{column}" for group, column in USAGE_GROUPS.items()},
-    "day": "(r.occurred_at AT TIME ZONE %(timezone)s)::date",
-}
-MAX_DAYS = 366
 # the row of a call is written a moment after its answer: it is looked for again after each of these
 PAUSES_SECONDS: Final = (0.1, 0.3)
 
 Found = TypeVar("Found")
-
-_ROWS = """r.tenant_id = %(tenant)s
-  AND r.occurred_at >= %(start)s::date::timestamp AT TIME ZONE %(timezone)s
-  AND r.occurred_at < (%(end)s::date + 1)::timestamp AT TIME ZONE %(timezone)s"""
-USAGE = f"""
-SELECT {{group}} AS "group", {REQUESTS} AS requests, {HITS} AS cache_hits,
-       sum(r.input_tokens)::bigint AS input_tokens, sum(r.cache_read_tokens)::bigint AS cache_read_tokens,
-       sum(r.cache_write_tokens)::bigint AS cache_write_tokens, sum(r.output_tokens)::bigint AS output_tokens,
-       coalesce(sum(r.billed_cost), 0) AS cost_usd, coalesce(sum(r.list_cost), 0) AS list_cost_usd,
-       coalesce(sum(r.billed_cost) FILTER (WHERE known.certainty = 'exact'), 0) AS exact_usd,
-       coalesce(sum(r.billed_cost) FILTER (WHERE known.certainty = 'estimated'), 0) AS estimated_usd,
-       coalesce(sum(r.billed_cost) FILTER (WHERE known.certainty = 'unread'), 0) AS unread_usd
-FROM {ledger(_ROWS)}
--- what was explained since is exact: its bound and the correction together
-CROSS JOIN LATERAL (SELECT CASE
-    WHEN r.certainty = 'exact' THEN 'exact'
-    WHEN EXISTS (SELECT FROM billing_attempt AS a WHERE a.id = r.attempt_id AND a.state = 'captured') THEN 'exact'
-    ELSE r.certainty END AS certainty) AS known
-WHERE {_ROWS}
-GROUP BY 1 ORDER BY cost_usd DESC, 1
-"""
-
-# The condition is that of the index usagerecord_refresh, so that the others are not read.
-REFRESH = f"""
-SELECT count(*) FILTER (WHERE r.cache_state = '{savings.REFRESH}' AND r.kind = 'usage') AS refreshed,
-       coalesce(sum(r.billed_cost), 0) AS cost_usd,
-       count(*) FILTER (WHERE r.reason = '{savings.EARNED}') AS hits,
-       coalesce(sum((r.saving ->> '{savings.GATEWAY_CACHE}')::numeric)
-                FILTER (WHERE r.reason = '{savings.EARNED}'), 0) AS saved_usd,
-       coalesce(sum((r.saving ->> '{savings.GATEWAY_CACHE}')::numeric), 0) AS net_usd
-FROM billing_usagerecord AS r
-WHERE {_ROWS} AND (r.cache_state = '{savings.REFRESH}' OR r.reason = '{savings.EARNED}')
-"""
 
 RECEIPT = "SELECT receipt FROM llm_requestlog WHERE tenant_id = %s AND request_id = %s"
 
@@ -80,65 +36,6 @@ INSERT INTO llm_feedback (tenant_id, request_id, rating, reason, at)
 SELECT tenant_id, request_id, %(rating)s, %(reason)s, now()
 FROM llm_requestlog WHERE tenant_id = %(tenant)s AND request_id = %(request_id)s
 """
-
-
-class Usage(AsyncAPIView):
-    """`GET /v1/usage?start=2026-11-01&end=2026-11-30&group_by=model`: sums of the ledger, days in the tenant's zone."""
-
-    @operation(
-        "getUsage",
-        "Sums of the ledger over days in the tenant's time zone",
-        tag="Figures",
-        answers=schemas.UsageAnswer,
-        parameters=(
-            query("start", "First day, such as 2026-11-01; the first of this month by default."),
-            query("end", "Last day, included; at most 366 after the first."),
-            query("group_by", "`model` by default.", *GROUPS),
-        ),
-        errors=(*OF_EVERY_CALL, 400),
-    )
-    async def get(self, request: HttpRequest) -> HttpResponse:
-        today = datetime.now(UTC).date()
-        start = _day(request, "start", default=today.replace(day=1))
-        end = _day(request, "end", default=today + timedelta(days=1))
-        group_by = request.GET.get("group_by", "model")
-        if group_by not in GROUPS:
-            raise InvalidRequest(f"group_by must be one of {', '.join(GROUPS)}.", param="group_by")
-        if not timedelta(0) <= end - start <= timedelta(days=MAX_DAYS):
-            raise InvalidRequest(f"end must lie at most {MAX_DAYS} days after start.", param="end")
-        parameters = {
-            "tenant": self.principal.tenant_id,
-            "start": start,
-            "end": end,
-            "timezone": self.snapshot.tenant.timezone,
-        }
-        async with tenant_connection(self.principal.tenant_id) as connection:
-            cursor = connection.cursor(row_factory=dict_row)
-            await cursor.execute(USAGE.format(group=GROUPS[group_by]), parameters)
-            rows = await cursor.fetchall()
-            await cursor.execute(REFRESH, parameters)
-            refresh = await cursor.fetchone()
-        if group_by == "key":
-            names = {key.id: key.name for key in self.snapshot.tenant.keys.values()}
-            for row in rows:
-                row["group"] = names.get(row["group"], str(row["group"]))
-        total = {
-            name: sum((row[name] for row in rows), start=Decimal(0))
-            for name in ("cost_usd", "list_cost_usd", "exact_usd", "estimated_usd", "unread_usd")
-        }
-        return json_response(
-            {
-                "object": "usage",
-                "start": start,
-                "end": end,
-                "timezone": self.snapshot.tenant.timezone,
-                "group_by": group_by,
-                "counted_by": "time",
-                "data": rows,
-                "total": {"requests": sum(row["requests"] for row in rows), **total},
-                "refresh": refresh,
-            }
-        )
 
 
 class Budgets(AsyncAPIView):
@@ -263,11 +160,3 @@ def describe_balance(balance: Balance) -> dict[str, Any]:
         "used_percent": plain(balance.used_percent),
         "resets_at": balance.resets_at,
     }
-
-
-def _day(request: HttpRequest, name: str, *, default: date) -> date:
-    text = request.GET.get(name)
-    try:
-        return date.fromisoformat(text) if text else default
-    except ValueError:
-        raise InvalidRequest(f"{name} must be a day like 2026-11-21.", param=name) from None

@@ -161,12 +161,12 @@ def test_what_is_beyond_the_colours_is_others(office: Office) -> None:
 def test_the_waterfall_leads_from_the_list_price_to_what_is_paid(office: Office) -> None:
     UsageSum.objects.create(
         tenant=office.acme, day=now().date(), dimension="total", requests=3, hits=1, list_cost=10, adjusted_cost=-1,
-        billed_cost=4, saving={"routing": "3", "gateway_cache": "1.5", "batch": "0.5"},
+        billed_cost=4, saving={"routing": "3", "gateway_cache": "1.5", "batch": "0.5", "credits": "1"},
     )  # fmt: skip
     rows = office.client(office.olga).get(HOME).context["savings"]["rows"]
     assert [row["name"] for row in rows] == [
         "List price", "Our cache", "Routing", "Compression", "Batch",
-        "Credits and entries by hand", "Paid",
+        "Credits", "Paid",
     ]  # fmt: skip
     assert (rows[-1]["width"], rows[0]["width"], rows[-2]["left"]) == (40.0, 100.0, 40.0)
 

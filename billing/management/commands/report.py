@@ -7,7 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing.months.exports import FORMATS, export, file_name
-from billing.months.report import InvalidMonth, MonthReport, month_report
+from billing.months.parts import MonthReport
+from billing.months.report import InvalidMonth, month_report
 from tenants.models import Tenant
 
 

@@ -1,6 +1,7 @@
-"""The files finance takes away: one function, three formats, the same from the command and from the admin.
+"""The files finance takes away: one function for all formats, the same from the command and from the admin.
 
-It owns file formats. It does not own figures: `report` does.
+It owns file formats. It does not own figures: a format is a function from a `MonthReport` (`billing/months/parts.py`) to bytes,
+and every figure in it is one of the report's.
 
 Invariant: a file is written only from a report that balances, so its amounts add up to the ledger.
 """
@@ -10,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, TextIO
 
-from billing.months.exports.detail_csv import write_csv
+from billing.months.exports.detail_csv import write_csv, write_csv_with_bom
 from billing.months.exports.focus import write_focus
 from billing.months.exports.workbook import write_xlsx
-from billing.months.report import MonthReport
+from billing.months.parts import MonthReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,16 @@ def _as_text(write: Callable[[MonthReport, TextIO], None]) -> Callable[[MonthRep
     return write_utf8
 
 
+_CSV = "text/csv; charset=utf-8"
 FORMATS = {
-    "csv": Format("CSV, every detail", ".csv", "text/csv; charset=utf-8", _as_text(write_csv)),
+    "csv": Format("CSV, every detail", ".csv", _CSV, _as_text(write_csv)),
+    "csv-bom": Format("CSV for Excel", ".excel.csv", _CSV, _as_text(write_csv_with_bom)),
     "xlsx": Format(
         "Excel workbook",
         ".xlsx",
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         write_xlsx,
     ),
-    "focus": Format("FOCUS 1.2", ".focus.csv", "text/csv; charset=utf-8", _as_text(write_focus)),
+    "focus": Format("FOCUS 1.2", ".focus.csv", _CSV, _as_text(write_focus)),
 }
+STORED = ("csv", "xlsx", "focus")  # with the statement of a closed month

@@ -1,12 +1,21 @@
 """How one value is written into a file that a spreadsheet will open.
 
-Invariant: an amount is written exactly, never through a float, and no text cell can start a formula.
+Invariant: an amount is written exactly, never through a float, and no text cell can start a formula, whatever separator the
+spreadsheet splits at. Nothing is lost by that: different texts stay different, and the column UNGUARDED has, as JSON, the texts
+of a row that had to be changed, as they are in the API.
 """
 
+import json
+import re
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+UNGUARDED = "exact_texts"
+# where a cell begins, for one or another spreadsheet: an apostrophe there makes a text of what follows
+_FORMULA = re.compile(r"(^|[;,|\t\r\n])([ \"]*)(?='*[=+\-@\t\r\n＝＋－＠])")
+_JSON_FORMULA = re.compile(r"[=+\-@＝＋－＠]")
 
 
 def exact(amount: Decimal, *, places: int = 2) -> str:
@@ -18,9 +27,22 @@ def exact(amount: Decimal, *, places: int = 2) -> str:
     return f"{whole}.{fraction.rstrip('0').ljust(places, '0')}"
 
 
+@lru_cache(maxsize=10_000)  # the labels of a file are few
 def guarded(text: str) -> str:
-    """Return text that a spreadsheet takes for text: what would start a formula gets a leading apostrophe."""
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA_STARTS) else text
+    """Return text that a spreadsheet takes for text: an apostrophe stands before what would start a formula."""
+    return _FORMULA.sub(r"\1\2'", text)
+
+
+def exact_texts(values: Mapping[str, object]) -> str:
+    """Return the texts that `guarded` changes as a JSON object; empty if there are none."""
+    changed = {name: text for name, text in values.items() if isinstance(text, str) and guarded(text) != text}
+    return json_cell(changed) if changed else ""
+
+
+def json_cell(value: object) -> str:
+    """Return JSON in which no character can start a formula."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return _JSON_FORMULA.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def cell(value: object) -> str:
@@ -36,6 +58,8 @@ def cell(value: object) -> str:
             return "true" if value else "false"
         case int() | date():
             return str(value)
+        case Mapping():
+            return json_cell(value)
         case _:
             return guarded(str(value))
 

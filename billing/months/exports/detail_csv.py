@@ -1,31 +1,49 @@
 """The month as one flat CSV: a row per day, user, key, feature, model and meter.
 
-Policy: there is no totals row, so that the sum of a column is the ledger's sum. A `request` row carries the
-number of calls (and a cache hit's saving); its token meters have rows of their own. Costs that no meter
-explains, such as a credit, are in a row whose meter is the kind of the record.
+Policy: there is no totals row, so that the sum of a column is the ledger's sum. A `request` row carries the number of requests
+and of calls, and the saving; its token meters have rows of their own. Costs that no meter explains, such as a credit, are in a
+row whose meter is the kind of the record. Every cell is quoted.
 """
 
 import csv
 from typing import TextIO
 
-from billing.months.exports.cells import cell
-from billing.months.report import DETAIL_LABELS, DetailLine, MonthReport
+from billing.months.exports.cells import UNGUARDED, cell, exact_texts
+from billing.months.parts import DetailLine, MonthReport
+from billing.months.report import DETAIL_LABELS
 
 FIGURES = (
-    *("meter", "quantity", "calls", "per", "unit_price_usd", "list_cost_usd", "contracted_cost_usd"),
+    *(
+        "meter",
+        "quantity",
+        "requests",
+        "calls",
+        "per",
+        "unit_price_usd",
+        "list_cost_usd",
+        "contracted_cost_usd",
+    ),
     *("billed_cost_usd", "saved_usd"),
 )
-DETAIL_COLUMNS = ("day", *DETAIL_LABELS, *FIGURES)
+DETAIL_COLUMNS = ("day", *DETAIL_LABELS, "tags", *FIGURES)
+BOM = "\ufeff"
 
 
 def write_csv(report: MonthReport, out: TextIO) -> None:
     """Write the month's detail as RFC 4180 CSV; `out` must not translate newlines."""
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(("tenant", "month", *DETAIL_COLUMNS))
+    writer = csv.writer(out, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(("tenant", "month", *DETAIL_COLUMNS, UNGUARDED))
     for line in report.detail:
-        writer.writerow((cell(report.tenant_slug), report.month, *map(cell, detail_values(line))))
+        values = map(cell, detail_values(line))
+        writer.writerow((cell(report.tenant_slug), report.month, *values, exact_texts(line.labels)))
+
+
+def write_csv_with_bom(report: MonthReport, out: TextIO) -> None:
+    """The same for spreadsheets that take UTF-8 for another encoding without a mark."""
+    out.write(BOM)
+    write_csv(report, out)
 
 
 def detail_values(line: DetailLine) -> tuple[object, ...]:
     """A line's values, as DETAIL_COLUMNS names them."""
-    return (line.day, *line.labels.values(), *(getattr(line, name) for name in FIGURES))
+    return (line.day, *line.labels.values(), line.tags, *(getattr(line, name) for name in FIGURES))

@@ -1,10 +1,11 @@
-"""The month as an XLSX workbook: a summary, the savings waterfall, a sheet per section, the detail.
+"""The month as an XLSX workbook: a summary, the savings waterfall, the reconciliation, a sheet per section, the detail.
 
 Invariant: every amount is there twice, as a number to calculate with and as exact text, because a spreadsheet
 keeps 15 digits; no text becomes a formula or a link.
 """
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import date
 from decimal import Decimal
@@ -17,7 +18,7 @@ from xlsxwriter.worksheet import Worksheet
 
 from billing.months.exports.cells import exact
 from billing.months.exports.detail_csv import DETAIL_COLUMNS, detail_values
-from billing.months.report import Measures, MonthReport, Section
+from billing.months.parts import Measures, MonthReport, Reconciliation, Section, Sure
 
 ROWS_OF_A_SHEET = 1_000_000  # a spreadsheet ends after 1,048,576
 MEASURES = tuple(field.name for field in fields(Measures))
@@ -41,6 +42,7 @@ def write_xlsx(report: MonthReport, out: BinaryIO) -> None:
     looks = _looks(workbook)
     _summary(workbook.add_worksheet("Summary"), report, looks)
     _waterfall(workbook.add_worksheet("Savings"), report, looks)
+    _reconciliation(workbook.add_worksheet("Reconciliation"), report, looks)
     for section in report.sections:
         _section(workbook.add_worksheet(section.title), section, report.totals, looks)
     _detail(workbook, report, looks)
@@ -77,8 +79,6 @@ def _looks(workbook: Workbook) -> Looks:
 
 
 def _summary(sheet: Worksheet, report: MonthReport, looks: Looks) -> None:
-    sheet.set_column(0, 0, 28)
-    sheet.set_column(1, 2, 24)
     sheet.write_string(0, 0, f"{report.tenant_name}: usage in {report.month}", looks.title)
     facts = (
         ("Tenant", report.tenant_slug),
@@ -93,27 +93,58 @@ def _summary(sheet: Worksheet, report: MonthReport, looks: Looks) -> None:
         sheet.write_string(row, 0, name)
         sheet.write_string(row, 1, value)
     first = len(facts) + 3
-    _header(sheet, first, ("Total of the ledger", "Number", "Exact"), looks)
-    for row, (name, value) in enumerate(zip(MEASURES, astuple(report.totals), strict=True), start=first + 1):
+    _figures(
+        sheet,
+        first,
+        ("Total of the ledger", "Number", "Exact"),
+        zip(MEASURES, astuple(report.totals), strict=True),
+        looks,
+    )
+    names = tuple(field.name for field in fields(Sure))
+    below = first + len(MEASURES) + 2
+    _header(sheet, below, ("How sure it is", *map(_heading, names[1:])), looks)
+    for row, sure in enumerate(report.certainty, start=below + 1):
+        sheet.write_string(row, 0, _heading(sure.certainty))
+        sheet.write_number(row, 1, sure.records, looks.count)
+        for column, amount in enumerate((sure.amount_usd, sure.least_usd, sure.most_usd), start=2):
+            sheet.write_string(row, column, exact(amount))
+
+
+def _waterfall(sheet: Worksheet, report: MonthReport, looks: Looks) -> None:
+    steps = ((step.name, step.amount_usd) for step in report.waterfall)
+    _figures(sheet, 0, ("Step", "Off the list price, USD", "Exact"), steps, looks)
+    sheet.freeze_panes(1, 0)
+
+
+def _reconciliation(sheet: Worksheet, report: MonthReport, looks: Looks) -> None:
+    """From what happened in the month, as `/v1/usage` has it, to what is booked in it, and asked for."""
+    by = report.reconciliation
+    rows = [(field.name, getattr(by, field.name)) for field in fields(Reconciliation)]
+    if report.invoice is not None:
+        payable = report.invoice.total
+        rows += [("rounding_usd", payable - by.booked_usd), ("payable_usd", payable)]
+    _figures(sheet, 0, ("Amount", "USD", "Exact"), rows, looks)
+    sheet.freeze_panes(1, 0)
+
+
+def _figures(
+    sheet: Worksheet, first: int, titles: Sequence[str], rows: Iterable[tuple[str, object]], looks: Looks
+) -> None:
+    """Write a header and named figures, each as a number and as exact text."""
+    sheet.set_column(0, 0, 28)
+    sheet.set_column(1, 4, 24)
+    _header(sheet, first, titles, looks)
+    for row, (name, value) in enumerate(rows, start=first + 1):
         sheet.write_string(row, 0, _heading(name))
         _write(sheet, row, 1, value, looks)
         sheet.write_string(row, 2, exact(value) if isinstance(value, Decimal) else str(value))
 
 
-def _waterfall(sheet: Worksheet, report: MonthReport, looks: Looks) -> None:
-    sheet.set_column(0, 0, 28)
-    sheet.set_column(1, 2, 24)
-    _header(sheet, 0, ("Step", "Saved USD", "Exact"), looks)
-    for row, step in enumerate(report.waterfall, start=1):
-        sheet.write_string(row, 0, _heading(step.name))
-        _write(sheet, row, 1, step.amount_usd, looks)
-        sheet.write_string(row, 2, exact(step.amount_usd))
-    sheet.freeze_panes(1, 0)
-
-
 def _section(sheet: Worksheet, section: Section, totals: Measures, looks: Looks) -> None:
     rows = ((*group.labels, *astuple(group.measures)) for group in section.groups)
     last = _table(sheet, (*section.dimensions, *MEASURES), rows, looks)
+    if section.wholes != 1:
+        return
     labels = ("Total", *[""] * (len(section.dimensions) - 1))
     for column, value in enumerate((*labels, *astuple(totals))):
         _write(sheet, last + 1, column, value, looks, total=True)
@@ -165,6 +196,9 @@ def _write(
             sheet.write_number(row, column, value, looks.total if total else looks.count)
         case date():
             sheet.write_datetime(row, column, value, looks.day)
+        case Mapping():
+            if value:
+                sheet.write_string(row, column, json.dumps(value, sort_keys=True, ensure_ascii=False))
         case _:
             sheet.write_string(row, column, str(value), looks.total if total else None)
 

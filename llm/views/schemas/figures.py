@@ -45,30 +45,59 @@ class EstimateAnswer(BaseModel):
     models: list[ModelEstimate] = Field(description="Cheapest expected cost first.")
 
 
-class Certainties(BaseModel):
-    """How far a cost is known: by the provider's figures, counted by us, or booked at a bound until it is explained."""
+class UsageAmounts(BaseModel):
+    """USD. list_cost - saved + corrections + adjustments + credits = cost = exact + estimated + unread."""
 
-    exact_usd: str
-    estimated_usd: str
-    unread_usd: str
+    cost_usd: str = Field(description="What is billed.")
+    list_cost_usd: str = Field(
+        description="What the requests would have cost without us; nothing else has a list price."
+    )
+    saved_usd: str
+    corrections_usd: str = Field(description="What changed the cost of calls after they were booked.")
+    adjustments_usd: str
+    credits_usd: str = Field(description="Negative.")
+    exact_usd: str = Field(description="Known by the providers' figures.")
+    estimated_usd: str = Field(description="Counted by us.")
+    unread_usd: str = Field(description="Booked at a bound until it is explained.")
+    least_usd: str = Field(description="The least that the cost may be when all is known.")
+    most_usd: str = Field(description="The most that it may be.")
 
 
-class UsageRow(Certainties):
+class UsageCounts(BaseModel):
+    requests: int = Field(description="What clients asked, each once.")
+    calls: int = Field(description="Answers of providers.")
+    further_calls: int = Field(description="Of them hedges, fallbacks and repairs.")
+    own_calls: int = Field(description="Of them the gateway's own, for its caches.")
+
+
+class UsageRow(UsageCounts, UsageAmounts):
     group: str | None
-    requests: int
     cache_hits: int
     input_tokens: int
     cache_read_tokens: int
     cache_write_tokens: int
     output_tokens: int
-    cost_usd: str
-    list_cost_usd: str
 
 
-class UsageTotal(Certainties):
-    requests: int
-    cost_usd: str
-    list_cost_usd: str
+class UsageTotal(UsageCounts, UsageAmounts):
+    pass
+
+
+class UsagePeriod(BaseModel):
+    month: str
+    timezone: str
+    starts_at: datetime
+    ends_at: datetime
+    status: Literal["open", "closing", "closed"]
+
+
+class UsageReconciliation(BaseModel):
+    """by_time - booked_later + of_earlier_months = booked."""
+
+    by_time_usd: str = Field(description="What happened in the months.")
+    booked_later_usd: str = Field(description="Of that, what later months bill.")
+    of_earlier_months_usd: str = Field(description="What is booked in them of other months.")
+    booked_usd: str = Field(description="The exact sum of their statements.")
 
 
 class UsageRefresh(BaseModel):
@@ -87,9 +116,12 @@ class UsageAnswer(BaseModel):
     end: date
     timezone: str
     group_by: str
-    counted_by: Literal["time"]
+    basis: Literal["time", "statement"]
+    counted_by: Literal["time", "statement"] = Field(description="As `basis`.")
+    periods: list[UsagePeriod] = Field(description="The billing months, where months are asked for.")
     data: list[UsageRow]
     total: UsageTotal
+    reconciliation: UsageReconciliation | None
     refresh: UsageRefresh
 
 

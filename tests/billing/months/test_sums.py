@@ -62,18 +62,45 @@ def _told(line: PeriodLine) -> tuple[object, ...]:
     return line.cost_center, line.user_id, line.meter, line.quantity, line.exact_usd, line.amount
 
 
-@given(st.lists(st.decimals("-1000", "1000", places=12), max_size=60))
-def test_printed_amounts_are_rounded_once_and_their_drift_is_told(amounts: list[Decimal]) -> None:
-    lines = [_line(amount) for amount in amounts]
-    shown, rounding, total = printed(lines)
-    assert sum((line.amount for line in shown), start=Decimal(0)) == total
-    assert sum((line.exact_usd for line in shown), start=Decimal(0)) == sum(amounts, start=Decimal(0))
-    assert abs(total - sum(amounts, start=Decimal(0))) <= Decimal("0.005")
-    assert len(shown) == len(amounts) + bool(rounding)
+AMOUNTS = st.lists(
+    st.tuples(st.sampled_from(("", "4711", "4712")), st.decimals("-1000", "1000", places=12)), max_size=60
+)
 
 
-def _line(amount: Decimal) -> PeriodLine:
-    return PeriodLine("usage", "", "", "", "", None, "", "", "", "", "input", 1, "tokens", 1, None, amount)
+@given(AMOUNTS, st.sampled_from(("USD", "JPY", "KWD")), st.decimals("0.001", "1000", places=6))
+def test_amounts_are_rounded_once_where_they_are_owed(
+    amounts: list[tuple[str, Decimal]], currency: str, fx_rate: Decimal
+) -> None:
+    unit = {"USD": Decimal("0.01"), "JPY": Decimal(1), "KWD": Decimal("0.001")}[currency]
+    shown = printed([_line(*amount) for amount in amounts], currency=currency, fx_rate=fx_rate)
+    exact = sum((amount for _, amount in amounts), start=Decimal(0)) * fx_rate
+    assert sum((line.amount for line in shown.lines), start=Decimal(0)) == shown.total
+    assert abs(shown.total - exact) <= unit / 2
+    for center, owed in shown.owed.items():
+        its = [line for line in shown.lines if line.cost_center == center]
+        assert sum(line.amount for line in its) == owed == owed.quantize(unit)
+        assert abs(owed - sum(line.exact_usd for line in its) * fx_rate) < unit
+        assert sum(line.category == "rounding" for line in its) <= 1
+        for line in its:
+            wrong = abs(line.amount - line.exact_usd * fx_rate)
+            assert wrong < (unit + unit / 10_000 if line.category == "rounding" else unit / 10_000)
+            assert line.amount == line.amount.quantize(unit / 10_000)
+
+
+def test_a_cent_is_owed_by_whom_it_is_nearest_to() -> None:
+    """A hundred and fifty small users in five cost centres: no line says zero, and no rounding is a bill of its own."""
+    lines = [_line(f"cc{number % 5}", Decimal("0.00225")) for number in range(150)]
+    shown = printed(lines)
+    assert shown.total == Decimal("0.34")
+    assert sorted(shown.owed.values()) == [*[Decimal("0.06")] * 1, *[Decimal("0.07")] * 4]
+    assert max(abs(line.amount) for line in shown.lines if line.category == "rounding") < Decimal("0.01")
+    assert {line.amount for line in shown.lines if line.category == "usage"} == {Decimal("0.00225")}
+
+
+def _line(cost_center: str, amount: Decimal) -> PeriodLine:
+    return PeriodLine(
+        "usage", "", "", cost_center, "", None, "", "", "", "", "input", 1, "tokens", 1, None, amount
+    )
 
 
 def test_a_month_of_many_kinds_of_rows_adds_up(shop: Shop, last_month: datetime) -> None:

@@ -66,7 +66,7 @@ def test_a_credit_stands_in_the_month_that_runs(shop: Shop, last_month: datetime
     row = shop.rows(kind="credit")[0]
     assert (row.id, row.billed_cost, row.charge_class, row.reason) == (entry.pk, Decimal(-5), "", "goodwill")
     assert row.period_id == entry.period_id != closed.period_id
-    assert (row.list_cost, row.contracted_cost, row.provider_cost) == (Decimal(-5), Decimal(-5), Decimal(0))
+    assert (row.list_cost, row.contracted_cost, row.provider_cost) == (Decimal(0), Decimal(-5), Decimal(0))
 
 
 def test_an_adjustment_may_go_either_way(shop: Shop) -> None:

@@ -24,10 +24,10 @@ def totals(books: Books, dimension: str) -> dict[str, Any]:
 
 
 def savings(books: Books) -> dict[str, Decimal]:
-    """What the sums say of each kind of saving, and what the ledger says."""
+    """What the sums say of each kind of saving, and what the ledger says of usage."""
     sql = """
     SELECT kind.key, sum(kind.value::numeric) FROM {table} AS r, jsonb_each_text(r.saving) AS kind
-    WHERE r.tenant_id = %s GROUP BY 1 ORDER BY 1"""
+    WHERE r.tenant_id = %s AND kind.key NOT IN ('corrections', 'adjustments', 'credits') GROUP BY 1 ORDER BY 1"""
     found = []
     for table in ("billing_usagesum", "billing_usagerecord"):
         with connection.cursor() as cursor:
@@ -57,6 +57,10 @@ async def test_what_is_entered_by_hand_has_no_list_price(books: Books) -> None:
     assert after["adjusted_cost"] - before["adjusted_cost"] == Decimal("-0.25")
     saved = sum((await sync_to_async(savings)(books)).values())
     assert after["list_cost"] - saved + after["adjusted_cost"] == after["billed_cost"]
+    (credits,) = await sync_to_async(list)(
+        UsageSum.objects.filter(tenant=books.tenant, saving__has_key="credits", saving__credits__gt=0.1)
+    )
+    assert Decimal(str(credits.saving["credits"])) == Decimal("0.25")
 
 
 async def test_a_caller_who_invents_users_cannot_make_the_sums_many(books: Books) -> None:

@@ -1,0 +1,157 @@
+"""What a month consists of for those who read it: its figures, its sections, its lines, its invoice.
+
+Invariant: values only. `report` makes them of the ledger and checks that they add up; `exports` writes them, and never calculates
+a figure of its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+NOTHING = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What is counted of any group of ledger rows (billing/ledger/measures.py). Each adds up over the groups of a section.
+
+    list - saved + corrections + adjustments + credits = billed = exact + estimated + unread.
+    """
+
+    requests: int = 0
+    calls: int = 0
+    further_calls: int = 0
+    own_calls: int = 0
+    cache_hits: int = 0
+    estimated_requests: int = 0
+    input_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    saved_tokens: int = 0
+    list_cost_usd: Decimal = NOTHING
+    saved_usd: Decimal = NOTHING
+    contracted_cost_usd: Decimal = NOTHING
+    corrections_usd: Decimal = NOTHING
+    adjustments_usd: Decimal = NOTHING
+    credits_usd: Decimal = NOTHING
+    billed_cost_usd: Decimal = NOTHING
+    exact_usd: Decimal = NOTHING
+    estimated_usd: Decimal = NOTHING
+    unread_usd: Decimal = NOTHING
+    least_usd: Decimal = NOTHING
+    most_usd: Decimal = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Sure:
+    """How much of a sum is known in one way: `exact`, `estimated` or `unread`, with its bounds."""
+
+    certainty: str
+    records: int
+    amount_usd: Decimal
+    least_usd: Decimal
+    most_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One row of a section: its labels, one for each dimension of the section, and its measures."""
+
+    labels: tuple[str, ...]
+    measures: Measures
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The whole month cut along one dimension; `wholes` times, where its first label says along which (the tags)."""
+
+    name: str
+    title: str
+    dimensions: tuple[str, ...]
+    groups: tuple[Group, ...]
+    wholes: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class WaterfallStep:
+    """One step from what the month would have cost without us to what is paid: what it takes off, or with a minus puts on."""
+
+    name: str
+    amount_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class DetailLine:
+    """The finest cut: one meter of one day and of one value of every dimension, which `labels` names (DETAIL_LABELS).
+
+    Requests, calls and savings stand once for all lines of a cut: on its `request` line, and once more in the `charge_`
+    fields of its first charge, for files that have no other lines. `own_list_usd` is the list price of this very line.
+    """
+
+    day: date
+    labels: Mapping[str, str]
+    meter: str
+    quantity: int
+    requests: int
+    calls: int
+    rows: int
+    per: int
+    unit_price_usd: Decimal | None
+    list_cost_usd: Decimal
+    contracted_cost_usd: Decimal
+    billed_cost_usd: Decimal
+    saved_usd: Decimal
+    tags: Mapping[str, str]
+    own_list_usd: Decimal = NOTHING
+    charge_requests: int = 0
+    charge_saved_usd: Decimal = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """From what happened in the month (`/v1/usage`) to what is booked in it (the statement).
+
+    `by_time_usd` - `booked_later_usd` + `of_earlier_months_usd` = `booked_usd`.
+    """
+
+    by_time_usd: Decimal
+    booked_later_usd: Decimal
+    of_earlier_months_usd: Decimal
+    booked_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """What a closed month is asked for: the statement's code and, by cost centre, what is owed in its currency."""
+
+    code: str
+    issuer: str
+    currency: str
+    owed: Mapping[str, Decimal]
+
+    @property
+    def total(self) -> Decimal:
+        return sum(self.owed.values(), start=NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class MonthReport:
+    """The month: its bounds, the ledger's totals, and every cut of them."""
+
+    tenant_slug: str
+    tenant_name: str
+    month: str
+    timezone: str
+    starts_at: datetime
+    ends_at: datetime
+    period_status: str
+    made_at: datetime
+    totals: Measures
+    certainty: tuple[Sure, ...]
+    waterfall: tuple[WaterfallStep, ...]
+    reconciliation: Reconciliation
+    sections: tuple[Section, ...]
+    detail: tuple[DetailLine, ...]
+    invoice: Invoice | None = None  # of a closed month
