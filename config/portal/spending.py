@@ -64,7 +64,7 @@ def _sums(prefix: str, condition: Q) -> dict[str, Any]:
     tokens = F("input_tokens") + F("cache_read_tokens") + F("cache_write_tokens") + F("output_tokens")
     measures = {
         "cost_usd": F("billed_cost"),
-        "saved_usd": F("list_cost") - F("billed_cost"),
+        "saved_usd": F("saved_cost"),
         "requests": F("requests"),
         "tokens": tokens,
     }

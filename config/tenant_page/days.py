@@ -29,6 +29,7 @@ def measured(groups: Any) -> Any:
         cached=Coalesce(Sum("requests", filter=CACHED), 0),
         billed=Coalesce(Sum("billed_cost"), _ZERO),
         listed=Coalesce(Sum("list_cost"), _ZERO),
+        saved=Coalesce(Sum("saved_cost"), _ZERO),
         last_day=Max("day"),
     )
 
@@ -40,5 +41,5 @@ def by(days: Any, column: str) -> dict[Any, dict[str, Any]]:
 
 def total(rows: Any, name: str) -> Any:
     """The sum of a measure over groups."""
-    start: Any = Decimal(0) if name in ("billed", "listed") else 0
+    start: Any = Decimal(0) if name in ("billed", "listed", "saved") else 0
     return sum((row[name] for row in rows), start=start)

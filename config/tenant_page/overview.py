@@ -69,7 +69,7 @@ def _cards(by_day: dict[date, dict[str, Any]], today: date) -> list[dict[str, An
     first, last = month_before(today)
     same_days = min(first + timedelta(days=today.day - 1), last)
     before = [row for day, row in by_day.items() if first <= day <= same_days]
-    billed, listed = days.total(month, "billed"), days.total(month, "listed")
+    billed, listed, saved = (days.total(month, name) for name in ("billed", "listed", "saved"))
     calls, cached = days.total(month, "calls"), days.total(month, "cached")
 
     def compared(name: str) -> str:
@@ -84,8 +84,8 @@ def _cards(by_day: dict[date, dict[str, Any]], today: date) -> list[dict[str, An
         {"title": "Spent this month", "value": usd(billed), "note": compared("billed")},
         {
             "title": "Saved this month",
-            "value": usd(listed - billed),
-            "note": f"{percent(listed - billed, listed)} of {usd(listed)} at list price",
+            "value": usd(saved),
+            "note": f"{percent(saved, listed)} of {usd(listed)} at list price",
         },
         {"title": "Requests this month", "value": count(calls), "note": compared("calls")},
         {
@@ -101,7 +101,7 @@ def _paid(row: dict[str, Any]) -> Any:
 
 
 def _saved(row: dict[str, Any]) -> Any:
-    return max(row["listed"] - row["billed"], 0)
+    return max(row["saved"], 0)
 
 
 def _sent(row: dict[str, Any]) -> Any:
@@ -146,7 +146,7 @@ def _top(tenant: Tenant, month: Any, column: str, title: str, choice: str) -> Se
         [
             requests_link(tenant, Truncator(row[column]).chars(40), **{choice: row[column]}),
             row["billed"],
-            row["listed"] - row["billed"],
+            row["saved"],
             row["calls"],
         ]
         for row in groups[:TOPS_SHOWN]

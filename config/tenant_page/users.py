@@ -86,7 +86,7 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
 
 def _row(tenant: Tenant, row: dict[str, Any], user: EndUser | None) -> list[Any]:
     name: Any = row["user_id"] or "(no user named)"
-    saved: Decimal = row["listed"] - row["billed"]
+    saved: Decimal = row["saved"]
     calls: Any = f"{row['calls']:,}"
     return [
         row_link("tenants_enduser", user.pk, user) if user else name,
