@@ -33,7 +33,7 @@ HEADERS = (
     *("Requests", "Cached", "Tokens in", "Tokens out", "List, USD", "Saved, USD", "Billed, USD"),
     "Not exact, USD",
 )
-LABELS = {"user_id": "user", "key_id": "API key", "cost_center": "cost centre", "day": "day, UTC"}
+LABELS = {"user_id": "User", "key_id": "API key", "cost_center": "Cost centre", "day": "Day, UTC"}
 LINKED = ("user_id", "model", "feature", "cost_center")  # the ledger's list has a filter for them
 
 
@@ -186,7 +186,7 @@ def _table(tenant: Tenant, overview: MonthOverview, section: TopGroups) -> dict[
         for group in section.groups
     ]
     hidden = section.group_count - len(shown)
-    names = [LABELS.get(name, name.replace("_", " ")).capitalize() for name in section.columns]
+    names = [LABELS.get(name) or _title(name) for name in section.columns]
     return {
         "headers": [*names, *HEADERS],
         "rows": shown,

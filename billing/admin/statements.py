@@ -114,9 +114,7 @@ class StatementAdmin(ReadOnlyAdmin):
         """What each cost centre owes, the largest first: whole minor units that make the total."""
         centers = statement.lines.order_by().values("cost_center")
         sums = centers.annotate(exact=Sum("exact_usd"), owed=Sum("amount")).order_by("-owed", "cost_center")
-        rows = [
-            [row["cost_center"] or NOTHING, row["exact"], plain(row["owed"])] for row in sums[:ROWS_SHOWN]
-        ]
+        rows = [[row["cost_center"] or NOTHING, row["exact"], row["owed"]] for row in sums[:ROWS_SHOWN]]
         headers = ["Cost centre", "Exactly, USD", f"Owed, {statement.currency}"]
         return render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
 
@@ -136,8 +134,8 @@ class StatementAdmin(ReadOnlyAdmin):
     @display(description="Lines")
     def lines(self, statement: Statement) -> SafeString:
         rows = [
-            [line.line_no, line.category, line.cost_center or "–", line.user_id or "–", line.model or line.text or "–",
-             line.meter or "–", line.quantity, plain(line.amount)]
+            [line.line_no, format_html('<span class="whitespace-nowrap">{}</span>', line.category), line.cost_center or "–", line.user_id or "–", line.model or line.text or "–",
+             line.meter.replace("_", " ") or "–", line.quantity, line.amount]
             for line in statement.lines.order_by("line_no")[:ROWS_SHOWN]
         ]  # fmt: skip
         headers = ["No", "Category", "Cost centre", "User", "Model", "Meter", "Quantity", "Amount"]
