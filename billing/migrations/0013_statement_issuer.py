@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0011_usage_days")]
+    dependencies = [("billing", "0012_usage_days")]
 
     operations = [
         migrations.AddField(

@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0010_usage_sums'),
+        ('billing', '0011_planning'),
     ]
 
     operations = [
