@@ -135,7 +135,8 @@ class StatementAdmin(ReadOnlyAdmin):
     def lines(self, statement: Statement) -> SafeString:
         rows = [
             [line.line_no, format_html('<span class="whitespace-nowrap">{}</span>', line.category),
-             line.cost_center or "–", line.user_id or "–", line.model or line.text or "–", line.meter.replace("_", " ") or "–", line.quantity, line.amount]
+             line.cost_center or "–", line.user_id or "–", line.model or line.text or "–",
+             line.meter.replace("_", " ") or "–", line.quantity, line.amount]
             for line in statement.lines.order_by("line_no")[:ROWS_SHOWN]
         ]  # fmt: skip
         headers = ["No", "Category", "Cost centre", "User", "Model", "Meter", "Quantity", "Amount"]
