@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="usagedaily",
             name="own_calls",
-            field=models.BigIntegerField(db_default=0, help_text="of them the gateway"s own"),
+            field=models.BigIntegerField(db_default=0, help_text="of them the gateway's own"),
         ),
         migrations.AddField(
             model_name="usagedaily",
