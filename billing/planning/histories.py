@@ -37,17 +37,16 @@ _SUBJECTS: Final = {
     "provider": "d.provider",
 }
 
-BY_TENANT = f"""
-SELECT tenant_id, day, {MEASURES["usd"]}
-FROM billing_usagedaily AS d
-WHERE tenant_id = ANY (%(tenants)s) AND day >= %(first)s AND day <= %(today)s
-GROUP BY tenant_id, day
+BY_TENANT = """
+SELECT tenant_id, day, billed_cost
+FROM billing_usagesum
+WHERE dimension = 'total' AND tenant_id = ANY (%(tenants)s) AND day >= %(first)s AND day <= %(today)s
 """
 
-OF_ALL = f"""
-SELECT day, {MEASURES["usd"]}
-FROM billing_usagedaily AS d
-WHERE tenant_id = ANY (%(tenants)s) AND day >= %(first)s AND day <= %(today)s
+OF_ALL = """
+SELECT day, sum(billed_cost)
+FROM billing_usagesum
+WHERE dimension = 'total' AND tenant_id = ANY (%(tenants)s) AND day >= %(first)s AND day <= %(today)s
 GROUP BY day
 """
 

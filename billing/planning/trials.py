@@ -27,7 +27,7 @@ MOST_TENANTS: Final = 2_000
 AT_ONE_TIME: Final = 200
 
 BIGGEST = """
-SELECT tenant_id FROM billing_usagedaily WHERE day > %(since)s
+SELECT tenant_id FROM billing_usagesum WHERE dimension = 'total' AND day > %(since)s
 GROUP BY tenant_id ORDER BY sum(billed_cost) DESC, tenant_id LIMIT %(limit)s
 """
 

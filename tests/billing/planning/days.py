@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from billing.models import Budget, BudgetWindow, UsageDaily
+from billing.models import Budget, BudgetWindow, UsageDaily, UsageSum
 from tenants.models import Tenant
 
 # A Tuesday, noon: 48.3 % of the month is over.
@@ -17,6 +17,17 @@ def spend(tenant: Tenant, usd: Iterable[float], *, until: date = TODAY, **dimens
     """A row for each day up to the day before `until`, the last value for the last day."""
     amounts = list(usd)
     first = until - timedelta(days=len(amounts))
+    for number, amount in enumerate(amounts):
+        if amount:
+            total, _ = UsageSum.objects.get_or_create(
+                tenant=tenant,
+                day=first + timedelta(days=number),
+                dimension="total",
+                defaults=dict.fromkeys(("requests", "hits", "list_cost", "adjusted_cost", "billed_cost"), 0),
+            )
+            total.billed_cost += Decimal(str(amount))
+            total.requests += round(amount)
+            total.save()
     UsageDaily.objects.bulk_create(
         UsageDaily(
             tenant=tenant,
