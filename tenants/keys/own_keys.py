@@ -20,6 +20,7 @@ from tenants.models import ApiKey, Tenant
 from tenants.policy import RateLimits, SelfService, parse_policy
 
 LONGEST_LABEL: Final = 40
+MOST_A_DAY: Final = 20  # of one person, revoked ones too: their rows stay
 LONGEST_OWNER: Final = 55  # characters of the person's id in a key's name
 
 
@@ -69,6 +70,8 @@ def issue_own_key(
         raise ValidationError(
             f"You have {allowed.keys} keys, the most that each person may have. Revoke one first."
         )
+    if own_keys(tenant, person).filter(created_at__gt=now() - timedelta(days=1)).count() >= MOST_A_DAY:
+        raise ValidationError(f"You made {MOST_A_DAY} keys within a day: try again tomorrow.")
     if not 1 <= days <= allowed.key_days:
         raise ValidationError({"days": f"from 1 to {allowed.key_days:,} days"})
     if wrong := [

@@ -16,6 +16,7 @@ from django.contrib.auth.models import User
 from openai import RateLimitError
 
 from billing.ledger.rollups import rebuild_dirty
+from billing.models import Budget
 from llm.models import RequestLog
 from tenants.models import Membership, Tenant
 from tests.books import eventually
@@ -73,6 +74,7 @@ def firm(world: World, make_tenant: Any) -> Iterator[Firm]:
     """Committed, and its people are nobody any more afterwards."""
     users = [{"id": "alice", "cost_center": "4711"}, {"id": "bob", "cost_center": "4712"}]
     firm = Firm(world, make_tenant("firm", users=users, budgets=BUDGETS), secrets.token_hex(8))
+    Budget.objects.filter(tenant=firm.member.id).update(set_by="tenant")  # its owner decides about raises
     for name, role, person in (("alice", "owner", "alice"), ("bob", "member", "bob"), ("fay", "finance", "")):
         user = User.objects.create_user(
             f"{name}-{firm.member.slug}", password=firm.password, first_name=name.capitalize()

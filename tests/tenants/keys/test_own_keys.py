@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.utils.timezone import now
 
 from tenants.keys.editing import revoke_key
-from tenants.keys.own_keys import issue_own_key, live, own_keys
+from tenants.keys.own_keys import MOST_A_DAY, issue_own_key, live, own_keys
 from tenants.models import ApiKey, Tenant
 from tests.world import new_tenant
 
@@ -68,6 +68,14 @@ def test_only_so_many_live_keys(tenant: Tenant) -> None:
     revoke_key(first)
     issue(tenant, label="three")
     assert live(own_keys(tenant, "bob")).count() == 2
+
+
+def test_keys_that_are_made_and_revoked_again_and_again_come_to_an_end(tenant: Tenant) -> None:
+    for _ in range(MOST_A_DAY):
+        key, _secret = issue(tenant)
+        revoke_key(key)
+    with pytest.raises(ValidationError, match="try again tomorrow"):
+        issue(tenant)
 
 
 def test_a_name_is_used_once(tenant: Tenant) -> None:
