@@ -200,7 +200,7 @@ def _pages(end: datetime) -> dict[str, Any]:
     from config.site.pages import SESSION_BEGAN
     from tenants.models import Tenant
 
-    client = Client()
+    client = Client(SERVER_NAME="127.0.0.1")
     client.force_login(User.objects.get(username="olga"))
     session = client.session
     session[SESSION_BEGAN] = int(time.time())

@@ -25,7 +25,13 @@ from tests.browser.visits import (
 from tests.world import Operator, World
 
 pytestmark = [*needs_chromium, needs_axe]
-FURTHER = ("/admin/password_change/", "/admin/no-such-page/", "/no-such-page", "/docs")
+FURTHER = (
+    "/admin/?period=month&by=user&top=key&compare=none",
+    "/admin/password_change/",
+    "/admin/no-such-page/",
+    "/no-such-page",
+    "/docs",
+)
 
 
 @pytest.fixture
