@@ -78,11 +78,10 @@ def follow(base_url: str, operator: Operator, window: Window, slug: str) -> None
     from playwright.sync_api import expect
 
     with visitor(base_url, operator, window) as page:
-        page.goto("/admin/")
-        page.get_by_label("Tenant").select_option(slug)
-        page.get_by_label("Time", exact=True).select_option("today")
+        page.goto(f"/admin/?tenant={slug}")
+        page.locator("[name=period]").select_option("today")
         page.get_by_role("button", name="Show").click()
-        page.wait_for_url(f"**tenant={slug}*")
+        page.wait_for_url("**period=today*")
         expect(page.locator(".p-cards")).to_contain_text("50.0 %")  # one of two was refused
         page.get_by_role("link", name="Refused", exact=True).click()
         expect(page.locator("#result_list tbody tr")).to_have_count(1)
