@@ -33,9 +33,9 @@ INSERT INTO billing_usagerecord (
     saved_output_tokens, list_cost, provider_cost, contracted_cost, billed_cost, saving)
 SELECT f.id, f.at, f.at, t.id, p.id, CASE WHEN NOT f.is_hit THEN f.id END, 'usage',
        CASE WHEN f.is_hit THEN 'gateway_cache' ELSE 'provider' END, f.id, 'user-' || f.who, k.id,
-       (ARRAY['search', 'chat', 'support', ''])[1 + f.n / 7 %% 4], 'cc-' || f.who %% 12, '/v1/chat/completions',
-       (ARRAY['openai', 'anthropic'])[1 + f.n %% 2], 'model-' || f.n / 3 %% 6, 'auto',
-       (ARRAY['simple', 'standard', 'complex', ''])[1 + f.n / 5 %% 4],
+       (ARRAY['search', 'chat', 'support', ''])[1 + f.n * 31 / 128 %% 4], 'cc-' || f.who %% 12, '/v1/chat/completions',
+       (ARRAY['openai', 'anthropic'])[1 + f.n %% 2], 'model-' || f.n * 37 / 256 %% 6, 'auto',
+       (ARRAY['simple', 'standard', 'complex', ''])[1 + f.n * 41 / 512 %% 4],
        CASE WHEN f.is_hit THEN 'exact' ELSE 'miss' END,
        CASE WHEN f.is_hit THEN 0 ELSE f.input END, CASE WHEN f.is_hit THEN 0 ELSE f.output END,
        CASE WHEN f.is_hit THEN f.input ELSE 0 END, CASE WHEN f.is_hit THEN f.output ELSE 0 END,
@@ -44,7 +44,7 @@ SELECT f.id, f.at, f.at, t.id, p.id, CASE WHEN NOT f.is_hit THEN f.id END, 'usag
        CASE WHEN f.is_hit THEN jsonb_build_object('gateway_cache', (c.cost * 2)::text)
             ELSE jsonb_build_object('routing', c.cost::text) END
 FROM (
-    SELECT n, (n * 7919) %% %(users)s AS who, 1 + (n * 104729) %% %(tenants)s AS whose, n %% 3 = 0 AS is_hit,
+    SELECT n, (n / %(tenants)s * 7919) %% %(users)s AS who, 1 + n %% %(tenants)s AS whose, n * 7907 / 64 %% 3 = 0 AS is_hit,
            200 + n %% 900 AS input, 50 + n %% 300 AS output,
            %(starts_at)s::timestamptz + n * %(step)s::interval AS at,
            ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid AS id
@@ -245,11 +245,12 @@ def _open(client: Any, address: str) -> dict[str, Any]:
         response = client.get(address)
     if response.status_code != 200:
         raise SystemExit(f"{address}: {response.status_code}")
-    ours, theirs = time.process_time() - ours, _backend_cpu() - theirs
+    ours = time.process_time() - ours
+    backends = sum(after - theirs.get(pid, 0.0) for pid, after in _backend_cpu().items())
     return {
         "seconds": round(time.perf_counter() - began, 3),
-        "cpu_seconds": round(ours + theirs, 3),
-        "postgres_cpu_seconds": round(theirs, 3),
+        "cpu_seconds": round(ours + backends, 3),
+        "postgres_cpu_seconds": round(backends, 3),
         "queries": len(queries),
         "slowest_statement_seconds": max(
             (float(one["time"]) for one in queries.captured_queries), default=0.0
@@ -258,21 +259,21 @@ def _open(client: Any, address: str) -> dict[str, Any]:
     }
 
 
-def _backend_cpu() -> float:
-    """The processor time of all backends of the database."""
+def _backend_cpu() -> dict[int, float]:
+    """The processor time of each backend of the database."""
     from django.db import connection
 
     with connection.cursor() as cursor:
         cursor.execute(BACKENDS)
         pids = [pid for (pid,) in cursor.fetchall()]
-    ticks = 0
+    used = {}
     for pid in pids:
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
+        except OSError:  # it has ended meanwhile
             continue
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+        used[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return used
 
 
 def _execute(sql: str, arguments: dict[str, Any], *, named: bool = False) -> None:
