@@ -14,6 +14,7 @@ from django.utils.timezone import now
 
 from billing.models import BillingPeriod, Statement, StatementFile, StatementLine, UsageLine, UsageRecord
 from billing.months.closing import CannotClose, close_due, close_period, open_periods, reopen_period
+from billing.months.statements import first_break
 from tests.billing.shop import Shop, open_shop
 
 
@@ -229,6 +230,69 @@ def test_files_are_stored_with_their_digest_and_add_up(shop: Shop, last_month: d
             assert sum(Decimal(row["amount"]) for row in rows) == statement.total
         if name == "focus":
             assert {row["InvoiceId"] for row in rows} == {statement.code}
+
+
+def test_an_issuer_has_one_sequence_of_numbers_for_all_tenants(shop: Shop, last_month: datetime) -> None:
+    """Six tenants close at the same moment, and one of them fails: no number is twice, none is left out."""
+    shops = [shop, *(open_shop() for _ in range(5))]
+    for one in shops:
+        one.call(last_month)
+    first = shop.close(last_month).serial
+    assert first is not None
+    started = threading.Barrier(len(shops))
+
+    def close(one: Shop) -> None:
+        started.wait()
+        try:
+            with transaction.atomic():
+                one.close(last_month)
+                if one is shops[1]:
+                    raise RuntimeError("the close that fails after its number was taken")
+        except RuntimeError:
+            one.close(last_month)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=close, args=(one,)) for one in shops]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    statements = Statement.objects.filter(tenant__in=[one.tenant for one in shops])
+    assert sorted(statements.values_list("serial", flat=True)) == list(range(first, first + len(shops)))
+    assert len({statement.code for statement in statements}) == len(shops)
+    assert {statement.number for statement in statements} == {1}
+
+
+def test_a_number_that_does_not_follow_is_refused(shop: Shop, last_month: datetime) -> None:
+    shop.call(last_month)
+    BillingPeriod.objects.filter(pk=shop.period(last_month).pk).update(status="closing")
+    for issuer, serial in (("Other Ltd", 2), ("Other Ltd", 0), ("Other Ltd", None)):
+        with pytest.raises(IntegrityError, match="does not follow"), transaction.atomic():
+            Statement.objects.create(
+                tenant=shop.tenant, period=shop.period(last_month), number=1, code="x", timezone="UTC", issuer=issuer,
+                serial=serial, record_count=0, exact_usd=0, rounding=0, total=0, previous_digest="", day_digests={},
+                content_digest="x", digest="x", issued_at=now(),
+            )  # fmt: skip
+
+
+def test_a_statement_keeps_how_sure_its_sum_was(shop: Shop, last_month: datetime) -> None:
+    attempt = shop.open_attempt(last_month, hold=Decimal(2))
+    shop.call(last_month, attempt_id=attempt, usage_source="estimated")
+    shop.call(last_month)
+    statement = shop.close(last_month)
+    expected = {
+        "exact": {"records": 1, "amount_usd": "0.0075", "least_usd": "0.0075", "most_usd": "0.0075"},
+        "estimated": {"records": 1, "amount_usd": "0.0075", "least_usd": "0", "most_usd": "2"},
+        "unread": {"records": 0, "amount_usd": "0", "least_usd": "0", "most_usd": "0"},
+    }
+    assert statement.certainty == expected
+    shop.call(
+        last_month, {"input": 10}, attempt_id=attempt
+    )  # now it is known; the statement is what was said
+    assert Statement.objects.get(pk=statement.pk).certainty == expected
+    assert first_break(shop.tenant) is None
+    assert {line.certainty for line in statement.lines.all()} == {"exact", "estimated", ""}
 
 
 def test_the_first_row_of_a_month_may_be_a_cache_hit(shop: Shop, last_month: datetime) -> None:
