@@ -57,8 +57,19 @@ _FIGURES: Final = {
     "most_usd": usd("bounds.most_usd", "true"),
 }
 FIGURES: Final = ", ".join(f"{sql} AS {name}" for name, sql in _FIGURES.items())
-TOTALS: Final = "SELECT {figures} FROM {ledger} WHERE {rows}"
-STEPS: Final = f"SELECT {', '.join(f'{sql} AS {step}' for step, sql in STEPS_USD.items())} FROM {{ledger}} WHERE {{rows}}"
+# What is asked of all rows together besides their figures: each step, and the bounds of each certainty.
+_WHOLE: Final = {
+    **{f"step_{step}": amount for step, amount in STEPS_USD.items()},
+    **{f"{name}_records": f"count(*) FILTER (WHERE known.certainty = '{name}')" for name in CERTAINTIES},
+    **{
+        f"{name}_{bound}_usd": usd(f"bounds.{bound}_usd", f"known.certainty = '{name}'")
+        for name in CERTAINTIES
+        for bound in ("least", "most")
+    },
+}
+TOTALS: Final = f"""
+SELECT {FIGURES}, {", ".join(f"{sql} AS {name}" for name, sql in _WHOLE.items())} FROM {{ledger}} WHERE {{rows}}
+"""
 CUTS: Final = "SELECT {dimensions}, {figures} FROM {ledger} WHERE {rows} GROUP BY {numbers}"
 METERS: Final = f"""
 SELECT {{dimensions}}, l.meter, l.per, l.unit_price, sum(l.quantity)::bigint, count(*), sum(l.list_cost),
@@ -66,10 +77,6 @@ SELECT {{dimensions}}, l.meter, l.per, l.unit_price, sum(l.quantity)::bigint, co
 FROM {{ledger}}
 JOIN billing_usageline AS l ON l.record_id = r.id AND l.occurred_at = r.occurred_at
 WHERE {{rows}} GROUP BY {{numbers}}, l.meter, l.per, l.unit_price
-"""
-CERTAINTY: Final = """
-SELECT known.certainty, count(*), sum(r.billed_cost), sum(bounds.least_usd), sum(bounds.most_usd)
-FROM {ledger} WHERE {rows} GROUP BY known.certainty
 """
 
 
@@ -139,25 +146,31 @@ def read_cuts(
     return list(cuts.values())
 
 
-def read_totals(arguments: Mapping[str, Any], *, rows: str = OF_PERIOD) -> dict[str, Any]:
-    """The figures of all rows together, by FIGURES."""
-    return read_rows(
-        TOTALS.format(figures=FIGURES, ledger=sure_ledger(rows, as_booked=True), rows=rows), arguments
-    )[0]
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """All rows together: their figures, what each step saved, how sure their sum is."""
+
+    figures: dict[str, Any]
+
+    @property
+    def steps(self) -> dict[str, Decimal]:
+        return {step: self.figures[f"step_{step}"] for step in STEPS_USD}
+
+    @property
+    def certainty(self) -> tuple[Sure, ...]:
+        figures = self.figures
+        return tuple(
+            Sure(
+                name, figures[f"{name}_records"], figures[f"{name}_usd"], figures[f"{name}_least_usd"],
+                figures[f"{name}_most_usd"],
+            )
+            for name in CERTAINTIES
+        )  # fmt: skip
 
 
-def read_steps(arguments: Mapping[str, Any], *, rows: str = OF_PERIOD) -> dict[str, Decimal]:
-    """What each of our measures saved on all rows together, by its step."""
-    return read_rows(STEPS.format(ledger=sure_ledger(rows, as_booked=True), rows=rows), arguments)[0]
-
-
-def read_certainty(arguments: Mapping[str, Any], *, rows: str = OF_PERIOD) -> tuple[Sure, ...]:
-    """How sure the sum of all rows is, by CERTAINTIES."""
-    with connection.cursor() as cursor:
-        cursor.execute(CERTAINTY.format(ledger=sure_ledger(rows, as_booked=True), rows=rows), arguments)
-        found = {certainty: Sure(certainty, *figures) for certainty, *figures in cursor.fetchall()}
-    nothing = Decimal(0)
-    return tuple(found.get(name) or Sure(name, 0, nothing, nothing, nothing) for name in CERTAINTIES)
+def read_whole(arguments: Mapping[str, Any], *, rows: str = OF_PERIOD) -> Whole:
+    """What all rows make together. One query."""
+    return Whole(read_rows(TOTALS.format(ledger=sure_ledger(rows, as_booked=True), rows=rows), arguments)[0])
 
 
 def require_equal(what: str, parts: Decimal | int, whole: Decimal | int) -> None:

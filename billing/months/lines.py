@@ -17,7 +17,7 @@ from billing.months.cuts import (
     Cut,
     Unbalanced,
     read_cuts,
-    read_totals,
+    read_whole,
     require_equal,
 )
 from billing.prices.book import is_token_meter
@@ -102,7 +102,7 @@ def lines_of(period: BillingPeriod, *, timezone: str, rows: str = OF_PERIOD) -> 
     }
     key_names = dict(ApiKey.objects.filter(tenant_id=period.tenant_id).values_list("pk", "name"))
     lines = [line for cut in read_cuts(CUT, arguments, rows=rows) for line in _lines(cut, key_names)]
-    totals = read_totals(arguments, rows=rows)
+    totals = read_whole(arguments, rows=rows).figures
     made = sum((line.exact_usd for line in lines), start=Decimal(0))
     try:
         require_equal(str(period), made, totals["billed_cost_usd"])

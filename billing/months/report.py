@@ -29,11 +29,9 @@ from billing.months.cuts import (
     Cut,
     Meter,
     Unbalanced,
-    read_certainty,
     read_cuts,
     read_rows,
-    read_steps,
-    read_totals,
+    read_whole,
     require_equal,
 )
 from billing.months.parts import (
@@ -104,7 +102,8 @@ def month_report(tenant: Tenant, *, month: str) -> MonthReport:
             "starts_at": period.starts_at if period else starts_at,
             "ends_at": period.ends_at if period else ends_at,
         }
-        totals = _measures(read_totals(arguments))
+        whole = read_whole(arguments)
+        totals = _measures(whole.figures)
         cuts = read_cuts(CUT, arguments)
         _name(cuts, arguments)
         report = MonthReport(
@@ -117,8 +116,8 @@ def month_report(tenant: Tenant, *, month: str) -> MonthReport:
             period_status=period.status if period else "open",
             made_at=now(),
             totals=totals,
-            certainty=read_certainty(arguments),
-            waterfall=waterfall(totals, read_steps(arguments)),
+            certainty=whole.certainty,
+            waterfall=waterfall(totals, whole.steps),
             reconciliation=Reconciliation(
                 booked_usd=totals.billed_cost_usd,
                 **read_rows(PROVE, arguments)[0],
