@@ -88,6 +88,10 @@ MFA_TOTP_TOLERANCE = 1  # periods that a clock may be wrong
 WEBHOOKS_MAY_BE_PRIVATE = env.flag("WEBHOOKS_MAY_BE_PRIVATE")
 # who issues the statements and FOCUS files, and whose service it is
 ISSUER_NAME = env.text("ISSUER_NAME", "Purser")
+ISSUER_ADDRESS = env.text("ISSUER_ADDRESS").replace("\\n", "\n")
+ISSUER_VAT_ID = env.text("ISSUER_VAT_ID")
+ISSUER_PAYMENT = env.text("ISSUER_PAYMENT").replace("\\n", "\n")
+ISSUER_LOGO = env.text("ISSUER_LOGO")
 PROVIDER_NAME = env.text("PROVIDER_NAME", ISSUER_NAME)
 
 # ---------------------------------------------------------------- applications

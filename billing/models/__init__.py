@@ -4,6 +4,7 @@ It owns tables, constraints and triggers. It does not own writes: the functions 
 """
 
 from billing.models.alerts import AlertChannel, AlertDelivery, AlertEvent, AlertRule
+from billing.models.billing_details import BillingDetails
 from billing.models.budgets import Budget, BudgetRaise, BudgetWindow
 from billing.models.estimates import EstimateAccuracy
 from billing.models.ledger import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
@@ -24,6 +25,7 @@ __all__ = [
     "AlertEvent",
     "AlertRule",
     "Attempt",
+    "BillingDetails",
     "BillingPeriod",
     "Budget",
     "BudgetRaise",

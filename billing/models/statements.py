@@ -38,6 +38,10 @@ class Statement(models.Model):
     exact_usd = AmountField(help_text="the ledger's sum")
     rounding = AmountField(help_text="what the printed lines lack of the total")
     total = AmountField()
+    tax = AmountField(default=0, help_text="on the total, in the statement's currency")
+    terms = models.JSONField(
+        default=dict, blank=True, help_text="who asks whom, with which tax, until when; as issued"
+    )
     certainty = models.JSONField(
         default=dict,
         blank=True,

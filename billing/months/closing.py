@@ -22,6 +22,7 @@ from billing.models import Attempt, BillingPeriod, Statement, StatementFile, Sta
 from billing.money import plain
 from billing.months import files as statement_files
 from billing.months import reading as month_reading
+from billing.months.invoicing import as_stored, tax_on, terms_of
 from billing.months.lines import PeriodLine, UnbalancedStatement, lines_of, printed, values_of
 from billing.months.parts import Invoice, MonthReport
 from billing.months.report import month_report
@@ -153,7 +154,10 @@ def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: st
     issuer = settings.ISSUER_NAME
     serial = _next_serial(issuer)
     code = f"ST-{locked.label}-{serial:06d}"
-    invoice = Invoice(code, issuer, Statement.currency.field.default, shown.owed)
+    terms = terms_of(tenant, issued_at=issued_at, timezone=locked.timezone)
+    currency = Statement.currency.field.default
+    tax = tax_on(shown.total, terms, currency=currency)
+    invoice = Invoice(code, issuer, currency, shown.owed, tax, terms)
     report = replace(report, period_status="closed", made_at=issued_at, invoice=invoice)
     files = statement_files.build(report, shown.lines, code=code)
     statement = Statement(
@@ -169,6 +173,8 @@ def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: st
         exact_usd=sum((line.exact_usd for line in shown.lines), start=Decimal(0)),
         rounding=shown.rounding,
         total=shown.total,
+        tax=tax,
+        terms=as_stored(terms),
         certainty=_certainty(report),
         previous_digest=previous.digest if previous else "",
         day_digests=digest.day_digests(tenant.pk, locked.pk),
@@ -220,6 +226,8 @@ def digest_of(statement: Statement) -> str:
             "serial": statement.serial,
             "certainty": statement.certainty,
         }
+    if statement.terms:
+        facts |= {"terms": statement.terms, "tax": f"{statement.tax:.12f}"}
     return digest.chained(statement.previous_digest, facts)
 
 

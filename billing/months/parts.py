@@ -123,17 +123,43 @@ class Reconciliation:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """The parties, the tax and the date of payment. Texts are empty, and `due_on` is None, where nobody has entered them."""
+
+    issuer_name: str
+    issuer_address: str = ""
+    issuer_vat_id: str = ""
+    payment_text: str = ""
+    legal_name: str = ""
+    address: str = ""
+    vat_id: str = ""
+    email: str = ""
+    po_number: str = ""
+    vat_percent: Decimal = NOTHING
+    tax_note: str = ""
+    due_on: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Invoice:
-    """What a closed month is asked for: the statement's code and, by cost centre, what is owed in its currency."""
+    """What a closed month is asked for: the statement's code and, by cost centre, what is owed in its currency, and the tax."""
 
     code: str
     issuer: str
     currency: str
     owed: Mapping[str, Decimal]
+    tax: Decimal = NOTHING
+    terms: Terms | None = None  # a statement that is older than them has none
 
     @property
     def total(self) -> Decimal:
+        """Without tax."""
         return sum(self.owed.values(), start=NOTHING)
+
+    @property
+    def payable(self) -> Decimal:
+        """With tax."""
+        return self.total + self.tax
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from billing.months.cuts import (
     read_whole,
     require_equal,
 )
+from billing.months.invoicing import stored_terms
 from billing.months.parts import (
     NOTHING,
     DetailLine,
@@ -187,7 +188,14 @@ def invoice_of(period: BillingPeriod | None) -> Invoice | None:
         return None
     owed = statement.lines.order_by().values("cost_center").annotate(owed=Sum("amount"))
     by_center = {row["cost_center"]: row["owed"] for row in owed}
-    return Invoice(statement.code, statement.issuer, statement.currency, by_center)
+    return Invoice(
+        statement.code,
+        statement.issuer,
+        statement.currency,
+        by_center,
+        statement.tax,
+        stored_terms(statement.terms),
+    )
 
 
 def _measures(figures: Mapping[str, Any]) -> Measures:

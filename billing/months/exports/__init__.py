@@ -11,8 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, TextIO
 
+from billing.months.exports.columnar import write_parquet
 from billing.months.exports.detail_csv import write_csv, write_csv_with_bom
 from billing.months.exports.focus import write_focus
+from billing.months.exports.month_json import write_json
+from billing.months.exports.pages.pdf import write_pdf
 from billing.months.exports.workbook import write_xlsx
 from billing.months.parts import MonthReport
 
@@ -56,6 +59,9 @@ FORMATS = {
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         write_xlsx,
     ),
+    "pdf": Format("PDF statement", ".pdf", "application/pdf", write_pdf),
+    "json": Format("JSON, everything", ".json", "application/json", write_json),
+    "parquet": Format("Parquet, every detail", ".parquet", "application/vnd.apache.parquet", write_parquet),
     "focus": Format("FOCUS 1.2", ".focus.csv", _CSV, _as_text(write_focus)),
 }
-STORED = ("csv", "xlsx", "focus")  # with the statement of a closed month
+STORED = ("csv", "xlsx", "pdf", "json", "focus")  # with the statement of a closed month

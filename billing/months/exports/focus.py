@@ -48,6 +48,8 @@ def write_focus(report: MonthReport, out: TextIO) -> None:
         for cost_center, owed in report.invoice.owed.items():
             if rounding := owed - billed[cost_center]:
                 writer.writerow(_rounding(report, cost_center, rounding))
+        if report.invoice.tax:
+            writer.writerow(_tax(report, report.invoice.tax))
 
 
 def _is_charge(line: DetailLine) -> bool:
@@ -109,6 +111,15 @@ def _rounding(report: MonthReport, cost_center: str, amount: Decimal) -> dict[st
         "x_Requests": "0",
         "x_Saving": "0.0",
         "x_UsageSource": "rounding",
+    }
+
+
+def _tax(report: MonthReport, amount: Decimal) -> dict[str, str]:
+    """The tax that the statement asks for: with it, the rows make what is payable."""
+    return _rounding(report, "", amount) | {
+        "ChargeCategory": "Tax",
+        "ChargeDescription": "Value-added tax",
+        "x_UsageSource": "tax",
     }
 
 

@@ -1,0 +1,76 @@
+"""Files of rows as Parquet, for warehouses: exact decimals, days as days, texts as they are.
+
+Invariant: rows go in groups of a fixed number, so that memory does not grow with the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from billing.months.exports.detail_csv import DETAIL_COLUMNS, detail_values
+from billing.months.parts import DetailLine, MonthReport
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_OF_A_GROUP = 20_000
+DIGITS, PLACES = 38, 12  # as exact as the ledger
+
+# The columns that are no texts.
+_TYPES: Mapping[str, type] = {
+    "day": date,
+    "tags": dict,
+    **dict.fromkeys(("quantity", "requests", "calls", "per"), int),
+    **dict.fromkeys(
+        ("unit_price_usd", "list_cost_usd", "contracted_cost_usd", "billed_cost_usd", "saved_usd"), Decimal
+    ),
+}
+
+
+def write_parquet(report: MonthReport, out: BinaryIO) -> None:
+    """Write the month's detail: the columns of the CSV, with types."""
+    columns = {name: _TYPES.get(name, str) for name in ("tenant", "month", *DETAIL_COLUMNS)}
+    write_rows(columns, (_values(report, line) for line in report.detail), out)
+
+
+def write_rows(columns: Mapping[str, type], rows: Iterable[Sequence[Any]], out: BinaryIO) -> None:
+    """Write rows of values in the order of the columns, whose Python types are str, int, Decimal, date, datetime or dict."""
+    import pyarrow as pa  # noqa: PLC0415 large: only who writes such a file loads it
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    schema = pa.schema([pa.field(name, _arrow_type(kind)) for name, kind in columns.items()])
+    left = iter(rows)
+    with pq.ParquetWriter(out, schema, compression="zstd") as writer:
+        while group := list(islice(left, ROWS_OF_A_GROUP)):
+            arrays = [
+                pa.array(map(_written, values), field.type)
+                for values, field in zip(zip(*group, strict=True), schema, strict=True)
+            ]
+            writer.write_table(pa.table(arrays, schema=schema))
+
+
+def _arrow_type(kind: type) -> pa.DataType:
+    import pyarrow as pa  # noqa: PLC0415 large: only who writes such a file loads it
+
+    types = {
+        int: pa.int64(),
+        Decimal: pa.decimal128(DIGITS, PLACES),
+        date: pa.date32(),
+        datetime: pa.timestamp("ms", tz="UTC"),
+        dict: pa.map_(pa.string(), pa.string()),
+    }
+    return types.get(kind, pa.string())
+
+
+def _values(report: MonthReport, line: DetailLine) -> tuple[object, ...]:
+    return (report.tenant_slug, report.month, *detail_values(line))
+
+
+def _written(value: object) -> object:
+    if isinstance(value, Mapping):
+        return sorted(value.items())
+    return value

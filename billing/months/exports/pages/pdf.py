@@ -1,0 +1,215 @@
+"""The month as a PDF: the statement of a closed month, or the usage so far of an open one.
+
+Invariant: pure, and bounded: a page shows the first rows of each section and says how many more the files have. The template
+(`statement.typ`) gets one JSON object of texts and prints them; it calculates nothing but the lengths of bars.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+from zoneinfo import ZoneInfo
+
+import orjson
+from django.conf import settings
+
+from billing.months.exports.cells import exact
+from billing.months.invoicing import issuer_now
+from billing.months.parts import NOTHING, Invoice, Measures, MonthReport, Reconciliation, Section, Terms
+
+TEMPLATE: Final = Path(__file__).with_name("statement.typ")
+ROWS_SHOWN: Final = 25
+CENTERS_SHOWN: Final = 200
+LONGEST_TEXT: Final = 120
+REMARK: Final = (
+    'The files of the month have every line. "By time" is what happened in the month, as the API counts it; '
+    "a statement has what was booked in it."
+)
+_ON_PAGES: Final = ("models", "users", "keys", "features", "projects")
+
+
+def write_pdf(report: MonthReport, out: BinaryIO) -> None:
+    """Write the pages, A4, tagged for screen readers. The same report makes the same bytes."""
+    import typst  # noqa: PLC0415 large: only who writes such a file loads it
+
+    logo = Path(settings.ISSUER_LOGO) if settings.ISSUER_LOGO else None
+    document = {**_document(report), "logo": logo.name if logo else None}
+    pages = typst.compile(
+        TEMPLATE.read_bytes(),
+        root=str(logo.parent if logo else TEMPLATE.parent),
+        sys_inputs={"data": orjson.dumps(document).decode()},
+        timestamp=int(report.made_at.timestamp()),
+    )
+    out.write(pages)
+
+
+def _document(report: MonthReport) -> dict[str, Any]:
+    invoice = report.invoice
+    terms = invoice.terms if invoice and invoice.terms else issuer_now()
+    return {
+        "title": f"Statement {invoice.code}" if invoice else f"Usage of {report.month}",
+        "is_statement": invoice is not None,
+        "language": "en",
+        "issuer": _lines_of(terms.issuer_name, terms.issuer_address, _vat(terms.issuer_vat_id)),
+        "billed_to": _lines_of(
+            terms.legal_name or report.tenant_name, terms.address, _vat(terms.vat_id), terms.email
+        ),
+        "facts": _facts(report, terms),
+        "due": _due(invoice, terms) if invoice else None,
+        "billed": f"{exact(report.totals.billed_cost_usd)} USD",
+        "centers": _centers(invoice) if invoice else None,
+        "payment": _lines_of(terms.payment_text),
+        "days": _days(report),
+        "waterfall": _waterfall(report),
+        "sections": [_section(section) for section in report.sections if section.name in _ON_PAGES],
+        "certainty": _sure(report),
+        "reconciliation": _pairs(
+            (_spoken(field.name), getattr(report.reconciliation, field.name))
+            for field in fields(Reconciliation)
+        ),
+        "remark": REMARK,
+    }
+
+
+def _facts(report: MonthReport, terms: Terms) -> list[tuple[str, str]]:
+    zone = ZoneInfo(report.timezone)
+    facts = [
+        ("Month", report.month),
+        ("From", _moment(report.starts_at, zone)),
+        ("Until", _moment(report.ends_at, zone)),
+        ("Time zone", report.timezone),
+        ("Issued" if report.invoice else "As of", _moment(report.made_at, zone)),
+    ]
+    if report.invoice and terms.due_on:
+        facts.append(("Due", f"{terms.due_on:%Y-%m-%d}"))
+    if terms.po_number:
+        facts.append(("Your order", _short(terms.po_number)))
+    return facts
+
+
+def _due(invoice: Invoice, terms: Terms) -> dict[str, Any]:
+    """What is to be paid: net, the tax or why there is none, and both together."""
+    rows = [("Net", invoice.total)]
+    if terms.vat_percent:
+        rows.append((f"VAT {terms.vat_percent:f} %", invoice.tax))
+    return {
+        "rows": _pairs([*rows, ("Total", invoice.payable)]),
+        "currency": invoice.currency,
+        "note": _short(terms.tax_note),
+    }
+
+
+def _centers(invoice: Invoice) -> dict[str, Any]:
+    owed = list(invoice.owed.items())
+    shown = owed[:CENTERS_SHOWN]
+    return {
+        "rows": [
+            (_short(name) or "No cost centre", text)
+            for (name, _), text in zip(shown, _column([amount for _, amount in shown]), strict=True)
+        ],
+        "more": _more(len(owed) - len(shown)),
+    }
+
+
+def _days(report: MonthReport) -> list[dict[str, Any]]:
+    """Every day of the month; corrections of earlier months have days of their own before it."""
+    (section,) = (section for section in report.sections if section.name == "days")
+    spent = {group.labels[0]: group.measures.billed_cost_usd for group in section.groups}
+    first, last = (
+        moment.astimezone(ZoneInfo(report.timezone)).date() for moment in (report.starts_at, report.ends_at)
+    )
+    days = [str(first + timedelta(days=number)) for number in range((last - first).days)]
+    return _bars((day, spent.get(day, NOTHING)) for day in days) if spent else []
+
+
+def _waterfall(report: MonthReport) -> list[dict[str, Any]]:
+    """The list price, what each step takes off it with a minus, and what is paid."""
+    first, *steps, last = report.waterfall
+    taken = ((_spoken(step.name), -step.amount_usd) for step in steps)
+    return _bars([("List price", first.amount_usd), *taken, ("Paid", last.amount_usd)])
+
+
+def _bars(amounts: Iterable[tuple[str, Decimal]]) -> list[dict[str, Any]]:
+    """Names with amounts, and each as a share of the largest; the length of a bar needs no exact figure."""
+    rows = list(amounts)
+    largest = max((abs(amount) for _, amount in rows), default=NOTHING) or Decimal(1)
+    texts = _column([amount for _, amount in rows])
+    return [
+        {"name": name, "text": text, "share": round(float(amount / largest), 4)}
+        for (name, amount), text in zip(rows, texts, strict=True)
+    ]
+
+
+def _section(section: Section) -> dict[str, Any]:
+    shown = section.groups[:ROWS_SHOWN]
+    counts = [
+        [group.measures.requests, group.measures.cache_hits, _tokens(group.measures)] for group in shown
+    ]
+    saved = _column([group.measures.saved_usd for group in shown])
+    billed = _column([group.measures.billed_cost_usd for group in shown])
+    return {
+        "title": section.title,
+        "labels": [_spoken(name) for name in section.dimensions],
+        "figures": ["Requests", "Cached", "Tokens", "Saved, USD", "Billed, USD"],
+        "rows": [
+            [*(_short(label) or "–" for label in group.labels), *(f"{one:,}" for one in its), less, paid]
+            for group, its, less, paid in zip(shown, counts, saved, billed, strict=True)
+        ],
+        "more": _more(len(section.groups) - len(shown)),
+    }
+
+
+def _tokens(measures: Measures) -> int:
+    read = measures.input_tokens + measures.cache_read_tokens + measures.cache_write_tokens
+    return read + measures.output_tokens
+
+
+def _sure(report: MonthReport) -> list[list[str]]:
+    amounts = [
+        _column([getattr(sure, name) for sure in report.certainty])
+        for name in ("amount_usd", "least_usd", "most_usd")
+    ]
+    return [
+        [_spoken(sure.certainty), f"{sure.records:,}", *texts]
+        for sure, *texts in zip(report.certainty, *amounts, strict=True)
+    ]
+
+
+def _pairs(amounts: Iterable[tuple[str, Decimal]]) -> list[tuple[str, str]]:
+    rows = list(amounts)
+    return list(zip((name for name, _ in rows), _column([amount for _, amount in rows]), strict=True))
+
+
+def _column(amounts: Sequence[Decimal]) -> list[str]:
+    """Amounts in full, with one number of places: as many as the finest of them has, and at least two."""
+    places = max((len(exact(amount).partition(".")[2]) for amount in amounts), default=2)
+    # a real minus sign, and none before zero
+    return [f"{amount or NOTHING:,.{places}f}".replace("-", "−") for amount in amounts]
+
+
+def _moment(moment: datetime, zone: ZoneInfo) -> str:
+    return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M")
+
+
+def _spoken(name: str) -> str:
+    words = name.removesuffix("_usd").replace("_", " ").replace("api key", "API key")
+    return words[:1].upper() + words[1:]
+
+
+def _vat(number: str) -> str:
+    return f"VAT ID {number}" if number else ""
+
+
+def _lines_of(*texts: str) -> list[str]:
+    return [_short(line.strip()) for text in texts for line in text.splitlines() if line.strip()]
+
+
+def _short(text: str) -> str:
+    """What fits on a line; the files have it whole."""
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
+
+
+def _more(hidden: int) -> str:
+    return f"And {hidden:,} more, in the files." if hidden > 0 else ""
