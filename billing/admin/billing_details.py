@@ -1,0 +1,38 @@
+"""The page of whom a tenant's statements are addressed to.
+
+Invariant: the people of a tenant enter their own name and address; what is taxed, and when it is due, is the operator's.
+"""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+
+from billing.models import BillingDetails
+from tenants.admin.access import HistoryPages, TenantScopedAdmin
+
+OPERATORS_FIELDS = ("tax", "vat_percent", "payment_days")
+
+
+@admin.register(BillingDetails)
+class BillingDetailsAdmin(HistoryPages, TenantScopedAdmin):
+    """Recipients of statements, with tax and terms of payment."""
+
+    list_display = ("tenant", "legal_name", "vat_id", "tax", "vat_percent", "payment_days", "po_number")
+    list_select_related = ("tenant",)
+    search_fields = ("tenant__slug", "legal_name", "vat_id")
+    autocomplete_fields = ("tenant",)
+    fieldsets = (
+        (None, {"fields": ("tenant", ("legal_name", "vat_id"), "address", ("email", "po_number"))}),
+        (
+            "Tax and payment",
+            {
+                "fields": (("tax", "vat_percent"), "payment_days"),
+                "description": "Of the next statements. Those that are issued keep what they say.",
+            },
+        ),
+    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = tuple(super().get_readonly_fields(request, obj))
+        return fields if request.user.is_superuser else (*fields, *OPERATORS_FIELDS)
