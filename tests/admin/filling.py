@@ -14,6 +14,7 @@ from billing.models import (
     AlertEvent,
     AlertRule,
     Attempt,
+    BillingDetails,
     BillingPeriod,
     Budget,
     BudgetRaise,
@@ -356,6 +357,7 @@ def _closing(office: Office, tenant: Tenant) -> None:
     rule = set_rule(tenant, priority=RateRule.objects.count() + 1, kind="discount_pct", value=Decimal(5))
     office.rows.setdefault(ManualEntry, entry)
     office.rows.setdefault(RateRule, rule)
+    office.add(BillingDetails(tenant=tenant, legal_name="Recipient Ltd", tax="vat", vat_percent=Decimal(19)))
     zeros = dict.fromkeys(("list_delta", "provider_delta", "contracted_delta", "billed_delta"), 0)
     office.add(
         Rerating(
