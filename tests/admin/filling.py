@@ -357,7 +357,9 @@ def _closing(office: Office, tenant: Tenant) -> None:
     rule = set_rule(tenant, priority=RateRule.objects.count() + 1, kind="discount_pct", value=Decimal(5))
     office.rows.setdefault(ManualEntry, entry)
     office.rows.setdefault(RateRule, rule)
-    office.add(BillingDetails(tenant=tenant, legal_name="Recipient Ltd", tax="vat", vat_percent=Decimal(19)))
+    taxed = {"legal_name": "Recipient Ltd", "tax": "vat", "vat_percent": Decimal(19)}
+    details, _ = BillingDetails.objects.get_or_create(tenant=tenant, defaults=taxed)
+    office.rows.setdefault(BillingDetails, details)
     zeros = dict.fromkeys(("list_delta", "provider_delta", "contracted_delta", "billed_delta"), 0)
     office.add(
         Rerating(
