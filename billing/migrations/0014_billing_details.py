@@ -73,7 +73,7 @@ DETAILS = [
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("billing", "0011_statement_issuer"),
+        ("billing", "0013_statement_issuer"),
         ("tenants", "0002_rls_and_triggers"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
