@@ -3,11 +3,11 @@
 Invariant: a statement keeps the terms that it was issued with; later changes of the tenant's details, or of ours, change none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -71,5 +71,5 @@ def stored_terms(stored: Mapping[str, str]) -> Terms | None:
     """The terms of an issued statement; None of one that is older than them."""
     if not stored:
         return None
-    read = {"vat_percent": Decimal, "due_on": date.fromisoformat}
+    read: dict[str, Callable[[str], Any]] = {"vat_percent": Decimal, "due_on": date.fromisoformat}
     return Terms(**{name: read.get(name, str)(text) for name, text in stored.items()})

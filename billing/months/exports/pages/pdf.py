@@ -36,7 +36,7 @@ def write_pdf(report: MonthReport, out: BinaryIO) -> None:
 
     logo = Path(settings.ISSUER_LOGO) if settings.ISSUER_LOGO else None
     document = {**_document(report), "logo": logo.name if logo else None}
-    pages = typst.compile(
+    pages = typst.compile(  # type: ignore[type-var] # its types want the same of input and fonts
         TEMPLATE.read_bytes(),
         root=str(logo.parent if logo else TEMPLATE.parent),
         sys_inputs={"data": orjson.dumps(document).decode()},
