@@ -57,8 +57,8 @@ def terms_of(tenant: Tenant, *, issued_at: datetime, timezone: str) -> Terms:
 
 
 def tax_on(net: Decimal, terms: Terms, *, currency: str) -> Decimal:
-    """The tax on what a statement asks for, rounded once."""
-    return round_to_currency(EXACT.multiply(net, terms.vat_percent).scaleb(-2), currency)
+    """The tax on what a statement asks for, rounded once; the zero of a credit has no sign, as in the database."""
+    return round_to_currency(EXACT.multiply(net, terms.vat_percent).scaleb(-2), currency) + 0
 
 
 def as_stored(terms: Terms) -> dict[str, str]:

@@ -114,11 +114,14 @@ async def test_a_changed_tax_breaks_the_chain(books: Books, monkeypatch: pytest.
         ("10", "105", "JPY", "11"),
         ("19", "-5.00", "USD", "-0.95"),
         ("0", "5", "USD", "0"),
+        ("0", "-5", "USD", "0"),
     ],
 )
 def test_tax_is_rounded_once(percent: str, net: str, currency: str, tax: str) -> None:
     terms = Terms("", vat_percent=Decimal(percent))
-    assert tax_on(Decimal(net), terms, currency=currency) == Decimal(tax)
+    found = tax_on(Decimal(net), terms, currency=currency)
+    assert found == Decimal(tax)
+    assert not (found == 0 and found.is_signed())
 
 
 @pytest.mark.django_db
