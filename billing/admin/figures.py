@@ -3,6 +3,7 @@
 Invariant: display only. Calculations, exports and comparisons use the exact Decimal.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
@@ -13,6 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.timezone import now
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from billing.months.parts import Sure
 from config.site.cells import json_block as json_block
 
 CENT = Decimal("0.01")
@@ -66,6 +68,15 @@ class MomentField(forms.DateTimeField):
         super().__init__(
             **{"widget": widget, "input_formats": ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"], **options}
         )
+
+
+def sure_table(known: Iterable[Sure]) -> dict[str, Any]:
+    """How much of a sum is known how, with its bounds, as a table."""
+    rows = [
+        [one.certainty.capitalize(), one.records, one.amount_usd, one.least_usd, one.most_usd]
+        for one in known
+    ]
+    return {"headers": ["Known", "Ledger rows", "USD", "At least, USD", "At most, USD"], "rows": rows}
 
 
 def utc_today() -> datetime:

@@ -17,7 +17,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.timezone import now
 
-from billing.admin.figures import count, percent, plain, usd
+from billing.admin.figures import count, percent, plain, sure_table, usd
 from billing.models import BillingPeriod
 from billing.months.cuts import Unbalanced
 from billing.months.exports import FORMATS, export, file_name
@@ -119,7 +119,7 @@ def _tables(tenant: Tenant, overview: MonthOverview) -> dict[str, Any]:
         ],
         "facts": [
             {"title": "From list price to what is paid", "table": _waterfall(overview)},
-            {"title": "How sure it is", "table": _certainty(overview)},
+            {"title": "How sure it is", "table": sure_table(overview.certainty)},
             {"title": "By time and by statement", "table": _reconciliation(overview)},
         ],
         "sections": [
@@ -137,14 +137,6 @@ def _waterfall(overview: MonthOverview) -> dict[str, Any]:
         "headers": ["Step", "USD"],
         "rows": [[_title(first.name), first.amount_usd], *rows, [_title(last.name), last.amount_usd]],
     }
-
-
-def _certainty(overview: MonthOverview) -> dict[str, Any]:
-    rows = [
-        [_title(sure.certainty), sure.records, sure.amount_usd, sure.least_usd, sure.most_usd]
-        for sure in overview.certainty
-    ]
-    return {"headers": ["Known", "Ledger rows", "USD", "At least, USD", "At most, USD"], "rows": rows}
 
 
 def _reconciliation(overview: MonthOverview) -> dict[str, Any]:

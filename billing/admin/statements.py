@@ -20,11 +20,11 @@ from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFil
 from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 
-from billing.admin.figures import plain
+from billing.admin.figures import plain, sure_table
 from billing.admin.restated import ProposeForm, propose, restated_page
 from billing.ledger.corrections import adjust, credit
 from billing.models import ManualEntry, RateRule, Rerating, Statement, StatementFile
-from billing.months.cuts import CERTAINTIES
+from billing.months.statements import how_sure
 from billing.prices.plan_editing import end_rule, set_rule
 from billing.rerating.proposals import StaleProposal, approve_rerating, reject_rerating
 from config.site.cells import NOTHING
@@ -34,7 +34,6 @@ from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
 
 ROWS_SHOWN = 50
-BOUNDS = ("amount", "least", "most")
 
 
 def statement_file(request: HttpRequest, model_admin: Any, file_id: int) -> HttpResponse:
@@ -120,16 +119,8 @@ class StatementAdmin(ReadOnlyAdmin):
 
     @display(description="How sure it was")
     def how_sure(self, statement: Statement) -> SafeString | str:
-        if not statement.certainty:
-            return NOTHING
-        rows = [
-            [name.capitalize(), known["records"], *(Decimal(known[f"{bound}_usd"]) for bound in BOUNDS)]
-            for name, known in sorted(
-                statement.certainty.items(), key=lambda item: CERTAINTIES.index(item[0])
-            )
-        ]
-        headers = ["Known", "Ledger rows", "USD", "At least, USD", "At most, USD"]
-        return render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
+        known = how_sure(statement)
+        return render_to_string("admin/table.html", {"table": sure_table(known)}) if known else NOTHING
 
     @display(description="Lines")
     def lines(self, statement: Statement) -> SafeString:

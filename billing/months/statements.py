@@ -15,8 +15,9 @@ from billing.ledger import digest
 from billing.models import BillingPeriod, Statement, StatementLine
 from billing.months import reading as month_reading
 from billing.months.closing import digest_of
-from billing.months.cuts import OF_TIME
+from billing.months.cuts import CERTAINTIES, OF_TIME
 from billing.months.lines import PeriodLine, UnbalancedStatement, lines_of, values_of
+from billing.months.parts import Sure
 from tenants.models import Tenant
 
 
@@ -81,6 +82,19 @@ def stored_lines(statement: Statement) -> list[PeriodLine]:
     names = PeriodLine.__dataclass_fields__
     rows = StatementLine.objects.filter(statement=statement).order_by("line_no")
     return [PeriodLine(**{name: getattr(row, name) for name in names}) for row in rows]
+
+
+def how_sure(statement: Statement) -> tuple[Sure, ...]:
+    """How sure the sum of a statement was when it was issued; empty for one that is older than that is known."""
+    return tuple(
+        Sure(
+            name,
+            known["records"],
+            *(Decimal(known[f"{bound}_usd"]) for bound in ("amount", "least", "most")),
+        )
+        for name in CERTAINTIES
+        if (known := statement.certainty.get(name))
+    )
 
 
 def _problem(statement: Statement, *, number: int, previous: str) -> str:

@@ -9,7 +9,9 @@ from typing import Any, Final
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 
+from billing.admin.figures import sure_table
 from billing.models import BillingPeriod, Statement, StatementFile
+from billing.months.statements import how_sure
 from config.portal.access import READERS, Visitor, page
 from config.portal.layout import address, show
 from config.site import cells
@@ -66,6 +68,7 @@ def show_statement(request: HttpRequest, visitor: Visitor, number: int) -> HttpR
     ]
     context = {
         "facts": _facts(visitor, statement),
+        "sure": sure_table(how_sure(statement)),
         "files": [
             {"name": file.name, "url": address(visitor, "statement_file", number=number, file_id=file.pk)}
             for file in files

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from billing.ledger.rollups import rebuild_dirty
 from billing.ledger.settlements import Settlement
 from billing.models import RollupDirty, Statement, UsageRecord
+from billing.months.exports import export
 from billing.months.overview import month_overview
 from billing.months.parts import Measures, MonthReport
 from billing.months.report import month_report
@@ -108,6 +109,12 @@ def test_every_figure_is_the_same_everywhere(in_database: None, events: list[Any
         assert {name: api[name.replace("billed_cost", "cost")] for name in own} == own
     statement = shop.close(month)
     check_files(statement, report, own)
+    shop.call(month, {"input": 9})  # late: it is the next month's, and changes nothing that was handed out
+    again = month_report(shop.tenant, month=f"{month:%Y-%m}")
+    for name in ("csv", "focus"):
+        out = io.BytesIO()
+        export(again, name, out)
+        assert out.getvalue() == bytes(statement.files.get(format=name).content), name
     assert first_break(shop.tenant) is None
 
 
