@@ -104,3 +104,4 @@ def try_forecasts() -> None:
 def prune_events() -> None:
     """Forget the ids of events that cannot be sent again."""
     feature_events.prune(at=now())
+    envelopes.prune_ended(before=now() - envelopes.KEPT_FOR)

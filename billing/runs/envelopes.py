@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from billing.budgets.raises import end_raise, raise_budget
-from billing.models import BudgetRaise, RunEnvelope
+from billing.models import Budget, BudgetRaise, BudgetWindow, RunEnvelope
 from billing.money import plain
 from billing.runs.opening import OPEN, PERSON, Owner
 from config.values import value_type
@@ -23,6 +23,8 @@ from tenants.models import Tenant
 from tenants.policy import EnvelopePolicy
 
 MOST_SHOWN: Final = 200
+KEPT_FOR: Final = timedelta(days=90)  # as long as the log of requests
+MOST_PRUNED: Final = 10_000  # at one time
 STATES: Final = """
 SELECT e.budget_id, e.run, e.owner, e."user", e.opened_by, e.opened_at, e.expires_at,
        e.is_open AND e.expires_at > clock_timestamp(), e.own_raises, b.limit_amount + coalesce((
@@ -185,3 +187,15 @@ def state_of(envelope: RunEnvelope) -> EnvelopeState:
 def close_ended(at: datetime | None = None) -> int:
     """Close the envelopes whose time is over. How many."""
     return RunEnvelope.objects.filter(is_open=True, expires_at__lte=at or now()).update(is_open=False)
+
+
+@transaction.atomic
+def prune_ended(*, before: datetime, most: int = MOST_PRUNED) -> int:
+    """Delete envelopes that ended before a moment and that nobody was asked about; the ledger keeps their runs. How many."""
+    ended = RunEnvelope.objects.filter(is_open=False, expires_at__lt=before, budget__raise_requests=None)
+    ids = list(ended.order_by("expires_at").values_list("pk", flat=True)[:most])
+    BudgetRaise.objects.filter(budget__in=ids).delete()
+    BudgetWindow.objects.filter(budget__in=ids).delete()
+    RunEnvelope.objects.filter(pk__in=ids).delete()
+    Budget.everything.filter(pk__in=ids).delete()
+    return len(ids)
