@@ -102,6 +102,6 @@ def try_forecasts() -> None:
 
 @shared_task
 def prune_events() -> None:
-    """Forget the ids of events that cannot be sent again."""
+    """Forget the ids of events that cannot be sent again, and envelopes that are long over."""
     feature_events.prune(at=now())
     envelopes.prune_ended(before=now() - envelopes.KEPT_FOR)

@@ -57,13 +57,13 @@ OF_LINES: Final = (
     _header("x-purser-tier", "The tier, where `model` is `auto`.", "simple", "standard", "complex"),
     _header("x-purser-compress", "Overrules the tenant's policy.", "on", "off"),
     _header("x-purser-prompt-version", "Another version never meets an answer to a former one."),
-)
-CALL: Final = (
-    *OF_LINES,
     _header(
         "x-purser-run", "The run or ticket that the call is part of; its envelope pays, where there is one."
     ),
     _header("x-purser-run-usd", "Opens an envelope of so many USD for the run, as far as the policy allows."),
+)
+CALL: Final = (
+    *OF_LINES,
     _header(
         "x-purser-urgency",
         "`now`, `deferred`, `by=<RFC 3339>` or `within=<n>s|m|h`: all but `now` get a 202 with a job (`JobObject`), whose answer "
