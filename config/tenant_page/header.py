@@ -24,6 +24,7 @@ TABS: Final = (
     ("keys", "Keys"),
     ("users", "Users"),
     ("budgets", "Budgets"),
+    ("policy", "Policy"),
     ("requests", "Requests"),
     ("reports", "Reports"),
     ("people", "People"),

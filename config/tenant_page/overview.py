@@ -11,8 +11,7 @@ from django.utils.text import Truncator
 
 from billing.admin.figures import count, percent, usd, utc_today
 from billing.models import AlertEvent
-from config.site import charts
-from config.tenant_page import days
+from config.tenant_page import bars, days
 from config.tenant_page.parts import (
     Link,
     Section,
@@ -45,13 +44,13 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
         cards=_cards(by_day, today),
         sections=[
             _chart(
-                "Spent and saved by day, USD", by_day, today, charts.money, ("Paid", _paid), ("Saved", _saved)
+                "Spent and saved by day, USD", by_day, today, bars.money, ("Paid", _paid), ("Saved", _saved)
             ),
             _chart(
                 "Requests by day",
                 by_day,
                 today,
-                charts.count,
+                bars.count,
                 ("To a provider", _sent),
                 ("From the cache", _cached),
             ),
@@ -121,7 +120,7 @@ def _chart(
     ]
     return Section(
         title,
-        chart=charts.stacked_bars(title, [f"{day:%d %b}" for day in shown], values, form=form),
+        chart=bars.stacked_bars(title, [f"{day:%d %b}" for day in shown], values, form=form),
         is_wide=False,
     )
 

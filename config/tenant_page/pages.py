@@ -15,6 +15,7 @@ from billing.admin.tenants import TenantWithMoneyAdmin
 from config.tenant_page import budgets, history, keys, overview, people, reports, requests, users
 from config.tenant_page.header import TABS, header_of
 from config.tenant_page.parts import TabContent
+from config.tenant_page.policy import policy_tab
 from tenants.admin.columns import AlignedChangeList
 from tenants.models import Tenant
 
@@ -67,8 +68,9 @@ admin.site.unregister(Tenant)
 class TenantPages(TenantWithMoneyAdmin):
     """Tenants: the list, the story of each in tabs, and its settings."""
 
-    custom_urls = tuple(
-        (f"<int:tenant_id>/{name}/", f"tenants_tenant_{name}", tab(name)) for name in CONTENTS
+    custom_urls = (
+        *((f"<int:tenant_id>/{name}/", f"tenants_tenant_{name}", tab(name)) for name in CONTENTS),
+        ("<int:tenant_id>/policy/", "tenants_tenant_policy", policy_tab),
     )
     change_form_template = "admin/tenant/settings.html"
     front_page: ClassVar[str] = "overview"  # where a button of a tenant leads back to

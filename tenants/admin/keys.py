@@ -28,6 +28,8 @@ from tenants.admin.access import (
 )
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.dialogs import dialog_action, list_of, page_of
+from tenants.admin.limits import FIELDS as LIMIT_FIELDS
+from tenants.admin.limits import RateLimitFields, limits_in_words, with_limits_read_only
 from tenants.admin.tenants import ReasonForm
 from tenants.keys.editing import KeyRevoked, end_grace, issue_key, revoke_key, rotate_key
 from tenants.keys.strings import matches, public_id_of
@@ -53,7 +55,7 @@ class RotateForm(BaseDialogForm):
         self.fields["grace_hours"].label = "Grace, hours"
 
 
-class ApiKeyForm(TenantScopedForm):
+class ApiKeyForm(RateLimitFields, TenantScopedForm):
     """Checks that a key's name is unique among the active keys of its tenant, which a plain form cannot."""
 
     def clean(self) -> dict[str, Any] | None:
@@ -108,21 +110,39 @@ class ApiKeyAdmin(RecordedAdmin):
     list_before_template = "admin/find_key.html"
     custom_urls = (("find/", "tenants_apikey_find", find_key),)
     autocomplete_fields = ("tenant",)
-    readonly_fields = ("public_id", "state", "revoked_at", "previous_expires_at", "created_at")
+    readonly_fields = (
+        "public_id",
+        "state",
+        "revoked_at",
+        "previous_expires_at",
+        "created_at",
+        "shown_limits",
+    )
     actions = ("revoke_selected",)
     actions_detail = ("rotate", "end_former_secret", "revoke")
     fieldsets = (
         (None, {"fields": (("tenant", "name"), ("public_id", "state"))}),
-        ("What it may do", {"fields": ("user", "models", "ip_allow_list", "rate_limits")}),
+        ("What it may do", {"fields": ("user", "models", "ip_allow_list")}),
+        ("Rate limits of this key", {"fields": (LIMIT_FIELDS,)}),
         ("Life", {"fields": ("expires_at", ("revoked_at", "previous_expires_at", "created_at"))}),
     )
     add_fieldsets = (
         (None, {"fields": (("tenant", "name"),)}),
-        ("What it may do", {"fields": ("user", "models", "ip_allow_list", "rate_limits", "expires_at")}),
+        ("What it may do", {"fields": ("user", "models", "ip_allow_list", "expires_at")}),
+        ("Rate limits of this key", {"fields": (LIMIT_FIELDS,)}),
     )
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # a key is revoked, never deleted: the ledger names it
+
+    def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        is_form = obj is None or self.has_change_permission(request, obj)
+        return fieldsets if is_form else with_limits_read_only(fieldsets)
+
+    @display(description="Rate limits")
+    def shown_limits(self, key: ApiKey) -> str:
+        return limits_in_words(key.rate_limits) or "only the tenant's"
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         is_revoked = isinstance(obj, ApiKey) and obj.revoked_at is not None

@@ -33,16 +33,36 @@ def limit_field(label: str, help_text: str) -> forms.IntegerField:
 
 
 class RateLimitFields(forms.Form):
-    """The three fields, for the form of a row with `rate_limits`."""
+    """The three fields, for the form of a model with `rate_limits`."""
 
     rpm = limit_field("Requests a minute", "Empty: no limit.")
-    tpm = limit_field("Tokens a minute", "Input and output together. Empty: no limit.")
+    tpm = limit_field("Tokens a minute", "Input and output. Empty: no limit.")
     concurrency = limit_field("Calls at one time", "Empty: no limit.")
 
-    def show_limits(self, limits: Mapping[str, Any] | None) -> None:
-        """Fill the fields in with what is stored."""
-        self.initial.update({name: (limits or {}).get(name) for name in FIELDS})
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        row: Any = getattr(self, "instance", None)
+        stored = (row.rate_limits if row is not None else None) or {}
+        self.initial = {**{name: stored.get(name) for name in FIELDS}, **self.initial}
 
-    def chosen_limits(self) -> dict[str, int]:
-        """What was chosen, as it is stored."""
-        return {name: self.cleaned_data[name] for name in FIELDS if self.cleaned_data.get(name)}
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if FIELDS[0] in self.fields and hasattr(self, "instance"):
+            self.instance.rate_limits = chosen_limits(cleaned)
+        return cleaned
+
+
+def chosen_limits(cleaned: Mapping[str, Any]) -> dict[str, int]:
+    """What was chosen, as it is stored."""
+    return {name: cleaned[name] for name in FIELDS if cleaned.get(name)}
+
+
+def with_limits_read_only(fieldsets: Any) -> list[Any]:
+    """The same fieldsets with the limits as a text."""
+    return [
+        (
+            title,
+            {**options, "fields": ("shown_limits",) if FIELDS in options["fields"] else options["fields"]},
+        )
+        for title, options in fieldsets
+    ]

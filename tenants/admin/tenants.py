@@ -7,7 +7,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import ValidationError
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter
@@ -15,20 +14,19 @@ from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
     UnfoldAdminSelect2Widget,
-    UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
 )
 
 from tenants.admin.access import (
-    IndentedJSON,
     RecordedAdmin,
     TenantScopedAdmin,
 )
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
+from tenants.admin.limits import FIELDS as LIMIT_FIELDS
+from tenants.admin.limits import RateLimitFields, limits_in_words, with_limits_read_only
 from tenants.models import EndUser, Membership, Tenant
-from tenants.policy import PLATFORM_POLICY
 from tenants.tenancy import (
     SuspendedByOperator,
     TenantClosed,
@@ -36,7 +34,7 @@ from tenants.tenancy import (
     resume_tenant,
     suspend_tenant,
 )
-from tenants.validation import timezones, validate_policy
+from tenants.validation import timezones
 
 REFUSALS = (SuspendedByOperator, TenantClosed)
 
@@ -52,39 +50,25 @@ class ReasonForm(BaseDialogForm):
     )
 
 
-class TenantForm(forms.ModelForm[Tenant]):
-    """A tenant's form, with the policy as indented JSON."""
-
-    policy = forms.JSONField(
-        required=False,
-        encoder=IndentedJSON,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 12, "class": "font-mono"}),
-        validators=[validate_policy],
-        help_text="Only what differs from the defaults.",
-    )
+class OwnersTenantForm(forms.ModelForm[Tenant]):
+    """What an owner changes of a tenant. Its policy has a page of its own."""
 
     timezone = forms.ChoiceField(
         widget=UnfoldAdminSelect2Widget(), label="Time zone", help_text="Its days and months begin here."
     )
-
-    is_operator = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "timezone" in self.fields:
             self.fields["timezone"].choices = [(name, name) for name in sorted(timezones())]
 
-    def clean_policy(self) -> dict[str, Any]:
-        policy = self.cleaned_data["policy"] or {}
-        stored = self.instance.policy or {}
-        changed = [name for name in PLATFORM_POLICY if policy.get(name) != stored.get(name)]
-        if changed and not self.is_operator:
-            raise ValidationError(f"Set by operators only: {', '.join(changed)}.")
-        return policy
+
+class TenantForm(RateLimitFields, OwnersTenantForm):
+    """What an operator changes: the rate limits too."""
 
 
 class TenantAdmin(RecordedAdmin):
-    """Tenants: their policy and limits, and whether they are served."""
+    """Tenants: their settings and limits, and whether they are served."""
 
     form = TenantForm
     tenant_path = "pk"
@@ -92,11 +76,11 @@ class TenantAdmin(RecordedAdmin):
     list_filter = (("status", ChoicesCheckboxFilter),)
     search_fields = ("slug", "name")
     ordering = ("slug",)
-    readonly_fields = ("status", "created_at")
+    readonly_fields = ("status", "created_at", "shown_limits")
     actions_detail = ("pause", "suspend", "resume")
     fieldsets = (
         (None, {"fields": (("slug", "name"), ("timezone", "status"), "created_at")}),
-        ("Policy", {"fields": ("policy", "rate_limits")}),
+        ("Rate limits of the whole tenant", {"fields": (LIMIT_FIELDS,)}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
@@ -106,14 +90,20 @@ class TenantAdmin(RecordedAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Tenant | None = None) -> tuple[str, ...]:
         # Exports and configuration files use the slug: it never changes.
         fixed = super().get_readonly_fields(request, obj)
-        if not request.user.is_superuser:
-            fixed = (*fixed, "rate_limits")  # set by the platform; owners may limit their keys
         return (*fixed, "slug") if obj else fixed
 
-    def get_form(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
-        form = super().get_form(request, *args, **options)
-        form.is_operator = request.user.is_superuser
-        return form
+    def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
+        # the limits are set by the platform; owners may limit their keys
+        fieldsets = super().get_fieldsets(request, obj)
+        return fieldsets if request.user.is_superuser or obj is None else with_limits_read_only(fieldsets)
+
+    def get_form(self, request: HttpRequest, obj: Tenant | None = None, **options: Any) -> Any:
+        usual = TenantForm if request.user.is_superuser else OwnersTenantForm
+        return super().get_form(request, obj, **{"form": usual, **options})
+
+    @display(description="Rate limits")
+    def shown_limits(self, tenant: Tenant) -> str:
+        return limits_in_words(tenant.rate_limits) or "no limit"
 
     def has_suspend_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.is_superuser)

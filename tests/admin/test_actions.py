@@ -24,7 +24,7 @@ from billing.models import (
 from caching.models import CacheEntry
 from llm.models import LanguageModel, Provider
 from tenants.keys import strings as keys
-from tenants.models import ApiKey, Tenant
+from tenants.models import ApiKey
 from tests.admin.filling import HOOK_SECRET, PROVIDER_KEY
 from tests.admin.office import Office
 from tests.admin.pressing import author_of, press
@@ -155,22 +155,6 @@ def test_a_budgets_limit_has_a_history(office: Office, olga: Client) -> None:
     assert "limit_amount" in page.lower() or "limit amount" in page.lower()
     wrong = olga.post(url_of(Budget, "change", budget.pk), {**fields, **inline, "alert_at": '["half"]'})
     assert "must be a list of percentages" in wrong.content.decode()
-
-
-def test_a_wrong_policy_names_the_field(office: Office, olga: Client) -> None:
-    inline = {"memberships-TOTAL_FORMS": 0, "memberships-INITIAL_FORMS": 0}
-    fields = {"name": "Acme", "timezone": "Europe/Berlin", "rate_limits": "{}", **inline}
-    wrong = olga.post(url_of(Tenant, "change", office.acme.pk), {**fields, "policy": '{"cache": {"ttl": 5}}'})
-    assert "policy.cache.ttl" in wrong.content.decode()
-    unknown = {**fields, "policy": '{"cache": {"embedder": "nobody"}}'}
-    page = olga.post(url_of(Tenant, "change", office.acme.pk), unknown).content.decode()
-    assert "policy.cache.embedder: is none of minilm" in page
-    right = olga.post(
-        url_of(Tenant, "change", office.acme.pk), {**fields, "policy": '{"cache": {"ttl_seconds": 5}}'}
-    )
-    assert right.status_code == 302
-    office.acme.refresh_from_db()
-    assert office.acme.policy == {"cache": {"ttl_seconds": 5}}
 
 
 def test_a_price_is_set_and_the_past_stays_known(office: Office, olga: Client) -> None:

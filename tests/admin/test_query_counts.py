@@ -24,7 +24,7 @@ def counted(office: Office) -> dict[str, int]:
     request = client.get(reverse("admin:index")).wsgi_request  # and what is asked once is known now
     counts = {"home": queries(client, reverse("admin:index"))}
     counts["month report"] = queries(client, reverse("admin:billing_reports") + "?tenant=acme")
-    for name in CONTENTS:
+    for name in (*CONTENTS, "policy"):
         url = reverse(f"admin:tenants_tenant_{name}", args=(office.acme.pk,))
         counts[f"tenants.tenant {name}"] = queries(client, url)
     for model in PAGES:

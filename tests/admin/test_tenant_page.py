@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from billing.admin.figures import utc_today
 from billing.models import Budget, UsageDaily
-from config.site import charts
+from config.tenant_page import bars
 from config.tenant_page.history import differences
 from config.tenant_page.pages import CONTENTS
 from tenants.keys.editing import issue_key
@@ -171,9 +171,9 @@ def test_differences_lead_to_each_field() -> None:
 
 
 def test_a_chart_says_its_amounts_and_survives_nothing() -> None:
-    drawn = charts.stacked_bars(
-        "Spend", ["1 Nov", "2 Nov"], [("Paid", [Decimal("0.5"), 0]), ("Saved", [1, 0])], form=charts.money
+    drawn = bars.stacked_bars(
+        "Spend", ["1 Nov", "2 Nov"], [("Paid", [Decimal("0.5"), 0]), ("Saved", [1, 0])], form=bars.money
     )
     assert "1 Nov: Paid 0.50, Saved 1.00" in drawn
     assert "at most 1.50 a day" in drawn
-    assert "Nothing" in charts.stacked_bars("Spend", ["1 Nov"], [("Paid", [0])])
+    assert "Nothing" in bars.stacked_bars("Spend", ["1 Nov"], [("Paid", [0])])
