@@ -65,7 +65,11 @@ def of_release(path: str) -> Callable[[HttpRequest], str]:
 
 
 UNFOLD: dict[str, Any] = {
-    "STYLES": [of_release("purser/admin.css"), of_release("purser/tenant.css"), of_release("purser/plots.css")],
+    "STYLES": [
+        of_release("purser/admin.css"),
+        of_release("purser/tenant.css"),
+        of_release("purser/plots.css"),
+    ],
     "SCRIPTS": [of_release("purser/admin.js")],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": FAVICON}],
     "SITE_TITLE": "Purser",

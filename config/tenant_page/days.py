@@ -1,4 +1,4 @@
-"""A tenant's figures from its days' sums (UTC): in all, by day, and by who or what.
+"""A tenant's figures from its days' sums (UTC): in all, by day, by who or what, and by outcome.
 
 Invariant: reads the days' sums only, never the ledger, and always names the tenant.
 """
@@ -10,7 +10,8 @@ from typing import Any, Final
 from django.db.models import DecimalField, Max, Q, Sum, Value
 from django.db.models.functions import Coalesce
 
-from billing.models import UsageDaily, UsageRecord
+from billing.models import UsageDaily, UsageRecord, UsageSum
+from llm.models import RequestDay
 from tenants.models import Tenant
 
 CACHED: Final = Q(usage_source=UsageRecord.Source.GATEWAY_CACHE)
@@ -41,5 +42,39 @@ def by(days: Any, column: str) -> dict[Any, dict[str, Any]]:
 
 def total(rows: Any, name: str) -> Any:
     """The sum of a measure over groups."""
-    start: Any = Decimal(0) if name in ("billed", "listed", "saved") else 0
+    start: Any = Decimal(0) if name in ("billed", "listed", "adjusted", "saved") else 0
     return sum((row[name] for row in rows), start=start)
+
+
+def sums_of(tenant: Tenant, dimension: str, first: date, last: date) -> Any:
+    """The small sums of a tenant's days along one dimension, both ends counted."""
+    rows = UsageSum.objects.filter(tenant=tenant, dimension=dimension, day__gte=first, day__lte=last)
+    return rows.order_by()
+
+
+def summed(groups: Any) -> Any:
+    """Requests, hits among them, and money, of small sums in groups."""
+    return groups.annotate(
+        calls=Coalesce(Sum("requests"), 0),
+        cached=Coalesce(Sum("hits"), 0),
+        billed=Coalesce(Sum("billed_cost"), _ZERO),
+        listed=Coalesce(Sum("list_cost"), _ZERO),
+        adjusted=Coalesce(Sum("adjusted_cost"), _ZERO),
+    )
+
+
+def saved(row: Any) -> Decimal:
+    """What a row of `summed` saved; entries by hand save nothing."""
+    found: Decimal = row["listed"] + row["adjusted"] - row["billed"]
+    return found
+
+
+def outcomes(tenant: Tenant, first: date, last: date) -> dict[date, dict[str, int]]:
+    """How a tenant's requests ended, by day: answered, cached, refused, failed."""
+    rows = RequestDay.objects.filter(tenant=tenant, day__gte=first, day__lte=last).exclude(
+        measure="first_token"
+    )
+    found: dict[date, dict[str, int]] = {}
+    for row in rows.order_by().values("day", "measure").annotate(total=Sum("requests")):
+        found.setdefault(row["day"], {})[row["measure"]] = row["total"]
+    return found

@@ -3,12 +3,14 @@
 Invariant: figures are sums of days; where the past cannot tell, that is said instead of a guess.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 from billing.admin.figures import count, usd, utc_today
+from billing.prices.savings import BATCH, COMPRESSION, PROVIDER_CACHE, ROUTING
 from config.tenant_page import days
 from config.tenant_page.parts import first_of_month, month_before
 from tenants.models import EndUser, Tenant
@@ -25,7 +27,9 @@ class Past:
     """A tenant's figures over some days, by what the steps did; a query for each cut that is asked for."""
 
     def __init__(self, tenant: Tenant, first: date, last: date) -> None:
-        self.tenant, self.days = tenant, days.days_of(tenant, first, last)
+        self.tenant, self.first, self.last = tenant, first, last
+        self.days = days.days_of(tenant, first, last)
+        self._saved: Any = None
         self._cuts: dict[str, dict[Any, dict[str, Any]]] = {}
 
     def by(self, column: str) -> dict[Any, dict[str, Any]]:
@@ -37,7 +41,17 @@ class Past:
     def hits(self, cache: str) -> tuple[int, Decimal]:
         """The requests that a cache answered, and what they would have cost."""
         row = self.by("cache_state").get(cache)
-        return (row["cached"], row["listed"] - row["billed"]) if row else (0, Decimal(0))
+        return (row["cached"], row["saved"]) if row else (0, Decimal(0))
+
+    def saved_by(self, kind: str) -> Decimal:
+        """What a kind of measure saved, in USD; less than nothing where it cost more."""
+        if self._saved is None:
+            rows = days.sums_of(self.tenant, "total", self.first, self.last).values_list("saving", flat=True)
+            self._saved = Counter()
+            for saving in rows:
+                for name, amount in saving.items():
+                    self._saved[name] += Decimal(amount)
+        return self._saved[kind] or Decimal(0)
 
     def of_undeclared(self) -> tuple[int, Decimal]:
         """The requests of users who are not declared, and what they cost."""
@@ -56,8 +70,10 @@ def effects_of(tenant: Tenant) -> dict[str, list[tuple[str, str]]]:
         "exact": _cache(past, "exact", calls),
         "semantic": _cache(past, "semantic", calls),
         "refresh": _own_call(past, "refresh", "Bought ahead"),
-        "routing": _shares(past.by("tier"), ("simple", "standard", "complex")),
-        "deferred": _shares(past.by("processing"), ("batch", "flex")),
+        "provider_cache": _saved(past, PROVIDER_CACHE),
+        "routing": _saved(past, ROUTING) + _shares(past.by("tier"), ("simple", "standard", "complex")),
+        "compression": _saved(past, COMPRESSION),
+        "deferred": _saved(past, BATCH) + _shares(past.by("processing"), ("batch", "flex")),
     }
 
 
@@ -65,6 +81,11 @@ def _cache(past: Past, cache: str, calls: int) -> list[tuple[str, str]]:
     hits, saved = past.hits(cache)
     share = f", {hits * 100 / calls:.1f} % of all" if calls and hits else ""
     return [("Hits", f"{count(hits)}{share}"), ("Saved", usd(saved))]
+
+
+def _saved(past: Past, kind: str) -> list[tuple[str, str]]:
+    saved = past.saved_by(kind)
+    return [("Saved", usd(saved))] if saved else []
 
 
 def _own_call(past: Past, state: str, name: str) -> list[tuple[str, str]]:
@@ -153,15 +174,30 @@ def _users(past: Past, before: Policy, after: Policy) -> Iterator[tuple[Any, Any
 
 def _routing(past: Past, before: Policy, after: Policy) -> Iterator[tuple[Any, Any, str]]:
     if before.routing.enabled and not after.routing.enabled:
+        yield None, past.saved_by(ROUTING), "saved by routing, and would have been paid"
         for tier, row in past.by("tier").items():
             if tier and tier != after.routing.default_tier and row["calls"]:
                 why = f"went to the tier {tier}; those that asked for auto would have gone to {after.routing.default_tier}"
                 yield row["calls"], row["billed"], why
 
 
+def _without(
+    kind: str, title: str, is_on: Callable[[Policy], bool]
+) -> Callable[..., Iterator[tuple[Any, Any, str]]]:
+    def told(past: Past, before: Policy, after: Policy) -> Iterator[tuple[Any, Any, str]]:
+        if is_on(before) and not is_on(after):
+            yield None, past.saved_by(kind), f"saved by {title}, and would have been paid"
+
+    return told
+
+
 CONSEQUENCES: Final[dict[str, Callable[..., Iterator[tuple[Any, Any, str]]]]] = {
     "exact": _without_cache("exact", "exact cache"),
     "semantic": _without_cache("semantic", "semantic cache"),
     "routing": _routing,
+    "compression": _without(COMPRESSION, "compression", lambda policy: policy.compression.enabled),
+    "provider_cache": _without(
+        PROVIDER_CACHE, "the provider's cache", lambda policy: policy.cache.provider_marks
+    ),
     "platform": _users,
 }

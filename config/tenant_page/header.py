@@ -14,6 +14,7 @@ from billing.admin.budget_state import used_percent, with_usage
 from billing.admin.budgets import may_decide
 from billing.admin.figures import usd, utc_today
 from billing.models import Budget
+from billing.planning import forecasts
 from config.site import cells
 from config.tenant_page import days
 from config.tenant_page.parts import Link, first_of_month, tab_url
@@ -57,7 +58,7 @@ def header_of(request: HttpRequest, tenant: Tenant, *, model_admin: Any, tab: st
         bar=cells.progress(used_percent(budget), label="of the monthly budget is spent or held")
         if budget
         else "",
-        figures=_figures(tenant, budget),
+        figures=[*_figures(tenant, budget), ("By the end of the month", _forecast(tenant))],
         buttons=_buttons(request, tenant, budget, model_admin=model_admin),
         tabs=[{"title": title, "url": tab_url(tenant, name), "is_open": name == tab} for name, title in TABS],
         has_no_budget=budget is None,
@@ -80,6 +81,13 @@ def _figures(tenant: Tenant, budget: Any) -> list[tuple[str, Any]]:
     today = utc_today().date()
     month = days.measured(days.days_of(tenant, first_of_month(today), today).values("tenant"))
     return [("Spent this month", f"{usd(days.total(month, 'billed'))}, no limit")]
+
+
+def _forecast(tenant: Tenant) -> str:
+    forecast = forecasts.forecast_tenants([tenant.pk])[tenant.pk]
+    if not forecast.is_known:
+        return "too little history for a forecast"
+    return f"{usd(forecast.middle)} ({usd(forecast.low)} to {usd(forecast.high)})"
 
 
 def _buttons(request: HttpRequest, tenant: Tenant, budget: Any, *, model_admin: Any) -> list[Link]:

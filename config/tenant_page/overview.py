@@ -4,6 +4,7 @@ Invariant: a fixed number of queries over the days' sums; the log of requests is
 """
 
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any, Final
 
 from django.http import HttpRequest
@@ -11,7 +12,8 @@ from django.utils.text import Truncator
 
 from billing.admin.figures import count, percent, usd, utc_today
 from billing.models import AlertEvent
-from config.tenant_page import bars, days
+from config.site import plots
+from config.tenant_page import days
 from config.tenant_page.parts import (
     Link,
     Section,
@@ -26,50 +28,51 @@ from config.tenant_page.parts import (
     when,
 )
 from llm.models import RequestLog
-from tenants.models import Tenant
+from tenants.models import ApiKey, Tenant
 
 DAYS_SHOWN: Final = 30
 TOPS_SHOWN: Final = 5
 REQUESTS_SHOWN: Final = 10
 ALERTS_SHOWN: Final = 5
+OUTCOMES: Final = ("answered", "cached", "refused", "failed")
+OUTCOME_COLOURS: Final = (1, 3, 4, 6)
 
 
 def content(request: HttpRequest, tenant: Tenant) -> TabContent:
     """The tab's cards, charts and tables."""
     today = utc_today().date()
     first_shown = min(today - timedelta(days=DAYS_SHOWN - 1), month_before(today)[0])
-    by_day = days.by(days.days_of(tenant, first_shown, today), "day")
-    month = days.days_of(tenant, first_of_month(today), today)
+    totals = days.summed(days.sums_of(tenant, "total", first_shown, today).values("day"))
+    by_day = {row["day"]: row for row in totals}
+    outcomes = days.outcomes(tenant, first_shown, today)
     return TabContent(
-        cards=_cards(by_day, today),
+        cards=_cards(by_day, outcomes, today),
         sections=[
-            _chart(
-                "Spent and saved by day, USD", by_day, today, bars.money, ("Paid", _paid), ("Saved", _saved)
-            ),
-            _chart(
-                "Requests by day",
-                by_day,
-                today,
-                bars.count,
-                ("To a provider", _sent),
-                ("From the cache", _cached),
-            ),
+            _chart("Spent and saved by day", today, {"Paid": _paid(by_day), "Saved": _saved(by_day)}, (1, 3)),
+            _chart("Requests by outcome", today, _by_outcome(outcomes), OUTCOME_COLOURS),
             _open_alerts(tenant),
-            _top(tenant, month, "model", "Models", "model"),
-            _top(tenant, month, "user_id", "Users", "user"),
-            _top(tenant, month, "feature", "Features", "feature"),
+            _top(tenant, today, "model", "Models", "model"),
+            _top(tenant, today, "user", "Users", "user"),
+            _top(tenant, today, "feature", "Features", "feature"),
+            _top(tenant, today, "key", "Keys", "key"),
             _last_requests(tenant),
         ],
     )
 
 
-def _cards(by_day: dict[date, dict[str, Any]], today: date) -> list[dict[str, Any]]:
+def _cards(
+    by_day: dict[date, dict[str, Any]], outcomes: dict[date, dict[str, int]], today: date
+) -> list[dict[str, Any]]:
     month = [row for day, row in by_day.items() if day >= first_of_month(today)]
     first, last = month_before(today)
     same_days = min(first + timedelta(days=today.day - 1), last)
     before = [row for day, row in by_day.items() if first <= day <= same_days]
     billed, listed, saved = (days.total(month, name) for name in ("billed", "listed", "saved"))
     calls, cached = days.total(month, "calls"), days.total(month, "cached")
+    saved = sum((days.saved(row) for row in month), start=Decimal(0))
+    ended = [counts for day, counts in outcomes.items() if day >= first_of_month(today)]
+    refused, failed = (sum(counts.get(name, 0) for counts in ended) for name in ("refused", "failed"))
+    asked = sum(sum(counts.values()) for counts in ended)
 
     def compared(name: str) -> str:
         difference = change(days.total(month, name), days.total(before, name))
@@ -92,37 +95,39 @@ def _cards(by_day: dict[date, dict[str, Any]], today: date) -> list[dict[str, An
             "value": percent(cached, calls),
             "note": f"{count(cached)} answered by our caches",
         },
+        {
+            "title": "Refused or failed",
+            "value": percent(refused + failed, asked),
+            "note": f"{count(refused)} refused, {count(failed)} failed",
+        },
     ]
 
 
-def _paid(row: dict[str, Any]) -> Any:
-    return row["billed"]
+def _paid(by_day: dict[date, dict[str, Any]]) -> dict[date, Any]:
+    return {day: row["billed"] for day, row in by_day.items()}
 
 
-def _saved(row: dict[str, Any]) -> Any:
-    return max(row["saved"], 0)
+def _saved(by_day: dict[date, dict[str, Any]]) -> dict[date, Any]:
+    return {day: max(days.saved(row), Decimal(0)) for day, row in by_day.items()}
 
 
-def _sent(row: dict[str, Any]) -> Any:
-    return row["calls"] - row["cached"]
+def _by_outcome(outcomes: dict[date, dict[str, int]]) -> dict[str, dict[date, Any]]:
+    return {name: {day: counts.get(name, 0) for day, counts in outcomes.items()} for name in OUTCOMES}
 
 
-def _cached(row: dict[str, Any]) -> Any:
-    return row["cached"]
-
-
-def _chart(
-    title: str, by_day: dict[date, dict[str, Any]], today: date, form: Any, *series: tuple[str, Any]
-) -> Section:
+def _chart(title: str, today: date, values: dict[str, dict[date, Any]], colours: tuple[int, ...]) -> Section:
     shown = [today - timedelta(days=back) for back in reversed(range(DAYS_SHOWN))]
-    values = [
-        (label, [value(by_day[day]) if day in by_day else 0 for day in shown]) for label, value in series
-    ]
-    return Section(
-        title,
-        chart=bars.stacked_bars(title, [f"{day:%d %b}" for day in shown], values, form=form),
-        is_wide=False,
+    zero: Any = (
+        Decimal(0)
+        if any(isinstance(one, Decimal) for by_day in values.values() for one in by_day.values())
+        else 0
     )
+    series = [
+        plots.Series(name, [by_day.get(day, zero) for day in shown], colour)
+        for (name, by_day), colour in zip(values.items(), colours, strict=True)
+    ]
+    columns = [plots.Column(f"{day:%-d %b}") for day in shown]
+    return Section(title, chart=plots.stacked(columns, series, title=title), is_wide=False)
 
 
 def _open_alerts(tenant: Tenant) -> Section:
@@ -139,18 +144,28 @@ def _open_alerts(tenant: Tenant) -> Section:
     return Section("Open alerts", table, [Link("All alerts", url)])
 
 
-def _top(tenant: Tenant, month: Any, column: str, title: str, choice: str) -> Section:
-    groups = days.measured(month.exclude(**{column: ""}).values(column)).order_by("-billed", "-calls", column)
+def _top(tenant: Tenant, today: date, dimension: str, title: str, choice: str) -> Section:
+    month = (
+        days.sums_of(tenant, dimension, first_of_month(today), today).exclude(value="").filter(is_rest=False)
+    )
+    dearest = list(days.summed(month.values("value")).order_by("-billed", "-calls", "value")[:TOPS_SHOWN])
+    names: dict[str, str] = {}
+    if dimension == "key":
+        keys = ApiKey.objects.filter(tenant=tenant, pk__in=[row["value"] for row in dearest])
+        names = {str(key.pk): key.name for key in keys}
     rows = [
         [
-            requests_link(tenant, Truncator(row[column]).chars(40), **{choice: row[column]}),
+            requests_link(tenant, Truncator(name).chars(40), **{choice: name}),
             row["billed"],
-            row["saved"],
+            days.saved(row),
             row["calls"],
         ]
-        for row in groups[:TOPS_SHOWN]
+        for row in dearest
+        for name in [names.get(row["value"], row["value"])]
     ]
-    links = [Link("All users", tab_url(tenant, "users"))] if column == "user_id" else []
+    links = (
+        [Link(f"All {dimension}s", tab_url(tenant, f"{dimension}s"))] if dimension in ("user", "key") else []
+    )
     table = {
         "headers": [title, "Spent, USD", "Saved, USD", "Requests"],
         "rows": rows,

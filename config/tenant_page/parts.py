@@ -34,13 +34,13 @@ class Link:
 
 @dataclass(frozen=True)
 class Section:
-    """A table under a title, and the ways on from it. `lines` are bars by day, in place of a table."""
+    """A table under a title, and the ways on from it. `chart` is one of `config.site.plots`."""
 
     title: str
     table: dict[str, Any] | None = None
     links: Sequence[Link] = ()
     note: str = ""
-    chart: SafeString | str = ""
+    chart: dict[str, Any] | None = None
     is_wide: bool = True
 
 

@@ -39,7 +39,7 @@ class JsonForm(forms.Form):
     )
 
     def __init__(self, *args: Any, tenant: Tenant, is_operator: bool, **kwargs: Any) -> None:
-        super().__init__(*args, initial={"policy": tenant.policy or {}}, **kwargs)
+        super().__init__(*args, **{"initial": {"policy": tenant.policy or {}}, **kwargs})
         self.tenant, self.is_operator = tenant, is_operator
         self.wanted: dict[str, Any] = tenant.policy or {}
 
@@ -90,7 +90,7 @@ def policy_tab(request: HttpRequest, model_admin: Any, tenant_id: int) -> HttpRe
         raise PermissionDenied
     asked = Asked.of(request)
     whose: dict[str, Any] = {"tenant": tenant, "is_operator": request.user.is_superuser}
-    forms_of = {
+    forms_of: dict[str, Any] = {
         "form": PolicyForm(asked.data if asked.way == "form" else None, **whose),
         "json": JsonForm(asked.data if asked.way == "json" else None, **whose),
     }

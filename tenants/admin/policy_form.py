@@ -172,7 +172,7 @@ def _rule(line: str) -> dict[str, Any]:
 def _share(line: str) -> tuple[str, float]:
     match = SHARE.fullmatch(line)
     if match is None:
-        raise ValidationError(f"{line[:60]!r} is no feature with a share such as “newsletter 90”")
+        raise ValidationError(f"{line[:60]!r} is no name with a number such as “newsletter 90”")
     return match["name"], _percent(match["at"])
 
 
@@ -180,7 +180,7 @@ def _percent(text: str) -> float:
     try:
         number = float(text)
     except ValueError:
-        raise ValidationError(f"{text!r} is no number of percent") from None
+        raise ValidationError(f"{text!r} is no number") from None
     return int(number) if number.is_integer() else number
 
 

@@ -113,18 +113,13 @@ def _kind(annotation: Any) -> tuple[Kind | None, tuple[str, ...]]:
         if of is PressureRule:
             return "pressure", ()
         return ("choices", get_args(of)) if get_origin(of) is Literal else ("lines", ())
-    if origin is not None and _is_mapping(origin):
-        return "shares", ()
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return ("shares", ()) if _without_none(arguments[1]) == int | float else (None, ())
     if inner is int:
         return "whole", ()
     if inner is float or inner == int | float:
         return "number", ()
     return ("text", ()) if inner is str else (None, ())
-
-
-def _is_mapping(origin: Any) -> bool:
-    """Whether a generic type is a mapping."""
-    return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
 def _without_none(annotation: Any) -> Any:

@@ -134,6 +134,37 @@ NAMED: Final = (
         },
     ),
     Step(
+        "envelopes",
+        "Run envelopes",
+        "A hard budget of its own for each run or session of an agent, under all other budgets. A full one pauses the run "
+        "until it is raised.",
+        "",
+        {
+            "envelopes.opens": "Opened by",
+            "envelopes.usd": "Amount, USD",
+            "envelopes.most_usd": "Most that a caller may ask for, USD",
+            "envelopes.own_raises": "Raises by the person whose run it is",
+            "envelopes.hours": "It is over after, hours",
+            "envelopes.most_open": "Most open at one time, of each user or key",
+            "envelopes.users": "Amounts of users, one a line: “alice 10”",
+            "envelopes.keys": "Amounts of keys, one a line: “ci 25”",
+        },
+    ),
+    Step(
+        "self_service",
+        "What members do for themselves",
+        "In the portal members make keys of their own, within these bounds.",
+        "",
+        {
+            "self_service.keys": "Keys of each person (0: none)",
+            "self_service.key_days": "Longest life of such a key, days",
+            "self_service.key_models": "Models that they may call, one a line",
+            "self_service.key_rate_limits.rpm": "Each key: requests a minute",
+            "self_service.key_rate_limits.tpm": "Each key: tokens a minute",
+            "self_service.key_rate_limits.concurrency": "Each key: calls at one time",
+        },
+    ),
+    Step(
         "structured",
         "Structured answers",
         "What becomes of an answer that does not fit the schema it was asked for.",

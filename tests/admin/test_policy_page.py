@@ -95,7 +95,6 @@ def test_every_field_comes_back_as_it_was_stored(office: Office, olga: Client) -
     """For each field a value that is not its default: the form shows it, and sends it back unchanged."""
     others: dict[str, Any] = {
         "pressure": [{"at_percent": 50, "only": "standard"}],
-        "features_off_at": {"a b*": 42.5},
         "cache.bypass_patterns": ["^x  y$"],
         "cache.also_embed_with": ["wordllama"],
         "cache.embedder": "wordllama",
@@ -114,6 +113,10 @@ def test_every_field_comes_back_as_it_was_stored(office: Office, olga: Client) -
                 value = int(bounds.get("least", 1)) + 1
             case "number":
                 value = 0.25
+            case "shares":
+                value = {"a b*": 42.5}
+            case "lines":
+                value = others.get(text, ["one", "two"])
             case _:
                 value = others.get(text, "another")
         policy = changed({}, {path: value})
@@ -130,7 +133,7 @@ def test_an_error_stands_at_its_field(office: Office, olga: Client) -> None:
         ("cache__embedder", "nobody", "is none of minilm"),
         ("pressure", "90 explode", "is no rule"),
         ("pressure", "90 demote simple", "policy.pressure[0]"),
-        ("features_off_at", "lonely", "is no feature with a share"),
+        ("features_off_at", "lonely", "is no name with a number"),
         ("cache__bypass_patterns", "(", "no regular expression"),
         ("hedging__after_ms", "x", "whole number"),
     ):
@@ -171,7 +174,7 @@ def test_nobody_overwrites_what_changed_meanwhile(office: Office, olga: Client) 
 def test_the_preview_says_what_the_cache_spared(office: Office, olga: Client) -> None:
     UsageDaily.objects.create(
         tenant=office.acme, day=utc_today().date(), cache_state="exact", usage_source="gateway_cache", requests=17,
-        list_cost=Decimal("3.21"),
+        list_cost=Decimal("3.21"), saved_cost=Decimal("3.21"),
     )  # fmt: skip
     assert "17, 94.4 % of all" in olga.get(url(office.acme)).content.decode()
     sent = filled(office.acme, cache__exact=None)
