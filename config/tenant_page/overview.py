@@ -67,7 +67,7 @@ def _cards(
     first, last = month_before(today)
     same_days = min(first + timedelta(days=today.day - 1), last)
     before = [row for day, row in by_day.items() if first <= day <= same_days]
-    billed, listed, saved = (days.total(month, name) for name in ("billed", "listed", "saved"))
+    billed, listed = days.total(month, "billed"), days.total(month, "listed")
     calls, cached = days.total(month, "calls"), days.total(month, "cached")
     saved = sum((days.saved(row) for row in month), start=Decimal(0))
     ended = [counts for day, counts in outcomes.items() if day >= first_of_month(today)]
