@@ -27,6 +27,7 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from billing.admin.figures import usd
+from billing.admin.newest import ATTEMPTS, DAYS, NewestAdmin
 from billing.admin.reports import reports_page
 from billing.admin.unread import CertaintyFilter, ExplanationForm
 from billing.ledger import unread
@@ -48,7 +49,7 @@ def key_name(key_id: int | None) -> str:
 
 
 @admin.register(UsageRecord)
-class UsageRecordAdmin(ReadOnlyAdmin):
+class UsageRecordAdmin(NewestAdmin):
     """The ledger, newest first, each record with its lines."""
 
     list_display = (
@@ -77,7 +78,6 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     actions_detail = ("explain_usage", "read_usage_again")
     search_fields = ("request_id__exact", "attempt_id__exact", "upstream_id__exact")
     search_help_text = "A request, attempt or provider id"
-    list_filter_submit = True
     fieldsets = (
         (
             "What",
@@ -257,20 +257,14 @@ class UsageRecordAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Attempt)
-class AttemptAdmin(ReadOnlyAdmin):
+class AttemptAdmin(NewestAdmin):
     """Calls to providers, with what they hold of the budgets until they are settled."""
 
+    rows_of_day = ATTEMPTS
+
     list_display = (
-        "occurred_at",
-        "tenant",
-        "user",
-        "model",
-        "provider",
-        "shown_state",
-        "shown_hold",
-        "hold_tokens",
-        "settled_at",
-    )
+        "occurred_at", "tenant", "user", "model", "provider", "shown_state", "shown_hold", "hold_tokens", "settled_at"
+    )  # fmt: skip
     list_filter = (
         ("tenant", SeenRowsFilter),
         ("state", ChoicesCheckboxFilter),
@@ -294,8 +288,10 @@ class AttemptAdmin(ReadOnlyAdmin):
 
 
 @admin.register(UsageDaily)
-class UsageDailyAdmin(ReadOnlyAdmin):
+class UsageDailyAdmin(NewestAdmin):
     """Days, as the graphs count them."""
+
+    newest_by, rows_of_day = "day", DAYS
 
     list_display = (
         "day", "tenant", "user_id", "feature", "model", "cache_state", "shown_requests", "shown_list", "shown_billed"
