@@ -157,7 +157,7 @@ def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: st
     terms = terms_of(tenant, issued_at=issued_at, timezone=locked.timezone)
     currency = Statement.currency.field.default
     tax = tax_on(shown.total, terms, currency=currency)
-    invoice = Invoice(code, issuer, currency, shown.owed, tax, terms)
+    invoice = Invoice(code, issuer, currency, shown.owed, issued_at, tax, terms)
     report = replace(report, period_status="closed", made_at=issued_at, invoice=invoice)
     files = statement_files.build(report, shown.lines, code=code)
     statement = Statement(

@@ -148,6 +148,7 @@ class Invoice:
     issuer: str
     currency: str
     owed: Mapping[str, Decimal]
+    issued_at: datetime
     tax: Decimal = NOTHING
     terms: Terms | None = None  # a statement that is older than them has none
 

@@ -192,7 +192,8 @@ def invoice_of(period: BillingPeriod | None) -> Invoice | None:
         statement.code,
         statement.issuer,
         statement.currency,
-        by_center,
+        dict(sorted(by_center.items())),
+        statement.issued_at,
         statement.tax,
         stored_terms(statement.terms),
     )

@@ -5,34 +5,40 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from billing.months.exports import FORMATS, export, file_name
+from billing.months.exports import FORMATS, focus, formats_of, name_of
 from billing.months.report import InvalidMonth, month_report
 from tenants.models import Tenant
 
 
 class Command(BaseCommand):
-    help = "Write a tenant's month, summing to the ledger, into a file, and name it on the last line."
+    help = "Write a tenant's month, summing to the ledger, into files, and name them, the last one on the last line."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--tenant", required=True, help="slug of the tenant")
         parser.add_argument("--month", required=True, help="YYYY-MM, in the tenant's time zone")
         parser.add_argument("--format", choices=sorted(FORMATS), default="csv")
         parser.add_argument(
+            "--profile", choices=sorted(focus.PROFILES), default=focus.DEFAULT, help="version of FOCUS"
+        )
+        parser.add_argument(
             "--output", type=Path, default=Path(), help="folder of the file; default: the current one"
         )
 
-    def handle(self, *, tenant: str, month: str, format: str, output: Path, **options: Any) -> None:
+    def handle(
+        self, *, tenant: str, month: str, format: str, profile: str, output: Path, **options: Any
+    ) -> None:
         try:
             report = month_report(Tenant.objects.get(slug=tenant), month=month)
         except Tenant.DoesNotExist:
             raise CommandError(f"no tenant is called {tenant!r}") from None
         except InvalidMonth as error:
             raise CommandError(str(error)) from None
-        path = output / file_name(report, format)
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as file:
-                export(report, format, file)
-        except OSError as error:
-            raise CommandError(f"{path}: {error.strerror}") from error
-        self.stdout.write(str(path))
+        for kind in formats_of(format, profile=profile):
+            path = output / name_of(report, kind)
+            try:
+                output.mkdir(parents=True, exist_ok=True)
+                with path.open("wb") as file:
+                    kind.write(report, file)
+            except OSError as error:
+                raise CommandError(f"{path}: {error.strerror}") from error
+            self.stdout.write(str(path))

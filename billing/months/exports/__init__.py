@@ -9,11 +9,12 @@ Invariant: a file is written only from a report that balances, so its amounts ad
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, TextIO
 
+from billing.months.exports import focus
 from billing.months.exports.columnar import write_parquet
 from billing.months.exports.detail_csv import write_csv, write_csv_with_bom
-from billing.months.exports.focus import write_focus
 from billing.months.exports.month_json import write_json
 from billing.months.exports.pages.pdf import write_pdf
 from billing.months.exports.workbook import write_xlsx
@@ -37,7 +38,19 @@ def export(report: MonthReport, format_name: str, out: BinaryIO) -> None:
 
 def file_name(report: MonthReport, format_name: str) -> str:
     """Return what the file is called: "acme-2026-11.xlsx"."""
-    return f"{report.tenant_slug}-{report.month}{FORMATS[format_name].suffix}"
+    return name_of(report, FORMATS[format_name])
+
+
+def name_of(report: MonthReport, kind: Format) -> str:
+    """Return what a file of a kind is called."""
+    return f"{report.tenant_slug}-{report.month}{kind.suffix}"
+
+
+def formats_of(format_name: str, *, profile: str = focus.DEFAULT) -> tuple[Format, ...]:
+    """The kinds of files of a format: one, of FOCUS one for each data set of the version."""
+    if format_name not in _FOCUS:
+        return (FORMATS[format_name],)
+    return tuple(map(_FOCUS[format_name], focus.PROFILES[profile]))
 
 
 def _as_text(write: Callable[[MonthReport, TextIO], None]) -> Callable[[MonthReport, BinaryIO], None]:
@@ -49,7 +62,19 @@ def _as_text(write: Callable[[MonthReport, TextIO], None]) -> Callable[[MonthRep
     return write_utf8
 
 
+def _focus_csv(data_set: focus.DataSet) -> Format:
+    write = _as_text(partial(focus.write_csv, data_set))
+    return Format(data_set.name, f".focus{data_set.suffix}.csv", _CSV, write)
+
+
+def _focus_parquet(data_set: focus.DataSet) -> Format:
+    write = partial(focus.write_parquet, data_set)
+    return Format(f"{data_set.name}, Parquet", f".focus{data_set.suffix}.parquet", _PARQUET, write)
+
+
 _CSV = "text/csv; charset=utf-8"
+_PARQUET = "application/vnd.apache.parquet"
+_FOCUS = {"focus": _focus_csv, "focus-parquet": _focus_parquet}
 FORMATS = {
     "csv": Format("CSV, every detail", ".csv", _CSV, _as_text(write_csv)),
     "csv-bom": Format("CSV for Excel", ".excel.csv", _CSV, _as_text(write_csv_with_bom)),
@@ -61,7 +86,7 @@ FORMATS = {
     ),
     "pdf": Format("PDF statement", ".pdf", "application/pdf", write_pdf),
     "json": Format("JSON, everything", ".json", "application/json", write_json),
-    "parquet": Format("Parquet, every detail", ".parquet", "application/vnd.apache.parquet", write_parquet),
-    "focus": Format("FOCUS 1.2", ".focus.csv", _CSV, _as_text(write_focus)),
+    "parquet": Format("Parquet, every detail", ".parquet", _PARQUET, write_parquet),
+    **{name: make(focus.PROFILES[focus.DEFAULT][-1]) for name, make in _FOCUS.items()},
 }
 STORED = ("csv", "xlsx", "pdf", "json", "focus")  # with the statement of a closed month

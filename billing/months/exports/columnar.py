@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS_OF_A_GROUP = 20_000
-DIGITS, PLACES = 38, 12  # as exact as the ledger
+DIGITS, PLACES = 38, 18  # holds any sum of amounts with 12 places, and any unit price
 
 # The columns that are no texts.
 _TYPES: Mapping[str, type] = {

@@ -1,55 +1,54 @@
-"""The month as a FOCUS 1.2 cost and usage file (https://focus.finops.org).
+"""A month's charges as FOCUS has them (https://focus.finops.org): one source of rows for all its versions and formats.
 
-Invariant: the sum of BilledCost is the ledger's, of a closed month what its statement asks for (a row for the rounding of each
-cost centre). ListCost = ListUnitPrice x PricingQuantity on every row that has a price, and a SkuPriceId has one price. x_Saving
-and x_Requests add up to the month's. Gateway cache hits are rows of quantity and cost zero. A correction invents no usage.
+Invariant: values are typed and texts are as in the API; writers guard them. The sum of BilledCost is the ledger's, of a closed
+month what its statement asks for (a row for the rounding of each cost centre, and for the tax), in all and by InvoiceDetailId.
+ListCost = ListUnitPrice x PricingQuantity on every row that has a price, and a SkuPriceId has one price. x_Saving and x_Requests
+add up to the month's. Gateway cache hits are rows of quantity and cost zero. A correction invents no usage.
 """
 
-import csv
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import TextIO
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
 from billing.ledger.dimensions import TAGS
-from billing.months.exports.cells import exact, exact_texts, guarded, json_cell, zulu
-from billing.months.parts import DetailLine, MonthReport
+from billing.months.exports.cells import exact
+from billing.months.exports.focus.invoices import detail_ids, tax_id
+from billing.months.parts import NOTHING, DetailLine, MonthReport
 from billing.prices.book import is_token_meter
+
+Row = dict[
+    str, Any
+]  # by column: str, int, Decimal, datetime, or a Mapping where FOCUS has JSON; None is null
 
 LINE_ROUNDING = Decimal("5e-13")
 publishers: dict[str, str] = {}  # by the name of the provider; filled by the app that knows them, `llm.apps`
-COLUMNS = (
-    "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd",
-    "BillingPeriodStart", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency",
-    "ChargePeriodEnd", "ChargePeriodStart", "CommitmentDiscountStatus", "ConsumedQuantity",
-    "ConsumedUnit", "ContractedCost", "ContractedUnitPrice", "EffectiveCost", "InvoiceId",
-    "InvoiceIssuerName", "ListCost", "ListUnitPrice", "PricingCategory", "PricingCurrency",
-    "PricingCurrencyContractedUnitPrice", "PricingCurrencyEffectiveCost", "PricingCurrencyListUnitPrice",
-    "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "ServiceCategory", "ServiceName",
-    "ServiceSubcategory", "SkuId", "SkuMeter", "SkuPriceDetails", "SkuPriceId", "SubAccountId",
-    "SubAccountName", "Tags", "x_ApiKeyId", "x_Certainty", "x_ExactTexts", "x_Reason", "x_Requests", "x_Saving", "x_UsageSource",
-)  # fmt: skip
-_LISTED = ("user", "api_key_id", "provider", "model", "reason")  # labels that stand in the file as texts
+NOT_APPLICABLE = "Not Applicable"
+# Labels that stand in a file as texts.
+_LISTED = ("user", "api_key_id", "api_key", "feature", "provider", "model", "reason")
 
 
-def write_focus(report: MonthReport, out: TextIO) -> None:
-    """Write the file: mandatory and conditional columns in the specification's order, our own (`x_`) last."""
-    writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\r\n", quoting=csv.QUOTE_ALL)
-    writer.writeheader()
+def charges(report: MonthReport) -> Iterator[Row]:
+    """The rows of Cost and Usage, with the columns of every version that we write."""
+    by_center = detail_ids(report.invoice) if report.invoice else {}
     billed: dict[str, Decimal] = defaultdict(Decimal)
     for line in report.detail:
         if _is_charge(line):
-            writer.writerow(_row(report, line))
-            billed[line.labels["cost_center"]] += line.billed_cost_usd
-    if report.invoice is not None:
-        for cost_center, owed in report.invoice.owed.items():
-            if rounding := owed - billed[cost_center]:
-                writer.writerow(_rounding(report, cost_center, rounding))
-        if report.invoice.tax:
-            writer.writerow(_tax(report, report.invoice.tax))
+            cost_center = line.labels["cost_center"]
+            yield _row(report, line) | {"InvoiceDetailId": by_center.get(cost_center)}
+            billed[cost_center] += line.billed_cost_usd
+    invoice = report.invoice
+    if invoice is None:
+        return
+    for cost_center, owed in invoice.owed.items():
+        if rounding := owed - billed[cost_center]:
+            yield _rounding(report, cost_center, rounding) | {"InvoiceDetailId": by_center[cost_center]}
+    if invoice.tax:
+        yield _tax(report, invoice.tax) | {"InvoiceDetailId": tax_id(invoice)}
 
 
 def _is_charge(line: DetailLine) -> bool:
@@ -64,7 +63,7 @@ def _is_charge(line: DetailLine) -> bool:
     return bool(line.quantity or line.own_list_usd or line.contracted_cost_usd)
 
 
-def _row(report: MonthReport, line: DetailLine) -> dict[str, str]:
+def _row(report: MonthReport, line: DetailLine) -> Row:
     starts_at, ends_at = _charge_bounds(report, line)
     labels, is_priced = line.labels, _is_priced(line)
     category = {"credit": "Credit", "adjustment": "Adjustment"}.get(labels["kind"], "Usage")
@@ -74,47 +73,45 @@ def _row(report: MonthReport, line: DetailLine) -> dict[str, str]:
         _facts(report, line.billed_cost_usd, starts_at, ends_at)
         | {
             "ChargeCategory": category,
-            "ChargeClass": labels["charge_class"],
+            "ChargeClass": labels["charge_class"] or None,
             "ChargeDescription": _description(line),
             "ChargeFrequency": "Usage-Based" if is_priced else "One-Time",
-            "ContractedCost": _decimal(line.contracted_cost_usd),
-            "ListCost": _decimal(line.own_list_usd),
-            "PublisherName": guarded(
-                publishers.get(labels["provider"], labels["provider"] or settings.PROVIDER_NAME)
-            ),
-            "SubAccountId": guarded(labels["user"]),
-            "SubAccountName": guarded(labels["user"]),
-            "Tags": json_cell({**line.tags, **{name: labels[name] for name in TAGS if labels[name]}}),
-            "x_ApiKeyId": guarded(labels["api_key_id"]),
+            "ContractedCost": line.contracted_cost_usd,
+            "ListCost": line.own_list_usd,
+            **_providers(labels["provider"]),
+            "SubAccountId": labels["user"] or None,
+            "SubAccountName": labels["user"] or None,
+            "Tags": {**line.tags, **{name: labels[name] for name in TAGS if labels[name]}},
+            **_actors(labels),
             "x_Certainty": labels["certainty"],
-            "x_ExactTexts": exact_texts({name: labels[name] for name in _LISTED}),
-            "x_Reason": guarded(labels["reason"]),
-            "x_Requests": str(line.charge_requests),
-            "x_Saving": _decimal(line.charge_saved_usd),
+            "x_ExactTexts": {name: labels[name] for name in _LISTED},
+            "x_Reason": labels["reason"] or None,
+            "x_Requests": line.charge_requests,
+            "x_Saving": line.charge_saved_usd,
             "x_UsageSource": labels["usage_source"],
         }
         | (_priced(line) if is_priced else {})
     )
 
 
-def _rounding(report: MonthReport, cost_center: str, amount: Decimal) -> dict[str, str]:
+def _rounding(report: MonthReport, cost_center: str, amount: Decimal) -> Row:
     """What the exact charges of a cost centre lack of what it owes."""
     return _facts(report, amount, report.starts_at, report.ends_at) | {
         "ChargeCategory": "Adjustment",
         "ChargeDescription": "Rounding to what the cost centre owes",
         "ChargeFrequency": "One-Time",
-        "ContractedCost": _decimal(amount),
-        "ListCost": _decimal(amount),
-        "PublisherName": guarded(settings.PROVIDER_NAME),
-        "Tags": json_cell({"cost_center": cost_center} if cost_center else {}),
+        "ContractedCost": amount,
+        "ListCost": amount,
+        **_providers(""),
+        "Tags": {"cost_center": cost_center} if cost_center else {},
         "x_Certainty": "exact",
-        "x_Requests": "0",
-        "x_Saving": "0.0",
+        "x_Requests": 0,
+        "x_Saving": NOTHING,
         "x_UsageSource": "rounding",
     }
 
 
-def _tax(report: MonthReport, amount: Decimal) -> dict[str, str]:
+def _tax(report: MonthReport, amount: Decimal) -> Row:
     """The tax that the statement asks for: with it, the rows make what is payable."""
     return _rounding(report, "", amount) | {
         "ChargeCategory": "Tax",
@@ -123,27 +120,47 @@ def _tax(report: MonthReport, amount: Decimal) -> dict[str, str]:
     }
 
 
-def _facts(report: MonthReport, billed: Decimal, starts_at: datetime, ends_at: datetime) -> dict[str, str]:
+def _facts(report: MonthReport, billed: Decimal, starts_at: datetime, ends_at: datetime) -> Row:
     """What every row says. A month that is not closed has no invoice."""
     invoice = report.invoice
     return {
-        "BilledCost": _decimal(billed),
-        "BillingAccountId": guarded(report.tenant_slug),
-        "BillingAccountName": guarded(report.tenant_name),
+        "BilledCost": billed,
+        "BillingAccountId": report.tenant_slug,
+        "BillingAccountName": report.tenant_name,
         "BillingCurrency": "USD",
-        "BillingPeriodStart": zulu(report.starts_at),
-        "BillingPeriodEnd": zulu(report.ends_at),
-        "ChargePeriodStart": zulu(starts_at),
-        "ChargePeriodEnd": zulu(ends_at),
-        "EffectiveCost": _decimal(billed),
-        "InvoiceId": invoice.code if invoice else "",
-        "InvoiceIssuerName": guarded(invoice.issuer if invoice else settings.ISSUER_NAME),
+        "BillingPeriodStart": report.starts_at,
+        "BillingPeriodEnd": report.ends_at,
+        "ChargePeriodStart": starts_at,
+        "ChargePeriodEnd": ends_at,
+        "EffectiveCost": billed,
+        "InvoiceId": invoice.code if invoice else None,
+        "InvoiceIssuerName": invoice.issuer if invoice else settings.ISSUER_NAME,
         "PricingCurrency": "USD",
-        "PricingCurrencyEffectiveCost": _decimal(billed),
-        "ProviderName": guarded(settings.PROVIDER_NAME),
+        "PricingCurrencyEffectiveCost": billed,
+        "ProviderName": settings.PROVIDER_NAME,
+        "ServiceProviderName": settings.PROVIDER_NAME,
         "ServiceCategory": "AI and Machine Learning",
         "ServiceName": "LLM Gateway",
         "ServiceSubcategory": "Generative AI",
+    }
+
+
+def _providers(provider: str) -> Row:
+    """Who made what the service resells, and on whose machines it ran: the provider of a call, nobody's of an amount alone."""
+    name = publishers.get(provider, provider)
+    return {"PublisherName": name or settings.PROVIDER_NAME, "HostProviderName": name or NOT_APPLICABLE}
+
+
+def _actors(labels: Mapping[str, str]) -> Row:
+    """User, key and feature, as the drafts of FOCUS 1.5 name the first two; null where a charge has none."""
+    key, name = labels["api_key_id"], labels["api_key"]
+    credential = {"Credential": {"Id": key, "Type": "API Key", "Name": name}} if key else None
+    return {
+        "x_ConsumerId": labels["user"] or None,
+        "x_CredentialDetails": credential,
+        "x_CredentialId": key or None,
+        "x_Feature": labels["feature"] or None,
+        "x_PrincipalId": key or None,
     }
 
 
@@ -154,7 +171,7 @@ def _is_priced(line: DetailLine) -> bool:
     return line.labels["kind"] == "correction" and line.meter != "correction" and line.quantity != 0
 
 
-def _priced(line: DetailLine) -> dict[str, str]:
+def _priced(line: DetailLine) -> Row:
     """The columns of quantities, unit prices and SKUs; null on credits and adjustments."""
     is_hit = line.meter == "request"
     quantity, per = (Decimal(0), 1_000_000) if is_hit else (Decimal(line.quantity), line.per)
@@ -162,30 +179,28 @@ def _priced(line: DetailLine) -> dict[str, str]:
     meter = "gateway_cache_hit" if is_hit else line.meter
     tier, processing = line.labels["service_tier"], line.labels["processing"]
     sku = f"{line.labels['provider']}/{line.labels['model']}/{meter}"
-    list_price = _decimal(_unit_price(line.own_list_usd, line, is_hit=is_hit))
-    contracted_price = _decimal(_unit_price(line.contracted_cost_usd, line, is_hit=is_hit))
+    list_price = _unit_price(line.own_list_usd, line, is_hit=is_hit)
+    contracted_price = _unit_price(line.contracted_cost_usd, line, is_hit=is_hit)
     return {
-        "ConsumedQuantity": _decimal(quantity),
+        "ConsumedQuantity": quantity,
         "ConsumedUnit": unit,
         "ContractedUnitPrice": contracted_price,
         "ListUnitPrice": list_price,
         "PricingCategory": "Standard",
         "PricingCurrencyContractedUnitPrice": contracted_price,
         "PricingCurrencyListUnitPrice": list_price,
-        "PricingQuantity": _decimal(quantity / per),
+        "PricingQuantity": quantity / per,
         "PricingUnit": unit if per == 1 else f"{per} {unit}",
-        "SkuId": guarded(sku),
+        "SkuId": sku,
         "SkuMeter": meter.replace("_", " ").title() + (" Tokens" if unit == "Tokens" and not is_hit else ""),
-        "SkuPriceDetails": json_cell(
-            {
-                "x_Model": line.labels["model"],
-                "x_TokenType": meter,
-                "x_ServiceTier": tier,
-                "x_Processing": processing,
-                "x_Region": line.labels["region"],
-            }
-        ),
-        "SkuPriceId": guarded(f"{sku}/{tier}/{processing}/{line.labels['region']}/{list_price}"),
+        "SkuPriceDetails": {
+            "x_Model": line.labels["model"],
+            "x_TokenType": meter,
+            "x_ServiceTier": tier,
+            "x_Processing": processing,
+            "x_Region": line.labels["region"],
+        },
+        "SkuPriceId": f"{sku}/{tier}/{processing}/{line.labels['region']}/{exact(list_price, places=1)}",
     }
 
 
@@ -210,14 +225,14 @@ def _makes(unit_price: Decimal, cost: Decimal, line: DetailLine) -> bool:
 def _description(line: DetailLine) -> str:
     labels, kind = line.labels, line.labels["kind"]
     if kind in ("credit", "adjustment"):
-        return guarded(f"{kind.capitalize()} of {line.day}: {labels['reason']}")
+        return f"{kind.capitalize()} of {line.day}: {labels['reason']}"
     what = (
         "answers from the gateway's cache"
         if line.meter == "request"
         else f"{line.meter.replace('_', ' ')} tokens"
     )
     text = f"{labels['model']} {what}, {labels['service_tier']} tier, {labels['processing']}"
-    return guarded(f"Correction: {text}" if kind == "correction" else text)
+    return f"Correction: {text}" if kind == "correction" else text
 
 
 def _charge_bounds(report: MonthReport, line: DetailLine) -> tuple[datetime, datetime]:
@@ -232,8 +247,3 @@ def _day_bounds(day: date, timezone: str) -> tuple[datetime, datetime]:
     """The first moment of a day and of the next in a time zone, which may be 23 or 25 hours."""
     zone = ZoneInfo(timezone)
     return datetime.combine(day, time.min, zone), datetime.combine(day + timedelta(days=1), time.min, zone)
-
-
-def _decimal(amount: Decimal) -> str:
-    # At least one digit after the point: a column of whole numbers would be read as integers.
-    return exact(amount, places=1)
