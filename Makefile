@@ -25,7 +25,7 @@ help: ## this list
 run: install ## start the product, drive its demonstration, serve until Ctrl-C (ONCE=1: end then; PORT, PURSER_HOME)
 	@exec $(TIED) $(BIN)/python manage.py run $(if $(filter-out 0,$(ONCE)),--once)
 
-test: install-dev .venv/.installed-clients ## the whole suite on real servers (ARGS="tests/billing -k ledger" for a part)
+test: install-dev .venv/.installed-clients .venv/.installed-focus ## the whole suite on real servers (ARGS="tests/billing -k ledger" for a part)
 	@exec $(BIN)/python -m pytest $(or $(ARGS),$(if $(DATABASE_URL)$(REDIS_URL),,-n 2 --dist loadfile --no-loadscope-reorder))
 
 test-shuffled: install-dev ## tests in a random order (ARGS="tests/billing --randomly-seed=N" repeats one)
@@ -77,6 +77,7 @@ lock: install-dev ## write the hash-checked locks anew from the .in files
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	$(LOCK) requirements-clients.in -o requirements-clients.txt
+	$(LOCK) requirements-focus.in -o requirements-focus.txt
 	$(LOCK) benchmarks/peers/litellm.in -o benchmarks/peers/litellm.txt
 	$(LOCK) benchmarks/peers/anyllm.in -o benchmarks/peers/anyllm.txt
 
@@ -109,6 +110,12 @@ $(BIN)/python:
 	@echo "==> installing the clients that the tests drive, in an environment of their own"
 	@test -x .venv/clients/bin/python || $(BIN)/python -m venv .venv/clients
 	@.venv/clients/bin/python $(INSTALL) --quiet -r requirements-clients.txt
+	@touch $@
+
+.venv/.installed-focus: requirements-focus.txt | $(BIN)/python
+	@echo "==> installing the FOCUS validator, in an environment of its own"
+	@test -x .venv/focus/bin/python || $(BIN)/python -m venv .venv/focus
+	@.venv/focus/bin/python $(INSTALL) --quiet -r requirements-focus.txt
 	@touch $@
 
 $(NPM_CLIENTS)/.installed: tests/clients_node/package-lock.json

@@ -38,7 +38,7 @@ def write_parquet(report: MonthReport, out: BinaryIO) -> None:
 
 
 def write_rows(columns: Mapping[str, type], rows: Iterable[Sequence[Any]], out: BinaryIO) -> None:
-    """Write rows of values in the order of the columns, whose Python types are str, int, Decimal, date, datetime or dict."""
+    """Write rows of values in the order of the columns, whose Python types are str, int, float, Decimal, date, datetime, dict."""
     import pyarrow as pa  # noqa: PLC0415 large: only who writes such a file loads it
     import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -58,6 +58,7 @@ def _arrow_type(kind: type) -> pa.DataType:
 
     types = {
         int: pa.int64(),
+        float: pa.float64(),
         Decimal: pa.decimal128(DIGITS, PLACES),
         date: pa.date32(),
         datetime: pa.timestamp("ms", tz="UTC"),

@@ -25,7 +25,7 @@ _MOMENTS: Final = (
     *("ChargePeriodEnd", "ChargePeriodStart", "InvoiceDetailCreated", "InvoiceDetailLastUpdated"),
     *("InvoiceIssueDate", "PaymentDueDate"),
 )
-TYPES: Final[Mapping[str, type]] = {
+TYPES: Final[dict[str, type]] = {
     **dict.fromkeys(_AMOUNTS, Decimal),
     **dict.fromkeys(_MOMENTS, datetime),
     "x_Requests": int,
@@ -82,12 +82,19 @@ class DataSet:
     suffix: str
     columns: tuple[str, ...]
     rows: Callable[[MonthReport], Iterator[Mapping[str, Any]]]
+    is_exact: bool = True  # its amounts in Parquet are decimals, not floats
+
+    @property
+    def types(self) -> Mapping[str, type]:
+        """The types of its columns that are no texts."""
+        return TYPES if self.is_exact else TYPES | dict.fromkeys(_AMOUNTS, float)
 
 
 def _charges(version: str, *columns: tuple[str, ...], others: tuple[str, ...] = ()) -> DataSet:
     named = sorted((name for group in columns for name in group), key=str.lower)
     suffix = "" if version == DEFAULT else f"-{version}"
-    return DataSet(f"FOCUS {version}", suffix, (*named, *others, *_OURS), charges)
+    # what reads 1.0, its validator first, knows amounts as floats only
+    return DataSet(f"FOCUS {version}", suffix, (*named, *others, *_OURS), charges, is_exact=version != "1.0")
 
 
 PROFILES: Final[Mapping[str, tuple[DataSet, ...]]] = {

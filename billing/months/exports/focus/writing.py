@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TextIO
 
 from billing.months.exports.cells import exact, exact_texts, guarded, json_cell, zulu
 from billing.months.exports.columnar import write_rows
-from billing.months.exports.focus.profiles import SPELLINGS, TYPES, DataSet
+from billing.months.exports.focus.profiles import SPELLINGS, DataSet
 from billing.months.parts import MonthReport
 
 EXACT_TEXTS = "x_ExactTexts"
@@ -29,8 +29,11 @@ def write_csv(data_set: DataSet, report: MonthReport, out: TextIO) -> None:
 def write_parquet(data_set: DataSet, report: MonthReport, out: BinaryIO) -> None:
     """Write typed columns; JSON is text. There are no changed texts."""
     names = [name for name in data_set.columns if name != EXACT_TEXTS]
-    rows = ([_plain(_value(row, name)) for name in names] for row in data_set.rows(report))
-    write_rows({name: TYPES.get(name, str) for name in names}, rows, out)
+    types = {name: data_set.types.get(name, str) for name in names}
+    rows = (
+        [_plain(_value(row, name), kind) for name, kind in types.items()] for row in data_set.rows(report)
+    )
+    write_rows(types, rows, out)
 
 
 def _value(row: Mapping[str, Any], name: str) -> Any:
@@ -52,8 +55,10 @@ def _cell(name: str, value: Any) -> str:
             return guarded(str(value))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, kind: type) -> Any:
     match value:
+        case Decimal() if kind is float:
+            return float(value)
         case datetime():
             return value.astimezone(UTC).replace(microsecond=0)
         case Mapping():
