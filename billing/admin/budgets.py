@@ -3,11 +3,13 @@
 Invariant: windows are only read here; what is shown as used is what admission counts with.
 """
 
+from copy import copy
 from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -22,7 +24,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from billing.admin import budget_state
+from billing.admin import budget_preview, budget_state
 from billing.admin.budget_state import in_unit, used_percent, with_usage
 from billing.admin.figures import MomentField, amount_of, plain
 from billing.budgets.raise_requests import request_raise
@@ -122,6 +124,7 @@ class BudgetAdmin(RecordedAdmin):
     autocomplete_fields = ("tenant",)
     readonly_fields = ("windows", "created_at")
     change_form_outer_before_template = "admin/budget_state.html"
+    change_form_before_template = "admin/preview_first.html"
     actions_detail = ("raise_until", "ask_for_raise")
     fieldsets = (
         (None, {"fields": (("tenant", "is_active"), ("scope", "value"), "set_by")}),
@@ -139,6 +142,25 @@ class BudgetAdmin(RecordedAdmin):
         if budget := options.get("obj"):
             context["state"] = budget_state.state_of(budget)
         return super().render_change_form(request, context, *args, **options)
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, *args: Any, **options: Any
+    ) -> HttpResponse:
+        if request.method == "POST" and budget_preview.ASKED in request.POST:
+            former = self.get_object(request, unquote(object_id)) if object_id else None
+            if (former is None and object_id) or not self._may_save(request, former):
+                return super().changeform_view(
+                    request, object_id, *args, **options
+                )  # which says what is wrong
+            form = self.get_form(request, former, change=former is not None)(
+                request.POST, instance=copy(former) if former else None
+            )
+            if form.is_valid() and budget_preview.needs_preview(form):
+                return budget_preview.preview_page(request, form.instance, former=former)
+        return super().changeform_view(request, object_id, *args, **options)
+
+    def _may_save(self, request: HttpRequest, former: Budget | None) -> bool:
+        return self.has_change_permission(request, former) if former else self.has_add_permission(request)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> tuple[str, ...]:
         # What a budget counts is its identity, which its windows are tied to; another count is another budget.

@@ -1,13 +1,12 @@
-"""The form that opens a tenant: name, time zone, key, user and monthly budget, in one step.
+"""The form that opens a tenant: name, time zone, key, user, monthly budget and rate limits, in one step.
 
-Invariant: it is not valid before somebody chose a limit, or "no limit" in so many words.
+Invariant: it is not valid before somebody chose a budget and rate limits, or "no limit" of each in so many words.
 """
 
 from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.core.exceptions import ValidationError
 from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminSelect2Widget,
@@ -15,6 +14,8 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from tenants.admin.limits import FIELDS as LIMIT_FIELDS
+from tenants.admin.limits import chosen_limits, limit_field
 from tenants.models import Tenant
 from tenants.validation import timezones
 
@@ -25,6 +26,13 @@ FIELDSETS = (
         {
             "fields": (("monthly_budget_usd", "has_no_limit"),),
             "description": "A call that does not fit any more is refused, before it costs anything.",
+        },
+    ),
+    (
+        "How fast it may call",
+        {
+            "fields": (("rpm", "tpm", "concurrency"), "has_no_rate_limit"),
+            "description": "A call beyond these is refused with the seconds to wait. Keys can have limits of their own.",
         },
     ),
     ("How it calls", {"fields": (("key_name", "user"),)}),
@@ -54,6 +62,15 @@ class TenantWizard(forms.ModelForm[Tenant]):
         widget=UnfoldBooleanSwitchWidget(),
         label="No limit",
         help_text="Every key of this tenant may spend without end.",
+    )
+    rpm = limit_field("Requests a minute", "Of all its keys together.", initial=600)
+    tpm = limit_field("Tokens a minute", "Input and output together.", initial=400_000)
+    concurrency = limit_field("Calls at one time", "Open streams count until they end.", initial=50)
+    has_no_rate_limit = forms.BooleanField(
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
+        label="No rate limit",
+        help_text="It may call as fast as the providers answer; the fields above count for nothing.",
     )
     key_name = forms.CharField(
         max_length=100,
@@ -89,5 +106,9 @@ class TenantWizard(forms.ModelForm[Tenant]):
                 if has_budget
                 else "Choose a budget, or say that there is no limit."
             )
-            raise ValidationError({"monthly_budget_usd": message})
+            self.add_error("monthly_budget_usd", message)
+        is_unlimited = bool(cleaned.get("has_no_rate_limit"))
+        if not is_unlimited and not chosen_limits(cleaned) and not {*LIMIT_FIELDS} & {*self.errors}:
+            self.add_error("rpm", "Choose a rate limit, or say that there is none.")
+        self.instance.rate_limits = {} if is_unlimited else chosen_limits(cleaned)
         return cleaned

@@ -20,12 +20,13 @@ def limits_in_words(limits: Mapping[str, Any] | None) -> str:
     return ", ".join(f"{limits[name]:,} {UNITS[name]}" for name in FIELDS if limits.get(name))
 
 
-def limit_field(label: str, help_text: str) -> forms.IntegerField:
+def limit_field(label: str, help_text: str, *, initial: int | None = None) -> forms.IntegerField:
     """One of the limits."""
     return forms.IntegerField(
         min_value=1,
         max_value=LARGEST,
         required=False,
+        initial=initial,
         label=label,
         help_text=help_text,
         widget=UnfoldAdminIntegerFieldWidget(attrs={"min": "1", "placeholder": "no limit"}),

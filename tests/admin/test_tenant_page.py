@@ -169,3 +169,41 @@ def test_differences_lead_to_each_field() -> None:
     old, new = {"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 4}, "e": 5}
     assert list(differences("p", old, new)) == [("p.a.c", 2, 4), ("p.d", 3, None), ("p.e", None, 5)]
     assert list(differences("p", None, {"x": True})) == [("p.x", None, True)]
+
+
+def test_a_change_of_a_budget_is_previewed_and_saved_as_it_was_shown(office: Office, olga: Client) -> None:
+    budget = office.row(Budget)
+    url = reverse("admin:billing_budget_change", args=(budget.pk,))
+    assert 'name="_preview"' in olga.get(url).content.decode()
+    sent = {
+        "limit_amount": "2",
+        "mode": "hard",
+        "alert_at": "[80]",
+        "is_active": "on",
+        "shards": "1",
+        "set_by": "tenant",
+    }
+    page = olga.post(url, {**sent, "_preview": "1"})
+    assert "Not saved yet" in page.content.decode()
+    assert dict(page.context["answers"]) == sent
+    budget.refresh_from_db()
+    assert budget.limit_amount == 5
+    assert olga.post(url, dict(page.context["answers"])).status_code == 302
+    budget.refresh_from_db()
+    assert budget.limit_amount == 2
+    wrong = olga.post(url, {**sent, "limit_amount": "-1", "_preview": "1"})
+    assert "Not saved yet" not in wrong.content.decode()
+    assert office.client(office.fay).post(url, {**sent, "_preview": "1"}).status_code == 403
+    add = reverse("admin:billing_budget_add")
+    new = {
+        **sent,
+        "tenant": office.acme.pk,
+        "scope": "feature",
+        "value": "",
+        "unit": "tokens",
+        "period": "week",
+    }
+    assert "Not saved yet" in olga.post(add, {**new, "_preview": "1"}).content.decode()
+    assert not Budget.objects.filter(scope="feature", tenant=office.acme).exists()
+    theirs = {**new, "tenant": office.umbrella.pk, "_preview": "1"}
+    assert "Not saved yet" not in office.client(office.alice).post(add, theirs).content.decode()

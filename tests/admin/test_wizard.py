@@ -18,6 +18,8 @@ FORM = {
     "timezone": "Europe/Berlin",
     "key_name": "first",
     "monthly_budget_usd": "250",
+    "rpm": "600",
+    "concurrency": "50",
 }
 
 
@@ -41,6 +43,7 @@ def test_it_works(office: Office, olga: Client) -> None:
     )
     assert (budget.mode, budget.set_by) == ("hard", "platform")
     assert EndUser.objects.get(tenant=tenant).external_id == "peter"
+    assert tenant.rate_limits == {"rpm": 600, "concurrency": 50}
     assert tenant.history.get().history_user == office.olga
 
 
@@ -48,7 +51,12 @@ def test_no_limit_must_be_chosen(office: Office, olga: Client) -> None:
     assert "say that there is no limit" in open_with(olga, monthly_budget_usd=None)
     assert "not both" in open_with(olga, has_no_limit="on")
     assert not Tenant.objects.filter(slug="initech").exists()
-    open_with(olga, monthly_budget_usd=None, has_no_limit="on")
+    assert "Choose a rate limit" in open_with(olga, rpm=None, concurrency=None)
+    assert not Tenant.objects.filter(slug="initech").exists()
+    open_with(olga, monthly_budget_usd=None, has_no_limit="on", has_no_rate_limit="on")
+    assert (
+        Tenant.objects.get(slug="initech").rate_limits == {}
+    )  # what stands in the fields counts for nothing
     tenant = Tenant.objects.get(slug="initech")
     assert not Budget.objects.filter(tenant=tenant).exists()
     page = olga.get(reverse("admin:tenants_tenant_change", args=(tenant.pk,))).content.decode()
@@ -71,6 +79,8 @@ def test_a_wrong_answer_opens_nothing(office: Office, olga: Client) -> None:
         {"slug": "no slug!"},
         {"key_name": "k" * 101},
         {"user": "u" * 201},
+        {"rpm": "0"},
+        {"tpm": "fast"},
     ):
         assert "psr_" not in open_with(olga, **wrong).replace("psr_…", ""), wrong
     assert not Tenant.objects.filter(slug="initech").exists()

@@ -1,0 +1,90 @@
+"""What a change of a budget would have done with the calls of last month and of this one, shown before it is saved.
+
+Invariant: nothing is written here. The answers of the form come back as they were sent, so what is saved is what was shown.
+"""
+
+from decimal import Decimal
+from typing import Any, Final
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from billing.admin.figures import plain, usd
+from billing.budgets.replays import Replay, last_months, replay
+from billing.models import Budget
+from config.site import cells
+
+ASKED: Final = "_preview"
+MOST_ANSWERS: Final = 100
+
+
+def needs_preview(form: Any) -> bool:
+    """Whether a budget would admit other calls than before."""
+    return bool(
+        {"limit_amount", "mode", "is_active", "scope", "value", "unit", "period"} & set(form.changed_data)
+    )
+
+
+def preview_page(request: HttpRequest, budget: Budget, *, former: Budget | None) -> HttpResponse:
+    """The page that shows the effect and asks once more. `former` is the budget as it is stored."""
+    answers = [
+        (name, value)
+        for name, values in request.POST.lists()
+        if name not in (ASKED, "csrfmiddlewaretoken")
+        for value in values
+    ]
+    context = {
+        **admin.site.each_context(request),
+        "title": "Preview",
+        "opts": Budget._meta,
+        "original": former,
+        "answers": answers[:MOST_ANSWERS],
+        "shown": effect_of(budget, former=former),
+    }
+    return TemplateResponse(request, "admin/budget_preview.html", context)
+
+
+def effect_of(budget: Budget, *, former: Budget | None) -> dict[str, Any]:
+    """What the budget would have refused, beside what the one that is stored would have."""
+    zone, times = budget.tenant.timezone, last_months(budget.tenant.timezone)
+    kinds = [("With the change", budget)] + ([("As it is now", former)] if former else [])
+    rows, found = [], []
+    for name, one in kinds:
+        for first, until in times:
+            tried = replay(one, limit=one.limit_amount, first=first, until=until)
+            found.append(tried)
+            local = first.astimezone(cells.zone_of(zone))
+            rows.append([f"{name}, {local:%B}", tried.calls, tried.usd, tried.subjects])
+    changed = found[: len(times)]
+    return {
+        "change": f"{former} becomes {_limit(budget)}" if former else f"{budget}",
+        "meaning": _meaning(budget, changed),
+        "table": {"headers": ["", "Calls refused", "USD refused", "Whose (how many)"], "rows": rows},
+        "worst": _worst(changed),
+        "note": f"{changed[0].note} A call whose answer could have been shorter would have got a shorter one instead. "
+        f"Raises are not counted; months of {zone}, the running one so far.",
+    }
+
+
+def _limit(budget: Budget) -> str:
+    return f"{plain(budget.limit_amount)} {budget.get_unit_display()}"
+
+
+def _meaning(budget: Budget, tried: list[Replay]) -> str:
+    calls, amount = sum(one.calls for one in tried), sum((one.usd for one in tried), start=Decimal(0))
+    if not budget.is_active:
+        return "The budget is switched off: it refuses nothing, and tells nobody."
+    if budget.mode != Budget.Mode.HARD:
+        return f"It only tells, and refuses nothing. {calls:,} calls would have been above it."
+    if not calls:
+        return "It would have refused nothing."
+    return f"It would have refused {calls:,} calls that were made, for {usd(amount)}."
+
+
+def _worst(tried: list[Replay]) -> dict[str, Any]:
+    last = next((one for one in tried if one.calls), tried[-1])
+    return {
+        "headers": ["Whose", "Calls refused", "USD refused", "First at"],
+        "rows": [[one.subject or "the tenant's", one.calls, one.usd, one.first_at] for one in last.worst],
+    }
