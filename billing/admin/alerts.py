@@ -30,6 +30,7 @@ from tenants.admin.access import ReadOnlyAdmin, RecordedAdmin, TenantScopedAdmin
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
+from tenants.people.rights import Right, may_everywhere
 
 
 class DeliveryInline(TabularInline):
@@ -51,6 +52,7 @@ class DeliveryInline(TabularInline):
 class AlertEventAdmin(ReadOnlyAdmin):
     """Alerts, newest first; an open one waits for a person to acknowledge it."""
 
+    operated_with = Right.ATTEND
     list_display = (
         "fired_at",
         "tenant",
@@ -232,7 +234,7 @@ class AlertChannelAdmin(TenantScopedAdmin):
 
     def get_form(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
         form = super().get_form(request, *args, **options)
-        form.is_operator = request.user.is_superuser
+        form.is_operator = may_everywhere(request, Right.PLATFORM)
         return form
 
     def save_model(self, request: HttpRequest, obj: AlertChannel, form: Any, change: bool) -> None:

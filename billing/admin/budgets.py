@@ -35,6 +35,7 @@ from tenants.admin.access import ReadOnlyAdmin, RecordedAdmin, TenantScopedForm,
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action, page_of
+from tenants.people.rights import Right, may_everywhere
 
 ASKED_FIRST = ("extra_amount", "ends_at", "reason")
 
@@ -165,12 +166,12 @@ class BudgetAdmin(RecordedAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> tuple[str, ...]:
         # What a budget counts is its identity, which its windows are tied to; another count is another budget.
         fixed = super().get_readonly_fields(request, obj)
-        if not request.user.is_superuser:
+        if not may_everywhere(request, Right.PLATFORM):
             fixed = (*fixed, "set_by")
         return (*fixed, "scope", "value", "unit", "period") if obj else fixed
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        set_by = Budget.SetBy.PLATFORM if request.user.is_superuser else Budget.SetBy.TENANT
+        set_by = Budget.SetBy.PLATFORM if may_everywhere(request, Right.PLATFORM) else Budget.SetBy.TENANT
         return {"set_by": set_by, **super().get_changeform_initial_data(request)}
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -247,7 +248,7 @@ class BudgetAdmin(RecordedAdmin):
 def may_decide(request: HttpRequest, budget: Any) -> bool:
     """Whether a limit, if it is known yet, is no operator's business alone."""
     is_platforms = isinstance(budget, Budget) and budget.set_by != Budget.SetBy.TENANT
-    return request.user.is_superuser or not is_platforms
+    return may_everywhere(request, Right.PLATFORM) or not is_platforms
 
 
 def _answers(form: RaiseForm) -> dict[str, Any]:

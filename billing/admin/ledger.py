@@ -35,11 +35,12 @@ from billing.ledger.rollups import rebuild_dirty
 from billing.models import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
 from billing.months.closing import CannotClose, close_period
 from config.site.cells import json_block
-from tenants.admin.access import READING_ROLES, ReadOnlyAdmin, finish
+from tenants.admin.access import ReadOnlyAdmin, finish
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action, page_of
 from tenants.models import ApiKey
+from tenants.people.rights import Right
 
 
 def key_name(key_id: int | None) -> str:
@@ -151,8 +152,7 @@ class UsageRecordAdmin(NewestAdmin):
         "shown_certainty",
     )
 
-    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_superuser)
+    operated_with = Right.BOOK
 
     @dialog_action(
         "Explain…",
@@ -340,7 +340,7 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
     search_fields = ("label", "tenant__slug")
     actions_detail = ("open_report", "close_month")
     custom_urls = (("reports/", "billing_reports", reports_page),)
-    operating_roles = READING_ROLES  # finance closes the month
+    operated_with = Right.CLOSE
 
     @display(description="Status", label={"open": "success", "closing": "warning", "closed": "info"})
     def shown_status(self, period: BillingPeriod) -> str:
@@ -378,8 +378,7 @@ class RollupDirtyAdmin(ReadOnlyAdmin):
     list_select_related = ("tenant",)
     actions_list = ("rebuild",)
 
-    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_superuser)  # it sums the days of every tenant
+    operated_with = Right.PLATFORM  # it sums the days of every tenant
 
     @dialog_action(
         "Rebuild now",

@@ -229,9 +229,6 @@ class PriceProposalAdmin(Unedited, OperatorAdmin):
     readonly_fields = ("shown_status", "changes")
     actions_detail = ("approve", "reject")
 
-    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.has_perm("billing.change_priceproposal"))
-
     @display(
         description="Status",
         label={"proposed": "warning", "approved": "info", "applied": "success", "rejected": "danger"},

@@ -34,6 +34,7 @@ from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
 from tenants.models import Tenant
+from tenants.people.rights import Right, may_everywhere
 
 DAYS: Final = (("1", "last 24 hours"), ("7", "last 7 days"), ("30", "last 30 days"))
 ORDERS: Final = (("latest", "latest first"), ("dearest", "dearest first"))
@@ -62,7 +63,7 @@ class SessionAdmin(ReadOnlyAdmin):
             request.GET,
         )
         chosen = seen.filter(slug=bar.chosen("tenant")) if bar.chosen("tenant") else seen
-        is_all = not bar.chosen("tenant") and request.user.is_superuser
+        is_all = not bar.chosen("tenant") and may_everywhere(request, Right.SEE)
         work = latest_work(
             None if is_all else [*chosen.values_list("pk", flat=True)[:MOST_TENANTS]],
             since=now() - timedelta(days=int(bar.chosen("days") or 1)),

@@ -32,6 +32,7 @@ from tenants.admin.access import HistoryPages, ReadOnlyAdmin, TenantScopedAdmin,
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
+from tenants.people.rights import Right
 
 ROWS_SHOWN = 50
 
@@ -59,6 +60,7 @@ class StatementAdmin(ReadOnlyAdmin):
         ("<int:statement_id>/restated/", "billing_statement_restated", restated_page),
     )
     actions_detail = ("open_restated",)
+    operated_with = Right.CLOSE
     fieldsets = (
         (
             None,
@@ -152,8 +154,10 @@ class ManualEntryAdmin(Unedited, TenantScopedAdmin):
     add_fieldsets = ((None, {"fields": (("tenant", "kind"), "amount_usd", "reason")}),)
     readonly_fields = ("period", "entered_at", "entered_by")
 
+    changed_with = Right.BOOK  # people must not give themselves a credit
+
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.is_superuser)  # people must not give themselves a credit
+        return TenantScopedAdmin.has_add_permission(self, request)
 
     def save_model(self, request: HttpRequest, obj: ManualEntry, form: Any, change: bool) -> None:
         book = credit if obj.kind == ManualEntry.Kind.CREDIT else adjust
@@ -200,11 +204,10 @@ class RateRuleAdmin(HistoryPages, Unedited, TenantScopedAdmin):
     add_fieldsets = fieldsets[:2]
     readonly_fields = ("valid_to", "created_by")
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.is_superuser)  # people must not set what they pay
+    changed_with = operated_with = Right.BOOK  # people must not set what they pay
 
-    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_superuser)
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return TenantScopedAdmin.has_add_permission(self, request)
 
     def save_model(self, request: HttpRequest, obj: RateRule, form: Any, change: bool) -> None:
         names = ("priority", "kind", "value", "provider", "model", "meter", "processing")
@@ -253,8 +256,7 @@ class ReratingAdmin(ReadOnlyAdmin):
     actions_detail = ("approve", "reject")
     readonly_fields = ("rows",)
 
-    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_superuser)
+    operated_with = Right.BOOK
 
     @figure_column("Billed, difference in USD", ordering="billed_delta")
     def delta(self, rerating: Rerating) -> Decimal:

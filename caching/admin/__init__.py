@@ -28,11 +28,12 @@ from caching.admin import figures as admin_figures
 from caching.admin import texts
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheStat
 from caching.semantic.eviction import matching, purge
-from tenants.admin.access import WRITING_ROLES, ReadOnlyAdmin, finish, tenants_of
+from tenants.admin.access import ReadOnlyAdmin, finish, tenants_of
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action, list_of
 from tenants.models import Tenant
+from tenants.people.rights import Right
 
 
 class PurgeForm(BaseDialogForm):
@@ -65,7 +66,7 @@ class PurgeForm(BaseDialogForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["tenant"].queryset = tenants_of(self.request, roles=WRITING_ROLES)
+        self.fields["tenant"].queryset = tenants_of(self.request, right=Right.CONFIGURE)
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -94,6 +95,7 @@ class PurgeForm(BaseDialogForm):
 class CacheEntryAdmin(ReadOnlyAdmin):
     """Cached answers, last used first."""
 
+    seen_with = Right.READ_TEXTS
     list_display = (
         "shown_question", "tenant", "model", "circle", "hits", "list_cost", "last_hit_at", "expires_at"
     )  # fmt: skip

@@ -17,6 +17,7 @@ from django.utils.timezone import now
 from config.site.filter_bar import Field, FilterBar
 from tenants.admin.access import tenants_of
 from tenants.models import Tenant
+from tenants.people.rights import Right, may_everywhere
 
 MOST_TENANTS: Final = 100  # in the pick list; of more a slug is typed
 MOST_DAYS: Final = 400
@@ -100,7 +101,7 @@ def choice_of(request: HttpRequest, *, at: datetime | None = None) -> Choice:
     tenant = next((one for one in offered if one.slug == slug), None)
     if slug and tenant is None and len(offered) > MOST_TENANTS:
         tenant = seen.filter(slug=slug).first()
-    is_operator = bool(request.user.is_superuser)
+    is_operator = may_everywhere(request, Right.SEE)
     span = span_of(bar, today=today)
     stack = _one_of(STACKS, request.GET.get("by"), "tenant" if tenant is None and is_operator else "model")
     top = _one_of(TOPS, request.GET.get("top"), "user" if tenant else "tenant")

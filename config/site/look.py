@@ -40,11 +40,6 @@ def group(title: str, *items: dict[str, Any], collapsible: bool = False) -> dict
     return {"title": title, "separator": True, "collapsible": collapsible, "items": list(items)}
 
 
-def is_operator(request: HttpRequest) -> bool:
-    """Operators manage the product itself."""
-    return bool(request.user.is_superuser)
-
-
 # A purse, inline: no file to serve.
 FAVICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'%3E"
@@ -132,7 +127,7 @@ UNFOLD: dict[str, Any] = {
                 page("API keys", "key", "tenants", "apikey"),
                 page("Users", "group", "tenants", "enduser"),
                 page("Memberships", "badge", "tenants", "membership"),
-                page("Administrators", "admin_panel_settings", "auth", "user"),
+                page("People", "admin_panel_settings", "auth", "user"),
             ),
             group(
                 "Budgets",

@@ -5,7 +5,7 @@ of a confirmed difference; each decision is kept with its author and reason.
 """
 
 from decimal import Decimal
-from typing import Any, cast
+from typing import cast
 
 from django import forms
 from django.contrib import admin
@@ -28,6 +28,7 @@ from tenants.admin.access import HistoryPages, OperatorAdmin, Unedited, owned
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
 from tenants.models import Tenant
+from tenants.people.rights import Right
 
 LINES_SHOWN = 500
 Status = CostComparison.Status
@@ -47,6 +48,7 @@ KIND_COLOURS = {
 class CostReportAdmin(Unedited, OperatorAdmin):
     """What the providers said, fetch by fetch, with the lines of each."""
 
+    changed_with = Right.BOOK
     list_display = (
         "fetched_at", "provider", "source", "first_day", "last_day", "line_count", "shown_total", "fetched_by"
     )  # fmt: skip
@@ -162,10 +164,8 @@ class CostComparisonAdmin(HistoryPages, Unedited, OperatorAdmin):
     )  # fmt: skip
     actions_list = ("open_page",)
     actions_detail = ("decide_row", "book", "open_records")
+    changed_with = Right.BOOK
     custom_urls = (("reconciliation/", "billing_reconciliation", reconciliation_page),)
-
-    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_active and request.user.has_perm("billing.change_costcomparison"))
 
     @display(description="Kind", label=KIND_COLOURS)
     def shown_kind(self, row: CostComparison) -> str:

@@ -11,6 +11,7 @@ from billing.admin.figures import exact_usd
 from llm.models import AskedQuestion, RefreshedMonth
 from tenants.admin.access import ReadOnlyAdmin
 from tenants.admin.choices import SeenRowsFilter
+from tenants.people.rights import Right
 
 
 @admin.register(RefreshedMonth)
@@ -38,6 +39,7 @@ class RefreshedMonthAdmin(ReadOnlyAdmin):
 class AskedQuestionAdmin(ReadOnlyAdmin):
     """Questions whose answers are met again and again: when those expire, and how often they were met since they were bought."""
 
+    seen_with = Right.READ_TEXTS
     list_display = ("__str__", "tenant", "hits", "expires_at", "refreshed_at")
     list_filter = (("tenant", SeenRowsFilter), ("expires_at", RangeDateTimeFilter))
     list_select_related = ("tenant",)

@@ -56,7 +56,7 @@ def reconciliation_page(request: HttpRequest, model_admin: Any) -> HttpResponse:
         if not model_admin.has_operate_permission(request):
             raise PermissionDenied
         return _reconcile(request)
-    return _page(request, _chosen(request))
+    return _page(request, _chosen(request), may_operate=model_admin.has_operate_permission(request))
 
 
 def plain_quantity(quantity: Decimal | None) -> str:
@@ -111,13 +111,13 @@ def _chosen(request: HttpRequest) -> dict[str, Any]:
     return {"provider": None, "first": today - DAYS_SHOWN * DAY, "last": today - DAY}
 
 
-def _page(request: HttpRequest, chosen: dict[str, Any]) -> HttpResponse:
+def _page(request: HttpRequest, chosen: dict[str, Any], *, may_operate: bool) -> HttpResponse:
     context = {
         **admin.site.each_context(request),
         **chosen,
         "title": "Reconciliation",
         "accounts": Provider.objects.order_by("name"),
-        "may_operate": request.user.has_perm("billing.change_costcomparison"),
+        "may_operate": may_operate,
     }
     if chosen["provider"] is not None:
         context |= _summary(**chosen) | _records(request, chosen["provider"])

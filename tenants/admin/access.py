@@ -1,8 +1,8 @@
 """Access control of the admin: who sees and changes which rows.
 
-Invariant: a superuser sees everything. Other people see only the rows of tenants in which they are owner or finance.
-Owners may change configuration, finance may only read. A form writes or references only rows of tenants in which the
-person may write. A row stays with its tenant. For a table without tenants only Django's own permissions count.
+Invariant: people see and change what `people.rights` gives them, and only in tenants in which it does. A form writes or
+references only rows of tenants in which the person may write. A row stays with its tenant. A table without tenants is
+for platform roles.
 """
 
 import json
@@ -22,19 +22,17 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from tenants.admin.choices import TO_WRITE, WritableSelect, WritableSelectMultiple
 from tenants.admin.columns import AlignedChangeList, columns_of
-from tenants.models import Membership, Tenant
-
-READING_ROLES = frozenset({Membership.Role.OWNER, Membership.Role.FINANCE})
-WRITING_ROLES = frozenset({Membership.Role.OWNER})
+from tenants.models import Tenant
+from tenants.people.rights import Right, may_everywhere, rights_here
 
 
-def tenants_of(request: HttpRequest, *, roles: frozenset[str] = READING_ROLES) -> QuerySet[Tenant]:
-    """Return the tenants whose rows this person may see (or, with WRITING_ROLES, change)."""
+def tenants_of(request: HttpRequest, *, right: Right = Right.SEE) -> QuerySet[Tenant]:
+    """Return the tenants in which this person has the right."""
     if not _may_enter(request):
         return Tenant.objects.none()
-    if request.user.is_superuser:
+    if may_everywhere(request, right):
         return Tenant.objects.all()
-    return Tenant.objects.filter(pk__in=_tenant_ids(request, roles))
+    return Tenant.objects.filter(pk__in=rights_here(request).tenants_with(right))
 
 
 class IndentedJSON(json.JSONEncoder):
@@ -57,10 +55,15 @@ class TenantScopedForm(forms.ModelForm[Any]):
 
 
 class TenantScopedAdmin(ModelAdmin):
-    """Pages of a table whose rows belong to a tenant. `tenant_path` is the look-up from a row to its tenant."""
+    """Pages of a table whose rows belong to a tenant. `tenant_path` is the look-up from a row to its tenant.
+
+    `seen_with`, `changed_with` and `operated_with` are the rights that its rows, its forms and its actions ask for.
+    """
 
     tenant_path: ClassVar[str] = "tenant"
-    operating_roles: ClassVar[frozenset[str]] = WRITING_ROLES
+    seen_with: ClassVar[Right] = Right.SEE
+    changed_with: ClassVar[Right] = Right.CONFIGURE
+    operated_with: ClassVar[Right] = Right.CONFIGURE
     form = TenantScopedForm
     compressed_fields = True
     warn_unsaved_form = True
@@ -76,15 +79,16 @@ class TenantScopedAdmin(ModelAdmin):
         return columns_of(self, super().get_list_display(request))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return self.rows_for(request, super().get_queryset(request), roles=READING_ROLES)
+        return self.rows_for(request, super().get_queryset(request), right=self.seen_with)
 
     def rows_for(
-        self, request: HttpRequest, rows: QuerySet[Any], *, roles: frozenset[str] = WRITING_ROLES
+        self, request: HttpRequest, rows: QuerySet[Any], *, right: Right | None = None
     ) -> QuerySet[Any]:
-        """Keep the rows of tenants in which this person has one of the roles."""
-        if request.user.is_superuser:
+        """Keep the rows of tenants in which this person has the right; by default those that they may change."""
+        right = right or self.changed_with
+        if may_everywhere(request, right):
             return rows
-        return rows.filter(**{f"{self.tenant_path}__in": _tenant_ids(request, roles)})
+        return rows.filter(**{f"{self.tenant_path}__in": rights_here(request).tenants_with(right)})
 
     def formfield_for_foreignkey(
         self, db_field: ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any
@@ -131,7 +135,7 @@ class TenantScopedAdmin(ModelAdmin):
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         # A person who may change one tenant's rows may have selected rows of another, which they may only read.
-        return super().response_action(request, self.rows_for(request, queryset, roles=self.operating_roles))
+        return super().response_action(request, self.rows_for(request, queryset, right=self.operated_with))
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         # Only what a filter offers: with other look-ups a column's value could be guessed letter by letter.
@@ -146,55 +150,68 @@ class TenantScopedAdmin(ModelAdmin):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         if TO_WRITE in request.GET:
-            queryset = self.rows_for(request, queryset)
+            queryset = self.rows_for(request, queryset, right=self._right_of_form(request))
         return super().get_search_results(request, queryset, search_term)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return self._is_allowed(request, obj, READING_ROLES)
+        return self._is_allowed(request, obj, self.seen_with)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return self._is_allowed(request, None, WRITING_ROLES)
+        return self._is_allowed(request, None, self.changed_with)
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return self._is_allowed(request, obj, WRITING_ROLES)
+        return self._is_allowed(request, obj, self.changed_with)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return self._is_allowed(request, obj, WRITING_ROLES)
+        return self._is_allowed(request, obj, self.changed_with)
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whether this person may run actions, including on rows that no form may edit."""
-        return self._is_allowed(request, obj, self.operating_roles)
+        return self._is_allowed(request, obj, self.operated_with)
 
     def _choices(self, db_field: Any, request: HttpRequest) -> QuerySet[Any] | None:
         """The rows that a field may reference: for a table with tenants, those that this person may change."""
         related = self.admin_site._registry.get(db_field.related_model)
         if not isinstance(related, TenantScopedAdmin):
             return self.get_field_queryset(None, db_field, request)
-        return related.rows_for(request, related.get_queryset(request))
+        return related.rows_for(request, related.get_queryset(request), right=self.changed_with)
+
+    def _right_of_form(self, request: HttpRequest) -> Right:
+        """The right that the form asks for, for whose field rows of this table are searched."""
+        names = (request.GET.get("app_label", ""), request.GET.get("model_name", ""))
+        for model, pages in self.admin_site._registry.items():
+            if (model._meta.app_label, model._meta.model_name) == names:
+                return getattr(pages, "changed_with", self.changed_with)
+        return self.changed_with
 
     def _require_own(self, request: HttpRequest, *rows: Model) -> None:
         """The last check before a form is saved, independent of its fields."""
         for row in rows:
             pages = self if isinstance(row, self.model) else self.admin_site._registry.get(type(row))
-            if isinstance(pages, TenantScopedAdmin) and not pages._is_allowed(request, row, WRITING_ROLES):
+            if isinstance(pages, TenantScopedAdmin) and not pages._is_allowed(
+                request, row, self.changed_with
+            ):
                 raise PermissionDenied
 
-    def _is_allowed(self, request: HttpRequest, obj: Any, roles: frozenset[str]) -> bool:
+    def _is_allowed(self, request: HttpRequest, obj: Any, right: Right) -> bool:
         if not _may_enter(request):
             return False
-        if request.user.is_superuser:
+        if may_everywhere(request, right):
             return True
-        ids = _tenant_ids(request, roles)
+        ids = rights_here(request).tenants_with(right)
         if obj is None or isinstance(obj, str | int):  # unfold passes the id from an action's URL
             return bool(ids)
         return _tenant_id(obj, self.tenant_path) in ids
 
 
 class OperatorAdmin(ModelAdmin):
-    """Pages of a table without tenants: Django's own permissions decide."""
+    """Pages of a table without tenants, for people with a platform role."""
+
+    seen_with: ClassVar[Right] = Right.SEE
+    changed_with: ClassVar[Right] = Right.PLATFORM
 
     compressed_fields = True
     warn_unsaved_form = True
@@ -209,9 +226,24 @@ class OperatorAdmin(ModelAdmin):
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         return columns_of(self, super().get_list_display(request))
 
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _may_enter(request) and may_everywhere(request, self.seen_with)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.has_operate_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_operate_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_operate_permission(request)
+
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whether this person may run actions on the rows."""
-        return self.has_change_permission(request)
+        return _may_enter(request) and may_everywhere(request, self.changed_with)
 
 
 class HistoryPages(SimpleHistoryAdmin):
@@ -301,14 +333,6 @@ def _pointed_at(form: Any) -> Iterator[Model]:
 
 def _may_enter(request: HttpRequest) -> bool:
     return bool(request.user.is_active and request.user.is_staff)
-
-
-def _tenant_ids(request: HttpRequest, roles: frozenset[str]) -> frozenset[int]:
-    """The tenants of which this person has one of the roles; read once per request."""
-    if not hasattr(request, "_memberships"):
-        rows = Membership.objects.filter(user=request.user.pk).values_list("tenant_id", "role")
-        request._memberships = tuple(rows)
-    return frozenset(tenant_id for tenant_id, role in request._memberships if role in roles)
 
 
 def _tenant_id(row: Any, path: str) -> int | None:

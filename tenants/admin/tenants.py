@@ -1,4 +1,4 @@
-"""Admin pages of tenants, their end users and their memberships.
+"""Admin pages of tenants and their end users.
 
 Invariant: a tenant's status changes only through the functions of `tenancy`, so that every change has an author.
 """
@@ -17,16 +17,14 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from tenants.admin.access import (
-    RecordedAdmin,
-    TenantScopedAdmin,
-)
+from tenants.admin.access import RecordedAdmin
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
 from tenants.admin.limits import FIELDS as LIMIT_FIELDS
 from tenants.admin.limits import RateLimitFields, limits_in_words, with_limits_read_only
-from tenants.models import EndUser, Membership, Tenant
+from tenants.models import EndUser, Tenant
+from tenants.people.rights import Right, may_everywhere
 from tenants.tenancy import (
     SuspendedByOperator,
     TenantClosed,
@@ -95,10 +93,14 @@ class TenantAdmin(RecordedAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Tenant | None = None) -> Any:
         # the limits are set by the platform; owners may limit their keys
         fieldsets = super().get_fieldsets(request, obj)
-        return fieldsets if request.user.is_superuser or obj is None else with_limits_read_only(fieldsets)
+        return (
+            fieldsets
+            if may_everywhere(request, Right.PLATFORM) or obj is None
+            else with_limits_read_only(fieldsets)
+        )
 
     def get_form(self, request: HttpRequest, obj: Tenant | None = None, **options: Any) -> Any:
-        usual = TenantForm if request.user.is_superuser else OwnersTenantForm
+        usual = TenantForm if may_everywhere(request, Right.PLATFORM) else OwnersTenantForm
         return super().get_form(request, obj, **{"form": usual, **options})
 
     @display(description="Rate limits")
@@ -106,10 +108,10 @@ class TenantAdmin(RecordedAdmin):
         return limits_in_words(tenant.rate_limits) or "no limit"
 
     def has_suspend_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_superuser)
+        return may_everywhere(request, Right.PLATFORM)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.is_superuser)
+        return may_everywhere(request, Right.PLATFORM)
 
     def has_delete_permission(self, request: HttpRequest, obj: Tenant | None = None) -> bool:
         return False  # a tenant is closed, never deleted: its ledger stays
@@ -184,24 +186,3 @@ class EndUserAdmin(RecordedAdmin):
     search_fields = ("external_id", "display_name", "cost_center")
     autocomplete_fields = ("tenant",)
     fields = ("tenant", "external_id", "display_name", "cost_center", "is_active")
-
-
-@admin.register(Membership)
-class MembershipAdmin(TenantScopedAdmin):
-    """Who may manage which tenant. Only superusers change memberships, because all access depends on them."""
-
-    list_display = ("user", "tenant", "role", "person")
-    list_filter = (("tenant", SeenRowsFilter), ("role", ChoicesCheckboxFilter))
-    list_select_related = ("user", "tenant")
-    search_fields = ("user__username", "user__email", "tenant__slug", "person")
-    autocomplete_fields = ("user", "tenant")
-    fields = ("tenant", "user", "role", "person")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.is_superuser)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_superuser)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_superuser)

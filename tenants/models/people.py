@@ -5,8 +5,39 @@ Invariant: what a person may do in a tenant follows from their membership, of wh
 
 from django.conf import settings
 from django.db import models
+from simple_history.models import HistoricalRecords
 
 from tenants.models.tenants import Tenant
+
+
+class PlatformRole(models.Model):
+    """What somebody may do in every tenant; a superuser needs none."""
+
+    class Role(models.TextChoices):
+        OPERATOR = "operator", "operator"
+        FINANCE = "finance", "finance"
+        SUPPORT = "support", "support"
+        READER = "reader", "read-only"
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="platform_role"
+    )
+    role = models.CharField(max_length=10, choices=Role)
+
+    history = HistoricalRecords()
+
+    class Meta:
+        ordering = ("user",)
+        constraints = (
+            # An unknown role must not count as one with rights.
+            models.CheckConstraint(
+                condition=models.Q(role__in=("operator", "finance", "support", "reader")),
+                name="platform_role_known",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.get_role_display()})"
 
 
 class Membership(models.Model):
@@ -27,6 +58,8 @@ class Membership(models.Model):
         db_default="",
         help_text="the tenant's name for them, as in x-purser-user: its keys and figures are their own; blank for none",
     )
+
+    history = HistoricalRecords()
 
     class Meta:
         ordering = ("tenant", "user")

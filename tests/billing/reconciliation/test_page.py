@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from billing.models import CostComparison, CostReport, UsageRecord
 from billing.reconciliation.comparing import compare
+from tenants.models import PlatformRole
 from tests.billing.reconciliation.conftest import Account, span
 
 PAGE_QUERIES = 18
@@ -123,7 +124,7 @@ def test_the_page_is_for_operators(make_account: Callable[..., Account]) -> None
     reader, client = _person(), Client()
     client.force_login(reader)
     assert client.get(address(account)).status_code == 403
-    reader.user_permissions.add(Permission.objects.get(codename="view_costcomparison"))
+    PlatformRole.objects.create(user=reader, role="reader")
     assert client.get(address(account)).status_code == 200
     first, last, _ = span()
     refused = client.post(
