@@ -82,9 +82,9 @@ def rights_of(user: Any) -> Rights:
 
 def rights_here(request: Any) -> Rights:
     """The rights of a request's person, read once."""
-    if not hasattr(request, "_rights"):
-        request._rights = rights_of(request.user)
-    found: Rights = request._rights
+    if not hasattr(request.user, "_rights"):
+        request.user._rights = rights_of(request.user)
+    found: Rights = request.user._rights
     return found
 
 

@@ -114,7 +114,9 @@ def test_a_reader_presses_no_button(office: Office, mia: User) -> None:
             url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{name}", args=(row.pk,))
             before, answer = stored(row), client.post(url, REASON)
             # "Issue key" leads to an empty form, which offers only what may be written
-            assert answer.status_code == 403 or (name == "issue_key" and answer.status_code == 302), name
+            assert answer.status_code in (403, 404) or (name == "issue_key" and answer.status_code == 302), (
+                name
+            )
             assert stored(row) == before, name
 
 
