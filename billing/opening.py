@@ -13,7 +13,7 @@ from billing.budgets.editing import set_budget
 from billing.models import Budget
 from tenants.keys.editing import issue_key
 from tenants.models import ApiKey, EndUser, Tenant
-from tenants.tenancy import record_author
+from tenants.people.authors import record_author
 
 
 @dataclass(frozen=True)

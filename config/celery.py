@@ -86,6 +86,7 @@ app.conf.update(
         },
         "sweep-files": {"task": "llm.tasks.sweep_files", "schedule": timedelta(minutes=10)},
         "reconcile-costs": {"task": "llm.tasks.reconcile_costs", "schedule": crontab(hour="6", minute="41")},
+        "prune-audit": {"task": "tenants.tasks.prune_audit", "schedule": crontab(hour="4", minute="29")},
         "prune-logs": {"task": "llm.tasks.prune_logs", "schedule": crontab(hour="4", minute="11")},
     },
 )

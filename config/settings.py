@@ -77,6 +77,14 @@ ACCOUNT_RATE_LIMITS = {
     "reset_password": "20/10m/ip,5/10m/key",
     "request_login_code": "20/10m/ip,5/10m/key",
 }
+SOCIALACCOUNT_ADAPTER = "tenants.people.arriving.Arrivals"
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = True  # of a verified address, as `Arrivals` allows
+SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = True
+SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+SOCIALACCOUNT_LOGIN_ON_GET = True  # a form must not lead to another site (content security policy)
+SOCIALACCOUNT_STORE_TOKENS = False
+# whether staff must have a second factor; tenants ask for their own people
+SECOND_FACTOR_REQUIRED = env.flag("SECOND_FACTOR_REQUIRED")
 MFA_ADAPTER = "tenants.signing_in.adapters.SecondFactors"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
@@ -134,8 +142,10 @@ MIDDLEWARE = [
     "config.site.pages.session_length",
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "tenants.signing_in.factors.required",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
+    "tenants.people.downloads.recorded",
 ]
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
@@ -205,7 +215,13 @@ DRAIN_SECONDS = env.number("DRAIN_SECONDS", 15)  # how long a stop waits for ope
 # ---------------------------------------------------------------- Redis and Celery
 REDIS_URL = env.text("REDIS_URL") or env.embedded_url(PURSER_HOME, "redis") or "redis://127.0.0.1:1/0"
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    # limits on codes, mails and second factors
+    "default": {
+        "BACKEND": "config.shared_cache.SharedCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "purser:site",
+        "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
+    },
     # wrong passwords, counted for all processes
     "logins": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",

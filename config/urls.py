@@ -5,6 +5,8 @@ from django.shortcuts import redirect
 from django.urls import include, path
 
 from config.site import errors, reference
+from tenants.people import arriving
+from tenants.people.pages import invitation
 from tenants.signing_in.login import sign_in
 
 urlpatterns = [
@@ -14,6 +16,9 @@ urlpatterns = [
     path("portal/login/", sign_in, name="portal_login"),
     path("account/login/", sign_in),
     path("admin/password_change/", lambda request: redirect("account_change_password")),
+    path("account/invitation/<str:token>/", invitation, name="invitation"),
+    path("account/oidc/<slug:provider_id>/login/", arriving.begin),
+    path("account/oidc/<slug:provider_id>/login/callback/", arriving.finish),
     path("account/", include("allauth.urls")),
     path("admin/", admin.site.urls),
     path("portal/", include("config.portal.urls")),

@@ -11,6 +11,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 
 from tenants.models import Tenant
+from tenants.people.authors import record_author
 from tenants.people.rights import Right, rights_of
 
 
@@ -64,9 +65,3 @@ def _set_status(
 def _is_operator(acting_user: Any) -> bool:
     """A command has no acting user and may do what an operator may."""
     return acting_user is None or Right.PLATFORM in rights_of(acting_user).everywhere
-
-
-def record_author(row: object, *, acting_user: AbstractBaseUser | None, reason: str) -> None:
-    """Set author and reason of the row's next history entry."""
-    row._history_user = acting_user  # type: ignore[attr-defined]
-    row._change_reason = reason[:100]  # type: ignore[attr-defined]

@@ -128,6 +128,9 @@ UNFOLD: dict[str, Any] = {
                 page("Users", "group", "tenants", "enduser"),
                 page("Memberships", "badge", "tenants", "membership"),
                 page("People", "admin_panel_settings", "auth", "user"),
+                page("Invitations", "outgoing_mail", "tenants", "invitation"),
+                page("Identity providers", "passkey", "tenants", "identityprovider"),
+                page("Audit log", "policy", "tenants", "auditentry"),
             ),
             group(
                 "Budgets",

@@ -7,6 +7,7 @@ request, and at the latest after SESSION_LONGEST_SECONDS.
 from collections.abc import Callable
 from typing import Final
 
+from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
@@ -54,6 +55,8 @@ def session_length(get_response: GetResponse) -> GetResponse:
                 logout(request)
             elif at - request.session.get(SESSION_SEEN, began) >= settings.SESSION_COOKIE_AGE // 10:
                 request.session[SESSION_SEEN] = at  # saved, so its cookie and row last longer again
+                own = UserSession.objects.filter(session_key=request.session.session_key)
+                own.update(last_seen_at=now())
         return get_response(request)
 
     return middleware

@@ -60,6 +60,7 @@ ROUTES: Final[Mapping[str, Queue]] = {
     "llm.tasks.reconcile_costs": LONG,
     "llm.tasks.prune_logs": LONG,
     "llm.tasks.sweep_files": LONG,
+    "tenants.tasks.prune_audit": LONG,
 }
 
 

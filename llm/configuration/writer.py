@@ -16,7 +16,7 @@ from django.db.utils import DatabaseError
 
 from llm.configuration.changes import Action, Changes, FieldChange, shown
 from llm.configuration.document import Document, Path
-from tenants.tenancy import record_author
+from tenants.people.authors import record_author
 
 Row = TypeVar("Row", bound=models.Model)
 

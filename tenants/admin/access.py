@@ -20,6 +20,7 @@ from unfold.admin import ModelAdmin
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget
 
+from tenants.admin.auditing import AuditedPages
 from tenants.admin.choices import TO_WRITE, WritableSelect, WritableSelectMultiple
 from tenants.admin.columns import AlignedChangeList, columns_of
 from tenants.models import Tenant
@@ -54,7 +55,7 @@ class TenantScopedForm(forms.ModelForm[Any]):
         return excluded if "tenant" in self.fields else excluded - {"tenant"}
 
 
-class TenantScopedAdmin(ModelAdmin):
+class TenantScopedAdmin(AuditedPages, ModelAdmin):
     """Pages of a table whose rows belong to a tenant. `tenant_path` is the look-up from a row to its tenant.
 
     `seen_with`, `changed_with` and `operated_with` are the rights that its rows, its forms and its actions ask for.
@@ -207,7 +208,7 @@ class TenantScopedAdmin(ModelAdmin):
         return _tenant_id(obj, self.tenant_path) in ids
 
 
-class OperatorAdmin(ModelAdmin):
+class OperatorAdmin(AuditedPages, ModelAdmin):
     """Pages of a table without tenants, for people with a platform role."""
 
     seen_with: ClassVar[Right] = Right.SEE

@@ -19,6 +19,7 @@ from unfold.enums import ActionVariant
 from unfold.forms import BaseDialogForm
 
 from tenants.admin.access import finish, owned
+from tenants.people import audit
 
 # a message for the button's page, or a response of its own
 DialogResult = str | HttpResponse
@@ -55,6 +56,13 @@ def dialog_action(
                 result = run(model_admin, request, answered, *(() if row is None else (row,)))
             except refusals as error:
                 return finish(request, url, message_of(error), level=messages.ERROR)
+            audit.record(
+                f"{label.rstrip('…')} ({model_admin.model._meta.verbose_name})",
+                about=row,
+                request=request,
+                changes=audit.answers_of(answered.cleaned_data),
+                reason=str(answered.cleaned_data.get("reason") or ""),
+            )
             return finish(request, url, result) if isinstance(result, str) else result
 
         button: Any = action(

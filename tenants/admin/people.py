@@ -61,6 +61,12 @@ class UserAdmin(DjangoUserAdmin[User], OperatorAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         return super().get_queryset(request).select_related("platform_role")
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is None or self.has_operate_permission(request):
+            return super().get_fieldsets(request, obj)
+        named = ("username", ("first_name", "last_name"), "email")
+        return ((None, {"fields": named}), *self.fieldsets[1:])  # without the hash of the password
+
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.is_active and request.user.is_superuser)
 

@@ -77,7 +77,10 @@ class TenantAdmin(RecordedAdmin):
     readonly_fields = ("status", "created_at", "shown_limits")
     actions_detail = ("pause", "suspend", "resume")
     fieldsets = (
-        (None, {"fields": (("slug", "name"), ("timezone", "status"), "created_at")}),
+        (
+            None,
+            {"fields": (("slug", "name"), ("timezone", "status"), ("created_at", "requires_second_factor"))},
+        ),
         ("Rate limits of the whole tenant", {"fields": (LIMIT_FIELDS,)}),
     )
 

@@ -16,8 +16,8 @@ from django.utils.timezone import now
 
 from tenants.keys import strings as keys
 from tenants.models import ApiKey, Tenant
+from tenants.people.authors import record_author
 from tenants.policy import parse_policy
-from tenants.tenancy import record_author
 
 DEFAULT_GRACE = timedelta(hours=24)
 SHORTEST_GIVEN_SECRET = 32  # one round of SHA-256 is enough for 128 bits, which a short one never has

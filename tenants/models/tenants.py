@@ -53,6 +53,9 @@ class Tenant(models.Model):
         validators=[validate_rate_limits],
         help_text='{"rpm": .., "tpm": .., "concurrency": ..}',
     )
+    requires_second_factor = models.BooleanField(
+        default=False, db_default=False, help_text="its people sign in with a second factor, or add one first"
+    )
     created_at = models.DateTimeField(default=now, editable=False)
 
     history = HistoricalRecords()

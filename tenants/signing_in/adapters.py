@@ -4,8 +4,10 @@ Invariant: nobody signs up by themselves. Every session begins in `Accounts.logi
 length is counted.
 """
 
+from smtplib import SMTPException
 from typing import Any
 
+import structlog
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -14,7 +16,10 @@ from django.utils.timezone import now
 from config.site.pages import SESSION_BEGAN
 from tenants import secrets
 from tenants.signing_in.browsers import address_of, remember
+from tenants.signing_in.factors import OWES, owes_one
 from tenants.signing_in.places import place_of
+
+log = structlog.get_logger(__name__)
 
 
 class Accounts(DefaultAccountAdapter):  # type: ignore[misc]
@@ -29,9 +34,18 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
         """Passwords are counted by `guesses`, which locks nobody out."""
 
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        try:
+            super().send_mail(template_prefix, email, context)
+        except (OSError, SMTPException) as error:
+            # whoever asked sees the same page as if there were no such account
+            log.warning("mail_not_sent", kind=template_prefix, detail=str(error))
+
     def login(self, request: HttpRequest, user: Any) -> None:
         super().login(request, user)
         request.session[SESSION_BEGAN] = int(now().timestamp())
+        if owes_one(user):
+            request.session[OWES] = True
 
     def post_login(self, request: HttpRequest, user: Any, **facts: Any) -> HttpResponse:
         response: HttpResponse = super().post_login(request, user, **facts)

@@ -51,7 +51,7 @@ from llm.models import (
 )
 from tenants.keys.editing import issue_key
 from tenants.models import ApiKey, EndUser, Tenant
-from tests.admin.filling_apart import add_reconciliation, add_runs
+from tests.admin.filling_apart import add_people, add_reconciliation, add_runs
 from tests.admin.office import Office
 
 PROVIDER_KEY, HOOK_SECRET = "sk-provider-very-secret", "hook-very-secret"
@@ -63,6 +63,7 @@ def fill(office: Office, tenant: Tenant) -> None:
     key, _ = issue_key(tenant, name=f"ci-{uuid4().hex[:8]}")
     office.rows.setdefault(ApiKey, key)
     add(EndUser(tenant=tenant, external_id=f"bob-{uuid4().hex[:8]}", cost_center="4711"))
+    add_people(office, tenant)
     _money(office, tenant, key)
     add_runs(office, tenant)
     office.rows.setdefault(RefreshedMonth, RefreshedMonth.objects.get(tenant=tenant))

@@ -1,4 +1,4 @@
-"""Rows of tables that belong together: the reconciliation's, and those of sessions and runs."""
+"""Rows of tables that belong together: the reconciliation's, those of sessions and runs, and of people."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -16,7 +16,8 @@ from billing.models import (
     CostReportLine,
     RunEnvelope,
 )
-from tenants.models import Tenant
+from tenants.models import AuditEntry, IdentityProvider, Invitation, Tenant
+from tenants.people import audit
 from tests.admin.office import Office
 
 
@@ -93,3 +94,25 @@ def add_runs(office: Office, tenant: Tenant) -> None:
             expires_at=at + timedelta(hours=1),
         )
     )
+
+
+def add_people(office: Office, tenant: Tenant) -> None:
+    """How people come to a tenant, and what one of them did."""
+    at, address = now(), f"dana-{uuid4().hex[:8]}@acme.example"
+    office.add(
+        Invitation(
+            tenant=tenant, email=address, token_hash=uuid4().bytes * 2, expires_at=at + timedelta(days=7)
+        )
+    )
+    office.add(
+        IdentityProvider(
+            name="Acme",
+            slug=f"acme-{uuid4().hex[:8]}",
+            issuer="https://id.example",
+            client_id="purser",
+            domains=["acme.example"],
+            tenant=tenant,
+        )
+    )
+    changes = {"name": ["Acme", "Acme GmbH"]}
+    office.rows.setdefault(AuditEntry, audit.record("changed", about=tenant, changes=changes))

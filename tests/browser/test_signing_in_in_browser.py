@@ -1,0 +1,95 @@
+"""Signing in in a real browser: with a passkey instead of a password, and with pages that everybody can use."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.visits import DESKTOP, WINDOWS, Window, judge, needs_axe, needs_chromium, visitor
+from tests.world import Operator, World
+
+pytestmark = [*needs_chromium, needs_axe]
+OWN = (
+    "/account/2fa/",
+    "/account/2fa/totp/activate/",
+    "/account/sessions/",
+    "/account/email/",
+    "/account/password/change/",
+)
+STRANGERS = (
+    "/portal/login/",
+    "/account/login/code/",
+    "/account/password/reset/",
+    "/account/invitation/unknown/",
+)
+
+
+def test_it_works(world: World, operator_account: Operator) -> None:
+    """A passkey is added after the password, and then opens the admin alone."""
+    assert (
+        passkey_journey(world.stack.base_url.replace("127.0.0.1", "localhost"), operator_account) == "/admin/"
+    )
+
+
+def passkey_journey(base_url: str, operator: Operator) -> str:
+    with visitor(base_url, operator) as page:
+        session = page.context.new_cdp_session(page)
+        session.send("WebAuthn.enable")
+        options = {
+            "protocol": "ctap2",
+            "transport": "internal",
+            "hasResidentKey": True,
+            "hasUserVerification": True,
+        }
+        options |= {"isUserVerified": True, "automaticPresenceSimulation": True}
+        session.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+        page.goto("/account/2fa/webauthn/add/")
+        page.fill("[name=name]", "This machine")
+        page.check("[name=passwordless]")
+        page.get_by_role("button", name="Add").click()
+        page.wait_for_url("**/account/2fa/**")
+        page.context.clear_cookies()
+        page.goto("/admin/login/")
+        page.get_by_role("button", name="Sign in with a passkey").click()
+        page.wait_for_url("**/admin/")
+        return "/" + page.url.split("/", 3)[3]
+
+
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_the_pages_can_be_used_by_everybody(world: World, operator_account: Operator, window: Window) -> None:
+    base_url = world.stack.base_url
+    assert [
+        *looked_at(base_url, None, STRANGERS, window),
+        *looked_at(base_url, operator_account, OWN, window),
+    ] == []
+
+
+def looked_at(base_url: str, operator: Operator | None, paths: tuple[str, ...], window: Window) -> list[str]:
+    problems: list[str] = []
+    with visitor(base_url, operator, window) as page:
+        for path in paths:
+            page.goto(path)
+            keep_picture(page, f"{path.strip('/').replace('/', '-')}-{window}")
+            if page.evaluate("document.documentElement.scrollWidth") > window.width:
+                problems.append(f"{path} is wider than its window")
+            problems += judge(page)
+    return problems
+
+
+def test_with_the_keyboard_alone(world: World, operator_account: Operator) -> None:
+    with visitor(world.stack.base_url, None, DESKTOP) as page:
+        page.goto("/admin/login/")
+        for text in (operator_account.name, operator_account.password):  # the first field has the focus
+            page.keyboard.type(text)
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.tagName") == "A":  # the way to a new password
+                page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/admin/")
+
+
+def keep_picture(page: Any, name: str) -> None:
+    """For a person to look at, if SCREENSHOTS names a folder."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
