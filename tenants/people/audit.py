@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.http import HttpRequest
 from django.utils.timezone import now
@@ -58,7 +59,7 @@ def record(
         address="" if request is None else address_of(request)[:45],
         object_type="" if about is None else about._meta.label_lower[:60],
         object_id="" if about is None else str(about.pk)[:64],
-        object_name=(object_name or ("" if about is None else str(about)))[:200],
+        object_name=(object_name or ("" if about is None else _name_of(about)))[:200],
         changes=dict(list((changes or {}).items())[:MOST_FIELDS]),
         reason=(reason or "")[:200],
     )
@@ -94,7 +95,9 @@ def difference(
     """Of each field that differs, its value before and after; None where there is no row."""
     found: Changes = {}
     for field in row._meta.concrete_fields:
-        old, new = (None if side is None else side.get(field.attname) for side in (before, after))
+        old, new = (
+            None if side is None else _typed(field, side.get(field.attname)) for side in (before, after)
+        )
         if old == new or field.primary_key:
             continue
         found[field.name] = [_shown(field, old), _shown(field, new)]
@@ -123,6 +126,21 @@ def tenant_of(row: models.Model) -> int | None:
         if (tenant_id := getattr(owner, "tenant_id", None)) is not None:
             return int(tenant_id)
     return None
+
+
+def _name_of(row: models.Model) -> str:
+    try:
+        return str(row)
+    except (AttributeError, TypeError, ValueError):  # of a row whose values have not been read back yet
+        return f"{row._meta.verbose_name} {row.pk}"
+
+
+def _typed(field: Any, value: Any) -> Any:
+    """The value as the database gives it back: a row may have been made with a text or an int for a Decimal."""
+    try:
+        return bytes(value) if isinstance(value, memoryview) else field.to_python(value)
+    except (TypeError, ValueError, ValidationError):
+        return value
 
 
 def _shown(field: Any, value: Any) -> Any:
