@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from tenants.models import Membership, Tenant
-from tenants.tenancy import record_author
+from tenants.people.authors import record_author
 
 OWNER = Membership.Role.OWNER
 

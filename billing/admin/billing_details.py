@@ -1,6 +1,6 @@
 """The page of whom a tenant's statements are addressed to.
 
-Invariant: the people of a tenant enter their own name and address; what is taxed, and when it is due, is the operator's.
+Invariant: the people of a tenant enter their own name and address; what is taxed, and when it is due, platform finance.
 """
 
 from typing import Any
@@ -10,6 +10,7 @@ from django.http import HttpRequest
 
 from billing.models import BillingDetails
 from tenants.admin.access import HistoryPages, TenantScopedAdmin
+from tenants.people.rights import Right, may_everywhere
 
 OPERATORS_FIELDS = ("tax", "vat_percent", "payment_days")
 
@@ -35,4 +36,4 @@ class BillingDetailsAdmin(HistoryPages, TenantScopedAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         fields = tuple(super().get_readonly_fields(request, obj))
-        return fields if request.user.is_superuser else (*fields, *OPERATORS_FIELDS)
+        return fields if may_everywhere(request, Right.BOOK) else (*fields, *OPERATORS_FIELDS)

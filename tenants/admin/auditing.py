@@ -13,7 +13,7 @@ from tenants.people import audit
 from tenants.people.rights import Right
 
 
-class AuditedPages(admin.ModelAdmin):
+class AuditedPages(admin.ModelAdmin[Any]):
     """A part of every page of ours."""
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:

@@ -70,7 +70,7 @@ def _signed_out(request: Any, user: Any, **rest: Any) -> None:
 
 def _failed(credentials: dict[str, Any], request: Any = None, **rest: Any) -> None:
     """A wrong password. An attempt that had to wait was no attempt."""
-    if request is None or getattr(request, "_seconds_to_wait", 0):
+    if request is None or getattr(request, "_seconds_to_wait", False):
         return
     tried = str(credentials.get("username") or credentials.get("email") or "")
     audit.record("failed to sign in", name=tried, request=request, object_name=tried)

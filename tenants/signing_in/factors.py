@@ -23,15 +23,18 @@ GetResponse = Callable[[HttpRequest], HttpResponse]
 
 def owes_one(user: Any) -> bool:
     """Whether the platform or one of their tenants asks for a second factor that the person does not have."""
-    is_asked = (user.is_staff and settings.SECOND_FACTOR_REQUIRED) or Membership.objects.filter(
-        user=user.pk, tenant__requires_second_factor=True
-    ).exists()
+    is_asked = (
+        bool(user.is_staff and settings.SECOND_FACTOR_REQUIRED)
+        or Membership.objects.filter(user=user.pk, tenant__requires_second_factor=True).exists()
+    )
     return is_asked and not has_one(user)
 
 
 def has_one(user: Any) -> bool:
     """Recovery codes alone are no factor: they exist only beside one."""
-    return Authenticator.objects.filter(user=user.pk).exclude(type=Authenticator.Type.RECOVERY_CODES).exists()
+    return bool(
+        Authenticator.objects.filter(user=user.pk).exclude(type=Authenticator.Type.RECOVERY_CODES).exists()
+    )
 
 
 def required(get_response: GetResponse) -> GetResponse:

@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils.timezone import now
 
 from tenants.models import Invitation, Membership, Tenant
-from tenants.people import inviting, members
+from tenants.people import inviting
 from tenants.people.inviting import NoInvitation, invite
 
 
@@ -121,17 +121,3 @@ def test_open_invitations_are_bounded(tenant: Tenant, owner: User, monkeypatch: 
         invite(tenant, email=f"p{number}@acme.example", role="member", acting_user=owner)
     with pytest.raises(ValidationError, match="withdraw some"):
         invite(tenant, email="p3@acme.example", role="member", acting_user=owner)
-
-
-def test_the_last_owner_stays(tenant: Tenant, owner: User) -> None:
-    only = Membership.objects.get(tenant=tenant, user=owner)
-    with pytest.raises(members.LastOwner):
-        members.remove(only, acting_user=owner)
-    with pytest.raises(members.LastOwner):
-        members.set_role(only, role="member", acting_user=owner)
-    second = Membership.objects.create(
-        tenant=tenant, user=User.objects.create_user(f"o-{secrets.token_hex(4)}"), role="owner"
-    )
-    members.set_role(only, role="finance", acting_user=owner)
-    with pytest.raises(members.LastOwner):
-        members.remove(second, acting_user=owner)
