@@ -185,3 +185,16 @@ class MembershipForm(forms.Form):
         label="User id",
         help_text="As calls name the person (x-purser-user): its keys, spend and requests are the person's own.",
     )
+
+
+class InvitationForm(forms.Form):
+    """Somebody to invite."""
+
+    email = forms.EmailField(max_length=254, label="E-mail")
+    role = forms.ChoiceField(choices=Membership.Role.choices, label="Role")
+    person = forms.CharField(
+        max_length=200,
+        required=False,
+        label="User id",
+        help_text="As your calls name them in x-purser-user: its keys, requests and spend are then their own.",
+    )

@@ -36,6 +36,7 @@ NAVIGATION: Final = (
     Item("Months", "request_quote", "months", READERS),
     Item("Alerts", "notifications", "alerts", READERS),
     Item("People", "badge", "people", OWNERS),
+    Item("Changes", "policy", "changes", OWNERS),
 )
 
 

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST
 
 from config.portal.access import OWNERS, Visitor, page
 from config.portal.forms import MembershipForm, take_errors
+from config.portal.invitations import waiting
 from config.portal.layout import address, show
 from config.site import cells
 from tenants.keys.own_keys import live, own_keys
@@ -46,7 +47,13 @@ def list_people(request: HttpRequest, visitor: Visitor) -> HttpResponse:
         for one in people[:MOST_SHOWN]
     ]
     table = {"headers": ["Name", "E-mail", "Role", "User id", "Last signed in"], "rows": rows}
-    return show(request, visitor, "people.html", {"people": table}, title="People")
+    return show(
+        request,
+        visitor,
+        "people.html",
+        {"people": table, "invite": address(visitor, "invite"), "waiting": waiting(visitor)},
+        title="People",
+    )
 
 
 @page(OWNERS)

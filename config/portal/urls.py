@@ -5,8 +5,10 @@ from django.urls import path
 from config.portal import (
     alerts,
     budgets,
+    changes,
     entrance,
     home,
+    invitations,
     keys,
     people,
     requests,
@@ -54,6 +56,9 @@ urlpatterns = [
     path(f"{AT}alerts/", alerts.list_alerts, name="alerts"),
     path(f"{AT}alerts/<int:event_id>/seen/", alerts.see_alert, name="see_alert"),
     path(f"{AT}people/", people.list_people, name="people"),
+    path(f"{AT}people/invite/", invitations.send, name="invite"),
+    path(f"{AT}people/invitations/<int:invitation_id>/cancel/", invitations.cancel, name="cancel_invitation"),
+    path(f"{AT}changes/", changes.list_changes, name="changes"),
     path(f"{AT}people/<int:membership_id>/", people.show_person, name="person"),
     path(f"{AT}people/<int:membership_id>/remove/", people.remove_person, name="remove_person"),
 ]

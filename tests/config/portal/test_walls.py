@@ -16,6 +16,7 @@ from billing.months.closing import close_period
 from config.portal import urls
 from tenants.keys.editing import issue_key
 from tenants.models import ApiKey, Membership, Tenant
+from tenants.people.inviting import invite
 from tests.config.portal.conftest import House
 from tests.config.portal.test_requests import log
 
@@ -23,7 +24,7 @@ from tests.config.portal.test_requests import log
 LEFT_OUT = {"entrance", "leave", "find_run", "run", "change_run", "runs", "session"}
 PAGES = sorted(pattern.name for pattern in urls.urlpatterns if pattern.name not in LEFT_OUT)
 OWNERS = {
-    "add_service_key", "add_budget", "change_budget", "decide_raise", "see_alert", "people", "person", "remove_person", "policy",
+    "add_service_key", "add_budget", "change_budget", "decide_raise", "see_alert", "people", "person", "remove_person", "policy", "changes",
     "invite", "cancel_invitation",
 }  # fmt: skip
 READERS = {"spend", "spend_file", "teams", "months", "statement", "statement_file", "alerts"}
@@ -49,6 +50,7 @@ def rows_of(house: House, tenant: Tenant, person: str) -> dict[str, Any]:
         tenant=tenant, metric="request_cost", value=2, threshold=1, message="dear"
     )
     statement = statement_of(tenant)
+    waiting = invite(tenant, email=f"{uuid4().hex}@acme.example", role="member", acting_user=user)
     return {
         "key_id": key.pk,
         "request_id": log(tenant, user=person).pk,
@@ -58,7 +60,7 @@ def rows_of(house: House, tenant: Tenant, person: str) -> dict[str, Any]:
         "membership_id": Membership.objects.get(tenant=tenant, person=person).pk,
         "number": statement.number,
         "file_id": statement.files.values_list("pk", flat=True).first(),
-        "invitation_id": 1,
+        "invitation_id": waiting.pk,
     }
 
 
