@@ -24,7 +24,8 @@ from tests.config.portal.test_requests import log
 LEFT_OUT = {"entrance", "leave", "find_run", "run", "change_run", "runs", "session"}
 PAGES = sorted(pattern.name for pattern in urls.urlpatterns if pattern.name not in LEFT_OUT)
 OWNERS = {
-    "add_service_key", "add_budget", "change_budget", "decide_raise", "see_alert", "people", "person", "remove_person", "policy", "changes",
+    "add_service_key", "add_budget", "change_budget", "decide_raise", "see_alert", "people", "person", "remove_person", "policy",
+    "changes",
     "invite", "cancel_invitation",
 }  # fmt: skip
 READERS = {"spend", "spend_file", "teams", "months", "statement", "statement_file", "alerts"}
