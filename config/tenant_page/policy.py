@@ -21,6 +21,7 @@ from config.tenant_page.parts import tab_url
 from tenants.admin.access import IndentedJSON
 from tenants.admin.policy_form import PolicyForm
 from tenants.models import Tenant
+from tenants.people.rights import Right, may_everywhere
 from tenants.policies.editing import ChangedMeanwhile, check_change, digest_of, set_policy
 
 MOST_JSON: Final = 100_000
@@ -89,7 +90,7 @@ def policy_tab(request: HttpRequest, model_admin: Any, tenant_id: int) -> HttpRe
     if request.method == "POST" and not may_change:
         raise PermissionDenied
     asked = Asked.of(request)
-    whose: dict[str, Any] = {"tenant": tenant, "is_operator": request.user.is_superuser}
+    whose: dict[str, Any] = {"tenant": tenant, "is_operator": may_everywhere(request, Right.PLATFORM)}
     forms_of: dict[str, Any] = {
         "form": PolicyForm(asked.data if asked.way == "form" else None, **whose),
         "json": JsonForm(asked.data if asked.way == "json" else None, **whose),
@@ -151,7 +152,7 @@ def _save(request: HttpRequest, tenant: Tenant, wanted: dict[str, Any], asked: A
             tenant,
             wanted,
             read=asked.read,
-            is_operator=bool(request.user.is_superuser),
+            is_operator=may_everywhere(request, Right.PLATFORM),
             acting_user=request.user,  # type: ignore[arg-type]  # who may change a tenant is logged in
             reason=asked.data.get("reason", "")[:100],
         )
