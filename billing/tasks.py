@@ -9,8 +9,10 @@ from typing import Final
 from celery import shared_task
 from django.utils.timezone import now
 
+from billing.alerts import incidents as alert_incidents
 from billing.alerts import outbox as alerts
-from billing.alerts import spend_watch
+from billing.alerts import spans as alert_spans
+from billing.alerts import watching
 from billing.budgets import raise_requests
 from billing.estimates import accuracy as estimate_accuracy
 from billing.ledger import partitions, reaper, rollups, unread
@@ -69,8 +71,15 @@ def deliver_alerts() -> None:
 
 @shared_task
 def watch_spend() -> None:
-    """Write the events of days and hours that cost too much."""
-    spend_watch.watch()
+    """Look for what is unusual, and count it in alerts."""
+    watching.watch()
+
+
+@shared_task
+def prune_alerts() -> None:
+    """Delete alerts and spans that were kept long enough."""
+    alert_incidents.prune()
+    alert_spans.prune(at=now())
 
 
 @shared_task

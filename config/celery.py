@@ -46,6 +46,7 @@ app.conf.update(
     beat_schedule={
         "reap-holds": {"task": "billing.tasks.reap_holds", "schedule": timedelta(seconds=30)},
         "deliver-alerts": {"task": "billing.tasks.deliver_alerts", "schedule": timedelta(seconds=5)},
+        "prune-alerts": {"task": "billing.tasks.prune_alerts", "schedule": crontab(hour="4", minute="29")},
         "watch-spend": {"task": "billing.tasks.watch_spend", "schedule": timedelta(seconds=60)},
         "propose-reratings": {"task": "billing.tasks.propose_reratings", "schedule": timedelta(seconds=60)},
         "rebuild-rollups": {"task": "billing.tasks.rebuild_rollups", "schedule": timedelta(seconds=60)},

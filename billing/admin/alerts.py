@@ -22,7 +22,8 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from billing.admin.figures import plain, usd
-from billing.alerts.outbox import acknowledge, retry
+from billing.alerts.incidents import acknowledge
+from billing.alerts.outbox import retry
 from billing.alerts.webhook import AddressNotAllowed, check_url
 from billing.models import AlertChannel, AlertDelivery, AlertEvent, AlertRule
 from config.site import cells

@@ -1,5 +1,5 @@
 """Alerts: what tenants and operators are notified of, and how it reaches them.
 
-It owns the outbox, webhooks, operators' alerts and the watch over unusual spending.
+It owns the watches, grouping, the outbox and webhooks. `billing.notices` writes what other rooms found themselves.
 It does not own the thresholds of budgets: the ledger's functions write those events.
 """

@@ -6,14 +6,15 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 BEGIN
     INSERT INTO public.billing_alertevent (
-        tenant_id, rule_id, budget_id, metric, subject_key, window_key, value, threshold, message, fired_at)
+        tenant_id, rule_id, budget_id, metric, subject_key, window_key, value, threshold, message, facts, fired_at, ends_at)
     SELECT w.tenant_id, t.rule_id, b.id, 'budget_percent', k.subject_key, k.window_key,
            trunc(s.spent * 100 / s.limit_amount, 2), t.threshold,
            format('The %s budget%s of %s %s %s is used to %s %%: %s %s spent', replace(b.scope, '_', ' '),
                   CASE WHEN w.subject = '' THEN '' ELSE format(' (%s)', w.subject) END, trim_scale(s.limit_amount), k.unit,
                   CASE b.period WHEN 'total' THEN 'in total' ELSE 'per ' || b.period END,
                   trunc(s.spent * 100 / s.limit_amount, 1), trim_scale(round(s.spent, 6)), k.unit),
-           clock_timestamp()
+           CASE b.scope WHEN 'user' THEN jsonb_build_object('user', left(w.subject, 200)) ELSE '{}' END,
+           clock_timestamp(), w.ends_at
     FROM public.billing_window_now s
     JOIN public.billing_budgetwindow w ON w.id = s.id
     JOIN public.billing_budget b ON b.id = w.budget_id
@@ -40,8 +41,9 @@ BEGIN
     ON CONFLICT DO NOTHING;
 END $$;
 
--- Requests that cost more than their tenant's alert threshold (0.50 USD where no rule says otherwise), and those whose
--- usage has no price, or could not be read, and was billed at a bound.
+-- Notes requests that cost more than their tenant's alert threshold (0.50 USD where it has no rule), and usage that has no price
+-- or could not be read, and was billed at a bound. Of one group a rule and subject is one finding, with the worst of its requests;
+-- billing.alerts.incidents counts it in an alert. At most 20 subjects of usage in a group.
 CREATE OR REPLACE FUNCTION public.billing_alert_requests(
     p_ids uuid[], p_outcomes int[], p_tenants bigint[], p_usd numeric[], p_records jsonb
 ) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
@@ -53,12 +55,15 @@ BEGIN
     SELECT least(0.50, min(threshold)) INTO dear FROM public.billing_alertrule
     WHERE tenant_id = ANY (p_tenants) AND metric = 'request_cost' AND is_active;
     IF (SELECT max(usd) FROM unnest(p_usd) AS usd) > dear THEN
-        INSERT INTO public.billing_alertevent (
-            tenant_id, rule_id, metric, subject_key, window_key, value, threshold, message, fired_at)
-        SELECT a.tenant_id, t.rule_id, 'request_cost', a.request_id, '', s.usd, t.threshold,
-               format('One request to %s cost %s USD (user %s, feature %s, request %s)', a.model, trim_scale(s.usd),
-                      coalesce(nullif(a.user_id, ''), 'not named'), coalesce(nullif(a.feature, ''), 'not named'), a.request_id),
-               clock_timestamp()
+        INSERT INTO public.billing_alertfinding (tenant_id, rule_id, metric, subject_key, value, threshold, count, message, facts)
+        SELECT DISTINCT ON (a.tenant_id, a.key_id, t.threshold)
+               a.tenant_id, t.rule_id, 'request_cost', coalesce('key:' || a.key_id, ''), s.usd, t.threshold,
+               count(*) OVER (PARTITION BY a.tenant_id, a.key_id, t.threshold),
+               format('A request to %s cost %s USD (user %s, feature %s, request %s)', left(a.model, 100), trim_scale(s.usd),
+                      coalesce(nullif(left(a.user_id, 100), ''), 'not named'),
+                      coalesce(nullif(left(a.feature, 100), ''), 'not named'), a.request_id),
+               jsonb_build_object('request_id', a.request_id, 'key_id', a.key_id, 'user', left(a.user_id, 200),
+                                  'feature', left(a.feature, 200), 'model', left(a.model, 200))
         FROM unnest(p_ids, p_outcomes, p_usd) AS s (id, outcome, usd)
         JOIN public.billing_attempt a ON a.id = s.id
         CROSS JOIN LATERAL (
@@ -68,48 +73,44 @@ BEGIN
             SELECT 0.50, NULL WHERE NOT EXISTS (
                 SELECT FROM public.billing_alertrule r WHERE r.tenant_id = a.tenant_id AND r.metric = 'request_cost')) t
         WHERE s.outcome >= 2 AND s.usd > t.threshold
-        ORDER BY 1, 4, 7
-        ON CONFLICT DO NOTHING;
+        ORDER BY a.tenant_id, a.key_id, t.threshold, s.usd DESC;
     END IF;
 
-    IF p_records @> '[{"price_status": "unpriced"}]' THEN
-        INSERT INTO public.billing_alertevent (
-            tenant_id, rule_id, metric, subject_key, window_key, value, threshold, message, fired_at)
-        SELECT DISTINCT ON (a.tenant_id, a.provider, a.model, day.label)
-               a.tenant_id, r.id, 'unpriced_usage', a.provider || '/' || a.model, day.label, s.usd, 0,
-               format('Usage of %s/%s has no price: %s. It was billed at its hold, first in request %s',
-                      a.provider, a.model, p_records -> (s.position - 1)::int ->> 'reason', a.request_id),
-               clock_timestamp()
-        FROM unnest(p_ids, p_outcomes, p_usd) WITH ORDINALITY AS s (id, outcome, usd, position)
-        JOIN public.billing_attempt a ON a.id = s.id
-        CROSS JOIN LATERAL (SELECT to_char(a.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS label) day
-        LEFT JOIN LATERAL (
-            SELECT id FROM public.billing_alertrule WHERE tenant_id = a.tenant_id AND metric = 'unpriced_usage' AND is_active
-            LIMIT 1) r ON true
-        WHERE s.outcome = 2 AND p_records -> (s.position - 1)::int ->> 'price_status' = 'unpriced'
-        ORDER BY a.tenant_id, a.provider, a.model, day.label, a.id
-        ON CONFLICT DO NOTHING;
-    END IF;
-
-    -- the operators' event, once for a provider's model and kind of doubt; at most 20 kinds a day
-    IF p_records @> '[{"certainty": "unread", "price_status": "priced"}]' THEN
-        INSERT INTO public.billing_alertevent (metric, subject_key, window_key, value, threshold, message, fired_at)
-        SELECT DISTINCT ON (doubt.subject, doubt.what) 'unread_usage', doubt.subject, doubt.what, s.usd, 0,
-               format('Usage of %s could not be read: %s. It was booked at a bound, first in request %s',
-                      doubt.subject, s.record ->> 'reason', a.request_id),
-               clock_timestamp()
+    -- a model without a price is news to its tenant and to the operators, usage that could not be read to the operators,
+    -- and to the tenants that have a rule for it
+    IF p_records @> '[{"price_status": "unpriced"}]' OR p_records @> '[{"certainty": "unread"}]' THEN
+        INSERT INTO public.billing_alertfinding (tenant_id, rule_id, metric, subject_key, value, threshold, count, message, facts)
+        SELECT DISTINCT ON (whose.tenant_id, doubt.metric, doubt.subject)
+               whose.tenant_id, whose.rule_id, doubt.metric, doubt.subject, s.usd, 0,
+               count(*) OVER (PARTITION BY whose.tenant_id, doubt.metric, doubt.subject),
+               format(doubt.sentence, left(a.provider || '/' || a.model, 200), left(s.record ->> 'reason', 500), a.request_id),
+               jsonb_build_object('request_id', a.request_id, 'model', left(a.model, 200), 'provider', left(a.provider, 200))
+               || CASE WHEN whose.tenant_id IS NULL THEN '{}'
+                       ELSE jsonb_build_object('key_id', a.key_id, 'user', left(a.user_id, 200)) END
         FROM unnest(p_ids, p_outcomes, p_usd) WITH ORDINALITY AS u (id, outcome, usd, position)
         CROSS JOIN LATERAL (SELECT u.id, u.outcome, u.usd, p_records -> (u.position - 1)::int AS record) s
         JOIN public.billing_attempt a ON a.id = s.id
         CROSS JOIN LATERAL (
-            SELECT left(a.provider || '/' || a.model, 300) AS subject,
-                   left(coalesce(s.record -> 'reading' ->> 'what', s.record ->> 'reason'), 100) AS what) doubt
-        WHERE s.outcome = 2 AND s.record ->> 'certainty' = 'unread' AND s.record ->> 'price_status' = 'priced'
-          AND (SELECT count(*) FROM public.billing_alertevent e
-               WHERE e.tenant_id IS NULL AND e.metric = 'unread_usage' AND e.subject_key = doubt.subject
-                 AND e.fired_at > now() - interval '1 day') < 20
-        ORDER BY doubt.subject, doubt.what, a.id
-        ON CONFLICT DO NOTHING;
+            SELECT 'unpriced_usage' AS metric, left(a.provider || '/' || a.model, 300) AS subject,
+                   'Usage of %s has no price: %s. It was billed at its hold, last in request %s' AS sentence
+            WHERE s.record ->> 'price_status' = 'unpriced'
+            UNION ALL
+            SELECT 'unread_usage',
+                   left(a.provider || '/' || a.model, 150)
+                   || left(': ' || coalesce(s.record -> 'reading' ->> 'what', s.record ->> 'reason'), 140),
+                   'Usage of %s could not be read: %s. It was booked at a bound, last in request %s'
+            WHERE s.record ->> 'certainty' = 'unread' AND s.record ->> 'price_status' = 'priced') doubt
+        CROSS JOIN LATERAL (
+            SELECT NULL::bigint AS tenant_id, NULL::bigint AS rule_id
+            UNION ALL
+            (SELECT a.tenant_id, r.id FROM (SELECT) one
+             LEFT JOIN public.billing_alertrule r
+                ON r.tenant_id = a.tenant_id AND r.metric = doubt.metric AND r.is_active
+             WHERE doubt.metric = 'unpriced_usage' OR r.id IS NOT NULL
+             ORDER BY r.threshold LIMIT 1)) whose
+        WHERE s.outcome = 2
+        ORDER BY whose.tenant_id, doubt.metric, doubt.subject, s.usd DESC
+        LIMIT 20;
     END IF;
 END $$;
 

@@ -10,7 +10,7 @@ import structlog
 from django.db import DatabaseError, connection, transaction
 from django.utils.timezone import now
 
-from billing.alerts.operators import notify_operators
+from billing.notices import notify_operators
 
 MONTHS_AHEAD = 3
 

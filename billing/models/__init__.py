@@ -3,7 +3,14 @@
 It owns tables, constraints and triggers. It does not own writes: the functions of the other packages do.
 """
 
-from billing.models.alerts import AlertChannel, AlertDelivery, AlertEvent, AlertRule
+from billing.models.alerts import (
+    AlertChannel,
+    AlertDelivery,
+    AlertEvent,
+    AlertFinding,
+    AlertRule,
+    AlertStep,
+)
 from billing.models.billing_details import BillingDetails
 from billing.models.budgets import Budget, BudgetRaise, BudgetWindow
 from billing.models.estimates import EstimateAccuracy
@@ -15,6 +22,7 @@ from billing.models.rate_rules import RateRule
 from billing.models.reconciliation import CostComparison, CostReport, CostReportLine
 from billing.models.reratings import PriceCheck, Rerating, ReratingRow
 from billing.models.runs import AgentHour, RunEnvelope
+from billing.models.spans import UsageSpan, WatchClock
 from billing.models.statements import ManualEntry, Statement, StatementFile, StatementLine
 from billing.models.usage_sums import UsageSum
 
@@ -23,7 +31,9 @@ __all__ = [
     "AlertChannel",
     "AlertDelivery",
     "AlertEvent",
+    "AlertFinding",
     "AlertRule",
+    "AlertStep",
     "Attempt",
     "BillingDetails",
     "BillingPeriod",
@@ -53,5 +63,7 @@ __all__ = [
     "UsageDaily",
     "UsageLine",
     "UsageRecord",
+    "UsageSpan",
     "UsageSum",
+    "WatchClock",
 ]

@@ -12,8 +12,8 @@ from decimal import Decimal
 
 import structlog
 
-from billing.alerts.operators import notify_operators
 from billing.models import AlertEvent, CostComparison
+from billing.notices import notify_operators
 from billing.reconciliation.difference_kinds import LEAST_TOLERANCE_USD
 from billing.reconciliation.rows import callers_of, recent_callers_of
 

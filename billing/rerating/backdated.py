@@ -11,8 +11,8 @@ import structlog
 from django.db import transaction
 from django.utils.timezone import now
 
-from billing.alerts.operators import notify_operators
 from billing.models import PriceCheck, PriceRow, Rerating
+from billing.notices import notify_operators
 from billing.rerating.proposals import NothingToRerate, propose_rerating
 
 # A price that begins this much before it was written down is no price from now on.

@@ -66,7 +66,7 @@ GRANT USAGE ON SCHEMA public TO purser_app, purser_staff;
 BOOKS = (
     "billing_usagerecord", "billing_usageline", "billing_usagedaily", "billing_usagesum", "billing_attempt",
     "billing_budgetwindow", "billing_billingperiod", "billing_statement", "billing_manualentry", "billing_raterule",
-    "llm_requestlog", "billing_agenthour", "billing_rollupdirty",
+    "llm_requestlog", "billing_agenthour", "billing_rollupdirty", "billing_usagespan", "billing_alertfinding",
 )  # fmt: skip
 # tables without a tenant's column, of which it needs some rows
 FURTHER_GRANTS = {

@@ -68,8 +68,11 @@ def needs(request: HttpRequest, choice: Choice, states: States | None) -> list[N
 
 def _alerts(request: HttpRequest, choice: Choice) -> Iterator[Need]:
     open_alerts = AlertEvent.objects.filter(
-        _of(choice, with_nobodys=True), acknowledged_at=None, fired_at__gte=now() - ALERT_AGE
-    )
+        _of(choice, with_nobodys=True),
+        acknowledged_at=None,
+        resolved_at=None,
+        fired_at__gte=now() - ALERT_AGE,
+    ).exclude(muted_until__gt=now())
     groups = (
         open_alerts.order_by()
         .values("metric", "rule", "tenant__slug")

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_POST
 
-from billing.alerts.outbox import acknowledge
+from billing.alerts.incidents import acknowledge
 from billing.models import AlertEvent
 from config.portal.access import OWNERS, READERS, Visitor, page
 from config.portal.layout import address, show
@@ -23,8 +23,12 @@ def list_alerts(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """What waits for somebody, and what was seen."""
     events = AlertEvent.objects.filter(tenant=visitor.tenant).order_by("-fired_at", "-pk")
     context = {
-        "waiting": list(events.filter(acknowledged_at=None)[:MOST_SHOWN]),
-        "seen": list(events.exclude(acknowledged_at=None).select_related("acknowledged_by")[:MOST_SHOWN]),
+        "waiting": list(events.filter(acknowledged_at=None, resolved_at=None)[:MOST_SHOWN]),
+        "seen": list(
+            events.exclude(acknowledged_at=None, resolved_at=None).select_related("acknowledged_by")[
+                :MOST_SHOWN
+            ]
+        ),
     }
     return show(request, visitor, "alerts.html", context, title="Alerts")
 

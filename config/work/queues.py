@@ -47,6 +47,7 @@ ROUTES: Final[Mapping[str, Queue]] = {
     "llm.tasks.take_turns": BATCHES,
     "llm.tasks.answer_jobs": REALTIME,
     "billing.tasks.propose_reratings": LONG,
+    "billing.tasks.prune_alerts": LONG,
     "billing.tasks.import_prices": LONG,
     "billing.tasks.read_unread_usage": LONG,
     "billing.tasks.close_months": LONG,

@@ -3,9 +3,11 @@
 Invariant: a fixed number of queries, each of which names the request's tenant.
 """
 
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from django.db.models import Q
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
@@ -99,6 +101,18 @@ def _user(entry: RequestLog) -> Any:
     return _link("tenants_enduser", known.pk, known) if known else _filtered("user", entry.user)
 
 
+def _is_alerted(entry: RequestLog) -> Q:
+    """The alerts in which this request is counted: a key's dear requests are one alert."""
+    counted = Q(
+        metric="request_cost",
+        subject_key=f"key:{entry.key_id}" if entry.key_id else "",
+        threshold__lt=entry.cost_usd,
+        last_at__gte=entry.at,
+        fired_at__lte=entry.at + timedelta(milliseconds=entry.latency_ms, hours=1),
+    )
+    return Q(subject_key=str(entry.request_id)) | counted
+
+
 def _related(entry: RequestLog) -> list[tuple[str, list[Any]]]:
     """What took part, by kind; only kinds of which there is something."""
     if entry.tenant_id is None:
@@ -106,9 +120,7 @@ def _related(entry: RequestLog) -> list[tuple[str, list[Any]]]:
     own = {"tenant": entry.tenant_id, "request_id": entry.request_id}
     records = UsageRecord.objects.filter(**own).order_by("occurred_at")[:MOST_RELATED]
     attempts = Attempt.objects.filter(**own).order_by("attempt_no")[:MOST_RELATED]
-    alerts = AlertEvent.objects.filter(tenant=entry.tenant_id, subject_key=str(entry.request_id))[
-        :MOST_RELATED
-    ]
+    alerts = AlertEvent.objects.filter(_is_alerted(entry), tenant=entry.tenant_id)[:MOST_RELATED]
     entries = CacheEntry.objects.filter(tenant=entry.tenant_id, request_id=str(entry.request_id)).defer(
         "vector", "answer"
     )

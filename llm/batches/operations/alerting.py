@@ -15,9 +15,8 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils.timezone import now as current
 
-from billing.alerts.operators import notify_operators
-from billing.alerts.tenants import notify_tenant, rules_for
 from billing.models import AlertRule
+from billing.notices import notify_operators, notify_tenant, rules_for
 from llm.batches.operations import counting
 from llm.batches.operations.stuck import minutes, why_stuck
 from llm.models import Batch, BatchItem, BatchJob, BatchProgress

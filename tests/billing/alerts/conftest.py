@@ -17,7 +17,7 @@ import pytest
 from django.utils.timezone import now
 
 from billing.alerts.outbox import queue_deliveries
-from billing.models import AlertChannel, AlertDelivery, AlertEvent, AlertRule
+from billing.models import AlertChannel, AlertDelivery, AlertEvent, AlertFinding, AlertRule
 from tenants.models import Tenant
 
 
@@ -136,6 +136,7 @@ def desk(committed: None) -> Iterator[Desk]:
     """Rows that are committed, since several deliverers must see them. Other tests' events are out of the way."""
     queue_deliveries(at=now())
     AlertDelivery.objects.filter(status="pending").update(status="dead")
+    AlertFinding.objects.all().delete()
     tenant = Tenant.objects.create(slug=f"desk-{secrets.token_hex(4)}", name="Desk")
     yield Desk(tenant)
     AlertDelivery.objects.filter(event__tenant=tenant).delete()

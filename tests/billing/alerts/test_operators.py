@@ -12,10 +12,10 @@ from django.db import DatabaseError
 from django.test import RequestFactory
 
 from billing.admin.alerts import AlertChannelAdmin
-from billing.alerts.operators import notify_operators
 from billing.alerts.outbox import deliver_due
 from billing.ledger import partitions
 from billing.models import AlertChannel, AlertEvent
+from billing.notices import notify_operators
 from tests.billing.alerts.conftest import Desk, Receiver
 
 
@@ -53,21 +53,6 @@ def test_the_operators_event_is_no_tenants(desk: Desk, receiver: Receiver) -> No
     notify_operators("partitions", "Something is wrong", subject=subject)
     deliver_due()
     assert not AlertEvent.objects.get(subject_key=subject).deliveries.exists()
-
-
-def test_they_hear_of_a_model_without_a_price_once(
-    desk: Desk, receiver: Receiver, operators: AlertChannel
-) -> None:
-    model = f"openai/{secrets.token_hex(6)}"
-    for day in ("2026-11-20", "2026-11-21", "2026-11-21"):
-        desk.event(
-            metric="unpriced_usage", subject_key=model, window_key=day, threshold=secrets.randbelow(10**6)
-        )
-    for _ in range(2):
-        deliver_due()
-    told = [json.loads(body) for _, body in receiver.requests]
-    mine = [event["window"]["key"] for event in told if event["subject"] == model and event["tenant"] is None]
-    assert sorted(mine) == ["2026-11-20", "2026-11-21"]
 
 
 def test_they_hear_of_partitions_that_could_not_be_made(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,19 @@
 
 import json
 import threading
+from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from time import time
 
 from django.contrib.auth.models import User
 from django.db import connections
 from django.utils.timezone import now
 
-from billing.alerts.outbox import MAX_ATTEMPTS, acknowledge, deliver_due, retry
+from billing.alerts.findings import Finding, report
+from billing.alerts.incidents import acknowledge, mute
+from billing.alerts.outbox import BREAKS_AFTER, MAX_ATTEMPTS, deliver_due, queue_deliveries, retry
+from billing.alerts.sending import send_test
 from billing.models import AlertDelivery, Budget
 from tests.billing.alerts.conftest import Desk, Mailbox, Receiver
 from tests.billing.alerts.receiving import verify
@@ -32,6 +37,8 @@ def test_it_works(desk: Desk, receiver: Receiver, mailbox: Mailbox) -> None:
     assert told["message"] == event.message
     assert told["subject"] == "0197a3a0-0000-7000-8000-000000000001"
     assert told["window"] == {"key": event.window_key, "timezone": "UTC"}
+    assert told["rule"] == "One request costs more than 0.5 USD."
+    assert told["alert_link"].endswith(f"/admin/billing/alertevent/{event.pk}/change/")
 
     [mail] = mailbox.messages
     assert mail["to"] == "ops@example.com"
@@ -134,9 +141,10 @@ def test_it_follows_no_redirect(desk: Desk, receiver: Receiver) -> None:
 def test_it_gives_up_and_can_be_retried(desk: Desk, receiver: Receiver) -> None:
     desk.channel("webhook", receiver.url)
     event = desk.event()
+    queue_deliveries(at=now())
     receiver.statuses = [500] * MAX_ATTEMPTS
-    for _ in range(MAX_ATTEMPTS + 1):
-        deliver_due(at=now() + timedelta(hours=2))
+    for days in range(1, MAX_ATTEMPTS + 2):
+        deliver_due(at=now() + timedelta(days=days))
         AlertDelivery.objects.filter(event=event, status="pending").update(next_try_at=now())
     delivery = event.deliveries.get()
     assert (delivery.status, delivery.attempts) == ("dead", MAX_ATTEMPTS)
@@ -146,7 +154,7 @@ def test_it_gives_up_and_can_be_retried(desk: Desk, receiver: Receiver) -> None:
 
 
 def test_a_worker_that_died_loses_its_claim(desk: Desk, receiver: Receiver) -> None:
-    from billing.alerts.outbox import CLAIM, claim_due, queue_deliveries
+    from billing.alerts.outbox import CLAIM, claim_due
 
     desk.channel("webhook", receiver.url)
     event = desk.event()
@@ -194,3 +202,77 @@ def test_an_alert_is_acknowledged_once(desk: Desk) -> None:
     assert not acknowledge(event, acting_user=second)
     event.refresh_from_db()
     assert event.acknowledged_by == first
+
+
+def test_a_channel_that_keeps_failing_is_left_alone_and_then_tried_with_one(
+    desk: Desk, receiver: Receiver
+) -> None:
+    channel = desk.channel("webhook", receiver.url)
+    for _ in range(3):
+        desk.event()
+    queue_deliveries(at=now())
+    receiver.statuses = [500] * 100
+    at = now()
+    for _ in range(BREAKS_AFTER):  # what is sent together counts as one
+        at += timedelta(hours=2)
+        deliver_due(at=at)
+    channel.refresh_from_db()
+    assert (channel.failures, channel.paused_until > at) == (BREAKS_AFTER, True)
+    asked = len(receiver.requests)
+    AlertDelivery.objects.filter(channel=channel).update(next_try_at=at)
+    deliver_due(at=at)
+    assert len(receiver.requests) == asked  # nothing within the pause
+    receiver.statuses = []
+    assert deliver_due(at=channel.paused_until) == 1  # the one that tries it
+    assert deliver_due(at=channel.paused_until) == 2
+
+
+def test_ten_times_worse_and_its_end_are_told_to_who_heard_of_it(desk: Desk, receiver: Receiver) -> None:
+    desk.channel("webhook", receiver.url)
+    found = Finding(desk.tenant.pk, "error_percent", "tenant", Decimal(4), Decimal(3), "4 % failed", now())
+    report([found])
+    deliver_due()
+    report([replace(found, value=Decimal(9), at=now())])
+    deliver_due()
+    report([replace(found, value=Decimal(45), message="45 % failed", at=now())])
+    for _ in range(2):
+        deliver_due()
+    deliver_due(at=now() + timedelta(minutes=20))
+    told = [json.loads(body) for _, body in receiver.requests]
+    assert [(one["notice"], one["message"]) for one in told] == [
+        ("opened", "4 % failed"),
+        ("worse", "45 % failed"),
+        ("resolved", "45 % failed"),
+    ]
+    ids = [headers["webhook-id"] for headers, _ in receiver.requests]
+    assert len(set(ids)) == 3
+    assert ids[1] == f"{told[0]['id']}-worse-1"
+
+
+def test_nothing_is_sent_of_what_is_muted(desk: Desk, receiver: Receiver) -> None:
+    desk.channel("webhook", receiver.url)
+    event, user = desk.event(), User.objects.create(username=f"m-{desk.tenant.slug}")
+    assert mute(event, until=now() + timedelta(hours=1), acting_user=user)
+    assert deliver_due() == 0
+    assert deliver_due(at=now() + timedelta(hours=2)) == 1
+
+
+def test_slack_gets_a_text_in_which_nobody_is_mentioned(desk: Desk, receiver: Receiver) -> None:
+    desk.channel("slack", receiver.url)
+    event = desk.event(message="A request cost 0.73 USD (user <!channel> & co)")
+    assert deliver_due() == 1
+    [(headers, body)] = receiver.requests
+    told = json.loads(body)
+    assert "&lt;!channel&gt; &amp; co" in told["text"]
+    assert f"/admin/billing/alertevent/{event.pk}/change/|Acknowledge>" in told["blocks"][1]["text"]["text"]
+    assert "webhook-signature" not in headers
+
+
+def test_a_channel_is_tested_at_once(desk: Desk, receiver: Receiver, mailbox: Mailbox) -> None:
+    channel = desk.channel("webhook", receiver.url)
+    assert send_test(channel) == ""
+    assert json.loads(receiver.requests[0][1])["notice"] == "test"
+    receiver.statuses = [404]
+    assert "404" in send_test(channel)
+    assert send_test(desk.channel("email", "ops@example.com")) == ""
+    assert len(mailbox.messages) == 1

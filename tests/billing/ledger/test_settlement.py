@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db.models import Sum
 
+from billing.alerts.findings import count_findings
 from billing.ledger import settlements as ledger
 from billing.ledger.holds import admit
 from billing.ledger.settlements import progress, record_hit, settle, void
@@ -240,6 +241,7 @@ async def test_a_dear_request_is_told(
     attempt = account.attempt(usd="2")
     await admit(attempt)
     await settle(account.settlement(attempt.id, read=100_000, written=100_000))
+    await in_thread(count_findings)
     events = await rows(account, AlertEvent, metric="request_cost")
     assert len(events) == expected
     assert all(event.value == Decimal("0.6") for event in events)
@@ -254,6 +256,7 @@ async def test_usage_without_a_price_is_billed_at_its_hold_and_told(make_account
     )
     (record,) = await rows(account)
     assert (record.price_status, record.billed_cost) == ("unpriced", Decimal("0.25"))
+    await in_thread(count_findings)
     (event,) = await rows(account, AlertEvent, metric="unpriced_usage")
     assert "no price for output_audio" in event.message
 

@@ -191,13 +191,9 @@ def test_a_refusal_without_a_budget_or_a_tenant_still_reads(olga: Client, acme: 
 def test_it_leads_to_the_key_the_alert_and_the_user(olga: Client, acme: Tenant) -> None:
     key = ApiKey.objects.create(tenant=acme, name="ci", public_id=uuid4().hex[:16], secret_hash=b"0" * 32)
     entry = logged(acme, {}, key_id=key.pk, user="bob", feature="search")
+    RequestLog.objects.filter(pk=entry.pk).update(cost_usd=2)
     alert = AlertEvent.objects.create(
-        tenant=acme,
-        metric="request_cost",
-        subject_key=str(entry.request_id),
-        value=2,
-        threshold=1,
-        message="dear",
+        tenant=acme, metric="request_cost", subject_key=f"key:{key.pk}", value=3, threshold=1, message="dear"
     )
     shown = page(olga, entry)
     for row, name in ((key, "tenants_apikey"), (alert, "billing_alertevent"), (acme, "tenants_tenant")):
@@ -212,11 +208,12 @@ def test_another_tenants_key_and_alerts_are_not_shown(olga: Client, acme: Tenant
         tenant=other, name="theirs", public_id=uuid4().hex[:16], secret_hash=b"0" * 32
     )
     entry = logged(acme, {}, key_id=key.pk)
+    RequestLog.objects.filter(pk=entry.pk).update(cost_usd=2)
     AlertEvent.objects.create(
         tenant=other,
         metric="request_cost",
-        subject_key=str(entry.request_id),
-        value=2,
+        subject_key=f"key:{key.pk}",
+        value=3,
         threshold=1,
         message="theirs",
     )

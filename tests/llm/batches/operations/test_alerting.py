@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils.timezone import now
 
-from billing.alerts.outbox import event_body
+from billing.alerts.messages import event_body
 from billing.models import AlertEvent, AlertRule
 from llm.batches.operations.alerting import watch
 from llm.models import Batch, BatchJob, BatchProgress
