@@ -60,9 +60,9 @@ def bars(visitor: Visitor, balances: Sequence[Balance], *, link: str = "") -> di
         [
             cells.link(f"{link}{one.budget_id}/", whose(one)) if link else whose(one),
             cells.progress(one.used_percent, label="of the limit is used or held"),
-            f"{in_unit(one, one.spent)} {one.unit_name}",
-            f"{in_unit(one, one.limit)} {one.unit_name}",
-            f"{in_unit(one, one.remaining)} {one.unit_name}",
+            f"{in_unit(one.unit, one.spent)} {one.unit_name}",
+            f"{in_unit(one.unit, one.limit)} {one.unit_name}",
+            f"{in_unit(one.unit, one.remaining)} {one.unit_name}",
             cells.moment(one.resets_at, zone=visitor.tenant.timezone) if one.resets_at else "never",
         ]
         for one in balances
@@ -79,9 +79,9 @@ def whose(balance: Balance) -> str:
     return f"{who}, {'in total' if balance.period == 'total' else f'per {balance.period}'}{soft}"
 
 
-def in_unit(balance: Balance, amount: Decimal) -> str:
+def in_unit(unit: str, amount: Decimal) -> str:
     """An amount of a budget for reading: USD to the cent or as far as it needs, tokens and requests whole."""
-    if balance.unit != "usd":
+    if unit != "usd":
         return f"{int(amount):,}"
     return f"{amount:,.{cells.places_of([amount])}f}"
 

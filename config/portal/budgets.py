@@ -21,7 +21,7 @@ from billing.budgets.raise_requests import approve_raise, refuse_raise, request_
 from billing.models import Budget, RaiseRequest
 from billing.money import plain
 from config.portal.access import OWNERS, Visitor, page
-from config.portal.balances import balances_of, bars
+from config.portal.balances import balances_of, bars, in_unit
 from config.portal.forms import BudgetForm, DecisionForm, LimitForm, RaiseForm, take_errors
 from config.portal.layout import address, show
 from config.site import cells
@@ -219,8 +219,8 @@ def _budgets_table(visitor: Visitor) -> dict[str, Any]:
         [
             cells.link(address(visitor, "budget", budget_id=one.pk), _title(str(one))),
             cells.progress(_share(one), label="of the limit is used or held"),
-            f"{plain(one.limit_amount + one.raised)} {one.get_unit_display()}",
-            f"{plain(one.top_spent)} {one.get_unit_display()}",
+            f"{in_unit(one.unit, one.limit_amount + one.raised)} {one.get_unit_display()}",
+            f"{in_unit(one.unit, one.top_spent)} {one.get_unit_display()}",
             one.top_subject or ("everybody" if one.scope == "tenant" else cells.NOTHING),
             one.get_set_by_display(),
         ]
@@ -248,10 +248,10 @@ def _share(budget: Any) -> Decimal:
 def _whole(budget: Any) -> list[tuple[str, Any]]:
     unit = budget.get_unit_display()
     return [
-        ("Limit", f"{plain(budget.limit_amount)} {unit}"),
-        ("Raised by", f"{plain(budget.raised)} {unit}"),
+        ("Limit", f"{in_unit(budget.unit, budget.limit_amount)} {unit}"),
+        ("Raised by", f"{in_unit(budget.unit, budget.raised)} {unit}"),
         ("Fullest", cells.progress(_share(budget), label="of the limit is used or held")),
-        ("Spent there", f"{plain(budget.top_spent)} {unit}"),
+        ("Spent there", f"{in_unit(budget.unit, budget.top_spent)} {unit}"),
         ("Whose", budget.top_subject or cells.NOTHING),
         ("Kind", "refuses what does not fit" if budget.mode == Budget.Mode.HARD else "is only watched"),
         ("Set by", budget.get_set_by_display()),

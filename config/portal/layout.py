@@ -37,6 +37,7 @@ NAVIGATION: Final = (
     Item("Alerts", "notifications", "alerts", READERS),
     Item("People", "badge", "people", OWNERS),
     Item("Changes", "policy", "changes", OWNERS),
+    Item("Policy", "tune", "policy", OWNERS),
 )
 
 
