@@ -24,7 +24,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 from billing.admin.figures import plain, usd
 from billing.alerts.incidents import acknowledge
 from billing.alerts.outbox import retry
-from billing.alerts.webhook import AddressNotAllowed, check_url
+from billing.alerts.webhook import AddressNotAllowed, check_secret, check_url
 from billing.models import AlertChannel, AlertDelivery, AlertEvent, AlertRule
 from config.site import cells
 from tenants.admin.access import ReadOnlyAdmin, RecordedAdmin, TenantScopedAdmin, TenantScopedForm
@@ -61,6 +61,7 @@ class AlertEventAdmin(ReadOnlyAdmin):
         "message",
         "shown_value",
         "shown_threshold",
+        "count",
         "state",
         "reached",
     )
@@ -91,18 +92,22 @@ class AlertEventAdmin(ReadOnlyAdmin):
             .annotate(delivered_count=delivered, delivery_count=Count("deliveries"))
         )
 
-    @display(description="State", label={"open": "danger", "acknowledged": "success"})
+    @display(
+        description="State",
+        label={"open": "danger", "muted": "warning", "acknowledged": "info", "resolved": "success"},
+    )
     def state(self, event: AlertEvent) -> str:
-        return "acknowledged" if event.acknowledged_at else "open"
+        return event.state
 
     @display(description="About")
     def about(self, event: AlertEvent) -> SafeString | str:
-        """What the alert is about: a request as a link to its receipt."""
+        """What the alert is about: the worst request as a link to its receipt."""
+        request_id = str(event.facts.get("request_id") or event.subject_key)
         try:
-            url = reverse("admin:llm_requestlog_change", args=(UUID(event.subject_key),))
+            url = reverse("admin:llm_requestlog_change", args=(UUID(request_id),))
         except ValueError:
             return event.subject_key or cells.NOTHING
-        return cells.link(url, f"request {event.subject_key}")
+        return cells.link(url, f"request {request_id}")
 
     @figure_column("Value", ordering="value")
     def shown_value(self, event: AlertEvent) -> str:
@@ -204,13 +209,18 @@ class AlertChannelForm(TenantScopedForm):
                 validate_email(target)
             except ValidationError as error:
                 raise ValidationError({"target": error.messages}) from error
-        if kind == AlertChannel.Kind.WEBHOOK and target:
+        if kind in (AlertChannel.Kind.WEBHOOK, AlertChannel.Kind.SLACK) and target:
             try:
                 check_url(target)
             except AddressNotAllowed as error:
                 raise ValidationError({"target": str(error)}) from error
+        if kind == AlertChannel.Kind.WEBHOOK:
             if not (cleaned.get("new_secret") or self.instance.secret):
                 raise ValidationError({"new_secret": "A webhook needs a secret to be signed with."})
+            try:
+                check_secret(cleaned.get("new_secret") or "")
+            except ValueError as error:
+                raise ValidationError({"new_secret": str(error)}) from error
         return cleaned
 
     def clean_tenant(self) -> Any:
