@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import DecimalField, OuterRef, QuerySet, Subquery, Sum, Value
+from django.db.models import DecimalField, F, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -16,7 +16,7 @@ from unfold.decorators import action
 
 from billing.admin import wizard
 from billing.admin.figures import usd, utc_today
-from billing.models import Budget, UsageDaily
+from billing.models import Budget, UsageSum
 from billing.opening import open_tenant
 from tenants.admin.access import show_secret_once
 from tenants.admin.columns import figure_column
@@ -41,16 +41,15 @@ class TenantWithMoneyAdmin(TenantAdmin):
     add_fieldsets = wizard.FIELDSETS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
-        month = UsageDaily.objects.filter(
-            tenant=OuterRef("pk"), day__gte=utc_today().date().replace(day=1)
-        ).order_by()
+        first = utc_today().date().replace(day=1)
+        month = UsageSum.objects.filter(tenant=OuterRef("pk"), dimension="total", day__gte=first).order_by()
         limits = Budget.objects.filter(
             tenant=OuterRef("pk"), scope="tenant", unit="usd", period="month", is_active=True
         ).order_by()
         zero = Value(Decimal(0), output_field=AMOUNT)
 
-        def total(column: str) -> Coalesce:
-            sums = month.values("tenant").annotate(total=Sum(column)).values("total")
+        def total(amount: Any) -> Coalesce:
+            sums = month.values("tenant").annotate(total=Sum(amount)).values("total")
             return Coalesce(Subquery(sums, output_field=AMOUNT), zero)
 
         return (
@@ -58,7 +57,7 @@ class TenantWithMoneyAdmin(TenantAdmin):
             .get_queryset(request)
             .annotate(
                 month_billed=total("billed_cost"),
-                month_saved=total("saved_cost"),
+                month_saved=total(F("list_cost") + F("adjusted_cost") - F("billed_cost")),
                 month_budget=Subquery(limits.values("limit_amount")[:1], output_field=AMOUNT),
             )
         )
