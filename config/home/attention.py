@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.contrib import admin
-from django.db.models import Count, Max, Min, Model, Q
+from django.db.models import Count, Max, Min, Model, Q, Sum
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -71,28 +71,33 @@ def _alerts(request: HttpRequest, choice: Choice) -> Iterator[Need]:
         _of(choice, with_nobodys=True),
         acknowledged_at=None,
         resolved_at=None,
-        fired_at__gte=now() - ALERT_AGE,
+        last_at__gte=now() - ALERT_AGE,
     ).exclude(muted_until__gt=now())
     groups = (
         open_alerts.order_by()
         .values("metric", "rule", "tenant__slug")
-        .annotate(events=Count("pk"), last=Max("fired_at"), newest=Max("pk"), text=Min("message"))
+        .annotate(
+            events=Count("pk"), seen=Sum("count"), last=Max("last_at"), newest=Max("pk"), text=Min("message")
+        )
         .order_by("-last")[: MOST_SHOWN + 1]
     )
     for group in groups[:MOST_SHOWN]:
         said = Truncator(group["text"]).chars(140)
+        often = f", seen {count(group['seen'])} times" if group["seen"] > group["events"] else ""
         if group["events"] == 1:
             page = _page(AlertEvent, group["newest"])
             verbs = _verbs(request, AlertEvent, group["newest"], ("acknowledge", "Acknowledge"))
             yield Need(
-                format_html("{} {}", cells.link(page, said), _whose(group["tenant__slug"])), "alarm", verbs
+                format_html("{} {}{}", cells.link(page, said), _whose(group["tenant__slug"]), often),
+                "alarm",
+                verbs,
             )
             continue
         query = urlencode({"acknowledged_at__isempty": 1, "metric": group["metric"]})
         page = f"{_list(AlertEvent)}?{query}"
         many = cells.link(page, f"{count(group['events'])} alerts")
         yield Need(
-            format_html("{} of one rule {}, such as: {}", many, _whose(group["tenant__slug"]), said),
+            format_html("{} of one rule {}{}, such as: {}", many, _whose(group["tenant__slug"]), often, said),
             "alarm",
             [Verb("Look", "", page)],
         )
