@@ -36,7 +36,7 @@ def list_changes(request: HttpRequest, visitor: Visitor) -> HttpResponse:
         ]
         for entry in entries
     ]
-    older = urlencode({"q": searched, "before": entries[-1].pk}) if len(entries) == A_PAGE else ""
+    older = urlencode({"q": searched, "before": str(entries[-1].pk)}) if len(entries) == A_PAGE else ""
     context: dict[str, Any] = {
         "changes": {"headers": ["When", "Who", "What", "Before → after", "From", "Why"], "rows": rows},
         "searched": searched,

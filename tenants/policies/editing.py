@@ -13,8 +13,8 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from tenants.models import Tenant
+from tenants.people.authors import record_author
 from tenants.policy import PLATFORM_POLICY
-from tenants.tenancy import record_author
 from tenants.validation import validate_policy
 
 
