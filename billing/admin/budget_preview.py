@@ -76,10 +76,10 @@ def _meaning(budget: Budget, tried: list[Replay]) -> str:
     if not budget.is_active:
         return "The budget is switched off: it refuses nothing, and tells nobody."
     if budget.mode != Budget.Mode.HARD:
-        return f"It only tells, and refuses nothing. {calls:,} calls would have been above it."
+        return f"It only tells, and refuses nothing. Calls above it: {calls:,}."
     if not calls:
         return "It would have refused nothing."
-    return f"It would have refused {calls:,} calls that were made, for {usd(amount)}."
+    return f"It would have refused {calls:,} of the calls that were made, for {usd(amount)}."
 
 
 def _worst(tried: list[Replay]) -> dict[str, Any]:

@@ -118,7 +118,8 @@ def consequences(tenant: Tenant, wanted: dict[str, Any]) -> dict[str, Any]:
             rows += [(step.title, *row) for row in told] or [(step.title, None, None, UNKNOWN)]
     since = first_of_month(month_before(today)[1])
     return {
-        "headers": ["Step", "Requests", "USD", f"What it would have meant since {since:%-d %B}, UTC days"],
+        "headers": ["Step", "Requests", "USD", "Meaning"],
+        "since": f"{since:%-d %B}",
         "rows": rows,
         "empty": UNKNOWN,
     }
