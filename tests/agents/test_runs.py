@@ -115,15 +115,15 @@ def test_repository_branch_and_ticket_come_as_tags(desk: Callable[..., Desk]) ->
     )
     claude("Hi", **sat.options(model=CLAUDE_MODEL), ANTHROPIC_CUSTOM_HEADERS=told)
     variables = shell(
-        f'{for_claude}\n{for_codex}\ncommand() {{ printf \'%s\\n%s\' "$AGENT_TAGS" "$AGENT_RUN"; }}\ncodex',
+        f'{for_claude}\n{for_codex}\ncommand() {{ printf \'%s\\n%s\' "$purser_tags" "$purser_run"; }}\ncodex',
         folder=sat.folder,
     ).split("\n")
     codex(
         "Hi",
         **sat.options(model=GPT_MODEL),
         settings=block("toml"),
-        AGENT_TAGS=variables[0],
-        AGENT_RUN=variables[1],
+        purser_tags=variables[0],
+        purser_run=variables[1],
     )
     logs = eventually(sat.logs, until=lambda logs: len({log.endpoint for log in logs}) == 2)
     tags = {"repo": "work", "branch": "feature/TICKET-77-a-b"}
