@@ -5,19 +5,16 @@ from django.urls import path
 from config.portal import (
     alerts,
     budgets,
-    changes,
     entrance,
     home,
-    invitations,
     keys,
-    people,
-    policy,
     requests,
     runs,
     sessions,
     spend,
     statements,
 )
+from config.portal.owners import changes, invitations, people, policy
 
 app_name = "portal"
 AT = "t/<slug:tenant>/"

@@ -13,8 +13,8 @@ from django.views.decorators.http import require_POST
 
 from config.portal.access import OWNERS, Visitor, page
 from config.portal.forms import MembershipForm, take_errors
-from config.portal.invitations import waiting
 from config.portal.layout import address, show
+from config.portal.owners.invitations import waiting
 from config.site import cells
 from tenants.keys.own_keys import live, own_keys
 from tenants.memberships import change_membership, end_membership
