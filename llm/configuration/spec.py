@@ -293,6 +293,7 @@ class TenantSpec(Block):
     slug: Slug
     name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     timezone: Annotated[str, Field(min_length=1, max_length=63)] = "UTC"
+    requires_second_factor: bool = False
     policy: dict[str, Any] = {}
     users: list[UserSpec] = []
     keys: list[KeySpec] = []

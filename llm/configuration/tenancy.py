@@ -29,6 +29,7 @@ def apply_tenant(spec: TenantSpec, *, path: Path, writer: Writer) -> Tenant:
     values: dict[str, Any] = {
         "name": spec.name or spec.slug,
         "timezone": spec.timezone,
+        "requires_second_factor": spec.requires_second_factor,
         "policy": plain(spec.policy),
         "rate_limits": spec.rate_limits.as_json(),
     }

@@ -117,6 +117,16 @@ def test_an_edit_changes_what_it_names_and_says_so() -> None:
     assert AlertRule.objects.filter(tenant__slug="acme-of-file").count() == 1
 
 
+def test_a_file_asks_a_tenants_people_for_a_second_factor() -> None:
+    apply()
+    asking = "tenants:\n  - {slug: acme-of-file, requires_second_factor: true}\n"
+    assert summary(apply(asking)) == ["updated   tenant acme-of-file (requires_second_factor: False -> True)"]
+    assert apply().is_empty, "a file that does not name it leaves it"
+    assert Tenant.objects.get(slug="acme-of-file").requires_second_factor
+    apply(asking.replace("true", "false"))
+    assert not Tenant.objects.get(slug="acme-of-file").requires_second_factor
+
+
 def test_what_the_file_leaves_out_stays() -> None:
     apply()
     apply("tenants:\n  - {slug: acme-of-file, users: [{id: bob}, {id: alice, name: Alice}]}\n")
