@@ -78,7 +78,8 @@ class StatementAdmin(ReadOnlyAdmin):
             "Money",
             {
                 "fields": (
-                    ("total", "currency"),
+                    ("total", "tax"),
+                    ("payable", "currency"),
                     ("exact_usd", "rounding"),
                     ("record_count", "request_count"),
                     "fx_rate",
@@ -87,10 +88,11 @@ class StatementAdmin(ReadOnlyAdmin):
                 )
             },
         ),
+        ("Billed to", {"fields": ("billed_to",)}),
         ("Lines", {"fields": ("lines",)}),
         ("Proof", {"fields": ("digest", "previous_digest", "content_digest", "forced_reason")}),
     )
-    readonly_fields = ("files", "owed", "how_sure", "lines")
+    readonly_fields = ("files", "payable", "billed_to", "owed", "how_sure", "lines")
 
     @action(description="Restated", icon="history")
     def open_restated(self, request: HttpRequest, object_id: int) -> HttpResponse:
@@ -109,6 +111,17 @@ class StatementAdmin(ReadOnlyAdmin):
         files = statement.files.defer("content").order_by("format")
         links = ((reverse("admin:billing_statement_file", args=(file.pk,)), file.name) for file in files)
         return format_html_join(" · ", '<a href="{}" class="text-link">{}</a>', links)
+
+    @display(description="Payable")
+    def payable(self, statement: Statement) -> str:
+        return f"{plain(statement.total + statement.tax)} {statement.currency}"
+
+    @display(description="As issued")
+    def billed_to(self, statement: Statement) -> SafeString | str:
+        """Name and address, tax, order number and day of payment, as the statement keeps them."""
+        rows = [[name.replace("_", " ").capitalize(), text] for name, text in statement.terms.items()]
+        table = {"headers": ["What", "As it was"], "rows": rows}
+        return render_to_string("admin/table.html", {"table": table}) if rows else NOTHING
 
     @display(description="By cost centre")
     def owed(self, statement: Statement) -> SafeString:
