@@ -107,6 +107,7 @@ class DetailLine:
     own_list_usd: Decimal = NOTHING
     charge_requests: int = 0
     charge_saved_usd: Decimal = NOTHING
+    tenant: str = ""  # in the month of all tenants: whose
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,18 @@ class Invoice:
 
 
 @dataclass(frozen=True, slots=True)
+class Margin:
+    """What a tenant pays for a model, and what its provider asks for that. No tenant sees it."""
+
+    tenant: str
+    provider: str
+    model: str
+    billed_usd: Decimal
+    provider_cost_usd: Decimal
+    margin_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class MonthReport:
     """The month: its bounds, the ledger's totals, and every cut of them."""
 
@@ -182,3 +195,5 @@ class MonthReport:
     sections: tuple[Section, ...]
     detail: tuple[DetailLine, ...]
     invoice: Invoice | None = None  # of a closed month
+    margins: tuple[Margin, ...] = ()  # of all tenants together only, as is what follows
+    tenants: tuple["MonthReport", ...] = ()

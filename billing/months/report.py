@@ -92,7 +92,7 @@ def month_report(tenant: Tenant, *, month: str) -> MonthReport:
     day and combination of dimensions in memory; the ledger itself is summed by PostgreSQL.
     """
     starts_at, ends_at = month_bounds(month, tenant.timezone)
-    with _one_snapshot():
+    with one_snapshot():
         month_reading.prepare()
         period = BillingPeriod.objects.filter(tenant=tenant, label=month).first()
         arguments: dict[str, Any] = {
@@ -224,7 +224,7 @@ def _sections(cuts: list[Cut]) -> tuple[Section, ...]:
                 one.section,
                 NAMED_IN_SECTION.get(one.column, (one.column,)),
                 cuts,
-                order=_dearest_first,
+                order=dearest_first,
             )
             for one in dimensions
         ),
@@ -271,7 +271,7 @@ def _groups(cuts: list[Cut], labels_of: Callable[[Cut], tuple[str, ...]]) -> lis
     groups = [
         Group(key, Measures(**dict(zip(measures, values, strict=True)))) for key, values in sums.items()
     ]
-    return sorted(groups, key=_dearest_first)
+    return sorted(groups, key=dearest_first)
 
 
 def _detail(cuts: list[Cut]) -> tuple[DetailLine, ...]:
@@ -320,7 +320,7 @@ def _place(line: DetailLine) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _dearest_first(group: Group) -> tuple[Any, ...]:
+def dearest_first(group: Group) -> tuple[Any, ...]:
     return -group.measures.billed_cost_usd, -group.measures.saved_usd, group.labels
 
 
@@ -339,7 +339,7 @@ def waterfall(totals: Measures, saved: Mapping[str, Decimal]) -> tuple[Waterfall
 
 
 @contextmanager
-def _one_snapshot() -> Iterator[None]:
+def one_snapshot() -> Iterator[None]:
     """All queries of a report see one state of the ledger, while calls go on being settled."""
     if connection.in_atomic_block:  # the caller's transaction decides; it may have read already
         yield

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing.months.exports import FORMATS, focus, formats_of, name_of
+from billing.months.platform import platform_report
 from billing.months.report import InvalidMonth, month_report
 from tenants.models import Tenant
 
@@ -14,7 +15,9 @@ class Command(BaseCommand):
     help = "Write a tenant's month, summing to the ledger, into files, and name them, the last one on the last line."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--tenant", required=True, help="slug of the tenant")
+        whose = parser.add_mutually_exclusive_group(required=True)
+        whose.add_argument("--tenant", help="slug of the tenant")
+        whose.add_argument("--all", action="store_true", help="all tenants together, with our margin")
         parser.add_argument("--month", required=True, help="YYYY-MM, in the tenant's time zone")
         parser.add_argument("--format", choices=sorted(FORMATS), default="csv")
         parser.add_argument(
@@ -25,10 +28,14 @@ class Command(BaseCommand):
         )
 
     def handle(
-        self, *, tenant: str, month: str, format: str, profile: str, output: Path, **options: Any
+        self, *, tenant: str | None, month: str, format: str, profile: str, output: Path, **options: Any
     ) -> None:
         try:
-            report = month_report(Tenant.objects.get(slug=tenant), month=month)
+            report = (
+                platform_report(month)
+                if options["all"]
+                else month_report(Tenant.objects.get(slug=tenant), month=month)
+            )
         except Tenant.DoesNotExist:
             raise CommandError(f"no tenant is called {tenant!r}") from None
         except InvalidMonth as error:

@@ -68,7 +68,7 @@ def _arrow_type(kind: type) -> pa.DataType:
 
 
 def _values(report: MonthReport, line: DetailLine) -> tuple[object, ...]:
-    return (report.tenant_slug, report.month, *detail_values(line))
+    return (line.tenant or report.tenant_slug, report.month, *detail_values(line))
 
 
 def _written(value: object) -> object:

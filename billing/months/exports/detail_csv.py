@@ -35,7 +35,8 @@ def write_csv(report: MonthReport, out: TextIO) -> None:
     writer.writerow(("tenant", "month", *DETAIL_COLUMNS, UNGUARDED))
     for line in report.detail:
         values = map(cell, detail_values(line))
-        writer.writerow((cell(report.tenant_slug), report.month, *values, exact_texts(line.labels)))
+        tenant = cell(line.tenant or report.tenant_slug)
+        writer.writerow((tenant, report.month, *values, exact_texts(line.labels)))
 
 
 def write_csv_with_bom(report: MonthReport, out: TextIO) -> None:

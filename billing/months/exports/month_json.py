@@ -14,7 +14,7 @@ import orjson
 
 from billing.months.exports.cells import exact, zulu
 from billing.months.exports.detail_csv import DETAIL_COLUMNS, detail_values
-from billing.months.parts import Invoice, MonthReport, Section
+from billing.months.parts import DetailLine, Invoice, MonthReport, Section
 
 SCHEMA: Final = "purser/month-report/1"
 _HEAD: Final = (
@@ -30,7 +30,10 @@ def write_json(report: MonthReport, out: BinaryIO) -> None:
     out.write(b',"sections":')
     _write_list(map(_section, report.sections), out)
     out.write(b',"detail":')
-    _write_list((dict(zip(DETAIL_COLUMNS, detail_values(line), strict=True)) for line in report.detail), out)
+    _write_list(map(_line, report.detail), out)
+    if report.tenants:
+        out.write(b',"margins":')
+        _write_list(report.margins, out)
     out.write(b"}\n")
 
 
@@ -50,6 +53,11 @@ def plain_value(value: Any) -> Any:
             return {field.name: getattr(value, field.name) for field in fields(value)}
         case _:
             return dict(value)
+
+
+def _line(line: DetailLine) -> dict[str, Any]:
+    whose = {"tenant": line.tenant} if line.tenant else {}
+    return whose | dict(zip(DETAIL_COLUMNS, detail_values(line), strict=True))
 
 
 def _section(section: Section) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from xlsxwriter.worksheet import Worksheet
 
 from billing.months.exports.cells import exact
 from billing.months.exports.detail_csv import DETAIL_COLUMNS, detail_values
-from billing.months.parts import Measures, MonthReport, Reconciliation, Section, Sure
+from billing.months.parts import Margin, Measures, MonthReport, Reconciliation, Section, Sure
 
 ROWS_OF_A_SHEET = 1_000_000  # a spreadsheet ends after 1,048,576
 MEASURES = tuple(field.name for field in fields(Measures))
@@ -45,6 +45,9 @@ def write_xlsx(report: MonthReport, out: BinaryIO) -> None:
     _reconciliation(workbook.add_worksheet("Reconciliation"), report, looks)
     for section in report.sections:
         _section(workbook.add_worksheet(section.title), section, report.totals, looks)
+    if report.tenants:
+        rows = map(astuple, report.margins)
+        _table(workbook.add_worksheet("Margin"), tuple(field.name for field in fields(Margin)), rows, looks)
     _detail(workbook, report, looks)
     workbook.close()
 
@@ -157,7 +160,11 @@ def _detail(workbook: Workbook, report: MonthReport, looks: Looks) -> None:
     for start in range(0, max(len(report.detail), 1), ROWS_OF_A_SHEET):
         name = "Detail" if not start else f"Detail {start // ROWS_OF_A_SHEET + 1}"
         lines = report.detail[start : start + ROWS_OF_A_SHEET]
-        _table(workbook.add_worksheet(name), DETAIL_COLUMNS, map(detail_values, lines), looks)
+        if report.tenants:
+            rows = ((line.tenant, *detail_values(line)) for line in lines)
+            _table(workbook.add_worksheet(name), ("tenant", *DETAIL_COLUMNS), rows, looks)
+        else:
+            _table(workbook.add_worksheet(name), DETAIL_COLUMNS, map(detail_values, lines), looks)
 
 
 def _table(sheet: Worksheet, names: Sequence[str], rows: Iterable[Sequence[object]], looks: Looks) -> int:

@@ -5,9 +5,10 @@ Invariant: nothing is calculated here, and a row is written when it is read.
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import chain
 from typing import Any, BinaryIO, TextIO
 
 from billing.months.exports.cells import exact, exact_texts, guarded, json_cell, zulu
@@ -22,7 +23,7 @@ def write_csv(data_set: DataSet, report: MonthReport, out: TextIO) -> None:
     """Write RFC 4180 CSV; null is an empty cell. `x_ExactTexts` has the texts that a guard has changed."""
     writer = csv.writer(out, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
     writer.writerow(data_set.columns)
-    for row in data_set.rows(report):
+    for row in _rows(data_set, report):
         writer.writerow(_cell(name, _value(row, name)) for name in data_set.columns)
 
 
@@ -31,9 +32,14 @@ def write_parquet(data_set: DataSet, report: MonthReport, out: BinaryIO) -> None
     names = [name for name in data_set.columns if name != EXACT_TEXTS]
     types = {name: data_set.types.get(name, str) for name in names}
     rows = (
-        [_plain(_value(row, name), kind) for name, kind in types.items()] for row in data_set.rows(report)
+        [_plain(_value(row, name), kind) for name, kind in types.items()] for row in _rows(data_set, report)
     )
     write_rows(types, rows, out)
+
+
+def _rows(data_set: DataSet, report: MonthReport) -> Iterator[Mapping[str, Any]]:
+    """The rows of a tenant's month, or of each tenant's in turn: accounts, periods and invoices are theirs."""
+    return chain.from_iterable(map(data_set.rows, report.tenants or (report,)))
 
 
 def _value(row: Mapping[str, Any], name: str) -> Any:

@@ -27,7 +27,7 @@ REMARK: Final = (
     'The files of the month have every line. "By time" is what happened in the month, as the API counts it; '
     "a statement has what was booked in it."
 )
-_ON_PAGES: Final = ("models", "users", "keys", "features", "projects")
+_ON_PAGES: Final = ("tenants", "models", "users", "keys", "features", "projects")
 
 
 def write_pdf(report: MonthReport, out: BinaryIO) -> None:
@@ -51,6 +51,7 @@ def _document(report: MonthReport) -> dict[str, Any]:
     return {
         "title": f"Statement {invoice.code}" if invoice else f"Usage of {report.month}",
         "is_statement": invoice is not None,
+        "is_closed": report.period_status == "closed",
         "language": "en",
         "issuer": _lines_of(terms.issuer_name, terms.issuer_address, _vat(terms.issuer_vat_id)),
         "billed_to": _lines_of(
@@ -64,6 +65,7 @@ def _document(report: MonthReport) -> dict[str, Any]:
         "days": _days(report),
         "waterfall": _waterfall(report),
         "sections": [_section(section) for section in report.sections if section.name in _ON_PAGES],
+        "margins": _margins(report),
         "certainty": _sure(report),
         "reconciliation": _pairs(
             (_spoken(field.name), getattr(report.reconciliation, field.name))
@@ -115,8 +117,8 @@ def _centers(invoice: Invoice) -> dict[str, Any]:
 
 def _days(report: MonthReport) -> list[dict[str, Any]]:
     """Every day of the month; corrections of earlier months have days of their own before it."""
-    (section,) = (section for section in report.sections if section.name == "days")
-    spent = {group.labels[0]: group.measures.billed_cost_usd for group in section.groups}
+    groups = (group for section in report.sections if section.name == "days" for group in section.groups)
+    spent = {group.labels[0]: group.measures.billed_cost_usd for group in groups}
     first, last = (
         moment.astimezone(ZoneInfo(report.timezone)).date() for moment in (report.starts_at, report.ends_at)
     )
@@ -158,6 +160,27 @@ def _section(section: Section) -> dict[str, Any]:
             for group, its, less, paid in zip(shown, counts, saved, billed, strict=True)
         ],
         "more": _more(len(section.groups) - len(shown)),
+    }
+
+
+def _margins(report: MonthReport) -> dict[str, Any] | None:
+    """The margin by tenant and model, as far as it fits; the files have all of it."""
+    if not report.tenants:
+        return None
+    shown = report.margins[:ROWS_SHOWN]
+    amounts = [
+        _column([getattr(one, name) for one in shown])
+        for name in ("billed_usd", "provider_cost_usd", "margin_usd")
+    ]
+    return {
+        "title": "Margin",
+        "labels": ["Tenant", "Provider", "Model"],
+        "figures": ["Billed, USD", "Provider's cost, USD", "Margin, USD"],
+        "rows": [
+            [_short(one.tenant), _short(one.provider) or "–", _short(one.model) or "–", *texts]
+            for one, *texts in zip(shown, *amounts, strict=True)
+        ],
+        "more": _more(len(report.margins) - len(shown)),
     }
 
 
