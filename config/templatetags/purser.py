@@ -12,9 +12,11 @@ from django import template
 from django.utils.safestring import SafeString
 
 from config.site import cells
+from config.site.browser_names import browser_name
 from config.site.look import UNFOLD
 
 register = template.Library()
+register.filter("browser", browser_name)
 # "$1.20", "81.3 %", "-0.5", "1,000 tokens", "2.5 per 1,000,000", "12 (50.0 %)"; no date, no id
 FIGURE: Final = re.compile(
     r"[-+<]?(\$[\d.,]{1,24}|\d[\d,]{0,24}\.\d{1,24}(?![\d.])|\d{1,3}(,\d{3}){1,8}|\d{1,24}(?= [%(a-z]))(?![-:\w])"
