@@ -55,7 +55,9 @@ WINDOWS = (DESKTOP, NARROW, DESKTOP_DARK, NARROW_DARK)
 
 
 @contextmanager
-def visitor(base_url: str, operator: Operator | None, window: Window = DESKTOP) -> Iterator[Any]:
+def visitor(
+    base_url: str, operator: Operator | None, window: Window = DESKTOP, *, bypass_csp: bool = True
+) -> Iterator[Any]:
     """A page of a browser, logged in; `bypass_csp` lets axe be put into it and nothing else."""
     from playwright.sync_api import sync_playwright
 
@@ -65,7 +67,7 @@ def visitor(base_url: str, operator: Operator | None, window: Window = DESKTOP) 
             base_url=base_url,
             viewport={"width": window.width, "height": window.height},
             color_scheme=window.colour,
-            bypass_csp=True,
+            bypass_csp=bypass_csp,
         )
         page = context.new_page()
         page.set_default_timeout(30_000)
@@ -96,3 +98,9 @@ def judge(page: Any) -> list[str]:
     """What is seriously wrong with the page for somebody."""
     page.evaluate(AXE.read_text())
     return [f"{page.url}: {found}" for found in page.evaluate(JUDGE)]
+
+
+def keep_picture(page: Any, name: str) -> None:
+    """For a person to look at, if SCREENSHOTS names a folder."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
