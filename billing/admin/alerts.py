@@ -4,6 +4,7 @@ Invariant: events and deliveries are only read; they change through `alerts.ackn
 A channel's secret is written, never shown.
 """
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,13 +16,15 @@ from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
+from django.utils.timezone import now
 from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFilter
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
-from unfold.widgets import UnfoldAdminPasswordWidget
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from billing.admin.figures import plain, usd
+from billing.alerts import incidents
 from billing.alerts.incidents import acknowledge
 from billing.alerts.outbox import retry
 from billing.alerts.webhook import AddressNotAllowed, check_secret, check_url
@@ -32,6 +35,26 @@ from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
 from tenants.people.rights import Right, may_everywhere
+
+
+class ResolveForm(BaseDialogForm):
+    """What was done about it."""
+
+    reason = forms.CharField(
+        max_length=300, required=False, label="What was done", widget=UnfoldAdminTextInputWidget()
+    )
+
+
+class MuteForm(BaseDialogForm):
+    """For how long nothing is sent."""
+
+    hours = forms.TypedChoiceField(
+        choices=[(1, "1 hour"), (8, "8 hours"), (24, "1 day"), (168, "7 days"), (720, "30 days")],
+        coerce=int,
+        label="For",
+        initial=24,
+        widget=UnfoldAdminSelectWidget(),
+    )
 
 
 class DeliveryInline(TabularInline):
@@ -82,7 +105,7 @@ class AlertEventAdmin(ReadOnlyAdmin):
     )
     readonly_fields = ("state", "shown_value", "shown_threshold", "about")
     actions = ("acknowledge_selected",)
-    actions_detail = ("acknowledge",)
+    actions_detail = ("acknowledge", "resolve", "mute", "unmute")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AlertEvent]:
         delivered = Count("deliveries", filter=Q(deliveries__status=AlertDelivery.Status.DELIVERED))
@@ -135,7 +158,49 @@ class AlertEventAdmin(ReadOnlyAdmin):
     )
     def acknowledge(self, request: HttpRequest, form: BaseDialogForm, event: AlertEvent) -> str:
         done = acknowledge(event, acting_user=request.user)
-        return "Acknowledged." if done else "It was acknowledged already."
+        return "Acknowledged." if done else "It was acknowledged already, or is over."
+
+    @dialog_action(
+        "Resolve",
+        "check_circle",
+        title="Resolve this alert?",
+        text="It is shown as over, with your name. While its condition goes on, it is not opened again.",
+        submit="Resolve",
+        form=ResolveForm,
+        offered=lambda event: event.resolved_at is None,
+    )
+    def resolve(self, request: HttpRequest, form: BaseDialogForm, event: AlertEvent) -> str:
+        done = incidents.resolve(event, acting_user=request.user, text=form.cleaned_data["reason"])
+        return "Resolved." if done else "It is over already."
+
+    @dialog_action(
+        "Mute",
+        "notifications_off",
+        title="Mute this alert?",
+        text="Nothing is sent about this rule and subject for that long, also if it ends and comes again. It stays in the list.",
+        submit="Mute",
+        form=MuteForm,
+        offered=lambda event: event.state in ("open", "acknowledged"),
+    )
+    def mute(self, request: HttpRequest, form: BaseDialogForm, event: AlertEvent) -> str:
+        until = now() + timedelta(hours=form.cleaned_data["hours"])
+        done = incidents.mute(event, until=until, acting_user=request.user)
+        return f"Muted until {until:%Y-%m-%d %H:%M} UTC." if done else "It is over already."
+
+    @dialog_action(
+        "Unmute",
+        "notifications_active",
+        title="Send notices again?",
+        text="Channels hear again of this alert.",
+        submit="Unmute",
+        offered=lambda event: event.state == "muted",
+    )
+    def unmute(self, request: HttpRequest, form: BaseDialogForm, event: AlertEvent) -> str:
+        return (
+            "Notices are sent again."
+            if incidents.unmute(event, acting_user=request.user)
+            else "It is not muted."
+        )
 
 
 def _figure(metric: str, amount: Any) -> str:

@@ -190,6 +190,18 @@ def test_a_proposal_is_decided(office: Office, olga: Client) -> None:
         press(olga, f"billing_priceproposal_{button}", proposal.pk)  # says that it is decided, and fails not
 
 
+def test_an_alert_is_muted_and_resolved(office: Office, olga: Client) -> None:
+    event = AlertEvent.objects.create(tenant=office.acme, metric="x", value=1, threshold=1, message="often")
+    press(olga, "billing_alertevent_mute", event.pk, hours=8)
+    event.refresh_from_db()
+    assert event.state == "muted"
+    press(olga, "billing_alertevent_unmute", event.pk)
+    press(olga, "billing_alertevent_resolve", event.pk, reason="the job was stopped")
+    event.refresh_from_db()
+    assert (event.state, event.resolved_by) == ("resolved", office.olga)
+    assert [step.verb for step in event.steps.all()] == ["resolved", "unmuted", "muted"]
+
+
 def test_an_alert_is_acknowledged(office: Office, olga: Client) -> None:
     event = office.row(AlertEvent)
     press(olga, "billing_alertevent_acknowledge", event.pk)
