@@ -6,6 +6,7 @@ It owns pages and their forms. It does not own rules: each action calls one func
 from billing.admin import alerts as admin_alerts
 from billing.admin import billing_details as admin_billing_details
 from billing.admin import budgets as admin_budgets
+from billing.admin import channels as admin_channels
 from billing.admin import estimates as admin_estimates
 from billing.admin import ledger as admin_ledger
 from billing.admin import prices as admin_prices
@@ -18,6 +19,7 @@ __all__ = [
     "admin_alerts",
     "admin_billing_details",
     "admin_budgets",
+    "admin_channels",
     "admin_estimates",
     "admin_ledger",
     "admin_prices",

@@ -1,17 +1,14 @@
-"""Pages of alerts: what happened, who took care of it, whom it reached, and by which rules and channels.
+"""Pages of alerts: what happened, who took care of it, and whom it reached.
 
-Invariant: events and deliveries are only read; they change through `alerts.acknowledge` and `alerts.retry`.
-A channel's secret is written, never shown.
+Invariant: alerts and deliveries are only read; they change through the verbs of `alerts.incidents` and `outbox.retry`.
 """
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -21,20 +18,20 @@ from unfold.admin import TabularInline
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter, RangeDateTimeFilter
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from billing.admin.figures import plain, usd
+from billing.admin.figures import usd
 from billing.alerts import incidents
 from billing.alerts.incidents import acknowledge
+from billing.alerts.metrics import facts_of, sentence_of, with_unit
 from billing.alerts.outbox import retry
-from billing.alerts.webhook import AddressNotAllowed, check_secret, check_url
-from billing.models import AlertChannel, AlertDelivery, AlertEvent, AlertRule
+from billing.models import AlertDelivery, AlertEvent, AlertStep
 from config.site import cells
-from tenants.admin.access import ReadOnlyAdmin, RecordedAdmin, TenantScopedAdmin, TenantScopedForm
+from tenants.admin.access import ReadOnlyAdmin
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
-from tenants.people.rights import Right, may_everywhere
+from tenants.people.rights import Right
 
 
 class ResolveForm(BaseDialogForm):
@@ -58,18 +55,39 @@ class MuteForm(BaseDialogForm):
 
 
 class DeliveryInline(TabularInline):
-    """Whom the event reached."""
+    """Whom the alert reached, by which notice."""
 
     model = AlertDelivery
+    person_or_channel: ClassVar[str] = "channel"
     extra = 0
     can_delete = False
-    fields = readonly_fields = ("channel", "status", "attempts", "next_try_at", "delivered_at", "last_error")
+    fields = readonly_fields = (
+        "channel",
+        "notice",
+        "status",
+        "attempts",
+        "next_try_at",
+        "delivered_at",
+        "last_error",
+    )
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return True  # the event's own page has decided
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).select_related(self.person_or_channel)
+
+
+class StepInline(DeliveryInline):
+    """Who did what with the alert, newest first."""
+
+    model = AlertStep
+    person_or_channel = "by"
+    verbose_name_plural = "History"
+    fields = readonly_fields = ("at", "verb", "by", "text")
 
 
 @admin.register(AlertEvent)
@@ -90,6 +108,7 @@ class AlertEventAdmin(ReadOnlyAdmin):
     )
     list_filter = (
         ("tenant", SeenRowsFilter),
+        ("resolved_at", admin.EmptyFieldListFilter),
         ("acknowledged_at", admin.EmptyFieldListFilter),
         ("fired_at", RangeDateTimeFilter),
         "metric",
@@ -97,13 +116,14 @@ class AlertEventAdmin(ReadOnlyAdmin):
     list_select_related = ("tenant", "acknowledged_by")
     search_fields = ("message", "subject_key")
     ordering = ("-fired_at",)
-    inlines = (DeliveryInline,)
+    inlines = (StepInline, DeliveryInline)
     fieldsets = (
-        (None, {"fields": ("message", ("tenant", "state"), ("shown_value", "shown_threshold"))}),
-        ("What", {"fields": (("metric", "about"), ("rule", "budget"), ("window_key", "fired_at"))}),
+        (None, {"fields": ("message", ("tenant", "state"), ("shown_value", "shown_threshold"), "why")}),
+        ("What", {"fields": (("metric", "about"), ("rule", "budget"))}),
+        ("When", {"fields": (("fired_at", "last_at"), ("count", "ends_at"), ("resolved_at", "muted_until"))}),
         ("Who took care", {"fields": (("acknowledged_by", "acknowledged_at"),)}),
     )
-    readonly_fields = ("state", "shown_value", "shown_threshold", "about")
+    readonly_fields = ("state", "shown_value", "shown_threshold", "about", "why")
     actions = ("acknowledge_selected",)
     actions_detail = ("acknowledge", "resolve", "mute", "unmute")
 
@@ -132,13 +152,17 @@ class AlertEventAdmin(ReadOnlyAdmin):
             return event.subject_key or cells.NOTHING
         return cells.link(url, f"request {request_id}")
 
+    @display(description="Why")
+    def why(self, event: AlertEvent) -> str:
+        return sentence_of(event.metric, event.threshold) or cells.NOTHING
+
     @figure_column("Value", ordering="value")
     def shown_value(self, event: AlertEvent) -> str:
-        return _figure(event.metric, event.value)
+        return figure(event.metric, event.value)
 
     @figure_column("Threshold", ordering="threshold")
     def shown_threshold(self, event: AlertEvent) -> str:
-        return _figure(event.metric, event.threshold)
+        return figure(event.metric, event.threshold)
 
     @display(description="Reached")
     def reached(self, event: Any) -> str:
@@ -203,14 +227,9 @@ class AlertEventAdmin(ReadOnlyAdmin):
         )
 
 
-def _figure(metric: str, amount: Any) -> str:
-    match metric:
-        case "request_cost" | "day_spend":
-            return usd(amount)
-        case "budget_percent" | "batch_failed_percent":
-            return f"{plain(amount)} %"
-        case _:
-            return plain(amount)
+def figure(metric: str, amount: Any) -> str:
+    """An amount of a metric with its unit."""
+    return usd(amount) if facts_of(metric).unit == "usd" else with_unit(metric, amount)
 
 
 @admin.register(AlertDelivery)
@@ -248,117 +267,3 @@ class AlertDeliveryAdmin(ReadOnlyAdmin):
     )
     def try_again(self, request: HttpRequest, form: BaseDialogForm, delivery: AlertDelivery) -> str:
         return "It goes out again." if retry(delivery) else "It is not dead."
-
-
-class AlertChannelForm(TenantScopedForm):
-    """A channel whose target fits its kind; its secret can be replaced, and is never shown."""
-
-    is_operator = False
-
-    new_secret = forms.CharField(
-        required=False,
-        strip=True,
-        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-        help_text="Signs the webhooks (HMAC-SHA256). Empty keeps the one that is stored.",
-    )
-
-    class Meta:
-        model = AlertChannel
-        fields = ("tenant", "name", "kind", "target", "is_active")
-
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean() or {}
-        kind, target = cleaned.get("kind"), cleaned.get("target")
-        if kind == AlertChannel.Kind.EMAIL and target:
-            try:
-                validate_email(target)
-            except ValidationError as error:
-                raise ValidationError({"target": error.messages}) from error
-        if kind in (AlertChannel.Kind.WEBHOOK, AlertChannel.Kind.SLACK) and target:
-            try:
-                check_url(target)
-            except AddressNotAllowed as error:
-                raise ValidationError({"target": str(error)}) from error
-        if kind == AlertChannel.Kind.WEBHOOK:
-            if not (cleaned.get("new_secret") or self.instance.secret):
-                raise ValidationError({"new_secret": "A webhook needs a secret to be signed with."})
-            try:
-                check_secret(cleaned.get("new_secret") or "")
-            except ValueError as error:
-                raise ValidationError({"new_secret": str(error)}) from error
-        return cleaned
-
-    def clean_tenant(self) -> Any:
-        """A channel without a tenant gets what concerns the whole installation: only an operator may make one."""
-        tenant = self.cleaned_data["tenant"]
-        if tenant is None and not self.is_operator:
-            raise ValidationError("A channel belongs to a tenant.")
-        return tenant
-
-
-@admin.register(AlertChannel)
-class AlertChannelAdmin(TenantScopedAdmin):
-    """Where alerts go."""
-
-    form = AlertChannelForm
-    list_display = ("name", "tenant", "shown_kind", "target", "is_active")
-    list_filter = (("tenant", SeenRowsFilter), ("kind", ChoicesCheckboxFilter), "is_active")
-    list_select_related = ("tenant",)
-    search_fields = ("name", "target", "tenant__slug")
-    autocomplete_fields = ("tenant",)
-    fieldsets = ((None, {"fields": (("tenant", "name"), ("kind", "is_active"), "target", "new_secret")}),)
-
-    def get_form(self, request: HttpRequest, *args: Any, **options: Any) -> Any:
-        form = super().get_form(request, *args, **options)
-        form.is_operator = may_everywhere(request, Right.PLATFORM)
-        return form
-
-    def save_model(self, request: HttpRequest, obj: AlertChannel, form: Any, change: bool) -> None:
-        if form.cleaned_data["new_secret"]:
-            obj.secret = form.cleaned_data["new_secret"]
-        super().save_model(request, obj, form, change)
-
-    @display(description="Kind", label={"webhook": "info", "e-mail": "success"})
-    def shown_kind(self, channel: AlertChannel) -> str:
-        return channel.get_kind_display()
-
-
-class AlertRuleForm(TenantScopedForm):
-    """A rule notifies only channels of its own tenant."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.instance.pk:
-            self.initial["threshold"] = plain(self.instance.threshold)
-
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean() or {}
-        tenant = cleaned.get("tenant") or (self.instance.tenant if self.instance.pk else None)
-        strangers = [str(channel) for channel in cleaned.get("channels", ()) if channel.tenant != tenant]
-        if tenant and strangers:
-            raise ValidationError({"channels": f"Not channels of {tenant}: {', '.join(strangers)}"})
-        return cleaned
-
-
-@admin.register(AlertRule)
-class AlertRuleAdmin(RecordedAdmin):
-    """When to notify which channels. The alerts of a rule without channels are shown in the admin only."""
-
-    form = AlertRuleForm
-    list_display = ("metric", "tenant", "shown_threshold", "shown_channels", "is_active")
-    list_filter = (("tenant", SeenRowsFilter), ("metric", ChoicesCheckboxFilter), "is_active")
-    list_select_related = ("tenant",)
-    search_fields = ("metric", "tenant__slug")
-    autocomplete_fields = ("tenant", "channels")
-    fieldsets = ((None, {"fields": (("tenant", "is_active"), ("metric", "threshold"), "channels")}),)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[AlertRule]:
-        return super().get_queryset(request).prefetch_related("channels")
-
-    @figure_column("Threshold", ordering="threshold")
-    def shown_threshold(self, rule: AlertRule) -> str:
-        return _figure(rule.metric, rule.threshold)
-
-    @display(description="Channels")
-    def shown_channels(self, rule: AlertRule) -> str:
-        return ", ".join(channel.name for channel in rule.channels.all()) or "none: shown here only"

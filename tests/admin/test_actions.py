@@ -202,6 +202,42 @@ def test_an_alert_is_muted_and_resolved(office: Office, olga: Client) -> None:
     assert [step.verb for step in event.steps.all()] == ["resolved", "unmuted", "muted"]
 
 
+def test_the_page_of_an_alert_has_its_history_and_the_verbs_that_fit(office: Office, olga: Client) -> None:
+    event = office.row(AlertEvent)
+    url = url_of(AlertEvent, "change", event.pk)
+    before = olga.get(url).content.decode()
+    assert f"/{event.pk}/mute" in before
+    press(olga, "billing_alertevent_resolve", event.pk, reason="the job was stopped")
+    page = olga.get(url).content.decode()
+    assert "the job was stopped" in page
+    assert f"/{event.pk}/mute" not in page
+    assert f"/{event.pk}/resolve" not in page
+
+
+def test_a_mute_is_for_a_time_that_is_offered(office: Office, olga: Client) -> None:
+    event = office.row(AlertEvent)
+    press(olga, "billing_alertevent_mute", event.pk, hours=100_000)
+    event.refresh_from_db()
+    assert event.muted_until is None
+
+
+def test_a_channel_is_tried(office: Office, olga: Client, mailoutbox: list[Any], settings: Any) -> None:
+    mail = AlertChannel.objects.create(
+        tenant=office.acme, name="desk", kind="email", target="desk@example.com"
+    )
+    press(olga, "billing_alertchannel_send_test", mail.pk)
+    assert [(letter.to, letter.subject) for letter in mailoutbox] == [
+        (["desk@example.com"], "[acme] Test of this channel: The channel desk works: alerts arrive here")
+    ]
+    settings.WEBHOOKS_MAY_BE_PRIVATE = False
+    hook = AlertChannel.objects.create(
+        tenant=office.acme, name="hook", kind="slack", target="http://127.0.0.1:9/"
+    )
+    press(olga, "billing_alertchannel_send_test", hook.pk)
+    assert "It did not arrive" in olga.get(url_of(AlertChannel, "change", hook.pk)).content.decode()
+    assert not AlertDelivery.objects.filter(channel__in=[mail, hook]).exists()
+
+
 def test_an_alert_is_acknowledged(office: Office, olga: Client) -> None:
     event = office.row(AlertEvent)
     press(olga, "billing_alertevent_acknowledge", event.pk)

@@ -33,6 +33,7 @@ REASON = {
     "grace_hours": 1,
     "extra_amount": 1,
     "ends_at": "2099-01-01T00:00",
+    "hours": 1,
 }
 
 

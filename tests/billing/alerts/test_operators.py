@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError
 from django.test import RequestFactory
 
-from billing.admin.alerts import AlertChannelAdmin
+from billing.admin.channels import AlertChannelAdmin
 from billing.alerts.outbox import deliver_due
 from billing.ledger import partitions
 from billing.models import AlertChannel, AlertEvent
