@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.shortcuts import redirect
 from django.urls import include, path
 
+from config.planning.page import planning_page
 from config.site import errors, reference
 from tenants.people import arriving
 from tenants.people.pages import invitation
@@ -20,6 +21,7 @@ urlpatterns = [
     path("account/oidc/<slug:provider_id>/login/", arriving.begin),
     path("account/oidc/<slug:provider_id>/login/callback/", arriving.finish),
     path("account/", include("allauth.urls")),
+    path("admin/planning/", admin.site.admin_view(planning_page), name="planning"),
     path("admin/", admin.site.urls),
     path("portal/", include("config.portal.urls")),
     path("", include("config.health")),

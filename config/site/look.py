@@ -119,6 +119,12 @@ UNFOLD: dict[str, Any] = {
                         "link": reverse_lazy("admin:billing_reports"),
                         "permission": may_see("billing", "billingperiod"),
                     },
+                    {
+                        "title": "Planning",
+                        "icon": "query_stats",
+                        "link": reverse_lazy("planning"),
+                        "permission": may_see("billing", "budget"),
+                    },
                 ]
             },
             group(

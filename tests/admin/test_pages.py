@@ -68,6 +68,7 @@ WITHOUT_A_PAGE = {
     "requesttally",
     "requestday",
     "savedview",
+    "platformrole",
 }
 
 

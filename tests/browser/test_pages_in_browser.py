@@ -31,6 +31,7 @@ FURTHER = (
     "/admin/no-such-page/",
     "/no-such-page",
     "/docs",
+    *(f"/admin/planning/?tab={tab}" for tab in ("units", "ahead", "unused")),
 )
 
 
