@@ -1,4 +1,4 @@
-"""What needs a person: alerts, budgets, requests for a raise, prices, providers, batches and months, each with its verb.
+"""What needs a person: alerts, budgets, requests for a raise, providers, batches, prices, models and months, each with its verb.
 
 Invariant: a verb is a dialog of the page that owns it, which says what it does and checks who may do it; here are only links.
 Each kind shows a bounded number of rows and leads to the list of all of them.
@@ -6,7 +6,7 @@ Each kind shows a bounded number of rows and leads to the list of all of them.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -20,18 +20,24 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.utils.timezone import now
 
-from billing.admin.figures import amount_of, count, percent
+from billing.admin.figures import amount_of, count, percent, usd
 from billing.models import AlertEvent, BillingPeriod, Budget, PriceProposal, RaiseRequest
+from billing.planning.price_changes import MOST_SHOWN as MOST_PRICES
+from billing.planning.price_changes import prices_ahead
 from config.home import budgets
 from config.home.choices import Choice
 from config.site import cells
 from llm.admin.deployment_states import States
-from llm.models import Batch, BatchProgress
+from llm.models import Batch, BatchProgress, LanguageModel
+from llm.retirements import Retirement, retirements
 from tenants.policy import parse_policy
 
 MOST_SHOWN: Final = 5  # of each kind
 MOST_PERIODS: Final = 50  # looked at, because a policy says when each may be closed
 ALERT_AGE: Final = timedelta(days=30)
+PRICES_WITHIN: Final = timedelta(days=30)
+MODELS_WITHIN: Final = timedelta(days=60)
+DAYS_OF_ALARM: Final = 14  # before a model is shut down
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ def needs(request: HttpRequest, choice: Choice, states: States | None) -> list[N
         _alerts(request, choice),
         _stuck_batches(request, choice),
         _proposals(request, choice),
+        _retiring_models(choice),
+        _coming_prices(choice),
         _closable_months(request, choice),
     )
     return [need for kind in kinds for need in kind]
@@ -162,6 +170,66 @@ def _proposals(request: HttpRequest, choice: Choice) -> Iterator[Need]:
         verbs = _verbs(request, PriceProposal, row.pk, ("approve", "Approve"), ("reject", "Reject"))
         yield Need(text, "warning", verbs)
     yield from _more(rows, PriceProposal, "price proposals", "status__exact=proposed")
+
+
+def _retiring_models(choice: Choice) -> Iterator[Need]:
+    """Operators see all of them, others those that their tenants spent on."""
+    found = [
+        one
+        for one in retirements(choice.tenant_ids, today=choice.today, within=MODELS_WITHIN)
+        if one.usd or choice.is_operator
+    ]
+    for one in found[:MOST_SHOWN]:
+        page = _page(LanguageModel, one.id) if choice.is_operator else _ahead(choice)
+        text = format_html(
+            "{} {}; {} were spent on it in the last 30 days, {}",
+            cells.link(page, one.model),
+            _shut_down(one),
+            usd(one.usd),
+            f"its fallbacks are {', '.join(one.fallbacks)}" if one.fallbacks else "it has no fallback",
+        )
+        state = "alarm" if one.days_left <= DAYS_OF_ALARM else "warning"
+        yield Need(text, state, [Verb("Look", "", _ahead(choice))])
+    if len(found) > MOST_SHOWN:
+        yield Need(cells.link(_ahead(choice), "More models that will be shut down"), "")
+
+
+def _shut_down(one: Retirement) -> str:
+    if one.days_left <= 0:
+        return f"is shut down since {one.day}, and still offered"
+    return f"will be shut down on {one.day}, in {one.days_left} {'day' if one.days_left == 1 else 'days'}"
+
+
+def _coming_prices(choice: Choice) -> Iterator[Need]:
+    """One line for all of them; others than operators see it if their tenants' money changes."""
+    found = prices_ahead(choice.tenant_ids, at=now(), within=PRICES_WITHIN)
+    known = [one.difference_usd for one in found if one.difference_usd is not None]
+    if not found or not (any(known) or choice.is_operator):
+        return
+    total, unknown = sum(known, Decimal(0)), len(found) - len(known)
+    money = f"{'-' if total < 0 else '+'}{usd(abs(total))} for usage like that of the last 30 days"
+    text = format_html(
+        "{} within {} days, the first on {}: {}",
+        cells.link(
+            _ahead(choice),
+            "1 price changes"
+            if len(found) == 1
+            else f"{'At least ' if len(found) == MOST_PRICES else ''}{count(len(found))} prices change",
+        ),
+        PRICES_WITHIN.days,
+        f"{found[0].valid_from.astimezone(UTC):%Y-%m-%d}",
+        "sums by day do not say what that costs"
+        if not known
+        else f"{money}, without {count(unknown)} that sums by day do not know"
+        if unknown
+        else money,
+    )
+    yield Need(text, "warning", [Verb("Look", "", _ahead(choice))])
+
+
+def _ahead(choice: Choice) -> str:
+    whose = {"tenant": choice.tenant.slug} if choice.tenant else {}
+    return f"{reverse('planning')}?{urlencode({'tab': 'ahead', **whose})}"
 
 
 def _unwell(choice: Choice, states: States | None) -> Iterator[Need]:

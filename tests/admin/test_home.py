@@ -13,9 +13,18 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from billing.ledger import rollups
-from billing.models import AlertEvent, BillingPeriod, Budget, BudgetRaise, RaiseRequest, UsageDaily, UsageSum
+from billing.models import (
+    AlertEvent,
+    BillingPeriod,
+    Budget,
+    BudgetRaise,
+    PriceRow,
+    RaiseRequest,
+    UsageDaily,
+    UsageSum,
+)
 from config.home.choices import Span, choice_of, span_of
-from llm.models import RequestDay
+from llm.models import LanguageModel, Provider, RequestDay
 from tenants.models import Tenant
 from tests.admin.filling import fill
 from tests.admin.office import Office
@@ -230,6 +239,44 @@ def test_a_budget_from_eighty_percent_on_needs_somebody(office: Office) -> None:
         need for need in office.client(office.fay).get(HOME).context["needs"] if "limit left" in need.text
     ]
     assert need.verbs == []  # finance may look
+
+
+def lines(client: Client, word: str, **chosen: str) -> list[str]:
+    return [need.text for need in client.get(HOME, chosen).context["needs"] if word in need.text]
+
+
+def test_a_model_that_is_shut_down_soon_is_told_with_its_money(office: Office) -> None:
+    today, account = now().date(), Provider.objects.first()
+    for name, days in (("soon", 10), ("unused", 40), ("late", 90)):
+        LanguageModel.objects.create(
+            name=name, provider=account, upstream=name, context_window=1000, fallbacks=["gpt-4o"],
+            retires_on=today + timedelta(days=days),
+        )  # fmt: skip
+    usage(office.acme, today, "12.50", model="soon")
+    seen = lines(office.client(office.olga), "shut down")
+    assert [re.findall(r">(\w+)</a>", text) for text in seen] == [["soon"], ["unused"]]
+    assert "in 10 days; $12.50 were spent on it in the last 30 days, its fallbacks are gpt-4o" in seen[0]
+    assert len(lines(office.client(office.alice), "shut down")) == 1  # of what the tenant spends on
+    assert lines(office.client(office.charlie), "shut down") == []
+
+
+def test_prices_that_change_soon_are_told_with_their_money(office: Office) -> None:
+    changes_at = now() + timedelta(days=9)
+    for price, span in (("2", {"valid_to": changes_at}), ("3", {"valid_from": changes_at})):
+        PriceRow.objects.create(
+            provider="openai", model="dearer", meter="input", source="test", unit_price=Decimal(price),
+            **{"valid_from": now() - timedelta(days=90)} | span,
+        )  # fmt: skip
+    UsageDaily.objects.create(
+        tenant=office.acme, day=now().date(), provider="openai", model="dearer", processing="online",
+        usage_source="provider", input_tokens=4_000_000, requests=1,
+    )  # fmt: skip
+    for person in (office.olga, office.alice):
+        [text] = lines(office.client(person), "within 30 days")
+        assert "1 price changes" in text
+        assert f"the first on {changes_at:%Y-%m-%d}: +$4.00 for usage like that of the last 30 days" in text
+        assert "/admin/planning/?tab=ahead" in text
+    assert lines(office.client(office.charlie), "within 30 days") == []  # whose money does not change
 
 
 def test_a_month_that_may_be_closed_needs_somebody(office: Office) -> None:
