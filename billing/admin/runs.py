@@ -4,6 +4,7 @@ Invariant: read from sums by hour and from the ledger, never changed; an envelop
 the portal calls, too.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -31,7 +32,7 @@ from config.site import cells
 from config.site.filter_bar import Field, FilterBar
 from tenants.admin.access import ReadOnlyAdmin, tenants_of
 from tenants.admin.choices import SeenRowsFilter
-from tenants.admin.columns import figure_column
+from tenants.admin.columns import AlignedChangeList, figure_column
 from tenants.admin.dialogs import dialog_action
 from tenants.models import Tenant
 from tenants.people.rights import Right, may_everywhere
@@ -111,6 +112,16 @@ class RaiseForm(BaseDialogForm):
     reason = forms.CharField(max_length=300, widget=UnfoldAdminTextInputWidget())
 
 
+class EnvelopeList(AlignedChangeList):
+    """A page of envelopes with what is left of each: asked once for all of them."""
+
+    def prepare(self, rows: Sequence[RunEnvelope]) -> None:
+        states = envelopes.states_of_rows(rows)
+        for envelope in rows:
+            if envelope.pk in states:
+                envelope.__dict__["state"] = states[envelope.pk]
+
+
 @admin.register(RunEnvelope)
 class EnvelopeAdmin(ReadOnlyAdmin):
     """Envelopes, newest first."""
@@ -140,6 +151,9 @@ class EnvelopeAdmin(ReadOnlyAdmin):
     )  # fmt: skip
     readonly_fields = ("shown_used", "limit", "spent", "held", "left")
     actions_detail = ("raise_it", "stop_it")
+
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[AlignedChangeList]:
+        return EnvelopeList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RunEnvelope]:
         return super().get_queryset(request).select_related("tenant", "budget")

@@ -25,19 +25,24 @@ from tenants.policy import EnvelopePolicy
 MOST_SHOWN: Final = 200
 KEPT_FOR: Final = timedelta(days=90)  # as long as the log of requests
 MOST_PRUNED: Final = 10_000  # at one time
-STATES: Final = """
-SELECT e.budget_id, e.run, e.owner, e."user", e.opened_by, e.opened_at, e.expires_at,
+_STATES: Final = """SELECT e.budget_id, e.run, e.owner, e."user", e.opened_by, e.opened_at, e.expires_at,
        e.is_open AND e.expires_at > clock_timestamp(), e.own_raises, b.limit_amount + coalesce((
            SELECT sum(r.extra_amount) FROM billing_budgetraise AS r
            WHERE r.budget_id = b.id AND r.starts_at <= clock_timestamp() AND r.ends_at > clock_timestamp()), 0),
        coalesce(w.spent, 0), coalesce(w.held, 0)
 FROM billing_runenvelope AS e
 JOIN billing_budget AS b ON b.id = e.budget_id
-LEFT JOIN billing_budgetwindow AS w ON w.budget_id = e.budget_id
+LEFT JOIN billing_budgetwindow AS w ON w.budget_id = e.budget_id"""
+STATES: Final = f"""
+{_STATES}
 WHERE e.tenant_id = %(tenant)s AND b.tenant_id = %(tenant)s AND (%(ids)s::bigint[] IS NULL OR e.budget_id = ANY (%(ids)s))
   AND (%(person)s = '' OR e.owner = 'user/' || %(person)s OR e."user" = %(person)s)
   AND (%(run)s = '' OR e.run = %(run)s)
 ORDER BY e.opened_at DESC LIMIT %(limit)s
+"""
+STATES_OF_ROWS: Final = f"""
+{_STATES}
+WHERE e.tenant_id = ANY (%(tenants)s) AND b.tenant_id = e.tenant_id AND e.budget_id = ANY (%(ids)s)
 """
 
 
@@ -93,6 +98,14 @@ def states_of(
     with connection.cursor() as cursor:
         cursor.execute(STATES, parameters)
         return [EnvelopeState(*row) for row in cursor.fetchall()]
+
+
+def states_of_rows(rows: Sequence[RunEnvelope]) -> dict[int, EnvelopeState]:
+    """Envelopes as they are now, by their ids, of whichever tenants. One query."""
+    parameters = {"tenants": list({row.tenant_id for row in rows}), "ids": [row.pk for row in rows]}
+    with connection.cursor() as cursor:
+        cursor.execute(STATES_OF_ROWS, parameters)
+        return {state.id: state for state in (EnvelopeState(*row) for row in cursor.fetchall())}
 
 
 def open_run(tenant: Tenant, *, person: str, run: str, usd: Decimal, policy: EnvelopePolicy) -> int:

@@ -4,7 +4,7 @@ Invariant: a column is made from its field's type or from `@figure_column`, so t
 the database nothing: a tenant's zone is shown where the list has the tenant already.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -78,11 +78,15 @@ class AlignedChangeList(ChangeList):
 
     def get_results(self, request: Any) -> None:
         super().get_results(request)
+        self.prepare(list(self.result_list))
         for column in self.list_display:
             if isinstance(column, FigureColumn):
                 places = cells.places_of(column.value_of(row) for row in self.result_list)
                 for row in self.result_list:
                     row.__dict__.setdefault(_PLACES, {})[column.__name__] = places
+
+    def prepare(self, rows: Sequence[Any]) -> None:
+        """Ask at one time for what the columns of all rows show."""
 
 
 def columns_of(model_admin: Any, names: Iterable[Any]) -> list[Any]:
