@@ -12,6 +12,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 from django.urls import reverse
 
+from config.planning.page import TABS
 from config.tenant_page.pages import CONTENTS
 from tests.admin.office import Office
 from tests.admin.test_pages import PAGES, label, query_count, url_of
@@ -24,6 +25,10 @@ def counted(office: Office) -> dict[str, int]:
     request = client.get(reverse("admin:index")).wsgi_request  # and what is asked once is known now
     counts = {"home": queries(client, reverse("admin:index"))}
     counts["month report"] = queries(client, reverse("admin:billing_reports") + "?tenant=acme")
+    for tab in TABS:
+        counts[f"planning {tab}"] = queries(
+            client, f"{reverse('planning')}?tab={tab}&tenant={office.acme.slug}"
+        )
     for name in (*CONTENTS, "policy"):
         url = reverse(f"admin:tenants_tenant_{name}", args=(office.acme.pk,))
         counts[f"tenants.tenant {name}"] = queries(client, url)
