@@ -65,7 +65,7 @@ def apply_channel(spec: ChannelSpec, *, tenant: Tenant, path: Path, writer: Writ
     """Create or update an alert channel."""
     row = AlertChannel.objects.filter(tenant=tenant, name=spec.name).first()
     row = row or AlertChannel(tenant=tenant, name=spec.name)
-    target = "url" if spec.kind == "webhook" else "to"
+    target = "to" if spec.kind == "email" else "url"
     values = {"kind": spec.kind, "target": spec.target, "secret": spec.secret, "is_active": spec.active}
     writer.write(
         row,

@@ -236,10 +236,10 @@ class BudgetSpec(Block):
 
 
 class ChannelSpec(Block):
-    """Where alerts go: a signed webhook or an e-mail address."""
+    """Where alerts go: a signed webhook, a Slack-compatible one, which has no signature, or an e-mail address."""
 
     name: Name
-    kind: Literal["webhook", "email"]
+    kind: Literal["webhook", "slack", "email"]
     url: Url | None = None
     to: Annotated[str, Field(pattern=EMAIL, max_length=254)] | None = None
     secret: str = Field(default="", repr=False)
@@ -251,8 +251,10 @@ class ChannelSpec(Block):
 
     @model_validator(mode="after")
     def _has_its_target(self) -> "ChannelSpec":
-        if self.kind == "webhook" and (self.url is None or self.to is not None):
+        if self.kind != "email" and (self.url is None or self.to is not None):
             raise ValueError("a webhook needs a url, and no to")
+        if self.kind == "slack" and self.secret:
+            raise ValueError("a Slack-compatible webhook is not signed: it needs no secret")
         if self.kind == "email" and (self.to is None or self.url is not None):
             raise ValueError("an e-mail channel needs a to, and no url")
         return self

@@ -1,8 +1,12 @@
 """Where a webhook may go, and what its signature proves."""
 
-import pytest
+import time
 
-from billing.alerts.webhook import AddressNotAllowed, check_url, sign
+import pytest
+from standardwebhooks import Webhook as Receiver
+from standardwebhooks import WebhookVerificationError
+
+from billing.alerts.webhook import AddressNotAllowed, Webhook, check_url, headers_of, make_secret, sign
 from tests.billing.alerts.receiving import verify
 
 BODY = b'{"id": "1"}'
@@ -27,6 +31,23 @@ def test_it_works() -> None:
 )
 def test_a_signature_proves_body_secret_and_time(header: str, body: bytes, secret: str, now: int) -> None:
     assert not verify(header, body, secret=secret, now=now)
+
+
+def test_the_official_library_takes_what_we_sign_and_nothing_else() -> None:
+    secret = make_secret()
+    message = Webhook(
+        url="https://example.com/", secret=secret, event_id="7-resolved", body='{"text": "ä"}'.encode()
+    )
+    headers = headers_of(message, at=int(time.time()))
+    assert Receiver(secret).verify(message.body, headers) == {"text": "ä"}
+    for forged in (
+        (make_secret(), message.body, headers),
+        (secret, message.body + b" ", headers),
+        (secret, message.body, headers | {"webhook-id": "8"}),
+        (secret, message.body, headers_of(message, at=int(time.time()) - 400)),
+    ):
+        with pytest.raises(WebhookVerificationError):
+            Receiver(forged[0]).verify(*forged[1:])
 
 
 def test_only_http_to_a_public_host_passes(settings) -> None:

@@ -68,6 +68,12 @@ def test_it_works() -> None:
     )
 
 
+def test_a_slack_channel_has_an_address_and_no_secret() -> None:
+    apply(FILE.replace("kind: webhook", "kind: slack").replace(", secret: ${HOOK_SECRET}", ""))
+    channel = AlertChannel.objects.get(tenant__slug="acme-of-file")
+    assert (channel.kind, channel.target, channel.secret) == ("slack", "https://hooks.example/purser", "")
+
+
 def test_applying_twice_is_applying_once() -> None:
     apply()
     before = rows()

@@ -111,6 +111,11 @@ pytestmark = pytest.mark.django_db
             "kind: email",
             "45: tenants[0].channels[0]: an e-mail channel needs a to, and no url",
         ),
+        (
+            "kind: webhook",
+            "kind: slack",
+            "45: tenants[0].channels[0]: a Slack-compatible webhook is not signed: it needs no secret",
+        ),
         ("tenants:\n", "tenant:\n", "21: tenant: is not known here"),
         ("tenants:\n", "tenants:\n - slug: [\n", "23: is not YAML"),
     ],
