@@ -9,10 +9,10 @@ from typing import Final
 from celery import shared_task
 from django.utils.timezone import now
 
+from billing.alerts import budget_watches, watching
 from billing.alerts import incidents as alert_incidents
 from billing.alerts import outbox as alerts
 from billing.alerts import spans as alert_spans
-from billing.alerts import watching
 from billing.budgets import raise_requests
 from billing.estimates import accuracy as estimate_accuracy
 from billing.ledger import partitions, reaper, rollups, unread
@@ -73,6 +73,12 @@ def deliver_alerts() -> None:
 def watch_spend() -> None:
     """Look for what is unusual, and count it in alerts."""
     watching.watch()
+
+
+@shared_task
+def watch_forecasts() -> None:
+    """Look for budgets that will not last, which changes by the hour."""
+    watching.look([budget_watches.forecasts], at=now())
 
 
 @shared_task

@@ -48,6 +48,7 @@ app.conf.update(
         "deliver-alerts": {"task": "billing.tasks.deliver_alerts", "schedule": timedelta(seconds=5)},
         "prune-alerts": {"task": "billing.tasks.prune_alerts", "schedule": crontab(hour="4", minute="29")},
         "watch-spend": {"task": "billing.tasks.watch_spend", "schedule": timedelta(seconds=60)},
+        "watch-forecasts": {"task": "billing.tasks.watch_forecasts", "schedule": crontab(minute="41")},
         "propose-reratings": {"task": "billing.tasks.propose_reratings", "schedule": timedelta(seconds=60)},
         "rebuild-rollups": {"task": "billing.tasks.rebuild_rollups", "schedule": timedelta(seconds=60)},
         "import-prices": {"task": "billing.tasks.import_prices", "schedule": crontab(hour="3", minute="17")},
@@ -74,6 +75,7 @@ app.conf.update(
             "schedule": timedelta(seconds=settings.BATCH_POLL_SECONDS),
         },
         "count-requests": {"task": "llm.tasks.count_requests", "schedule": timedelta(seconds=30)},
+        "watch-errors": {"task": "llm.tasks.watch_errors", "schedule": timedelta(seconds=60)},
         "watch-batches": {"task": "llm.tasks.watch_batches", "schedule": timedelta(seconds=10)},
         "advance-jobs": {
             "task": "llm.tasks.advance_jobs",

@@ -8,9 +8,11 @@ import time
 from typing import Final
 
 from celery import shared_task
+from django.utils.timezone import now
 
+from billing.alerts import watching
 from config.work import stopping
-from llm import pruning, request_days
+from llm import error_rate, pruning, request_days
 from llm.batches import driver
 from llm.batches.operations import alerting
 from llm.files import sweeping
@@ -55,6 +57,12 @@ def count_requests() -> None:
 def watch_batches() -> None:
     """Count batches, and alert of those that are stuck or whose lines failed."""
     alerting.watch()
+
+
+@shared_task
+def watch_errors() -> None:
+    """Look for tenants whose requests fail, and count it in alerts."""
+    watching.look([error_rate.find], at=now())
 
 
 @shared_task

@@ -83,7 +83,7 @@ METRICS: Final[Mapping[str, MetricFacts]] = {
     "session_repeats": MetricFacts(
         "Loops of agents",
         "A session asked nearly the same {} or more within ten minutes: the same model with equally long input, or with "
-        "equally long answers.",
+        "equally long answers of 16 tokens or more.",
         "times",
         Decimal(30),
         quiet=_MINUTES,

@@ -10,12 +10,19 @@ from typing import Final
 import structlog
 from django.utils.timezone import now
 
-from billing.alerts import incidents, jump, spans, watches
+from billing.alerts import budget_watches, incidents, jump, loops, spans, watches
 from billing.alerts.findings import Finding, report
 
 Watch = Callable[..., Sequence[Finding]]  # of what happened before the moment `at`
 
-WATCHES: Final[tuple[Watch, ...]] = (watches.day_spend, jump.find, watches.hit_rate, watches.old_holds)
+WATCHES: Final[tuple[Watch, ...]] = (
+    watches.day_spend,
+    jump.find,
+    watches.hit_rate,
+    watches.old_holds,
+    loops.find,
+    budget_watches.envelopes,
+)
 
 log = structlog.get_logger(__name__)
 

@@ -35,6 +35,7 @@ VISIBILITY_SECONDS: Final = 2 * max(queue.hard_seconds for queue in QUEUES)
 ROUTES: Final[Mapping[str, Queue]] = {
     "billing.tasks.reap_holds": BOOKS,
     "billing.tasks.deliver_alerts": BOOKS,
+    "billing.tasks.watch_forecasts": BOOKS,
     "billing.tasks.watch_spend": BOOKS,
     "billing.tasks.rebuild_rollups": BOOKS,
     "billing.tasks.expire_raise_requests": BOOKS,
@@ -44,6 +45,7 @@ ROUTES: Final[Mapping[str, Queue]] = {
     "llm.tasks.advance_jobs": BOOKS,
     "llm.tasks.count_requests": BOOKS,
     "llm.tasks.watch_batches": BOOKS,
+    "llm.tasks.watch_errors": BOOKS,
     "llm.tasks.take_turns": BATCHES,
     "llm.tasks.answer_jobs": REALTIME,
     "billing.tasks.propose_reratings": LONG,

@@ -1,0 +1,65 @@
+"""Finds agents that go round in circles: nearly the same request again and again in one session.
+
+What was asked is not stored, so the ledger's counters say it: a loop asks the same model with equally long input, or, where each
+turn is appended to the input, gets equally long answers. An answer of a few tokens is as long as many others, and says nothing.
+
+Invariant: ten minutes of the ledger are read once for all tenants, and at most MOST_FOUND sessions are told of, the worst first.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import connection
+
+from billing.alerts.findings import Finding
+from billing.alerts.rules import RULES, parameters
+from billing.ledger.measures import REQUEST, ledger
+
+METRIC: Final = "session_repeats"
+LOOKED_AT: Final = timedelta(minutes=10)
+LEAST_ANSWER: Final = 16  # tokens
+MOST_FOUND: Final = 1_000
+
+_TIME: Final = "r.occurred_at >= %(since)s AND r.occurred_at < %(at)s"
+LOOPS: Final = f"""
+WITH asked AS (
+    SELECT r.tenant_id, r.session, r.agent, r.model, r.billed_cost,
+           r.input_tokens + r.cache_read_tokens + r.cache_write_tokens + r.saved_input_tokens AS input,
+           r.output_tokens + r.saved_output_tokens AS output
+    FROM {ledger(_TIME)}
+    WHERE {_TIME} AND r.session <> '' AND {REQUEST}),
+alike AS (
+    SELECT tenant_id, session, agent, model, 'input' AS what, count(*) AS times, sum(billed_cost) AS usd
+    FROM asked WHERE input > 0 GROUP BY tenant_id, session, agent, model, input
+    UNION ALL
+    SELECT tenant_id, session, agent, model, 'answers', count(*), sum(billed_cost)
+    FROM asked WHERE output >= %(least_answer)s GROUP BY tenant_id, session, agent, model, output),
+worst AS (
+    SELECT DISTINCT ON (tenant_id, session) * FROM alike ORDER BY tenant_id, session, times DESC, usd DESC)
+SELECT r.tenant_id, r.rule_id, r.threshold, r.slug, w.session, w.agent, w.model, w.what, w.times, w.usd
+FROM worst w JOIN {RULES} r ON r.tenant_id = w.tenant_id
+WHERE w.times >= r.threshold AND w.times > 1
+ORDER BY w.times DESC LIMIT %(most)s
+"""
+
+
+def find(*, at: datetime) -> list[Finding]:
+    """The sessions that repeat themselves."""
+    asked: dict[str, Any] = {
+        "since": at - LOOKED_AT,
+        "at": at,
+        "least_answer": LEAST_ANSWER,
+        "most": MOST_FOUND,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(LOOPS, {**asked, **parameters(METRIC)})
+        rows = cursor.fetchall()
+    return [
+        Finding(
+            tenant_id, METRIC, f"session/{session}", times, threshold, rule_id=rule_id, at=at,
+            message=f"Session {session} of {slug} asked {model} {times} times within ten minutes with equally long {what}, "
+            f"for {usd:.4f} USD: a loop?",
+            facts={"session": session, "agent": agent, "model": model, "usd": f"{usd:.6f}"},
+        )
+        for tenant_id, rule_id, threshold, slug, session, agent, model, what, times, usd in rows
+    ]  # fmt: skip
