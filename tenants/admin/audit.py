@@ -3,6 +3,7 @@
 Invariant: read only; a person sees the entries of tenants in which they may, and those of no tenant with a platform role.
 """
 
+import json
 from typing import Any
 
 from django.contrib import admin
@@ -64,11 +65,11 @@ class AuditEntryAdmin(ReadOnlyAdmin):
             return cells.NOTHING
         rows = format_html_join(
             "",
-            '<tr><th scope="row">{}</th><td>{}</td><td>{}</td></tr>',
+            '<tr><td data-head="Field">{}</td><td data-head="Before">{}</td><td data-head="After">{}</td></tr>',
             ((name.replace("_", " "), *map(_value, sides)) for name, sides in entry.changes.items()),
         )
         return format_html(
-            '<table class="p-changes"><thead><tr><th scope="col">Field</th><th scope="col">Before</th>'
+            '<table class="p-table p-sides"><thead><tr><th scope="col">Field</th><th scope="col">Before</th>'
             '<th scope="col">After</th></tr></thead><tbody>{}</tbody></table>',
             rows,
         )
@@ -78,4 +79,10 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
 
 def _value(value: Any) -> str:
-    return cells.NOTHING if value in (None, "") else str(value)
+    if value in (None, "", [], {}):
+        return cells.NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list) and all(isinstance(one, str | int) for one in value):
+        return ", ".join(map(str, value))
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)

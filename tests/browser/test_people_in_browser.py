@@ -65,4 +65,7 @@ def test_it_works(world: World, paths: list[str], operator_account: Operator, wi
             if page.evaluate("document.documentElement.scrollWidth") > window.width:
                 problems.append(f"{path} is wider than its window")
             problems += judge(page)
+            if "/auditentry/" in path and path.endswith("/change/"):
+                sides = page.inner_text(".p-sides")
+                assert all(text in sides for text in ('{"cache": {"semantic": "off"}}', "yes", "no")), sides
     assert problems == []
