@@ -351,6 +351,9 @@ def test_an_owner_purges_only_their_own(office: Office) -> None:
 
 def test_days_are_rebuilt(office: Office, olga: Client) -> None:
     UsageDaily.objects.all().delete()
-    press(olga, "billing_rollupdirty_rebuild")
-    assert not RollupDirty.objects.exists()
+    due = RollupDirty.objects.count()
+    while due:  # a hundred days at a time; other tests have left theirs
+        press(olga, "billing_rollupdirty_rebuild")
+        before, due = due, RollupDirty.objects.count()
+        assert due < before
     assert UsageDaily.objects.filter(tenant=office.acme).exists()
