@@ -42,7 +42,7 @@ def test_the_month_is_downloaded_as_the_command_writes_it(office: Office, olga: 
 
 
 @pytest.mark.parametrize(
-    "query", [{"month": "2026-13"}, {"month": "x"}, {"tenant": "nobody"}, {"format": "pdf"}]
+    "query", [{"month": "2026-13"}, {"month": "x"}, {"tenant": "nobody"}, {"format": "docx"}]
 )
 def test_a_report_that_is_none_is_not_found(query: dict[str, str], office: Office, olga: Client) -> None:
     assert olga.get(reverse("admin:billing_reports"), query).status_code == 404
