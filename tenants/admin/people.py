@@ -37,6 +37,11 @@ class PlatformRoleInline(TabularInline):
     extra = 1
     max_num = 1
 
+    def formfield_for_choice_field(self, *args: Any, **options: Any) -> Any:
+        field = super().formfield_for_choice_field(*args, **options)
+        field.widget.attrs["aria-label"] = "Platform role"  # the column's head is no label
+        return field
+
 
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin[User], OperatorAdmin):
