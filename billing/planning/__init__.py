@@ -1,4 +1,7 @@
-"""Planning: what will be spent, from what was spent by day. It only reads, and books nothing.
+"""Planning: what will be spent, from what was spent by day.
+
+It owns forecasts and how good they were, pace, unit costs with their events, prices ahead and what is unused. It does not own
+what was spent, which it only reads, and books nothing.
 
 - `forecasts.forecast_tenants(ids)` gives each tenant's month to its end, `forecasts.forecast_total(ids)` that of all of them
   together; one statement each.
