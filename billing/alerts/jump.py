@@ -1,8 +1,9 @@
 """Finds a sudden rise of what a tenant spends: the last minutes against the same hour of the last fourteen days.
 
-Invariant: a rise is a jump only if it is all of these: threshold times the usual pace of this hour; half as much again as the
-highest pace at this hour, but for the one highest day; not below a floor; and of several requests, the dearest of each span
-left out, because one dear request is an alert of its own. Working days are compared with working days, weekends with weekends.
+Invariant: a rise is a jump only if it is all of these: threshold times the usual pace of this hour, which is taken to be a
+third of the pace of all hours at least; clearly more than the highest ten minutes at this hour cost, but for the one highest
+day; not below a floor; and of several requests, the dearest of each span left out, because one dear request is an alert of its
+own. Working days are compared with working days, weekends with weekends.
 """
 
 from datetime import datetime
@@ -17,14 +18,15 @@ from billing.alerts.spans import SPAN, floor
 
 METRIC: Final = "spend_jump"
 FLOOR_USD: Final = Decimal("0.10")
-LEAST_REQUESTS: Final = 10
-LEAST_DAYS: Final = (
-    3  # of the same kind; with fewer, every hour since the tenant began is compared with, of a day at least
-)
+LEAST_REQUESTS: Final = 20
+# of the same kind; with fewer, every hour since the tenant began is compared with, of a day at least
+LEAST_DAYS: Final = 3
 LEAST_MINUTES: Final = 24 * 60
-ABOVE_HIGHEST: Final = Decimal("1.5")
+ABOVE_HIGHEST: Final = Decimal("1.75")
+LEAST_OF_MEAN: Final = Decimal("0.3")
 
-# `steady` is the spend without the dearest request of each span; paces are USD a minute.
+# Two weeks of spans are read only where the hour alone would not say no.
+# `steady` is the spend without the dearest request of each span; paces are USD a minute, `two` and `highest` USD of two spans.
 JUMPS: Final = f"""
 WITH recent AS (
     SELECT tenant_id, sum(billed_usd) AS spent, sum(billed_usd - dearest_usd) AS steady
@@ -44,7 +46,7 @@ CROSS JOIN LATERAL (
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(s.steady) FILTER (
                    WHERE s.at >= past.at - interval '35 min' AND s.at < past.at + interval '25 min'), 0) / 60 AS pace,
-               coalesce(max(s.two), 0) / 10 AS highest
+               coalesce(max(s.two), 0) AS highest
         FROM (SELECT at, billed_usd - dearest_usd AS steady,
                      sum(billed_usd - dearest_usd) OVER (
                         ORDER BY at RANGE BETWEEN interval '5 min' PRECEDING AND CURRENT ROW) AS two
@@ -54,21 +56,23 @@ CROSS JOIN LATERAL (
       AND (extract(isodow FROM here.local - ago * interval '1 day') > 5) = (extract(isodow FROM here.local) > 5)
 ) same
 CROSS JOIN LATERAL (
-    SELECT sum(s.steady) / greatest(extract(epoch FROM %(since)s - min(s.at)) / 60, 1) AS pace, max(s.two) / 10 AS highest,
+    SELECT sum(s.steady) / greatest(extract(epoch FROM %(since)s - min(s.at)) / 60, 1) AS pace, max(s.two) AS highest,
            extract(epoch FROM %(since)s - min(s.at)) / 60 AS minutes
     FROM (SELECT at, billed_usd - dearest_usd AS steady,
                  sum(billed_usd - dearest_usd) OVER (
                     ORDER BY at RANGE BETWEEN interval '5 min' PRECEDING AND CURRENT ROW) AS two
           FROM billing_usagespan
-          WHERE (same.days < %(least_days)s OR same.pace <= 0) AND tenant_id = n.tenant_id
-            AND at >= %(at)s - interval '14 days' AND at < %(since)s) s
+          WHERE (same.days < %(least_days)s OR same.pace <= 0
+                 OR n.steady / %(minutes)s >= r.threshold * same.pace AND n.steady >= %(above_highest)s * same.highest)
+            AND tenant_id = n.tenant_id AND at >= %(at)s - interval '14 days' AND at < %(since)s) s
 ) every
 CROSS JOIN LATERAL (
-    SELECT CASE WHEN same.days >= %(least_days)s AND same.pace > 0 THEN same.pace
+    SELECT CASE WHEN same.days >= %(least_days)s AND same.pace > 0
+                THEN greatest(same.pace, %(least_of_mean)s * every.pace)
                 WHEN every.minutes >= %(least_minutes)s AND every.pace > 0 THEN every.pace END AS pace,
            CASE WHEN same.days >= %(least_days)s THEN same.highest ELSE every.highest END AS highest) u
 WHERE u.pace IS NOT NULL AND n.steady / %(minutes)s >= r.threshold * u.pace
-  AND n.steady / %(minutes)s >= %(above_highest)s * u.highest
+  AND n.steady >= %(above_highest)s * u.highest
 """
 
 
@@ -85,6 +89,7 @@ def find(*, at: datetime) -> list[Finding]:
         "least_days": LEAST_DAYS,
         "least_minutes": LEAST_MINUTES,
         "above_highest": ABOVE_HIGHEST,
+        "least_of_mean": LEAST_OF_MEAN,
     }
     with connection.cursor() as cursor:
         cursor.execute(JUMPS, {**asked, **parameters(METRIC)})

@@ -38,8 +38,8 @@ METRICS: Final[Mapping[str, MetricFacts]] = {
     ),
     "spend_jump": MetricFacts(
         "Jump of the spend",
-        "The last ten minutes cost {} or more of what they usually do at this hour, and clearly more than ever at it in two "
-        "weeks. Below 0.10 USD nothing is a jump. A jump of ten times is found within ten minutes from a threshold of 5.",
+        "The last five to ten minutes cost {} or more of what is usual at this hour, and clearly more than the dearest ten "
+        "minutes at it in two weeks. Below 0.10 USD and 20 requests nothing is a jump.",
         "times",
         Decimal(5),
     ),

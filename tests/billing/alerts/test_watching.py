@@ -160,6 +160,19 @@ def test_what_happens_every_day_is_no_jump(tenant: Tenant) -> None:
     assert jump.find(at=at) == []
 
 
+def test_a_quiet_hour_is_compared_with_a_share_of_all_hours(tenant: Tenant) -> None:
+    at = usual_days(tenant)
+    UsageSpan.objects.filter(tenant=tenant).update(billed_usd="0.31")
+    for days in range(1, 15):
+        past = at - timedelta(days=days)
+        hour = UsageSpan.objects.filter(tenant=tenant, at__gte=past - minutes(70), at__lt=past + minutes(60))
+        hour.update(billed_usd="0.02")
+    spent(tenant, at, "0.30")  # thirty times the hour's, and as much as most hours cost
+    assert jump.find(at=at) == []
+    UsageSpan.objects.filter(tenant=tenant, at__gte=spans.floor(at) - minutes(5)).update(billed_usd="0.60")
+    assert len(jump.find(at=at)) == 1
+
+
 def test_it_needs_a_history_to_jump_from(tenant: Tenant) -> None:
     at = spans.floor(now()) + minutes(4)
     UsageSpan.objects.create(
