@@ -133,7 +133,8 @@ def _waterfall(reports: Sequence[MonthReport], totals: Measures) -> tuple[Waterf
 
 
 def _sum(measures: Sequence[Measures]) -> Measures:
-    return _added(Measures, measures)
+    added: Measures = _added(Measures, measures)
+    return added
 
 
 def _added(kind: Any, values: Sequence[Any]) -> Any:

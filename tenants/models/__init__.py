@@ -1,4 +1,7 @@
-"""Tables of tenants, their users and keys, and of the people who log in."""
+"""Tables of tenants, their users and keys, and of the people who log in.
+
+It owns tables and constraints. It does not own writes: the functions of the other packages do.
+"""
 
 from tenants.models.audit import AuditEntry
 from tenants.models.people import IdentityProvider, Invitation, Membership, PlatformRole

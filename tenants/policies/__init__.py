@@ -1,4 +1,5 @@
-"""Policies as forms show and change them: each field by its path, the steps of the pipeline they belong to, and the one change.
+"""Policies as forms show and change them.
 
-It does not own what a policy means: `tenants.policy` does, and every change is checked by it, whatever way it came.
+It owns each field by its path, the steps of the pipeline they belong to, and the one change. It does not own what a policy means:
+`tenants.policy` does, and every change is checked by it, whatever way it came.
 """

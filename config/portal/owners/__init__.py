@@ -1,4 +1,5 @@
-"""The owners' pages: the tenant's people and invitations, its policy, and what was changed.
+"""The owners' pages.
 
-Each page is opened by owners alone (`OWNERS`).
+It owns the tenant's people and invitations, its policy, and what was changed, each for owners alone (`OWNERS`). It does not own
+rules: each page calls the functions of `tenants`.
 """
