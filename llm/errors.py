@@ -42,6 +42,17 @@ class ModelNotFound(ClientError):
     status, code, type = 404, "model_not_found", "invalid_request_error"
 
 
+class ModelSwitchedOff(ModelNotFound):
+    """An operator switched the model off, or every account of it, and none of its fallbacks can answer."""
+
+    status, code, type = 503, "provider_unavailable", "api_error"
+    recurs = True
+
+    def __init__(self, model: str, why_not: str = "") -> None:
+        message = f"The model '{model}' is switched off here at the moment"
+        super().__init__(f"{message} ({why_not})." if why_not else f"{message}.", param="model")
+
+
 class NotFound(ClientError):
     status, code, type = 404, "not_found", "invalid_request_error"
 

@@ -24,24 +24,30 @@ if TYPE_CHECKING:
 
 
 def load_catalog() -> Catalog:
-    """Every active model at its active accounts; where a model's own account is not active, its next one is its first."""
+    """Every active model at its active accounts; where a model's own account is not active, its next one is its first.
+
+    The others are off, at all the accounts that they had.
+    """
     from llm.models import Deployment, LanguageModel  # noqa: PLC0415 the request path imports this module, and knows no ORM
 
-    further = Deployment.objects.filter(is_active=True, provider__is_active=True).select_related("provider")
-    rows = (
-        LanguageModel.objects.filter(is_active=True)
-        .select_related("provider")
-        .prefetch_related(Prefetch("deployments", queryset=further.order_by("provider__name")))
+    further = Deployment.objects.select_related("provider").order_by("provider__name")
+    rows = list(
+        LanguageModel.objects.select_related("provider").prefetch_related(
+            Prefetch("deployments", queryset=further)
+        )
     )
-    return Catalog.of({row.name: tuple(_accounts(row)) for row in rows})
+    active = {row.name: tuple(_accounts(row, only_active=True)) for row in rows if row.is_active}
+    off = {row.name: tuple(_accounts(row, only_active=False)) for row in rows if not active.get(row.name)}
+    return Catalog.of(active, off=off)
 
 
-def _accounts(row: "LanguageModel") -> Iterator[Target]:
+def _accounts(row: "LanguageModel", *, only_active: bool) -> Iterator[Target]:
     """The model at each of its accounts, its own first."""
-    if row.provider.is_active:
+    if row.provider.is_active or not only_active:
         yield target_at(row, row.provider)
     for further in row.deployments.all():
-        yield target_at(row, further.provider, further)
+        if (further.is_active and further.provider.is_active) or not only_active:
+            yield target_at(row, further.provider, further)
 
 
 def target_at(row: "LanguageModel", account: "Provider", further: "Deployment | None" = None) -> Target:

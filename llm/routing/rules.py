@@ -5,7 +5,7 @@ price, outside the key's allow-list or too small for the request is never chosen
 reasons.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final
@@ -13,7 +13,7 @@ from typing import Final
 from billing.errors import ModelUnpriced
 from config.values import value_type
 from llm.catalog.catalog import TIERS, Catalog
-from llm.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound
+from llm.errors import ContextLengthExceeded, InvalidRequest, ModelNotFound, ModelSwitchedOff
 from llm.output.limits import limit_for
 from llm.providers.target import Target
 from llm.routing.decision import Considered, Route, Step
@@ -95,9 +95,12 @@ def _most(target: Target, *, facts: RouteFacts, policy: Policy, input_tokens: in
 
 
 def _named(facts: RouteFacts, *, policy: Policy, market: Market, used_percent: float | None) -> Route:
-    target = market.catalog.find(facts.model_asked)
-    if not market.is_allowed(target.model):
-        raise ModelNotAllowed(f"This key may not use the model '{target.model}'.", param="model")
+    answering = market.catalog.answering(facts.model_asked)
+    if not market.is_allowed(facts.model_asked):
+        raise ModelNotAllowed(f"This key may not use the model '{facts.model_asked}'.", param="model")
+    if facts.model_asked not in market.catalog.targets:
+        return _standing_in(facts, answering, policy=policy, market=market, used_percent=used_percent)
+    (target,) = answering
     input_tokens = market.count(target.model)
     expected = expected_output(target, facts=facts, policy=policy, input_tokens=input_tokens)
     cost = market.cost_of(target, input_tokens, expected * facts.answers)
@@ -112,8 +115,7 @@ def _named(facts: RouteFacts, *, policy: Policy, market: Market, used_percent: f
     if target.model_kind == "chat" and input_tokens > target.context_window:
         _require_room(target, market)
     understudies = [
-        _consider(facts, one, policy=policy, market=market)
-        for one in _named_fallbacks(target, market.catalog)
+        _consider(facts, one, policy=policy, market=market) for one in market.catalog.fallbacks_of(target)
     ]
     return Route(
         tier=target.tier,
@@ -136,9 +138,39 @@ def _require_room(target: Target, market: Market) -> None:
         )
 
 
-def _named_fallbacks(target: Target, catalog: Catalog) -> Iterator[Target]:
-    """The active models that the operator declared as fallbacks of this one."""
-    return (catalog.targets[name] for name in target.fallbacks if name in catalog.targets)
+def _standing_in(
+    facts: RouteFacts,
+    stand_ins: Iterable[Target],
+    *,
+    policy: Policy,
+    market: Market,
+    used_percent: float | None,
+) -> Route:
+    """The fallbacks of a named model that is switched off, in their order. Raises ModelSwitchedOff if none can serve the call."""
+    considered = [_consider(facts, one, policy=policy, market=market) for one in stand_ins]
+    able = [one.target for one in considered if not one.rejected]
+    if not able:
+        why_not = "; ".join(f"{one.target.model}: {one.rejected}" for one in considered)
+        raise ModelSwitchedOff(facts.model_asked, why_not)
+    target, *others = able
+    reason = f"{facts.model_asked} is switched off: its fallback"
+    steps = [Step("switched off", target.tier, reason)]
+    if target.tier:
+        pressed = press(target.tier, rules=policy.pressure, used_percent=used_percent, is_named=True)
+        if pressed.why:
+            steps.append(Step("budget pressure", pressed.tier, pressed.why))
+            return _choose(
+                facts, pressed.tier, policy=policy, market=market, steps=steps, undisturbed=target.tier
+            )
+    return Route(
+        tier=target.tier,
+        target=target,
+        reason=reason,
+        max_tokens=_most(target, facts=facts, policy=policy, input_tokens=market.count(target.model)),
+        fallbacks=tuple(others),
+        considered=tuple(considered),
+        steps=tuple(steps),
+    )
 
 
 def _automatic(

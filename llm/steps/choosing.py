@@ -29,10 +29,14 @@ def check_model(call: Call) -> None:
     """Refuse a named model that does not exist, is not allowed to the key, has no price, or cannot write so much."""
     if is_automatic(call):
         return
-    target = call.snapshot.catalog.find(call.facts.model)
-    call.principal.require_model(target.model)
-    call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)
-    check_limit(call, target)
+    catalog = call.snapshot.catalog
+    catalog.answering(call.facts.model)
+    call.principal.require_model(call.facts.model)
+    if target := catalog.targets.get(
+        call.facts.model
+    ):  # of one that is switched off, routing asks that of its fallbacks
+        call.snapshot.prices.rates(target.provider, target.model, at=call.received_at)
+        check_limit(call, target)
 
 
 def check_user(call: Call) -> None:
@@ -46,7 +50,7 @@ def check_length(call: Call) -> None:
     if shortens_itself(call.body, call.passed_on):
         return
     catalog = call.snapshot.catalog
-    targets = [catalog.find(call.facts.model)] if not is_automatic(call) else list(catalog)
+    targets = list(catalog) if is_automatic(call) else catalog.answering(call.facts.model)
     longest = max(targets, key=lambda target: target.context_window, default=None)
     least = sum(map(len, call.facts.texts)) // LONGEST_TOKEN_BYTES
     if longest is not None and call.wire.is_chat and least > longest.context_window:
@@ -62,7 +66,7 @@ async def find_kept(call: Call) -> None:
     if call.facts.references:
         call.keepers = await references.keepers_of(call.principal.tenant_id, call.facts.references)
         catalog = call.snapshot.catalog
-        asked = catalog if is_automatic(call) else [catalog.find(call.facts.model)]
+        asked = catalog if is_automatic(call) else catalog.answering(call.facts.model)
         accounts = [account for target in asked for account in catalog.accounts_of(target)]
         strange = [call.stranger_to(account) for account in accounts]
         if all(strange):
@@ -75,8 +79,8 @@ def _may_continue(call: Call) -> bool:
     if is_automatic(call):
         return True
     catalog = call.snapshot.catalog
-    accounts = catalog.accounts_of(catalog.find(call.facts.model))
-    return any(account.kind.keeps_responses for account in accounts)
+    targets = catalog.answering(call.facts.model)
+    return any(account.kind.keeps_responses for one in targets for account in catalog.accounts_of(one))
 
 
 async def choose(call: Call) -> list[Target]:
