@@ -74,7 +74,7 @@ def batches(choice: Choice) -> dict[str, Any]:
 
 def _state(account: Provider, state: AccountState, states: States | None) -> str:
     if not account.is_active:
-        return "not active"
+        return account.state
     if states is None:
         return "not known: Redis does not answer"
     resting = sorted(

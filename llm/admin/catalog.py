@@ -20,6 +20,7 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 
 from billing.models import PriceRow
 from llm.admin.deployments import deployments_page
+from llm.admin.switches import AccountSwitches, ModelSwitches
 from llm.configuration.prices import price_as_the_model
 from llm.models import Deployment, LanguageModel, Provider
 from tenants.admin.access import HistoryPages, OperatorAdmin
@@ -95,12 +96,20 @@ class RecordedOperatorAdmin(HistoryPages, OperatorAdmin):
     """Pages of the product's own configuration, with their history."""
 
 
+class SwitchedAdmin(RecordedOperatorAdmin):
+    """Pages of rows with switches: what is declared already is switched by its buttons only, which say the effect."""
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fixed = super().get_readonly_fields(request, obj)
+        return fixed if obj is None else (*fixed, "is_active")
+
+
 @admin.register(Provider)
-class ProviderAdmin(RecordedOperatorAdmin):
+class ProviderAdmin(AccountSwitches, SwitchedAdmin):
     """Accounts at the providers' servers."""
 
     form = ProviderForm
-    list_display = ("name", "kind", "base_url", "tenant", "model_count", "key_state", "is_active")
+    list_display = ("name", "kind", "base_url", "tenant", "model_count", "key_state", "shown_state")
     list_select_related = ("tenant",)
     list_filter = (("kind", ChoicesCheckboxFilter), "is_active")
     search_fields = ("name", "base_url")
@@ -124,6 +133,10 @@ class ProviderAdmin(RecordedOperatorAdmin):
     @figure_column("Models", ordering="model_total")
     def model_count(self, provider: Any) -> int:
         return int(provider.model_total)
+
+    @display(description="State", label={"active": "success", "draining": "warning", "disabled": "danger"})
+    def shown_state(self, provider: Provider) -> str:
+        return provider.state
 
     @display(description="API key", label={"set": "success", "none": "warning"})
     def key_state(self, provider: Provider) -> str:
@@ -175,7 +188,7 @@ class DeploymentInline(TabularInline):
 
 
 @admin.register(LanguageModel)
-class LanguageModelAdmin(RecordedOperatorAdmin):
+class LanguageModelAdmin(ModelSwitches, SwitchedAdmin):
     """What clients may ask for, with the list price that counts now; a model without one is refused."""
 
     form = LanguageModelForm

@@ -71,7 +71,7 @@ def _rows(states: States) -> Iterator[list[Any]]:
 def _account_row(account: Provider, state: AccountState) -> list[Any]:
     limits = ", ".join(f"{name} {value:,}" for name, value in account.limits.items())
     if not account.is_active:
-        shown_state = "not active"
+        shown_state = account.state
     elif state.paused_seconds:
         shown_state = f"paused by the provider for {state.paused_seconds:.0f} s"
     else:

@@ -19,7 +19,7 @@ from config.database import storable
 from llm.batches import money
 from llm.batches.logs import log_lines
 from llm.batches.plans import remembered
-from llm.batches.plans.accounts import batch_api
+from llm.batches.plans.accounts import batch_api, batches_wait
 from llm.batches.plans.writing import plain, save_items
 from llm.batches.sending import real_time, retries, splitting
 from llm.batches.sending.orders import as_id, order_of
@@ -108,6 +108,10 @@ def _advance(job: BatchJob, *, batch: Batch, turn: Turn, is_ending: bool, now: d
     """Take a job a step on; whether there is more to do immediately."""
     if now >= batch.expires_at + GIVE_UP_AFTER:
         _finish(job, status=BatchItem.Status.EXPIRED, code="batch_expired", release=False)
+        return False
+    sends_more = job.lane == Lane.ONLINE or job.state == BatchJob.State.NEW
+    if sends_more and not is_ending and batches_wait(job.provider):
+        _save(job, next_look_at=now + LONGEST_WAIT)
         return False
     if job.lane == Lane.ONLINE:
         return _answer(job, batch=batch)

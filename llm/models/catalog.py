@@ -65,6 +65,9 @@ class Provider(models.Model):
         help_text="What of the organization's costs is this account's: projects (or workspaces) and api_keys, by id.",
     )
     is_active = models.BooleanField(default=True)
+    batches_wait = models.BooleanField(
+        default=False, help_text="Nothing more of a batch goes out to it; what it has already is collected."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     history = HistoricalRecords(excluded_fields=["api_key", "admin_api_key"])
 
@@ -73,6 +76,13 @@ class Provider(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def state(self) -> str:
+        """In a word: active, draining (no new calls) or disabled (its batches wait, too)."""
+        if self.is_active:
+            return "active"
+        return "disabled" if self.batches_wait else "draining"
 
     def clean(self) -> None:
         if problem := problem_with_options(self.kind, self.options):

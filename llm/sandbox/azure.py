@@ -6,6 +6,7 @@ without `api-version` finds nothing.
 
 from aiohttp import web
 
+from llm.sandbox import models
 from llm.sandbox.errors import ProviderError
 from llm.sandbox.exchange import Exchange, Handler
 from llm.sandbox.openai import chat, completions, embeddings
@@ -13,15 +14,24 @@ from llm.sandbox.openai import chat, completions, embeddings
 
 def of_deployment(handler: Handler) -> Handler:
     async def answer(exchange: Exchange) -> web.StreamResponse:
-        request = exchange.request
-        if not request.headers.get("api-key"):
-            raise ProviderError(401, "Access denied due to missing subscription key.", code="401")
-        if not request.query.get("api-version"):
-            raise ProviderError(404, "Resource not found", code="404")
-        exchange.take({**exchange.body, "model": request.match_info["deployment"]})
+        _check(exchange.request)
+        exchange.take({**exchange.body, "model": exchange.request.match_info["deployment"]})
         return await handler(exchange)
 
     return answer
+
+
+async def list_models(exchange: Exchange) -> web.StreamResponse:
+    """GET /openai/models."""
+    _check(exchange.request)
+    return await models.list_models(exchange)
+
+
+def _check(request: web.Request) -> None:
+    if not request.headers.get("api-key"):
+        raise ProviderError(401, "Access denied due to missing subscription key.", code="401")
+    if not request.query.get("api-version"):
+        raise ProviderError(404, "Resource not found", code="404")
 
 
 DEPLOYMENT = "/openai/deployments/{deployment}"

@@ -93,6 +93,7 @@ ROUTES: tuple[tuple[str, str, Handler, str | None, bool], ...] = (
     ),
     ("GET", "/v1/organizations/cost_report", costs.anthropic_costs, ANTHROPIC, False),
     ("GET", "/v1/organizations/usage_report/messages", costs.anthropic_usage, ANTHROPIC, False),
+    ("GET", "/openai/models", azure.list_models, OPENAI, False),
     *(("POST", path, handler, OPENAI, True) for path, handler in azure.ROUTES),
 )
 

@@ -37,10 +37,9 @@ class Model(AsyncAPIView):
 
     @operation("getModel", "One model", tag="Models", answers=schemas.ModelObject)
     async def get(self, request: HttpRequest, model: str) -> HttpResponse:
-        target = self.snapshot.catalog.find(model)
         if not self.principal.may_use(model):
             raise ModelNotFound(f"The model '{model}' does not exist here.", param="model")
-        return json_response(_describe(request, target))
+        return json_response(_describe(request, self.snapshot.catalog.find(model)))
 
 
 def _describe(request: HttpRequest, target: Target) -> dict[str, Any]:

@@ -55,7 +55,22 @@ class TenantScopedForm(forms.ModelForm[Any]):
         return excluded if "tenant" in self.fields else excluded - {"tenant"}
 
 
-class TenantScopedAdmin(AuditedPages, ModelAdmin):
+class OfferedButtons(ModelAdmin):
+    """Pages whose buttons are shown only where they can do something."""
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        buttons = super().get_actions_detail(request, object_id)
+        if not any(getattr(button.method, "is_offered", None) for button in buttons):
+            return buttons
+        row = self.get_object(request, str(object_id))
+        return [
+            button
+            for button in buttons
+            if row is None or (getattr(button.method, "is_offered", None) or _always)(row)
+        ]
+
+
+class TenantScopedAdmin(AuditedPages, OfferedButtons):
     """Pages of a table whose rows belong to a tenant. `tenant_path` is the look-up from a row to its tenant.
 
     `seen_with`, `changed_with` and `operated_with` are the rights that its rows, its forms and its actions ask for.
@@ -110,18 +125,6 @@ class TenantScopedAdmin(AuditedPages, ModelAdmin):
         fixed = tuple(super().get_readonly_fields(request, obj))
         moves = obj is not None and self.tenant_path == "tenant" and "tenant" not in fixed
         return (*fixed, "tenant") if moves and self.has_change_permission(request, obj) else fixed
-
-    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
-        # A button that can do nothing in the row's state is not shown.
-        buttons = super().get_actions_detail(request, object_id)
-        if not any(getattr(button.method, "is_offered", None) for button in buttons):
-            return buttons
-        row = self.get_object(request, str(object_id))
-        return [
-            button
-            for button in buttons
-            if row is None or (getattr(button.method, "is_offered", None) or _always)(row)
-        ]
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
         row = super().save_form(request, form, change)
@@ -208,7 +211,7 @@ class TenantScopedAdmin(AuditedPages, ModelAdmin):
         return _tenant_id(obj, self.tenant_path) in ids
 
 
-class OperatorAdmin(AuditedPages, ModelAdmin):
+class OperatorAdmin(AuditedPages, OfferedButtons):
     """Pages of a table without tenants, for people with a platform role."""
 
     seen_with: ClassVar[Right] = Right.SEE

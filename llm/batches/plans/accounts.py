@@ -88,6 +88,11 @@ def batch_api(provider: str) -> BatchApi:
     return open_api(account)
 
 
+def batches_wait(provider: str) -> bool:
+    """Whether an account is disabled, so that nothing more goes out to it. One that is drained finishes its batches."""
+    return Provider.objects.filter(name=provider, is_active=False, batches_wait=True).exists()
+
+
 def target_of(job: BatchJob) -> Target:
     """The model and the account a job goes to, active or not. An account's limits a minute are not those of its batches."""
     model = LanguageModel.objects.get(name=job.model)

@@ -246,7 +246,11 @@ def _targets_of(item: BatchItem) -> Callable[[Call], Awaitable[list[Target]]]:
     """Finds the model that was chosen when the batch was planned, and those that may take its place."""
 
     async def find(call: Call) -> list[Target]:
-        known, plan = call.snapshot.catalog.targets, item.plan
+        catalog, plan = call.snapshot.catalog, item.plan
+        begun = {
+            name: accounts[0] for name, accounts in catalog.off.items()
+        }  # what was switched off since finishes
+        known = {**begun, **catalog.targets}
         targets = [known[name] for name in (item.model, *plan.get("fallbacks", ())) if name in known]
         if not targets:
             raise ModelNotFound(f"The model '{item.model}' is not served any more.", param="model")

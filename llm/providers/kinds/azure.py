@@ -24,6 +24,7 @@ passed_on: Final = ("openai-",)
 keeps_responses: Final = False
 flex: Final[frozenset[str]] = frozenset()
 needs_output_limit: Final = False
+lists_what_is_called: Final = False
 counts_output_limit: Final = True
 batches: Final = None
 batch_limits: Final = None
@@ -36,9 +37,18 @@ def auth_headers(api_key: str) -> dict[str, str]:
 
 def url(account: Account, path: str, *, model: str, streamed: bool) -> str:
     """As the official client builds it, whose endpoint may or may not end in /openai."""
+    return _address(account, f"/deployments/{quote(model, safe='')}{path}")
+
+
+def models_url(account: Account) -> str:
+    """Those that it could deploy. Its deployments are listed where only its owner may ask."""
+    return _address(account, "/models")
+
+
+def _address(account: Account, path: str) -> str:
     base = account.base_url.rstrip("/").removesuffix("/openai")
     query = urlencode({"api-version": account.options["api_version"]})
-    return f"{base}/openai/deployments/{quote(model, safe='')}{path}?{query}"
+    return f"{base}/openai{path}?{query}"
 
 
 def tokenizer(upstream: str) -> str:

@@ -122,6 +122,15 @@ class ProviderKind(Protocol):
         """The address of an exchange: `path` is that of its wire format, `model` the provider's name of the model."""
         ...
 
+    def models_url(self, account: Account) -> str:
+        """The address that lists models, and costs nothing."""
+        ...
+
+    @property
+    def lists_what_is_called(self) -> bool:
+        """Whether the names in that list are those by which the account's models are called."""
+        ...
+
     def tokenizer(self, upstream: str) -> str:
         """The name by which the tokens of a model are counted."""
         ...

@@ -51,6 +51,7 @@ def test_every_kind_says_everything(kind: ProviderKind) -> None:
     assert "sk-1" in " ".join(kind.auth_headers("sk-1").values())
     assert all(prefix.endswith("-") for prefix in kind.passed_on)
     assert kind.tokenizer("some-model")
+    assert kind.models_url(account).startswith(kind.example_url)
 
     if kind.batches is not None:
         batches = kind.batches(account)

@@ -26,6 +26,7 @@ passed_on: Final = ("anthropic-",)
 keeps_responses: Final = False
 flex: Final[frozenset[str]] = frozenset()
 needs_output_limit: Final = True
+lists_what_is_called: Final = True
 counts_output_limit: Final = False
 batch_limits: Final = BatchLimits(lines=100_000, bytes=256_000_000)
 reports: Final = AnthropicReports()
@@ -37,6 +38,10 @@ def auth_headers(api_key: str) -> dict[str, str]:
 
 def url(account: Account, path: str, *, model: str, streamed: bool) -> str:
     return joined(account.base_url, path)
+
+
+def models_url(account: Account) -> str:
+    return joined(account.base_url, "/v1/models?limit=1000")
 
 
 def tokenizer(upstream: str) -> str:

@@ -26,6 +26,7 @@ passed_on: Final = ("openai-",)
 keeps_responses: Final = True
 flex: Final = frozenset({"openai.chat", "openai.responses"})
 needs_output_limit: Final = False
+lists_what_is_called: Final = True
 counts_output_limit: Final = True
 batch_limits: Final = BatchLimits(lines=50_000, bytes=200_000_000)
 reports: Final = OpenAIReports()
@@ -37,6 +38,10 @@ def auth_headers(api_key: str) -> dict[str, str]:
 
 def url(account: Account, path: str, *, model: str, streamed: bool) -> str:
     return joined(account.base_url, path)
+
+
+def models_url(account: Account) -> str:
+    return joined(account.base_url, "/models")
 
 
 def tokenizer(upstream: str) -> str:
