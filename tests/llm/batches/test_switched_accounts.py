@@ -11,7 +11,7 @@ from tests.llm.batches.test_accounts import BATCH, questions
 
 
 def test_it_works(desk_for, make_deployment):
-    """A batch that has begun is finished though its account is drained; a new one is refused, line by line."""
+    """A batch that has begun is finished though its account is drained."""
     deployment = make_deployment(prices=BATCH)
     desk = desk_for()
     desk.world.control("POST", "/settings", {"batch_delay_s": 3})
