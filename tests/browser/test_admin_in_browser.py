@@ -83,8 +83,8 @@ def morning(base_url: str, operator: Operator, acme: Tenant, budget_id: int, dow
         page.fill("[name=password]", operator.password)
         page.click("button[type=submit]")
         expect(page.get_by_role("heading", name="Home")).to_be_visible()
-        expect(page.get_by_text("Spent this month")).to_be_visible()
-        expect(page.locator("canvas.chart").first).to_be_visible()
+        expect(page.get_by_text("Spend by day, USD")).to_be_visible()
+        expect(page.get_by_role("heading", name="From list price to what is paid")).to_be_visible()
 
         page.locator("#nav-sidebar a[href='/admin/billing/budget/']").click()
         page.fill("[name=q]", acme.slug)
