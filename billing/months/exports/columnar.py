@@ -5,6 +5,7 @@ Invariant: rows go in groups of a fixed number, so that memory does not grow wit
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -72,6 +73,7 @@ def _values(report: MonthReport, line: DetailLine) -> tuple[object, ...]:
 
 
 def _written(value: object) -> object:
+    """A value as Arrow takes it. A tag of ours may be a number; a map has texts."""
     if isinstance(value, Mapping):
-        return sorted(value.items())
+        return sorted((name, tag if isinstance(tag, str) else json.dumps(tag)) for name, tag in value.items())
     return value

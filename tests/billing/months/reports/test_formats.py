@@ -91,6 +91,12 @@ async def test_what_people_write_is_no_markup_on_the_pages(books: Books) -> None
         assert word in text, word
 
 
+def test_a_tag_that_is_a_number_is_a_text_in_a_map() -> None:
+    out = io.BytesIO()
+    write_rows({"tags": dict}, [({"comparison": 7, "team": "7"},), ({},)], out)
+    assert pq.read_table(out)["tags"].to_pylist() == [[("comparison", "7"), ("team", "7")], []]
+
+
 def test_rows_go_into_groups_of_a_fixed_size() -> None:
     out = io.BytesIO()
     write_rows({"n": int, "text": str}, ((n, f"x{n}") for n in range(ROWS_OF_A_GROUP + 1)), out)
