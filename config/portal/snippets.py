@@ -10,10 +10,12 @@ from typing import Final
 from django.http import HttpRequest
 
 from llm.models import LanguageModel
+from llm.providers.kinds import KINDS
 from tenants.keys.own_keys import may_use
 
 PLACEHOLDER: Final = "YOUR-KEY"
 MOST_MODELS: Final = 200
+CHAT, MESSAGES = "openai.chat", "anthropic.messages"  # the APIs that the lines of the two SDKs speak
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,15 @@ def snippets(
     """The lines of every tool, for a key that may use these models: two queries at most."""
     base = request.build_absolute_uri("/").rstrip("/")
     names = chat_models(models)
-    by_kind = {kind: name for name, kind in reversed(names)}
-    openai = by_kind.get("openai") or next((name for name, _ in names), "auto")
-    anthropic = by_kind.get("anthropic") or openai
+    openai = _first(names, answers=CHAT) or next((name for name, _ in names), "auto")
+    anthropic = _first(names, answers=MESSAGES) or openai
     return [Snippet(name, title, where, text.strip().format(base=base, secret=secret, openai=openai, anthropic=anthropic))
             for name, title, where, text in TEXTS]  # fmt: skip
+
+
+def _first(names: Sequence[tuple[str, str]], *, answers: str) -> str:
+    """The first model whose provider answers an API itself; empty if none does."""
+    return next((name for name, kind in names if KINDS[kind].answers.get(answers) == answers), "")
 
 
 def chat_models(models: Sequence[str]) -> list[tuple[str, str]]:
