@@ -125,6 +125,8 @@ class CurrentRun(_Tree):
             query("run", "The run or ticket."),
             query("user", "The end user whose budgets count, where the key is nobody's own."),
         ),
+        answers=str,
+        content_type="text/plain",
         errors=OF_A_LOOK_UP,
     )
     async def get(self, request: HttpRequest) -> HttpResponse:

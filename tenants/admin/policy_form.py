@@ -28,10 +28,6 @@ from tenants.policy import InvalidPolicy, Policy, parse_policy
 
 MOST_LINES: Final = 200
 MOST_CHARACTERS: Final = 10_000
-RULE: Final = re.compile(
-    r"(?P<at>[\d.]{1,8})\s*%?\s+(?P<verb>demote|only)\s+(?P<tier>\w{1,20})(?P<named>\s+named)?"
-)
-SHARE: Final = re.compile(r"(?P<name>.{1,200}?)\s+(?P<at>[\d.]{1,8})\s*%?")
 
 
 class PolicyForm(forms.Form):
@@ -162,18 +158,19 @@ def _line(rule: Mapping[str, Any]) -> str:
 
 
 def _rule(line: str) -> dict[str, Any]:
-    match = RULE.fullmatch(line)
-    if match is None:
-        raise ValidationError(f"{line[:60]!r} is no rule such as “90 demote complex” or “95 only simple”")
-    rule = {"at_percent": _percent(match["at"]), match["verb"]: match["tier"]}
-    return rule | ({"applies_to_named": True} if match["named"] else {})
+    match line.replace("%", " ").split():
+        case [at, ("demote" | "only") as verb, tier]:
+            return {"at_percent": _percent(at), verb: tier}
+        case [at, ("demote" | "only") as verb, tier, "named"]:
+            return {"at_percent": _percent(at), verb: tier, "applies_to_named": True}
+    raise ValidationError(f"{line[:60]!r} is no rule such as “90 demote complex” or “95 only simple”")
 
 
 def _share(line: str) -> tuple[str, float]:
-    match = SHARE.fullmatch(line)
-    if match is None:
-        raise ValidationError(f"{line[:60]!r} is no name with a number such as “newsletter 90”")
-    return match["name"], _percent(match["at"])
+    match line.rstrip("% ").rsplit(maxsplit=1):
+        case [name, at]:
+            return name, _percent(at)
+    raise ValidationError(f"{line[:60]!r} is no name with a number such as “newsletter 90”")
 
 
 def _percent(text: str) -> float:
