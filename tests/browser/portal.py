@@ -3,12 +3,10 @@
 Invariant: no ORM while a page is open, because Playwright owns the event loop.
 """
 
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +21,6 @@ from tests.books import eventually
 from tests.browser.visits import Window, visitor
 from tests.world import Member, World
 
-SHOTS = os.environ.get("SHOTS")  # a folder: what each page looks like
 BUDGETS: list[dict[str, Any]] = [
     {"scope": "tenant", "unit": "usd", "period": "month", "limit": "5"},
     {"scope": "user", "unit": "usd", "period": "day", "limit": "0.0002"},
@@ -61,12 +58,6 @@ class Firm:
             page.keyboard.press("Enter")
             page.wait_for_url(f"**{self.at()}")
             yield page
-
-
-def shoot(page: Any, name: str) -> None:
-    """Keep a picture of the page, if somebody wants to look at it."""
-    if SHOTS:
-        page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
 
 
 @pytest.fixture

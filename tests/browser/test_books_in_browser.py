@@ -4,7 +4,6 @@ price change, forget a wrong answer."""
 import csv
 import io
 import json
-import os
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -26,17 +25,11 @@ from billing.models import (
 from caching.models import CacheEntry
 from tenants.models import Tenant
 from tests.books import eventually
-from tests.browser.visits import DESKTOP, NARROW_DARK, Window, needs_chromium, visitor
+from tests.browser.visits import DESKTOP, NARROW_DARK, Window, keep_picture, needs_chromium, visitor
 from tests.world import Member, Operator, World
 
 pytestmark = needs_chromium
 BOTH = pytest.mark.parametrize("window", [DESKTOP, NARROW_DARK], ids=str)
-SHOTS = os.environ.get("SHOTS")  # a folder: what each page looks like
-
-
-def shoot(page: Any, name: str) -> None:
-    if SHOTS:
-        page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page=True)
 
 
 def press_verb(page: Any, verb: str) -> None:
@@ -97,7 +90,7 @@ def close_and_download(base_url: str, operator: Operator, window: Window, period
         page.locator("#dialog button[type=submit]").click()
         page.wait_for_url("**/billing/statement/**")
         page.get_by_text("the tenant leaves").first.wait_for()
-        shoot(page, f"statement-{window}")
+        keep_picture(page, f"statement-{window}")
         links = page.locator("a[href*='/statement/file/']")
         for number in range(links.count()):
             with page.expect_download() as download:
@@ -131,10 +124,10 @@ def credit(base_url: str, operator: Operator, window: Window, tenant: Tenant, st
         page.locator("[name=_continue]").click()
         page.get_by_text("Goodwill for January").first.wait_for()
         seen = str(page.inner_text("body"))
-        shoot(page, f"entry-{window}")
+        keep_picture(page, f"entry-{window}")
         page.goto(f"/admin/billing/statement/{statement_id}/restated/")
         page.get_by_text("Booked for this month since").wait_for()
-        shoot(page, f"restated-{window}")
+        keep_picture(page, f"restated-{window}")
     return seen
 
 
@@ -170,7 +163,7 @@ def approve(base_url: str, operator: Operator, window: Window, proposal_id: int,
         page.goto(f"/admin/billing/priceproposal/{proposal_id}/change/")
         page.get_by_text("12.5 per").first.wait_for()
         assert model in page.inner_text("body")
-        shoot(page, f"proposal-{window}")
+        keep_picture(page, f"proposal-{window}")
         press_verb(page, "approve")
         page.get_by_text("What was billed before stays as it is.").wait_for()
         page.locator("#dialog button[type=submit]").click()
@@ -199,7 +192,7 @@ def forget(base_url: str, operator: Operator, window: Window, entry_id: int) -> 
     with visitor(base_url, operator, window) as page:
         page.goto(f"/admin/caching/cacheentry/{entry_id}/change/")
         page.get_by_text("What are the steps that I need to take to activate a new card?").first.wait_for()
-        shoot(page, f"cached-{window}")
+        keep_picture(page, f"cached-{window}")
         press_verb(page, "forget_this")
         page.get_by_text("The next such question is asked anew").wait_for()
         page.locator("#dialog button[type=submit]").click()

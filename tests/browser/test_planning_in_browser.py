@@ -1,9 +1,7 @@
 """The pages of planning in a real browser, wide and narrow, light and dark, empty and full."""
 
-import os
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,11 +14,10 @@ from config.planning.page import TABS
 from llm.models import LanguageModel, Provider
 from tenants.models import EndUser, Tenant
 from tests.billing.planning.days import spend, window
-from tests.browser.visits import WINDOWS, Window, judge, needs_axe, needs_chromium, visitor
+from tests.browser.visits import WINDOWS, Window, judge, keep_picture, needs_axe, needs_chromium, visitor
 from tests.world import Operator, World, new_tenant
 
 pytestmark = [*needs_chromium, needs_axe]
-SHOTS = os.environ.get("SHOTS")  # a folder: what each tab looks like
 
 
 @pytest.fixture
@@ -105,7 +102,5 @@ def tabs_of(base_url: str, operator: Operator, look: Window, tenants: tuple[str,
                 if width > look.width:
                     problems.append(f"{tab} is {width} px wide in a window of {look.width}")
                 problems += judge(page)
-                if SHOTS:
-                    name = f"{tab}-{tenant.partition('-')[0] or 'all'}-{look}.png"
-                    page.screenshot(path=Path(SHOTS) / name, full_page=True)
+                keep_picture(page, f"{tab}-{tenant.partition('-')[0] or 'all'}-{look}")
     return problems

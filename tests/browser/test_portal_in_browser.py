@@ -16,13 +16,14 @@ from billing.months.closing import close_period
 from llm.models import RequestLog
 from tenants.models import ApiKey
 from tests.books import eventually
-from tests.browser.portal import Firm, firm, shoot
+from tests.browser.portal import Firm, firm
 from tests.browser.visits import (
     DESKTOP,
     NARROW_DARK,
     WINDOWS,
     Window,
     judge,
+    keep_picture,
     needs_axe,
     needs_chromium,
 )
@@ -48,7 +49,9 @@ def test_it_works(firm: Firm, window: Window) -> None:
                 if width > window.width:
                     problems.append(f"{path} is {width} px wide in a window of {window.width}")
                 problems += judge(page)
-                shoot(page, f"{name}-{path.split('/', 4)[4].strip('/').replace('/', '-') or 'home'}-{window}")
+                keep_picture(
+                    page, f"{name}-{path.split('/', 4)[4].strip('/').replace('/', '-') or 'home'}-{window}"
+                )
     assert problems == []
 
 
@@ -95,7 +98,7 @@ def first_key(firm: Firm, window: Window) -> tuple[str, str]:
         page.locator("#secret").wait_for()
         secret = str(page.locator("#secret").inner_text()).strip()
         lines = str(page.locator("#openai-python").inner_text())
-        shoot(page, f"first-key-{window}")
+        keep_picture(page, f"first-key-{window}")
         assert secret not in page.url
         page.goto(firm.at("keys/"))
         assert "bob/laptop" in page.inner_text("main")
@@ -118,7 +121,7 @@ def test_what_was_spent_today(firm: Firm, window: Window) -> None:
     with firm.visit("bob", window) as page:
         cards = page.locator(".p-cards").inner_text()
         budgets = page.locator("main table").first.inner_text()
-        shoot(page, f"spent-today-{window}")
+        keep_picture(page, f"spent-today-{window}")
     assert usd(cost) in cards
     assert "You, per day" in budgets
     assert "%" in budgets
@@ -147,7 +150,7 @@ def test_a_raise_is_asked_for_and_used(firm: Firm, window: Window) -> None:
     with firm.visit("bob", window) as page:
         page.goto(firm.at("budgets/"))
         said = page.inner_text("main")
-        shoot(page, f"raised-{window}")
+        keep_picture(page, f"raised-{window}")
     assert "granted" in said
 
 
@@ -163,7 +166,7 @@ def ask(firm: Firm, window: Window, request_id: str) -> None:
         page.goto(firm.at(f"requests/?q={request_id}"))
         press(page, page.locator(f"main a[href*='{request_id}']"))
         page.get_by_role("heading", name="Why this was refused: budget exceeded").wait_for()
-        shoot(page, f"refused-{window}")
+        keep_picture(page, f"refused-{window}")
         press(page, page.get_by_role("link", name="Ask for this raise"))
         page.focus("[name=reason]")
         page.keyboard.press("Enter")
@@ -174,7 +177,7 @@ def grant(firm: Firm, window: Window) -> None:
     with firm.visit("alice", window) as page:
         press(page, page.locator(".q-nav").get_by_role("link", name="Budgets"))
         press(page, page.locator("main a[href*='/raises/']").first)
-        shoot(page, f"decide-{window}")
+        keep_picture(page, f"decide-{window}")
         press(page, page.get_by_role("button", name="Grant it"))
         page.get_by_text("Granted: it counts from now on.").wait_for()
 
@@ -201,7 +204,7 @@ def months_work(firm: Firm, window: Window, code: str, file: str) -> tuple[str, 
     with firm.visit("alice", window) as page:
         press(page, page.locator(".q-nav").get_by_role("link", name="Spend"))
         spend = page.inner_text("main")
-        shoot(page, f"spend-{window}")
+        keep_picture(page, f"spend-{window}")
         press(page, page.locator(".q-nav").get_by_role("link", name="Months"))
         press(page, page.get_by_role("link", name=code))
         page.get_by_role("heading", name=f"Statement {code}").wait_for()

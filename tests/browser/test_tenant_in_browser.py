@@ -1,7 +1,5 @@
 """A tenant's page in a real browser, wide and narrow, light and dark: every tab can be used by everybody."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,12 +7,11 @@ import pytest
 from config.tenant_page.header import TABS
 from tenants.models import Tenant
 from tests.browser.test_pages_in_browser import filled
-from tests.browser.visits import WINDOWS, Window, judge, needs_axe, needs_chromium, visitor
+from tests.browser.visits import WINDOWS, Window, judge, keep_picture, needs_axe, needs_chromium, visitor
 from tests.world import Operator, World
 
 __all__ = ["filled"]
 pytestmark = [*needs_chromium, needs_axe]
-SHOTS = os.environ.get("SHOTS")  # a folder: what each tab looks like
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
@@ -34,8 +31,7 @@ def tabs_of(base_url: str, operator: Operator, window: Window, tenant: Any) -> l
         if width > window.width:
             problems.append(f"{name} is {width} px wide in a window of {window.width}")
         problems.extend(judge(page))
-        if SHOTS:
-            page.screenshot(path=Path(SHOTS) / f"{name}-{window}.png", full_page=True)
+        keep_picture(page, f"{name}-{window}")
 
     with visitor(base_url, operator, window) as page:
         for name, _ in TABS:
