@@ -134,6 +134,7 @@ def round_of_pages(base_url: str, operator: Operator, acme: Tenant) -> list[str]
         page.fill("[name=username]", operator.name)
         page.fill("[name=password]", operator.password)
         page.click("button[type=submit]")
+        expect(page.get_by_role("heading", name="Home")).to_be_visible()
         links = page.locator("#nav-sidebar a[href^='/admin/']")
         paths = [links.nth(number).get_attribute("href") for number in range(links.count())]
         assert len(paths) > 30

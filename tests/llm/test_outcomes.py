@@ -11,7 +11,13 @@ import pytest
 
 import llm.urls  # noqa: F401 whatever can be refused is imported
 from billing.budgets.balances import BudgetExceeded
-from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, envelope, error_headers
+from llm.errors import (
+    ContextLengthExceeded,
+    FeatureSwitchedOff,
+    ModelSwitchedOff,
+    envelope,
+    error_headers,
+)
 from llm.providers.errors import ProviderRejected, ProviderUnavailable
 from tenants.errors import ClientError, RateLimitExceeded
 
@@ -36,7 +42,8 @@ def told(outcome: type[ClientError], **facts: Any) -> ClientError:
 def test_an_sdk_hears_whether_and_when_to_try_again(outcome: type[ClientError], seconds: int | None) -> None:
     error = told(outcome, retry_after_seconds=seconds)
     headers = error_headers(error)
-    is_final = getattr(error, "status", 0) in REFUSED_AGAIN or error.code == "budget_exceeded"
+    only_a_person_ends_it = error.code == "budget_exceeded" or issubclass(outcome, ModelSwitchedOff)
+    is_final = getattr(error, "status", 0) in REFUSED_AGAIN or only_a_person_ends_it
     assert headers.get("x-should-retry") == ("false" if is_final else None)
     if seconds is None or (is_final and seconds > 60):
         assert "retry-after" not in headers
