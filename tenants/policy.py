@@ -160,10 +160,14 @@ class DefaultMaxTokens:
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class ClosingPolicy:
-    """Whether the schedule closes months (otherwise an operator does), and how long it waits for late usage."""
+    """Whether the schedule closes months (otherwise an operator does), and how long it waits for late usage.
+
+    `four_eyes`: what one person proposes to write into the tenant's books, another one approves.
+    """
 
     auto: bool = False
     grace_hours: int = Field(default=48, ge=0, le=2_160)
+    four_eyes: bool = False
 
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)

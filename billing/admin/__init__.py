@@ -7,6 +7,7 @@ from billing.admin import alerts as admin_alerts
 from billing.admin import billing_details as admin_billing_details
 from billing.admin import budgets as admin_budgets
 from billing.admin import channels as admin_channels
+from billing.admin import contracts as admin_contracts
 from billing.admin import estimates as admin_estimates
 from billing.admin import ledger as admin_ledger
 from billing.admin import prices as admin_prices
@@ -20,6 +21,7 @@ __all__ = [
     "admin_billing_details",
     "admin_budgets",
     "admin_channels",
+    "admin_contracts",
     "admin_estimates",
     "admin_ledger",
     "admin_prices",

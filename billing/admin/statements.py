@@ -1,12 +1,11 @@
-"""Pages of what finance closes on: statements and their files, entries by hand, rate rules, re-ratings.
+"""Pages of what finance closes on: statements and their files, and re-ratings.
 
-Invariant: statements, entries and rules are written once, by the domain functions; nothing here edits them.
+Invariant: statements are written once, by the domain functions; nothing here edits them.
 """
 
 from decimal import Decimal
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Sum
@@ -22,13 +21,11 @@ from unfold.forms import BaseDialogForm
 
 from billing.admin.figures import plain, sure_table
 from billing.admin.restated import ProposeForm, propose, restated_page
-from billing.ledger.corrections import adjust, credit
-from billing.models import ManualEntry, RateRule, Rerating, Statement, StatementFile
+from billing.models import Rerating, Statement, StatementFile
 from billing.months.statements import how_sure
-from billing.prices.plan_editing import end_rule, set_rule
 from billing.rerating.proposals import StaleProposal, approve_rerating, reject_rerating
 from config.site.cells import NOTHING
-from tenants.admin.access import HistoryPages, ReadOnlyAdmin, TenantScopedAdmin, Unedited
+from tenants.admin.access import ReadOnlyAdmin
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
@@ -149,103 +146,6 @@ class StatementAdmin(ReadOnlyAdmin):
         more = format_html("<p>The first {} lines; all of them are in the files.</p>", ROWS_SHOWN)
         table = render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
         return table + more if len(rows) == ROWS_SHOWN else table
-
-
-@admin.register(ManualEntry)
-class ManualEntryAdmin(Unedited, TenantScopedAdmin):
-    """Credits and adjustments: entered once, with a reason, into the open month."""
-
-    list_display = ("entered_at", "tenant", "kind", "amount", "reason", "period", "entered_by")
-    list_filter = (("tenant", SeenRowsFilter), ("kind", ChoicesCheckboxFilter))
-    list_select_related = ("tenant", "period__tenant", "entered_by")
-    search_fields = ("reason", "tenant__slug")
-    autocomplete_fields = ("tenant",)
-    fieldsets = (
-        (None, {"fields": (("tenant", "kind"), "amount_usd", "reason")}),
-        ("Booked", {"fields": (("period", "entered_at", "entered_by"),)}),
-    )
-    add_fieldsets = ((None, {"fields": (("tenant", "kind"), "amount_usd", "reason")}),)
-    readonly_fields = ("period", "entered_at", "entered_by")
-
-    changed_with = Right.BOOK  # people must not give themselves a credit
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return TenantScopedAdmin.has_add_permission(self, request)
-
-    def save_model(self, request: HttpRequest, obj: ManualEntry, form: Any, change: bool) -> None:
-        book = credit if obj.kind == ManualEntry.Kind.CREDIT else adjust
-        booked = book(obj.tenant, amount_usd=obj.amount_usd, reason=obj.reason, acting_user=request.user)
-        obj.pk, obj._state.adding = booked.pk, False
-
-    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
-        return super().get_form(request, obj, **kwargs) if obj else ManualEntryForm
-
-    @figure_column("USD", ordering="amount_usd")
-    def amount(self, entry: ManualEntry) -> Decimal:
-        return entry.amount_usd
-
-
-class ManualEntryForm(forms.ModelForm[ManualEntry]):
-    """Shows next to each field what the domain functions would refuse."""
-
-    class Meta:
-        model = ManualEntry
-        fields = ("tenant", "kind", "amount_usd", "reason")
-
-    def clean_amount_usd(self) -> Any:
-        amount = self.cleaned_data["amount_usd"]
-        if amount == 0 or (self.data.get("kind") == ManualEntry.Kind.CREDIT and amount < 0):
-            raise ValidationError("A credit is what is given back, above 0; an adjustment is not 0.")
-        return amount
-
-
-@admin.register(RateRule)
-class RateRuleAdmin(HistoryPages, Unedited, TenantScopedAdmin):
-    """What tenants pay for what the list says: the first rule that fits counts."""
-
-    list_display = ("tenant", "priority", "kind", "worth", "fits", "valid_from", "valid_to", "created_by")
-    list_filter = (("tenant", SeenRowsFilter), ("kind", ChoicesCheckboxFilter))
-    list_select_related = ("tenant", "created_by")
-    search_fields = ("tenant__slug", "model", "provider")
-    autocomplete_fields = ("tenant",)
-    actions_detail = ("end_now",)
-    fieldsets = (
-        (None, {"fields": (("tenant", "priority"), ("kind", "value"))}),
-        ("Of what", {"fields": (("provider", "model"), ("meter", "processing"))}),
-        ("When", {"fields": (("valid_from", "valid_to"), "created_by")}),
-    )
-    add_fieldsets = fieldsets[:2]
-    readonly_fields = ("valid_to", "created_by")
-
-    changed_with = operated_with = Right.BOOK  # people must not set what they pay
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return TenantScopedAdmin.has_add_permission(self, request)
-
-    def save_model(self, request: HttpRequest, obj: RateRule, form: Any, change: bool) -> None:
-        names = ("priority", "kind", "value", "provider", "model", "meter", "processing")
-        rule = set_rule(obj.tenant, acting_user=request.user, **{name: getattr(obj, name) for name in names})
-        obj.pk, obj._state.adding = rule.pk, False
-
-    @figure_column("Value", ordering="value")
-    def worth(self, rule: RateRule) -> str:
-        return "–" if rule.value is None else plain(rule.value)
-
-    @display(description="Of")
-    def fits(self, rule: RateRule) -> str:
-        return "/".join(part or "*" for part in (rule.provider, rule.model, rule.meter, rule.processing))
-
-    @dialog_action(
-        "End now",
-        "stop_circle",
-        title="Have this rule count no more?",
-        text="What was billed under it stays as it is.",
-        submit="End it",
-        is_destructive=True,
-        refusals=(ValidationError,),
-    )
-    def end_now(self, request: HttpRequest, form: BaseDialogForm, rule: RateRule) -> str:
-        return "The rule is ended." if end_rule(rule, acting_user=request.user) else "The rule had ended."
 
 
 @admin.register(Rerating)

@@ -18,7 +18,7 @@ from billing.models.ledger import Attempt, BillingPeriod, RollupDirty, UsageDail
 from billing.models.planning import FeatureDay, FeatureEvent, ForecastTrial
 from billing.models.prices import PriceProposal, PriceRow
 from billing.models.raise_requests import RaiseRequest
-from billing.models.rate_rules import RateRule
+from billing.models.rate_rules import RateRule, RuleCheck
 from billing.models.reconciliation import CostComparison, CostReport, CostReportLine
 from billing.models.reratings import PriceCheck, Rerating, ReratingRow
 from billing.models.runs import AgentHour, RunEnvelope
@@ -56,6 +56,7 @@ __all__ = [
     "Rerating",
     "ReratingRow",
     "RollupDirty",
+    "RuleCheck",
     "RunEnvelope",
     "Statement",
     "StatementFile",

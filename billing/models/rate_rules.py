@@ -1,7 +1,8 @@
 """Rate rules: what a tenant pays, given the provider's list price.
 
 Invariant: a rule never changes but for its end (trigger), so that what was rated under it can be rated again;
-at any moment a tenant's priorities are distinct (exclusion constraint), so that "first match" has one meaning.
+at any moment a tenant's priorities are distinct (exclusion constraint), so that "first match" has one meaning. What a
+rule changes of the past is a `RuleCheck`, written with it.
 """
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.utils.timezone import now
 from simple_history.models import HistoricalRecords
 
 from billing.models.fields import UnitPriceField
+from billing.models.reratings import Rerating
 from tenants.models import Tenant
 
 
@@ -75,3 +77,26 @@ class RateRule(models.Model):
         of = "/".join(part or "*" for part in (self.provider, self.model, self.meter))
         value = "" if self.value is None else f" {self.value.normalize():f}"
         return f"{self.tenant} {self.priority}: {of} {self.kind}{value}"
+
+
+class RuleCheck(models.Model):
+    """A span of past usage that a backdated rule, or a backdated end of one, changed; and what was proposed for it."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    rule = models.ForeignKey(RateRule, on_delete=models.PROTECT, related_name="+")
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    recorded_at = models.DateTimeField(default=now, editable=False)
+    recorded_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
+    )
+    checked_at = models.DateTimeField(null=True, editable=False)
+    rerating = models.ForeignKey(Rerating, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    class Meta:
+        indexes = (
+            models.Index(fields=("recorded_at",), condition=Q(checked_at=None), name="rule_check_waiting"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.starts_at:%Y-%m-%d %H:%M} to {self.ends_at:%Y-%m-%d %H:%M}"

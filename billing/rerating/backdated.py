@@ -1,7 +1,7 @@
-"""Backdated prices: the re-rating of what was billed at the old ones is proposed automatically.
+"""Backdated prices and rate rules: the re-rating of what was billed at the old ones is proposed automatically.
 
-Invariant: each price row is checked once. Nothing is booked here: a proposal waits for a person, and the operators are
-notified. A row that says what was known before (the old rate kept until a moment) proposes nothing.
+Invariant: each price row, and each span of a rule, is checked once. Nothing is booked here: a proposal waits for a person, and
+the operators are notified. A row that says what was known before (the old rate kept until a moment) proposes nothing.
 """
 
 from collections import defaultdict
@@ -11,7 +11,7 @@ import structlog
 from django.db import transaction
 from django.utils.timezone import now
 
-from billing.models import PriceCheck, PriceRow, Rerating
+from billing.models import PriceCheck, PriceRow, Rerating, RuleCheck
 from billing.notices import notify_operators
 from billing.rerating.proposals import NothingToRerate, propose_rerating
 
@@ -35,11 +35,14 @@ WHERE p.superseded_at IS NULL AND p.valid_from < p.recorded_at - interval '1 sec
 ORDER BY p.id
 """
 
+MOST_REASON = 400
+MOST_CHECKS = 1000  # in one round; the rest a minute later
+
 log = structlog.get_logger(__name__)
 
 
 def propose_for_backdated(at: datetime | None = None) -> list[Rerating]:
-    """Propose what backdated prices change, for those not checked yet. Returns the new proposals."""
+    """Propose what backdated prices and rules change, for those not checked yet. Returns the new proposals."""
     moment = at or now()
     models: dict[tuple[str, str, int | None], list[PriceRow]] = defaultdict(list)
     for row in PriceRow.objects.raw(FIND):
@@ -47,6 +50,16 @@ def propose_for_backdated(at: datetime | None = None) -> list[Rerating]:
     proposals = []
     for rows in models.values():
         proposal = _propose(rows, at=moment)
+        if proposal is not None:
+            proposals.append(proposal)
+    spans: dict[tuple[int, str, str, int | None], list[RuleCheck]] = defaultdict(list)
+    waiting = RuleCheck.objects.filter(checked_at=None).select_related("rule", "tenant", "recorded_by")
+    for check in waiting.order_by("pk")[:MOST_CHECKS]:
+        spans[check.tenant_id, check.rule.provider, _exact(check.rule.model), check.recorded_by_id].append(
+            check
+        )
+    for checks in spans.values():
+        proposal = _propose_for_rules(checks)
         if proposal is not None:
             proposals.append(proposal)
     return proposals
@@ -69,16 +82,54 @@ def _propose(rows: list[PriceRow], *, at: datetime) -> Rerating | None:
             provider=first.provider,
             model=first.model,
             tenant=first.tenant,
+            acting_user=next((row.approved_by for row in rows if row.approved_by), None),
         )
     except NothingToRerate:
         return None
     PriceCheck.objects.filter(price__in=rows).update(rerating=proposal)
+    _notify(
+        proposal, f"A backdated price of {first.provider}/{first.model}", f"{first.provider}/{first.model}"
+    )
+    return proposal
+
+
+@transaction.atomic
+def _propose_for_rules(checks: list[RuleCheck]) -> Rerating | None:
+    """One proposal for all that one person changed of a tenant's past, of a model or of all that a pattern may fit."""
+    ids = [check.pk for check in checks]
+    fresh = RuleCheck.objects.select_for_update().filter(pk__in=ids, checked_at=None).order_by("pk")
+    if len(fresh) < len(ids):
+        return None  # somebody else is at it
+    first = checks[0]
+    RuleCheck.objects.filter(pk__in=ids).update(checked_at=now())
+    try:
+        proposal = propose_rerating(
+            starts_at=min(check.starts_at for check in checks),
+            ends_at=max(check.ends_at for check in checks),
+            reason=f"backdated rate rule {first.rule}"[:MOST_REASON],
+            provider=first.rule.provider,
+            model=_exact(first.rule.model),
+            tenant=first.tenant,
+            acting_user=first.recorded_by,
+        )
+    except NothingToRerate:
+        return None
+    RuleCheck.objects.filter(pk__in=ids).update(rerating=proposal)
+    _notify(proposal, f"A backdated rate rule of {first.tenant}", f"rule {first.rule_id}")
+    return proposal
+
+
+def _exact(model: str) -> str:
+    """The model that a rule names; empty, which is every one, for a pattern."""
+    return "" if set(model) & set("*?[") else model
+
+
+def _notify(proposal: Rerating, what: str, subject: str) -> None:
     notify_operators(
         "rerating_proposed",
-        f"A backdated price of {first.provider}/{first.model} changes {proposal.record_count} calls by "
-        f"{proposal.billed_delta:.6f} USD: approve or reject the re-rating",
-        subject=f"{first.provider}/{first.model}",
+        f"{what} changes {proposal.record_count} calls by {proposal.billed_delta:.6f} USD: "
+        "approve or reject the re-rating",
+        subject=subject,
         window=proposal.digest,
         value=round(proposal.billed_delta, 12),
     )
-    return proposal

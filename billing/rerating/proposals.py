@@ -17,7 +17,8 @@ from django.core.exceptions import ValidationError
 from django.db import connection, transaction
 from django.utils.timezone import now
 
-from billing.models import PriceRow, Rerating, ReratingRow, UsageRecord
+from billing.four_eyes import require_another
+from billing.models import PriceCheck, PriceRow, Rerating, ReratingRow, RuleCheck, UsageRecord
 from billing.prices.book import load_price_book
 from billing.rerating.rows import IN_SPAN, OF_RERATING, CannotRate, RatingDifference, booked, difference_of
 from tenants.models import Tenant
@@ -107,7 +108,8 @@ def propose_for_price(row: PriceRow, *, acting_user: User | None = None) -> Rera
 def approve_rerating(rerating: Rerating, *, acting_user: User | None = None) -> int:
     """Book the differences of a proposal and return how many rows; 0 if they are booked already.
 
-    Raises StaleProposal if they are not what they were any more, and ValidationError for a rejected one.
+    Raises StaleProposal if they are not what they were any more, and ValidationError for a rejected one, or one that
+    somebody else has to approve (`billing.four_eyes`).
     """
     locked = Rerating.objects.select_for_update().get(pk=rerating.pk)
     if locked.status == Status.APPLIED:
@@ -116,11 +118,13 @@ def approve_rerating(rerating: Rerating, *, acting_user: User | None = None) -> 
         raise ValidationError("this re-rating was rejected")
     with connection.cursor() as cursor:
         cursor.execute("SELECT billing_lock_rerating(%s)", (locked.pk,))
-    tenant_ids = (
-        ReratingRow.objects.filter(rerating=locked).order_by("tenant_id").values_list("tenant_id", flat=True)
+    rows = ReratingRow.objects.filter(rerating=locked).order_by("tenant_id")
+    tenant_ids = rows.values_list("tenant_id", flat=True).distinct()
+    require_another(
+        Tenant.objects.filter(pk__in=tenant_ids), authors=_authors(locked), approved_by=acting_user
     )
     digest = hashlib.sha256()
-    for found in _differences(tenant_ids.distinct(), locked, which=OF_RERATING, rerating=locked.pk):
+    for found in _differences(tenant_ids, locked, which=OF_RERATING, rerating=locked.pk):
         digest.update(found.canonical().encode())
     if digest.hexdigest() != locked.digest:
         raise StaleProposal("prices or usage have changed since it was proposed; propose it again")
@@ -166,6 +170,13 @@ def _tenant_ids(proposal: Rerating) -> list[int]:
     named = {name: value for name in ("provider", "model") if (value := getattr(proposal, name))}
     used = UsageRecord.objects.filter(kind="usage", **span, **named)
     return list(used.order_by("tenant_id").values_list("tenant_id", flat=True).distinct())
+
+
+def _authors(rerating: Rerating) -> set[int | None]:
+    """Who proposed it, and who entered the prices and rules that it comes from."""
+    prices = PriceCheck.objects.filter(rerating=rerating).values_list("price__approved_by", flat=True)
+    rules = RuleCheck.objects.filter(rerating=rerating).values_list("recorded_by", flat=True)
+    return {rerating.proposed_by_id, *prices, *rules} - {None}
 
 
 def _row(proposal: Rerating, found: RatingDifference) -> ReratingRow:

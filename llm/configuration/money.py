@@ -10,12 +10,15 @@ from typing import Any
 from django.utils.timezone import now
 
 from billing.models import AlertChannel, AlertRule, Budget
-from billing.prices.plan_editing import rule_at, set_rule
+from billing.prices.plan_editing import WHAT, rule_at, set_rule
 from llm.configuration.changes import FieldChange, shown
+from llm.configuration.days import first_moment, last_moment
 from llm.configuration.document import Path
 from llm.configuration.spec import AlertSpec, BudgetSpec, ChannelSpec, RateRuleSpec
 from llm.configuration.writer import Writer
 from tenants.models import Tenant
+
+WORDS = {"valid_to": "valid_until"}  # the file's words for a model's
 
 
 def apply_budget(spec: BudgetSpec, *, tenant: Tenant, path: Path, writer: Writer) -> None:
@@ -44,20 +47,27 @@ def apply_budget(spec: BudgetSpec, *, tenant: Tenant, path: Path, writer: Writer
 
 
 def apply_rate_rule(spec: RateRuleSpec, *, tenant: Tenant, path: Path, writer: Writer) -> None:
-    """Have a rule count at its priority from now on, in place of another one that is there."""
-    values = {name: getattr(spec, name) for name in RateRuleSpec.model_fields if name != "priority"}
+    """Have a rule count at its priority from its beginning (now) on, in place of another one that is there."""
     name = f"{tenant.slug}/{spec.priority}"
-    current = rule_at(tenant, priority=spec.priority, at=now())
+    times = {
+        "valid_from": first_moment(spec.valid_from, tenant=tenant),
+        "valid_to": last_moment(spec.valid_until, tenant=tenant),
+    }
+    values = {field: getattr(spec, field) for field in WHAT}
+    current = rule_at(tenant, priority=spec.priority, at=times["valid_from"] or now())
+    begins = {} if times["valid_from"] is None else {"valid_from": times["valid_from"]}
+    wanted = {**values, **begins, "valid_to": times["valid_to"]}
     changed = tuple(
-        FieldChange(field, shown(getattr(current, field, None)), shown(value))
-        for field, value in values.items()
+        FieldChange(WORDS.get(field, field), shown(getattr(current, field, None)), shown(value))
+        for field, value in wanted.items()
         if current is not None and getattr(current, field) != value
     )
-    if current is not None and not changed:
+    # the same rule that began earlier is this rule
+    if current is not None and {change.name for change in changed} <= {"valid_from"}:
         writer.changes.add("rate rule", name, "unchanged")
         return
-    with writer.refusals(path):
-        set_rule(tenant, priority=spec.priority, acting_user=writer.acting_user, **values)
+    with writer.refusals(path, words=WORDS):
+        set_rule(tenant, priority=spec.priority, acting_user=writer.acting_user, **values, **times)
     writer.changes.add("rate rule", name, "created" if current is None else "updated", changed)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -46,6 +47,22 @@ Url = Annotated[str, Field(pattern=URL, max_length=300)]
 Count = Annotated[int, Field(ge=1, le=9_000_000_000_000_000)]
 Weight = Annotated[float, Field(ge=0, le=1_000_000)]
 Tier = Literal["simple", "standard", "complex"]
+
+
+def _as_written(value: Any) -> Any:
+    """A date stays one: it means the whole day, in the tenant's time zone."""
+    try:
+        if isinstance(value, str):
+            is_time = len(value) > len("2027-12-31")
+            return datetime.fromisoformat(value) if is_time else date.fromisoformat(value)
+    except ValueError:
+        value = "no date"
+    if isinstance(value, datetime | date):
+        return value
+    raise ValueError("must be a date such as 2027-12-31, or a time such as 2027-12-31T12:00:00Z")
+
+
+Day = Annotated[datetime | date, BeforeValidator(_as_written)]
 
 
 class Block(BaseModel):
@@ -191,24 +208,7 @@ class KeySpec(Block):
     ip_allow_list: list[str] = []
     rate_limits: LimitsSpec = LimitsSpec()
     user: Annotated[str, Field(max_length=200)] = ""
-    expires: datetime | date | None = None
-
-    @field_validator("expires", mode="before")
-    @classmethod
-    def _as_written(cls, value: Any) -> Any:
-        # A date stays one: it means the whole day, in the tenant's time zone.
-        try:
-            if isinstance(value, str):
-                return (
-                    datetime.fromisoformat(value)
-                    if len(value) > len("2027-12-31")
-                    else date.fromisoformat(value)
-                )
-        except ValueError:
-            value = "no date"
-        if value is None or isinstance(value, datetime | date):
-            return value
-        raise ValueError("must be a date such as 2027-12-31, or a time such as 2027-12-31T12:00:00Z")
+    expires: Day | None = None
 
 
 class BudgetSpec(Block):
@@ -270,7 +270,10 @@ class AlertSpec(Block):
 
 
 class RateRuleSpec(Block):
-    """What the tenant pays for what the list says. The lowest priority that fits counts, and no other."""
+    """What the tenant pays for what the list says. The lowest priority that fits counts, and no other.
+
+    A day is that of the tenant's time zone: from its first moment, until its last.
+    """
 
     priority: Annotated[int, Field(ge=0, le=2_000_000_000)]
     kind: Literal["pass_through", "markup_pct", "discount_pct", "fixed_unit_price"]
@@ -279,6 +282,8 @@ class RateRuleSpec(Block):
     model: Annotated[str, Field(max_length=128)] = ""
     meter: Annotated[str, Field(pattern=METER, max_length=64)] | Literal[""] = ""
     processing: Literal["online", "batch", "flex", "priority", ""] = ""
+    valid_from: Day | None = None
+    valid_until: Day | None = None
 
     @model_validator(mode="after")
     def _has_its_value(self) -> "RateRuleSpec":

@@ -4,11 +4,11 @@ Invariant: a key's secret is stored hashed and never printed unless it was gener
 was rotated away in the admin is not brought back by an old file.
 """
 
-from datetime import date, datetime, time, timedelta
+from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from llm.configuration.changes import FieldChange, IssuedKey
+from llm.configuration.days import last_moment
 from llm.configuration.document import Path
 from llm.configuration.policies import check_models
 from llm.configuration.spec import KeySpec, TenantSpec, UserSpec, plain
@@ -55,7 +55,7 @@ def apply_user(spec: UserSpec, *, tenant: Tenant, path: Path, writer: Writer) ->
 def apply_key(spec: KeySpec, *, tenant: Tenant, path: Path, writer: Writer) -> None:
     """Issue a key, or bring an existing one to what the file says."""
     name = f"{tenant.slug}/{spec.name}"
-    expires_at = _expires_at(spec, tenant=tenant)
+    expires_at = last_moment(spec.expires, tenant=tenant)
     key = ApiKey.objects.filter(tenant=tenant, name=spec.name, revoked_at=None).first()
     if key is None:
         _issue(spec, tenant=tenant, expires_at=expires_at, path=path, writer=writer)
@@ -114,13 +114,3 @@ def _bring_secret(key: ApiKey, secret: str, *, name: str, path: Path, writer: Wr
     with writer.refusals(path):
         replace_secret(key, secret=secret, acting_user=writer.acting_user)
     writer.changes.add("secret of key", name, "updated", (FieldChange("secret", "", ""),))
-
-
-def _expires_at(spec: KeySpec, *, tenant: Tenant) -> datetime | None:
-    if spec.expires is None:
-        return None
-    zone = ZoneInfo(tenant.timezone)
-    if isinstance(spec.expires, datetime):
-        return spec.expires if spec.expires.tzinfo else spec.expires.replace(tzinfo=zone)
-    day: date = spec.expires  # good through that day
-    return datetime.combine(day + timedelta(days=1), time.min, tzinfo=zone)

@@ -219,6 +219,7 @@ PLATFORM: Final = Step(
         "own_accounts_only": "Only provider accounts of its own",
         "closing.auto": "Months close by themselves",
         "closing.grace_hours": "After, hours",
+        "closing.four_eyes": "What one person enters in the books, another approves",
         "quotas.keys": "Most keys",
         "quotas.files": "Most files",
         "quotas.file_bytes": "Files, bytes",

@@ -90,9 +90,31 @@ def test_a_rate_rule_is_set_and_ended(office: Office, olga: Client) -> None:
     assert olga.post(url_of(RateRule, "add"), fields).status_code == 302
     rule = RateRule.objects.get(priority=900)
     assert rule.created_by == office.olga
-    press(olga, "billing_raterule_end_now", rule.pk)
+    press(olga, "billing_raterule_end", rule.pk)
     rule.refresh_from_db()
     assert rule.valid_to is not None
+
+
+def test_a_backdated_rule_says_what_it_changes_before_it_is_set(office: Office, olga: Client) -> None:
+    fields = {
+        "tenant": office.acme.pk, "priority": 901, "kind": "discount_pct", "value": "10", "_preview": "1",
+        "valid_from": f"{now() - timedelta(days=400):%Y-%m-%dT%H:%M}", "valid_to": "",
+    }  # fmt: skip
+    page = olga.post(url_of(RateRule, "add"), fields).content.decode()
+    assert "Not saved yet" in page
+    assert "re-rating of what was billed since is proposed within a minute" in page
+    assert not RateRule.objects.filter(priority=901).exists()
+    del fields["_preview"]
+    assert olga.post(url_of(RateRule, "add"), fields).status_code == 302
+    rule = RateRule.objects.get(priority=901)
+    assert "is looked at within a minute" in olga.get(url_of(RateRule, "change", rule.pk)).content.decode()
+    # another one that would run into it is refused, and says why
+    page = olga.post(
+        url_of(RateRule, "add"),
+        {**fields, "valid_from": f"{now() - timedelta(days=500):%Y-%m-%dT%H:%M}"},
+        follow=True,
+    ).content.decode()
+    assert "another rule of this priority begins" in page
 
 
 def test_a_rerating_is_decided(office: Office, olga: Client) -> None:
