@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Sum
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -22,8 +22,9 @@ from unfold.forms import BaseDialogForm
 from billing.admin.figures import plain, sure_table
 from billing.admin.restated import ProposeForm, propose, restated_page
 from billing.models import Rerating, Statement, StatementFile
-from billing.months.statements import how_sure
+from billing.months.statements import as_issued, how_sure
 from billing.rerating.proposals import StaleProposal, approve_rerating, reject_rerating
+from config.site import cells
 from config.site.cells import NOTHING
 from tenants.admin.access import ReadOnlyAdmin
 from tenants.admin.choices import SeenRowsFilter
@@ -44,6 +45,21 @@ def statement_file(request: HttpRequest, model_admin: Any, file_id: int) -> Http
     return response
 
 
+def statement_facts(request: HttpRequest, model_admin: Any, statement_id: int) -> HttpResponse:
+    """Send what a receipt is checked against."""
+    statement = model_admin.get_object(request, str(statement_id))
+    if statement is None:
+        raise Http404
+    return facts_file(statement)
+
+
+def facts_file(statement: Statement) -> HttpResponse:
+    """The file that `verify.py` checks a receipt against."""
+    response = JsonResponse(as_issued(statement), json_dumps_params={"indent": 1})
+    response["Content-Disposition"] = f'attachment; filename="{statement.code}.json"'
+    return response
+
+
 @admin.register(Statement)
 class StatementAdmin(ReadOnlyAdmin):
     """The bills of closed months, with their files and digests."""
@@ -54,6 +70,7 @@ class StatementAdmin(ReadOnlyAdmin):
     search_fields = ("code", "tenant__slug", "digest")
     custom_urls = (
         ("file/<int:file_id>/", "billing_statement_file", statement_file),
+        ("<int:statement_id>/facts/", "billing_statement_facts", statement_facts),
         ("<int:statement_id>/restated/", "billing_statement_restated", restated_page),
     )
     actions_detail = ("open_restated",)
@@ -87,9 +104,9 @@ class StatementAdmin(ReadOnlyAdmin):
         ),
         ("Billed to", {"fields": ("billed_to",)}),
         ("Lines", {"fields": ("lines",)}),
-        ("Proof", {"fields": ("digest", "previous_digest", "content_digest", "forced_reason")}),
+        ("Proof", {"fields": ("proof", "digest", "previous_digest", "content_digest", "forced_reason")}),
     )
-    readonly_fields = ("files", "payable", "billed_to", "owed", "how_sure", "lines")
+    readonly_fields = ("files", "proof", "payable", "billed_to", "owed", "how_sure", "lines")
 
     @action(description="Restated", icon="history")
     def open_restated(self, request: HttpRequest, object_id: int) -> HttpResponse:
@@ -108,6 +125,16 @@ class StatementAdmin(ReadOnlyAdmin):
         files = statement.files.defer("content").order_by("format")
         links = ((reverse("admin:billing_statement_file", args=(file.pk,)), file.name) for file in files)
         return format_html_join(" · ", '<a href="{}" class="text-link">{}</a>', links)
+
+    @display(description="Receipts lead to it")
+    def proof(self, statement: Statement) -> SafeString:
+        """The file that `verify.py` checks a receipt against, and the program."""
+        rows = statement.receipts.get("rows")
+        said = f"{rows:,} rows of the ledger" if rows else "no row of the ledger has a proof"
+        link = cells.link(
+            reverse("admin:billing_statement_facts", args=(statement.pk,)), f"{statement.code}.json"
+        )
+        return format_html("{}: {}", said, link)
 
     @display(description="Payable")
     def payable(self, statement: Statement) -> str:

@@ -23,7 +23,7 @@ from billing.models.reconciliation import CostComparison, CostReport, CostReport
 from billing.models.reratings import PriceCheck, Rerating, ReratingRow
 from billing.models.runs import AgentHour, RunEnvelope
 from billing.models.spans import UsageSpan, WatchClock
-from billing.models.statements import ManualEntry, Statement, StatementFile, StatementLine
+from billing.models.statements import ManualEntry, ReceiptTree, Statement, StatementFile, StatementLine
 from billing.models.usage_sums import UsageSum
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "PriceRow",
     "RaiseRequest",
     "RateRule",
+    "ReceiptTree",
     "Rerating",
     "ReratingRow",
     "RollupDirty",

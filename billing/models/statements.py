@@ -50,6 +50,11 @@ class Statement(models.Model):
     previous_digest = models.CharField(max_length=64, blank=True, default="")
     day_digests = models.JSONField(help_text="sha256 and count of the month's rows, by UTC day")
     content_digest = models.CharField(max_length=64, help_text="sha256 over the lines and the files' digests")
+    receipts = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="root and size of the tree of the month's rows, which receipts lead to",
+    )
     digest = models.CharField(max_length=64, help_text="sha256 over all of this and the digest before")
     issued_at = models.DateTimeField()
     issued_by = models.ForeignKey(
@@ -135,6 +140,21 @@ class StatementFile(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ReceiptTree(models.Model):
+    """The tree of a closed month's rows, as far as it is kept: see `billing/months/proofs/planting.py`."""
+
+    statement = models.OneToOneField(Statement, on_delete=models.PROTECT, related_name="tree")
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    period = models.OneToOneField(BillingPeriod, on_delete=models.PROTECT, related_name="+")
+    code = models.CharField(max_length=40)
+    row_count = models.BigIntegerField()
+    root = models.CharField(max_length=64)
+    chunks = models.BinaryField(help_text="each 1,024 rows: the first one and their hash")
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.row_count} rows"
 
 
 class ManualEntry(models.Model):

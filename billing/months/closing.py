@@ -18,13 +18,14 @@ from django.db.models import Max
 from django.utils.timezone import now
 
 from billing.ledger import digest
-from billing.models import Attempt, BillingPeriod, Statement, StatementFile, StatementLine
+from billing.models import Attempt, BillingPeriod, ReceiptTree, Statement, StatementFile, StatementLine
 from billing.money import plain
 from billing.months import files as statement_files
 from billing.months import reading as month_reading
 from billing.months.invoicing import as_stored, tax_on, terms_of
 from billing.months.lines import PeriodLine, UnbalancedStatement, lines_of, printed, values_of
 from billing.months.parts import Invoice, MonthReport
+from billing.months.proofs.planting import plant
 from billing.months.report import month_report
 from tenants.models import Tenant
 from tenants.policy import parse_policy
@@ -160,6 +161,7 @@ def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: st
     invoice = Invoice(code, issuer, currency, shown.owed, issued_at, tax, terms)
     report = replace(report, period_status="closed", made_at=issued_at, invoice=invoice)
     files = statement_files.build(report, shown.lines, code=code)
+    tree = plant(tenant.pk, locked.pk)
     statement = Statement(
         tenant=tenant,
         period=locked,
@@ -181,6 +183,7 @@ def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: st
         content_digest=digest.content_digest(
             map(values_of, shown.lines), {file.format: file.sha256 for file in files}
         ),
+        receipts=tree.facts(),
         issued_at=issued_at,
         issued_by=acting_user,
         forced_reason=forced_reason,
@@ -191,6 +194,16 @@ def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: st
     for file in files:
         file.statement = statement
     StatementFile.objects.bulk_create(files)
+    if tree.row_count:
+        ReceiptTree.objects.create(
+            statement=statement,
+            tenant=tenant,
+            period=locked,
+            code=code,
+            row_count=tree.row_count,
+            root=tree.root,
+            chunks=tree.chunks,
+        )
     locked.status, locked.closed_at, locked.digest = Status.CLOSED, issued_at, statement.digest
     locked.save(update_fields=["status", "closed_at", "digest"])
     period.refresh_from_db()
@@ -199,8 +212,14 @@ def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: st
 
 def digest_of(statement: Statement) -> str:
     """The digest of a statement's facts, chained to the one before."""
+    return digest.chained(statement.previous_digest, facts_of(statement))
+
+
+def facts_of(statement: Statement) -> dict[str, Any]:
+    """What a statement's digest is made of, besides the digest of the one before it: JSON."""
     period = statement.period
     facts = {
+        "version": digest.VERSION,
         "tenant": statement.tenant_id,
         "month": period.label,
         "starts_at": int(period.starts_at.timestamp()),
@@ -228,7 +247,9 @@ def digest_of(statement: Statement) -> str:
         }
     if statement.terms:
         facts |= {"terms": statement.terms, "tax": f"{statement.tax:.12f}"}
-    return digest.chained(statement.previous_digest, facts)
+    if statement.receipts:
+        facts |= {"receipts": statement.receipts}
+    return facts
 
 
 def _next_serial(issuer: str) -> int:

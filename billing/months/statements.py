@@ -8,13 +8,14 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from django.db import transaction
 
 from billing.ledger import digest
 from billing.models import BillingPeriod, Statement, StatementLine
 from billing.months import reading as month_reading
-from billing.months.closing import digest_of
+from billing.months.closing import digest_of, facts_of
 from billing.months.cuts import CERTAINTIES, OF_TIME
 from billing.months.lines import PeriodLine, UnbalancedStatement, lines_of, values_of
 from billing.months.parts import Sure
@@ -75,6 +76,16 @@ def restate(statement: Statement) -> Restatement:
     carried = _sum(line for line in issued if line.charge_class)
     later = restated - (statement.exact_usd - carried)
     return Restatement(statement, statement.exact_usd, carried, later, restated, tuple(lines))
+
+
+def as_issued(statement: Statement) -> dict[str, Any]:
+    """What `manage.py verify` checks a receipt against: the facts of a statement, its digest and the one before it."""
+    return {
+        "object": "statement_facts",
+        "facts": facts_of(statement),
+        "previous_digest": statement.previous_digest,
+        "digest": statement.digest,
+    }
 
 
 def stored_lines(statement: Statement) -> list[PeriodLine]:

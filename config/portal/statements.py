@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 
 from billing.admin.figures import sure_table
+from billing.admin.statements import facts_file
 from billing.models import BillingPeriod, Statement, StatementFile
 from billing.months.statements import how_sure
 from config.portal.access import READERS, Visitor, page
@@ -72,7 +73,8 @@ def show_statement(request: HttpRequest, visitor: Visitor, number: int) -> HttpR
         "files": [
             {"name": file.name, "url": address(visitor, "statement_file", number=number, file_id=file.pk)}
             for file in files
-        ],
+        ]
+        + [{"name": f"{statement.code}.json", "url": address(visitor, "statement_facts", number=number)}],
         "lines": {
             "headers": heads,
             "rows": rows,
@@ -89,6 +91,12 @@ def statement_file(request: HttpRequest, visitor: Visitor, number: int, file_id:
     response = HttpResponse(bytes(file.content), content_type=file.content_type)
     response["Content-Disposition"] = f'attachment; filename="{file.name}"'
     return response
+
+
+@page(READERS)
+def statement_facts(request: HttpRequest, visitor: Visitor, number: int) -> HttpResponse:
+    """What a receipt is checked against."""
+    return facts_file(_find(visitor, number))
 
 
 def _find(visitor: Visitor, number: int) -> Statement:

@@ -50,6 +50,7 @@ urlpatterns = [
     path(f"{AT}teams/", spend.show_teams, name="teams"),
     path(f"{AT}months/", statements.list_months, name="months"),
     path(f"{AT}months/<int:number>/", statements.show_statement, name="statement"),
+    path(f"{AT}months/<int:number>/facts/", statements.statement_facts, name="statement_facts"),
     path(f"{AT}months/<int:number>/<int:file_id>/", statements.statement_file, name="statement_file"),
     path(f"{AT}alerts/", alerts.list_alerts, name="alerts"),
     path(f"{AT}alerts/<int:event_id>/seen/", alerts.see_alert, name="see_alert"),

@@ -4,7 +4,7 @@ Invariant: every query runs inside the tenant's connection and names the tenant;
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from billing.budgets.balances import Balance
 from billing.ledger.holds import balances_of
 from billing.money import plain
+from billing.months.proofs.paths import proofs_of
 from billing.scopes import Dimensions
 from caching.semantic.complaints import Complaint, complain
 from llm.errors import InvalidRequest, NotFound
@@ -65,7 +66,7 @@ class RequestReceipt(AsyncAPIView):
 
     @operation(
         "getRequest",
-        "The receipt of one request: every step and why, prices, holds, tokens by class",
+        "The receipt of one request: every step and why, prices, holds, tokens by class, its proof once the month is closed",
         tag="Figures",
         answers=schemas.ReceiptAnswer,
     )
@@ -78,7 +79,12 @@ class RequestReceipt(AsyncAPIView):
         row = await _once_written(look)
         if row is None:
             raise NotFound(f"There is no request '{request_id}'.")
-        return json_response(row[0])
+        proofs = await proofs_of(request_id, tenant_id=self.principal.tenant_id, fetch=self._fetch)
+        return json_response(row[0] | {"proofs": proofs} if proofs else row[0])
+
+    async def _fetch(self, sql: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        async with tenant_connection(self.principal.tenant_id) as connection:
+            return await (await connection.execute(sql, values)).fetchall()
 
 
 class _Rating(BaseModel):

@@ -185,6 +185,17 @@ class RaiseRequestList(BaseModel):
     data: list[RaiseRequestAnswer]
 
 
+class RowProof(BaseModel):
+    """That a ledger row of the request is part of a statement: `verify.py receipt.json statement.json` checks it offline."""
+
+    statement: str = Field(description="Its code.")
+    row: str = Field(description="The row, as JSON text; its hash is the leaf.")
+    index: int = Field(description="The leaf's place among the statement's rows, from 0.")
+    path: list[str] = Field(
+        description="The neighbours' hashes (hexadecimal) from the leaf up to the root, as in RFC 6962."
+    )
+
+
 class ReceiptAnswer(Open):
     """Everything that was done to one request, in order, with figures and reasons; no prompt and no answer."""
 
@@ -200,6 +211,7 @@ class ReceiptAnswer(Open):
     steps: list[dict[str, Any]]
     attempts: list[dict[str, Any]]
     result: PurserBlock | None
+    proofs: list[RowProof] = Field(default=[], description="Once the month is closed; there is none before.")
 
 
 class FeedbackRequest(BaseModel):

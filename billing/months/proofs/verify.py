@@ -1,0 +1,210 @@
+"""Check a receipt against a statement, without us: `python verify.py receipt.json statement.json [statement.json ...]`.
+
+This file needs Python's standard library and nothing of ours, so that an auditor can read all of it. It checks that
+
+1. each statement's digest is the sha256 of its facts and of the digest of the statement before it;
+2. each ledger row that the receipt shows is a leaf of the tree whose root and size the statement's facts name;
+3. no row is shown twice, and each is of the receipt's request.
+
+What it cannot know is whether the statement is the one that was issued: compare the printed digest with the one that
+you were given when the month was closed, or with `previous_digest` of the month after it.
+
+The tree is the one of RFC 6962, section 2.1: sha256, a byte 0 before a leaf and a byte 1 before two nodes, split at the
+largest power of two below the size. So no leaf passes for a node, and no row can be counted twice.
+"""
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+SCHEME = "purser-receipts-1"
+MOST_BYTES = 16 * 1024 * 1024
+MOST_ROWS = 10_000
+HASH_BYTES = 32
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class NotProven(Exception):
+    """What does not fit, in words."""
+
+
+def leaf(text: str) -> bytes:
+    """The hash of a row, by its text."""
+    return hashlib.sha256(b"\x00" + text.encode()).digest()
+
+
+def node(left: bytes, right: bytes) -> bytes:
+    """The hash of two neighbours."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def root_of(hashes: Sequence[bytes]) -> bytes:
+    """The root over the hashes of leaves, or of whole subtrees of one size, in their order. At least one."""
+    level = list(hashes)
+    while len(level) > 1:
+        # a last one without a neighbour goes up as it is: this is RFC 6962's split at the largest power of two
+        pairs = [node(level[place], level[place + 1]) for place in range(0, len(level) - 1, 2)]
+        level = pairs + level[len(level) - len(level) % 2 :]
+    return level[0]
+
+
+def path_of(hashes: Sequence[bytes], index: int) -> list[bytes]:
+    """The neighbours on the way from one of the hashes up to their root, the nearest first."""
+    level, path = list(hashes), []
+    while len(level) > 1:
+        if index ^ 1 < len(level):
+            path.append(level[index ^ 1])
+        pairs = [node(level[place], level[place + 1]) for place in range(0, len(level) - 1, 2)]
+        level = pairs + level[len(level) - len(level) % 2 :]
+        index //= 2
+    return path
+
+
+def root_by(found: bytes, *, index: int, size: int, path: Iterable[bytes]) -> bytes:
+    """The root that a path leads to from a leaf. Raises NotProven for a path of the wrong length."""
+    neighbours, last = list(path), size - 1
+    for neighbour in neighbours:
+        if last == 0:
+            raise NotProven("the path is longer than the tree is high")
+        if index % 2 or index == last:
+            found = node(neighbour, found)
+            while not index % 2 and index:
+                index, last = index // 2, last // 2
+        else:
+            found = node(found, neighbour)
+        index, last = index // 2, last // 2
+    if last:
+        raise NotProven("the path ends below the root")
+    return found
+
+
+def digest_of(previous_digest: str, facts: dict[str, Any]) -> str:
+    """The digest of a statement: of its facts, which name their version, and of the digest before it."""
+    text = json.dumps(
+        {**facts, "previous": previous_digest}, sort_keys=True, separators=(",", ":"), ensure_ascii=True
+    )
+    return hashlib.sha256(text.encode() + b"\n").hexdigest()
+
+
+def check_statement(statement: Any) -> tuple[str, bytes, int]:
+    """The code, the tree's root and its size, of a statement whose digest holds. Raises NotProven."""
+    try:
+        facts, previous, digest = statement["facts"], statement["previous_digest"], statement["digest"]
+        code, tree = facts["code"], facts.get("receipts")
+    except (KeyError, TypeError, AttributeError):
+        raise NotProven("this is no statement: code, facts, previous_digest or digest is missing") from None
+    if digest_of(str(previous), facts) != digest:
+        raise NotProven(f"{code}: its facts do not make its digest")
+    if not tree:
+        raise NotProven(f"{code} was issued before statements named their receipts")
+    if not isinstance(tree, dict) or tree.get("scheme") != SCHEME:
+        raise NotProven(f"{code}: its receipts are of a form that this program does not know")
+    return str(code), _hash(tree.get("root")), _count(tree.get("rows"))
+
+
+def check_receipt(receipt: Any, statements: Iterable[Any]) -> list[str]:
+    """What was proven, a line each. Raises NotProven at the first thing that does not fit."""
+    trees = {code: (root, size) for code, root, size in map(check_statement, statements)}
+    try:
+        request, rows = str(receipt["request_id"]), receipt["proofs"]
+    except (KeyError, TypeError):
+        raise NotProven("this receipt has no proofs: its month is not closed yet") from None
+    if not isinstance(rows, list) or not 0 < len(rows) <= MOST_ROWS:
+        raise NotProven("this receipt has no proofs: its month is not closed yet")
+    said, proven, total = [], set(), Decimal(0)
+    for row in rows:
+        try:
+            text, code, index, path = row["row"], row["statement"], row["index"], row["path"]
+        except (KeyError, TypeError):
+            raise NotProven("a proof lacks its row, statement, index or path") from None
+        if code not in trees:
+            said.append(f"not checked: a row of {code}, whose statement was not given")
+            continue
+        root, size = trees[code]
+        facts = _row(text)
+        if facts.get("request_id") != request:
+            raise NotProven(f"a row of {code} is of another request")
+        if not 0 <= (place := _count(index)) < size:
+            raise NotProven(f"{code} has {size} rows, and none at {place}")
+        if (code, place) in proven:
+            raise NotProven(f"row {place} of {code} is shown twice")
+        proven.add((code, place))
+        if root_by(leaf(text), index=place, size=size, path=_path(path)) != root:
+            raise NotProven(f"row {place} is not part of {code}")
+        billed = _amount(facts.get("billed_usd"))
+        total += billed
+        said.append(f"row {place} of {size} of {code}: {facts.get('kind')}, {billed:f} USD billed")
+    if not proven:
+        raise NotProven("no row was checked: give the statement of the receipt's month")
+    return [*said, f"{len(proven)} rows proven, {total:f} USD billed"]
+
+
+def _row(text: Any) -> dict[str, Any]:
+    try:
+        facts = json.loads(text)
+    except (TypeError, ValueError):
+        raise NotProven("a row is not JSON") from None
+    if not isinstance(facts, dict):
+        raise NotProven("a row is not a JSON object")
+    return facts
+
+
+def _path(path: Any) -> list[bytes]:
+    if not isinstance(path, list) or len(path) > 64:
+        raise NotProven("a path is a list of at most 64 hashes")
+    return [_hash(one) for one in path]
+
+
+def _hash(value: Any) -> bytes:
+    if not isinstance(value, str) or not _HASH.match(value):
+        raise NotProven("a hash has 64 hexadecimal digits")
+    return bytes.fromhex(value)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise NotProven("a count is a whole number, not below zero")
+    return value
+
+
+def _amount(value: Any) -> Decimal:
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        raise NotProven("a row's amount is not a number") from None
+
+
+def _read(name: str) -> Any:
+    path = Path(name)
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise NotProven(f"{name} is larger than {MOST_BYTES} bytes")
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise NotProven(f"{name} cannot be read as JSON ({type(error).__name__})") from None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print what was proven; 0 if all that was checked holds, 1 at the first thing that does not, 2 for a wrong call."""
+    if len(arguments) < 2:
+        print("usage: verify receipt.json statement.json [statement.json ...]", file=sys.stderr)
+        return 2
+    try:
+        receipt, *statements = map(_read, arguments)
+        for line in check_receipt(receipt, statements):
+            print(line)
+        for statement in statements:
+            print(f"digest of {statement['facts']['code']}: {statement['digest']}")
+    except NotProven as error:
+        print(f"NOT PROVEN: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
