@@ -101,6 +101,7 @@ async def _live(
         if isinstance(found, ClientError):
             raise found
         choosing.check_user(call)
+        choosing.check_tags(call)
         choosing.check_model(call)
         choosing.check_length(call)
         await choosing.find_kept(call)

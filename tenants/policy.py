@@ -12,9 +12,17 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic_core
 import regex
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
+from tenants.policies.allocation import AllocationPolicy
 from tenants.wording import sentence_about
 
 Tier = Literal["simple", "standard", "complex"]
@@ -295,6 +303,7 @@ class Policy:
     default_max_tokens: DefaultMaxTokens = field(default_factory=DefaultMaxTokens)
     budgets: BudgetPolicy = field(default_factory=BudgetPolicy)
     envelopes: EnvelopePolicy = field(default_factory=EnvelopePolicy)
+    allocation: AllocationPolicy = field(default_factory=AllocationPolicy)
     closing: ClosingPolicy = field(default_factory=ClosingPolicy)
     users: UsersPolicy = field(default_factory=UsersPolicy)
     quotas: Quotas = field(default_factory=Quotas)

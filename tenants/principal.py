@@ -9,6 +9,7 @@ from fnmatch import translate
 from hashlib import sha256
 
 from config.values import value_type
+from tenants.allocation import Tags, no_tags
 from tenants.errors import ModelNotAllowed
 from tenants.policy import RateLimits
 
@@ -45,6 +46,7 @@ class Principal:
     key_name: str
     key_public_id: str
     user: str = ""  # the person the key is bound to: its calls cannot name another user
+    tags: Tags = field(default_factory=no_tags)  # of its calls that do not say otherwise
     models: ModelGlobs = field(default_factory=lambda: ModelGlobs(("*",)))
     tenant_limits: RateLimits = field(default_factory=RateLimits)
     key_limits: RateLimits = field(default_factory=RateLimits)

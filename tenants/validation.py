@@ -12,6 +12,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 
+from tenants.allocation import COST_CENTER, InvalidTags, check_tags
 from tenants.patterns import check_patterns
 from tenants.policy import Policy, parse_policy, parse_rate_limits
 
@@ -33,6 +34,22 @@ def validate_rate_limits(value: Any) -> None:
     try:
         parse_rate_limits(value)
     except ValueError as error:
+        raise ValidationError(str(error)) from error
+
+
+def validate_tags(value: Any) -> None:
+    """`{"project": "search"}`: what `x-purser-tags` could say."""
+    try:
+        check_tags(value)
+    except InvalidTags as error:
+        raise ValidationError(str(error)) from error
+
+
+def validate_tags_of_user(value: Any) -> None:
+    """The same of a user, whose cost centre is a column."""
+    try:
+        check_tags(value, without=(COST_CENTER,))
+    except InvalidTags as error:
         raise ValidationError(str(error)) from error
 
 

@@ -28,6 +28,7 @@ DIMENSIONS: Final = (
     Dimension("feature", group="feature", section="By feature", is_tag=True),
     Dimension("project", group="project", section="By project", is_tag=True),
     Dimension("cost_center", group="cost_center", section="By cost centre", is_tag=True),
+    Dimension("missing_tags", group="missing_tag", section="By missing tags"),
     Dimension("endpoint", group="endpoint", is_reported=False),
     Dimension("provider", group="provider"),
     Dimension("model", group="model", section="By model"),

@@ -8,6 +8,7 @@ them the home page.
 - A call is a row of a provider's answer: requests that no cache answered, further calls of a request, and own calls.
 - A hit is a request that our caches answered.
 - The list cost is what requests would have cost without us: each counts once, and nothing but requests has one.
+- Unallocated is what lacks a tag that its tenant required: requests, and whatever is billed of such rows.
 - Saved is the list cost less what is billed of usage. Corrections, adjustments and credits change what is paid, not what is
   saved.
 
@@ -40,6 +41,8 @@ CALLS: Final = f"count(*) FILTER (WHERE {CALL})"
 FURTHER_CALLS: Final = f"count(*) FILTER (WHERE {_BOUGHT} AND further.id IS NOT NULL)"
 OWN_CALLS: Final = f"count(*) FILTER (WHERE {_BOUGHT} AND {OWN_CALL})"
 HITS: Final = f"count(*) FILTER (WHERE {HIT})"
+UNALLOCATED: Final = "r.missing_tags <> ''"
+UNALLOCATED_REQUESTS: Final = f"count(*) FILTER (WHERE {REQUEST} AND {UNALLOCATED})"
 ESTIMATED_REQUESTS: Final = f"count(*) FILTER (WHERE {ESTIMATED_REQUEST})"
 
 
@@ -49,6 +52,7 @@ def usd(column: str, where: str) -> str:
 
 
 LIST_USD: Final = usd("r.list_cost", LISTED)
+UNALLOCATED_USD: Final = usd("r.billed_cost", UNALLOCATED)
 SAVED_USD: Final = f"({LIST_USD} - {usd('r.billed_cost', USAGE)})"
 # What is paid besides usage, by the kind of its rows: each is a step of its own in every waterfall.
 ENTRIES: Final = {"corrections": "correction", "adjustments": "adjustment", "credits": "credit"}

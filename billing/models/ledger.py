@@ -155,7 +155,7 @@ class UsageRecord(models.Model):
     feature = models.TextField(default="", blank=True)
     project = models.TextField(default="", blank=True)
     cost_center = models.TextField(default="", blank=True)
-    tags = models.JSONField(default=dict)
+    tags = models.JSONField(default=dict, help_text="without the cost centre")
     endpoint = models.TextField(default="", blank=True)
     provider = models.TextField(default="", blank=True)
     model = models.TextField(default="", blank=True)
@@ -191,6 +191,9 @@ class UsageRecord(models.Model):
     agent = models.TextField(default="", blank=True, help_text="of the session's agents; empty: its own")
     parent_agent = models.TextField(default="", blank=True, help_text="that called the agent, as it says")
     agent_type = models.TextField(default="", blank=True)
+    missing_tags = models.TextField(
+        default="", blank=True, help_text="that the tenant required, and nobody named: unallocated"
+    )
 
     class Meta:
         managed = False
@@ -257,6 +260,7 @@ class UsageDaily(models.Model):
     feature = models.TextField(db_default="", blank=True)
     project = models.TextField(db_default="", blank=True)
     cost_center = models.TextField(db_default="", blank=True)
+    missing_tags = models.TextField(db_default="", blank=True)
     endpoint = models.TextField(db_default="", blank=True)
     provider = models.TextField(db_default="", blank=True)
     model = models.TextField(db_default="", blank=True)

@@ -23,6 +23,8 @@ from billing.ledger.measures import (
     REQUESTS,
     SAVED_USD,
     STEPS_USD,
+    UNALLOCATED_REQUESTS,
+    UNALLOCATED_USD,
     sure_ledger,
     usd,
 )
@@ -42,6 +44,7 @@ _FIGURES: Final = {
     "own_calls": OWN_CALLS,
     "cache_hits": HITS,
     "estimated_requests": ESTIMATED_REQUESTS,
+    "unallocated_requests": UNALLOCATED_REQUESTS,
     **{
         name: f"coalesce(sum(r.{name}), 0)::bigint"
         for name in ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
@@ -55,6 +58,7 @@ _FIGURES: Final = {
     **{f"{name}_usd": usd("r.billed_cost", f"known.certainty = '{name}'") for name in CERTAINTIES},
     "least_usd": usd("bounds.least_usd", "true"),
     "most_usd": usd("bounds.most_usd", "true"),
+    "unallocated_usd": UNALLOCATED_USD,
 }
 FIGURES: Final = ", ".join(f"{sql} AS {name}" for name, sql in _FIGURES.items())
 # What is asked of all rows together besides their figures: each step, and the bounds of each certainty.

@@ -45,6 +45,7 @@ _MEASURES: Final = {
     "own_calls": _count("own_calls"),
     "cache_hits": _count("requests", "d.usage_source = 'gateway_cache'"),
     "estimated_requests": _count("requests", "d.usage_source = 'estimated'"),
+    "unallocated_requests": _count("requests", "d.missing_tags <> ''"),
     **{
         name: _count(name)
         for name in ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
@@ -58,6 +59,7 @@ _MEASURES: Final = {
     **{f"{name}_usd": _usd("billed_cost", f"d.certainty = '{name}'") for name in CERTAINTIES},
     "least_usd": _usd("least_cost"),
     "most_usd": _usd("most_cost"),
+    "unallocated_usd": _usd("billed_cost", "d.missing_tags <> ''"),
 }
 _FIGURES: Final = ", ".join(f"{sql} AS {name}" for name, sql in _MEASURES.items())
 # what each section is cut by

@@ -25,6 +25,7 @@ class Measures:
     own_calls: int = 0
     cache_hits: int = 0
     estimated_requests: int = 0
+    unallocated_requests: int = 0
     input_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
@@ -42,6 +43,7 @@ class Measures:
     unread_usd: Decimal = NOTHING
     least_usd: Decimal = NOTHING
     most_usd: Decimal = NOTHING
+    unallocated_usd: Decimal = NOTHING  # of the billed cost, what lacks a required tag
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from billing.models import Budget
 from billing.scopes import scope_choices
 from tenants.keys.own_keys import LONGEST_LABEL
 from tenants.models import Membership
+from tenants.tag_fields import TagsField
 
 SMALLEST: Final = Decimal("0.000000000001")
 MOST_SHARES: Final = 10
@@ -93,6 +94,7 @@ class ServiceKeyForm(forms.Form):
         initial="*",
         help_text="Names and globs with commas between them, such as gpt-*; * is every model.",
     )
+    tags = TagsField(label="Tags")
     days = forms.IntegerField(
         min_value=1,
         max_value=3650,

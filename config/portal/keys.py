@@ -20,6 +20,7 @@ from config.portal.forms import OwnKeyForm, RotationForm, ServiceKeyForm, take_e
 from config.portal.layout import address, show
 from config.portal.snippets import chat_models, snippets
 from config.site import cells
+from tenants.allocation import as_text
 from tenants.keys.editing import KeyRevoked, issue_key, revoke_key, rotate_key
 from tenants.keys.own_keys import issue_own_key, live, own_keys, self_service_of
 from tenants.models import ApiKey
@@ -189,6 +190,7 @@ def _facts(visitor: Visitor, key: ApiKey) -> list[tuple[str, Any]]:
         ("Whose", key.user or "a service"),
         ("State", _state(key)),
         ("Models", ", ".join(key.models[:50]) or "none"),
+        ("Tags of its calls", as_text(key.tags) or cells.NOTHING),
         ("Rate limits", limits or "the tenant's only"),
         ("Ends", cells.moment(key.expires_at, zone=zone) if key.expires_at else "never"),
         ("Made", cells.moment(key.created_at, zone=zone)),

@@ -14,7 +14,7 @@ from config.portal import (
     spend,
     statements,
 )
-from config.portal.owners import changes, invitations, people, policy
+from config.portal.owners import allocation, changes, invitations, people, policy
 
 app_name = "portal"
 AT = "t/<slug:tenant>/"
@@ -29,6 +29,7 @@ urlpatterns = [
     path(f"{AT}keys/<int:key_id>/", keys.show_key, name="key"),
     path(f"{AT}keys/<int:key_id>/rotate/", keys.rotate, name="rotate_key"),
     path(f"{AT}keys/<int:key_id>/revoke/", keys.revoke, name="revoke_key"),
+    path(f"{AT}keys/<int:key_id>/tags/", allocation.change_key, name="key_tags"),
     path(f"{AT}connect/", keys.connect, name="connect"),
     path("runs/<int:id>", runs.find_run, name="find_run"),
     path(f"{AT}sessions/", sessions.show_sessions, name="sessions"),
@@ -48,6 +49,7 @@ urlpatterns = [
     path(f"{AT}spend/", spend.show_spend, name="spend"),
     path(f"{AT}spend/file/", spend.spend_file, name="spend_file"),
     path(f"{AT}teams/", spend.show_teams, name="teams"),
+    path(f"{AT}teams/user/", allocation.change_user, name="allocate_user"),
     path(f"{AT}months/", statements.list_months, name="months"),
     path(f"{AT}months/<int:number>/", statements.show_statement, name="statement"),
     path(f"{AT}months/<int:number>/facts/", statements.statement_facts, name="statement_facts"),

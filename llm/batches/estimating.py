@@ -20,9 +20,10 @@ from billing.runs.opening import envelope_windows
 from billing.usage.served import contexts
 from llm.batches.checking import Sum, batch_rates
 from llm.batches.offers import offers
-from llm.calls.dimensions import dimensions_of
+from llm.calls.dimensions import allocation_of, dimensions_of
 from llm.catalog.snapshot import TenantSnapshot
 from llm.providers.target import Target
+from tenants.allocation import NO_TAGS
 from tenants.errors import ClientError
 
 
@@ -131,13 +132,14 @@ def _windows(
     one: Sum, target: Target, *, payer: Payer, snapshot: TenantSnapshot, at: datetime
 ) -> tuple[WindowKey, ...]:
     """The budgets that the lines fall into; of users who are too many to be summed apart, not each one's own."""
-    key_name = next((key.name for key in snapshot.tenant.keys.values() if key.id == payer.key_id), "")
+    key = next((key for key in snapshot.tenant.keys.values() if key.id == payer.key_id), None)
+    user = payer.user or one.user or ""
+    allocation = allocation_of(snapshot, user=user, key_tags=key.tags if key else NO_TAGS, tags=payer.tags)
     dimensions = dimensions_of(
-        snapshot.tenant,
-        user=payer.user or one.user or "",
-        key=key_name,
+        allocation,
+        user=user,
+        key=key.name if key else "",
         feature=payer.feature,
-        tags=payer.tags,
         model=target.model,
         provider=target.provider,
     )

@@ -35,7 +35,7 @@ from llm.batches.plans.remembered import facts_of
 from llm.batches.plans.writing import plain, save_items
 from llm.batches.sending import retries
 from llm.batches.sending.orders import exchange_of, line_limit
-from llm.calls.dimensions import dimensions_of, ledger_dims
+from llm.calls.dimensions import allocation_of, dimensions_of, ledger_dims, require_tags
 from llm.catalog.loading import load_snapshot
 from llm.catalog.snapshot import TenantSnapshot
 from llm.models import Batch, BatchItem, BatchJob
@@ -45,6 +45,7 @@ from llm.steps import repairing
 from llm.steps.booking import Held
 from llm.tokens.estimating import estimate_exchange
 from llm.wire import prepare
+from tenants.allocation import NO_TAGS
 from tenants.errors import ClientError
 from tenants.known_users import check_user
 from tenants.policy import parse_policy
@@ -205,13 +206,14 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
     )
     user = batch.user or facts.user
     check_user(snapshot.tenant, user, have_budgets=any(one.scope == "user" for one in snapshot.budgets))
-    key_name = next((key.name for key in snapshot.tenant.keys.values() if key.id == batch.key_id), "")
+    key = next((key for key in snapshot.tenant.keys.values() if key.id == batch.key_id), None)
+    allocation = allocation_of(snapshot, user=user, key_tags=key.tags if key else NO_TAGS, tags=batch.tags)
+    require_tags(snapshot, allocation)
     dimensions = dimensions_of(
-        snapshot.tenant,
+        allocation,
         user=user,
-        key=key_name,
+        key=key.name if key else "",
         feature=batch.feature,
-        tags=batch.tags,
         model=target.model,
         provider=target.provider,
     )
@@ -236,8 +238,7 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
         is_sent=False,
         ttl_seconds=_seconds_held(batch),
         dims=ledger_dims(
-            dimensions,
-            tags=batch.tags,
+            allocation,
             endpoint=batch.endpoint,
             model_asked=facts.model,
             tier=item.plan.get("tier") or target.tier,

@@ -25,7 +25,7 @@ from caching.learning.judging import Judge
 from caching.scope import Fingerprint, fingerprint_of
 from caching.semantic.cache import Lookup
 from llm import long_work
-from llm.calls.dimensions import NO_TRACE, dimensions_of, ledger_dims, trace_of
+from llm.calls.dimensions import NO_TRACE, allocation_of, dimensions_of, ledger_dims, trace_of
 from llm.calls.headers import CallHeaders
 from llm.calls.readings import Readings
 from llm.calls.receipt import Receipt
@@ -36,6 +36,7 @@ from llm.providers.target import Target
 from llm.routing.decision import Route
 from llm.routing.facts import RouteFacts
 from llm.wire import RequestFacts, Source, WireFormat
+from tenants.allocation import Allocation, Tags, no_tags
 from tenants.limits.limiting import Slot
 from tenants.policy import Policy
 from tenants.principal import Principal
@@ -115,6 +116,8 @@ class Call:
     envelope: Envelope | None = None  # of its run: it pays for the call, besides the budgets
     reserve: Reserve | None = None  # what holds its money while it waits
     block: dict[str, Any] | None = None  # the `purser` object of the answer that was given
+    run_tags: Tags = field(default_factory=no_tags)  # of the run or session that it is part of
+    _allocation: Allocation | None = None
     _dimensions: Dimensions | None = None
     _windows: dict[tuple[str, str], tuple[WindowKey, ...]] = field(
         default_factory=dict
@@ -211,15 +214,27 @@ class Call:
         return next(strange, "")
 
     @property
+    def allocation(self) -> Allocation:
+        """Whose cost it is."""
+        if self._allocation is None:
+            self._allocation = allocation_of(
+                self.snapshot,
+                user=self.user,
+                key_tags=self.principal.tags,
+                tags=self.headers.tags,
+                run_tags=self.run_tags,
+            )
+        return self._allocation
+
+    @property
     def dimensions(self) -> Dimensions:
         """What budgets look at in the call, before a model is chosen."""
         if self._dimensions is None:
             self._dimensions = dimensions_of(
-                self.snapshot.tenant,
+                self.allocation,
                 user=self.user,
                 key=self.principal.key_name,
                 feature=self.headers.feature,
-                tags=self.headers.tags,
             )
         return self._dimensions
 
@@ -242,8 +257,7 @@ class Call:
     def ledger_dims(self) -> dict[str, Any]:
         """What the ledger keeps of the call besides its money."""
         return ledger_dims(
-            self.dimensions,
-            tags=self.headers.tags,
+            self.allocation,
             endpoint=self.endpoint,
             model_asked=self.facts.model,
             tier=self.route.tier if self.route else "",

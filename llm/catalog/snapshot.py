@@ -11,6 +11,7 @@ from billing.estimates.book import EstimateBook
 from billing.prices.book import PriceBook
 from caching.scope import epoch_of
 from llm.catalog.catalog import Catalog
+from tenants.allocation import WITH_BUDGETS
 from tenants.policy import Policy
 from tenants.snapshots.store import TenantFacts
 
@@ -26,9 +27,17 @@ class TenantSnapshot:
     estimates: EstimateBook = field(default_factory=EstimateBook)
     built_at: float = field(default_factory=time.monotonic)
     epoch: str = field(init=False)  # of the answers that its policy leads to
+    fixed_tags: frozenset[str] = field(
+        init=False
+    )  # that a caller may not choose where somebody else names them
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "epoch", epoch_of(self.policy))
+        # by the name of another cost centre a call would leave the hard budget of its own
+        guarded = {budget.scope for budget in self.budgets if budget.mode == "hard"}.intersection(
+            WITH_BUDGETS
+        )
+        object.__setattr__(self, "fixed_tags", guarded.union(self.policy.allocation.fixed))
 
     @property
     def policy(self) -> Policy:

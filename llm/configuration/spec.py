@@ -196,6 +196,8 @@ class UserSpec(Block):
     id: Annotated[str, Field(min_length=1, max_length=200)]
     name: Annotated[str, Field(max_length=200)] = ""
     cost_center: Annotated[str, Field(max_length=100)] = ""
+    team: Annotated[str, Field(max_length=100)] = ""
+    tags: dict[str, str] = {}
     active: bool = True
 
 
@@ -208,6 +210,7 @@ class KeySpec(Block):
     ip_allow_list: list[str] = []
     rate_limits: LimitsSpec = LimitsSpec()
     user: Annotated[str, Field(max_length=200)] = ""
+    tags: dict[str, str] = {}
     expires: Day | None = None
 
 

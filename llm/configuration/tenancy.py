@@ -14,6 +14,7 @@ from llm.configuration.policies import check_models
 from llm.configuration.spec import KeySpec, TenantSpec, UserSpec, plain
 from llm.configuration.writer import Writer
 from tenants.keys import strings as keys
+from tenants.keys.allocating import check_team
 from tenants.keys.editing import issue_key, replace_secret
 from tenants.models import ApiKey, EndUser, Tenant
 from tenants.policy import InvalidPolicy, parse_policy
@@ -40,7 +41,15 @@ def apply_user(spec: UserSpec, *, tenant: Tenant, path: Path, writer: Writer) ->
     """Create or update an end user."""
     row = EndUser.objects.filter(tenant=tenant, external_id=spec.id).first()
     row = row or EndUser(tenant=tenant, external_id=spec.id)
-    values = {"display_name": spec.name, "cost_center": spec.cost_center, "is_active": spec.active}
+    with writer.refusals(path):
+        check_team(tenant, spec.team)
+    values: dict[str, Any] = {
+        "display_name": spec.name,
+        "cost_center": spec.cost_center,
+        "team": spec.team,
+        "tags": spec.tags,
+        "is_active": spec.active,
+    }
     writer.write(
         row,
         values,
@@ -67,6 +76,7 @@ def apply_key(spec: KeySpec, *, tenant: Tenant, path: Path, writer: Writer) -> N
         "ip_allow_list": spec.ip_allow_list,
         "rate_limits": spec.rate_limits.as_json(),
         "user": spec.user,
+        "tags": spec.tags,
         "expires_at": expires_at,
     }
     writer.write(
@@ -94,6 +104,7 @@ def _issue(spec: KeySpec, *, tenant: Tenant, expires_at: datetime | None, path: 
             ip_allow_list=spec.ip_allow_list,
             rate_limits=spec.rate_limits.as_json(),
             user=spec.user,
+            tags=spec.tags,
             expires_at=expires_at,
             secret=spec.secret,
             acting_user=writer.acting_user,

@@ -23,6 +23,7 @@ from llm.models import DeferredJob
 from llm.providers.target import Target
 from llm.routing.decision import Route
 from llm.wire import Source
+from tenants.allocation import NO_TAGS
 from tenants.principal import ModelGlobs, Principal
 
 
@@ -88,6 +89,7 @@ def _call_of(job: DeferredJob, snapshot: TenantSnapshot, attempts: Sequence[Atte
             key_name=job.key_name,
             key_public_id="",
             user=job.user,
+            tags=key.tags if key else NO_TAGS,
             models=key.models if key else ModelGlobs(()),
         ),
         snapshot=snapshot,

@@ -146,6 +146,7 @@ def _call_of(asked: dict[str, Any], snapshot: TenantSnapshot, *, expires_at: dat
             key_name=key.name,
             key_public_id=key.public_id,
             user=asked["user"],
+            tags=key.tags,
             models=key.models,
         ),
         snapshot=snapshot,

@@ -26,6 +26,7 @@ from config import resources
 from config.values import value_type
 from llm.calls import asked
 from llm.calls.call import Call
+from llm.calls.dimensions import team_of
 from llm.calls.settled_cost import SettledCost
 from llm.routing.facts import AUTO
 from llm.steps import hit_value, storing
@@ -316,7 +317,7 @@ def _circle(call: Call) -> str:
         call.policy.cache.share,
         user=call.user,
         key_id=call.principal.key_id,
-        team=call.dimensions.cost_center,
+        team=team_of(call.snapshot.tenant, call.user),
     )
 
 

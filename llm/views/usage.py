@@ -24,6 +24,8 @@ from billing.ledger.measures import (
     OWN_CALLS,
     REQUESTS,
     SAVED_USD,
+    UNALLOCATED_REQUESTS,
+    UNALLOCATED_USD,
     sure_ledger,
     usd,
 )
@@ -60,6 +62,7 @@ AMOUNTS: Final = {
     },
     "least_usd": usd("bounds.least_usd", "true"),
     "most_usd": usd("bounds.most_usd", "true"),
+    "unallocated_usd": UNALLOCATED_USD,
 }
 COUNTS: Final = {
     "requests": REQUESTS,
@@ -67,6 +70,7 @@ COUNTS: Final = {
     "further_calls": FURTHER_CALLS,
     "own_calls": OWN_CALLS,
     "cache_hits": HITS,
+    "unallocated_requests": UNALLOCATED_REQUESTS,
     **{
         name: f"sum(r.{name})::bigint"
         for name in ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
@@ -160,7 +164,7 @@ class Usage(AsyncAPIView):
         total = {name: sum((row[name] for row in groups), start=Decimal(0)) for name in AMOUNTS}
         counts = {
             name: sum(row[name] for row in groups)
-            for name in ("requests", "calls", "further_calls", "own_calls")
+            for name in ("requests", "calls", "further_calls", "own_calls", "unallocated_requests")
         }
         return json_response(
             {

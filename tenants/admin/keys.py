@@ -22,7 +22,6 @@ from unfold.widgets import (
 
 from tenants.admin.access import (
     RecordedAdmin,
-    TenantScopedForm,
     finish,
     show_secret_once,
 )
@@ -30,6 +29,7 @@ from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.dialogs import dialog_action, list_of, page_of
 from tenants.admin.limits import FIELDS as LIMIT_FIELDS
 from tenants.admin.limits import RateLimitFields, limits_in_words, with_limits_read_only
+from tenants.admin.tags import TagsForm
 from tenants.admin.tenants import ReasonForm
 from tenants.keys.editing import KeyRevoked, end_grace, issue_key, revoke_key, rotate_key
 from tenants.keys.strings import matches, public_id_of
@@ -55,7 +55,7 @@ class RotateForm(BaseDialogForm):
         self.fields["grace_hours"].label = "Grace, hours"
 
 
-class ApiKeyForm(RateLimitFields, TenantScopedForm):
+class ApiKeyForm(RateLimitFields, TagsForm):
     """Checks that a key's name is unique among the active keys of its tenant, which a plain form cannot."""
 
     def clean(self) -> dict[str, Any] | None:
@@ -123,12 +123,14 @@ class ApiKeyAdmin(RecordedAdmin):
     fieldsets = (
         (None, {"fields": (("tenant", "name"), ("public_id", "state"))}),
         ("What it may do", {"fields": ("user", "models", "ip_allow_list")}),
+        ("Whose cost its calls are", {"fields": ("tags",)}),
         ("Rate limits of this key", {"fields": (LIMIT_FIELDS,)}),
         ("Life", {"fields": ("expires_at", ("revoked_at", "previous_expires_at", "created_at"))}),
     )
     add_fieldsets = (
         (None, {"fields": (("tenant", "name"),)}),
         ("What it may do", {"fields": ("user", "models", "ip_allow_list", "expires_at")}),
+        ("Whose cost its calls are", {"fields": ("tags",)}),
         ("Rate limits of this key", {"fields": (LIMIT_FIELDS,)}),
     )
 
@@ -159,6 +161,7 @@ class ApiKeyAdmin(RecordedAdmin):
             ip_allow_list=obj.ip_allow_list,
             rate_limits=obj.rate_limits,
             user=obj.user,
+            tags=obj.tags,
             expires_at=obj.expires_at,
             acting_user=request.user,
         )

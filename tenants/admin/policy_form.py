@@ -20,6 +20,7 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
+from tenants.allocation import InvalidTags, as_text, from_text
 from tenants.models import Tenant
 from tenants.policies.editing import check_change
 from tenants.policies.fields import PolicyField, changed, policy_fields, value_at
@@ -124,6 +125,10 @@ def shown(one: PolicyField, value: Any) -> Any:
             return "\n".join(_line(rule) for rule in value)
         case "shares":
             return "\n".join(f"{name} {percent:g}" for name, percent in value.items())
+        case "tags":
+            return "\n".join(f"{name}={text}" for name, text in value.items())
+        case "teams":
+            return "\n".join(f"{name}: {as_text(tags)}" for name, tags in value.items())
     return value
 
 
@@ -142,6 +147,10 @@ def stored(one: PolicyField, value: Any) -> Any:
             return [_rule(line) for line in _lines(value)]
         case "shares":
             return dict(_share(line) for line in _lines(value))
+        case "tags":
+            return _tags(value)
+        case "teams":
+            return dict(_team(line) for line in _lines(value))
     return value
 
 
@@ -171,6 +180,20 @@ def _share(line: str) -> tuple[str, float]:
         case [name, at]:
             return name, _percent(at)
     raise ValidationError(f"{line[:60]!r} is no name with a number such as “newsletter 90”")
+
+
+def _tags(text: str) -> dict[str, str]:
+    try:
+        return from_text(text)
+    except InvalidTags as error:
+        raise ValidationError(str(error)) from None
+
+
+def _team(line: str) -> tuple[str, dict[str, str]]:
+    name, sign, tags = line.partition(":")
+    if not sign or not name.strip():
+        raise ValidationError(f"{line[:60]!r} is no team such as “search: cost_center=4711, project=apollo”")
+    return name.strip(), _tags(tags)
 
 
 def _percent(text: str) -> float:

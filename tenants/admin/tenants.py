@@ -23,6 +23,7 @@ from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
 from tenants.admin.limits import FIELDS as LIMIT_FIELDS
 from tenants.admin.limits import RateLimitFields, limits_in_words, with_limits_read_only
+from tenants.admin.tags import UserForm
 from tenants.models import EndUser, Tenant
 from tenants.people.rights import Right, may_everywhere
 from tenants.tenancy import (
@@ -183,9 +184,10 @@ admin.site.register(Tenant, TenantAdmin)
 class EndUserAdmin(RecordedAdmin):
     """The end users of a tenant, as in budgets and reports."""
 
-    list_display = ("external_id", "display_name", "tenant", "cost_center", "is_active")
+    form = UserForm
+    list_display = ("external_id", "display_name", "tenant", "cost_center", "team", "is_active")
     list_filter = (("tenant", SeenRowsFilter), "is_active")
     list_select_related = ("tenant",)
-    search_fields = ("external_id", "display_name", "cost_center")
+    search_fields = ("external_id", "display_name", "cost_center", "team")
     autocomplete_fields = ("tenant",)
-    fields = ("tenant", "external_id", "display_name", "cost_center", "is_active")
+    fields = ("tenant", "external_id", "display_name", "cost_center", "team", "tags", "is_active")

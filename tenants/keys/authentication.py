@@ -212,6 +212,7 @@ def _principal(tenant: TenantFacts, key: KeyFacts) -> Principal:
         key_name=key.name,
         key_public_id=key.public_id,
         user=key.user,
+        tags=key.tags,
         models=key.models,
         tenant_limits=tenant.rate_limits,
         key_limits=key.rate_limits,

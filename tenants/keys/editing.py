@@ -5,7 +5,7 @@ stored. Each change is one transaction and one history row with author and reaso
 worker; a change takes effect within a second.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,6 +37,7 @@ def issue_key(
     ip_allow_list: Sequence[str] = (),
     rate_limits: dict[str, Any] | None = None,
     user: str = "",
+    tags: Mapping[str, str] | None = None,
     expires_at: datetime | None = None,
     secret: str | None = None,
     acting_user: AbstractBaseUser | None = None,
@@ -56,6 +57,7 @@ def issue_key(
         ip_allow_list=list(ip_allow_list),
         rate_limits=dict(rate_limits or {}),
         user=user,
+        tags=dict(tags or {}),
         expires_at=expires_at,
     )
     key.full_clean()

@@ -14,6 +14,8 @@ from tenants.validation import (
     validate_models,
     validate_policy,
     validate_rate_limits,
+    validate_tags,
+    validate_tags_of_user,
     validate_timezone,
 )
 
@@ -81,6 +83,20 @@ class EndUser(models.Model):
     external_id = models.CharField(max_length=200)
     display_name = models.CharField(max_length=200, blank=True, default="")
     cost_center = models.CharField(max_length=100, blank=True, default="")
+    team = models.CharField(
+        max_length=100,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="one of the policy's teams, whose tags its calls have",
+    )
+    tags = models.JSONField(
+        default=dict,
+        blank=True,
+        db_default=models.Value({}, models.JSONField()),
+        validators=[validate_tags_of_user],
+        help_text="of calls that do not say otherwise: project, ...",
+    )
     is_active = models.BooleanField(default=True)
 
     history = HistoricalRecords()
@@ -119,6 +135,13 @@ class ApiKey(models.Model):
         default="",
         db_default="",
         help_text="the person whose key it is: counted whatever user a call names",
+    )
+    tags = models.JSONField(
+        default=dict,
+        blank=True,
+        db_default=models.Value({}, models.JSONField()),
+        validators=[validate_tags],
+        help_text="of calls that do not say otherwise: cost_center, project, ...",
     )
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)

@@ -14,7 +14,9 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 from tenants.policy import Policy, PressureRule
 
 Path = tuple[str, ...]
-Kind = Literal["switch", "choice", "choices", "whole", "number", "text", "lines", "pressure", "shares"]
+Kind = Literal[
+    "switch", "choice", "choices", "whole", "number", "text", "lines", "pressure", "shares", "tags", "teams"
+]
 _BOUNDS: Final = {"ge": "least", "gt": "above", "le": "most", "lt": "below"}
 
 
@@ -55,7 +57,9 @@ def as_stored(value: Any) -> Any:
         return {name: item for name, item in stored.items() if item not in (None, False)}
     if isinstance(value, tuple):
         return [as_stored(item) for item in value]
-    return dict(value) if isinstance(value, Mapping) else value
+    if isinstance(value, Mapping):
+        return {name: as_stored(item) for name, item in value.items()}
+    return value
 
 
 def changed(stored: Mapping[str, Any] | None, changes: Mapping[Path, Any]) -> dict[str, Any]:
@@ -114,12 +118,21 @@ def _kind(annotation: Any) -> tuple[Kind | None, tuple[str, ...]]:
             return "pressure", ()
         return ("choices", get_args(of)) if get_origin(of) is Literal else ("lines", ())
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return ("shares", ()) if _without_none(arguments[1]) == int | float else (None, ())
+        return _kind_of_mapping(_without_none(arguments[1])), ()
     if inner is int:
         return "whole", ()
     if inner is float or inner == int | float:
         return "number", ()
     return ("text", ()) if inner is str else (None, ())
+
+
+def _kind_of_mapping(values: Any) -> Kind | None:
+    if values == int | float:
+        return "shares"
+    if _bare(values) is str:
+        return "tags"
+    origin = get_origin(values)
+    return "teams" if isinstance(origin, type) and issubclass(origin, Mapping) else None
 
 
 def _without_none(annotation: Any) -> Any:

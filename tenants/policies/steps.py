@@ -151,6 +151,20 @@ NAMED: Final = (
         },
     ),
     Step(
+        "allocation",
+        "Whose cost it is",
+        "The cost centre, the project and the other tags of each call: what the request says, else its run, its key, its user, "
+        "the user's team, and last the tenant. What lacks a required tag is refused, or counted as unallocated.",
+        "",
+        {
+            "allocation.tags": "Tags of the tenant, one a line: “cost_center=4711”",
+            "allocation.teams": "Teams with their tags, one a line: “search: cost_center=4711, project=apollo”",
+            "allocation.required": "Tags that every call needs, one a line",
+            "allocation.missing": "A call without one of them: refuse it, or mark it as unallocated",
+            "allocation.fixed": "Tags that a request does not choose where somebody else names them, one a line",
+        },
+    ),
+    Step(
         "self_service",
         "What members do for themselves",
         "In the portal members make keys of their own, within these bounds.",

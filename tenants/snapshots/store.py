@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from django.db import close_old_connections
 from django.db.models import Q
 
 from config import resources
+from tenants.allocation import COST_CENTER, Tags, no_tags
 from tenants.models import ApiKey, EndUser, Tenant
 from tenants.policy import Policy, RateLimits, parse_policy, parse_rate_limits
 from tenants.principal import ModelGlobs
@@ -47,6 +48,7 @@ class KeyFacts:
     user: str
     expires_at: datetime | None
     revoked_at: datetime | None
+    tags: Tags = field(default_factory=no_tags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class UserFacts:
 
     cost_center: str
     is_active: bool
+    team: str = ""
+    tags: Tags = field(default_factory=no_tags)  # the cost centre among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ class TenantFacts:
     """A tenant as the pipeline sees it.
 
     `keys` is by public id. `users` is by external id: all declared users if only these are served, otherwise only those
-    that have a cost centre or are inactive.
+    that have a cost centre, a team or tags, or are inactive.
     """
 
     id: int
@@ -94,7 +98,7 @@ def load_tenant_facts(tenant_id: int) -> TenantFacts:
     policy = parse_policy(tenant.policy)
     known_users = EndUser.objects.filter(tenant_id=tenant_id)
     if policy.users.unknown == "invent":
-        known_users = known_users.filter(~Q(cost_center="") | Q(is_active=False))
+        known_users = known_users.filter(~Q(cost_center="", team="", tags={}) | Q(is_active=False))
     return TenantFacts(
         id=tenant.pk,
         slug=tenant.slug,
@@ -108,9 +112,9 @@ def load_tenant_facts(tenant_id: int) -> TenantFacts:
         ),
         users=MappingProxyType(
             {
-                external_id: UserFacts(cost_center=cost_center, is_active=is_active)
-                for external_id, cost_center, is_active in known_users.values_list(
-                    "external_id", "cost_center", "is_active"
+                external_id: _user_facts(*facts)
+                for external_id, *facts in known_users.values_list(
+                    "external_id", "cost_center", "is_active", "team", "tags"
                 )
             }
         ),
@@ -234,4 +238,10 @@ def _key_facts(key: ApiKey) -> KeyFacts:
         user=key.user,
         expires_at=key.expires_at,
         revoked_at=key.revoked_at,
+        tags=key.tags,
     )
+
+
+def _user_facts(cost_center: str, is_active: bool, team: str, tags: dict[str, str]) -> UserFacts:
+    named = {COST_CENTER: cost_center} if cost_center else {}
+    return UserFacts(cost_center, is_active, team, tags | named)

@@ -17,7 +17,10 @@ from django.shortcuts import redirect
 
 from config.portal.access import OWNERS, Visitor, page
 from config.portal.layout import address, show
+from tenants.admin.policy_form import MOST_CHARACTERS, shown
+from tenants.admin.policy_form import stored as read
 from tenants.policies.editing import ChangedMeanwhile, digest_of, set_policy
+from tenants.policies.fields import as_stored, policy_fields
 from tenants.policy import Policy, parse_policy
 
 
@@ -37,7 +40,9 @@ class Entry:
         value: Any = policy
         for step in self.path:
             value = getattr(value, step)
-        return ", ".join(value) if isinstance(value, tuple) else value
+        if isinstance(value, tuple):
+            return ", ".join(value)
+        return shown(policy_fields()[self.path], as_stored(value)) if isinstance(value, Mapping) else value
 
 
 def _switch(path: str, group: str, label: str, says: str) -> Entry:
@@ -54,6 +59,17 @@ def _choice(path: str, group: str, label: str, choices: dict[str, str], says: st
 
 def _number(path: str, group: str, label: str, *, most: int, least: int = 1, required: bool = True) -> Entry:
     field = forms.IntegerField(min_value=least, max_value=most, label=label, required=required)
+    return Entry(tuple(path.split(".")), field, group)
+
+
+def _text(path: str, group: str, label: str, says: str) -> Entry:
+    field = forms.CharField(
+        max_length=MOST_CHARACTERS,
+        required=False,
+        label=label,
+        help_text=says,
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
     return Entry(tuple(path.split(".")), field, group)
 
 
@@ -95,6 +111,31 @@ ENTRIES: Final = (
         "Texts",
         "Prompts in the log",
         "Prompts are kept with receipts, encrypted and for a time.",
+    ),
+    _text("allocation.tags", "Whose cost it is", "Tags of the tenant", "One a line: cost_center=4711"),
+    _text(
+        "allocation.teams",
+        "Whose cost it is",
+        "Teams with their tags",
+        "One a line: search: cost_center=4711, project=apollo",
+    ),
+    _text(
+        "allocation.required",
+        "Whose cost it is",
+        "Tags that every call needs",
+        "With commas between them; cost_center and project are tags.",
+    ),
+    _choice(
+        "allocation.missing",
+        "Whose cost it is",
+        "A call without one of them is",
+        {"mark": "answered, and counted as unallocated", "refuse": "refused"},
+    ),
+    _text(
+        "allocation.fixed",
+        "Whose cost it is",
+        "Tags that requests do not choose",
+        "Where a key, a user, a team or the tenant names them. With commas between them.",
     ),
     _number("self_service.keys", "People", "Keys of each person", least=0, most=100),
     _number("self_service.key_days", "People", "Longest life of such a key, days", most=3_650),
@@ -146,11 +187,13 @@ def show_policy(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     initial = {entry.name: entry.value_in(policy) for entry in ENTRIES} | {"read": digest_of(stored)}
     form = PolicyForm(request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
-        wanted = changed(stored, policy, form.cleaned_data)
-        read = form.cleaned_data["read"]
         try:
             is_new = set_policy(
-                visitor.tenant, wanted, read=read, is_operator=False, acting_user=visitor.user
+                visitor.tenant,
+                changed(stored, policy, form.cleaned_data),
+                read=form.cleaned_data["read"],
+                is_operator=False,
+                acting_user=visitor.user,
             )
         except (ValidationError, ChangedMeanwhile) as error:
             form.add_error(None, error if isinstance(error, ValidationError) else str(error))
@@ -160,6 +203,14 @@ def show_policy(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     return show(request, visitor, "policy.html", {"form": form}, title="Policy")
 
 
+def _as_stored(entry: Entry, answer: Any) -> Any:
+    """Raises ValidationError for a line that cannot be read."""
+    known = policy_fields().get(entry.path)
+    if known is None or known.kind not in ("lines", "tags", "teams"):
+        return answer
+    return read(known, answer.replace(",", "\n") if known.kind == "lines" else answer.replace("\r", ""))
+
+
 def changed(stored: Mapping[str, Any], policy: Policy, answers: Mapping[str, Any]) -> dict[str, Any]:
     """The stored policy with the answers that differ from what it says now."""
     wanted: dict[str, Any] = deepcopy(dict(stored))
@@ -167,8 +218,7 @@ def changed(stored: Mapping[str, Any], policy: Policy, answers: Mapping[str, Any
         answer = answers[entry.name]
         if answer == entry.value_in(policy):
             continue
-        if entry.path[-1] == "key_models":
-            answer = [name.strip() for name in answer.split(",") if name.strip()]
+        answer = _as_stored(entry, answer)
         part = wanted
         for step in entry.path[:-1]:
             part = part.setdefault(step, {})

@@ -14,6 +14,7 @@ from llm.calls.headers import CallHeaders
 from llm.catalog.snapshot import TenantSnapshot
 from llm.models import Batch, BatchItem
 from llm.wire import Source
+from tenants.allocation import NO_TAGS
 from tenants.principal import ModelGlobs, Principal
 
 
@@ -65,5 +66,6 @@ def _principal(batch: Batch, snapshot: TenantSnapshot) -> Principal:
         key_id=batch.key_id,
         key_name=key.name if key else "",
         key_public_id=key.public_id if key else "",
+        tags=key.tags if key else NO_TAGS,
         models=key.models if key else ModelGlobs(()),
     )

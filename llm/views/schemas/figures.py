@@ -61,6 +61,9 @@ class UsageAmounts(BaseModel):
     unread_usd: str = Field(description="Booked at a bound until it is explained.")
     least_usd: str = Field(description="The least that the cost may be when all is known.")
     most_usd: str = Field(description="The most that it may be.")
+    unallocated_usd: str = Field(
+        description="Of the cost, that of calls that lack a tag which the tenant requires."
+    )
 
 
 class UsageCounts(BaseModel):
@@ -68,6 +71,7 @@ class UsageCounts(BaseModel):
     calls: int = Field(description="Answers of providers.")
     further_calls: int = Field(description="Of them hedges, fallbacks and repairs.")
     own_calls: int = Field(description="Of them the gateway's own, for its caches.")
+    unallocated_requests: int = Field(description="Requests that lack a tag which the tenant requires.")
 
 
 class UsageRow(UsageCounts, UsageAmounts):
@@ -207,6 +211,15 @@ class ReceiptAnswer(Open):
     error_code: str | None
     refusal: dict[str, Any] | None = Field(
         default=None, description="Why there is no answer: the code, and the numbers that decided it."
+    )
+    tags: dict[str, str] = Field(
+        default={}, description="Whose cost it is: cost_center, project and other tags."
+    )
+    tag_sources: dict[str, str] = Field(
+        default={}, description="Who named each: request, run, key, user, team or tenant."
+    )
+    missing_tags: list[str] = Field(
+        default=[], description="Those that the tenant requires and nobody named."
     )
     steps: list[dict[str, Any]]
     attempts: list[dict[str, Any]]

@@ -72,7 +72,7 @@ async def test_it_works(books: Books) -> None:
     assert report.totals.estimated_requests == 1
     assert report.period_status == "open"
     assert {section.name for section in report.sections} == {
-        "users", "keys", "features", "models", "cost_centers", "projects", "tags", "days"
+        "users", "keys", "features", "models", "cost_centers", "projects", "missing_tags", "tags", "days"
     }  # fmt: skip
 
 

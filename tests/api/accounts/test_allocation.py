@@ -1,0 +1,146 @@
+"""Whose cost a call is: cost centre, project and tags, by request, key, user, team and tenant."""
+
+from collections.abc import Callable
+
+import anthropic
+import openai
+import pytest
+
+from tests.api.conftest import ask, ask_claude, fresh_question
+from tests.books import Books, eventually
+from tests.world import Member, World
+
+ALLOCATION = {
+    "tags": {"cost_center": "1000", "env": "prod"},
+    "teams": {"search": {"cost_center": "2000", "project": "apollo"}},
+}
+USERS = [
+    {"id": "alice", "cost_center": "4711", "team": "search"},
+    {"id": "bob", "team": "search", "tags": {"project": "gemini"}},
+    {"id": "carol"},
+]
+
+
+@pytest.fixture
+def member(make_tenant: Callable[..., Member]) -> Member:
+    return make_tenant(policy={"allocation": ALLOCATION}, users=USERS)
+
+
+@pytest.mark.parametrize(
+    ("user", "header", "kept", "sources"),
+    [
+        ("carol", "", ("1000", "", {"env": "prod"}), {"cost_center": "tenant", "env": "tenant"}),
+        (
+            "bob",
+            "",
+            ("2000", "gemini", {"env": "prod", "project": "gemini"}),
+            {"cost_center": "team", "project": "user", "env": "tenant"},
+        ),
+        (
+            "alice",
+            "env=test",
+            ("4711", "apollo", {"env": "test", "project": "apollo"}),
+            {"cost_center": "user", "project": "team", "env": "request"},
+        ),
+        (
+            "alice",
+            "cost_center=9, project=zeus",
+            ("9", "zeus", {"env": "prod", "project": "zeus"}),
+            {"cost_center": "request", "project": "request", "env": "tenant"},
+        ),
+    ],
+)
+def test_the_nearest_that_names_a_tag_names_it(
+    world: World,
+    books: Books,
+    member: Member,
+    user: str,
+    header: str,
+    kept: tuple[str, str, dict[str, str]],
+    sources: dict[str, str],
+) -> None:
+    """And the receipt says who it was."""
+    headers = {"x-purser-user": user} | ({"x-purser-tags": header} if header else {})
+    answer = ask(world.openai(member), extra_headers=headers)
+    row = books.row(answer.headers["x-request-id"])
+    assert (row.cost_center, row.project, row.tags) == kept
+    assert row.missing_tags == ""
+    status, receipt = eventually(
+        lambda: world.get(f"/v1/requests/{answer.headers['x-request-id']}", member),
+        until=lambda found: found[0] == 200,
+    )
+    assert status == 200
+    assert receipt["tag_sources"] == sources
+    assert receipt["tags"]["cost_center"] == row.cost_center
+
+
+def test_a_key_names_tags_before_its_user(
+    world: World, books: Books, make_tenant: Callable[..., Member]
+) -> None:
+    member = make_tenant(
+        policy={"allocation": ALLOCATION}, users=USERS, key={"tags": {"cost_center": "77", "env": "ci"}}
+    )
+    answer = ask(world.openai(member), extra_headers={"x-purser-user": "alice"})
+    row = books.row(answer.headers["x-request-id"])
+    assert (row.cost_center, row.project, row.tags["env"]) == ("77", "apollo", "ci")
+
+
+def test_a_request_does_not_choose_what_is_fixed(
+    world: World, books: Books, make_tenant: Callable[..., Member]
+) -> None:
+    """Only where nobody else names it."""
+    member = make_tenant(policy={"allocation": ALLOCATION | {"fixed": ["env", "color"]}}, users=USERS)
+    headers = {"x-purser-tags": "env=test, color=red"}
+    row = books.row(ask(world.openai(member), extra_headers=headers).headers["x-request-id"])
+    assert row.tags == {"env": "prod", "color": "red"}
+
+
+def test_a_request_does_not_leave_the_hard_budget_of_its_cost_centre(
+    world: World, make_tenant: Callable[..., Member]
+) -> None:
+    budget = {
+        "scope": "cost_center",
+        "value": "4711",
+        "unit": "requests",
+        "period": "day",
+        "limit": "1",
+        "mode": "hard",
+    }
+    member = make_tenant(policy={"allocation": ALLOCATION}, users=USERS, budgets=[budget])
+    headers = {"x-purser-user": "alice", "x-purser-tags": "cost_center=other"}
+    ask(world.openai(member), extra_headers=headers)
+    with pytest.raises(openai.RateLimitError, match="4711"):
+        ask(world.openai(member), extra_headers=headers)
+
+
+def test_a_call_without_a_required_tag_is_marked(
+    world: World, books: Books, make_tenant: Callable[..., Member]
+) -> None:
+    member = make_tenant(policy={"allocation": {"required": ["cost_center", "project"]}}, users=[])
+    client = world.openai(member)
+    bare = ask(client)
+    half = ask(client, extra_headers={"x-purser-tags": "project=apollo"})
+    assert books.row(bare.headers["x-request-id"]).missing_tags == "cost_center, project"
+    assert books.row(half.headers["x-request-id"]).missing_tags == "cost_center"
+
+
+def test_a_call_without_a_required_tag_is_refused(
+    world: World, books: Books, make_tenant: Callable[..., Member]
+) -> None:
+    """The refusal names the tag and the header, in both envelopes; nothing is asked of a provider."""
+    member = make_tenant(
+        policy={"allocation": {"required": ["cost_center", "ticket"], "missing": "refuse"}},
+        users=[{"id": "alice", "cost_center": "4711"}],
+    )
+    needed = r"needs the tag 'ticket': send the header 'x-purser-tags: ticket=\.\.\.'"
+    named = {"x-purser-user": "alice"}
+    with pytest.raises(openai.BadRequestError, match=needed) as refusal:
+        ask(world.openai(member), extra_headers=named)
+    assert refusal.value.param == "x-purser-tags"
+    assert refusal.value.code == "invalid_request"
+    with pytest.raises(anthropic.BadRequestError, match=needed) as refused:
+        ask_claude(world.anthropic(member), fresh_question(), extra_headers=named)
+    assert refused.value.body["error"]["type"] == "invalid_request_error"
+    with pytest.raises(openai.BadRequestError, match="tags 'cost_center', 'ticket'"):
+        ask(world.openai(member))
+    ask(world.openai(member), extra_headers=named | {"x-purser-tags": "ticket=77"})
