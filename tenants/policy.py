@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from tenants.policies.allocation import AllocationPolicy
+from tenants.allocation_policy import AllocationPolicy
 from tenants.wording import sentence_about
 
 Tier = Literal["simple", "standard", "complex"]

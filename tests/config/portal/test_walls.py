@@ -25,7 +25,7 @@ LEFT_OUT = {"entrance", "leave", "find_run", "run", "change_run", "runs", "sessi
 PAGES = sorted(pattern.name for pattern in urls.urlpatterns if pattern.name not in LEFT_OUT)
 OWNERS = {
     "add_service_key", "add_budget", "change_budget", "decide_raise", "see_alert", "people", "person", "remove_person", "policy",
-    "changes",
+    "changes", "key_tags", "allocate_user",
     "invite", "cancel_invitation",
 }  # fmt: skip
 READERS = {"spend", "spend_file", "teams", "months", "statement", "statement_file", "alerts"}

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("billing", "0016_rule_checks")]
+    dependencies = [("billing", "0017_receipt_trees")]
 
     operations = [
         migrations.RunSQL(
