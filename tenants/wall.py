@@ -16,6 +16,7 @@ from tenants.rls import TENANT_SETTING
 PORTAL_ROLE: Final = "purser_portal"
 LONGEST_STATEMENT: Final = "30s"  # of a page
 
+ONE_STATE: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 ENTER: Final = f"""
 SELECT set_config('{TENANT_SETTING}', %s, true), set_config('statement_timeout', %s, true),
        CASE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = '{PORTAL_ROLE}' AND pg_has_role(session_user, oid, 'MEMBER'))
@@ -25,10 +26,16 @@ LEAVE: Final = f"SELECT set_config('role', 'none', true), set_config('{TENANT_SE
 
 
 @contextmanager
-def inside(tenant_id: int) -> Iterator[None]:
-    """A transaction that sees one tenant's rows. Commits at its end, rolls back on an exception."""
+def inside(tenant_id: int, *, is_report: bool = False) -> Iterator[None]:
+    """A transaction that sees one tenant's rows. Commits at its end, rolls back on an exception.
+
+    `is_report`: it only reads, and all its queries see one state of the books, while calls go on being settled.
+    """
+    is_outermost = not connection.in_atomic_block
     with transaction.atomic():
         with connection.cursor() as cursor:
+            if is_report and is_outermost:
+                cursor.execute(ONE_STATE)
             cursor.execute(ENTER, [str(int(tenant_id)), LONGEST_STATEMENT])
         yield
         if not connection.needs_rollback:  # rolling back ends the settings, too

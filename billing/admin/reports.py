@@ -5,6 +5,7 @@ appear. A person gets only the months of tenants that they may see.
 """
 
 import io
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -14,7 +15,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.timezone import now
 
 from billing.admin.figures import count, percent, plain, sure_table, usd
@@ -24,10 +24,12 @@ from billing.months.exports import FORMATS, export, file_name
 from billing.months.overview import MonthOverview, TopGroups, month_overview
 from billing.months.parts import Group, MonthReport
 from billing.months.report import InvalidMonth, month_report
+from config.site import cells
 from config.site.cells import NOTHING
 from tenants.admin.access import tenants_of
 from tenants.models import Tenant
 
+Link = Callable[[str, str], str]  # of a column and one of its values; empty where nothing is to be seen
 TENANTS_SHOWN = 500
 HEADERS = (
     *("Requests", "Cached", "Tokens in", "Tokens out", "List, USD", "Saved, USD", "Billed, USD"),
@@ -59,7 +61,7 @@ def reports_page(request: HttpRequest, model_admin: Any) -> HttpResponse:
         raise Http404(str(error)) from error
     except Unbalanced as error:
         return _page(request, {**choices, "problem": str(error)}, status=500)
-    return _page(request, {**choices, **_tables(tenant, overview)})
+    return _page(request, {**choices, **tables_of(overview, link=_ledger_link(tenant, overview))})
 
 
 def download(report: MonthReport, format_name: str) -> HttpResponse:
@@ -72,24 +74,8 @@ def download(report: MonthReport, format_name: str) -> HttpResponse:
     return response
 
 
-def this_month(tenant: Tenant) -> str:
-    """Return the month that runs now: the period's, else the one where the tenant is."""
-    moment = now()
-    running = BillingPeriod.objects.filter(tenant=tenant, starts_at__lte=moment, ends_at__gt=moment).first()
-    return running.label if running else moment.astimezone(ZoneInfo(tenant.timezone)).strftime("%Y-%m")
-
-
-def _labels(tenant: Tenant) -> Any:
-    return BillingPeriod.objects.filter(tenant=tenant).order_by("-label").values_list("label", flat=True)[:36]
-
-
-def _page(request: HttpRequest, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
-    formats = [{"name": name, "label": kind.label} for name, kind in FORMATS.items()]
-    context = {**admin.site.each_context(request), "title": "Month reports", "formats": formats, **context}
-    return TemplateResponse(request, "admin/reports.html", context, status=status)
-
-
-def _tables(tenant: Tenant, overview: MonthOverview) -> dict[str, Any]:
+def tables_of(overview: MonthOverview, *, link: Link | None = None) -> dict[str, Any]:
+    """A month as a page shows it; `link` leads from a value of a column to its rows."""
     totals = overview.totals
     unsure = totals.estimated_usd + totals.unread_usd
     return {
@@ -123,10 +109,26 @@ def _tables(tenant: Tenant, overview: MonthOverview) -> dict[str, Any]:
             {"title": "By time and by statement", "table": _reconciliation(overview)},
         ],
         "sections": [
-            {"title": section.title, "table": _table(tenant, overview, section)}
-            for section in overview.sections
+            {"title": section.title, "table": _table(section, link=link)} for section in overview.sections
         ],
     }
+
+
+def this_month(tenant: Tenant) -> str:
+    """Return the month that runs now: the period's, else the one where the tenant is."""
+    moment = now()
+    running = BillingPeriod.objects.filter(tenant=tenant, starts_at__lte=moment, ends_at__gt=moment).first()
+    return running.label if running else moment.astimezone(ZoneInfo(tenant.timezone)).strftime("%Y-%m")
+
+
+def _labels(tenant: Tenant) -> Any:
+    return BillingPeriod.objects.filter(tenant=tenant).order_by("-label").values_list("label", flat=True)[:36]
+
+
+def _page(request: HttpRequest, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    formats = [{"name": name, "label": kind.label} for name, kind in FORMATS.items()]
+    context = {**admin.site.each_context(request), "title": "Month reports", "formats": formats, **context}
+    return TemplateResponse(request, "admin/reports.html", context, status=status)
 
 
 def _waterfall(overview: MonthOverview) -> dict[str, Any]:
@@ -160,10 +162,10 @@ def _title(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def _table(tenant: Tenant, overview: MonthOverview, section: TopGroups) -> dict[str, Any]:
+def _table(section: TopGroups, *, link: Link | None) -> dict[str, Any]:
     shown = [
         [
-            *_labels_of(tenant, overview, section, group),
+            *_labels_of(section, group, link=link),
             group.measures.requests,
             group.measures.cache_hits,
             group.measures.input_tokens
@@ -186,21 +188,28 @@ def _table(tenant: Tenant, overview: MonthOverview, section: TopGroups) -> dict[
     }
 
 
-def _labels_of(tenant: Tenant, overview: MonthOverview, section: TopGroups, group: Group) -> list[Any]:
-    """The labels, the last one as a link to its rows of the ledger, if these can be filtered by it."""
+def _labels_of(section: TopGroups, group: Group, *, link: Link | None) -> list[Any]:
+    """The labels of a group, the last one as a link where there is one."""
     labels: list[Any] = [section.names.get(label) or label or NOTHING for label in group.labels]
-    column, value = section.columns[-1], group.labels[-1]
-    if column in LINKED and value:
-        query = urlencode(
-            {
-                "tenant__id__exact": tenant.pk,
-                f"{column}__icontains": value,
-                "occurred_at_from_0": f"{overview.starts_at:%Y-%m-%d}",
-                "occurred_at_from_1": f"{overview.starts_at:%H:%M:%S}",
-                "occurred_at_to_0": f"{overview.ends_at:%Y-%m-%d}",
-                "occurred_at_to_1": f"{overview.ends_at:%H:%M:%S}",
-            }
-        )
-        url = f"{reverse('admin:billing_usagerecord_changelist')}?{query}"
-        labels[-1] = format_html('<a href="{}" class="text-link">{}</a>', url, labels[-1])
+    if link is not None and (url := link(section.columns[-1], group.labels[-1])):
+        labels[-1] = cells.link(url, labels[-1])
     return labels
+
+
+def _ledger_link(tenant: Tenant, overview: MonthOverview) -> Link:
+    """Links to rows of the ledger, if these can be filtered by the column."""
+
+    def link(column: str, value: str) -> str:
+        if column not in LINKED or not value:
+            return ""
+        query = {
+            "tenant__id__exact": tenant.pk,
+            f"{column}__icontains": value,
+            "occurred_at_from_0": f"{overview.starts_at:%Y-%m-%d}",
+            "occurred_at_from_1": f"{overview.starts_at:%H:%M:%S}",
+            "occurred_at_to_0": f"{overview.ends_at:%Y-%m-%d}",
+            "occurred_at_to_1": f"{overview.ends_at:%H:%M:%S}",
+        }
+        return f"{reverse('admin:billing_usagerecord_changelist')}?{urlencode(query)}"
+
+    return link

@@ -64,8 +64,11 @@ class Visitor:
 View = Callable[..., HttpResponse]  # of a request, a visitor, and the parts of the address
 
 
-def page(roles: frozenset[str] = EVERYBODY) -> Callable[[View], View]:
-    """Make a view a page of the portal: it gets the visitor, and is called only for a member with one of the roles."""
+def page(roles: frozenset[str] = EVERYBODY, *, is_report: bool = False) -> Callable[[View], View]:
+    """Make a view a page of the portal: it gets the visitor, and is called only for a member with one of the roles.
+
+    `is_report`: it changes nothing, and all its queries see one state of the books.
+    """
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -76,7 +79,7 @@ def page(roles: frozenset[str] = EVERYBODY) -> Callable[[View], View]:
             visitor = visitor_of(request.user, tenant)
             if visitor.role not in roles:
                 raise PermissionDenied
-            with wall.inside(visitor.tenant.pk):
+            with wall.inside(visitor.tenant.pk, is_report=is_report):
                 return private(view(request, visitor, **rest))
 
         return guarded

@@ -17,7 +17,7 @@ from billing.models import BudgetRaise, BudgetWindow
 from billing.scopes import Dimensions
 from config.portal.access import Visitor
 from config.site import cells
-from tenants.models import ApiKey, EndUser
+from tenants.models import ApiKey, EndUser, Tenant
 
 MOST_KEYS: Final = 50
 MOST_SHOWN: Final = 50
@@ -26,14 +26,18 @@ MOST_SHOWN: Final = 50
 def balances_of(visitor: Visitor) -> list[Balance]:
     """The budgets that limit the visitor, the fullest first."""
     at = now()
-    windows = _windows(visitor, at=at)
+    return balances_in(visitor.tenant, _windows(visitor, at=at), at=at)[:MOST_SHOWN]
+
+
+def balances_in(tenant: Tenant, windows: Sequence[WindowKey], *, at: datetime) -> list[Balance]:
+    """What is left in each of some windows of a tenant, the fullest first. Two queries."""
     if not windows:
         return []
     ids = {window.budget.id for window in windows}
     counted = {
         (row["budget"], row["subject"], row["starts_at"]): row
         for row in BudgetWindow.objects.filter(
-            tenant=visitor.tenant,
+            tenant=tenant,
             budget__in=ids,
             subject__in={window.subject for window in windows},
             starts_at__in={window.starts_at for window in windows},
@@ -43,15 +47,13 @@ def balances_of(visitor: Visitor) -> list[Balance]:
         .annotate(all_spent=Sum("spent"), all_held=Sum("held"))
     }
     raises = dict(
-        BudgetRaise.objects.filter(
-            budget__in=ids, budget__tenant=visitor.tenant, starts_at__lte=at, ends_at__gt=at
-        )
+        BudgetRaise.objects.filter(budget__in=ids, budget__tenant=tenant, starts_at__lte=at, ends_at__gt=at)
         .order_by()
         .values_list("budget")
         .annotate(extra=Sum("extra_amount"))
     )
     found = [_balance(window, counted, raises.get(window.budget.id)) for window in windows]
-    return sorted(found, key=lambda one: -one.used_percent)[:MOST_SHOWN]
+    return sorted(found, key=lambda one: -one.used_percent)
 
 
 def bars(visitor: Visitor, balances: Sequence[Balance], *, link: str = "") -> dict[str, Any]:

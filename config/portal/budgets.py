@@ -4,7 +4,6 @@ Invariant: a raise is asked for only of a budget that limits the visitor, or by 
 tenant's own budgets; what the platform set, its operators change and raise.
 """
 
-from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,7 +14,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.utils.timezone import now
 from django.views.decorators.http import require_POST
 
-from billing.admin.budget_state import usual_end, with_usage
+from billing.admin.budget_state import used_percent, usual_end, with_usage
 from billing.budgets.editing import retire_budget, set_budget
 from billing.budgets.raise_requests import approve_raise, refuse_raise, request_raise
 from billing.models import Budget, RaiseRequest
@@ -135,7 +134,8 @@ def decide(request: HttpRequest, visitor: Visitor, asked_id: UUID) -> HttpRespon
 @page(OWNERS)
 def add_budget(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """Limit something that has no such limit yet."""
-    form = BudgetForm(request.POST or None)
+    wanted = {name: request.GET[name] for name in ("scope", "value") if name in request.GET}
+    form = BudgetForm(request.POST or None, initial=wanted)
     if request.method == "POST" and form.is_valid():
         what = {name: form.cleaned_data[name] for name in ("scope", "value", "unit", "period")}
         try:
@@ -218,13 +218,13 @@ def _budgets_table(visitor: Visitor) -> dict[str, Any]:
     rows = [
         [
             cells.link(address(visitor, "budget", budget_id=one.pk), _title(str(one))),
-            cells.progress(_share(one), label="of the limit is used or held"),
+            cells.progress(used_percent(one), label="of the limit is used or held"),
             f"{in_unit(one.unit, one.limit_amount + one.raised)} {one.get_unit_display()}",
             f"{in_unit(one.unit, one.top_spent)} {one.get_unit_display()}",
             one.top_subject or ("everybody" if one.scope == "tenant" else cells.NOTHING),
             one.get_set_by_display(),
         ]
-        for one in sorted(found[:MOST_SHOWN], key=lambda one: -_share(one))
+        for one in sorted(found[:MOST_SHOWN], key=lambda one: -used_percent(one))
     ]
     more = f"The first {MOST_SHOWN}." if len(found) > MOST_SHOWN else ""
     heads = ["Budget", "Fullest", "Limit now", "Spent there", "Whose", "Set by"]
@@ -236,21 +236,12 @@ def _budgets_table(visitor: Visitor) -> dict[str, Any]:
     }
 
 
-def _share(budget: Any) -> Decimal:
-    limit = budget.limit_amount + budget.raised
-    return (
-        (budget.top_spent + budget.top_held) * 100 / limit
-        if limit
-        else Decimal(100 if budget.top_spent else 0)
-    )
-
-
 def _whole(budget: Any) -> list[tuple[str, Any]]:
     unit = budget.get_unit_display()
     return [
         ("Limit", f"{in_unit(budget.unit, budget.limit_amount)} {unit}"),
         ("Raised by", f"{in_unit(budget.unit, budget.raised)} {unit}"),
-        ("Fullest", cells.progress(_share(budget), label="of the limit is used or held")),
+        ("Fullest", cells.progress(used_percent(budget), label="of the limit is used or held")),
         ("Spent there", f"{in_unit(budget.unit, budget.top_spent)} {unit}"),
         ("Whose", budget.top_subject or cells.NOTHING),
         ("Kind", "refuses what does not fit" if budget.mode == Budget.Mode.HARD else "is only watched"),

@@ -21,7 +21,7 @@ from config.portal.layout import address, show
 from config.portal.snippets import chat_models, snippets
 from config.site import cells
 from tenants.allocation import as_text
-from tenants.keys.editing import KeyRevoked, issue_key, revoke_key, rotate_key
+from tenants.keys.editing import KeyRevoked, TooManyRotations, issue_key, revoke_key, rotate_key
 from tenants.keys.own_keys import issue_own_key, live, own_keys, self_service_of
 from tenants.models import ApiKey
 
@@ -116,6 +116,9 @@ def rotate(request: HttpRequest, visitor: Visitor, key_id: int) -> HttpResponse:
     except KeyRevoked:
         messages.error(request, "The key is revoked, and stays so.")
         return redirect(address(visitor, "key", key_id=key.pk))
+    except TooManyRotations as error:
+        messages.error(request, str(error))
+        return redirect(address(visitor, "key", key_id=key.pk))
     return _secret(request, visitor, key, secret, title=f"New secret of {key.name}")
 
 
@@ -195,6 +198,8 @@ def _facts(visitor: Visitor, key: ApiKey) -> list[tuple[str, Any]]:
         ("Ends", cells.moment(key.expires_at, zone=zone) if key.expires_at else "never"),
         ("Made", cells.moment(key.created_at, zone=zone)),
     ]
+    if key.rotated_at:
+        facts.append(("Last new secret", cells.moment(key.rotated_at, zone=zone)))
     if key.previous_expires_at and key.previous_expires_at > now():
         facts.append(("Former secret good until", cells.moment(key.previous_expires_at, zone=zone)))
     if key.revoked_at:

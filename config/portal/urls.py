@@ -11,9 +11,8 @@ from config.portal import (
     requests,
     runs,
     sessions,
-    spend,
-    statements,
 )
+from config.portal.books import reports, spend, statements, teams
 from config.portal.owners import allocation, changes, invitations, people, policy
 
 app_name = "portal"
@@ -48,12 +47,14 @@ urlpatterns = [
     path(f"{AT}raises/<uuid:asked_id>/decide/", budgets.decide, name="decide_raise"),
     path(f"{AT}spend/", spend.show_spend, name="spend"),
     path(f"{AT}spend/file/", spend.spend_file, name="spend_file"),
-    path(f"{AT}teams/", spend.show_teams, name="teams"),
+    path(f"{AT}teams/", teams.show_teams, name="teams"),
     path(f"{AT}teams/user/", allocation.change_user, name="allocate_user"),
     path(f"{AT}months/", statements.list_months, name="months"),
     path(f"{AT}months/<int:number>/", statements.show_statement, name="statement"),
     path(f"{AT}months/<int:number>/facts/", statements.statement_facts, name="statement_facts"),
     path(f"{AT}months/<int:number>/<int:file_id>/", statements.statement_file, name="statement_file"),
+    path(f"{AT}months/<slug:month>/", reports.show_month, name="month"),
+    path(f"{AT}months/<slug:month>/<slug:format_name>/", reports.month_file, name="month_file"),
     path(f"{AT}alerts/", alerts.list_alerts, name="alerts"),
     path(f"{AT}alerts/<int:event_id>/seen/", alerts.see_alert, name="see_alert"),
     path(f"{AT}policy/", policy.show_policy, name="policy"),

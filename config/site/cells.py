@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 NOTHING: Final = "–"
@@ -95,6 +95,13 @@ def json_block(value: Any) -> SafeString:
     """JSON as readable text, which wraps and never widens its page."""
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
     return format_html('<pre class="p-json" tabindex="0">{}</pre>', text)
+
+
+def lines(parts: Iterable[Any]) -> SafeString:
+    """Several things in one cell, below each other; the n-th lines of neighbouring cells stand beside each other."""
+    return format_html(
+        '<span class="p-lines">{}</span>', format_html_join("", "<span>{}</span>", ((one,) for one in parts))
+    )
 
 
 def link(url: str, text: Any) -> SafeString:

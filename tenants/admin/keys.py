@@ -31,7 +31,7 @@ from tenants.admin.limits import FIELDS as LIMIT_FIELDS
 from tenants.admin.limits import RateLimitFields, limits_in_words, with_limits_read_only
 from tenants.admin.tags import TagsForm
 from tenants.admin.tenants import ReasonForm
-from tenants.keys.editing import KeyRevoked, end_grace, issue_key, revoke_key, rotate_key
+from tenants.keys.editing import KeyRevoked, TooManyRotations, end_grace, issue_key, revoke_key, rotate_key
 from tenants.keys.strings import matches, public_id_of
 from tenants.models import ApiKey
 
@@ -221,7 +221,7 @@ class ApiKeyAdmin(RecordedAdmin):
         text="The former secret stays valid until the grace period ends.",
         submit="Rotate",
         form=RotateForm,
-        refusals=(KeyRevoked, ValueError),
+        refusals=(KeyRevoked, TooManyRotations, ValueError),
         offered=is_live,
     )
     def rotate(self, request: HttpRequest, form: RotateForm, key: ApiKey) -> HttpResponse:

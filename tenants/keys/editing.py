@@ -6,7 +6,7 @@ worker; a change takes effect within a second.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser
@@ -22,10 +22,15 @@ from tenants.policy import parse_policy
 DEFAULT_GRACE = timedelta(hours=24)
 SHORTEST_GIVEN_SECRET = 32  # one round of SHA-256 is enough for 128 bits, which a short one never has
 FEWEST_CHARACTERS = 8  # different ones
+MOST_ROTATIONS = 20  # of a key on one day (UTC): each stays in its history, and every worker hears of it
 
 
 class KeyRevoked(Exception):
     """A revoked key stays revoked."""
+
+
+class TooManyRotations(Exception):
+    """The key had as many new secrets today as a key may have."""
 
 
 @transaction.atomic
@@ -79,16 +84,24 @@ def rotate_key(
 ) -> str:
     """Give the key a new secret and return it in clear. The former secret stays valid during the grace period.
 
-    A rotation during a grace period ends the oldest secret immediately: at most two are valid.
+    A rotation during a grace period ends the oldest secret immediately: at most two are valid. Raises KeyRevoked, and
+    TooManyRotations.
     """
-    current = _locked(key)
+    current, at = _locked(key), at or now()
+    current.rotations = _rotations_on(current, at) + 1
+    if current.rotations > MOST_ROTATIONS:
+        raise TooManyRotations(
+            f"{current.name} got {MOST_ROTATIONS} new secrets today, the most that a key may get on one day (UTC). "
+            "If its secret has leaked, revoke it and make another key."
+        )
     minted = keys.mint(current.public_id)
+    current.rotated_at = at
     current.previous_secret_hash = current.secret_hash
-    current.previous_expires_at = (at or now()) + grace
+    current.previous_expires_at = at + grace
     current.secret_hash = minted.secret_hash
     _save(
         current,
-        ["secret_hash", "previous_secret_hash", "previous_expires_at"],
+        ["secret_hash", "previous_secret_hash", "previous_expires_at", "rotated_at", "rotations"],
         acting_user=acting_user,
         reason=f"rotated, former secret good until {current.previous_expires_at:%Y-%m-%d %H:%M:%S} UTC",
     )
@@ -156,6 +169,14 @@ def revoke_key(key: ApiKey, *, reason: str = "", acting_user: AbstractBaseUser |
         changed = False
     key.refresh_from_db()
     return changed
+
+
+def _rotations_on(key: ApiKey, at: datetime) -> int:
+    """How often the key was rotated on the day of a moment, in UTC."""
+    is_today = (
+        key.rotated_at is not None and key.rotated_at.astimezone(UTC).date() == at.astimezone(UTC).date()
+    )
+    return key.rotations if is_today else 0
 
 
 def _given(secret: str) -> str:

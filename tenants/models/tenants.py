@@ -122,6 +122,10 @@ class ApiKey(models.Model):
     secret_hash = models.BinaryField(max_length=32, editable=False)
     previous_secret_hash = models.BinaryField(max_length=32, null=True, blank=True, editable=False)
     previous_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
+    rotations = models.PositiveSmallIntegerField(
+        default=0, db_default=0, editable=False, help_text="on the day of the last one, in UTC"
+    )
     ip_allow_list = models.JSONField(
         default=list,
         blank=True,
@@ -148,7 +152,9 @@ class ApiKey(models.Model):
     created_at = models.DateTimeField(default=now, editable=False)
 
     # Hashes stay out of the history: it is shown in the admin, and kept after a key is gone.
-    history = HistoricalRecords(excluded_fields=["secret_hash", "previous_secret_hash"])
+    history = HistoricalRecords(
+        excluded_fields=["secret_hash", "previous_secret_hash", "rotated_at", "rotations"]
+    )
 
     # The last field: within the class body its name hides the module's.
     models = models.JSONField(

@@ -1,11 +1,13 @@
 """API keys in the portal: made, rotated and revoked by their people, and nobody else's business."""
 
 import re
+from datetime import timedelta
 
 import pytest
+from django.utils.timezone import now
 
 from tenants.keys import strings
-from tenants.keys.editing import issue_key
+from tenants.keys.editing import MOST_ROTATIONS, issue_key
 from tenants.models import ApiKey
 from tests.config.portal.conftest import House
 
@@ -102,3 +104,19 @@ def test_a_form_from_elsewhere_is_refused(house: House) -> None:
     bob.handler.enforce_csrf_checks = True
     assert bob.post(house.at("keys/new/"), {"label": "laptop", "days": 3}).status_code == 403
     assert not ApiKey.objects.filter(tenant=house.acme).exists()
+
+
+def test_a_key_gets_only_so_many_new_secrets_a_day(house: House) -> None:
+    bob = house.client(house.bob)
+    key, _ = issue_key(house.acme, name="mine", user="bob")
+    for _ in range(MOST_ROTATIONS):
+        assert SECRET.search(bob.post(house.at(f"keys/{key.pk}/rotate/"), {"grace": "0"}).text)
+    key.refresh_from_db()
+    last = bytes(key.secret_hash)
+    refused = bob.post(house.at(f"keys/{key.pk}/rotate/"), {"grace": "0"}, follow=True)
+    assert f"mine got {MOST_ROTATIONS} new secrets today" in refused.text
+    key.refresh_from_db()
+    assert bytes(key.secret_hash) == last
+    assert key.history.count() == MOST_ROTATIONS + 1
+    ApiKey.objects.filter(pk=key.pk).update(rotated_at=now() - timedelta(days=1))
+    assert SECRET.search(bob.post(house.at(f"keys/{key.pk}/rotate/"), {"grace": "0"}).text)

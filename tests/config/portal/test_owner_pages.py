@@ -9,8 +9,9 @@ from typing import Any
 from django.utils.timezone import now
 
 from billing.models import AlertEvent, UsageDaily, UsageSum
-from tenants.models import Membership
+from tenants.models import EndUser, Membership
 from tests.config.portal.conftest import House
+from tests.config.portal.test_budgets import limit, spend
 from tests.config.portal.test_walls import statement_of
 
 
@@ -78,6 +79,34 @@ def test_teams_are_cost_centres_with_their_share(house: House) -> None:
     assert "alice, bob" in page
     assert "75.0 %" in page
     assert "25.0 %" in page
+
+
+def test_teams_have_what_is_left_of_their_budgets(house: House) -> None:
+    """One of its own, and its share of one that limits each team; a team without one gets an offer."""
+    EndUser.objects.create(tenant=house.acme, external_id="carol", cost_center="0815")
+    EndUser.objects.create(tenant=house.umbrella, external_id="mallory", cost_center="4711")
+    own = limit(house.acme, "cost_center", "4711", period="month", limit_amount=Decimal(20))
+    spend(own, "4711", "15")
+    alice, fay = house.client(house.alice), house.client(house.fay)
+    page = alice.get(house.at("teams/")).text
+    for seen in (
+        "20.00 USD per month",
+        "75.0 %",
+        "5.00 USD",
+        f"budgets/{own.pk}/",
+        "scope=cost_center&amp;value=0815",
+    ):
+        assert seen in page
+    assert "Set one" not in fay.get(house.at("teams/")).text
+    each = limit(house.acme, "cost_center", "", period="day", mode="soft")
+    spend(each, "0815", "1")
+    page = alice.get(house.at("teams/")).text
+    assert page.count("5.00 USD per day, only watched") == 2
+    assert "20.0 %" in page
+    assert "Set one" not in page
+    form = alice.get(house.at("budgets/new/?scope=cost_center&value=0815")).text
+    assert 'value="cost_center" selected' in form
+    assert 'value="0815"' in form
 
 
 def test_a_statement_is_listed_and_its_files_are_sent_as_they_were_made(house: House) -> None:

@@ -28,7 +28,17 @@ OWNERS = {
     "changes", "key_tags", "allocate_user",
     "invite", "cancel_invitation",
 }  # fmt: skip
-READERS = {"spend", "spend_file", "teams", "months", "statement", "statement_file", "alerts"}
+READERS = {
+    "spend",
+    "spend_file",
+    "teams",
+    "months",
+    "month",
+    "month_file",
+    "statement",
+    "statement_file",
+    "alerts",
+}
 DEVELOPERS = {
     "keys", "add_own_key", "key", "rotate_key", "revoke_key", "connect", "requests", "request", "add_service_key",
 }  # fmt: skip
@@ -62,6 +72,8 @@ def rows_of(house: House, tenant: Tenant, person: str) -> dict[str, Any]:
         "number": statement.number,
         "file_id": statement.files.values_list("pk", flat=True).first(),
         "invitation_id": waiting.pk,
+        "month": "2026-10",  # one without a statement
+        "format_name": "csv",
     }
 
 

@@ -1,4 +1,4 @@
-"""What the tenant spent: by day, and by model, feature, user, key and team; for owners and finance.
+"""What the tenant spent: by day, and by model, feature, user and key; for owners and finance.
 
 Invariant: metered prices only. Days' sums are read, never the ledger; a page and a file have a bounded number of rows.
 """
@@ -20,8 +20,7 @@ from billing.planning.forecasts import forecast_tenants
 from config.portal.access import READERS, Visitor, page
 from config.portal.charts import columns
 from config.portal.layout import show
-from config.site import cells
-from tenants.models import ApiKey, EndUser
+from tenants.models import ApiKey
 
 Dimension = UsageSum.Dimension
 SPANS: Final = {"month": "this month", "last": "last month", "7": "7 days", "30": "30 days", "90": "90 days"}
@@ -32,7 +31,6 @@ CUTS: Final = (
     (Dimension.KEY, "Keys", "Key"),
 )
 MOST_ROWS: Final = 15
-MOST_TEAMS: Final = 200
 MOST_IN_FILE: Final = 100_000
 # only the cheap columns, and no price that the provider is paid
 IN_FILE: Final = (
@@ -76,44 +74,6 @@ def spend_file(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     writer.writerow(IN_FILE)
     writer.writerows(_lines(rows))
     return response
-
-
-@page(READERS)
-def show_teams(request: HttpRequest, visitor: Visitor) -> HttpResponse:
-    """`/portal/t/<slug>/teams/`: cost centres with their people, what they spent this month, and the share of it."""
-    first, last = days_of("month")
-    spent = dict(
-        UsageDaily.objects.filter(tenant=visitor.tenant, day__gte=first, day__lte=last)
-        .order_by()
-        .values_list("cost_center")
-        .annotate(cost=Sum("billed_cost"))
-        .order_by("-cost")[:MOST_TEAMS]
-    )
-    users: dict[str, list[str]] = {}
-    declared = EndUser.objects.filter(tenant=visitor.tenant, is_active=True).exclude(cost_center="")
-    for team, user in declared.order_by("cost_center", "external_id").values_list(
-        "cost_center", "external_id"
-    )[:5000]:
-        users.setdefault(team, []).append(user)
-    names = sorted({*spent, *users}, key=lambda team: -spent.get(team, Decimal(0)))[:MOST_TEAMS]
-    whole = sum(spent.values(), start=Decimal(0))
-    rows = [
-        [
-            team or "no cost centre",
-            len(users.get(team, [])),
-            ", ".join(users.get(team, [])[:6]) + (" …" if len(users.get(team, [])) > 6 else "")
-            or cells.NOTHING,
-            spent.get(team, Decimal(0)),
-            f"{100 * spent.get(team, Decimal(0)) / whole:.1f} %" if whole else cells.NOTHING,
-        ]
-        for team in names
-    ]
-    table = {
-        "headers": ["Cost centre", "Users", "Who", "This month, USD", "Share"],
-        "rows": rows,
-        "empty": "No user has a cost centre yet, and nothing was spent this month.",
-    }
-    return show(request, visitor, "teams.html", {"teams": table}, title="Teams")
 
 
 def days_of(span: str) -> tuple[date, date]:

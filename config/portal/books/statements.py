@@ -105,7 +105,7 @@ def _find(visitor: Visitor, number: int) -> Statement:
 
 def _month(visitor: Visitor, period: BillingPeriod, statement: Statement | None) -> list[Any]:
     return [
-        period.label,
+        cells.link(address(visitor, "month", month=period.label), period.label),
         period.status,
         cells.link(address(visitor, "statement", number=statement.number), statement.code)
         if statement
