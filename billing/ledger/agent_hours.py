@@ -6,7 +6,7 @@ for as long as its day has no mark.
 
 from typing import Final
 
-from billing.ledger.measures import REQUESTS, ledger
+from billing.ledger.measures import LIST_USD, REQUESTS, ledger
 
 KEYS: Final = ("session", "run", "agent", "parent_agent", "agent_type", "user_id", "key_id", "model")
 # what each is the sum of, in rows `r` of the ledger
@@ -14,7 +14,7 @@ SUMS: Final = {
     "requests": REQUESTS,
     "input_tokens": "sum(r.input_tokens + r.cache_read_tokens + r.cache_write_tokens)",
     "output_tokens": "sum(r.output_tokens)",
-    "list_cost": "sum(r.list_cost)",
+    "list_cost": LIST_USD,
     "billed_cost": "sum(r.billed_cost)",
 }
 HOUR: Final = "date_trunc('hour', r.occurred_at, 'UTC')"

@@ -3,24 +3,35 @@
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
 
 from billing.ledger.rollups import rebuild_dirty
-from billing.models import AgentHour
+from billing.models import AgentHour, UsageSum
+from billing.prices.plan_editing import set_rule
 from billing.runs import trees
 from tests.billing.shop import Shop, month_ago, open_shop
 
 pytestmark = pytest.mark.django_db
 OWN_SUM = """
-SELECT count(*), sum(billed_cost), sum(list_cost), sum(output_tokens) FROM billing_usagerecord
-WHERE tenant_id = %s AND session = %s
+SELECT count(DISTINCT request_id), sum(billed_cost), sum(list_cost) FILTER (WHERE is_first), sum(output_tokens) FROM (
+    SELECT *, row_number() OVER (PARTITION BY request_id ORDER BY id) = 1 AS is_first FROM billing_usagerecord
+    WHERE tenant_id = %s AND session = %s) AS rows
 """
 
 
-def call(shop: Shop, at: datetime, tokens: int, **trace: str) -> None:
-    attempt_id = shop.open_attempt(at)
+def call(
+    shop: Shop,
+    at: datetime,
+    tokens: int,
+    *,
+    request_id: UUID | None = None,
+    attempt_no: int = 1,
+    **trace: str,
+) -> None:
+    attempt_id = shop.open_attempt(at, request_id=request_id, attempt_no=attempt_no)
     from billing.models import Attempt
 
     attempt = Attempt.objects.get(pk=attempt_id)
@@ -79,6 +90,33 @@ def test_it_works() -> None:
     call(shop, at + timedelta(days=1), 5, session="s1")  # a day that is not summed yet
     call(shop, at, 6, session="s1")  # one that was, and has changed
     assert audited(shop, "s1").total.requests == 5
+
+
+@pytest.mark.parametrize("is_summed", [False, True])
+def test_a_request_has_one_list_price_however_it_was_bought(is_summed: bool) -> None:
+    """Hedged, at a plan with other prices than the list's, and one answered by a cache: as in the days' sums and the API."""
+    shop, at = open_shop(), month_ago()
+    since = at - timedelta(days=40)
+    set_rule(
+        shop.tenant, priority=1, kind="markup_pct", value=Decimal("12.5"), meter="output", valid_from=since
+    )
+    set_rule(shop.tenant, priority=2, kind="discount_pct", value=Decimal(20), valid_from=since)
+    request_id = uuid4()
+    for number in (1, 2):
+        call(shop, at, 100, session="s1", request_id=request_id, attempt_no=number)
+    call(shop, at, 10, session="s1", agent="a1")
+    if is_summed:
+        while rebuild_dirty():
+            pass
+    tree = audited(shop, "s1")
+    assert tree.total.requests == 2
+    list_prices = Decimal("0.00375") + Decimal("0.002625")  # of 1,100 and 100, and of 1,010 and 10 tokens
+    assert tree.total.list_cost == list_prices
+    assert tree.total.billed_cost == 2 * Decimal("0.003325") + Decimal("0.0021325")
+    while rebuild_dirty():
+        pass
+    (day,) = UsageSum.objects.filter(tenant=shop.tenant, dimension="total")
+    assert (day.list_cost, day.billed_cost) == (tree.total.list_cost, tree.total.billed_cost)
 
 
 def test_orphans_circles_and_forged_parents_are_below_the_session_once() -> None:
