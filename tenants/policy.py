@@ -202,6 +202,7 @@ class EnvelopePolicy:
     own_raises: int = Field(default=0, ge=0, le=100)  # how often whose run it is may raise it, by its amount
     hours: int = Field(default=24, ge=1, le=720)  # until it is over
     most_open: int = Field(default=100, ge=1, le=1_000)  # at one time, of each user or key
+    shared_by: Literal["owners", "people"] = "owners"  # who opens envelopes from which others draw
     users: Mapping[str, Usd] = field(default_factory=dict)
     keys: Mapping[str, Usd] = field(default_factory=dict)
 

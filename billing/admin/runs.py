@@ -147,7 +147,7 @@ class EnvelopeAdmin(ReadOnlyAdmin):
     )
     fields = (
         ("tenant", "run"), ("owner", "user"), ("opened_at", "expires_at"), ("opened_by", "own_raises"),
-        ("shown_used", "left"), ("limit", "spent"), "held",
+        "shared_with", ("shown_used", "left"), ("limit", "spent"), "held",
     )  # fmt: skip
     readonly_fields = ("shown_used", "limit", "spent", "held", "left")
     actions_detail = ("raise_it", "stop_it")

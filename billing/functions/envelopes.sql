@@ -1,5 +1,6 @@
--- The envelope of a run that is open, else a new one with p_usd until p_until; without p_usd it is only looked for. An owner has
--- at most p_most at one time (is_full: no more). budget_id is NULL where there is none.
+-- The open envelope of a run: the owner's own, else the one that is shared with it, else a new one with p_usd until p_until;
+-- without p_usd it is only looked for. An owner has at most p_most at one time (is_full: no more). budget_id is NULL where there
+-- is none.
 CREATE OR REPLACE FUNCTION public.billing_open_envelope(
     p_tenant bigint, p_owner text, p_user text, p_run text, p_opened_by text, p_usd numeric, p_until timestamptz, p_most int,
     OUT budget_id bigint, OUT limit_amount numeric, OUT expires_at timestamptz, OUT is_full boolean
@@ -10,6 +11,13 @@ BEGIN
     FROM public.billing_runenvelope e JOIN public.billing_budget b ON b.id = e.budget_id
     WHERE e.tenant_id = p_tenant AND e.owner = p_owner AND e."user" = p_user AND e.run = p_run AND e.is_open
       AND e.expires_at > now();
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    SELECT e.budget_id, b.limit_amount, e.expires_at INTO budget_id, limit_amount, expires_at
+    FROM public.billing_runenvelope e JOIN public.billing_budget b ON b.id = e.budget_id
+    WHERE e.tenant_id = p_tenant AND e.run = p_run AND e.is_open AND e.shared_with <> '{}'
+      AND e.shared_with && ARRAY['*', p_owner]::varchar[] AND e.expires_at > now();
     IF FOUND OR p_usd IS NULL THEN
         RETURN;
     END IF;

@@ -1,9 +1,10 @@
 """The sums of sessions and runs, and the envelopes of runs.
 
 Invariant: an hour can be dropped and built again from the ledger at any time. Of a run's owner at most one envelope is open,
-and rows of envelopes are made by `billing_open_envelope` only, which counts them.
+and at most one of a run that others share; rows of envelopes are made by `billing_open_envelope` only, which counts them.
 """
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
@@ -47,7 +48,8 @@ class AgentHour(models.Model):
 
 
 class RunEnvelope(models.Model):
-    """A hard budget of one run, for a time: of whom, and what opened it. Its limit, raises and window are the budget's."""
+    """A hard budget of one run, for a time: of whom, for whom else, and what opened it. Its limit, raises and window are the
+    budget's."""
 
     class OpenedBy(models.TextChoices):
         SESSION = "session", "a session"
@@ -60,6 +62,13 @@ class RunEnvelope(models.Model):
     owner = models.CharField(max_length=220, help_text="who is known to call: a key's person, else the key")
     user = models.CharField(max_length=200, blank=True, default="", help_text="whom the key's calls name")
     run = models.CharField(max_length=200, help_text="as the header names it, or the session")
+    shared_with = ArrayField(
+        models.CharField(max_length=220),
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="the others that draw from it, by what their keys say; * for everybody of the tenant",
+    )
     opened_by = models.CharField(max_length=7, choices=OpenedBy)
     opened_at = models.DateTimeField(default=now)
     expires_at = models.DateTimeField()
@@ -77,6 +86,12 @@ class RunEnvelope(models.Model):
                 fields=("tenant", "owner", "user", "run"),
                 condition=Q(is_open=True),
                 name="envelope_once_while_open",
+            ),
+            # Of two, nobody could say from which a call that may draw from both draws.
+            models.UniqueConstraint(
+                fields=("tenant", "run"),
+                condition=Q(is_open=True) & ~Q(shared_with=[]),
+                name="envelope_shared_once_while_open",
             ),
         )
         indexes = (

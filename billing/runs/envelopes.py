@@ -18,6 +18,7 @@ from billing.budgets.raises import end_raise, raise_budget
 from billing.models import Budget, BudgetRaise, BudgetWindow, RunEnvelope
 from billing.money import plain
 from billing.runs.opening import OPEN, PERSON, Owner
+from billing.runs.sharing import EVERYBODY, Sharing
 from config.values import value_type
 from tenants.models import Tenant
 from tenants.policy import EnvelopePolicy
@@ -29,14 +30,15 @@ _STATES: Final = """SELECT e.budget_id, e.run, e.owner, e."user", e.opened_by, e
        e.is_open AND e.expires_at > clock_timestamp(), e.own_raises, b.limit_amount + coalesce((
            SELECT sum(r.extra_amount) FROM billing_budgetraise AS r
            WHERE r.budget_id = b.id AND r.starts_at <= clock_timestamp() AND r.ends_at > clock_timestamp()), 0),
-       coalesce(w.spent, 0), coalesce(w.held, 0)
+       coalesce(w.spent, 0), coalesce(w.held, 0), e.shared_with
 FROM billing_runenvelope AS e
 JOIN billing_budget AS b ON b.id = e.budget_id
 LEFT JOIN billing_budgetwindow AS w ON w.budget_id = e.budget_id"""
 STATES: Final = f"""
 {_STATES}
 WHERE e.tenant_id = %(tenant)s AND b.tenant_id = %(tenant)s AND (%(ids)s::bigint[] IS NULL OR e.budget_id = ANY (%(ids)s))
-  AND (%(person)s = '' OR e.owner = 'user/' || %(person)s OR e."user" = %(person)s)
+  AND (%(person)s = '' OR e.owner = 'user/' || %(person)s OR e."user" = %(person)s
+       OR e.shared_with && ARRAY['*', 'user/' || %(person)s]::varchar[])
   AND (%(run)s = '' OR e.run = %(run)s)
 ORDER BY e.opened_at DESC LIMIT %(limit)s
 """
@@ -62,6 +64,7 @@ class EnvelopeState:
     limit: Decimal
     spent: Decimal
     held: Decimal
+    shared_with: Sequence[str] = ()
 
     @property
     def remaining(self) -> Decimal:
@@ -78,6 +81,11 @@ class EnvelopeState:
         """Whether it is a person's own run."""
         return bool(person) and (self.owner == f"user/{person}" or self.user == person)
 
+    def is_drawn_from_by(self, person: str) -> bool:
+        """Whether it pays for a person's calls: her own, or shared with her."""
+        named = {EVERYBODY, f"user/{person}"}
+        return self.is_of(person) or (bool(person) and not named.isdisjoint(self.shared_with))
+
 
 def states_of(
     tenant: Tenant,
@@ -87,7 +95,7 @@ def states_of(
     run: str = "",
     limit: int = MOST_SHOWN,
 ) -> list[EnvelopeState]:
-    """A tenant's envelopes, newest first: all, or those of a person or a run. One query."""
+    """A tenant's envelopes, newest first: all, or those from which a person draws, or of a run. One query."""
     parameters = {
         "tenant": tenant.pk,
         "ids": None if ids is None else list(ids),
@@ -108,8 +116,20 @@ def states_of_rows(rows: Sequence[RunEnvelope]) -> dict[int, EnvelopeState]:
         return {state.id: state for state in (EnvelopeState(*row) for row in cursor.fetchall())}
 
 
-def open_run(tenant: Tenant, *, person: str, run: str, usd: Decimal, policy: EnvelopePolicy) -> int:
-    """Open an envelope for a run of a person, or find the one that is open; its id. Raises ValidationError."""
+@transaction.atomic
+def open_run(
+    tenant: Tenant,
+    *,
+    person: str,
+    run: str,
+    usd: Decimal,
+    policy: EnvelopePolicy,
+    sharing: Sharing | None = None,
+) -> int:
+    """Open an envelope for a run of a person, and of those it is shared with, or find the one that is open; its id.
+
+    Raises ValidationError.
+    """
     run = run.strip()
     if not run or len(run) > 200 or not run.isprintable():
         raise ValidationError({"run": "a name of 1 to 200 characters"})
@@ -125,7 +145,28 @@ def open_run(tenant: Tenant, *, person: str, run: str, usd: Decimal, policy: Env
         budget_id, _, _, is_full = cursor.fetchone()
     if is_full:
         raise ValidationError(f"{policy.most_open} runs are open, as many as the policy allows")
+    if sharing is not None:
+        share_run(RunEnvelope.objects.get(pk=budget_id, tenant=tenant), sharing=sharing, person=person)
     return int(budget_id)
+
+
+@transaction.atomic
+def share_run(envelope: RunEnvelope, *, sharing: Sharing, person: str) -> None:
+    """Let others draw from a person's envelope, too; who was let in stays in. Raises ValidationError.
+
+    Who has an open envelope of her own for the run goes on with that.
+    """
+    envelope = RunEnvelope.objects.select_for_update().get(pk=envelope.pk)
+    if not envelope.is_open or envelope.expires_at <= now():
+        raise ValidationError("the run is over")
+    if envelope.owner != f"user/{person}":
+        raise ValidationError({"run": "it has an envelope already that others share with this person"})
+    of_run = RunEnvelope.objects.filter(tenant=envelope.tenant_id, run=envelope.run, is_open=True)
+    of_run.filter(expires_at__lte=now()).update(is_open=False)
+    if of_run.exclude(pk=envelope.pk).exclude(shared_with=[]).exists():
+        raise ValidationError({"run": "it has an envelope already that several people share"})
+    envelope.shared_with = sharing.added_to(envelope.shared_with)
+    envelope.save(update_fields=["shared_with"])
 
 
 @transaction.atomic

@@ -19,6 +19,7 @@ from billing.models import BudgetRaise, RaiseRequest, RunEnvelope
 from billing.money import plain
 from billing.runs import envelopes
 from billing.runs.envelopes import EnvelopeState
+from billing.runs.sharing import Sharing, may_share, names_of
 from billing.scopes import RUN
 from config.portal.access import LOGIN, Visitor, page, private, tenants_of
 from config.portal.layout import address, show
@@ -28,6 +29,7 @@ from llm.models import RequestLog
 from tenants.policy import EnvelopePolicy, parse_policy
 
 MOST_SHOWN: Final = 20
+MOST_TYPED: Final = 25_000  # characters of a list of people
 
 
 def find_run(request: HttpRequest, id: int) -> HttpResponse:
@@ -64,6 +66,9 @@ def show_run(request: HttpRequest, visitor: Visitor, id: int) -> HttpResponse:
         "own_amount": plain(envelopes.own_amount(state, policy=policy)),
         "may_raise_own": state.is_of(visitor.person) and not envelopes.why_not_own(state, policy=policy),
         "may_decide": visitor.is_owner,
+        "may_ask": state.is_drawn_from_by(visitor.person) or visitor.reads_all,
+        "may_stop": visitor.is_owner or state.is_of(visitor.person),
+        "may_share": _may_share(visitor, state),
         "usual_amount": plain(envelope.budget.limit_amount or policy.usd_of(key="", user="")),
         "raises": _raises(raises, zone=zone),
         "requests": [
@@ -94,6 +99,7 @@ def open_run(request: HttpRequest, visitor: Visitor) -> HttpResponse:
             run=request.POST.get("run", ""),
             usd=_amount(request),
             policy=_policy(visitor),
+            sharing=_sharing(request, visitor),
         )
     except ValidationError as error:
         messages.error(request, "; ".join(error.messages).capitalize())
@@ -139,7 +145,7 @@ def _raise_own(request: HttpRequest, visitor: Visitor, envelope: RunEnvelope, st
 
 
 def _ask(request: HttpRequest, visitor: Visitor, envelope: RunEnvelope, state: EnvelopeState) -> str:
-    if not state.is_of(visitor.person) and not visitor.reads_all:
+    if not state.is_drawn_from_by(visitor.person) and not visitor.reads_all:
         raise PermissionDenied
     request_raise(
         envelope.budget,
@@ -170,7 +176,18 @@ def _stop(request: HttpRequest, visitor: Visitor, envelope: RunEnvelope, state: 
     return "Stopped: its next call is refused. A raise lets it go on."
 
 
+def _share(request: HttpRequest, visitor: Visitor, envelope: RunEnvelope, state: EnvelopeState) -> str:
+    if not _may_share(visitor, state):
+        raise PermissionDenied
+    sharing = _sharing(request, visitor)
+    if sharing is None:
+        raise ValidationError("a user id, or * for everybody")
+    envelopes.share_run(envelope, sharing=sharing, person=state.owner.removeprefix("user/"))
+    return f"Calls of {names_of(sharing.owners)} that name the run draw from it now."
+
+
 _VERBS: Final[dict[str, Any]] = {
+    "share": _share,
     "raise": _raise,
     "raise-own": _raise_own,
     "ask": _ask,
@@ -190,6 +207,19 @@ def _found(visitor: Visitor, id: int) -> tuple[RunEnvelope, EnvelopeState]:
 
 def _policy(visitor: Visitor) -> EnvelopePolicy:
     return parse_policy(visitor.tenant.policy).envelopes
+
+
+def _may_share(visitor: Visitor, state: EnvelopeState) -> bool:
+    """Whether others may be let in: by an owner, or as the policy says by whose run it is."""
+    is_hers = visitor.is_owner or state.is_of(visitor.person)
+    return (
+        is_hers and state.owner.startswith("user/") and may_share(_policy(visitor), decides=visitor.is_owner)
+    )
+
+
+def _sharing(request: HttpRequest, visitor: Visitor) -> Sharing | None:
+    text = request.POST.get("shared_with", "")[:MOST_TYPED]
+    return Sharing.of(text, policy=_policy(visitor), decides=visitor.is_owner)
 
 
 def _must_decide(visitor: Visitor) -> None:
@@ -215,6 +245,7 @@ def _facts(state: EnvelopeState, envelope: RunEnvelope, *, zone: str) -> list[tu
         ("Limit with its raises, USD", cells.money(state.limit)),
         ("Left, USD", cells.money(max(state.remaining, Decimal(0)))),
         ("Whose", whose or "a key's"),
+        ("Shared with", names_of(state.shared_with) or "nobody"),
         ("Opened by", envelope.get_opened_by_display()),
         ("Opened", cells.moment(state.opened_at, zone=zone)),
         ("Ends" if state.is_open else "Ended", cells.moment(state.expires_at, zone=zone)),

@@ -16,9 +16,11 @@ from billing.admin.trees import context_of, short, table_of
 from billing.runs import trees
 from billing.runs.envelopes import EnvelopeState, states_of
 from billing.runs.latest import latest_work
+from billing.runs.sharing import may_share, names_of
 from config.portal.access import Visitor, page
 from config.portal.layout import address, show
 from config.site import cells
+from tenants.policy import parse_policy
 
 DAYS: Final = {"1": "24 hours", "7": "7 days", "30": "30 days"}
 NOBODY: Final = "\x01"  # no user id: what a member without one sees
@@ -40,6 +42,7 @@ def show_sessions(request: HttpRequest, visitor: Visitor) -> HttpResponse:
         "envelopes": _envelopes(envelopes, visitor),
         "may_open": bool(visitor.person) or visitor.is_owner,
         "open_address": address(visitor, "runs"),
+        "may_share": may_share(parse_policy(visitor.tenant.policy).envelopes, decides=visitor.is_owner),
     }
     return show(request, visitor, "sessions.html", context, title="Sessions and runs")
 
@@ -70,6 +73,7 @@ def _envelopes(states: Iterable[EnvelopeState], visitor: Visitor) -> dict[str, A
     rows = [
         [
             cells.link(address(visitor, "run", id=one.id), short(one.run)),
+            short(_whose(one)),
             cells.progress(one.used_percent, label="of the envelope is used or held"),
             one.spent,
             one.limit,
@@ -78,5 +82,11 @@ def _envelopes(states: Iterable[EnvelopeState], visitor: Visitor) -> dict[str, A
         ]
         for one in states
     ]
-    heads = ["Run", "Used", "Spent, USD", "Limit, USD", "Left, USD", "Ends"]
+    heads = ["Run", "Whose", "Used", "Spent, USD", "Limit, USD", "Left, USD", "Ends"]
     return {"headers": heads, "rows": rows, "empty": "No envelope is open."}
+
+
+def _whose(state: EnvelopeState) -> str:
+    """Who draws from it."""
+    owner = state.owner.removeprefix("user/") if state.owner.startswith("user/") else state.user or "a key"
+    return ", ".join(filter(None, (owner, names_of(state.shared_with))))

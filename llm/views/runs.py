@@ -27,8 +27,9 @@ LONGEST_NAME: Final = 200
 LATEST: Final = """
 SELECT e.budget_id, e.run, e.opened_by, e.opened_at, e.expires_at, e.is_open AND e.expires_at > now() AS is_open, b.limit_amount
 FROM billing_runenvelope AS e JOIN billing_budget AS b ON b.id = e.budget_id
-WHERE e.tenant_id = %(tenant)s AND b.tenant_id = %(tenant)s AND e.owner = %(owner)s AND (%(run)s = '' OR e.run = %(run)s)
-ORDER BY e.opened_at DESC LIMIT 1
+WHERE e.tenant_id = %(tenant)s AND b.tenant_id = %(tenant)s AND (%(run)s = '' OR e.run = %(run)s)
+  AND (e.owner = %(owner)s OR (%(run)s <> '' AND e.shared_with && ARRAY['*', %(owner)s]::varchar[]))
+ORDER BY e.is_open DESC, e.owner = %(owner)s DESC, e.opened_at DESC LIMIT 1
 """
 
 
@@ -72,7 +73,7 @@ class _Tree(AsyncAPIView):
         }
 
     async def _latest(self, run: str) -> dict[str, Any] | None:
-        """The newest envelope of the key's owner: of a run or session, or of any where none is named."""
+        """The envelope from which the key's owner draws: of a run or session, or the newest own one where none is named."""
         if len(run) > LONGEST_NAME or "\x00" in run:
             return None
         owner = Owner.of(self.principal, user="")

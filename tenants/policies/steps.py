@@ -146,6 +146,7 @@ NAMED: Final = (
             "envelopes.own_raises": "Raises by the person whose run it is",
             "envelopes.hours": "It is over after, hours",
             "envelopes.most_open": "Most open at one time, of each user or key",
+            "envelopes.shared_by": "Opened for several people by",
             "envelopes.users": "Amounts of users, one a line: “alice 10”",
             "envelopes.keys": "Amounts of keys, one a line: “ci 25”",
         },

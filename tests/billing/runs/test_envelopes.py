@@ -12,6 +12,7 @@ from django.utils.timezone import now
 from billing.budgets.raise_requests import request_raise
 from billing.models import Budget, BudgetRaise, BudgetWindow, RunEnvelope
 from billing.runs import envelopes
+from billing.runs.sharing import Sharing
 from tenants.models import Tenant
 from tenants.policy import EnvelopePolicy
 from tests.world import new_tenant
@@ -84,3 +85,38 @@ def test_a_budget_that_somebody_set_is_none_and_the_other_way_round() -> None:
     )
     assert list(tenant.budgets.all()) == [standing]
     assert len(envelopes.states_of(tenant)) == 1
+
+
+def shared(tenant: Tenant, run: str, others: str, *, person: str = "alice") -> RunEnvelope:
+    sharing = Sharing.of(others, policy=POLICY, decides=True)
+    id = envelopes.open_run(tenant, person=person, run=run, usd=Decimal(2), policy=POLICY, sharing=sharing)
+    return RunEnvelope.objects.get(pk=id)
+
+
+def test_a_run_has_one_shared_envelope_at_a_time() -> None:
+    tenant, other = new_tenant(), new_tenant()
+    first = shared(tenant, "T-1", "bob")
+    assert shared(tenant, "T-1", "carol, bob").shared_with == ["user/bob", "user/carol"]  # names come in
+    for person in ("bob", "dora"):  # who draws from it already, and who does not
+        with pytest.raises(ValidationError, match="it has an envelope already"):
+            shared(tenant, "T-1", "mallory", person=person)
+    assert shared(other, "T-1", "bob").tenant == other
+    end(first, days_ago=1)
+    assert shared(tenant, "T-1", "bob", person="dora").owner == "user/dora"
+    with pytest.raises(ValidationError, match="the run is over"):
+        envelopes.share_run(first, sharing=Sharing(("*",)), person="alice")
+
+
+def test_who_may_share_and_with_whom_is_bounded() -> None:
+    assert Sharing.of(" , ", policy=POLICY, decides=False) is None
+    with pytest.raises(ValidationError, match="leaves sharing to its owners"):
+        Sharing.of("bob", policy=POLICY, decides=False)
+    trusting = EnvelopePolicy(opens="asked", shared_by="people")
+    assert Sharing.of("bob,*", policy=trusting, decides=False) == Sharing(("*", "user/bob"))
+    for odd in ("b" * 201, "bo\nb", "b\x00b"):
+        with pytest.raises(ValidationError, match="user ids"):
+            Sharing.of(odd, policy=trusting, decides=True)
+    many = Sharing.of(",".join(map(str, range(101))), policy=trusting, decides=True)
+    assert many is not None
+    with pytest.raises(ValidationError, match="at most 100"):
+        many.added_to([])

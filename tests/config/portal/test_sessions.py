@@ -145,3 +145,39 @@ def test_one_that_is_over_is_closed(works: House) -> None:
     assert 'data-state="error"' in post(works, works.bob, run, "raise-own")
     assert envelopes.close_ended() >= 1
     assert not RunEnvelope.objects.get(pk=run.pk).is_open
+
+
+def test_an_owner_opens_one_for_several_people_who_see_it_and_may_ask(works: House) -> None:
+    alice, bob, fay = (works.client(one) for one in (works.alice, works.bob, works.fay))
+    fields = {"run": "TICKET-20", "usd": "5", "shared_with": "bob, carol"}
+    refused = bob.post(works.at("runs/"), fields, follow=True).text
+    assert "leaves sharing to its owners" in refused
+    assert not RunEnvelope.objects.filter(run="TICKET-20").exists()
+    assert "The envelope is open" in alice.post(works.at("runs/"), fields, follow=True).text
+    run = RunEnvelope.objects.get(run="TICKET-20")
+    assert run.shared_with == ["user/bob", "user/carol"]
+    assert "TICKET-20" in bob.get(works.at("sessions/")).text
+    page = bob.get(works.at(f"runs/{run.pk}/")).text
+    assert "bob, carol" in page
+    assert "Stop the run" not in page
+    assert "Let others draw" not in page
+    assert "The owners were asked" in post(works, works.bob, run, "ask", usd="1", reason="one more")
+    for verb in ("raise-own", "stop", "share", "raise"):
+        assert post(works, works.bob, run, verb, usd="1", shared_with="*") == "403"
+    assert fay.post(works.at(f"runs/{run.pk}/share/"), {"shared_with": "*"}).status_code == 403
+    Membership.objects.filter(user=works.bob).update(person="dora")
+    assert bob.get(works.at(f"runs/{run.pk}/")).status_code == 404
+    assert "Calls of everybody" in post(works, works.alice, run, "share", shared_with="*")
+    assert bob.get(works.at(f"runs/{run.pk}/")).status_code == 200
+
+
+def test_where_the_policy_trusts_people_they_share_their_own(works: House) -> None:
+    works.acme.policy = {"envelopes": {**POLICY["envelopes"], "shared_by": "people"}}
+    works.acme.save()
+    own, alices = (RunEnvelope.objects.get(owner=f"user/{name}") for name in ("bob", "alice"))
+    assert "Calls of carol that name the run draw from it now" in post(
+        works, works.bob, own, "share", shared_with="carol"
+    )
+    assert post(works, works.bob, alices, "share", shared_with="bob") == "404"
+    said = post(works, works.alice, alices, "share", shared_with="bob")
+    assert "several people share" in said
