@@ -7,6 +7,7 @@ a shell.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +17,10 @@ from uuid import uuid4
 
 COMMAND = "echo made-by-the-model > made.txt && cat made.txt"
 LONG = "WRITE AT LENGTH"
+DELEGATE = "DELEGATE IT"  # to a sub-agent, which is waited for
+TASK = "Make the file."
 LONG_WORDS = 6_000
+AGENT_ID = re.compile(r'agent_id[\\"]+: ?[\\"]+([0-9a-f-]{36})')
 SHELLS = {"Bash": "command", "exec_command": "cmd"}
 Event = dict[str, Any]
 
@@ -56,12 +60,19 @@ class Turn:
         said = json.dumps([body.get("messages"), body.get("input")])
         tools = dict(_tools(body.get("tools") or ()))
         result = _last_result(body)
-        if LONG in said and tools:
+        spawn = next((tool for name, tool in tools.items() if name == "spawn_agent"), None)
+        if "subagent_notification" in said:
+            self.text = "The agent has made the file."
+        elif DELEGATE in said and spawn is not None and result is None:
+            self.call = self._call("spawn_agent", {"message": TASK}, spawn)
+        elif DELEGATE in said and (found := AGENT_ID.search(result or "")):
+            self.call = self._call("wait_agent", {"targets": [found[1]], "timeout_ms": 60_000}, spawn)
+        elif LONG in said and tools:
             self.text = "word " * LONG_WORDS
         elif result is not None:
             self.text = f"The shell said: {result}"
         elif shell := next((name for name in tools if name in SHELLS), None):
-            self.call = {"id": f"call_{self.id}", "name": shell, "input": {SHELLS[shell]: COMMAND}}
+            self.call = self._call(shell, {SHELLS[shell]: COMMAND}, tools[shell])
         elif "json_schema" in json.dumps(body.get("output_config")):
             self.text = json.dumps({"title": "A title", "branch": "a-branch"})
         else:
@@ -69,12 +80,20 @@ class Turn:
         self.thinks = (body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
         self.output_tokens = max(8, len(self.text) // 5)
 
+    def _call(self, name: str, arguments: dict[str, Any], tool: Any) -> dict[str, Any]:
+        space = {"namespace": tool["namespace"]} if tool and "namespace" in tool else {}
+        return {"id": f"call_{self.id}", "name": name, "input": arguments, **space}
+
     def usage(self) -> dict[str, int]:
         return {"input_tokens": 1_000, "output_tokens": self.output_tokens}
 
 
 def _tools(tools: Any) -> Iterator[tuple[str, Any]]:
     for tool in tools:
+        if tool.get("type") == "namespace":  # Codex's groups of tools
+            for name, inner in _tools(tool["tools"]):
+                yield name, inner | {"namespace": tool["name"]}
+            continue
         function = tool.get("function") or tool
         if function.get("name"):
             yield function["name"], function
@@ -184,7 +203,7 @@ def responses_events(turn: Turn, model: str) -> Iterator[Event]:
             "type": "function_call",
             "id": f"fc_{turn.id}",
             "call_id": turn.call["id"],
-            "name": turn.call["name"],
+            **{name: turn.call[name] for name in ("name", "namespace") if name in turn.call},
         }
         item |= {"arguments": arguments, "status": "completed"}
     else:

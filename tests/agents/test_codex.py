@@ -3,11 +3,14 @@
 import json
 from collections.abc import Callable
 
+from billing.models import BudgetWindow, RunEnvelope
+from billing.runs import trees
 from tests.agents.agents import codex
 from tests.agents.conftest import CLAUDE_MODEL, GPT_MODEL, Desk
-from tests.agents.model import LONG, LONG_WORDS
+from tests.agents.model import DELEGATE, LONG, LONG_WORDS
 
 SOON = 30  # seconds
+NO_CACHE = {"exact": False, "semantic": "off"}
 
 
 def test_it_works(desk: Callable[..., Desk]) -> None:
@@ -27,6 +30,28 @@ def test_it_works(desk: Callable[..., Desk]) -> None:
     assert len({log.session for log in logs} - {""}) == 1
     assert logs[0].receipt["agent"]["client"] == "codex_exec"
     assert {attempt.state for attempt in sat.attempts()} == {"captured"}
+
+
+def test_a_sub_agent_of_it_is_in_its_tree_and_draws_from_its_envelope(desk: Callable[..., Desk]) -> None:
+    """It starts one and waits for it; what it sends of parent and kind is what the tree is made of."""
+    sat = desk(policy={"cache": NO_CACHE, "envelopes": {"opens": "session", "usd": 50}})
+    ran = codex(DELEGATE, **sat.options(model=GPT_MODEL))
+    assert "The agent has made the file." in ran.output, ran.output[-2000:]
+    assert (sat.folder / "made.txt").exists()
+    sat.attempts()
+    rows = sat.books.rows(sat.member.id)
+    (session,) = {row.session for row in rows}
+    tree = trees.read_tree(sat.member.id, session, by="session")
+    assert tree is not None
+    (root,) = tree.roots
+    (agent,) = root.agents
+    assert (agent.kind, agent.claimed_parent, agent.agents) == ("collab_spawn", "", [])
+    assert agent.own.requests == 2  # the shell, and what came of it
+    assert root.own.requests == len(rows) - 2
+    assert tree.total.billed_cost == root.whole.billed_cost == sum(row.billed_cost for row in rows)
+    envelope = RunEnvelope.objects.get(tenant=sat.member.id)
+    assert envelope.run == session
+    assert BudgetWindow.objects.get(budget=envelope.budget).spent == tree.total.billed_cost
 
 
 def test_its_built_in_provider_goes_on_without_a_websocket_at_once(desk: Callable[..., Desk]) -> None:
