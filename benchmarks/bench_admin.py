@@ -1,9 +1,10 @@
-"""`make bench-admin`: what the admin's main pages take with 10 million rows in the ledger.
+"""`make bench-admin`: what the main pages of the admin and of the portal take with 10 million rows in the ledger.
 
 ROWS calls of TENANTS tenants over 90 days, with users, keys, features, models, cache hits and two lines each, are written
 straight into an embedded PostgreSQL of its own; a tenth of them stand in the log of requests, some refused and some failed. The
-product's own code sums the days. Then every page is opened by an operator: seconds, processor time of ours and of PostgreSQL's
-(which may use one core), and statements. The disk space is given back at the end.
+product's own code sums the days. Then every page is opened, by an operator, and in the portal by an owner and by a member:
+seconds, processor time of ours and of PostgreSQL's (which may use one core), and statements. The disk space is given back at the
+end.
 
     make bench-admin             ROWS=10000000 TENANTS=50 USERS=200 by default; some 12 GB of disk
 """
@@ -24,16 +25,22 @@ TENANTS = int(os.environ.get("TENANTS", "50"))
 USERS = int(os.environ.get("USERS", "200"))
 DAYS = 90
 CHUNK = 500_000
-TARGET_CPU_SECONDS = 1.0  # of the home page and of the month report
+TARGET_CPU_SECONDS = 1.0
+BOUNDED = (
+    *("home", "home of a tenant", "month report"),
+    *("portal of an owner, home", "portal of an owner, month report", "portal of a member, home"),
+)
 
 RECORDS = """
 INSERT INTO billing_usagerecord (
     id, occurred_at, recorded_at, tenant_id, period_id, attempt_id, kind, usage_source, request_id, user_id, key_id, feature,
-    cost_center, endpoint, provider, model, model_asked, tier, cache_state, input_tokens, output_tokens, saved_input_tokens,
-    saved_output_tokens, list_cost, provider_cost, contracted_cost, billed_cost, saving)
+    cost_center, session, agent, endpoint, provider, model, model_asked, tier, cache_state, input_tokens, output_tokens,
+    saved_input_tokens, saved_output_tokens, list_cost, provider_cost, contracted_cost, billed_cost, saving)
 SELECT f.id, f.at, f.at, t.id, p.id, CASE WHEN NOT f.is_hit THEN f.id END, 'usage',
        CASE WHEN f.is_hit THEN 'gateway_cache' ELSE 'provider' END, f.id, 'user-' || f.who, k.id,
-       (ARRAY['search', 'chat', 'support', ''])[1 + f.n * 31 / 128 %% 4], 'cc-' || f.who %% 12, '/v1/chat/completions',
+       (ARRAY['search', 'chat', 'support', ''])[1 + f.n * 31 / 128 %% 4], 'cc-' || f.who %% 12,
+       CASE WHEN f.is_session THEN 'session-' || f.n / 10000 ELSE '' END,
+       CASE WHEN f.is_session THEN (ARRAY['', 'a1', 'a2', 'a3'])[1 + f.n %% 4] ELSE '' END, '/v1/chat/completions',
        (ARRAY['openai', 'anthropic'])[1 + f.n %% 2], 'model-' || f.n * 37 / 256 %% 6, 'auto',
        (ARRAY['simple', 'standard', 'complex', ''])[1 + f.n * 41 / 512 %% 4],
        CASE WHEN f.is_hit THEN 'exact' ELSE 'miss' END,
@@ -45,7 +52,7 @@ SELECT f.id, f.at, f.at, t.id, p.id, CASE WHEN NOT f.is_hit THEN f.id END, 'usag
             ELSE jsonb_build_object('routing', c.cost::text) END
 FROM (
     SELECT n, (n / %(tenants)s * 7919) %% %(users)s AS who, 1 + n %% %(tenants)s AS whose, n * 7907 / 64 %% 3 = 0 AS is_hit,
-           200 + n %% 900 AS input, 50 + n %% 300 AS output,
+           n / %(tenants)s %% 5 = 0 AS is_session, 200 + n %% 900 AS input, 50 + n %% 300 AS output,
            %(starts_at)s::timestamptz + n * %(step)s::interval AS at,
            ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid AS id
     FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n) AS f
@@ -105,7 +112,7 @@ def main() -> None:
     slow = [name for name in figures["bounded"] if figures["pages"][name]["cpu_seconds"] > TARGET_CPU_SECONDS]
     within = "within" if not slow else f"NOT within ({', '.join(slow)})"
     print(
-        f"home and month report {within} {TARGET_CPU_SECONDS} s of CPU; written to {path.relative_to(path.parents[2])}"
+        f"home pages and month reports {within} {TARGET_CPU_SECONDS} s of CPU; written to {path.relative_to(path.parents[2])}"
     )
 
 
@@ -131,7 +138,7 @@ def _measure() -> dict[str, Any]:
     _execute("ALTER DATABASE CURRENT_DATABASE_NAME SET max_parallel_workers_per_gather = 0", {}, named=True)
     connections.close_all()
     pages = _pages(end)
-    return {"seconds": seconds, "bounded": ["home", "home of a tenant", "month report"], "pages": pages}
+    return {"seconds": seconds, "bounded": BOUNDED, "pages": pages}
 
 
 def _write() -> tuple[datetime, datetime]:
@@ -143,7 +150,7 @@ def _write() -> tuple[datetime, datetime]:
     from billing.months.closing import period_at
     from llm.models import LanguageModel, Provider
     from tenants.keys.editing import issue_key
-    from tenants.models import Tenant
+    from tenants.models import EndUser, Membership, Tenant
 
     end = datetime.now(UTC)
     first = end - timedelta(days=DAYS)
@@ -157,6 +164,18 @@ def _write() -> tuple[datetime, datetime]:
         at = first
         while at < end:
             at = period_at(tenant, at=at).ends_at
+    first_tenant = Tenant.objects.get(slug="tenant-001")
+    EndUser.objects.bulk_create(
+        EndUser(tenant=first_tenant, external_id=f"user-{who}", cost_center=f"cc-{who % 12}")
+        for who in range(USERS)
+    )
+    Budget.objects.create(
+        tenant=first_tenant, scope="cost_center", unit="usd", period="month", limit_amount=10_000, mode="hard"
+    )
+    for name, role, person in (("owner", "owner", "user-1"), ("member", "member", "user-7")):
+        Membership.objects.create(
+            user=User.objects.create(username=name), tenant=first_tenant, role=role, person=person
+        )
     for name in ("openai", "anthropic"):
         provider = Provider.objects.create(
             name=name, kind=name, base_url="https://example.com/v1", api_key="sk-x"
@@ -194,17 +213,9 @@ def _write() -> tuple[datetime, datetime]:
 
 def _pages(end: datetime) -> dict[str, Any]:
     """Open each page three times; the figures of the cheapest."""
-    from django.contrib.auth.models import User
-    from django.test import Client
-
-    from config.site.pages import SESSION_BEGAN
     from tenants.models import Tenant
 
-    client = Client(SERVER_NAME="127.0.0.1")
-    client.force_login(User.objects.get(username="olga"))
-    session = client.session
-    session[SESSION_BEGAN] = int(time.time())
-    session.save()
+    client = _client_of("olga")
     tenant = Tenant.objects.get(slug="tenant-001")
     last_month = (end.replace(day=1) - timedelta(days=1)).strftime("%Y-%m")
     lists = {
@@ -224,16 +235,54 @@ def _pages(end: datetime) -> dict[str, Any]:
         "refused requests of a tenant": "/admin/llm/requestlog/?tenant=tenant-001&outcome=refused",
         "requests of a user": "/admin/llm/requestlog/?tenant=tenant-001&user=user-7&period=30d",
     }
+    of_portal = _portal_pages(end, last_month)
+    opened = [("", client, addresses), *((who, _client_of(who), pages) for who, pages in of_portal.items())]
     pages = {}
-    for name, address in addresses.items():
-        pages[name] = min((_open(client, address) for _ in range(3)), key=lambda one: one["cpu_seconds"])
-        one = pages[name]
-        print(
-            f"{name:32}{one['seconds']:8.2f} s {one['cpu_seconds']:8.2f} s CPU, {one['postgres_cpu_seconds']:.2f} of it"
-            f" PostgreSQL's {one['queries']:5} statements {one['kib']:6} KiB",
-            flush=True,
-        )
+    for who, client, listed in opened:
+        for name, address in listed.items():
+            name = f"portal of {who}, {name}" if who else name
+            pages[name] = min((_open(client, address) for _ in range(3)), key=lambda one: one["cpu_seconds"])
+            _print(name, pages[name])
     return pages
+
+
+def _portal_pages(end: datetime, last_month: str) -> dict[str, dict[str, str]]:
+    """Who opens which pages of the portal."""
+    at = "/portal/t/tenant-001/"
+    owner = {
+        "home": "", "requests": "requests/", "keys": "keys/", "budgets": "budgets/", "spend of 90 days": "spend/?span=90",
+        "teams": "teams/", "months": "months/", "month report": f"months/{last_month}/",
+        "month as CSV": f"months/{last_month}/csv/", "month as XLSX": f"months/{last_month}/xlsx/",
+        "work of 30 days": "sessions/?days=30", "work as a tree": f"sessions/one/?session=session-{ROWS // 10000 - 1}",
+    }  # fmt: skip
+    member = {name: owner[name] for name in ("home", "requests", "keys", "budgets", "work of 30 days")}
+    return {
+        who: {name: f"{at}{page}" for name, page in pages.items()}
+        for who, pages in (("an owner", owner), ("a member", member))
+    }
+
+
+def _client_of(who: str) -> Any:
+    """A browser in which somebody has logged in."""
+    from django.contrib.auth.models import User
+    from django.test import Client
+
+    from config.site.pages import SESSION_BEGAN
+
+    client = Client(SERVER_NAME="127.0.0.1")
+    client.force_login(User.objects.get(username=who.rpartition(" ")[2]))
+    session = client.session
+    session[SESSION_BEGAN] = int(time.time())
+    session.save()
+    return client
+
+
+def _print(name: str, page: dict[str, Any]) -> None:
+    print(
+        f"{name:38}{page['seconds']:8.2f} s {page['cpu_seconds']:8.2f} s CPU, {page['postgres_cpu_seconds']:.2f} of it"
+        f" PostgreSQL's {page['queries']:5} statements {page['kib']:6} KiB",
+        flush=True,
+    )
 
 
 def _open(client: Any, address: str) -> dict[str, Any]:
