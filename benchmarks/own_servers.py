@@ -15,9 +15,12 @@ from config.running import embedded
 
 
 @contextlib.contextmanager
-def own_postgres() -> Iterator[str]:
-    """An empty embedded PostgreSQL with our schema, fsync on; Django is set up on it. Its address."""
-    home = Path(tempfile.mkdtemp(prefix="purser-bench-"))
+def own_postgres(kept: Path | None = None) -> Iterator[str]:
+    """An embedded PostgreSQL with our schema, fsync on, and Django set up on it: empty, or with what the folder `kept` has.
+    Its address."""
+    if kept:
+        kept.mkdir(parents=True, exist_ok=True)
+    home = kept or Path(tempfile.mkdtemp(prefix="purser-bench-"))
     server = None
     try:
         server = embedded.start_postgres(home)
@@ -38,4 +41,5 @@ def own_postgres() -> Iterator[str]:
     finally:
         if server:
             server.stop()
-        shutil.rmtree(home, ignore_errors=True)
+        if not kept:
+            shutil.rmtree(home, ignore_errors=True)
