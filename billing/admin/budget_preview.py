@@ -1,48 +1,22 @@
 """What a change of a budget would have done with the calls of last month and of this one, shown before it is saved.
 
-Invariant: nothing is written here. The answers of the form come back as they were sent, so what is saved is what was shown.
+Invariant: reads only.
 """
 
 from decimal import Decimal
 from typing import Any, Final
-
-from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 
 from billing.admin.figures import plain, usd
 from billing.budgets.replays import Replay, last_months, replay
 from billing.models import Budget
 from config.site import cells
 
-ASKED: Final = "_preview"
-MOST_ANSWERS: Final = 100
+COUNTED: Final = frozenset({"limit_amount", "mode", "is_active", "scope", "value", "unit", "period"})
 
 
 def needs_preview(form: Any) -> bool:
     """Whether a budget would admit other calls than before."""
-    return bool(
-        {"limit_amount", "mode", "is_active", "scope", "value", "unit", "period"} & set(form.changed_data)
-    )
-
-
-def preview_page(request: HttpRequest, budget: Budget, *, former: Budget | None) -> HttpResponse:
-    """The page that shows the effect and asks once more. `former` is the budget as it is stored."""
-    answers = [
-        (name, value)
-        for name, values in request.POST.lists()
-        if name not in (ASKED, "csrfmiddlewaretoken")
-        for value in values
-    ]
-    context = {
-        **admin.site.each_context(request),
-        "title": "Preview",
-        "opts": Budget._meta,
-        "original": former,
-        "answers": answers[:MOST_ANSWERS],
-        "shown": effect_of(budget, former=former),
-    }
-    return TemplateResponse(request, "admin/budget_preview.html", context)
+    return bool(COUNTED & set(form.changed_data))
 
 
 def effect_of(budget: Budget, *, former: Budget | None) -> dict[str, Any]:
@@ -60,8 +34,15 @@ def effect_of(budget: Budget, *, former: Budget | None) -> dict[str, Any]:
     return {
         "change": f"{former} becomes {_limit(budget)}" if former else f"{budget}",
         "meaning": _meaning(budget, changed),
-        "table": {"headers": ["", "Calls refused", "USD refused", "Whose (how many)"], "rows": rows},
-        "worst": _worst(changed),
+        "tables": [
+            {
+                "headers": ["", "Calls refused", "USD refused", "Whose (how many)"],
+                "rows": rows,
+                "caption": "What it would have refused",
+            },
+            *_worst(changed),
+        ],
+        "verb": "Save this budget",
         "note": f"{changed[0].note} A call whose answer could have been shorter would have got a shorter one instead. "
         f"Raises are not counted; months of {zone}, the running one so far.",
     }
@@ -82,9 +63,8 @@ def _meaning(budget: Budget, tried: list[Replay]) -> str:
     return f"It would have refused {calls:,} of the calls that were made, for {usd(amount)}."
 
 
-def _worst(tried: list[Replay]) -> dict[str, Any]:
+def _worst(tried: list[Replay]) -> list[dict[str, Any]]:
     last = next((one for one in tried if one.calls), tried[-1])
-    return {
-        "headers": ["Whose", "Calls refused", "USD refused", "First at"],
-        "rows": [[one.subject or "the tenant's", one.calls, one.usd, one.first_at] for one in last.worst],
-    }
+    rows = [[one.subject or "the tenant's", one.calls, one.usd, one.first_at] for one in last.worst]
+    heads = ["Whose", "Calls refused", "USD refused", "First at"]
+    return [{"headers": heads, "rows": rows, "caption": "Whose calls"}] if rows else []

@@ -3,13 +3,11 @@
 Invariant: windows are only read here; what is shown as used is what admission counts with.
 """
 
-from copy import copy
 from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -35,6 +33,7 @@ from tenants.admin.access import ReadOnlyAdmin, RecordedAdmin, TenantScopedForm,
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action, page_of
+from tenants.admin.previews import PreviewsChanges
 from tenants.people.rights import Right, may_everywhere
 
 ASKED_FIRST = ("extra_amount", "ends_at", "reason")
@@ -104,7 +103,7 @@ def _is_share(value: object) -> bool:
 
 
 @admin.register(Budget)
-class BudgetAdmin(RecordedAdmin):
+class BudgetAdmin(PreviewsChanges, RecordedAdmin):
     """Budgets with what is used, held and left now."""
 
     form = BudgetForm
@@ -125,7 +124,6 @@ class BudgetAdmin(RecordedAdmin):
     autocomplete_fields = ("tenant",)
     readonly_fields = ("windows", "created_at")
     change_form_outer_before_template = "admin/budget_state.html"
-    change_form_before_template = "admin/preview_first.html"
     actions_detail = ("raise_until", "ask_for_raise")
     fieldsets = (
         (None, {"fields": (("tenant", "is_active"), ("scope", "value"), "set_by")}),
@@ -144,24 +142,11 @@ class BudgetAdmin(RecordedAdmin):
             context["state"] = budget_state.state_of(budget)
         return super().render_change_form(request, context, *args, **options)
 
-    def changeform_view(
-        self, request: HttpRequest, object_id: str | None = None, *args: Any, **options: Any
-    ) -> HttpResponse:
-        if request.method == "POST" and budget_preview.ASKED in request.POST:
-            former = self.get_object(request, unquote(object_id)) if object_id else None
-            if (former is None and object_id) or not self._may_save(request, former):
-                return super().changeform_view(
-                    request, object_id, *args, **options
-                )  # which says what is wrong
-            form = self.get_form(request, former, change=former is not None)(
-                request.POST, instance=copy(former) if former else None
-            )
-            if form.is_valid() and budget_preview.needs_preview(form):
-                return budget_preview.preview_page(request, form.instance, former=former)
-        return super().changeform_view(request, object_id, *args, **options)
+    def needs_preview(self, form: Any, former: Budget | None) -> bool:
+        return budget_preview.needs_preview(form)
 
-    def _may_save(self, request: HttpRequest, former: Budget | None) -> bool:
-        return self.has_change_permission(request, former) if former else self.has_add_permission(request)
+    def preview_of(self, row: Budget, former: Budget | None) -> dict[str, Any]:
+        return budget_preview.effect_of(row, former=former)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Budget | None = None) -> tuple[str, ...]:
         # What a budget counts is its identity, which its windows are tied to; another count is another budget.

@@ -12,11 +12,23 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from billing.admin.tenants import TenantWithMoneyAdmin
-from config.tenant_page import budgets, history, keys, overview, people, reports, requests, users
+from config.tenant_page import (
+    budgets,
+    history,
+    keys,
+    limits,
+    overview,
+    people,
+    reports,
+    requests,
+    users,
+)
+from config.tenant_page import key_page as key_page
 from config.tenant_page.header import TABS, header_of
 from config.tenant_page.parts import TabContent
 from config.tenant_page.policy import policy_tab
 from tenants.admin.columns import AlignedChangeList
+from tenants.admin.previews import PreviewsChanges
 from tenants.models import Tenant
 
 CONTENTS: Final[dict[str, Callable[[HttpRequest, Tenant], TabContent]]] = {
@@ -65,7 +77,7 @@ admin.site.unregister(Tenant)
 
 
 @admin.register(Tenant)
-class TenantPages(TenantWithMoneyAdmin):
+class TenantPages(PreviewsChanges, TenantWithMoneyAdmin):
     """Tenants: the list, the story of each in tabs, and its settings."""
 
     custom_urls = (
@@ -77,6 +89,12 @@ class TenantPages(TenantWithMoneyAdmin):
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[AlignedChangeList]:
         return TenantChangeList
+
+    def needs_preview(self, form: Any, former: Tenant | None) -> bool:
+        return limits.changes_limits(form, former)
+
+    def preview_of(self, row: Tenant, former: Tenant) -> dict[str, Any]:
+        return limits.preview_of_tenant(row, former)
 
     def status_verbs(self, request: HttpRequest, tenant: Tenant) -> list[Any]:
         """The buttons that change whether the tenant is served, those that do something now."""

@@ -15,6 +15,7 @@ from django.template.response import TemplateResponse
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from config.tenant_page import effects
+from config.tenant_page.consequences import consequences
 from config.tenant_page.header import header_of
 from config.tenant_page.history import differences
 from config.tenant_page.parts import tab_url
@@ -135,7 +136,7 @@ def _preview(tenant: Tenant, wanted: dict[str, Any], way: str) -> Preview:
     found = list(differences("policy", tenant.policy or {}, wanted))
     return Preview(
         changes=[(name, _text(old), _text(new)) for name, old, new in found[:MOST_DIFFERENCES]],
-        table=effects.consequences(tenant, wanted),
+        table=consequences(tenant, wanted),
         previewed=digest_of(wanted),
         form_id=f"policy-{way}",
         more=max(len(found) - MOST_DIFFERENCES, 0),

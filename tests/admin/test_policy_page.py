@@ -180,7 +180,8 @@ def test_the_preview_says_what_the_cache_spared(office: Office, olga: Client) ->
     sent = filled(office.acme, cache__exact=None)
     table = olga.post(url(office.acme), {**sent, "step": "preview"}).context["preview"].table
     [row] = table["rows"]
-    assert row[:3] == ("Exact cache", 17, Decimal("3.21"))
+    assert row[:3] == ["Exact cache", 17, Decimal("3.21")]
+    assert row[4].startswith("about: sums of days")
 
 
 def test_the_preview_says_who_would_have_been_refused(office: Office, olga: Client) -> None:
