@@ -17,6 +17,12 @@ STEPS: Final = [
         ("hold", "held", 5.2), ("settle", "captured", 812.0),
     )
 ]  # fmt: skip
+HURRY: Final = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_wal_size": "'8GB'",
+    "checkpoint_timeout": "'30min'",
+}
 GREAT: Final = "tenant-001"  # the tenant with a fifth of the calls, all of them in the log
 
 RECORDS: Final = """
@@ -158,8 +164,18 @@ def count_requests() -> None:
         pass
 
 
+def hurry() -> None:
+    """Nothing has to survive while rows are generated."""
+    for name, value in HURRY.items():
+        execute(f"ALTER SYSTEM SET {name} = {value}")
+    execute("SELECT pg_reload_conf()")
+
+
 def settle_down() -> None:
-    """As after some nights: analysed, and vacuumed for what reads indexes only."""
+    """As after some nights: analysed, and vacuumed for what reads indexes only; from here on as the product runs."""
+    for name in HURRY:
+        execute(f"ALTER SYSTEM RESET {name}")
+    execute("SELECT pg_reload_conf()")
     execute("VACUUM ANALYZE")
     # what a page takes is counted on one core, so that PostgreSQL's share cannot hide in other processes
     execute("ALTER DATABASE CURRENT_DATABASE_NAME SET max_parallel_workers_per_gather = 0")

@@ -1,12 +1,14 @@
 """Lists that only ever grow, newest first: what a page shows is found in the last days, and no further.
 
-Invariant: the rows of a page are the same as without this. The days' sums say how far back they reach at most; a list that is
-searched, filtered or in another order is not touched.
+Invariant: a list without a chosen time reads about `MOST_READ` rows at most, the newest. Where that is less than there is and the
+page might differ, it says since when it looked. The days' sums say how far back so many rows reach.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any, ClassVar, Final
 
+from django.contrib import messages
 from django.db.models import Count, F, QuerySet, Sum
 from django.http import HttpRequest
 
@@ -15,26 +17,81 @@ from tenants.admin.access import ReadOnlyAdmin, tenants_of
 from tenants.admin.columns import AlignedChangeList
 
 MOST_DAYS: Final = 400
+MOST_READ: Final = 1_000_000
+TRIED: Final = (10_000, 100_000)  # rows in which a page may be full already
 # at least so many rows a day: of the ledger, of attempts, of the days' sums
 RECORDS: Final = Sum("requests")
 ATTEMPTS: Final = Sum(F("requests") - F("hits"))
 DAYS: Final = Count("pk")
+OF_TENANT: Final = "tenant__id__exact"
+Days = Sequence[tuple[date, int]]  # newest first, how many rows each has
 
 
 class NewestChangeList(AlignedChangeList):
     """The list, from the day on that its page reaches back to."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        rows: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
-        if self.query or self.get_filters_params() or "o" in self.params:
+        rows = self.narrowed(request, super().get_queryset(request, exclude_parameters))
+        if self.is_found_by_index() or self.has_chosen_time():
             return rows
+        days = self.rows_by_day(request)
         wanted = self.page_num * self.list_per_page + 1
-        first = first_day(request, rows=wanted, counted=self.model_admin.rows_of_day)
+        if self.is_narrowed() or "o" in self.params:
+            return self._newest(request, rows, days, wanted)
+        return self._since(rows, first_day(days, rows=wanted))
+
+    def narrowed(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows that filters of the page's own leave."""
+        return rows
+
+    def is_found_by_index(self) -> bool:
+        """Whether an id is looked for."""
+        return bool(self.query)
+
+    def has_chosen_time(self) -> bool:
+        """Whether a time is chosen, which bounds what is read."""
+        return any(name.startswith(f"{self.time_column}_") for name in self.params)
+
+    def is_narrowed(self) -> bool:
+        """Whether only some of the rows are wanted, so that their number in a day is not known."""
+        return bool(self.get_filters_params())
+
+    def rows_by_day(self, request: HttpRequest) -> Days:
+        """How many rows the tenants that this person sees have, by day."""
+        tenants = tenants_of(request)
+        if chosen := str(self.params.get(OF_TENANT, "")):
+            tenants = tenants.filter(pk=chosen) if chosen.isdecimal() else tenants.none()
+        sums = UsageSum.objects.filter(dimension=UsageSum.Dimension.TOTAL, tenant__in=tenants)
+        counted = sums.order_by("-day").values_list("day").annotate(count=self.model_admin.rows_of_day)
+        return list(counted[:MOST_DAYS])
+
+    @property
+    def time_column(self) -> str:
+        return str(self.model_admin.newest_by)
+
+    def _newest(self, request: HttpRequest, rows: QuerySet[Any], days: Days, wanted: int) -> QuerySet[Any]:
+        """The rows that are wanted, in as few of the newest as fill the page."""
+        bound = first_day(days, rows=MOST_READ)
+        for read in () if "o" in self.params else TRIED:
+            first = first_day(days, rows=read)
+            if first is None or first == bound:
+                break
+            found = self._since(rows, first)
+            if found.order_by().count() >= wanted:
+                return found
+        if bound is not None:
+            messages.info(
+                request,
+                f"Looked through the newest {MOST_READ:,} rows or so, since {bound:%Y-%m-%d} UTC. Choose a time to look"
+                " further back.",
+            )
+        return self._since(rows, bound)
+
+    def _since(self, rows: QuerySet[Any], first: date | None) -> QuerySet[Any]:
         if first is None:
             return rows
-        column = self.model_admin.newest_by
-        begin: Any = first if column == "day" else datetime.combine(first, time(), UTC)
-        return rows.filter(**{f"{column}__gte": begin})
+        begin: Any = first if self.time_column == "day" else datetime.combine(first, time(), UTC)
+        return rows.filter(**{f"{self.time_column}__gte": begin})
 
 
 class NewestAdmin(ReadOnlyAdmin):
@@ -47,11 +104,10 @@ class NewestAdmin(ReadOnlyAdmin):
         return NewestChangeList
 
 
-def first_day(request: HttpRequest, *, rows: int, counted: Any) -> date | None:
-    """The last day since which there are so many rows in the tenants that this person sees; None if it is not known."""
-    sums = UsageSum.objects.filter(dimension=UsageSum.Dimension.TOTAL, tenant__in=tenants_of(request))
+def first_day(days: Days, *, rows: int) -> date | None:
+    """The last day since which there are so many rows; None if there are not so many, or it is not known."""
     found = 0
-    for day, count in sums.order_by("-day").values_list("day").annotate(count=counted)[:MOST_DAYS]:
+    for day, count in days:
         found += count
         if found >= rows:
             return date.fromisoformat(str(day))

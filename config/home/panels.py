@@ -35,13 +35,6 @@ SAVINGS: Final = {
     "credits": "Credits",
 }
 COMMON_SAVINGS: Final = ("Our cache", "Routing", "Compression", "Batch")
-# name, colour, and what the list of requests calls it
-OUTCOMES: Final = (
-    ("answered", "Answered by a provider", 1, "provider"),
-    ("cached", "From the cache", 9, "cached"),
-    ("refused", "Refused", 3, "refused"),
-    ("failed", "Failed", 10, "failed"),
-)
 TIERS: Final = (("simple", 9), ("standard", 1), ("complex", 2))
 
 
@@ -85,7 +78,7 @@ def outcomes(choice: Choice, answers: Mapping[date, Answers]) -> dict[str, Any]:
             colour,
             choice.requests(outcome=found_as),
         )
-        for outcome, name, colour, found_as in OUTCOMES
+        for outcome, name, colour, found_as in plots.OUTCOMES
     ]
     return plots.stacked([column for column, _ in columns], series, title="Requests by outcome")
 
@@ -128,7 +121,7 @@ def tops(choice: Choice) -> dict[str, Any]:
     table = [
         [
             _named(choice, row),
-            _bar(row[4], widest),
+            plots.share(row[4], widest),
             row[4],
             row[5],
             row[2],
@@ -170,13 +163,6 @@ def _named(choice: Choice, row: Sequence[Any]) -> Any:
         return format_html("none{}", beside)
     narrowed = {choice.top: value, **({"tenant": slug} if slug else {})}
     return format_html("{}{}", cells.link(choice.requests(None, **narrowed), value), beside)
-
-
-def _bar(amount: Decimal, widest: Decimal) -> Any:
-    width = max(0.0, float(100 * amount / widest)) if widest else 0.0
-    return format_html(
-        '<span class="p-share-lane"><span class="p-share" style="width:{}%"></span></span>', f"{width:.1f}"
-    )
 
 
 def _narrowed(choice: Choice, name: str) -> str:

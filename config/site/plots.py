@@ -1,4 +1,4 @@
-"""Charts made by the server, of plain HTML and SVG: stacked columns, a waterfall, a donut, a sparkline.
+"""Charts made by the server, of plain HTML and SVG: stacked columns, a waterfall, a donut, a share, a sparkline.
 
 Invariant: display only, and without scripts. Floats are sizes on the screen; every figure that can be read is the exact one,
 and each chart has its figures as a table too, whose cells lead where its columns lead.
@@ -18,8 +18,16 @@ from config.site import cells
 Amount = Decimal | int
 MOST_COLUMNS: Final = 62  # more days are joined
 MOST_SERIES: Final = 7
+FURTHEST_LINE: Final = 4  # times the highest column
 REST: Final = 8  # the colour of what has no series of its own
 SPARK_WIDTH, SPARK_HEIGHT = 120, 28
+# how requests end: the name in the sums of days, the name that is shown, its colour, and what the list of requests calls it
+OUTCOMES: Final = (
+    ("answered", "Answered by a provider", 1, "provider"),
+    ("cached", "From the cache", 9, "cached"),
+    ("refused", "Refused", 3, "refused"),
+    ("failed", "Failed", 10, "failed"),
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,11 @@ def stacked(
 ) -> dict[str, Any]:
     """Columns of series, with a level line across them, for `admin/parts/stacked.html`. Decimals are USD, ints counts."""
     sums = [sum((one.values[place] for one in series), start=_zero(series)) for place in range(len(columns))]
-    top = nice_top(max([*sums, line or 0], default=0))
+    highest = max(sums, default=0)
+    # a line far above all columns would press them flat: then it is told, not drawn
+    is_drawn = bool(line) and (not highest or line <= FURTHEST_LINE * highest)
+    top = nice_top(max(highest, line or 0) if is_drawn else highest)
+    line_text = f"{line_name}: {shown(line)}{'' if is_drawn else ', above the chart'}" if line else ""
     drawn = [
         {
             "label": column.label,
@@ -81,7 +93,7 @@ def stacked(
         "is_empty": not any(sums),
         "ticks": [{"text": short(top * share), "height": float(100 * share)} for share in TICKS],
         "labels": _labels(columns),
-        "line": {"height": _percent(line, top), "text": f"{line_name}: {shown(line)}"} if line else None,
+        "line": {"height": _percent(line, top) if is_drawn else None, "text": line_text} if line else None,
         "legend": [
             {
                 "name": one.name,
@@ -137,6 +149,14 @@ def donut(parts: Sequence[tuple[str, int, int, str]]) -> dict[str, Any]:
         )
         angle += share
     return {"slices": slices, "whole": short(whole), "is_empty": not whole}
+
+
+def share(amount: Amount, widest: Amount) -> SafeString:
+    """A bar of how much of the greatest an amount is, beside the amount."""
+    return format_html(
+        '<span class="p-share-lane"><span class="p-share" style="width:{}%"></span></span>',
+        f"{max(0.0, _percent(amount, widest)):.1f}",
+    )
 
 
 def sparkline(values: Sequence[Amount | float]) -> SafeString | str:

@@ -4,6 +4,7 @@ Invariant: what is shown as used is what admission counts with.
 """
 
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.http import HttpRequest
@@ -16,14 +17,21 @@ from django.utils.timezone import now
 from billing.admin.budget_state import used_percent, with_usage
 from billing.admin.budgets import may_decide
 from billing.admin.figures import amount_of
+from billing.budgets.last_month import Beyond, beyond_last_month, tried
+from billing.budgets.replays import last_months
 from billing.models import Budget, BudgetRaise, RaiseRequest
 from config.site import cells
-from config.tenant_page.parts import Link, Section, TabContent, paged, row_link, when
+from config.tenant_page.parts import Link, Section, TabContent, page_number, paged, row_link, when
 from tenants.models import Tenant
 
 ASKED_SHOWN: Final = 20
 RAISES_SHOWN: Final = 20
 LONGEST_TEXT: Final = 80
+EXACTLY: Final = "exactly"
+LAST_MONTH: Final = (
+    "Beyond it: the calls that were made last month and that the limit of today, without raises, would have refused. Call by "
+    "call, or about, from the sums of days, where there were many; then a click counts them."
+)
 
 
 def content(request: HttpRequest, tenant: Tenant) -> TabContent:
@@ -31,6 +39,7 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
     active = Budget.objects.filter(tenant=tenant, is_active=True).select_related("tenant")
     budgets, ways = paged(request, with_usage(active).order_by("scope", "value", "unit", "period"))
     at = now()
+    beyond = _beyond(request, budgets)
     asked = RaiseRequest.objects.filter(tenant=tenant, state="pending", expires_at__gt=at).select_related(
         "budget", "requested_by"
     )
@@ -45,10 +54,21 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
             Section(
                 "Budgets",
                 {
-                    "headers": ["Budget", "Limit", "Used", "Left", "When it is full", "Alerts", ""],
-                    "rows": [_row(request, pages, budget) for budget in budgets],
+                    "headers": [
+                        "Budget",
+                        "Limit",
+                        "Used",
+                        "Left",
+                        "When it is full",
+                        "Calls beyond it",
+                        "USD beyond it",
+                        "Alerts at",
+                        "",
+                    ],
+                    "rows": [_row(request, pages, budget, beyond[budget.pk]) for budget in budgets],
                     "empty": "No budget: every key may spend without end.",
                 },
+                note=LAST_MONTH if budgets else "",
             ),
             Section(
                 "Asked for more",
@@ -71,7 +91,17 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
     )
 
 
-def _row(request: HttpRequest, pages: Any, budget: Any) -> list[Any]:
+def _beyond(request: HttpRequest, budgets: list[Any]) -> dict[int, Beyond]:
+    """What last month's calls were beyond each budget's limit; call by call for the one that is asked for."""
+    found = beyond_last_month(budgets)
+    asked = request.GET.get(EXACTLY, "")
+    for budget in budgets:
+        if str(budget.pk) == asked:
+            found[budget.pk] = tried(budget, *last_months(budget.tenant.timezone)[0])
+    return found
+
+
+def _row(request: HttpRequest, pages: Any, budget: Any, beyond: Beyond) -> list[Any]:
     limit = budget.limit_amount + budget.raised
     left = max(limit - budget.top_spent - budget.top_held, 0)
     unit = "" if budget.unit == "usd" else f" {budget.unit}"
@@ -81,9 +111,19 @@ def _row(request: HttpRequest, pages: Any, budget: Any) -> list[Any]:
         cells.progress(used_percent(budget)),
         f"{amount_of(budget.unit, left)}{unit}",
         "refuses" if budget.mode == "hard" else "only tells",
-        f"at {', '.join(map(str, budget.alert_at))} %" if budget.alert_at else cells.NOTHING,
+        _calls(request, budget, beyond),
+        None if beyond.calls is None else beyond.usd,
+        f"{', '.join(map(str, budget.alert_at))} %" if budget.alert_at else cells.NOTHING,
         _verbs(request, pages, budget),
     ]
+
+
+def _calls(request: HttpRequest, budget: Any, beyond: Beyond) -> Any:
+    """How many calls: exactly, or about, with a way to the exact figure."""
+    if beyond.is_exact and beyond.calls is not None:
+        return beyond.calls
+    text = "count them" if beyond.calls is None else f"about {beyond.calls:,}"
+    return cells.link(f"?{urlencode({'page': page_number(request), EXACTLY: budget.pk})}", text)
 
 
 def _verbs(request: HttpRequest, pages: Any, budget: Any) -> SafeString:

@@ -71,6 +71,6 @@ def _row(tenant: Tenant, key: ApiKey, pages: Any, used: Any, month: Any) -> list
         ", ".join(key.models) or "none",
         limits_in_words(key.rate_limits) or "the tenant's",
         f"{used['last_day']:%Y-%m-%d}" if used else "never",
-        requests_link(tenant, f"{month['calls']:,}", key=key.public_id) if month else 0,
+        requests_link(tenant, cells.figure(month["calls"]), key=key.public_id) if month else 0,
         month["billed"] if month else None,
     ]

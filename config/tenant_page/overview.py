@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from django.http import HttpRequest
+from django.utils.html import format_html
 from django.utils.text import Truncator
 
 from billing.admin.figures import count, percent, usd, utc_today
@@ -34,8 +35,6 @@ DAYS_SHOWN: Final = 30
 TOPS_SHOWN: Final = 5
 REQUESTS_SHOWN: Final = 10
 ALERTS_SHOWN: Final = 5
-OUTCOMES: Final = ("answered", "cached", "refused", "failed")
-OUTCOME_COLOURS: Final = (1, 3, 4, 6)
 
 
 def content(request: HttpRequest, tenant: Tenant) -> TabContent:
@@ -48,8 +47,8 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
     return TabContent(
         cards=_cards(by_day, outcomes, today),
         sections=[
-            _chart("Spent and saved by day", today, {"Paid": _paid(by_day), "Saved": _saved(by_day)}, (1, 3)),
-            _chart("Requests by outcome", today, _by_outcome(outcomes), OUTCOME_COLOURS),
+            _spent(tenant, by_day, today),
+            _ended(tenant, outcomes, today),
             _open_alerts(tenant),
             _top(tenant, today, "model", "Models", "model"),
             _top(tenant, today, "user", "Users", "user"),
@@ -103,31 +102,40 @@ def _cards(
     ]
 
 
-def _paid(by_day: dict[date, dict[str, Any]]) -> dict[date, Any]:
-    return {day: row["billed"] for day, row in by_day.items()}
+def _spent(tenant: Tenant, by_day: dict[date, dict[str, Any]], today: date) -> Section:
+    rows = [by_day.get(day) for day in _shown(today)]
+    paid = [row["billed"] if row else Decimal(0) for row in rows]
+    saved = [max(days.saved(row), Decimal(0)) if row else Decimal(0) for row in rows]
+    series = [plots.Series("Paid", paid, 1), plots.Series("Saved", saved, 3)]
+    return _chart(tenant, today, "Spent and saved by day", series)
 
 
-def _saved(by_day: dict[date, dict[str, Any]]) -> dict[date, Any]:
-    return {day: max(days.saved(row), Decimal(0)) for day, row in by_day.items()}
-
-
-def _by_outcome(outcomes: dict[date, dict[str, int]]) -> dict[str, dict[date, Any]]:
-    return {name: {day: counts.get(name, 0) for day, counts in outcomes.items()} for name in OUTCOMES}
-
-
-def _chart(title: str, today: date, values: dict[str, dict[date, Any]], colours: tuple[int, ...]) -> Section:
-    shown = [today - timedelta(days=back) for back in reversed(range(DAYS_SHOWN))]
-    zero: Any = (
-        Decimal(0)
-        if any(isinstance(one, Decimal) for by_day in values.values() for one in by_day.values())
-        else 0
-    )
+def _ended(tenant: Tenant, outcomes: dict[date, dict[str, int]], today: date) -> Section:
     series = [
-        plots.Series(name, [by_day.get(day, zero) for day in shown], colour)
-        for (name, by_day), colour in zip(values.items(), colours, strict=True)
+        plots.Series(
+            name,
+            [outcomes.get(day, {}).get(measure, 0) for day in _shown(today)],
+            colour,
+            list_url("llm_requestlog", tenant=tenant.slug, outcome=found_as, period="30d"),
+        )
+        for measure, name, colour, found_as in plots.OUTCOMES
     ]
-    columns = [plots.Column(f"{day:%-d %b}") for day in shown]
+    return _chart(tenant, today, "Requests by outcome", series)
+
+
+def _chart(tenant: Tenant, today: date, title: str, series: list[plots.Series]) -> Section:
+    """Columns of days, each leading to the requests of its day."""
+    columns = [
+        plots.Column(
+            f"{day:%-d %b}", list_url("llm_requestlog", tenant=tenant.slug, **{"from": day, "to": day})
+        )
+        for day in _shown(today)
+    ]
     return Section(title, chart=plots.stacked(columns, series, title=title), is_wide=False)
+
+
+def _shown(today: date) -> list[date]:
+    return [today - timedelta(days=back) for back in reversed(range(DAYS_SHOWN))]
 
 
 def _open_alerts(tenant: Tenant) -> Section:
@@ -156,6 +164,7 @@ def _top(tenant: Tenant, today: date, dimension: str, title: str, choice: str) -
     rows = [
         [
             requests_link(tenant, Truncator(name).chars(40), **{choice: name}),
+            plots.share(row["billed"], dearest[0]["billed"]),
             row["billed"],
             days.saved(row),
             row["calls"],
@@ -167,7 +176,7 @@ def _top(tenant: Tenant, today: date, dimension: str, title: str, choice: str) -
         [Link(f"All {dimension}s", tab_url(tenant, f"{dimension}s"))] if dimension in ("user", "key") else []
     )
     table = {
-        "headers": [title, "Spent, USD", "Saved, USD", "Requests"],
+        "headers": [title.removesuffix("s"), "", "Spent, USD", "Saved, USD", "Requests"],
         "rows": rows,
         "empty": "None this month.",
     }
@@ -192,14 +201,14 @@ def requests_table(tenant: Tenant, entries: Any) -> dict[str, Any]:
             entry.user or entry.feature or "–",
             entry.model or entry.model_asked,
             entry.cache_state,
-            f"{entry.status} {entry.error_code}".strip(),
+            format_html("{} {}", entry.status, entry.error_code),
             entry.cost_usd,
             entry.latency_ms,
         ]
         for entry in entries
     ]
     return {
-        "headers": ["At", "User or feature", "Model", "Cache", "Status", "Cost, USD", "ms"],
+        "headers": ["At", "User or feature", "Model", "Cache", "Status", "Cost, USD", "Took, ms"],
         "rows": rows,
         "empty": "No request yet. Issue a key, and point an SDK at this gateway.",
     }

@@ -8,8 +8,11 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
-from billing.admin.figures import utc_today
+from billing.admin.figures import amount_of, utc_today
+from billing.budgets.user_windows import UserBudget, fullest_of_users
 from config.site import cells
 from config.tenant_page import days
 from config.tenant_page.parts import (
@@ -25,6 +28,10 @@ from config.tenant_page.parts import (
 from tenants.models import EndUser, Tenant
 
 IDLE_SHOWN = 20
+NOTE = (
+    "UTC days. A user who is not declared was named by a call only, and has no cost centre. The bar is of the fullest budget "
+    "that counts this user, in its running window."
+)
 
 
 def content(request: HttpRequest, tenant: Tenant) -> TabContent:
@@ -38,6 +45,7 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
     declared = {
         user.external_id: user for user in EndUser.objects.filter(tenant=tenant, external_id__in=names)
     }
+    budgets = fullest_of_users(tenant, set(names))
     idle = (
         EndUser.objects.filter(tenant=tenant, is_active=True)
         .exclude(external_id__in=month.values("user_id"))
@@ -57,15 +65,19 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
                         "Cached",
                         "Spent, USD",
                         "Saved, USD",
+                        "Of the budget, now",
                     ],
-                    "rows": [_row(tenant, row, declared.get(row["user_id"])) for row in spent],
+                    "rows": [
+                        _row(tenant, row, declared.get(row["user_id"]), budgets.get(row["user_id"]))
+                        for row in spent
+                    ],
                     "empty": "Nobody has called this month.",
                 },
                 [
                     Link("Declare a user", f"{reverse('admin:tenants_enduser_add')}?tenant={tenant.pk}"),
                     Link("All declared users", list_url("tenants_enduser", tenant__id__exact=tenant.pk)),
                 ],
-                note="UTC days. A user who is not declared was named by a call only, and has no cost centre.",
+                note=NOTE,
             ),
             Section(
                 "Declared, but without a call this month",
@@ -84,10 +96,10 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
     )
 
 
-def _row(tenant: Tenant, row: dict[str, Any], user: EndUser | None) -> list[Any]:
+def _row(tenant: Tenant, row: dict[str, Any], user: EndUser | None, budget: UserBudget | None) -> list[Any]:
     name: Any = row["user_id"] or "(no user named)"
     saved: Decimal = row["saved"]
-    calls: Any = f"{row['calls']:,}"
+    calls = cells.figure(row["calls"])
     return [
         row_link("tenants_enduser", user.pk, user) if user else name,
         user.cost_center or cells.NOTHING if user else cells.NOTHING,
@@ -97,4 +109,16 @@ def _row(tenant: Tenant, row: dict[str, Any], user: EndUser | None) -> list[Any]
         row["cached"],
         row["billed"],
         saved,
+        _bar(budget) if budget else cells.NOTHING,
     ]
+
+
+def _bar(budget: UserBudget) -> SafeString:
+    """How full the user's fullest budget is, and which it is."""
+    one = budget.budget
+    limit = f"{amount_of(one.unit, budget.limit)}{'' if one.unit == 'usd' else f' {one.unit}'} / {one.period}"
+    return format_html(
+        "{} {}",
+        cells.progress(budget.percent, label="of the user's fullest budget is spent or held"),
+        row_link("billing_budget", one.pk, limit),
+    )

@@ -15,16 +15,17 @@ from unfold.contrib.filters.admin import (
 )
 from unfold.decorators import display
 
+from billing.admin.newest import Days, NewestChangeList
 from llm.admin.receipts import finding, saved_views
 from llm.admin.receipts.page import page_of
 from llm.models import Feedback, RequestLog
 from tenants.admin.access import ReadOnlyAdmin, tenants_of
 from tenants.admin.choices import SeenRowsFilter
-from tenants.admin.columns import AlignedChangeList, figure_column
+from tenants.admin.columns import figure_column
 
 
-class RequestChangeList(AlignedChangeList):
-    """The list, narrowed by its filter bar."""
+class RequestChangeList(NewestChangeList):
+    """The list, narrowed by its filter bar; of a tenant, its own index finds the newest."""
 
     def get_filters_params(self, params: Any = None) -> dict[str, Any]:
         return {
@@ -33,9 +34,21 @@ class RequestChangeList(AlignedChangeList):
             if name not in finding.NAMES
         }
 
-    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[RequestLog]:
-        rows = super().get_queryset(request, exclude_parameters)
-        return finding.narrow(rows, finding.bar_of(request), tenants=tenants_of(request))
+    def narrowed(self, request: HttpRequest, rows: QuerySet[RequestLog]) -> QuerySet[RequestLog]:
+        self.bar = finding.bar_of(request)
+        return finding.narrow(rows, self.bar, tenants=tenants_of(request))
+
+    def is_found_by_index(self) -> bool:
+        return finding.request_id_of(self.bar) is not None
+
+    def has_chosen_time(self) -> bool:
+        return bool(self.bar.chosen("from") or self.bar.chosen("to"))
+
+    def is_narrowed(self) -> bool:
+        return self.bar.is_narrowed
+
+    def rows_by_day(self, request: HttpRequest) -> Days:
+        return finding.requests_by_day(request, self.bar)
 
 
 @admin.register(RequestLog)
@@ -47,6 +60,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
         "latency",
     )  # fmt: skip
     list_select_related = ("tenant",)
+    newest_by = "at"
     change_form_template = "admin/request.html"
     change_list_template = "admin/requests.html"
     custom_urls = (
@@ -100,7 +114,7 @@ class RequestLogAdmin(ReadOnlyAdmin):
     def list_cost(self, entry: RequestLog) -> Decimal:
         return entry.list_cost_usd
 
-    @figure_column("ms", ordering="latency_ms")
+    @figure_column("Took, ms", ordering="latency_ms")
     def latency(self, entry: RequestLog) -> int:
         return entry.latency_ms
 

@@ -3,6 +3,7 @@
 Invariant: no prompt and no answer is stored here. Money is in the ledger; the figures here are copies for reading.
 """
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
 from tenants.models import Tenant
@@ -67,6 +68,8 @@ class RequestLog(models.Model):
         indexes = [
             # the admin's change list and the tenant's own listing, newest first
             models.Index(fields=["tenant", "-at"], name="requestlog_tenant_at"),
+            # the newest requests of all tenants; small, because rows come in the order of their time
+            BrinIndex(fields=["at"], name="requestlog_at", autosummarize=True, pages_per_range=32),
             # the requests of one session or run, which most rows have none of
             models.Index(
                 fields=["tenant", "session", "-at"],

@@ -6,6 +6,7 @@ for platform roles.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from simple_history.admin import SimpleHistoryAdmin
 from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import RangeDateFilter, RangeDateTimeFilter, RangeNumericFilter
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminTextareaWidget
 
@@ -43,6 +45,8 @@ class IndentedJSON(json.JSONEncoder):
         super().__init__(**{**options, "indent": 2})
 
 
+RANGES = (RangeDateFilter, RangeDateTimeFilter, RangeNumericFilter)
+RANGE_END = re.compile(r"_(from|to)(_[01])?$")
 # Most JSON columns hold a short list or a few names.
 SHORT_JSON = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}}
 
@@ -148,6 +152,9 @@ class TenantScopedAdmin(AuditedPages, OfferedButtons):
         is_offered = any(lookup == path or lookup.startswith(f"{path}__") for path in paths)
         if not is_offered and lookup in {getattr(one, "parameter_name", None) for one in filters}:
             return True  # of a filter with a name of its own, which looks a value up in its choices
+        ranges = [item[0] for item in self.list_filter if isinstance(item, tuple) and item[1] in RANGES]
+        if RANGE_END.sub("", lookup) in ranges:
+            return True  # both ends of a time or number
         return is_offered and super().lookup_allowed(lookup, value, request)
 
     def get_search_results(

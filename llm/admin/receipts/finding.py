@@ -5,7 +5,7 @@ The suggestions come from the days' sums and the catalogue, never from the log o
 """
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from uuid import UUID
@@ -16,10 +16,12 @@ from django.utils.timezone import now
 
 from billing.models import UsageDaily
 from config.site.filter_bar import Field, FilterBar, period_fields, span_of
-from llm.models import LanguageModel, RequestLog
+from llm.models import LanguageModel, RequestDay, RequestLog
+from llm.pruning import LOG_AGE
 from tenants.admin.access import tenants_of
 from tenants.errors import ClientError
 from tenants.models import ApiKey, Tenant
+from tenants.people.rights import Right, may_everywhere
 
 MOST_SUGGESTIONS: Final = 100
 DAYS_OF_SUGGESTIONS: Final = 7
@@ -86,12 +88,9 @@ def narrow(
     requests: QuerySet[RequestLog], bar: FilterBar, *, tenants: QuerySet[Tenant]
 ) -> QuerySet[RequestLog]:
     """The requests that a choice means."""
-    found = bar.chosen("q")
-    try:
-        return requests.filter(request_id=UUID(found))  # an id needs no other choice
-    except ValueError:
-        pass
-    if found:
+    if request_id := request_id_of(bar):
+        return requests.filter(request_id=request_id)  # an id needs no other choice
+    if found := bar.chosen("q"):
         requests = requests.filter(Q(user=found) | Q(session=found) | Q(run=found) | Q(feature=found))
     for name, condition in CONDITIONS.items():
         if bar.chosen(name):
@@ -100,6 +99,28 @@ def narrow(
     if first is not None:
         requests = requests.filter(at__gte=first)
     return requests if end is None else requests.filter(at__lt=end)
+
+
+def request_id_of(bar: FilterBar) -> UUID | None:
+    """The id that is looked for, if it is one."""
+    try:
+        return UUID(bar.chosen("q"))
+    except ValueError:
+        return None
+
+
+def requests_by_day(request: HttpRequest, bar: FilterBar) -> list[tuple[date, int]]:
+    """How many requests the log has of each of the last days, newest first, in what this person sees and chose."""
+    first = now().date() - LOG_AGE
+    days = RequestDay.objects.filter(day__gte=first).exclude(measure=RequestDay.Measure.FIRST_TOKEN)
+    tenants = tenants_of(request)
+    if bar.chosen("tenant"):
+        days = days.filter(tenant__in=tenants.filter(slug=bar.chosen("tenant")))
+    elif may_everywhere(request, Right.SEE):
+        days = days.filter(tenant=None)  # of the whole installation
+    else:
+        days = days.filter(tenant__in=tenants)
+    return list(days.order_by("-day").values_list("day").annotate(count=Sum("requests")))
 
 
 def error_codes() -> list[str]:
