@@ -1,10 +1,11 @@
 """`make bench-admin`: what the admin's and the portal's pages take with 10 million rows in the ledger.
 
-ROWS calls of TENANTS tenants over 90 days, a fifth of them of one tenant, with users, keys, features, models, sessions, cache hits
-and two lines each, are written straight into an embedded PostgreSQL of its own; all of the great tenant's and a tenth of the others'
-stand in the log of requests too, some refused and some failed. The product's own code sums the days. Then every page is opened,
-by an operator, and in the portal by an owner and by a member: seconds, processor time of ours and of PostgreSQL's (which may use
-one core), and statements. The disk space is given back at the end, unless KEEP names a folder: its rows are used again next time.
+ROWS calls of TENANTS tenants over 90 days, a fifth of them of one tenant, with users, keys, features, models, sessions, cache
+hits and two lines each, are written straight into an embedded PostgreSQL of its own; all of the great tenant's and a tenth of the
+others' stand in the log of requests too, some refused and some failed. The product's own code sums the days. Then every page is
+opened, by an operator, and in the portal by an owner and by a member: seconds, processor time of ours and of PostgreSQL's (which
+may use one core), and statements. The disk space is given back at the end, unless KEEP names a folder: its rows are used again
+next time.
 
     make bench-admin             ROWS=10000000 TENANTS=50 USERS=200 by default; some 16 GB of disk
 """
