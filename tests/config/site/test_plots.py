@@ -80,6 +80,13 @@ def test_shares_of_a_donut() -> None:
     assert plots.donut([("all", 5, 1, "")])["slices"][0]["path"]  # a whole ring is drawn too
 
 
+def test_a_line_far_above_all_columns_is_told_instead_of_drawn() -> None:
+    drawn = chart([Decimal(1), Decimal(2), Decimal(0)], line=Decimal(500))
+    assert drawn["line"] == {"height": None, "text": "pace: 500.00 USD, above the chart"}
+    assert drawn["columns"][1]["parts"][0]["height"] == 100.0
+    assert chart([Decimal(0), Decimal(0), Decimal(0)], line=Decimal(500))["line"]["height"] == 100.0
+
+
 def test_names_are_escaped_where_they_are_shown() -> None:
     drawn = plots.stacked([Column('<script>"', "/a")], [Series("<b>", [1], 1)], title="x")
     assert "<script>" not in str(drawn["table"]["rows"][0][0])
