@@ -7,8 +7,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
-from django.db.models import DecimalField, Max, Q, Sum, Value
-from django.db.models.functions import Coalesce
+from django.db.models import DecimalField, F, Max, Q, Sum, TextField, Value
+from django.db.models.functions import Cast, Coalesce
 
 from billing.models import UsageDaily, UsageRecord, UsageSum
 from llm.models import RequestDay
@@ -50,6 +50,19 @@ def sums_of(tenant: Tenant, dimension: str, first: date, last: date) -> Any:
     """The small sums of a tenant's days along one dimension, both ends counted."""
     rows = UsageSum.objects.filter(tenant=tenant, dimension=dimension, day__gte=first, day__lte=last)
     return rows.order_by()
+
+
+COLUMNS: Final = {"user": "user_id", "key": "key_id"}
+
+
+def values_of(tenant: Tenant, dimension: str, first: date, last: date) -> Any:
+    """The measures by each `value` along a dimension. From the small sums, where they name every value; else from the days."""
+    sums = sums_of(tenant, dimension, first, last)
+    if not sums.filter(is_rest=True).exists():
+        saving = F("listed") + F("adjusted") - F("billed")
+        return summed(sums.values("value")).annotate(saved=saving, last_day=Max("day"))
+    value = Coalesce(Cast(COLUMNS[dimension], TextField()), Value(""))
+    return measured(days_of(tenant, first, last).annotate(value=value).values("value"))
 
 
 def summed(groups: Any) -> Any:

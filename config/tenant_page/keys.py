@@ -32,10 +32,10 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
     """Live keys first, then those that were revoked."""
     today = utc_today().date()
     keys, ways = paged(request, ApiKey.objects.filter(tenant=tenant).order_by("-revoked_at", "name", "pk"))
-    pks = [key.pk for key in keys]
-    recent = days.days_of(tenant, today - timedelta(days=DAYS_LOOKED_AT), today).filter(key_id__in=pks)
-    used = days.by(recent, "key_id")
-    month = days.by(days.days_of(tenant, first_of_month(today), today).filter(key_id__in=pks), "key_id")
+    used, month = (
+        {row["value"]: row for row in days.values_of(tenant, "key", first, today)}
+        for first in (today - timedelta(days=DAYS_LOOKED_AT), first_of_month(today))
+    )
     pages: Any = admin.site.get_model_admin(ApiKey)
     return TabContent(
         sections=[
@@ -52,7 +52,10 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
                         "Requests",
                         "Spent, USD",
                     ],
-                    "rows": [_row(tenant, key, pages, used.get(key.pk), month.get(key.pk)) for key in keys],
+                    "rows": [
+                        _row(tenant, key, pages, used.get(str(key.pk)), month.get(str(key.pk)))
+                        for key in keys
+                    ],
                     "empty": "No key yet: nobody can call.",
                 },
                 [Link("Search keys", list_url("tenants_apikey", tenant__id__exact=tenant.pk))],

@@ -37,18 +37,16 @@ NOTE = (
 def content(request: HttpRequest, tenant: Tenant) -> TabContent:
     """Who spent this month, and who of the declared users did not."""
     today = utc_today().date()
-    month = days.days_of(tenant, first_of_month(today), today)
-    spent, ways = paged(
-        request, days.measured(month.values("user_id")).order_by("-billed", "-calls", "user_id")
-    )
-    names = [row["user_id"] for row in spent]
+    month = days.values_of(tenant, "user", first_of_month(today), today)
+    spent, ways = paged(request, month.order_by("-billed", "-calls", "value"))
+    names = [row["value"] for row in spent]
     declared = {
         user.external_id: user for user in EndUser.objects.filter(tenant=tenant, external_id__in=names)
     }
     budgets = fullest_of_users(tenant, set(names))
     idle = (
         EndUser.objects.filter(tenant=tenant, is_active=True)
-        .exclude(external_id__in=month.values("user_id"))
+        .exclude(external_id__in=month.values("value"))
         .order_by("external_id")[:IDLE_SHOWN]
     )
     return TabContent(
@@ -68,7 +66,7 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
                         "Of the budget, now",
                     ],
                     "rows": [
-                        _row(tenant, row, declared.get(row["user_id"]), budgets.get(row["user_id"]))
+                        _row(tenant, row, declared.get(row["value"]), budgets.get(row["value"]))
                         for row in spent
                     ],
                     "empty": "Nobody has called this month.",
@@ -97,7 +95,7 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
 
 
 def _row(tenant: Tenant, row: dict[str, Any], user: EndUser | None, budget: UserBudget | None) -> list[Any]:
-    name: Any = row["user_id"] or "(no user named)"
+    name: Any = row["value"] or "(no user named)"
     saved: Decimal = row["saved"]
     calls = cells.figure(row["calls"])
     return [
@@ -105,7 +103,7 @@ def _row(tenant: Tenant, row: dict[str, Any], user: EndUser | None, budget: User
         user.cost_center or cells.NOTHING if user else cells.NOTHING,
         ("yes" if user.is_active else "switched off") if user else "no",
         f"{row['last_day']:%Y-%m-%d}",
-        requests_link(tenant, calls, user=row["user_id"]) if row["user_id"] else row["calls"],
+        requests_link(tenant, calls, user=row["value"]) if row["value"] else row["calls"],
         row["cached"],
         row["billed"],
         saved,
