@@ -1,7 +1,7 @@
 """The product on one page: the whole life of one call.
 
-    identify -> limit -> envelope -> exact cache -> semantic cache -> route -> compress -> hold -> call -> settle -> remember
-    -> answer
+    identify -> limit -> allocate -> envelope -> exact cache -> semantic cache -> route -> compress -> hold -> call -> settle
+    -> remember -> answer
 
 The door identifies the caller (`llm.views.base`); all else is here, in this order. A hit leaves `_live` after `prepare`, which
 lines of batches pass too, and comes back in `_give`. A stream leaves it after the call, goes out while it comes, and comes
@@ -22,7 +22,7 @@ from llm.calls.call import Call
 from llm.deferred import accepting
 from llm.providers.client import ProviderReply, ProviderStream
 from llm.providers.target import Target
-from llm.steps import attempts, choosing, envelopes, memory, repairing, settled, storing
+from llm.steps import allocating, attempts, choosing, envelopes, memory, repairing, settled, storing
 from llm.steps.hops import FIRST_CHOICE, Manner
 from llm.steps.sending import Reply
 from llm.steps.settled import Settled
@@ -101,13 +101,13 @@ async def _live(
         if isinstance(found, ClientError):
             raise found
         choosing.check_user(call)
-        choosing.check_tags(call)
         choosing.check_model(call)
         choosing.check_length(call)
         await choosing.find_kept(call)
         call.slot = await limits.acquire(
             call.principal, user=call.user, tokens=call.rough_tokens, style=call.wire.vendor
         )
+        await allocating.allocate(call)
         await envelopes.find_envelope(call)
         targets = await prepare(call)
         may_wait = call.headers.urgency.may_wait

@@ -284,6 +284,9 @@ class Quotas:
     open_jobs: int = Field(default=10_000, ge=0)  # deferred calls that have no answer yet
     job_bytes: int = Field(default=1_000_000_000, ge=0)  # of the bodies of all of them together
     keys: int = Field(default=1_000, ge=0)
+    # that callers bring along, in a month: beyond them they are counted together
+    tag_names: int = Field(default=50, ge=0, le=1_000)
+    tag_values: int = Field(default=1_000, ge=0, le=100_000)  # of each name
 
 
 _DEFAULT_PRESSURE = (

@@ -19,15 +19,15 @@ class TagsField(forms.CharField):
     """Tags; empty for none."""
 
     def __init__(self, **options: Any) -> None:
-        options = {"max_length": LONGEST, "required": False, "help_text": HINT} | options
-        super().__init__(**options)
+        usual: dict[str, Any] = {"max_length": LONGEST, "required": False, "help_text": HINT}
+        super().__init__(**usual | options)
 
     def prepare_value(self, value: Any) -> Any:
         return as_text(value) if isinstance(value, Mapping) else value
 
     def to_python(self, value: Any) -> Any:
         try:
-            return from_text(super().to_python(value))
+            return from_text(super().to_python(value) or "")
         except InvalidTags as error:
             raise ValidationError(str(error)) from None
 

@@ -4,6 +4,7 @@ It owns pages and their forms. It does not own rules: each action calls one func
 """
 
 from billing.admin import alerts as admin_alerts
+from billing.admin import allocation as admin_allocation
 from billing.admin import billing_details as admin_billing_details
 from billing.admin import budgets as admin_budgets
 from billing.admin import channels as admin_channels
@@ -18,6 +19,7 @@ from billing.admin import tenants as admin_tenants
 
 __all__ = [
     "admin_alerts",
+    "admin_allocation",
     "admin_billing_details",
     "admin_budgets",
     "admin_channels",

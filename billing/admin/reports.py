@@ -35,7 +35,13 @@ HEADERS = (
     *("Requests", "Cached", "Tokens in", "Tokens out", "List, USD", "Saved, USD", "Billed, USD"),
     "Not exact, USD",
 )
-LABELS = {"user_id": "User", "key_id": "API key", "cost_center": "Cost centre", "day": "Day, UTC"}
+LABELS = {
+    "missing_tags": "Missing tags",
+    "user_id": "User",
+    "key_id": "API key",
+    "cost_center": "Cost centre",
+    "day": "Day, UTC",
+}
 LINKED = ("user_id", "model", "feature", "cost_center")  # the ledger's list has a filter for them
 
 
@@ -101,6 +107,12 @@ def tables_of(overview: MonthOverview, *, link: Link | None = None) -> dict[str,
                 "title": "Not exact",
                 "value": usd(unsure),
                 "note": f"the whole is {usd(totals.least_usd)} to {usd(totals.most_usd)}",
+            },
+            {
+                "title": "Unallocated",
+                "value": usd(totals.unallocated_usd),
+                "note": f"{percent(totals.unallocated_usd, totals.billed_cost_usd)} of what is billed;"
+                f" {count(totals.unallocated_requests)} requests lack a required tag",
             },
         ],
         "facts": [

@@ -90,15 +90,16 @@ FROM (
     FROM (
         SELECT CASE WHEN grouping(model) = 0 THEN 'model' WHEN grouping(user_id) = 0 THEN 'user'
                     WHEN grouping(feature) = 0 THEN 'feature' WHEN grouping(key_id) = 0 THEN 'key'
-                    WHEN grouping(tier) = 0 THEN 'tier' ELSE 'total' END AS dimension,
-            coalesce(model, user_id, feature, key_id::text, tier, '') AS value,
+                    WHEN grouping(tier) = 0 THEN 'tier' WHEN grouping(missing_tags) = 0 THEN 'missing'
+                    ELSE 'total' END AS dimension,
+            coalesce(model, user_id, feature, key_id::text, tier, missing_tags, '') AS value,
             coalesce(sum(requests), 0) AS requests,
             coalesce(sum(requests) FILTER (WHERE usage_source = 'gateway_cache'), 0) AS hits,
             coalesce(sum(list_cost), 0) AS list_cost,
             coalesce(sum(billed_cost) FILTER (WHERE kind <> 'usage'), 0) AS adjusted_cost,
             coalesce(sum(billed_cost), 0) AS billed_cost
         FROM billing_usagedaily WHERE tenant_id = %(tenant)s AND day = %(day)s
-        GROUP BY GROUPING SETS ((model), (user_id), (feature), (key_id), (tier), ())) AS along) AS placed
+        GROUP BY GROUPING SETS ((model), (user_id), (feature), (key_id), (tier), (missing_tags), ())) AS along) AS placed
 GROUP BY dimension, CASE WHEN place <= {MOST_VALUES} THEN value ELSE '' END, place > {MOST_VALUES}
 """
 # What each step took off the list price: our savings, and what is paid besides usage.

@@ -23,7 +23,9 @@ from billing.models.reconciliation import CostComparison, CostReport, CostReport
 from billing.models.reratings import PriceCheck, Rerating, ReratingRow
 from billing.models.runs import AgentHour, RunEnvelope
 from billing.models.spans import UsageSpan, WatchClock
+from billing.models.split_rules import ChargebackSheet, SplitRule
 from billing.models.statements import ManualEntry, ReceiptTree, Statement, StatementFile, StatementLine
+from billing.models.tags import RunTags, TagValue
 from billing.models.usage_sums import UsageSum
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "Budget",
     "BudgetRaise",
     "BudgetWindow",
+    "ChargebackSheet",
     "CostComparison",
     "CostReport",
     "CostReportLine",
@@ -59,9 +62,12 @@ __all__ = [
     "RollupDirty",
     "RuleCheck",
     "RunEnvelope",
+    "RunTags",
+    "SplitRule",
     "Statement",
     "StatementFile",
     "StatementLine",
+    "TagValue",
     "UsageDaily",
     "UsageLine",
     "UsageRecord",

@@ -20,6 +20,7 @@ class UsageSum(models.Model):
         FEATURE = "feature", "feature"
         KEY = "key", "key"
         TIER = "tier", "tier"
+        MISSING = "missing", "missing tags"
 
     tenant = models.ForeignKey(Tenant, on_delete=models.CASCADE, related_name="+", db_index=False)
     day = models.DateField(help_text="in UTC")

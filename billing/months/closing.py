@@ -20,10 +20,12 @@ from django.utils.timezone import now
 from billing.ledger import digest
 from billing.models import Attempt, BillingPeriod, ReceiptTree, Statement, StatementFile, StatementLine
 from billing.money import plain
+from billing.months import chargeback_sheets
 from billing.months import files as statement_files
 from billing.months import reading as month_reading
+from billing.months.cuts import Unbalanced
 from billing.months.invoicing import as_stored, tax_on, terms_of
-from billing.months.lines import PeriodLine, UnbalancedStatement, lines_of, printed, values_of
+from billing.months.lines import PeriodLine, lines_of, printed, values_of
 from billing.months.parts import Invoice, MonthReport
 from billing.months.proofs.planting import plant
 from billing.months.report import month_report
@@ -96,7 +98,7 @@ def close_due(at: datetime | None = None) -> list[Statement]:
             continue
         try:
             statements.append(close_period(period))
-        except (CannotClose, UnbalancedStatement) as error:
+        except (CannotClose, Unbalanced) as error:
             log.error("month_not_closed", tenant=period.tenant_id, month=period.label, reason=str(error))
     return statements
 
@@ -204,6 +206,7 @@ def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: st
             root=tree.root,
             chunks=tree.chunks,
         )
+    chargeback_sheets.seal(statement)
     locked.status, locked.closed_at, locked.digest = Status.CLOSED, issued_at, statement.digest
     locked.save(update_fields=["status", "closed_at", "digest"])
     period.refresh_from_db()

@@ -67,7 +67,7 @@ BOOKS = (
     "billing_usagerecord", "billing_usageline", "billing_usagedaily", "billing_usagesum", "billing_attempt",
     "billing_budgetwindow", "billing_billingperiod", "billing_statement", "billing_manualentry", "billing_raterule",
     "llm_requestlog", "billing_agenthour", "billing_rollupdirty", "billing_usagespan", "billing_alertfinding",
-    "billing_rulecheck",
+    "billing_rulecheck", "billing_chargebacksheet",
 )  # fmt: skip
 # tables without a tenant's column, of which it needs some rows
 FURTHER_GRANTS = {

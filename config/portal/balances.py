@@ -17,6 +17,7 @@ from billing.models import BudgetRaise, BudgetWindow
 from billing.scopes import Dimensions
 from config.portal.access import Visitor
 from config.site import cells
+from tenants.keys.allocating import cost_center_of
 from tenants.models import ApiKey, EndUser, Tenant
 
 MOST_KEYS: Final = 50
@@ -92,7 +93,7 @@ def _windows(visitor: Visitor, *, at: datetime) -> list[WindowKey]:
     budgets = load_budgets(visitor.tenant.pk)
     person, timezone = visitor.person, visitor.tenant.timezone
     user = EndUser.objects.filter(tenant=visitor.tenant, external_id=person).first() if person else None
-    own = Dimensions(user=person, cost_center=user.cost_center if user else "")
+    own = Dimensions(user=person, cost_center=cost_center_of(visitor.tenant, user))
     windows = list(windows_for(budgets, own, at=at, timezone=timezone))
     of_keys = [budget for budget in budgets if budget.scope == "key"]
     if of_keys and person:

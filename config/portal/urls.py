@@ -12,7 +12,7 @@ from config.portal import (
     runs,
     sessions,
 )
-from config.portal.books import reports, spend, statements, teams
+from config.portal.books import chargebacks, reports, spend, statements, teams
 from config.portal.owners import allocation, changes, invitations, people, policy
 
 app_name = "portal"
@@ -50,6 +50,7 @@ urlpatterns = [
     path(f"{AT}teams/", teams.show_teams, name="teams"),
     path(f"{AT}teams/user/", allocation.change_user, name="allocate_user"),
     path(f"{AT}months/", statements.list_months, name="months"),
+    path(f"{AT}months/<str:label>/chargebacks/", chargebacks.show_chargebacks, name="chargebacks"),
     path(f"{AT}months/<int:number>/", statements.show_statement, name="statement"),
     path(f"{AT}months/<int:number>/facts/", statements.statement_facts, name="statement_facts"),
     path(f"{AT}months/<int:number>/<int:file_id>/", statements.statement_file, name="statement_file"),

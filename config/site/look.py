@@ -166,6 +166,7 @@ UNFOLD: dict[str, Any] = {
                 page("Statements", "request_quote", "billing", "statement"),
                 page("Billing details", "contact_mail", "billing", "billingdetails"),
                 page("Entries by hand", "edit_note", "billing", "manualentry"),
+                page("Split rules", "call_split", "billing", "splitrule"),
                 page("Re-ratings", "currency_exchange", "billing", "rerating"),
                 page("Reconciliation", "balance", "billing", "costcomparison"),
                 page("Cost reports", "receipt", "billing", "costreport"),

@@ -82,6 +82,16 @@ def saved(row: Any) -> Decimal:
     return found
 
 
+def unallocated(tenant: Tenant, first: date, last: date) -> dict[str, Any]:
+    """Requests and money of calls that lack a required tag."""
+    found: dict[str, Any] = (
+        sums_of(tenant, "missing", first, last)
+        .exclude(value="", is_rest=False)
+        .aggregate(calls=Coalesce(Sum("requests"), 0), billed=Coalesce(Sum("billed_cost"), _ZERO))
+    )
+    return found
+
+
 def outcomes(tenant: Tenant, first: date, last: date) -> dict[date, dict[str, int]]:
     """How a tenant's requests ended, by day: answered, cached, refused, failed."""
     rows = RequestDay.objects.filter(tenant=tenant, day__gte=first, day__lte=last).exclude(

@@ -45,7 +45,7 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
     by_day = {row["day"]: row for row in totals}
     outcomes = days.outcomes(tenant, first_shown, today)
     return TabContent(
-        cards=_cards(by_day, outcomes, today),
+        cards=[*_cards(by_day, outcomes, today), _unallocated(tenant, by_day, today)],
         sections=[
             _spent(tenant, by_day, today),
             _ended(tenant, outcomes, today),
@@ -100,6 +100,17 @@ def _cards(
             "note": f"{count(refused)} refused, {count(failed)} failed",
         },
     ]
+
+
+def _unallocated(tenant: Tenant, by_day: dict[date, dict[str, Any]], today: date) -> dict[str, Any]:
+    month = [row for day, row in by_day.items() if day >= first_of_month(today)]
+    lacking = days.unallocated(tenant, first_of_month(today), today)
+    calls = count(lacking["calls"])
+    return {
+        "title": "Unallocated this month",
+        "value": usd(lacking["billed"]),
+        "note": f"{percent(lacking['billed'], days.total(month, 'billed'))} of it: {calls} requests lack a required tag",
+    }
 
 
 def _spent(tenant: Tenant, by_day: dict[date, dict[str, Any]], today: date) -> Section:

@@ -34,6 +34,7 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
                     Link("Statements", list_url("billing_statement", tenant__id__exact=tenant.pk)),
                     Link("Entries by hand", list_url("billing_manualentry", tenant__id__exact=tenant.pk)),
                     Link("Rate rules", list_url("billing_raterule", tenant__id__exact=tenant.pk)),
+                    Link("Split rules", list_url("billing_splitrule", tenant__id__exact=tenant.pk)),
                     Link("Ledger", list_url("billing_usagerecord", tenant__id__exact=tenant.pk)),
                 ],
                 note=f"Months begin and end in {tenant.timezone}; a closed one keeps the zone it had.",
@@ -57,5 +58,10 @@ def _row(tenant: Tenant, period: BillingPeriod, statement: Statement | None) -> 
 
 def _files(tenant: Tenant, period: BillingPeriod) -> SafeString:
     url = f"{reverse('admin:billing_reports')}?tenant={tenant.slug}&month={period.label}"
-    ways = [(url, "Open"), *((f"{url}&format={name}", name.upper()) for name in FORMATS)]
+    sheets = f"{reverse('admin:billing_chargebacks')}?tenant={tenant.slug}&month={period.label}"
+    ways = [
+        (url, "Open"),
+        (sheets, "Chargebacks"),
+        *((f"{url}&format={name}", name.upper()) for name in FORMATS),
+    ]
     return format_html_join(" · ", '<a class="text-link" href="{}">{}</a>', ways)

@@ -134,7 +134,13 @@ def _windows(
     """The budgets that the lines fall into; of users who are too many to be summed apart, not each one's own."""
     key = next((key for key in snapshot.tenant.keys.values() if key.id == payer.key_id), None)
     user = payer.user or one.user or ""
-    allocation = allocation_of(snapshot, user=user, key_tags=key.tags if key else NO_TAGS, tags=payer.tags)
+    allocation = allocation_of(
+        snapshot,
+        user=user,
+        key_tags=key.tags if key else NO_TAGS,
+        tags=payer.tags,
+        run_tags=payer.context.get("run_tags") or NO_TAGS,
+    )
     dimensions = dimensions_of(
         allocation,
         user=user,

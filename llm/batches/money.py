@@ -207,7 +207,13 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
     user = batch.user or facts.user
     check_user(snapshot.tenant, user, have_budgets=any(one.scope == "user" for one in snapshot.budgets))
     key = next((key for key in snapshot.tenant.keys.values() if key.id == batch.key_id), None)
-    allocation = allocation_of(snapshot, user=user, key_tags=key.tags if key else NO_TAGS, tags=batch.tags)
+    allocation = allocation_of(
+        snapshot,
+        user=user,
+        key_tags=key.tags if key else NO_TAGS,
+        tags=batch.tags,
+        run_tags=batch.context.get("run_tags") or NO_TAGS,
+    )
     require_tags(snapshot, allocation)
     dimensions = dimensions_of(
         allocation,

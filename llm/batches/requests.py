@@ -19,6 +19,7 @@ from llm.batches.lines import Problem
 from llm.calls.dimensions import trace_of
 from llm.calls.envelopes import envelope_of
 from llm.calls.headers import CallHeaders
+from llm.calls.tags import find_tags
 from llm.catalog.snapshot import TenantSnapshot
 from llm.errors import InvalidRequest, NotFound
 from llm.files.contents import in_thread
@@ -112,28 +113,39 @@ class NewBatch:
     metadata: Mapping[str, str] | None = None
     user: str = ""
     feature: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """Of each line, as far as they are kept."""
+        tags: Mapping[str, str] = self.context.get("tags", {})
+        return tags
 
 
 async def context_of(
     headers: CallHeaders, *, principal: Principal, snapshot: TenantSnapshot
 ) -> dict[str, Any]:
     """What the headers of a batch say of each of its lines, as `Batch.context` keeps it, with the envelope that pays for them.
-    Raises what `envelope_of` raises."""
+    Raises what `find_tags` and `envelope_of` raise."""
+    user, now, policy = principal.user or headers.user, datetime.now(UTC), snapshot.policy
+    headers, run_tags = await find_tags(
+        headers, session=headers.session, principal=principal, user=user, policy=policy, at=now
+    )
     envelope = await envelope_of(
         headers,
         session=headers.session,
         principal=principal,
-        user=principal.user or headers.user,
-        policy=snapshot.policy.envelopes,
-        at=datetime.now(UTC),
+        user=user,
+        policy=policy.envelopes,
+        at=now,
     )
     said = {
         "cache": headers.cache,
         "tier": headers.tier,
         "compress": headers.compress,
         "prompt_version": headers.prompt_version,
+        "tags": dict(headers.tags),
+        "run_tags": dict(run_tags),
         "trace": trace_of(session=headers.session, run=headers.run, agent=headers.agent),
         "envelope": envelope.to_json() if envelope else None,
     }

@@ -16,6 +16,7 @@ from llm.calls.urgency import NOW, Urgency, parse_urgency
 from llm.catalog.catalog import TIERS
 from llm.errors import InvalidRequest
 from llm.wire.people import bounded
+from tenants.allocation import MOST_TAGS
 
 CacheMode = Literal["off", "exact", "on", "refresh"]
 _CACHE_MODES: Final = get_args(CacheMode)
@@ -35,6 +36,8 @@ AGENT_HEADERS = {
 
 RUN: Final = "x-purser-run"
 RUN_USD: Final = "x-purser-run-usd"
+TAGS: Final = "x-purser-tags"
+RUN_TAGS: Final = "x-purser-run-tags"
 MOST_USD: Final = Decimal(1_000_000)
 
 _AMOUNT: Final = re.compile(r"[0-9]{1,7}(\.[0-9]{1,2})?")
@@ -58,6 +61,7 @@ class CallHeaders:
     session: str = ""
     run: str = ""
     run_usd: Decimal | None = None
+    run_tags: Mapping[str, str] = field(default_factory=dict)
     agent: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -78,7 +82,7 @@ def _parsed(headers: Mapping[str, str]) -> CallHeaders:
     return CallHeaders(
         user=_text(headers, "x-purser-user"),
         feature=_text(headers, "x-purser-feature"),
-        tags=_tags(headers.get("x-purser-tags", "")),
+        tags=_tags(headers, TAGS),
         cache=cast(CacheMode, _choice(headers, "x-purser-cache", _CACHE_MODES) or "on"),
         tier=_choice(headers, "x-purser-tier", TIERS),
         compress={"on": True, "off": False, "": None}[_choice(headers, "x-purser-compress", ("on", "off"))],
@@ -88,6 +92,7 @@ def _parsed(headers: Mapping[str, str]) -> CallHeaders:
         session=session,
         run=_text(headers, RUN),
         run_usd=_usd(headers, RUN_USD),
+        run_tags=_tags(headers, RUN_TAGS),
         agent=_agent(headers, session=session),
     )
 
@@ -137,15 +142,17 @@ def _choice(headers: Mapping[str, str], name: str, choices: tuple[str, ...]) -> 
     return value
 
 
-def _tags(text: str) -> dict[str, str]:
+def _tags(headers: Mapping[str, str], header: str) -> dict[str, str]:
+    if not (text := headers.get(header, "")):
+        return {}
     if "\x00" in text:
-        raise InvalidRequest("Header x-purser-tags has a NUL character.", param="x-purser-tags")
+        raise InvalidRequest(f"Header {header} has a NUL character.", param=header)
     tags = {}
     for pair in filter(None, (part.strip() for part in text.split(","))):
         key, separator, value = pair.partition("=")
         if not separator or not key.strip():
-            raise InvalidRequest("Header x-purser-tags takes k=v,k=v.", param="x-purser-tags")
+            raise InvalidRequest(f"Header {header} takes k=v,k=v.", param=header)
         tags[key.strip()[:_MAX_LENGTH]] = value.strip()[:_MAX_LENGTH]
-    if len(tags) > 20:
-        raise InvalidRequest("Header x-purser-tags takes at most 20 tags.", param="x-purser-tags")
+    if len(tags) > MOST_TAGS:
+        raise InvalidRequest(f"Header {header} takes at most {MOST_TAGS} tags.", param=header)
     return tags

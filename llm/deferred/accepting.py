@@ -308,6 +308,7 @@ def _context(call: Call) -> dict[str, Any]:
         "prompt_version": headers.prompt_version,
         "session": headers.session,
         "run": headers.run,
+        "run_tags": dict(call.run_tags),
         "envelope": call.envelope.to_json() if call.envelope else None,
         "agent": dict(headers.agent),
         "passed_on": dict(call.passed_on),

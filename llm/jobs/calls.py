@@ -99,6 +99,7 @@ def _call_of(job: DeferredJob, snapshot: TenantSnapshot, attempts: Sequence[Atte
         tokens_before_compression=context.get("tokens_before"),
         tokens_after_compression=context.get("tokens_after"),
         tries=len(attempts),
+        run_tags=context.get("run_tags") or NO_TAGS,
         envelope=Envelope.from_json(context["envelope"]) if context.get("envelope") else None,
         reserve=_reserve_of(waiting) if waiting else None,
     )

@@ -12,7 +12,6 @@ from billing.estimates.costs import expected_cost
 from billing.ledger.holds import recent_balances
 from llm import compression
 from llm.calls.call import Call
-from llm.calls.dimensions import require_tags
 from llm.errors import ContextLengthExceeded, FeatureSwitchedOff, InvalidRequest
 from llm.kept import references
 from llm.kept import responses as kept_responses
@@ -44,11 +43,6 @@ def check_user(call: Call) -> None:
     """Refuse a call for somebody whom the tenant does not serve."""
     have_budgets = any(budget.scope == "user" for budget in call.snapshot.budgets)
     known_users.check_user(call.snapshot.tenant, call.user, have_budgets=have_budgets)
-
-
-def check_tags(call: Call) -> None:
-    """Refuse a call without a tag that its tenant does not do without."""
-    require_tags(call.snapshot, call.allocation)
 
 
 def check_length(call: Call) -> None:

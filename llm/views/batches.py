@@ -64,7 +64,6 @@ class Batches(AsyncAPIView):
                 metadata=order.metadata,
                 user=self.principal.user or headers.user,
                 feature=headers.feature,
-                tags=headers.tags,
                 context=await requests.context_of(headers, principal=self.principal, snapshot=self.snapshot),
             ),
             snapshot=self.snapshot,

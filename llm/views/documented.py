@@ -49,7 +49,10 @@ def query(name: str, description: str, *choices: str, kind: type = str) -> OpenA
 WHOSE: Final = (
     _header("x-purser-user", "The end user; falls back to the body's `user` or `metadata.user_id`."),
     _header("x-purser-feature", "The feature of your product that calls."),
-    _header("x-purser-tags", "`k=v,k=v`, at most 20; the tag `project` has budgets of its own."),
+    _header(
+        "x-purser-tags",
+        "`k=v,k=v`, at most 20: whose cost it is; `cost_center` and `project` have budgets of their own.",
+    ),
 )
 OF_LINES: Final = (
     *WHOSE,
@@ -59,6 +62,10 @@ OF_LINES: Final = (
     _header("x-purser-prompt-version", "Another version never meets an answer to a former one."),
     _header(
         "x-purser-run", "The run or ticket that the call is part of; its envelope pays, where there is one."
+    ),
+    _header(
+        "x-purser-run-tags",
+        "Tags of the run or session, said with any of its calls, for those that name none.",
     ),
     _header("x-purser-run-usd", "Opens an envelope of so many USD for the run, as far as the policy allows."),
 )

@@ -77,7 +77,6 @@ class MessageBatches(AsyncAPIView):
                     input_file=file["id"],
                     user=self.principal.user or headers.user,
                     feature=headers.feature,
-                    tags=headers.tags,
                     context=await requests.context_of(
                         headers, principal=self.principal, snapshot=self.snapshot
                     ),

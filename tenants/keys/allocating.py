@@ -10,7 +10,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from tenants.allocation import Tags
+from tenants.allocation import COST_CENTER, NO_TAGS, Tags
 from tenants.models import ApiKey, EndUser, Tenant
 from tenants.people.authors import record_author
 from tenants.policy import parse_policy
@@ -20,6 +20,14 @@ def check_team(tenant: Tenant, team: str) -> None:
     """Raise ValidationError for a team that the tenant's policy does not know."""
     if team and team not in parse_policy(tenant.policy).allocation.teams:
         raise ValidationError({"team": f"there is no team {team[:60]!r} in the tenant's policy"})
+
+
+def cost_center_of(tenant: Tenant, user: EndUser | None) -> str:
+    """Of the calls of a user, or of one who is not declared, where neither they nor their key name one."""
+    policy = parse_policy(tenant.policy).allocation
+    team = policy.teams.get(user.team, NO_TAGS) if user else NO_TAGS
+    own = user.cost_center if user else ""
+    return own or team.get(COST_CENTER, "") or policy.tags.get(COST_CENTER, "")
 
 
 @transaction.atomic

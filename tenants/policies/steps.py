@@ -236,6 +236,8 @@ PLATFORM: Final = Step(
         "closing.grace_hours": "After, hours",
         "closing.four_eyes": "What one person enters in the books, another approves",
         "quotas.keys": "Most keys",
+        "quotas.tag_names": "Most names of tags that callers bring along, a month",
+        "quotas.tag_values": "Most values of each of them",
         "quotas.files": "Most files",
         "quotas.file_bytes": "Files, bytes",
         "quotas.chats": "Most stored chats",

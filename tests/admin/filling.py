@@ -27,10 +27,12 @@ from billing.models import (
     RateRule,
     Rerating,
     RollupDirty,
+    SplitRule,
     UsageDaily,
     UsageLine,
     UsageRecord,
 )
+from billing.months.split_rules import set_split
 from billing.prices.plan_editing import set_rule
 from caching.models import CacheEntry, CacheLabel, CacheScope, CacheStat
 from llm.models import (
@@ -358,6 +360,8 @@ def _closing(office: Office, tenant: Tenant) -> None:
     rule = set_rule(tenant, priority=RateRule.objects.count() + 1, kind="discount_pct", value=Decimal(5))
     office.rows.setdefault(ManualEntry, entry)
     office.rows.setdefault(RateRule, rule)
+    split = {"name": "rest", "source": "unallocated", "method": "even", "first_month": "2020-01"}
+    office.rows.setdefault(SplitRule, set_split(tenant, **split))
     taxed = {"legal_name": "Recipient Ltd", "tax": "vat", "vat_percent": Decimal(19)}
     details, _ = BillingDetails.objects.get_or_create(tenant=tenant, defaults=taxed)
     office.rows.setdefault(BillingDetails, details)

@@ -31,7 +31,7 @@ def list_months(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     }
     rows = [_month(visitor, period, statements.get(period.pk)) for period in periods[:MOST_MONTHS]]
     table = {
-        "headers": ["Month", "State", "Statement", "Total", "Closed"],
+        "headers": ["Month", "State", "Statement", "Total", "Closed", "By cost centre"],
         "rows": rows,
         "empty": "No month yet: the first begins with the first call.",
     }
@@ -112,6 +112,7 @@ def _month(visitor: Visitor, period: BillingPeriod, statement: Statement | None)
         else cells.NOTHING,
         f"{statement.total:,.2f} {statement.currency}" if statement else cells.NOTHING,
         cells.moment(period.closed_at, zone=visitor.tenant.timezone) if period.closed_at else cells.NOTHING,
+        cells.link(address(visitor, "chargebacks", label=period.label), "Chargebacks"),
     ]
 
 

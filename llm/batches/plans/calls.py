@@ -42,6 +42,7 @@ def call_of(item: BatchItem, batch: Batch, *, snapshot: TenantSnapshot, is_plann
         passed_on={},
         principal=_principal(batch, snapshot),
         snapshot=snapshot,
+        run_tags=context.get("run_tags") or NO_TAGS,
         joins_flights=False,
         hit_id=item.attempt_id,
     )

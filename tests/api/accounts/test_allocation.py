@@ -144,3 +144,45 @@ def test_a_call_without_a_required_tag_is_refused(
     with pytest.raises(openai.BadRequestError, match="tags 'cost_center', 'ticket'"):
         ask(world.openai(member))
     ask(world.openai(member), extra_headers=named | {"x-purser-tags": "ticket=77"})
+
+
+def test_a_runs_tags_are_inherited_by_its_calls(world: World, books: Books, member: Member) -> None:
+    client = world.openai(member)
+    run = {"x-purser-run": f"run-{fresh_question()[-20:]}"}
+    ask(client, extra_headers=run | {"x-purser-run-tags": "project=voyager"})
+    later = ask(client, extra_headers=run | {"x-purser-user": ""})
+    row = books.row(later.headers["x-request-id"])
+    assert row.project == "voyager"
+    assert row.tags == {"project": "voyager", "env": "prod"}
+    over = ask(client, extra_headers=run | {"x-purser-tags": "project=pioneer"})
+    assert books.row(over.headers["x-request-id"]).project == "pioneer"
+    with pytest.raises(openai.BadRequestError, match="x-purser-run-tags needs a run"):
+        ask(client, extra_headers={"x-purser-run-tags": "project=voyager"})
+
+
+def test_a_stranger_makes_no_more_values_than_the_quota(
+    world: World, books: Books, make_tenant: Callable[..., Member]
+) -> None:
+    member = make_tenant(policy={"quotas": {"tag_names": 1, "tag_values": 2}})
+    client = world.openai(member)
+    for number in range(4):
+        answer = ask(client, extra_headers={"x-purser-tags": f"project=p{number}"})
+    assert books.row(answer.headers["x-request-id"]).project == "(other)"
+    status, usage = world.get("/v1/usage?group_by=project", member)
+    assert status == 200
+    assert {row["group"] for row in usage["data"]} == {"p0", "p1", "(other)"}
+
+
+def test_the_unallocated_share_is_told(world: World, make_tenant: Callable[..., Member]) -> None:
+    member = make_tenant(users=[{"id": "alice", "cost_center": "4711"}])
+    client = world.openai(member)
+    ask(client)
+    ask(client, extra_headers={"x-purser-user": "alice"})
+    usage = eventually(
+        lambda: world.get("/v1/usage?group_by=missing_tag", member)[1],
+        until=lambda found: len(found["data"]) == 2,
+    )
+    by_group = {row["group"]: row for row in usage["data"]}
+    assert by_group["cost_center"]["unallocated_usd"] == by_group["cost_center"]["cost_usd"]
+    assert by_group[""]["unallocated_requests"] == 0
+    assert usage["total"]["unallocated_requests"] == 1

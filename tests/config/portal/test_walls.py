@@ -37,7 +37,9 @@ READERS = {
     "month_file",
     "statement",
     "statement_file",
+    "statement_facts",
     "alerts",
+    "chargebacks",
 }
 DEVELOPERS = {
     "keys", "add_own_key", "key", "rotate_key", "revoke_key", "connect", "requests", "request", "add_service_key",
@@ -70,6 +72,7 @@ def rows_of(house: House, tenant: Tenant, person: str) -> dict[str, Any]:
         "event_id": event.pk,
         "membership_id": Membership.objects.get(tenant=tenant, person=person).pk,
         "number": statement.number,
+        "label": statement.period.label,
         "file_id": statement.files.values_list("pk", flat=True).first(),
         "invitation_id": waiting.pk,
         "month": "2026-10",  # one without a statement

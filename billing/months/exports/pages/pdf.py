@@ -64,7 +64,7 @@ def _document(report: MonthReport) -> dict[str, Any]:
         "payment": _lines_of(terms.payment_text),
         "days": _days(report),
         "waterfall": _waterfall(report),
-        "sections": [_section(section) for section in report.sections if section.name in _ON_PAGES],
+        "sections": [_section(section) for section in report.sections if section.name in _on_pages(report)],
         "margins": _margins(report),
         "certainty": _sure(report),
         "reconciliation": _pairs(
@@ -73,6 +73,11 @@ def _document(report: MonthReport) -> dict[str, Any]:
         ),
         "remark": REMARK,
     }
+
+
+def _on_pages(report: MonthReport) -> tuple[str, ...]:
+    """What lacks a tag is shown where there is any."""
+    return (*_ON_PAGES, "missing_tags") if report.totals.unallocated_requests else _ON_PAGES
 
 
 def _facts(report: MonthReport, terms: Terms) -> list[tuple[str, str]]:
@@ -87,7 +92,7 @@ def _facts(report: MonthReport, terms: Terms) -> list[tuple[str, str]]:
     if report.invoice and terms.due_on:
         facts.append(("Due", f"{terms.due_on:%Y-%m-%d}"))
     if terms.po_number:
-        facts.append(("Your order", _short(terms.po_number)))
+        facts.append(("Your order", short(terms.po_number)))
     return facts
 
 
@@ -99,7 +104,7 @@ def _due(invoice: Invoice, terms: Terms) -> dict[str, Any]:
     return {
         "rows": _pairs([*rows, ("Total", invoice.payable)]),
         "currency": invoice.currency,
-        "note": _short(terms.tax_note),
+        "note": short(terms.tax_note),
     }
 
 
@@ -108,8 +113,8 @@ def _centers(invoice: Invoice) -> dict[str, Any]:
     shown = owed[:CENTERS_SHOWN]
     return {
         "rows": [
-            (_short(name) or "No cost centre", text)
-            for (name, _), text in zip(shown, _column([amount for _, amount in shown]), strict=True)
+            (short(name) or "No cost centre", text)
+            for (name, _), text in zip(shown, column([amount for _, amount in shown]), strict=True)
         ],
         "more": _more(len(owed) - len(shown)),
     }
@@ -137,7 +142,7 @@ def _bars(amounts: Iterable[tuple[str, Decimal]]) -> list[dict[str, Any]]:
     """Names with amounts, and each as a share of the largest; the length of a bar needs no exact figure."""
     rows = list(amounts)
     largest = max((abs(amount) for _, amount in rows), default=NOTHING) or Decimal(1)
-    texts = _column([amount for _, amount in rows])
+    texts = column([amount for _, amount in rows])
     return [
         {"name": name, "text": text, "share": round(float(amount / largest), 4)}
         for (name, amount), text in zip(rows, texts, strict=True)
@@ -149,14 +154,14 @@ def _section(section: Section) -> dict[str, Any]:
     counts = [
         [group.measures.requests, group.measures.cache_hits, _tokens(group.measures)] for group in shown
     ]
-    saved = _column([group.measures.saved_usd for group in shown])
-    billed = _column([group.measures.billed_cost_usd for group in shown])
+    saved = column([group.measures.saved_usd for group in shown])
+    billed = column([group.measures.billed_cost_usd for group in shown])
     return {
         "title": section.title,
         "labels": [_spoken(name) for name in section.dimensions],
         "figures": ["Requests", "Cached", "Tokens", "Saved, USD", "Billed, USD"],
         "rows": [
-            [*(_short(label) or "–" for label in group.labels), *(f"{one:,}" for one in its), less, paid]
+            [*(short(label) or "–" for label in group.labels), *(f"{one:,}" for one in its), less, paid]
             for group, its, less, paid in zip(shown, counts, saved, billed, strict=True)
         ],
         "more": _more(len(section.groups) - len(shown)),
@@ -169,7 +174,7 @@ def _margins(report: MonthReport) -> dict[str, Any] | None:
         return None
     shown = report.margins[:ROWS_SHOWN]
     amounts = [
-        _column([getattr(one, name) for one in shown])
+        column([getattr(one, name) for one in shown])
         for name in ("billed_usd", "provider_cost_usd", "margin_usd")
     ]
     return {
@@ -177,7 +182,7 @@ def _margins(report: MonthReport) -> dict[str, Any] | None:
         "labels": ["Tenant", "Provider", "Model"],
         "figures": ["Billed, USD", "Provider's cost, USD", "Margin, USD"],
         "rows": [
-            [_short(one.tenant), _short(one.provider) or "–", _short(one.model) or "–", *texts]
+            [short(one.tenant), short(one.provider) or "–", short(one.model) or "–", *texts]
             for one, *texts in zip(shown, *amounts, strict=True)
         ],
         "more": _more(len(report.margins) - len(shown)),
@@ -191,7 +196,7 @@ def _tokens(measures: Measures) -> int:
 
 def _sure(report: MonthReport) -> list[list[str]]:
     amounts = [
-        _column([getattr(sure, name) for sure in report.certainty])
+        column([getattr(sure, name) for sure in report.certainty])
         for name in ("amount_usd", "least_usd", "most_usd")
     ]
     return [
@@ -202,10 +207,10 @@ def _sure(report: MonthReport) -> list[list[str]]:
 
 def _pairs(amounts: Iterable[tuple[str, Decimal]]) -> list[tuple[str, str]]:
     rows = list(amounts)
-    return list(zip((name for name, _ in rows), _column([amount for _, amount in rows]), strict=True))
+    return list(zip((name for name, _ in rows), column([amount for _, amount in rows]), strict=True))
 
 
-def _column(amounts: Sequence[Decimal]) -> list[str]:
+def column(amounts: Sequence[Decimal]) -> list[str]:
     """Amounts in full, with one number of places: as many as the finest of them has, and at least two."""
     places = max((len(exact(amount).partition(".")[2]) for amount in amounts), default=2)
     # a real minus sign, and none before zero
@@ -226,10 +231,10 @@ def _vat(number: str) -> str:
 
 
 def _lines_of(*texts: str) -> list[str]:
-    return [_short(line.strip()) for text in texts for line in text.splitlines() if line.strip()]
+    return [short(line.strip()) for text in texts for line in text.splitlines() if line.strip()]
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     """What fits on a line; the files have it whole."""
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
 
