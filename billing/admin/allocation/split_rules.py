@@ -29,6 +29,7 @@ from tenants.people.rights import Right
 
 LONGEST: Final = 20_000
 CENTERS_SHOWN: Final = 50
+SHARES_SHOWN: Final = 5  # in a list
 FACTS: Final = ("name", "place", "source", "tag", "value", "method", "shares", "first_month", "last_month")
 
 
@@ -52,10 +53,6 @@ class SplitRuleForm(forms.ModelForm[SplitRule]):
     """A rule with its months; it counts from this month on where none is named."""
 
     shares = SharesField()
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.fields["first_month"].initial = f"{now():%Y-%m}"
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -93,7 +90,7 @@ class SplitRuleAdmin(AsksFirst, HistoryPages, Unedited, TenantScopedAdmin):
         "name",
         "takes",
         "method",
-        "shown_shares",
+        "among",
         "first_month",
         "last_month",
         "created_by",
@@ -107,11 +104,12 @@ class SplitRuleAdmin(AsksFirst, HistoryPages, Unedited, TenantScopedAdmin):
     fieldsets = (
         (None, {"fields": (("tenant", "name"), "place")}),
         ("What is shared", {"fields": ("source", ("tag", "value"))}),
-        ("Among whom", {"fields": ("method", "shares")}),
+        ("Among whom", {"fields": ("method", "shown_shares")}),
         ("Months", {"fields": (("first_month", "last_month"), ("created_at", "created_by"))}),
     )
     add_fieldsets = (
-        *fieldsets[:3],
+        *fieldsets[:2],
+        ("Among whom", {"fields": ("method", "shares")}),
         (
             "Months",
             {
@@ -120,13 +118,15 @@ class SplitRuleAdmin(AsksFirst, HistoryPages, Unedited, TenantScopedAdmin):
             },
         ),
     )
-    readonly_fields = ("created_at", "created_by")
-    changed_with = operated_with = (
-        Right.CLOSE
-    )  # it changes what a month's files say, and nothing of the books
+    readonly_fields = ("created_at", "created_by", "shown_shares")
+    # it changes what a month's files say, and nothing of the books
+    changed_with = operated_with = Right.CLOSE
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return TenantScopedAdmin.has_add_permission(self, request)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"first_month": f"{now():%Y-%m}"} | super().get_changeform_initial_data(request)
 
     def effect_of(self, request: HttpRequest, form: Any) -> Effect:
         rule = form.instance
@@ -158,9 +158,12 @@ class SplitRuleAdmin(AsksFirst, HistoryPages, Unedited, TenantScopedAdmin):
         return " ".join(filter(None, (rule.get_source_display(), rule.tag, rule.value)))
 
     @display(description="Among")
+    def among(self, rule: SplitRule) -> str:
+        return _in_words(rule.shares[:SHARES_SHOWN]) + (" …" if len(rule.shares) > SHARES_SHOWN else "")
+
+    @display(description="Shares")
     def shown_shares(self, rule: SplitRule) -> str:
-        shares = [f"{name} {percent} %" if percent else name for name, percent in rule.shares]
-        return ", ".join(shares[:5]) + (" …" if len(shares) > 5 else "") or "all with cost of their own"
+        return _in_words(rule.shares)
 
     @dialog_action(
         "End…",
@@ -176,6 +179,11 @@ class SplitRuleAdmin(AsksFirst, HistoryPages, Unedited, TenantScopedAdmin):
     def end(self, request: HttpRequest, form: EndForm, rule: SplitRule) -> str:
         end_split(rule, last_month=form.cleaned_data["last_month"], acting_user=request.user)
         return f"The rule counts for the last time in {rule.last_month}."
+
+
+def _in_words(shares: list[list[str]]) -> str:
+    named = [f"{name} {percent} %" if percent else name for name, percent in shares]
+    return ", ".join(named) or "all with cost of their own"
 
 
 def _share(line: str, *, method: str) -> list[str]:
