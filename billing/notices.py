@@ -4,12 +4,16 @@ Invariant: nobody is notified twice of one subject, window and threshold. An ale
 without a rule to all of the tenant's, like a budget's share; one without a tenant to the operators' channels.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, Final
 
 import structlog
 
 from billing.models import AlertEvent, AlertRule
+
+NO_FACTS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 log = structlog.get_logger(__name__)
 
@@ -23,11 +27,12 @@ def notify_operators(
     value: Decimal = Decimal(0),
     threshold: Decimal = Decimal(0),
     link: str = "",
+    facts: Mapping[str, Any] = NO_FACTS,
 ) -> None:
     """Write an alert for the operators, unless they were notified of this subject and window before."""
     event = AlertEvent(
         tenant=None, metric=metric, subject_key=subject, window_key=window, value=value, threshold=threshold,
-        message=message, link=link,
+        message=message, link=link, facts=dict(facts),
     )  # fmt: skip
     AlertEvent.objects.bulk_create([event], ignore_conflicts=True)
     log.warning("operators_notified", metric=metric, subject=subject, window=window, message=message)
@@ -40,14 +45,16 @@ def notify_tenant(
     *,
     rule: AlertRule | None = None,
     subject: str,
+    window: str = "",
     value: Decimal,
     threshold: Decimal,
     link: str = "",
+    facts: Mapping[str, Any] = NO_FACTS,
 ) -> None:
-    """Write an alert for a tenant, unless it was notified of this subject and threshold before."""
+    """Write an alert for a tenant, unless it was notified of this subject, window and threshold before."""
     event = AlertEvent(
-        tenant_id=tenant_id, rule=rule, metric=metric, subject_key=subject, value=value, threshold=threshold,
-        message=message, link=link,
+        tenant_id=tenant_id, rule=rule, metric=metric, subject_key=subject, window_key=window, value=value,
+        threshold=threshold, message=message, link=link, facts=dict(facts),
     )  # fmt: skip
     AlertEvent.objects.bulk_create([event], ignore_conflicts=True)
 

@@ -9,8 +9,8 @@ from typing import Final
 from celery import shared_task
 from django.utils.timezone import now
 
+from billing import incidents as alert_incidents
 from billing.alerts import budget_watches, watching
-from billing.alerts import incidents as alert_incidents
 from billing.alerts import outbox as alerts
 from billing.alerts import spans as alert_spans
 from billing.budgets import raise_requests

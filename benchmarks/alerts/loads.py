@@ -6,7 +6,7 @@ Invariant: a seed says everything. Times are the tenant's own; a day begins at i
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -16,36 +16,68 @@ DAY: Final = 24 * HOUR
 Shape = Callable[[Any, int, int], Any]
 
 
+Kind = Literal["hour", "moment", "dearer"]
+KINDS: Final[dict[Kind, str]] = {
+    "hour": "ten times the requests that are usual at this hour, by the two weeks before, are added to what comes anyway",
+    "moment": "each request that comes anyway comes ten times",
+    "dearer": "each request costs ten times as much",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Spike:
+    """When it begins and ends, in minutes, and what is to be expected of eight minutes of it."""
+
+    begins: float
+    ends: float
+    requests: float = 0.0
+    usd: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What each minute has: requests, their USD, and the dearest of them. `expected_usd` is without chance and spikes."""
+    """What each minute has: requests, their USD, and the dearest of them."""
 
     requests: Any
     usd: Any
     dearest: Any
-    expected_requests: Any
-    expected_usd: Any
+    spikes: list[Spike]
 
 
-def generate(rng: Any, shape: Shape, *, days: int, first: date, spikes: list[tuple[float, float]]) -> Load:
-    """Load of a tenant. A spike (begin and end in minutes) makes ten requests of each that would have come."""
+def generate(rng: Any, shape: Shape, *, days: int, first: date, spikes: list[Spike], kind: Kind) -> Load:
+    """Load of a tenant, with spikes of one kind in it."""
     daily = 10 ** rng.uniform(2.5, 4.3)  # requests of a day: 300 to 20,000
     price, spread = 10 ** rng.uniform(-3, -1.3), rng.uniform(0.6, 1.4)  # USD of the median request
     expected = shape(rng, days, first.weekday()) * daily / DAY
     wandering = np.exp(_wander(rng, days * DAY, minutes=rng.uniform(20, 180), spread=rng.uniform(0.1, 0.35)))
     whole_days = np.repeat(rng.lognormal(0, rng.uniform(0.05, 0.25), days), DAY)
-    times = np.ones(days * DAY)
-    for begin, end in spikes:
-        minutes = np.arange(int(begin), int(end) + 1)
-        times[minutes] += 9 * np.clip(np.minimum(minutes + 1, end) - np.maximum(minutes, begin), 0, 1)
-    requests = rng.poisson(expected * wandering * whole_days * times)
-    costs = price * rng.lognormal(0, spread, int(requests.sum()))
+    rate = expected * wandering * whole_days
+    dearer = np.ones(days * DAY)
+    mean_usd = price * np.exp(spread * spread / 2)
+    measured = []
+    for spike in spikes:
+        minutes = np.arange(int(spike.begins), int(spike.ends) + 1)
+        share = np.clip(np.minimum(minutes + 1, spike.ends) - np.maximum(minutes, spike.begins), 0, 1)
+        at_once = expected[minutes[:8]].sum()
+        if kind == "hour":
+            usual = _usual(expected, first.weekday(), int(spike.begins))
+            rate[minutes] += 9 * usual * share
+            at_once = 80 * usual
+        elif kind == "moment":
+            rate[minutes] *= 1 + 9 * share
+            at_once *= 10
+        else:
+            dearer[minutes] += 9 * share
+        usd = at_once * mean_usd * (10 if kind == "dearer" else 1)
+        measured.append(Spike(spike.begins, spike.ends, float(at_once), float(usd)))
+    requests = rng.poisson(rate)
+    costs = price * rng.lognormal(0, spread, int(requests.sum())) * np.repeat(dearer, requests)
     usd, dearest = np.zeros(len(requests)), np.zeros(len(requests))
     some = requests > 0
     starts = np.concatenate(([0], np.cumsum(requests[some])[:-1]))
     if len(costs):
         usd[some], dearest[some] = np.add.reduceat(costs, starts), np.maximum.reduceat(costs, starts)
-    return Load(requests, usd, dearest, expected, expected * price * np.exp(spread * spread / 2))
+    return Load(requests, usd, dearest, measured)
 
 
 def steady(rng: Any, days: int, weekday: int) -> Any:
@@ -110,6 +142,16 @@ def stepping(rng: Any, days: int, weekday: int) -> Any:
 SHAPES: Final[dict[str, Shape]] = {
     one.__name__: one for one in (steady, office, evening, growing, nightly, agents, hourly, stepping)
 }
+
+
+def _usual(expected: Any, weekday: int, minute: int) -> float:
+    """A minute's mean at this hour on the like days of the two weeks before."""
+    day = minute // DAY
+    alike = [
+        one for one in range(max(day - 14, 0), day) if ((one + weekday) % 7 > 4) == ((day + weekday) % 7 > 4)
+    ]
+    hours = [expected[max(minute - (day - one) * DAY - 30, 0) :][:60].mean() for one in alike]
+    return float(np.mean(hours)) if hours else 0.0
 
 
 def _hour(days: int) -> Any:

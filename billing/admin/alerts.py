@@ -1,6 +1,6 @@
 """Pages of alerts: what happened, who took care of it, and whom it reached.
 
-Invariant: alerts and deliveries are only read; they change through the verbs of `alerts.incidents` and `outbox.retry`.
+Invariant: alerts and deliveries are only read; they change through the verbs of `billing.incidents` and `outbox.retry`.
 """
 
 from datetime import timedelta
@@ -20,11 +20,11 @@ from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from billing import incidents
 from billing.admin.figures import usd
-from billing.alerts import incidents
-from billing.alerts.incidents import acknowledge
-from billing.alerts.metrics import facts_of, sentence_of, with_unit
+from billing.alerts.metrics import METRICS, facts_of, sentence_of, with_unit
 from billing.alerts.outbox import retry
+from billing.incidents import acknowledge
 from billing.models import AlertDelivery, AlertEvent, AlertStep
 from config.site import cells
 from tenants.admin.access import ReadOnlyAdmin
@@ -90,6 +90,33 @@ class StepInline(DeliveryInline):
     fields = readonly_fields = ("at", "verb", "by", "text")
 
 
+class StateFilter(admin.SimpleListFilter):
+    """Alerts by what became of them."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state, state.capitalize()) for state in incidents.STATES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AlertEvent]) -> QuerySet[AlertEvent]:
+        state = self.value()
+        return queryset.filter(incidents.in_state(state)) if state in incidents.STATES else queryset
+
+
+class MetricFilter(admin.SimpleListFilter):
+    """Alerts by what is watched, whether a rule says so or a default."""
+
+    title = "what"
+    parameter_name = "metric"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return sorted(((name, facts.title) for name, facts in METRICS.items()), key=lambda one: one[1])
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AlertEvent]) -> QuerySet[AlertEvent]:
+        return queryset.filter(metric=self.value()) if self.value() else queryset
+
+
 @admin.register(AlertEvent)
 class AlertEventAdmin(ReadOnlyAdmin):
     """Alerts, newest first; an open one waits for a person to acknowledge it."""
@@ -98,7 +125,7 @@ class AlertEventAdmin(ReadOnlyAdmin):
     list_display = (
         "fired_at",
         "tenant",
-        "metric",
+        "what",
         "message",
         "shown_value",
         "shown_threshold",
@@ -108,10 +135,10 @@ class AlertEventAdmin(ReadOnlyAdmin):
     )
     list_filter = (
         ("tenant", SeenRowsFilter),
-        ("resolved_at", admin.EmptyFieldListFilter),
-        ("acknowledged_at", admin.EmptyFieldListFilter),
+        StateFilter,
+        MetricFilter,
+        ("rule", SeenRowsFilter),
         ("fired_at", RangeDateTimeFilter),
-        "metric",
     )
     list_select_related = ("tenant", "acknowledged_by")
     search_fields = ("message", "subject_key")
@@ -119,11 +146,11 @@ class AlertEventAdmin(ReadOnlyAdmin):
     inlines = (StepInline, DeliveryInline)
     fieldsets = (
         (None, {"fields": ("message", ("tenant", "state"), ("shown_value", "shown_threshold"), "why")}),
-        ("What", {"fields": (("metric", "about"), ("rule", "budget"))}),
+        ("What", {"fields": (("what", "about"), ("rule", "budget"))}),
         ("When", {"fields": (("fired_at", "last_at"), ("count", "ends_at"), ("resolved_at", "muted_until"))}),
         ("Who took care", {"fields": (("acknowledged_by", "acknowledged_at"),)}),
     )
-    readonly_fields = ("state", "shown_value", "shown_threshold", "about", "why")
+    readonly_fields = ("state", "what", "shown_value", "shown_threshold", "about", "why")
     actions = ("acknowledge_selected",)
     actions_detail = ("acknowledge", "resolve", "mute", "unmute")
 
@@ -141,6 +168,10 @@ class AlertEventAdmin(ReadOnlyAdmin):
     )
     def state(self, event: AlertEvent) -> str:
         return event.state
+
+    @display(description="What", ordering="metric")
+    def what(self, event: AlertEvent) -> str:
+        return facts_of(event.metric).title
 
     @display(description="About")
     def about(self, event: AlertEvent) -> SafeString | str:

@@ -3,7 +3,7 @@
 Invariant: a channel's secret is written, never shown; a rule notifies only channels of its own tenant.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 from django.contrib import admin, messages
@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.timezone import now
 from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
@@ -18,6 +19,8 @@ from unfold.widgets import UnfoldAdminPasswordWidget
 
 from billing.admin.alerts import figure
 from billing.admin.figures import plain
+from billing.alerts.metrics import sentence_of
+from billing.alerts.previews import preview
 from billing.alerts.sending import send_test
 from billing.alerts.webhook import AddressNotAllowed, check_secret, check_url
 from billing.models import AlertChannel, AlertRule
@@ -26,6 +29,8 @@ from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import DialogResult, dialog_action, page_of
 from tenants.people.rights import Right, may_everywhere
+
+DAYS_NAMED: Final = 10
 
 
 class AlertChannelForm(TenantScopedForm):
@@ -144,7 +149,20 @@ class AlertRuleAdmin(RecordedAdmin):
     list_select_related = ("tenant",)
     search_fields = ("metric", "tenant__slug")
     autocomplete_fields = ("tenant", "channels")
-    fieldsets = ((None, {"fields": (("tenant", "is_active"), ("metric", "threshold"), "channels")}),)
+    add_fieldsets = ((None, {"fields": (("tenant", "is_active"), ("metric", "threshold"), "channels")}),)
+    fieldsets = (*add_fieldsets, ("What it says", {"fields": ("sentence", "last_days")}))
+    readonly_fields = ("sentence", "last_days")
+
+    def get_fieldsets(self, request: HttpRequest, obj: AlertRule | None = None) -> Any:
+        return super().get_fieldsets(request, obj) if obj else self.add_fieldsets
+
+    @display(description="In words")
+    def sentence(self, rule: AlertRule) -> str:
+        return sentence_of(rule.metric, rule.threshold)
+
+    @display(description="In the last 30 days")
+    def last_days(self, rule: AlertRule) -> str:
+        return past_of(rule)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[AlertRule]:
         return super().get_queryset(request).prefetch_related("channels")
@@ -156,3 +174,16 @@ class AlertRuleAdmin(RecordedAdmin):
     @display(description="Channels")
     def shown_channels(self, rule: AlertRule) -> str:
         return ", ".join(channel.name for channel in rule.channels.all()) or "none: shown here only"
+
+
+def past_of(rule: AlertRule) -> str:
+    """What a rule would have told in the last thirty days, as sentences."""
+    seen = preview(rule.tenant, rule.metric, rule.threshold, at=now())
+    if not seen.is_known:
+        return seen.note
+    if not seen.times:
+        return f"It would have told nobody. {seen.note}".strip()
+    often = f"{seen.times:,} times" if seen.times > 1 else "once"
+    named = [f"{day:%-d %b}{f' ({times})' if times > 1 else ''}" for day, times in seen.days[:DAYS_NAMED]]
+    more = f" and {len(seen.days) - DAYS_NAMED} days before" if len(seen.days) > DAYS_NAMED else ""
+    return f"It would have told {often}: {', '.join(named)}{more}. {seen.note}".strip()

@@ -1,108 +1,115 @@
 """Finds a sudden rise of what a tenant spends: the last minutes against the same hour of the last fourteen days.
 
-Invariant: a rise is a jump only if it is all of these: threshold times the usual pace of this hour, which is taken to be a
-third of the pace of all hours at least; clearly more than the highest ten minutes at this hour cost, but for the one highest
-day; not below a floor; and of several requests, the dearest of each span left out, because one dear request is an alert of its
-own. Working days are compared with working days, weekends with weekends.
+Invariant: two weeks of spans are read only of tenants whose spend is not below the floors and is threshold times the usual of
+this hour, the dearest first, at most MOST_JUDGED of them; `alerts.rises` judges. The dearest request of each span is
+left out: one dear request is an alert of its own.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
+import numpy as np
 from django.db import connection
 
 from billing.alerts.findings import Finding
+from billing.alerts.rises import LEAST_DAYS, LENGTH, Fortnight, Rise, lags_of, rise_of
 from billing.alerts.rules import RULES, parameters
 from billing.alerts.spans import SPAN, floor
+from tenants.models import Tenant
 
 METRIC: Final = "spend_jump"
 FLOOR_USD: Final = Decimal("0.10")
 LEAST_REQUESTS: Final = 20
-# of the same kind; with fewer, every hour since the tenant began is compared with, of a day at least
-LEAST_DAYS: Final = 3
-LEAST_MINUTES: Final = 24 * 60
-ABOVE_HIGHEST: Final = Decimal("1.75")
-LEAST_OF_MEAN: Final = Decimal("0.3")
+MOST_JUDGED: Final = 500
 
-# Two weeks of spans are read only where the hour alone would not say no.
-# `steady` is the spend without the dearest request of each span; paces are USD a minute, `two` and `highest` USD of two spans.
 JUMPS: Final = f"""
 WITH recent AS (
     SELECT tenant_id, sum(billed_usd) AS spent, sum(billed_usd - dearest_usd) AS steady
     FROM billing_usagespan WHERE at >= %(since)s AND at < %(at)s
     GROUP BY tenant_id HAVING sum(billed_usd - dearest_usd) >= %(floor_usd)s AND sum(requests) >= %(least_requests)s)
-SELECT r.tenant_id, r.rule_id, r.threshold, r.slug, n.spent, n.steady / %(minutes)s / u.pace AS times,
-       u.pace * %(minutes)s AS usual
+SELECT r.tenant_id, r.rule_id, r.threshold, r.slug, r.timezone, n.spent, began.at, spans.*
 FROM recent n
 JOIN {RULES} r ON r.tenant_id = n.tenant_id
 CROSS JOIN LATERAL (SELECT min(at) AS at FROM billing_usagespan WHERE tenant_id = n.tenant_id) began
 CROSS JOIN LATERAL (
-    SELECT count(*) AS days, percentile_disc(0.5) WITHIN GROUP (ORDER BY day.pace) AS pace,
-           (array_agg(day.highest ORDER BY day.highest DESC))[2] AS highest
-    FROM (SELECT (%(at)s AT TIME ZONE r.timezone) AS local) here
-    CROSS JOIN generate_series(1, 14) AS ago
-    CROSS JOIN LATERAL (SELECT (here.local - ago * interval '1 day') AT TIME ZONE r.timezone AS at) past
+    SELECT count(*) AS days, (sum(hour.usd) - max(hour.usd)) / nullif(count(*) - 1, 0) / 60 AS pace
+    FROM unnest(%(zones)s::text[], %(lags)s::int[]) AS same (zone, lag)
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum(s.steady) FILTER (
-                   WHERE s.at >= past.at - interval '35 min' AND s.at < past.at + interval '25 min'), 0) / 60 AS pace,
-               coalesce(max(s.two), 0) AS highest
-        FROM (SELECT at, billed_usd - dearest_usd AS steady,
-                     sum(billed_usd - dearest_usd) OVER (
-                        ORDER BY at RANGE BETWEEN interval '5 min' PRECEDING AND CURRENT ROW) AS two
-              FROM billing_usagespan
-              WHERE tenant_id = n.tenant_id AND at >= past.at - interval '65 min' AND at < past.at + interval '55 min') s) day
-    WHERE past.at >= began.at
-      AND (extract(isodow FROM here.local - ago * interval '1 day') > 5) = (extract(isodow FROM here.local) > 5)
-) same
+        SELECT coalesce(sum(billed_usd - dearest_usd), 0) AS usd FROM billing_usagespan
+        WHERE tenant_id = n.tenant_id AND at >= %(span)s - (same.lag + 7) * interval '5 min'
+          AND at < %(span)s - (same.lag - 5) * interval '5 min') hour
+    WHERE same.zone = r.timezone AND %(span)s - same.lag * interval '5 min' >= began.at
+) usual
 CROSS JOIN LATERAL (
-    SELECT sum(s.steady) / greatest(extract(epoch FROM %(since)s - min(s.at)) / 60, 1) AS pace, max(s.two) AS highest,
-           extract(epoch FROM %(since)s - min(s.at)) / 60 AS minutes
-    FROM (SELECT at, billed_usd - dearest_usd AS steady,
-                 sum(billed_usd - dearest_usd) OVER (
-                    ORDER BY at RANGE BETWEEN interval '5 min' PRECEDING AND CURRENT ROW) AS two
-          FROM billing_usagespan
-          WHERE (same.days < %(least_days)s OR same.pace <= 0
-                 OR n.steady / %(minutes)s >= r.threshold * same.pace AND n.steady >= %(above_highest)s * same.highest)
-            AND tenant_id = n.tenant_id AND at >= %(at)s - interval '14 days' AND at < %(since)s) s
-) every
-CROSS JOIN LATERAL (
-    SELECT CASE WHEN same.days >= %(least_days)s AND same.pace > 0
-                THEN greatest(same.pace, %(least_of_mean)s * every.pace)
-                WHEN every.minutes >= %(least_minutes)s AND every.pace > 0 THEN every.pace END AS pace,
-           CASE WHEN same.days >= %(least_days)s THEN same.highest ELSE every.highest END AS highest) u
-WHERE u.pace IS NOT NULL AND n.steady / %(minutes)s >= r.threshold * u.pace
-  AND n.steady >= %(above_highest)s * u.highest
+    SELECT array_agg((extract(epoch FROM %(span)s - at) / 300)::int) AS ago,
+           array_agg((billed_usd - dearest_usd)::float8) AS usd, array_agg(requests) AS requests
+    FROM billing_usagespan
+    WHERE tenant_id = n.tenant_id AND at > %(span)s - {LENGTH} * interval '5 min' AND at <= %(span)s) spans
+WHERE usual.days < %(least_days)s OR n.steady / %(minutes)s >= r.threshold * usual.pace
+ORDER BY n.spent DESC LIMIT %(most)s
 """
 
 
 def find(*, at: datetime) -> list[Finding]:
     """The tenants whose spend jumps at a moment up to which the spans are complete."""
-    since = floor(at) - SPAN  # five to ten minutes before
-    minutes = Decimal(int((at - since).total_seconds())) / 60
+    span = floor(at)
+    minutes = Decimal(int((at - span + SPAN).total_seconds())) / 60  # five to ten
+    zones = [
+        (name, lag)
+        for name in Tenant.objects.order_by().values_list("timezone", flat=True).distinct()
+        for lag in lags_of(span, ZoneInfo(name))
+    ]
     asked: dict[str, Any] = {
         "at": at,
-        "since": since,
+        "span": span,
+        "since": span - SPAN,
         "minutes": minutes,
+        "zones": [name for name, _ in zones],
+        "lags": [lag for _, lag in zones],
         "floor_usd": FLOOR_USD,
         "least_requests": LEAST_REQUESTS,
         "least_days": LEAST_DAYS,
-        "least_minutes": LEAST_MINUTES,
-        "above_highest": ABOVE_HIGHEST,
-        "least_of_mean": LEAST_OF_MEAN,
+        "most": MOST_JUDGED,
     }
     with connection.cursor() as cursor:
         cursor.execute(JUMPS, {**asked, **parameters(METRIC)})
-        return [_finding(row, at=at, minutes=minutes) for row in cursor.fetchall()]
+        rows = cursor.fetchall()
+    found = []
+    for tenant_id, rule_id, threshold, slug, timezone, spent, began, *spans in rows:
+        known = (span - began) // SPAN + 1
+        fortnight = fortnight_of(*spans, known=known, lags=lags_of(span, ZoneInfo(timezone)), minutes=minutes)
+        if rise := rise_of(fortnight, threshold=float(threshold)):
+            found.append(_finding(tenant_id, rule_id, threshold, slug, spent, rise, at=at, minutes=minutes))
+    return found
 
 
-def _finding(row: tuple[Any, ...], *, at: datetime, minutes: Decimal) -> Finding:
-    tenant_id, rule_id, threshold, slug, spent, times, usual = row
+def fortnight_of(
+    ago: Iterable[int],
+    usd: Iterable[float],
+    requests: Iterable[int],
+    *,
+    known: int,
+    lags: list[int],
+    minutes: Decimal,
+) -> Fortnight:
+    """Spans that have a row, by how many spans ago they were, as a row of all of them."""
+    sums = np.zeros((2, LENGTH))
+    sums[:, LENGTH - 1 - np.fromiter(ago, dtype=int)] = [list(usd), list(requests)]
+    return Fortnight(sums[0], sums[1], lags, known, float(minutes))
+
+
+def _finding(
+    tenant_id: int, rule_id: int | None, threshold: Decimal, slug: str, spent: Decimal, rise: Rise, *, at: datetime,
+    minutes: Decimal,
+) -> Finding:  # fmt: skip
     message = (
-        f"Tenant {slug} spent {spent:.4f} USD in {minutes:.0f} minutes, {times:.1f} times the usual {usual:.4f} USD "
-        f"of this hour"
+        f"Tenant {slug} spent {spent:.4f} USD in {minutes:.0f} minutes, {rise.times:.1f} times the usual "
+        f"{rise.usual_usd:.4f} USD of this hour"
     )
     return Finding(
-        tenant_id, METRIC, "tenant", round(times, 2), threshold, message, at, rule_id=rule_id,
-        facts={"spent_usd": f"{spent:.6f}", "usual_usd": f"{usual:.6f}"},
+        tenant_id, METRIC, "tenant", Decimal(str(round(rise.times, 2))), threshold, message, at, rule_id=rule_id,
+        facts={"spent_usd": f"{spent:.6f}", "usual_usd": f"{rise.usual_usd:.6f}"},
     )  # fmt: skip

@@ -38,10 +38,11 @@ METRICS: Final[Mapping[str, MetricFacts]] = {
     ),
     "spend_jump": MetricFacts(
         "Jump of the spend",
-        "The last five to ten minutes cost {} or more of what is usual at this hour, and clearly more than the dearest ten "
-        "minutes at it in two weeks. Below 0.10 USD and 20 requests nothing is a jump.",
+        "The last five to ten minutes cost {} or more of what is usual at this hour, and clearly more than ten minutes at this "
+        "time did in two weeks. Below 0.10 USD and 20 requests nothing is a jump.",
         "times",
-        Decimal(5),
+        Decimal(4),
+        quiet=_HOUR,
     ),
     "budget_percent": MetricFacts(
         "Budget used", "{} of a budget is used; once a period and limit.", "percent", says_end=False
@@ -77,15 +78,13 @@ METRICS: Final[Mapping[str, MetricFacts]] = {
     "batch_failed_percent": MetricFacts(
         "Failed lines", "{} or more of a batch's lines failed.", "percent", Decimal(10), says_end=False
     ),
-    "batch_stuck_minutes": MetricFacts(
-        "Stuck batches", "A batch has made no progress for {}.", "minutes", says_end=False
-    ),
+    "batch_stuck_minutes": MetricFacts("Stuck batches", "A batch has made no progress for {}.", "minutes"),
     "session_repeats": MetricFacts(
         "Loops of agents",
-        "A session asked nearly the same {} or more within ten minutes: the same model with equally long input, or with "
-        "equally long answers of 16 tokens or more.",
+        "A session asked nearly the same {} or more within ten minutes: the same model with input of the same one or two "
+        "lengths, or with such answers of 16 tokens or more while the input grew.",
         "times",
-        Decimal(30),
+        Decimal(45),
         quiet=_MINUTES,
     ),
     "envelope_percent": MetricFacts(
@@ -94,7 +93,7 @@ METRICS: Final[Mapping[str, MetricFacts]] = {
     # the operators' own, and what is no threshold
     "reconciliation": MetricFacts("Bills that differ", "A provider's bill differs from the ledger.", "usd"),
     "partitions": MetricFacts("Partitions", "The ledger's partitions could not be made.", "none"),
-    "backdated_prices": MetricFacts("Backdated prices", "A price changed for days that were billed.", "usd"),
+    "rerating_proposed": MetricFacts("Backdated prices", "A price changed for days that were billed.", "usd"),
     "raise_requested": MetricFacts("Raises asked for", "Somebody asks for a raise.", "none", says_end=False),
 }
 _NO_METRIC: Final = MetricFacts("Notice", "", "none")

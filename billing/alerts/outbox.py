@@ -14,7 +14,8 @@ import structlog
 from django.db import connection
 from django.utils.timezone import now
 
-from billing.alerts import incidents, sending
+from billing import incidents
+from billing.alerts import sending
 from billing.alerts.findings import count_findings
 from billing.alerts.messages import body_of, message_id
 from billing.alerts.metrics import METRICS

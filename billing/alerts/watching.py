@@ -10,7 +10,8 @@ from typing import Final
 import structlog
 from django.utils.timezone import now
 
-from billing.alerts import budget_watches, incidents, jump, loops, spans, watches
+from billing import incidents
+from billing.alerts import budget_watches, jump, loops, spans, watches
 from billing.alerts.findings import Finding, report
 
 Watch = Callable[..., Sequence[Finding]]  # of what happened before the moment `at`

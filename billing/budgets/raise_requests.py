@@ -1,7 +1,8 @@
 """Requests for a larger budget, and the decisions on them.
 
 Invariant: a request changes nothing by itself; what an approval grants is a raise like any other, which admission counts
-from the moment it is committed. The tenant's alert channels are notified of each request, and it is decided once.
+from the moment it is committed. The tenant's alert channels are notified of each request, it is decided once, and with
+the decision its alert is over.
 """
 
 from datetime import datetime, timedelta
@@ -10,8 +11,10 @@ from decimal import Decimal
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 from django.utils.timezone import now
 
+from billing import incidents
 from billing.budgets.raises import raise_budget
 from billing.models import AlertEvent, Budget, BudgetRaise, RaiseRequest
 from billing.money import plain
@@ -19,6 +22,7 @@ from billing.money import plain
 METRIC = "raise_requested"
 OPEN_FOR = timedelta(days=7)
 MOST_PENDING = 20  # of one budget: more would be noise
+MOST_EXPIRED = 1_000  # of one run
 
 State = RaiseRequest.State
 
@@ -95,10 +99,15 @@ def refuse_raise(asked: RaiseRequest, *, acting_user: User, reason: str) -> Rais
     return asked
 
 
+@transaction.atomic
 def expire_requests(at: datetime | None = None) -> int:
-    """Expire the requests that were not decided in time. Returns how many."""
+    """Expire the requests that were not decided in time, and end their alerts. Returns how many, at most MOST_EXPIRED."""
     late = RaiseRequest.objects.filter(state=State.PENDING, expires_at__lte=at or now())
-    return late.update(state=State.EXPIRED)
+    pks = list(late.select_for_update().order_by("pk").values_list("pk", flat=True)[:MOST_EXPIRED])
+    RaiseRequest.objects.filter(pk__in=pks).update(state=State.EXPIRED)
+    over = Q(metric=METRIC, subject_key__in=[str(pk) for pk in pks])
+    incidents.resolve_where(over, text="nobody decided on it in time")
+    return len(pks)
 
 
 def _undecided(asked: RaiseRequest) -> RaiseRequest:
@@ -123,3 +132,7 @@ def _decide(
     asked.decided_by, asked.granted = acting_user, granted
     asked.full_clean()
     asked.save()
+    for alert in AlertEvent.objects.filter(
+        tenant_id=asked.tenant_id, metric=METRIC, subject_key=str(asked.pk)
+    ):
+        incidents.resolve(alert, acting_user=acting_user, text=f"the request was {asked.get_state_display()}")

@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.utils.timezone import now
 
+from billing import incidents
 from billing.admin.figures import amount_of, count, percent, usd
 from billing.models import AlertEvent, BillingPeriod, Budget, PriceProposal, RaiseRequest
 from billing.planning.price_changes import MOST_SHOWN as MOST_PRICES
@@ -76,14 +77,11 @@ def needs(request: HttpRequest, choice: Choice, states: States | None) -> list[N
 
 def _alerts(request: HttpRequest, choice: Choice) -> Iterator[Need]:
     open_alerts = AlertEvent.objects.filter(
-        _of(choice, with_nobodys=True),
-        acknowledged_at=None,
-        resolved_at=None,
-        last_at__gte=now() - ALERT_AGE,
-    ).exclude(muted_until__gt=now())
+        _of(choice, with_nobodys=True), incidents.in_state("open"), last_at__gte=now() - ALERT_AGE
+    )
     groups = (
         open_alerts.order_by()
-        .values("metric", "rule", "tenant__slug")
+        .values("metric", "rule", "tenant", "tenant__slug")
         .annotate(
             events=Count("pk"), seen=Sum("count"), last=Max("last_at"), newest=Max("pk"), text=Min("message")
         )
@@ -101,7 +99,8 @@ def _alerts(request: HttpRequest, choice: Choice) -> Iterator[Need]:
                 verbs,
             )
             continue
-        query = urlencode({"acknowledged_at__isempty": 1, "metric": group["metric"]})
+        whose = {f"{name}__id__exact": group[name] for name in ("tenant", "rule") if group[name]}
+        query = urlencode({"state": "open", "metric": group["metric"], **whose})
         page = f"{_list(AlertEvent)}?{query}"
         many = cells.link(page, f"{count(group['events'])} alerts")
         yield Need(
@@ -109,7 +108,7 @@ def _alerts(request: HttpRequest, choice: Choice) -> Iterator[Need]:
             "alarm",
             [Verb("Look", "", page)],
         )
-    yield from _more(groups, AlertEvent, "alerts", "acknowledged_at__isempty=1")
+    yield from _more(groups, AlertEvent, "alerts", "state=open")
 
 
 def _near_budgets(request: HttpRequest, choice: Choice) -> Iterator[Need]:

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_POST
 
-from billing.alerts.incidents import acknowledge
+from billing.incidents import acknowledge
 from billing.models import AlertEvent
 from config.portal.access import OWNERS, READERS, Visitor, page
 from config.portal.layout import address, show

@@ -7,11 +7,15 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+from django.db.models import Count, Max, Min, Sum
+from django.db.models.functions import Sign
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.text import Truncator
 
+from billing import incidents
 from billing.admin.figures import count, percent, usd, utc_today
+from billing.alerts.metrics import facts_of
 from billing.models import AlertEvent
 from config.site import plots
 from config.tenant_page import days
@@ -150,16 +154,39 @@ def _shown(today: date) -> list[date]:
 
 
 def _open_alerts(tenant: Tenant) -> Section:
-    events = AlertEvent.objects.filter(tenant=tenant, acknowledged_at=None).order_by("-fired_at")
+    """What is not over, one line for a rule and subject; what nobody takes care of comes first."""
+    going_on = AlertEvent.objects.filter(tenant=tenant, resolved_at=None)
+    waiting = Count("pk", filter=incidents.in_state("open"))
+    groups = (
+        going_on.order_by()
+        .values("metric", "rule", "subject_key")
+        .annotate(
+            events=Count("pk"), waiting=waiting, seen=Sum("count"), since=Min("fired_at"), last=Max("last_at"),
+            newest=Max("pk"),
+        )
+        .order_by(Sign("waiting").desc(), "-last", "metric", "subject_key")
+    )[:ALERTS_SHOWN]  # fmt: skip
+    messages = dict(
+        going_on.filter(pk__in=[group["newest"] for group in groups]).values_list("pk", "message")
+    )
     rows = [
         [
-            when(event.fired_at, tenant),
-            row_link("billing_alertevent", event.pk, Truncator(event.message).chars(120)),
+            facts_of(group["metric"]).title,
+            row_link(
+                "billing_alertevent",
+                group["newest"],
+                Truncator(messages.get(group["newest"], "")).chars(120),
+            ),
+            int(group["seen"]),
+            when(group["since"], tenant),
+            when(group["last"], tenant),
+            "waits" if group["waiting"] else "taken care of",
         ]
-        for event in events[:ALERTS_SHOWN]
+        for group in groups
     ]
     url = list_url("billing_alertevent", tenant__id__exact=tenant.pk)
-    table = {"headers": ["Since", "Alert"], "rows": rows, "empty": "Nothing needs you here."}
+    headers = ["What", "Alert", "Seen", "Since", "Last seen", ""]
+    table = {"headers": headers, "rows": rows, "empty": "Nothing needs you here."}
     return Section("Open alerts", table, [Link("All alerts", url)])
 
 

@@ -18,6 +18,7 @@ from django.utils.timezone import now as current
 from billing.models import AlertRule
 from billing.notices import notify_operators, notify_tenant, rules_for
 from llm.batches.operations import counting
+from llm.batches.operations.recovering import BATCHES, MOST_BATCHES, resolve_over
 from llm.batches.operations.stuck import minutes, why_stuck
 from llm.models import Batch, BatchItem, BatchJob, BatchProgress
 from llm.models.batch_progress import FAILED
@@ -49,7 +50,7 @@ class _Finding:
 
 
 def watch(*, now: datetime | None = None) -> int:
-    """Count what is due, see what is stuck, and tell whom it concerns; how many alerts were written."""
+    """Count what is due, see what is stuck, tell whom it concerns, and end what is over; how many alerts were written."""
     now = now or current()
     batch_ids = counting.due_batches(now=now)
     counting.count(batch_ids, now=now)
@@ -61,7 +62,9 @@ def watch(*, now: datetime | None = None) -> int:
             .order_by("pk")
         )
         judge(rows, now=now)
-        return _tell(_findings(rows, now=now))
+        told = _tell(_findings(rows, now=now), now=now)
+    resolve_over(now=now)
+    return told
 
 
 def judge(rows: Sequence[BatchProgress], *, now: datetime) -> None:
@@ -121,13 +124,13 @@ def failed_percent(row: BatchProgress) -> Decimal:
     return round(Decimal(100 * row.failed) / lines, 2) if lines else Decimal(0)
 
 
-def _tell(findings: Iterator[_Finding]) -> int:
+def _tell(findings: Iterator[_Finding], *, now: datetime) -> int:
     groups: dict[tuple[int | None, str, int | None], list[_Finding]] = {}
     for finding in findings:
         rule_id = finding.rule.pk if finding.rule else None
         groups.setdefault((finding.tenant_id, finding.metric, rule_id), []).append(finding)
     for group in groups.values():
-        _tell_of(group)
+        _tell_of(group, now=now)
     told = {finding.progress.pk: finding.progress for group in groups.values() for finding in group}
     for group in groups.values():
         for finding in group:
@@ -136,18 +139,22 @@ def _tell(findings: Iterator[_Finding]) -> int:
     return len(groups)
 
 
-def _tell_of(group: Sequence[_Finding]) -> None:
+def _tell_of(group: Sequence[_Finding], *, now: datetime) -> None:
     first = max(group, key=lambda finding: finding.value)
     message, link = _message(first.metric, group), _link(group)
     subject = f"{first.progress.batch.public_id}:{first.name}"
+    # a batch that went on and is stuck again is news; what was noted with it says that it was told
+    window = now.isoformat() if first.metric == Metric.BATCH_STUCK else ""
+    facts = {BATCHES: [finding.progress.pk for finding in group[:MOST_BATCHES]]}
     if first.tenant_id is None:
         notify_operators(
-            first.metric, message, subject=subject, value=first.value, threshold=first.threshold, link=link
-        )
+            first.metric, message, subject=subject, window=window, value=first.value, threshold=first.threshold,
+            link=link, facts=facts,
+        )  # fmt: skip
     else:
         notify_tenant(
-            first.tenant_id, first.metric, message, rule=first.rule, subject=subject, value=first.value,
-            threshold=first.threshold, link=link,
+            first.tenant_id, first.metric, message, rule=first.rule, subject=subject, window=window, value=first.value,
+            threshold=first.threshold, link=link, facts=facts,
         )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from django.db import connection, connections
 from django.utils.timezone import now
 
 from billing.alerts.findings import MOST_OPEN, OTHERS, Finding, count_findings, report
-from billing.alerts.incidents import mute, resolve, resolve_ended
+from billing.incidents import mute, resolve, resolve_ended
 from billing.models import AlertEvent, AlertFinding
 from tests.billing.alerts.conftest import Desk
 

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils.timezone import now
 
-from billing.alerts.incidents import KEPT, acknowledge, mute, prune, resolve, resolve_ended, unmute
+from billing.incidents import KEPT, acknowledge, mute, prune, resolve, resolve_ended, unmute
 from billing.models import AlertDelivery, AlertEvent
 from tests.billing.alerts.conftest import Desk, Receiver
 

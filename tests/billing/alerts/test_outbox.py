@@ -12,9 +12,9 @@ from django.db import connections
 from django.utils.timezone import now
 
 from billing.alerts.findings import Finding, report
-from billing.alerts.incidents import acknowledge, mute
 from billing.alerts.outbox import BREAKS_AFTER, MAX_ATTEMPTS, deliver_due, queue_deliveries, retry
 from billing.alerts.sending import send_test
+from billing.incidents import acknowledge, mute
 from billing.models import AlertDelivery, Budget
 from tests.billing.alerts.conftest import Desk, Mailbox, Receiver
 from tests.billing.alerts.receiving import verify

@@ -129,6 +129,28 @@ def test_a_refusal_is_read_by_whoever_asked(world: World, member: Member, operat
     assert not BudgetRaise.objects.filter(budget__tenant_id=member.id).exists()
 
 
+def test_its_alert_is_over_with_the_decision(
+    world: World, member: Member, operator_account: Operator
+) -> None:
+    from billing.budgets.raise_requests import approve_raise, expire_requests, refuse_raise
+    from billing.models import AlertEvent, RaiseRequest
+
+    rows = [row_of(asked(world, member)) for _ in range(4)]
+    approve_raise(rows[0], acting_user=operator_account.person)
+    refuse_raise(rows[1], acting_user=operator_account.person, reason="no")
+    RaiseRequest.objects.filter(pk=rows[2].pk).update(expires_at=now())
+    expire_requests()
+    alerts = AlertEvent.objects.filter(tenant_id=member.id, metric="raise_requested").order_by("pk")
+    assert [alert.state for alert in alerts] == ["resolved", "resolved", "resolved", "open"]
+    steps = [alert.steps.get() for alert in alerts[:3]]
+    person = operator_account.person
+    assert [(step.by, step.text) for step in steps] == [
+        (person, "the request was approved"),
+        (person, "the request was refused"),
+        (None, "nobody decided on it in time"),
+    ]
+
+
 def test_it_is_decided_once(world: World, member: Member, operator_account: Operator) -> None:
     from django.core.exceptions import ValidationError
 

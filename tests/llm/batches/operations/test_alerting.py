@@ -11,7 +11,7 @@ from django.utils.timezone import now
 from billing.alerts.messages import event_body
 from billing.models import AlertEvent, AlertRule
 from llm.batches.operations.alerting import watch
-from llm.models import Batch, BatchJob, BatchProgress
+from llm.models import Batch, BatchItem, BatchJob, BatchProgress
 from tenants.models import Tenant
 from tests.llm.batches.operations.making import make_batch
 
@@ -97,6 +97,39 @@ def test_operators_hear_of_a_stuck_batch_once(acme: Tenant) -> None:
     BatchJob.objects.filter(batch=batch).update(failures=0)
     watch(now=at + timedelta(minutes=4))
     assert BatchProgress.objects.get(pk=batch.pk).stuck == ""
+
+
+def test_the_alert_ends_when_the_batch_goes_on_and_a_second_stop_is_news(acme: Tenant) -> None:
+    batch = make_batch(acme, lines={"submitted": 2}, jobs=[FAILING])
+    mine = events(None, "batch_stuck_minutes").filter(message__contains=batch.public_id)
+    at = now()
+    watch(now=at)
+    assert mine.get().state == "open"
+    BatchJob.objects.filter(batch=batch).update(failures=0)
+    watch(now=at + timedelta(minutes=1))
+    assert mine.get().state == "resolved"
+    assert mine.get().steps.get().text == "the batch goes on"
+    BatchJob.objects.filter(batch=batch).update(failures=9)
+    watch(now=at + timedelta(minutes=2))
+    assert [event.state for event in mine.all()] == ["resolved", "open"]
+    Batch.objects.filter(pk=batch.pk).update(status="cancelled")
+    watch(now=at + timedelta(minutes=3))
+    assert [event.state for event in mine.all()] == ["resolved", "resolved"]
+    assert mine.all()[1].steps.get().text == "the batch is over"
+
+
+def test_an_alert_on_several_batches_ends_with_the_last_of_them(acme: Tenant) -> None:
+    batches = [make_batch(acme, lines={"submitted": 2}, jobs=[{}]) for _ in range(2)]
+    AlertRule.objects.create(tenant=acme, metric="batch_stuck_minutes", threshold=Decimal(90))
+    at = now()
+    watch(now=at)
+    watch(now=at + timedelta(hours=2))
+    [event] = events(acme, "batch_stuck_minutes")
+    for minute, (batch, state) in enumerate(zip(batches, ("open", "resolved"), strict=True), start=1):
+        BatchItem.objects.filter(batch=batch, line=1).update(status="completed")
+        watch(now=at + timedelta(hours=2, minutes=minute))
+        event.refresh_from_db()
+        assert event.state == state
 
 
 def test_a_tenant_hears_of_a_stuck_batch_if_it_has_a_rule(acme: Tenant) -> None:

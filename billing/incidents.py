@@ -15,6 +15,7 @@ from django.utils.timezone import now
 from billing.models import AlertDelivery, AlertEvent, AlertStep
 
 Verb = AlertStep.Verb
+STATES: Final = ("open", "acknowledged", "muted", "resolved")
 LONGEST_MUTE: Final = timedelta(days=365)
 STALE: Final = timedelta(days=30)  # nobody took care of it, and nothing came again
 KEPT: Final = timedelta(days=180)  # after it was resolved
@@ -34,6 +35,21 @@ SELECT id, tenant_id, %(at)s, 'resolved', CASE WHEN is_grouped
     THEN 'not seen since ' || to_char(last_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC' ELSE 'its time is over' END
 FROM ended
 """
+
+
+def in_state(state: str) -> Q:
+    """The alerts whose `state` is this."""
+    is_muted = Q(muted_until__gt=now())
+    match state:
+        case "resolved":
+            return Q(resolved_at__isnull=False)
+        case "muted":
+            return Q(resolved_at=None) & is_muted
+        case "acknowledged":
+            return Q(resolved_at=None, acknowledged_at__isnull=False) & ~is_muted
+        case "open":
+            return Q(resolved_at=None, acknowledged_at=None) & ~is_muted
+    raise ValueError(f"An alert is {', '.join(STATES)}.")
 
 
 def acknowledge(event: AlertEvent, *, acting_user: User) -> bool:
