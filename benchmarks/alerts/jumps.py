@@ -110,14 +110,16 @@ class _Seen:
         )  # of the seven spans before each, it, and the four after
         hour = np.where(np.isnan(hour), np.inf, hour)[: len(self.usd)]
         weekend = (np.arange(len(self.usd)) // 288 + self.starts_at.astimezone(self.zone).weekday()) % 7 > 4
-        total, most, days = (np.zeros(len(self.usd)) for _ in range(3))
+        total, most, days, busy = (np.zeros(len(self.usd)) for _ in range(4))
         for ago in range(1, rises.DAYS + 1):
             back = ago * rises.IN_A_DAY
             same = weekend[back:] == weekend[:-back]
             total[back:] += np.where(same, hour[:-back], 0)
             most[back:] = np.maximum(most[back:], np.where(same, hour[:-back], 0))
             days[back:] += same
-        usual = np.where(days >= rises.LEAST_DAYS, (total - most) / np.maximum(days - 1, 1) / 60, 0)
+            busy[back:] += same & (hour[:-back] > 0)
+        is_usual = (days >= rises.LEAST_DAYS) & (2 * busy > days)
+        usual = np.where(is_usual, (total - most) / np.maximum(days - 1, 1) / 60, 0)
         threshold = float(METRICS[jump.METRIC].default or 0)
         return minutes[
             (minutes >= DAY)

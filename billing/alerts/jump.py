@@ -35,7 +35,8 @@ FROM recent n
 JOIN {RULES} r ON r.tenant_id = n.tenant_id
 CROSS JOIN LATERAL (SELECT min(at) AS at FROM billing_usagespan WHERE tenant_id = n.tenant_id) began
 CROSS JOIN LATERAL (
-    SELECT count(*) AS days, (sum(hour.usd) - max(hour.usd)) / nullif(count(*) - 1, 0) / 60 AS pace
+    SELECT count(*) AS days, count(*) FILTER (WHERE hour.usd > 0) AS busy_days,
+           (sum(hour.usd) - max(hour.usd)) / nullif(count(*) - 1, 0) / 60 AS pace
     FROM unnest(%(zones)s::text[], %(lags)s::int[]) AS same (zone, lag)
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(billed_usd - dearest_usd), 0) AS usd FROM billing_usagespan
@@ -48,7 +49,7 @@ CROSS JOIN LATERAL (
            array_agg((billed_usd - dearest_usd)::float8) AS usd, array_agg(requests) AS requests
     FROM billing_usagespan
     WHERE tenant_id = n.tenant_id AND at > %(span)s - {LENGTH} * interval '5 min' AND at <= %(span)s) spans
-WHERE usual.days < %(least_days)s OR n.steady / %(minutes)s >= r.threshold * usual.pace
+WHERE usual.days < %(least_days)s OR 2 * usual.busy_days <= usual.days OR n.steady / %(minutes)s >= r.threshold * usual.pace
 ORDER BY n.spent DESC LIMIT %(most)s
 """
 

@@ -92,22 +92,26 @@ def _measure(values: Any, spent: Fortnight) -> _Measure | None:
     mean = float(values[-2 - before : -2].sum()) / (before * SPAN_MINUTES)
     ends = np.array([len(values) - 1 - lag for lag in spent.lags if lag < spent.known], dtype=int)
     pairs = values[1:] + values[:-1]  # ten minutes, by their second span less one
-    usual = _pace(values, ends) if len(ends) >= LEAST_DAYS else 0.0
-    if usual <= 0:
+    hours = _hours(values, ends)
+    if len(ends) < LEAST_DAYS or 2 * (hours > 0).sum() <= len(ends):
         return _Measure(now, mean * spent.minutes, float(pairs[-2 - before : -2].max()))
     least = LEAST_OF_MEAN * mean
-    busy = float(values[-14:-2].sum()) / 60 / max(_pace(values, ends - 6), least, 1e-12)
+    busy = float(values[-14:-2].sum()) / 60 / max(_pace(_hours(values, ends - 6)), least, 1e-12)
     level = min(max(busy, 1.0), BUSIEST) ** 0.5
     around = np.arange(-AROUND, AROUND + 1)
     highest = np.sort(pairs[ends[:, None] - 1 + around].max(axis=1))
     return _Measure(
         now,
-        max(usual, least) * level * spent.minutes,
+        max(_pace(hours), least) * level * spent.minutes,
         float(highest[-1 if len(ends) < FEW_DAYS else -2]) * level,
     )
 
 
-def _pace(values: Any, ends: Any) -> float:
-    """A minute's mean in the hour around some moments, without the highest of them."""
-    hours = values[ends[:, None] + np.arange(-7, 5)].sum(axis=1) / 60
-    return float((hours.sum() - hours.max()) / (len(hours) - 1))
+def _hours(values: Any, ends: Any) -> Any:
+    """The sums of the hour around some moments."""
+    return values[ends[:, None] + np.arange(-7, 5)].sum(axis=1)
+
+
+def _pace(hours: Any) -> float:
+    """A minute's mean of some hours, without the highest of them."""
+    return float((hours.sum() - hours.max()) / (len(hours) - 1) / 60)

@@ -1,15 +1,17 @@
 """Every watch sees what it is for in real rows of the ledger, says it once, and stops when it is over."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connection
 from django.utils.timezone import now
 
 from billing.alerts import jump, spans, watches
+from billing.alerts.rises import lags_of
 from billing.alerts.watching import look, watch
 from billing.models import AlertEvent, AlertRule, UsageSpan, WatchClock
 from tenants.models import Tenant
@@ -136,7 +138,7 @@ def test_a_rule_that_is_off_switches_the_jump_off(tenant: Tenant) -> None:
 @pytest.mark.parametrize(
     ("usd", "fields"),
     [
-        ("0.12", {}),
+        ("0.10", {}),
         ("0.40", {"requests": 3}),
         ("0.40", {"dearest_usd": "0.38"}),
     ],
@@ -162,15 +164,48 @@ def test_what_happens_every_day_is_no_jump(tenant: Tenant) -> None:
 
 def test_a_quiet_hour_is_compared_with_a_share_of_all_hours(tenant: Tenant) -> None:
     at = usual_days(tenant)
-    UsageSpan.objects.filter(tenant=tenant).update(billed_usd="0.31")
-    for days in range(1, 15):
+    UsageSpan.objects.filter(tenant=tenant).update(billed_usd="2")
+    for days in range(15):
         past = at - timedelta(days=days)
         hour = UsageSpan.objects.filter(tenant=tenant, at__gte=past - minutes(70), at__lt=past + minutes(60))
         hour.update(billed_usd="0.02")
-    spent(tenant, at, "0.30")  # thirty times the hour's, and as much as most hours cost
+    spent(tenant, at, "0.30")  # thirty times the hour's, and a fraction of what most hours cost
     assert jump.find(at=at) == []
     UsageSpan.objects.filter(tenant=tenant, at__gte=spans.floor(at) - minutes(5)).update(billed_usd="0.60")
     assert len(jump.find(at=at)) == 1
+
+
+def test_much_dearer_requests_are_a_jump_though_they_are_no_more(tenant: Tenant) -> None:
+    at = usual_days(tenant, requests=15)
+    spent(tenant, at, "0.40", requests=15)
+    assert len(jump.find(at=at)) == 1
+
+
+def test_a_busy_hour_may_go_on(tenant: Tenant) -> None:
+    at = usual_days(tenant)
+    spent(tenant, at, "0.20")
+    assert len(jump.find(at=at)) == 1
+    UsageSpan.objects.filter(
+        tenant=tenant, at__gte=at - minutes(70), at__lt=spans.floor(at) - minutes(5)
+    ).update(billed_usd="0.14", requests=20)
+    assert jump.find(at=at) == []
+
+
+def test_an_incident_of_yesterday_hides_none_of_today(tenant: Tenant) -> None:
+    at = usual_days(tenant)
+    hour = {"at__gte": at - timedelta(days=7, minutes=40), "at__lt": at - timedelta(days=7, minutes=-40)}
+    UsageSpan.objects.filter(tenant=tenant, **hour).update(billed_usd="4", requests=400)
+    spent(tenant, at, "0.40")
+    assert len(jump.find(at=at)) == 1
+
+
+def test_the_same_hour_is_the_same_on_the_clock_and_on_days_alike() -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    monday = datetime(2026, 3, 30, 10, tzinfo=zone).astimezone(UTC)  # clocks went forward the day before
+    lags = lags_of(monday, zone)
+    days = [(monday - minutes(5 * lag)).astimezone(zone) for lag in lags]
+    assert {(day.hour, day.minute) for day in days} == {(10, 0)}
+    assert [day.weekday() for day in days] == [4, 3, 2, 1, 0, 4, 3, 2, 1, 0]
 
 
 def test_it_needs_a_history_to_jump_from(tenant: Tenant) -> None:
