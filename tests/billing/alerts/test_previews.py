@@ -117,7 +117,7 @@ def test_a_loop_is_seen_in_the_ledger(tenant: Tenant) -> None:
 def logged(tenant: Tenant) -> Callable[..., None]:
     def log(at: datetime, *statuses: int) -> None:
         RequestLog.objects.bulk_create(
-            [RequestLog(id=uuid4(), tenant=tenant, at=at, status=status) for status in statuses]
+            [RequestLog(request_id=uuid4(), tenant=tenant, at=at, status=status) for status in statuses]
         )
 
     return log
