@@ -86,6 +86,13 @@ SOCIALACCOUNT_STORE_TOKENS = False
 # whether staff must have a second factor; tenants ask for their own people
 SECOND_FACTOR_REQUIRED = env.flag("SECOND_FACTOR_REQUIRED")
 MFA_ADAPTER = "tenants.signing_in.adapters.SecondFactors"
+MFA_FORMS = {
+    "add_webauthn": "tenants.signing_in.passkeys.NewPasskeyForm",
+    "authenticate_webauthn": "tenants.signing_in.passkeys.SecondStepForm",
+    "edit_webauthn": "tenants.signing_in.passkeys.RenameForm",
+    "login_webauthn": "tenants.signing_in.passkeys.SignInForm",
+    "reauthenticate_webauthn": "tenants.signing_in.passkeys.OnceMoreForm",
+}
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Purser"
@@ -142,7 +149,7 @@ MIDDLEWARE = [
     "config.site.pages.session_length",
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "tenants.signing_in.factors.required",
+    "tenants.people.factors.required",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
     "tenants.people.downloads.recorded",

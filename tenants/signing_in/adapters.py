@@ -10,13 +10,13 @@ from typing import Any
 import structlog
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.timezone import now
 
 from config.site.pages import SESSION_BEGAN
 from tenants import secrets
 from tenants.signing_in.browsers import address_of, remember
-from tenants.signing_in.factors import OWES, owes_one
 from tenants.signing_in.places import place_of
 
 log = structlog.get_logger(__name__)
@@ -44,8 +44,6 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]
     def login(self, request: HttpRequest, user: Any) -> None:
         super().login(request, user)
         request.session[SESSION_BEGAN] = int(now().timestamp())
-        if owes_one(user):
-            request.session[OWES] = True
 
     def post_login(self, request: HttpRequest, user: Any, **facts: Any) -> HttpResponse:
         response: HttpResponse = super().post_login(request, user, **facts)
@@ -53,6 +51,13 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]
             response["Location"] = place_of(user, response.url)
         remember(response, user)
         return response
+
+    def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
+        ways: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        return [
+            way | {"description": "Use a passkey"} if way["id"] == "mfa_reauthenticate:webauthn" else way
+            for way in ways
+        ]
 
     def get_login_redirect_url(self, request: HttpRequest) -> str:
         return place_of(request.user)
@@ -66,3 +71,8 @@ class SecondFactors(DefaultMFAAdapter):  # type: ignore[misc]
 
     def decrypt(self, encrypted_text: str) -> str:
         return secrets.decrypt(encrypted_text)
+
+    def generate_authenticator_name(self, user: Any, type: str) -> str:
+        """What a new passkey is called until somebody names it."""
+        number = Authenticator.objects.filter(user=user.pk, type=type).count() + 1
+        return "Passkey" if number == 1 else f"Passkey {number}"
