@@ -1,6 +1,6 @@
 """The page of whom a tenant's statements are addressed to.
 
-Invariant: the people of a tenant enter their own name and address; what is taxed, and when it is due, platform finance.
+Invariant: owners and finance of a tenant enter their own name and address; what is taxed, and when it is due, platform finance.
 """
 
 from typing import Any
@@ -19,6 +19,7 @@ OPERATORS_FIELDS = ("tax", "vat_percent", "payment_days")
 class BillingDetailsAdmin(HistoryPages, TenantScopedAdmin):
     """Recipients of statements, with tax and terms of payment."""
 
+    changed_with = Right.BILL
     list_display = ("tenant", "legal_name", "vat_id", "tax", "vat_percent", "payment_days", "po_number")
     list_select_related = ("tenant",)
     search_fields = ("tenant__slug", "legal_name", "vat_id")

@@ -1,8 +1,9 @@
-"""Who visits the portal, and which pages a role may open.
+"""Who visits the portal, and which pages they may open.
 
-Invariant: a page is shown only to a member of the tenant in its address; to everybody else the tenant does not exist (404). Roles
-decide about pages, the visitor's own user id about rows; a page is made inside the tenant's wall (`tenants.wall`), in one
-transaction. No page is kept by a browser or a proxy: figures and secrets are nobody else's.
+Invariant: a page is shown only to a member of the tenant in its address; to everybody else the tenant does not exist (404).
+Rights (`tenants.people.rights`) decide about pages, the visitor's own user id about rows. In a suspended tenant nothing is
+changed. A page is made inside the tenant's wall (`tenants.wall`), in one transaction. No page is kept by a browser or a proxy:
+figures and secrets are nobody else's.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from functools import wraps
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
@@ -18,14 +20,11 @@ from django.shortcuts import redirect
 
 from tenants import wall
 from tenants.models import Membership, Tenant
+from tenants.people.rights import Right, rights_here
 
-OWNER, FINANCE, MEMBER = Membership.Role.OWNER, Membership.Role.FINANCE, Membership.Role.MEMBER
-EVERYBODY: Final = frozenset({OWNER, FINANCE, MEMBER})
-OWNERS: Final = frozenset({OWNER})
-READERS: Final = frozenset({OWNER, FINANCE})  # of the tenant's money
-DEVELOPERS: Final = frozenset({OWNER, MEMBER})
 LOGIN: Final = "/portal/login/"
 MOST_TENANTS: Final = 100
+READING_METHODS: Final = ("GET", "HEAD")
 # stricter than the admin's: nothing here needs eval
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
@@ -48,27 +47,44 @@ class Visitor:
     user: User
     tenant: Tenant
     role: str
+    rights: frozenset[Right]
     person: str
     others: tuple[Tenant, ...] = ()  # the person's other tenants
 
-    @property
-    def is_owner(self) -> bool:
-        return self.role == OWNER
+    def may(self, *rights: Right) -> bool:
+        """Whether the visitor has one of these rights here."""
+        return not self.rights.isdisjoint(rights)
 
     @property
     def reads_all(self) -> bool:
         """Whether everybody's figures are shown, not only her own."""
-        return self.role in READERS
+        return self.may(Right.SEE)
+
+    @property
+    def may_configure(self) -> bool:
+        """Whether she may change the tenant's keys, budgets and policy."""
+        return self.may(Right.CONFIGURE)
+
+    @property
+    def may_attend(self) -> bool:
+        """Whether she may say that an alert was seen."""
+        return self.may(Right.ATTEND)
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether an operator suspended or closed the tenant."""
+        return self.tenant.status in (Tenant.Status.SUSPENDED, Tenant.Status.CLOSED)
 
 
 View = Callable[..., HttpResponse]  # of a request, a visitor, and the parts of the address
 
 
-def page(roles: frozenset[str] = EVERYBODY, *, is_report: bool = False) -> Callable[[View], View]:
-    """Make a view a page of the portal: it gets the visitor, and is called only for a member with one of the roles.
+def page(*rights: Right, is_report: bool = False) -> Callable[[View], View]:
+    """Make a view a page of the portal: it gets the visitor, and is called only for a member with one of the rights.
 
     `is_report`: it changes nothing, and all its queries see one state of the books.
     """
+    wanted = rights or (Right.OWN,)
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -76,9 +92,14 @@ def page(roles: frozenset[str] = EVERYBODY, *, is_report: bool = False) -> Calla
             if not request.user.is_authenticated:
                 response: HttpResponse = redirect(f"{LOGIN}?{urlencode({'next': request.get_full_path()})}")
                 return private(response)
-            visitor = visitor_of(request.user, tenant)
-            if visitor.role not in roles:
+            visitor = visitor_of(request, tenant)
+            if not visitor.may(*wanted):
                 raise PermissionDenied
+            if visitor.only_reads and request.method not in READING_METHODS:
+                messages.error(
+                    request, f"{visitor.tenant.name} is {visitor.tenant.status}: nothing was changed."
+                )
+                return private(redirect("portal:home", tenant=visitor.tenant.slug))
             with wall.inside(visitor.tenant.pk, is_report=is_report):
                 return private(view(request, visitor, **rest))
 
@@ -87,13 +108,16 @@ def page(roles: frozenset[str] = EVERYBODY, *, is_report: bool = False) -> Calla
     return decorate
 
 
-def visitor_of(user: User, slug: str) -> Visitor:
+def visitor_of(request: HttpRequest, slug: str) -> Visitor:
     """The visitor of a tenant's pages; a 404 for who is no member of it."""
+    user: Any = request.user
     membership = Membership.objects.select_related("tenant").filter(user=user, tenant__slug=slug).first()
     if membership is None:
         raise Http404
     others = tuple(one for one in tenants_of(user) if one.pk != membership.tenant_id)
-    return Visitor(user, membership.tenant, membership.role, membership.person, others)
+    tenant = membership.tenant
+    rights = rights_here(request).inside(tenant.pk)
+    return Visitor(user, tenant, membership.role, rights, membership.person, others)
 
 
 def tenants_of(user: User) -> list[Tenant]:

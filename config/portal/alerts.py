@@ -12,13 +12,14 @@ from django.views.decorators.http import require_POST
 
 from billing.incidents import acknowledge
 from billing.models import AlertEvent
-from config.portal.access import OWNERS, READERS, Visitor, page
+from config.portal.access import Visitor, page
 from config.portal.layout import address, show
+from tenants.people.rights import Right
 
 MOST_SHOWN: Final = 50
 
 
-@page(READERS)
+@page(Right.SEE)
 def list_alerts(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """What waits for somebody, and what was seen."""
     events = AlertEvent.objects.filter(tenant=visitor.tenant).order_by("-fired_at", "-pk")
@@ -33,7 +34,7 @@ def list_alerts(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     return show(request, visitor, "alerts.html", context, title="Alerts")
 
 
-@page(OWNERS)
+@page(Right.ATTEND)
 @require_POST
 def see_alert(request: HttpRequest, visitor: Visitor, event_id: int) -> HttpResponse:
     """Note that an owner has seen it."""

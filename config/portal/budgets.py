@@ -19,11 +19,12 @@ from billing.budgets.editing import retire_budget, set_budget
 from billing.budgets.raise_requests import approve_raise, refuse_raise, request_raise
 from billing.models import Budget, RaiseRequest
 from billing.money import plain
-from config.portal.access import OWNERS, Visitor, page
+from config.portal.access import Visitor, page
 from config.portal.balances import balances_of, bars, in_unit
 from config.portal.forms import BudgetForm, DecisionForm, LimitForm, RaiseForm, take_errors
 from config.portal.layout import address, show
 from config.site import cells
+from tenants.people.rights import Right
 
 MOST_SHOWN: Final = 100
 MOST_ASKED: Final = 30
@@ -56,7 +57,9 @@ def show_budget(request: HttpRequest, visitor: Visitor, budget_id: int) -> HttpR
         "whole": _whole(budget) if visitor.reads_all else None,
         "raises": _raises_table(visitor, budget),
         "asked": _asked_table(visitor, visible_requests(visitor).filter(budget=budget)),
-        "may_change": visitor.is_owner and budget.set_by == Budget.SetBy.TENANT and budget.is_active,
+        "may_change": visitor.may(Right.CONFIGURE)
+        and budget.set_by == Budget.SetBy.TENANT
+        and budget.is_active,
         "limit": LimitForm(initial={"limit_amount": plain(budget.limit_amount), "mode": budget.mode}),
     }
     return show(request, visitor, "budget.html", context, title=_title(str(budget)))
@@ -110,7 +113,7 @@ def show_request(request: HttpRequest, visitor: Visitor, asked_id: UUID) -> Http
     return show(request, visitor, "raise_request.html", context, title="Request for a raise")
 
 
-@page(OWNERS)
+@page(Right.CONFIGURE)
 @require_POST
 def decide(request: HttpRequest, visitor: Visitor, asked_id: UUID) -> HttpResponse:
     """Grant or refuse what was asked for."""
@@ -131,7 +134,7 @@ def decide(request: HttpRequest, visitor: Visitor, asked_id: UUID) -> HttpRespon
     return redirect(address(visitor, "raise_request", asked_id=asked.pk))
 
 
-@page(OWNERS)
+@page(Right.CONFIGURE)
 def add_budget(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """Limit something that has no such limit yet."""
     wanted = {name: request.GET[name] for name in ("scope", "value") if name in request.GET}
@@ -156,7 +159,7 @@ def add_budget(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     return show(request, visitor, "form.html", context, title="A new budget")
 
 
-@page(OWNERS)
+@page(Right.CONFIGURE)
 @require_POST
 def change_budget(request: HttpRequest, visitor: Visitor, budget_id: int) -> HttpResponse:
     """Change the limit of a budget, or end it."""
@@ -195,7 +198,7 @@ def _find(visitor: Visitor, budget_id: int) -> Any:
 
 
 def _may_decide(visitor: Visitor, budget: Budget) -> bool:
-    return visitor.is_owner and budget.set_by == Budget.SetBy.TENANT
+    return visitor.may(Right.CONFIGURE) and budget.set_by == Budget.SetBy.TENANT
 
 
 def _check_pending(visitor: Visitor, budget: Budget) -> None:

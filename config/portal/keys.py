@@ -15,7 +15,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.utils.timezone import now
 from django.views.decorators.http import require_POST
 
-from config.portal.access import DEVELOPERS, OWNERS, Visitor, page
+from config.portal.access import Visitor, page
 from config.portal.forms import OwnKeyForm, RotationForm, ServiceKeyForm, take_errors
 from config.portal.layout import address, show
 from config.portal.snippets import chat_models, snippets
@@ -24,6 +24,7 @@ from tenants.allocation import as_text
 from tenants.keys.editing import KeyRevoked, TooManyRotations, issue_key, revoke_key, rotate_key
 from tenants.keys.own_keys import issue_own_key, live, own_keys, self_service_of
 from tenants.models import ApiKey
+from tenants.people.rights import Right
 
 MOST_SHOWN: Final = 100
 ADVICE: Final = (
@@ -31,7 +32,7 @@ ADVICE: Final = (
 )
 
 
-@page(DEVELOPERS)
+@page(Right.CALL)
 def list_keys(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """One's own keys; for an owner also everybody's, found by name, user or public id."""
     allowed = self_service_of(visitor.tenant)
@@ -41,7 +42,7 @@ def list_keys(request: HttpRequest, visitor: Visitor) -> HttpResponse:
         "left": max(allowed.keys - live(own).count(), 0),
         "allowed": allowed,
     }
-    if visitor.is_owner:
+    if visitor.may(Right.CONFIGURE):
         text = request.GET.get("q", "").strip()[:200].replace("\x00", "")
         everybody = ApiKey.objects.filter(tenant=visitor.tenant)
         if text:
@@ -50,7 +51,7 @@ def list_keys(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     return show(request, visitor, "keys.html", context, title="API keys")
 
 
-@page(DEVELOPERS)
+@page(Right.CALL)
 def add_own(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """Make a key of one's own: the answer has its secret, and the lines to use it."""
     allowed = self_service_of(visitor.tenant)
@@ -70,7 +71,7 @@ def add_own(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     return show(request, visitor, "form.html", context, title="A key of your own")
 
 
-@page(OWNERS)
+@page(Right.CONFIGURE)
 def add_service(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """An owner makes a key for a service or a person."""
     form = ServiceKeyForm(request.POST or None)
@@ -91,7 +92,7 @@ def add_service(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     return show(request, visitor, "form.html", context, title="A key for a service")
 
 
-@page(DEVELOPERS)
+@page(Right.CALL)
 def show_key(request: HttpRequest, visitor: Visitor, key_id: int) -> HttpResponse:
     """A key with its verbs."""
     key = _find(visitor, key_id)
@@ -104,7 +105,7 @@ def show_key(request: HttpRequest, visitor: Visitor, key_id: int) -> HttpRespons
     return show(request, visitor, "key.html", context, title=key.name)
 
 
-@page(DEVELOPERS)
+@page(Right.CALL)
 def rotate(request: HttpRequest, visitor: Visitor, key_id: int) -> HttpResponse:
     """Give a key a new secret: the answer has it."""
     key = _find(visitor, key_id)
@@ -122,7 +123,7 @@ def rotate(request: HttpRequest, visitor: Visitor, key_id: int) -> HttpResponse:
     return _secret(request, visitor, key, secret, title=f"New secret of {key.name}")
 
 
-@page(DEVELOPERS)
+@page(Right.CALL)
 @require_POST
 def revoke(request: HttpRequest, visitor: Visitor, key_id: int) -> HttpResponse:
     """Refuse a key from now on."""
@@ -132,10 +133,10 @@ def revoke(request: HttpRequest, visitor: Visitor, key_id: int) -> HttpResponse:
     return redirect(address(visitor, "keys"))
 
 
-@page(DEVELOPERS)
+@page(Right.CALL)
 def connect(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """The lines for every tool, with a placeholder for the key."""
-    models = ("*",) if visitor.is_owner else self_service_of(visitor.tenant).key_models
+    models = ("*",) if visitor.may(Right.CONFIGURE) else self_service_of(visitor.tenant).key_models
     context = {"snippets": snippets(request, models=models)}
     return show(request, visitor, "connect.html", context, title="Connect your tools")
 
@@ -143,7 +144,7 @@ def connect(request: HttpRequest, visitor: Visitor) -> HttpResponse:
 def _find(visitor: Visitor, key_id: int) -> ApiKey:
     keys = (
         ApiKey.objects.filter(tenant=visitor.tenant)
-        if visitor.is_owner
+        if visitor.may(Right.CONFIGURE)
         else own_keys(visitor.tenant, visitor.person)
     )
     return get_object_or_404(keys, pk=key_id)

@@ -1,6 +1,6 @@
-"""What surrounds every page of the portal: the navigation by role, the choice of the tenant, and how a page is rendered.
+"""What surrounds every page of the portal: the navigation by rights, the choice of the tenant, and how a page is rendered.
 
-Invariant: a link is shown only to roles that may open it. A page is its template and a context; it needs no script.
+Invariant: a link is shown only to who may open it. A page is its template and a context; it needs no script.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
-from config.portal.access import DEVELOPERS, EVERYBODY, OWNERS, READERS, Visitor
+from config.portal.access import Visitor
 from config.site.look import FAVICON, UNFOLD
+from tenants.people.rights import Right
 
 
 @dataclass(frozen=True)
@@ -21,23 +22,23 @@ class Item:
     title: str
     icon: str
     view: str
-    roles: frozenset[str] = EVERYBODY
+    rights: tuple[Right, ...] = (Right.OWN,)  # one of them opens it
 
 
 NAVIGATION: Final = (
     Item("Home", "dashboard", "home"),
-    Item("Requests", "swap_horiz", "requests", DEVELOPERS),
+    Item("Requests", "swap_horiz", "requests", (Right.CALL, Right.SEE)),
     Item("Budgets", "savings", "budgets"),
-    Item("API keys", "key", "keys", DEVELOPERS),
-    Item("Connect", "cable", "connect", DEVELOPERS),
+    Item("API keys", "key", "keys", (Right.CALL,)),
+    Item("Connect", "cable", "connect", (Right.CALL,)),
     Item("Sessions", "account_tree", "sessions"),
-    Item("Spend", "monitoring", "spend", READERS),
-    Item("Teams", "groups", "teams", READERS),
-    Item("Months", "request_quote", "months", READERS),
-    Item("Alerts", "notifications", "alerts", READERS),
-    Item("People", "badge", "people", OWNERS),
-    Item("Changes", "policy", "changes", OWNERS),
-    Item("Policy", "tune", "policy", OWNERS),
+    Item("Spend", "monitoring", "spend", (Right.SEE,)),
+    Item("Teams", "groups", "teams", (Right.SEE,)),
+    Item("Months", "request_quote", "months", (Right.SEE,)),
+    Item("Alerts", "notifications", "alerts", (Right.SEE,)),
+    Item("People", "badge", "people", (Right.PEOPLE,)),
+    Item("Changes", "policy", "changes", (Right.AUDIT,)),
+    Item("Policy", "tune", "policy", (Right.CONFIGURE,)),
 )
 
 
@@ -59,7 +60,7 @@ def show(
     home = address(visitor, "home")
     links = []
     for item in NAVIGATION:
-        if visitor.role in item.roles:
+        if visitor.may(*item.rights):
             link = address(visitor, item.view)
             is_current = request.path == link or (link != home and request.path.startswith(link))
             links.append({"title": item.title, "icon": item.icon, "link": link, "is_current": is_current})

@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 
 from billing.admin.figures import usd
-from config.portal.access import DEVELOPERS, Visitor, page
+from config.portal.access import Visitor, page
 from config.portal.layout import address, show
 from config.site import cells
 from config.site.filter_bar import Field, FilterBar, period_fields
@@ -25,6 +25,7 @@ from llm.admin.receipts.refusals import budget_of, refusal_of, wish_of
 from llm.admin.receipts.story import REQUESTS, story_of
 from llm.models import RequestLog
 from tenants.models import ApiKey, Tenant
+from tenants.people.rights import Right
 
 A_PAGE: Final = 50
 # what a member's own page needs no more than the list does
@@ -34,7 +35,7 @@ LISTED: Final = (
 )  # fmt: skip
 
 
-@page(DEVELOPERS)
+@page(Right.CALL, Right.SEE)
 def list_requests(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """The newest requests that the filter bar means, a page at a time."""
     bar = _bar(request, visitor)
@@ -54,11 +55,11 @@ def list_requests(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     return show(request, visitor, "requests.html", context, title="Requests")
 
 
-@page(DEVELOPERS)
+@page(Right.CALL, Right.SEE)
 def show_request(request: HttpRequest, visitor: Visitor, request_id: UUID) -> HttpResponse:
     """One request: what it cost, what happened, and, if it was refused, why and what would let it through."""
     entry = get_object_or_404(requests_of(visitor), pk=request_id)
-    is_raw = visitor.is_owner and request.GET.get("view") == "raw"
+    is_raw = visitor.reads_all and request.GET.get("view") == "raw"
     budget = budget_of(entry)
     context = {
         "entry": entry,
@@ -78,7 +79,7 @@ def show_request(request: HttpRequest, visitor: Visitor, request_id: UUID) -> Ht
 def requests_of(visitor: Visitor) -> QuerySet[RequestLog]:
     """The requests that the visitor may see."""
     requests = RequestLog.objects.filter(tenant=visitor.tenant)
-    if visitor.is_owner:
+    if visitor.reads_all:
         return requests
     return requests.filter(user=visitor.person) if visitor.person else requests.none()
 
@@ -87,7 +88,7 @@ def _bar(request: HttpRequest, visitor: Visitor) -> FilterBar:
     return FilterBar.read(
         (
             Field("q", "Find", hint="Request id, session, feature"),
-            *((Field("user", "User"),) if visitor.is_owner else ()),
+            *((Field("user", "User"),) if visitor.reads_all else ()),
             Field("model", "Model"),
             Field("outcome", "Outcome", choices=[*OUTCOMES, *((code, code) for code in error_codes())]),
             Field("session", "Session", is_rare=True),
@@ -114,7 +115,7 @@ def _table(visitor: Visitor, rows: list[RequestLog]) -> dict[str, Any]:
     shown = [
         [
             cells.link(address(visitor, "request", request_id=row.pk), f"{row.at:%Y-%m-%d %H:%M:%S}"),
-            *([row.user or cells.NOTHING] if visitor.is_owner else []),
+            *([row.user or cells.NOTHING] if visitor.reads_all else []),
             f"{row.model_asked} → {row.model}" if row.model not in ("", row.model_asked) else row.model_asked,
             _outcome(row),
             row.input_tokens,
@@ -124,7 +125,7 @@ def _table(visitor: Visitor, rows: list[RequestLog]) -> dict[str, Any]:
         ]
         for row in rows
     ]
-    heads = ["At, UTC", *(["User"] if visitor.is_owner else []), "Model", "Outcome"]
+    heads = ["At, UTC", *(["User"] if visitor.reads_all else []), "Model", "Outcome"]
     return {
         "headers": [*heads, "Tokens in", "Tokens out", "Cost, USD", "ms"],
         "rows": shown,
@@ -159,7 +160,9 @@ def _cards(entry: RequestLog) -> list[dict[str, str]]:
 
 def _facts(visitor: Visitor, entry: RequestLog) -> list[tuple[str, Any]]:
     key = ApiKey.objects.filter(pk=entry.key_id, tenant=visitor.tenant).first() if entry.key_id else None
-    is_hers = key is not None and (visitor.is_owner or (visitor.person and key.user == visitor.person))
+    is_hers = key is not None and (
+        visitor.may(Right.CONFIGURE) or (visitor.person and key.user == visitor.person)
+    )
     shown = (
         (cells.link(address(visitor, "key", key_id=key.pk), key.name) if is_hers else key.name)
         if key
@@ -182,7 +185,7 @@ def _linker(visitor: Visitor) -> Any:
     """Requests are links for an owner; a member may not own them, and a cached entry has no page here."""
 
     def linked(name: str, value: Any) -> Any:
-        if name in REQUESTS and isinstance(value, str) and visitor.is_owner:
+        if name in REQUESTS and isinstance(value, str) and visitor.reads_all:
             try:
                 parts = {"tenant": visitor.tenant.slug, "request_id": UUID(value)}
             except ValueError:

@@ -65,9 +65,9 @@ def show_run(request: HttpRequest, visitor: Visitor, id: int) -> HttpResponse:
         "why_not_own": "" if not state.is_of(visitor.person) else envelopes.why_not_own(state, policy=policy),
         "own_amount": plain(envelopes.own_amount(state, policy=policy)),
         "may_raise_own": state.is_of(visitor.person) and not envelopes.why_not_own(state, policy=policy),
-        "may_decide": visitor.is_owner,
+        "may_decide": visitor.may_configure,
         "may_ask": state.is_drawn_from_by(visitor.person) or visitor.reads_all,
-        "may_stop": visitor.is_owner or state.is_of(visitor.person),
+        "may_stop": visitor.may_configure or state.is_of(visitor.person),
         "may_share": _may_share(visitor, state),
         "usual_amount": plain(envelope.budget.limit_amount or policy.usd_of(key="", user="")),
         "raises": _raises(raises, zone=zone),
@@ -88,7 +88,7 @@ def open_run(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """Open an envelope for a run that is named before its first call."""
     if request.method != "POST":
         return redirect(address(visitor, "sessions"))
-    person = request.POST.get("person", "").strip()[:200] if visitor.is_owner else visitor.person
+    person = request.POST.get("person", "").strip()[:200] if visitor.may_configure else visitor.person
     person = person or visitor.person
     if not person:
         raise PermissionDenied
@@ -170,7 +170,7 @@ def _approve(request: HttpRequest, visitor: Visitor, envelope: RunEnvelope, stat
 
 
 def _stop(request: HttpRequest, visitor: Visitor, envelope: RunEnvelope, state: EnvelopeState) -> str:
-    if not visitor.is_owner and not state.is_of(visitor.person):
+    if not visitor.may_configure and not state.is_of(visitor.person):
         raise PermissionDenied
     envelopes.stop_run(envelope, acting_user=visitor.user)
     return "Stopped: its next call is refused. A raise lets it go on."
@@ -211,19 +211,21 @@ def _policy(visitor: Visitor) -> EnvelopePolicy:
 
 def _may_share(visitor: Visitor, state: EnvelopeState) -> bool:
     """Whether others may be let in: by an owner, or as the policy says by whose run it is."""
-    is_hers = visitor.is_owner or state.is_of(visitor.person)
+    is_hers = visitor.may_configure or state.is_of(visitor.person)
     return (
-        is_hers and state.owner.startswith("user/") and may_share(_policy(visitor), decides=visitor.is_owner)
+        is_hers
+        and state.owner.startswith("user/")
+        and may_share(_policy(visitor), decides=visitor.may_configure)
     )
 
 
 def _sharing(request: HttpRequest, visitor: Visitor) -> Sharing | None:
     text = request.POST.get("shared_with", "")[:MOST_TYPED]
-    return Sharing.of(text, policy=_policy(visitor), decides=visitor.is_owner)
+    return Sharing.of(text, policy=_policy(visitor), decides=visitor.may_configure)
 
 
 def _must_decide(visitor: Visitor) -> None:
-    if not visitor.is_owner:
+    if not visitor.may_configure:
         raise PermissionDenied
 
 

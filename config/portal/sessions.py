@@ -40,9 +40,9 @@ def show_sessions(request: HttpRequest, visitor: Visitor) -> HttpResponse:
         "spans": DAYS.items(),
         "sessions": table_of(work, at=at, zone=visitor.tenant.timezone, has_users=visitor.reads_all),
         "envelopes": _envelopes(envelopes, visitor),
-        "may_open": bool(visitor.person) or visitor.is_owner,
+        "may_open": bool(visitor.person) or visitor.may_configure,
         "open_address": address(visitor, "runs"),
-        "may_share": may_share(parse_policy(visitor.tenant.policy).envelopes, decides=visitor.is_owner),
+        "may_share": may_share(parse_policy(visitor.tenant.policy).envelopes, decides=visitor.may_configure),
     }
     return show(request, visitor, "sessions.html", context, title="Sessions and runs")
 

@@ -13,13 +13,14 @@ from django.utils.html import format_html_join
 from billing.models import BillingPeriod
 from billing.months.chargeback_sheets import FORMATS, NoSuchChargeback, file_of, of_month
 from billing.months.chargebacks import Chargeback
-from config.portal.access import READERS, Visitor, page
+from config.portal.access import Visitor, page
 from config.portal.layout import address, show
+from tenants.people.rights import Right
 
 MOST_ROWS: Final = 200
 
 
-@page(READERS, is_report=True)
+@page(Right.SEE, is_report=True)
 def show_chargebacks(request: HttpRequest, visitor: Visitor, label: str) -> HttpResponse:
     """`/portal/t/<slug>/months/2026-11/chargebacks/`; with `format`, and for a PDF `cost_center`, a file."""
     periods = BillingPeriod.objects.filter(tenant=visitor.tenant).select_related("tenant")

@@ -17,8 +17,9 @@ from billing.models import Statement
 from billing.months.exports import FORMATS, STORED
 from billing.months.overview import month_overview
 from billing.months.report import InvalidMonth, month_report
-from config.portal.access import READERS, Visitor, page
+from config.portal.access import Visitor, page
 from config.portal.layout import address, show
+from tenants.people.rights import Right
 
 MINE: Final = "SELECT pg_try_advisory_xact_lock(hashtextextended('portal_month_report', %s::bigint))"
 AT_WORK: Final = "A file of this tenant's months is being made already. Try again when it is there."
@@ -27,7 +28,7 @@ TOO_LARGE: Final = (
 )
 
 
-@page(READERS, is_report=True)
+@page(Right.SEE, is_report=True)
 def show_month(request: HttpRequest, visitor: Visitor, month: str) -> HttpResponse:
     """`/portal/t/<slug>/months/2026-11/`."""
     try:
@@ -44,7 +45,7 @@ def show_month(request: HttpRequest, visitor: Visitor, month: str) -> HttpRespon
     return show(request, visitor, "month.html", context, title=f"Month {month}")
 
 
-@page(READERS, is_report=True)
+@page(Right.SEE, is_report=True)
 def month_file(request: HttpRequest, visitor: Visitor, month: str, format_name: str) -> HttpResponse:
     """The month so far as a file."""
     if format_name not in STORED:

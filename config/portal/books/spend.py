@@ -17,10 +17,11 @@ from billing.admin.figures import usd
 from billing.models import UsageDaily, UsageSum
 from billing.months.exports.cells import cell
 from billing.planning.forecasts import forecast_tenants
-from config.portal.access import READERS, Visitor, page
+from config.portal.access import Visitor, page
 from config.portal.charts import columns
 from config.portal.layout import show
 from tenants.models import ApiKey
+from tenants.people.rights import Right
 
 Dimension = UsageSum.Dimension
 SPANS: Final = {"month": "this month", "last": "last month", "7": "7 days", "30": "30 days", "90": "90 days"}
@@ -39,7 +40,7 @@ IN_FILE: Final = (
 )  # fmt: skip
 
 
-@page(READERS)
+@page(Right.SEE)
 def show_spend(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """`/portal/t/<slug>/spend/?span=30`."""
     chosen = _chosen(request)
@@ -61,7 +62,7 @@ def show_spend(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     return show(request, visitor, "spend.html", context, title="Spend")
 
 
-@page(READERS)
+@page(Right.SEE)
 def spend_file(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """The days' sums as CSV: every combination of a day, for a spreadsheet of one's own."""
     first, last = days_of(_chosen(request))

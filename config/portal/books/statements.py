@@ -13,15 +13,16 @@ from billing.admin.figures import sure_table
 from billing.admin.statements import facts_file
 from billing.models import BillingPeriod, Statement, StatementFile
 from billing.months.statements import how_sure
-from config.portal.access import READERS, Visitor, page
+from config.portal.access import Visitor, page
 from config.portal.layout import address, show
 from config.site import cells
+from tenants.people.rights import Right
 
 MOST_MONTHS: Final = 60
 MOST_LINES: Final = 100
 
 
-@page(READERS)
+@page(Right.SEE)
 def list_months(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """The months, newest first, each with its statement where it is closed."""
     periods = BillingPeriod.objects.filter(tenant=visitor.tenant).order_by("-starts_at")
@@ -38,7 +39,7 @@ def list_months(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     return show(request, visitor, "months.html", {"months": table}, title="Months and statements")
 
 
-@page(READERS)
+@page(Right.SEE)
 def show_statement(request: HttpRequest, visitor: Visitor, number: int) -> HttpResponse:
     """One statement: its sums, files and lines."""
     statement = _find(visitor, number)
@@ -84,7 +85,7 @@ def show_statement(request: HttpRequest, visitor: Visitor, number: int) -> HttpR
     return show(request, visitor, "statement.html", context, title=f"Statement {statement.code}")
 
 
-@page(READERS)
+@page(Right.SEE)
 def statement_file(request: HttpRequest, visitor: Visitor, number: int, file_id: int) -> HttpResponse:
     """A file of a statement."""
     file = get_object_or_404(StatementFile, pk=file_id, statement=_find(visitor, number))
@@ -93,7 +94,7 @@ def statement_file(request: HttpRequest, visitor: Visitor, number: int, file_id:
     return response
 
 
-@page(READERS)
+@page(Right.SEE)
 def statement_facts(request: HttpRequest, visitor: Visitor, number: int) -> HttpResponse:
     """What a receipt is checked against."""
     return facts_file(_find(visitor, number))

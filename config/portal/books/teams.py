@@ -17,12 +17,13 @@ from billing.budgets.balances import Balance
 from billing.budgets.windows import load_budgets, windows_for
 from billing.models import UsageDaily
 from billing.scopes import Dimensions
-from config.portal.access import READERS, Visitor, page
+from config.portal.access import Visitor, page
 from config.portal.balances import balances_in, in_unit
 from config.portal.books.spend import days_of
 from config.portal.layout import address, show
 from config.site import cells
 from tenants.models import EndUser
+from tenants.people.rights import Right
 
 MOST_TEAMS: Final = 200
 MOST_PEOPLE: Final = 5000
@@ -32,7 +33,7 @@ SCOPE: Final = "cost_center"
 NO_TEAM: Final = "no cost centre"
 
 
-@page(READERS)
+@page(Right.SEE)
 def show_teams(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """`/portal/t/<slug>/teams/`."""
     spent, people = _spent(visitor), _people(visitor)
@@ -122,7 +123,7 @@ def _budget_cells(visitor: Visitor, team: str, balances: Sequence[Balance]) -> l
 
 def _offer(visitor: Visitor, team: str) -> Any:
     """The way to a budget for a team that has none."""
-    if not visitor.is_owner or not team:
+    if not visitor.may_configure or not team:
         return cells.NOTHING
     query = urlencode({"scope": SCOPE, "value": team})
     return cells.link(f"{address(visitor, 'add_budget')}?{query}", "Set one")

@@ -9,12 +9,13 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 
-from config.portal.access import OWNERS, Visitor, page
+from config.portal.access import Visitor, page
 from config.portal.forms import take_errors
 from config.portal.layout import address, show
 from tenants.allocation import COST_CENTER
 from tenants.keys.allocating import allocate_key, allocate_user
 from tenants.models import ApiKey, EndUser
+from tenants.people.rights import Right
 from tenants.policy import parse_policy
 from tenants.tag_fields import TagsField
 
@@ -46,7 +47,7 @@ class UserForm(forms.Form):
         return tags
 
 
-@page(OWNERS)
+@page(Right.CONFIGURE)
 def change_key(request: HttpRequest, visitor: Visitor, key_id: int) -> HttpResponse:
     """`/portal/t/<slug>/keys/<id>/tags/`."""
     key = get_object_or_404(ApiKey, tenant=visitor.tenant, pk=key_id)
@@ -68,7 +69,7 @@ def change_key(request: HttpRequest, visitor: Visitor, key_id: int) -> HttpRespo
     return show(request, visitor, "form.html", context, title=f"Tags of {key.name}")
 
 
-@page(OWNERS)
+@page(Right.CONFIGURE)
 def change_user(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """`/portal/t/<slug>/teams/user/?user=alice`."""
     asked = request.GET.get("user", "").strip()[:200].replace("\x00", "")

@@ -8,17 +8,18 @@ from typing import Any, Final
 from django.http import HttpRequest, HttpResponse
 from django.utils.http import urlencode
 
-from config.portal.access import OWNERS, Visitor, page
+from config.portal.access import Visitor, page
 from config.portal.layout import show
 from config.site import cells
 from tenants.models import AuditEntry
 from tenants.people.audit import entries_of
+from tenants.people.rights import Right
 
 A_PAGE: Final = 50
 LONGEST_SEARCH: Final = 100
 
 
-@page(OWNERS)
+@page(Right.AUDIT)
 def list_changes(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """Newest first; found by a person or by what was changed."""
     searched = request.GET.get("q", "").strip()[:LONGEST_SEARCH]

@@ -11,15 +11,16 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_POST
 
-from config.portal.access import OWNERS, Visitor, page
+from config.portal.access import Visitor, page
 from config.portal.forms import InvitationForm, take_errors
 from config.portal.layout import address, show
 from tenants.people.inviting import VALID_DAYS, invite, open_ones, withdraw
+from tenants.people.rights import Right
 
 MOST_SHOWN: Final = 200
 
 
-@page(OWNERS)
+@page(Right.PEOPLE)
 def send(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """A form with address, role and user id."""
     form = InvitationForm(request.POST or None, initial={"role": "member"})
@@ -40,7 +41,7 @@ def send(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     return show(request, visitor, "form.html", context, title="Invite somebody")
 
 
-@page(OWNERS)
+@page(Right.PEOPLE)
 @require_POST
 def cancel(request: HttpRequest, visitor: Visitor, invitation_id: int) -> HttpResponse:
     """Take an invitation back."""

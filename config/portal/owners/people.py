@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.views.decorators.http import require_POST
 
-from config.portal.access import OWNERS, Visitor, page
+from config.portal.access import Visitor, page
 from config.portal.forms import MembershipForm, take_errors
 from config.portal.layout import address, show
 from config.portal.owners.invitations import waiting
@@ -19,11 +19,12 @@ from config.site import cells
 from tenants.keys.own_keys import live, own_keys
 from tenants.memberships import change_membership, end_membership
 from tenants.models import Membership
+from tenants.people.rights import Right
 
 MOST_SHOWN: Final = 500
 
 
-@page(OWNERS)
+@page(Right.PEOPLE)
 def list_people(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """Everybody with a role in the tenant."""
     people = (
@@ -56,7 +57,7 @@ def list_people(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     )
 
 
-@page(OWNERS)
+@page(Right.PEOPLE)
 def show_person(request: HttpRequest, visitor: Visitor, membership_id: int) -> HttpResponse:
     """A person's role and user id, which an owner changes."""
     membership = _find(visitor, membership_id)
@@ -87,7 +88,7 @@ def show_person(request: HttpRequest, visitor: Visitor, membership_id: int) -> H
     )
 
 
-@page(OWNERS)
+@page(Right.PEOPLE)
 @require_POST
 def remove_person(request: HttpRequest, visitor: Visitor, membership_id: int) -> HttpResponse:
     """Take somebody out of the tenant."""

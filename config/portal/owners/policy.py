@@ -15,10 +15,11 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from config.portal.access import OWNERS, Visitor, page
+from config.portal.access import Visitor, page
 from config.portal.layout import address, show
 from tenants.admin.policy_form import MOST_CHARACTERS, shown
 from tenants.admin.policy_form import stored as read
+from tenants.people.rights import Right
 from tenants.policies.editing import ChangedMeanwhile, digest_of, set_policy
 from tenants.policies.fields import as_stored, policy_fields
 from tenants.policy import Policy, parse_policy
@@ -179,7 +180,7 @@ class PolicyForm(forms.Form):
         return list(found.items())
 
 
-@page(OWNERS)
+@page(Right.CONFIGURE)
 def show_policy(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """`/portal/t/<slug>/policy/`."""
     stored = visitor.tenant.policy or {}

@@ -97,6 +97,34 @@ def test_a_tenant_asks_its_own_people(tenant: Tenant) -> None:
     assert signed_in(outside).get("/portal/").status_code == 200
 
 
+def test_a_policy_counts_for_sessions_that_are_open(tenant: Tenant, olga: User, settings: Any) -> None:
+    inside = User.objects.create_user(f"p-{secrets.token_hex(4)}", password=PASSWORD)
+    Membership.objects.create(tenant=tenant, user=inside, role="member")
+    client, staff = signed_in(inside), signed_in(olga)
+    home = f"/portal/t/{tenant.slug}/"
+    assert (client.get(home).status_code, staff.get("/admin/").status_code) == (200, 200)
+    tenant.requires_second_factor = True
+    tenant.save()
+    settings.SECOND_FACTOR_REQUIRED = True
+    assert client.get(home)["location"] == "/account/2fa/"
+    assert client.post(f"{home}keys/new/", {"name": "x"})["location"] == "/account/2fa/"
+    assert staff.get("/admin/")["location"] == "/account/2fa/"
+    for user in (inside, olga):
+        TOTP.activate(user, generate_totp_secret())
+    assert (client.get(home).status_code, staff.get("/admin/").status_code) == (200, 200)
+    Authenticator.objects.filter(user=inside).delete()
+    assert client.get(home)["location"] == "/account/2fa/", "also when the factor is removed"
+
+
+def test_an_account_that_is_switched_off_is_out_at_once(olga: User) -> None:
+    client = signed_in(olga)
+    assert client.get("/admin/").status_code == 200
+    User.objects.filter(pk=olga.pk).update(is_active=False)
+    for page in ("/admin/", "/portal/", "/account/2fa/"):
+        assert client.get(page).status_code == 302, page
+    assert "/login/" in client.get("/admin/")["location"]
+
+
 def test_a_command_resets_them_and_says_so(olga: User) -> None:
     TOTP.activate(olga, generate_totp_secret())
     other = User.objects.create_superuser(f"o-{secrets.token_hex(4)}", password=PASSWORD)

@@ -1,7 +1,7 @@
 """Who must have a second factor, and until then opens nothing but the pages that add one.
 
-Invariant: whoever signs in under the policy without a factor gets no further in that session before there is one. Asked at
-sign-in; a policy that is switched on later counts from the next sign-in.
+Invariant: asked at every request, so that a policy that is switched on, or a factor that is removed, counts for sessions that are
+open. For a superuser the platform's policy counts, not that of tenants they belong to.
 """
 
 from collections.abc import Callable
@@ -13,20 +13,19 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
-from tenants.models import Membership
+from tenants.people.rights import rights_here
 
-OWES: Final = "owes_a_factor"
 OPEN_PATHS: Final = ("/account/2fa/", "/account/reauthenticate/", "/account/logout/", "/static/")
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
-def owes_one(user: Any) -> bool:
+def owes_one(request: HttpRequest) -> bool:
     """Whether the platform or one of their tenants asks for a second factor that the person does not have."""
-    is_asked = (
-        bool(user.is_staff and settings.SECOND_FACTOR_REQUIRED)
-        or Membership.objects.filter(user=user.pk, tenant__requires_second_factor=True).exists()
-    )
+    user = request.user
+    if not user.is_authenticated:
+        return False
+    is_asked = (user.is_staff and settings.SECOND_FACTOR_REQUIRED) or rights_here(request).must_have_factor
     return is_asked and not has_one(user)
 
 
@@ -41,13 +40,11 @@ def required(get_response: GetResponse) -> GetResponse:
     """Middleware: leads a person who owes a factor to the page that adds one."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        if request.session.get(OWES) and not request.path.startswith(OPEN_PATHS):
-            if not has_one(request.user):
-                messages.warning(
-                    request, "You need a second factor here. Add an authenticator app or a passkey to go on."
-                )
-                return redirect("mfa_index")
-            del request.session[OWES]
+        if not request.path.startswith(OPEN_PATHS) and owes_one(request):
+            messages.warning(
+                request, "You need a second factor here. Add an authenticator app or a passkey to go on."
+            )
+            return redirect("mfa_index")
         return get_response(request)
 
     return middleware
