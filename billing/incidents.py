@@ -13,6 +13,7 @@ from django.db.models import Q
 from django.utils.timezone import now
 
 from billing.models import AlertDelivery, AlertEvent, AlertStep
+from tenants.people import audit
 
 Verb = AlertStep.Verb
 STATES: Final = ("open", "acknowledged", "muted", "resolved")
@@ -127,4 +128,6 @@ def _step(
     if not AlertEvent.objects.filter(condition, pk=event.pk).update(**changes):
         return False
     AlertStep.objects.create(event=event, tenant_id=event.tenant_id, verb=verb, by=by, text=text[:300])
+    if by is not None:
+        audit.changed_in_bulk(event, person=by, reason=text, **changes)
     return True

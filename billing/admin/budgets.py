@@ -276,7 +276,7 @@ class BudgetRaiseAdmin(ReadOnlyAdmin):
         submit="End it",
     )
     def end_now(self, request: HttpRequest, form: BaseDialogForm, raised: BudgetRaise) -> str:
-        return "The raise is ended." if end_raise(raised) else "The raise was over."
+        return "The raise is ended." if end_raise(raised, acting_user=request.user) else "The raise was over."
 
 
 @admin.register(BudgetWindow)

@@ -58,6 +58,7 @@ def request_raise(
         expires_at=min(ends_at, at + OPEN_FOR),
     )
     asked.full_clean()
+    asked._audit_name = asked.asker  # type: ignore[attr-defined]  # a call's, who has no account here
     asked.save()
     AlertEvent.objects.create(
         tenant_id=budget.tenant_id,

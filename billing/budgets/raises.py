@@ -9,9 +9,11 @@ from decimal import Decimal
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.utils.timezone import now
 
 from billing.models import Budget, BudgetRaise
+from tenants.people.authors import record_author
 
 
 def raise_budget(
@@ -39,7 +41,15 @@ def raise_budget(
     return raised
 
 
-def end_raise(raised: BudgetRaise) -> bool:
+@transaction.atomic
+def end_raise(raised: BudgetRaise, *, acting_user: User | None = None) -> bool:
     """Take a raise back now. False if it has ended already."""
     at = now()
-    return bool(BudgetRaise.objects.filter(pk=raised.pk, starts_at__lt=at, ends_at__gt=at).update(ends_at=at))
+    running = BudgetRaise.objects.select_for_update().filter(pk=raised.pk, starts_at__lt=at, ends_at__gt=at)
+    current = running.first()
+    if current is None:
+        return False
+    current.ends_at = at
+    record_author(current, acting_user=acting_user, reason="taken back")
+    current.save(update_fields=["ends_at"])
+    return True

@@ -4,6 +4,8 @@ Invariant: of one rule and subject at most one grouped alert is open (unique ind
 delivery is the outbox row of one notice of one alert for one channel.
 """
 
+from typing import ClassVar
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -19,6 +21,8 @@ from tenants.secrets import EncryptedTextField
 
 class AlertChannel(models.Model):
     """Where alerts of a tenant, or of the operators, go."""
+
+    is_audited: ClassVar[bool] = True
 
     class Kind(models.TextChoices):
         WEBHOOK = "webhook", "signed webhook"

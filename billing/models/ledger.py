@@ -6,6 +6,8 @@ unique indexes and functions, not this code. Rows are written by the SQL functio
 behind `holds.py` and `ledger.py` only.
 """
 
+from typing import ClassVar
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q, Value
@@ -18,6 +20,8 @@ from tenants.models import Tenant
 
 class BillingPeriod(models.Model):
     """A month of a tenant. It begins where the former one ended and keeps the time zone the tenant had by then."""
+
+    is_audited: ClassVar[bool] = True
 
     class Status(models.TextChoices):
         OPEN = "open", "open"

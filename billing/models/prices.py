@@ -6,6 +6,8 @@ providers revise the past: `valid_from`/`valid_to` is when the price holds, `rec
 when we believed it.
 """
 
+from typing import ClassVar
+
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
@@ -17,6 +19,8 @@ from tenants.models import Tenant
 
 class PriceRow(models.Model):
     """The price of one leaf meter of one model in one context. Changed by `billing.price_admin` only."""
+
+    is_audited: ClassVar[bool] = True
 
     class Book(models.TextChoices):
         LIST = "list", "provider's list"
@@ -97,6 +101,8 @@ class PriceRow(models.Model):
 
 class PriceProposal(models.Model):
     """What an import would change, waiting for a person. `diff` lists added, changed and ended rows."""
+
+    is_audited: ClassVar[bool] = True
 
     class Status(models.TextChoices):
         PROPOSED = "proposed", "proposed"

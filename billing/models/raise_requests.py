@@ -5,6 +5,7 @@ not decided any more.
 """
 
 import uuid
+from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -18,6 +19,8 @@ from tenants.models import Tenant
 
 class RaiseRequest(models.Model):
     """A wish for more of a budget until a day."""
+
+    is_audited: ClassVar[bool] = True
 
     class State(models.TextChoices):
         PENDING = "pending", "pending"

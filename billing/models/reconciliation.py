@@ -6,6 +6,8 @@ day, model and meter of an account; it says why the two differ and who decided w
 the ledger: a confirmed difference is booked as an adjustment.
 """
 
+from typing import ClassVar
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -23,6 +25,8 @@ class ReportedField(ExactField):
 
 class CostReport(models.Model):
     """One fetch, or one file, of a provider account's costs."""
+
+    is_audited: ClassVar[bool] = True
 
     class Source(models.TextChoices):
         PULL = "pull", "pulled"

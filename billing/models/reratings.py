@@ -4,6 +4,8 @@ Invariant: a proposal never changes the ledger; approving it writes exactly the 
 nothing. The list of rows is written once (trigger).
 """
 
+from typing import ClassVar
+
 from django.conf import settings
 from django.db import models
 from django.utils.timezone import now
@@ -15,6 +17,8 @@ from tenants.models import Tenant
 
 class Rerating(models.Model):
     """What the current books make of a span of past usage, against what was booked."""
+
+    is_audited: ClassVar[bool] = True
 
     class Status(models.TextChoices):
         PROPOSED = "proposed", "proposed"

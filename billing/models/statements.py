@@ -6,6 +6,7 @@ before it; an issuer's are, too, and no two have the same code.
 """
 
 import uuid
+from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -19,6 +20,8 @@ from tenants.models import Tenant
 
 class Statement(models.Model):
     """The bill of one closed month. `total` is the printed lines' sum, the line of their rounding included."""
+
+    is_audited: ClassVar[bool] = True
 
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="statements")
     period = models.OneToOneField(BillingPeriod, on_delete=models.PROTECT, related_name="statement")
@@ -159,6 +162,8 @@ class ReceiptTree(models.Model):
 
 class ManualEntry(models.Model):
     """Who wrote a credit or an adjustment into the ledger, and why. Its id is the ledger row's."""
+
+    is_audited: ClassVar[bool] = True
 
     class Kind(models.TextChoices):
         CREDIT = "credit", "credit"

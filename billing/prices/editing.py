@@ -7,6 +7,7 @@ with a reason; afterwards it may not.
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
@@ -15,6 +16,7 @@ from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
 from billing.models import PriceRow
+from tenants.people import audit
 
 SUPERSESSION = ("superseded_at", "superseded_reason", "superseded_by")
 
@@ -37,7 +39,7 @@ def set_price(
         raise ValidationError("this price is superseded; change the one that took its place")
     if at < current.valid_from or (current.valid_to is not None and at >= current.valid_to):
         raise ValidationError({"valid_from": "must lie within the time for which this price is valid"})
-    PriceRow.objects.filter(pk=current.pk).update(superseded_at=now())
+    supersede(current, at=now(), acting_user=acting_user)
     if at > current.valid_from:
         _copy(current, valid_to=at)
     return _copy(
@@ -67,13 +69,21 @@ def revoke_price(row: PriceRow, *, reason: str, acting_user: User | None = None)
         raise ValidationError(
             f"this price counts since {current.valid_from:%Y-%m-%d %H:%M} UTC; set another one instead"
         )
-    why = {"superseded_at": at, "superseded_reason": reason.strip(), "superseded_by": acting_user}
-    PriceRow.objects.filter(pk=current.pk).update(**why)
+    supersede(current, at=at, reason=reason.strip(), acting_user=acting_user)
     before = _same_as(current).select_for_update().filter(valid_to=current.valid_from).first()
     if before is None:
         return None
-    PriceRow.objects.filter(pk=before.pk).update(**why)
+    supersede(before, at=at, reason=reason.strip(), acting_user=acting_user)
     return _copy(before, valid_to=current.valid_to)
+
+
+def supersede(row: PriceRow, *, at: datetime, reason: str = "", acting_user: User | None = None) -> None:
+    """End a row for rating from now on; it stays, for who asks what was known when."""
+    why: dict[str, Any] = {"superseded_at": at}
+    if reason:
+        why |= {"superseded_reason": reason, "superseded_by": acting_user}
+    PriceRow.objects.filter(pk=row.pk).update(**why)
+    audit.changed_in_bulk(row, person=acting_user, reason=reason, superseded_at=at)
 
 
 def rival_of(row: PriceRow) -> PriceRow | None:

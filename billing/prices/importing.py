@@ -18,6 +18,7 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from billing.models import PriceProposal, PriceRow
+from billing.prices.editing import supersede
 from billing.prices.lists import ListPrice, digest_of, read_list_prices, source_name
 
 BATCH = 2000
@@ -217,7 +218,7 @@ def _end(price: ListPrice, *, at: datetime) -> None:
     for row in rows:
         if row.valid_to is not None and row.valid_to <= at:
             continue
-        PriceRow.objects.filter(pk=row.pk).update(superseded_at=at)
+        supersede(row, at=at)
         if row.valid_from < at:
             row.pk, row.valid_to, row.superseded_at, row.recorded_at = None, at, None, at
             row.save(force_insert=True)

@@ -21,6 +21,7 @@ from billing.runs.opening import OPEN, PERSON, Owner
 from billing.runs.sharing import EVERYBODY, Sharing
 from config.values import value_type
 from tenants.models import Tenant
+from tenants.people import audit
 from tenants.policy import EnvelopePolicy
 
 MOST_SHOWN: Final = 200
@@ -145,8 +146,11 @@ def open_run(
         budget_id, _, _, is_full = cursor.fetchone()
     if is_full:
         raise ValidationError(f"{policy.most_open} runs are open, as many as the policy allows")
+    opened = RunEnvelope.objects.get(pk=budget_id, tenant=tenant)
     if sharing is not None:
-        share_run(RunEnvelope.objects.get(pk=budget_id, tenant=tenant), sharing=sharing, person=person)
+        share_run(opened, sharing=sharing, person=person)
+    changes = {"run": [None, run[: audit.LONGEST_VALUE]], "usd": [None, plain(usd)], "person": [None, person]}
+    audit.record("opened a run", about=opened, changes=changes)
     return int(budget_id)
 
 
@@ -226,7 +230,7 @@ def stop_run(envelope: RunEnvelope, *, acting_user: User | None) -> None:
     """Refuse every further call of the run: its limit is what it has spent and holds. A raise lets it go on."""
     budget, state = envelope.budget, state_of(envelope)
     for raised in BudgetRaise.objects.filter(budget=budget, ends_at__gt=now()):
-        end_raise(raised)
+        end_raise(raised, acting_user=acting_user)
     budget.limit_amount = state.spent + state.held
     budget._history_user = acting_user  # type: ignore[attr-defined]  # django-simple-history reads it
     budget.save(update_fields=["limit_amount"])

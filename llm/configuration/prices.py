@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.utils.timezone import now
 
 from billing.models import PriceRow
-from billing.prices.editing import set_price
+from billing.prices.editing import set_price, supersede
 from llm.configuration.changes import FieldChange, shown
 from llm.configuration.document import Path
 from llm.configuration.spec import ModelSpec, Prices
@@ -155,7 +155,7 @@ def _add(price: Wanted, *, place: PricedAt, acting_user: User | None) -> None:
 def _end(stored: PriceRow) -> None:
     # As a price changes: the row that holds for ever gives way to one that held until now.
     at = now()
-    PriceRow.objects.filter(pk=stored.pk).update(superseded_at=at)
+    supersede(stored, at=at)
     stored.pk, stored.valid_to = None, at
     stored.save(force_insert=True)
 

@@ -1,10 +1,12 @@
 """The audit log: every change with who, what it was before and after, when, from where and why.
 
-Invariant: a change of a table with a history gets its entry in the same transaction, whoever makes it: admin, portal, API or
-command. Texts and values are cut, so that no entry is large; secrets are never written.
+Invariant: a change of a table with a history, or of one whose model says `is_audited`, gets its entry in the same transaction,
+whoever makes it: admin, portal, API or command. Texts and values are cut, so that no entry is large; secrets are never written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -29,6 +31,7 @@ SECRET_FIELDS: Final = (EncryptedTextField, models.BinaryField)
 SECRET_NAMES: Final = ("secret", "password", "api_key", "token")
 
 Changes = dict[str, list[Any]]
+_command: ContextVar[str] = ContextVar("command", default="")
 
 
 def record(
@@ -43,7 +46,7 @@ def record(
     reason: str = "",
     object_name: str = "",
 ) -> AuditEntry:
-    """Write an entry. Without a person it is the current request's, without a request the product's own."""
+    """Write an entry. Without a person it is the current request's, else the running command's, else the product's own."""
     request = request or request_here()
     if person is None and request is not None:
         person = getattr(request, "user", None)
@@ -55,7 +58,7 @@ def record(
         verb=verb[:60],
         tenant_id=tenant_id,
         person_id=None if person is None else person.pk,
-        name=(name or ("" if person is None else person.get_username()))[:150],
+        name=(name or (_command.get() if person is None else person.get_username()))[:150],
         address="" if request is None else address_of(request)[:45],
         object_type="" if about is None else about._meta.label_lower[:60],
         object_id="" if about is None else str(about.pk)[:64],
@@ -84,6 +87,29 @@ def prune() -> int:
     return AuditEntry.objects.filter(pk__in=ids).delete()[0]
 
 
+@contextmanager
+def acting_as(name: str) -> Iterator[None]:
+    """Enter what is changed inside under this name, where no person is known."""
+    token = _command.set(name)
+    try:
+        yield
+    finally:
+        _command.reset(token)
+
+
+def is_watched(model: type[models.Model] | models.Model) -> bool:
+    """Whether changes of the table enter the log by themselves."""
+    return bool(getattr(model, "is_audited", False)) or hasattr(
+        model._meta, "simple_history_manager_attribute"
+    )
+
+
+def changed_in_bulk(row: models.Model, *, person: Any = None, reason: str = "", **new: Any) -> None:
+    """Enter a change of one row that was made by a query, which no signal tells of; `row` has the values before."""
+    before = {name: row.__dict__.get(name) for name in new}
+    record("changed", about=row, person=person, changes=_of(row, before, new), reason=reason)
+
+
 def request_here() -> HttpRequest | None:
     """The request that this thread answers, if any."""
     return getattr(HistoricalRecords.context, "request", None)
@@ -102,6 +128,11 @@ def difference(
             continue
         found[field.name] = [_shown(field, old), _shown(field, new)]
     return found
+
+
+def _of(row: models.Model, before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
+    unchanged = values_of(row)
+    return difference(row, {**unchanged, **before}, {**unchanged, **after})
 
 
 def values_of(row: models.Model) -> dict[str, Any]:

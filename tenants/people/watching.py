@@ -1,4 +1,4 @@
-"""What is written into the audit log by itself: changes of tables with a history, sign-ins, factors, passwords.
+"""What is written into the audit log by itself: changes of tables with a history or `is_audited`, sign-ins, factors, passwords.
 
 Invariant: connected once, when the app is ready. Nothing here decides or changes anything.
 """
@@ -8,7 +8,7 @@ from typing import Any
 from allauth.account.signals import email_changed, password_changed, password_reset, password_set
 from allauth.mfa.signals import authenticator_added, authenticator_removed
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
-from django.db.models.signals import pre_save
+from django.db.models.signals import post_delete, post_save, pre_save
 from simple_history.signals import post_create_historical_record
 
 from tenants.models import Membership
@@ -29,6 +29,8 @@ def start() -> None:
     """Connect everything."""
     pre_save.connect(_keep_before, dispatch_uid="audit.before")
     post_create_historical_record.connect(_changed, dispatch_uid="audit.changed")
+    post_save.connect(_saved, dispatch_uid="audit.saved")
+    post_delete.connect(_deleted, dispatch_uid="audit.deleted")
     user_logged_in.connect(_signed_in, dispatch_uid="audit.in")
     user_logged_out.connect(_signed_out, dispatch_uid="audit.out")
     user_login_failed.connect(_failed, dispatch_uid="audit.failed")
@@ -37,7 +39,7 @@ def start() -> None:
 
 
 def _keep_before(sender: Any, instance: Any, raw: bool = False, **rest: Any) -> None:
-    if raw or not hasattr(sender._meta, "simple_history_manager_attribute"):
+    if raw or not audit.is_watched(sender):
         return
     instance._before = None
     if instance.pk is not None and not instance._state.adding:
@@ -48,15 +50,27 @@ def _keep_before(sender: Any, instance: Any, raw: bool = False, **rest: Any) -> 
 def _changed(
     instance: Any, history_instance: Any, history_user: Any, history_change_reason: Any, **rest: Any
 ) -> None:
-    kind = history_instance.history_type
+    _enter(instance, history_instance.history_type, person=history_user, reason=history_change_reason or "")
+
+
+def _saved(sender: Any, instance: Any, created: bool, raw: bool = False, **rest: Any) -> None:
+    if not raw and getattr(sender, "is_audited", False):
+        _enter(instance, "+" if created else "~", person=getattr(instance, "_history_user", None))
+
+
+def _deleted(sender: Any, instance: Any, **rest: Any) -> None:
+    if getattr(sender, "is_audited", False):
+        _enter(instance, "-", person=getattr(instance, "_history_user", None))
+
+
+def _enter(instance: Any, kind: str, *, person: Any, reason: str = "") -> None:
     before = audit.values_of(instance) if kind == "-" else getattr(instance, "_before", None)
     after = None if kind == "-" else audit.values_of(instance)
     changes = audit.difference(instance, before, after)
     if kind == "~" and not changes:
         return
-    audit.record(
-        VERBS[kind], about=instance, person=history_user, changes=changes, reason=history_change_reason or ""
-    )
+    name = "" if person is not None else getattr(instance, "_audit_name", "")
+    audit.record(VERBS[kind], about=instance, person=person, name=name, changes=changes, reason=reason)
 
 
 def _signed_in(request: Any, user: Any, **rest: Any) -> None:

@@ -3,14 +3,15 @@
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from billing.models import BillingPeriod
 from billing.months.closing import CannotClose, close_period
 from billing.months.lines import UnbalancedStatement
+from tenants.people.commands import RecordedCommand
 
 
-class Command(BaseCommand):
+class Command(RecordedCommand):
     help = "Close a month for good: its statement is the ledger's sum, and later rows go into the next month."
 
     def add_arguments(self, parser: CommandParser) -> None:

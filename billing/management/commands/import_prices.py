@@ -3,15 +3,16 @@
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from billing.prices.importing import approve_proposal, import_list_prices
 from billing.prices.lists import source_name
+from tenants.people.commands import RecordedCommand
 
 SHOWN = 40
 
 
-class Command(BaseCommand):
+class Command(RecordedCommand):
     help = "Import list prices: new models immediately, changed rates as a proposal that a person approves."
 
     def add_arguments(self, parser: CommandParser) -> None:

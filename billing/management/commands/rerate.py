@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from billing.models import PriceRow, Rerating
 from billing.rerating.proposals import (
@@ -15,11 +15,12 @@ from billing.rerating.proposals import (
     propose_rerating,
 )
 from tenants.models import Tenant
+from tenants.people.commands import RecordedCommand
 
 SHOWN = 20
 
 
-class Command(BaseCommand):
+class Command(RecordedCommand):
     help = "List the calls that the current prices rate differently; with --approve book the differences."
 
     def add_arguments(self, parser: CommandParser) -> None:

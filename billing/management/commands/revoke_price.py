@@ -3,13 +3,14 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from billing.models import PriceRow
 from billing.prices.editing import revoke_price
+from tenants.people.commands import RecordedCommand
 
 
-class Command(BaseCommand):
+class Command(RecordedCommand):
     help = "Revoke a price before it is in force; the one before it stays in force. Its number is in the admin's address."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -4,13 +4,14 @@ from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from caching.semantic.eviction import purge
 from tenants.models import Tenant
+from tenants.people.commands import RecordedCommand
 
 
-class Command(BaseCommand):
+class Command(RecordedCommand):
     help = "Remove a tenant's cached answers that match every given condition, and its whole exact cache."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from config.running.demonstration import Demonstration, DemonstrationFailed
+from tenants.people.commands import RecordedCommand
 
 
-class Command(BaseCommand):
+class Command(RecordedCommand):
+    has_entry = False  # at each start
     help = "Drive the demo tenant once through the OpenAI and Anthropic SDKs, and show what each call cost and saved."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -5,12 +5,14 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from config import environment
+from tenants.people import audit
+from tenants.people.commands import RecordedCommand
 
 
-class Command(BaseCommand):
+class Command(RecordedCommand):
     help = "Create the operator. An existing one keeps their password, unless --reset-password is given."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -32,4 +34,6 @@ class Command(BaseCommand):
         except ValidationError as error:
             raise CommandError(f"PURSER_ADMIN_PASSWORD: {' '.join(error.messages)}") from None
         user.set_password(password)
+        is_new = user.pk is None
         user.save()
+        audit.record("created" if is_new else "reset the password", about=user)

@@ -7,13 +7,15 @@ import time
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from config import environment
 from config.running.demo_facts import ADMIN_USERNAME
+from tenants.people.commands import RecordedCommand
 
 
-class Command(BaseCommand):
+class Command(RecordedCommand):
+    has_entry = False  # at each start
     help = "Bring the database up to date, import list prices, and load what the options name."
     requires_system_checks: list[str] = []
 

@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from llm.configuration import ConfigurationError, apply_configuration
+from tenants.people.commands import RecordedCommand
 
 
-class Command(BaseCommand):
+class Command(RecordedCommand):
     """Parses its arguments, applies the file, prints what changed."""
 
     help = "Create or update everything a YAML file declares. Idempotent; an error changes nothing."

@@ -5,18 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils.timezone import now
 
 from billing.models import CostComparison
 from billing.reconciliation.provider_reports import InvalidReport
 from llm.models import Provider
 from llm.reconciliation.pulling import DAYS_BACK, CannotPull, Reconciled, pull, upload
+from tenants.people.commands import RecordedCommand
 
 Kind = CostComparison.Kind
 
 
-class Command(BaseCommand):
+class Command(RecordedCommand):
     help = (
         "Compare provider accounts' own cost reports with the ledger, by UTC day, model and meter. Without --file the"
         " reports are pulled with the accounts' admin keys; without days, the last three that are over."
