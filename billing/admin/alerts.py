@@ -30,6 +30,7 @@ from config.site import cells
 from tenants.admin.access import ReadOnlyAdmin
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
+from tenants.admin.confirming import list_action
 from tenants.admin.dialogs import dialog_action
 from tenants.people.rights import Right
 
@@ -199,7 +200,11 @@ class AlertEventAdmin(ReadOnlyAdmin):
     def reached(self, event: Any) -> str:
         return f"{event.delivered_count} of {event.delivery_count}" if event.delivery_count else "no channel"
 
-    @admin.action(description="Acknowledge the selected alerts", permissions=["operate"])
+    @list_action(
+        "Acknowledge the selected alerts",
+        effect="Your name is shown next to each that nobody acknowledged yet. They stay open until they end or are resolved.",
+        submit="Acknowledge them",
+    )
     def acknowledge_selected(self, request: HttpRequest, queryset: QuerySet[AlertEvent]) -> None:
         done = sum(acknowledge(event, acting_user=request.user) for event in queryset)
         self.message_user(request, f"{done} alerts acknowledged.")

@@ -31,6 +31,7 @@ from caching.semantic.eviction import matching, purge
 from tenants.admin.access import ReadOnlyAdmin, finish, tenants_of
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
+from tenants.admin.confirming import list_action
 from tenants.admin.dialogs import dialog_action, list_of
 from tenants.models import Tenant
 from tenants.people.rights import Right
@@ -170,7 +171,12 @@ class CacheEntryAdmin(ReadOnlyAdmin):
     def list_cost(self, entry: CacheEntry) -> Decimal:
         return entry.list_cost_usd
 
-    @admin.action(description="Forget the selected answers", permissions=["operate"])
+    @list_action(
+        "Forget the selected answers",
+        effect="The next such questions are asked anew, and that is all it costs. The exact cache forgets by itself.",
+        submit="Forget them",
+        is_destructive=True,
+    )
     def forget(self, request: HttpRequest, queryset: QuerySet[CacheEntry]) -> None:
         removed, _ = queryset.delete()
         self.message_user(request, f"{removed} answers forgotten.")

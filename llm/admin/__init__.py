@@ -11,6 +11,10 @@ from llm.admin import reconciliation as admin_reconciliation
 from llm.admin import refresh as admin_refresh
 from llm.admin import traffic as admin_traffic
 from llm.admin import work as admin_work
+from llm.admin.switch_effects import effect_on_keys
+from tenants.admin.confirming import EFFECTS_ON_KEYS
+
+EFFECTS_ON_KEYS.append(effect_on_keys)
 
 __all__ = [
     "admin_batches",

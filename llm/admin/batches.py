@@ -27,6 +27,7 @@ from llm.models import Batch, BatchItem, BatchJob, StoredFile
 from llm.models.batch_progress import FAILED
 from tenants.admin.access import ReadOnlyAdmin
 from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.confirming import list_action
 from tenants.admin.dialogs import dialog_action
 
 STATUS_LABELS = {
@@ -215,12 +216,22 @@ class BatchAdmin(ReadOnlyAdmin):
     def shown_tags(self, batch: Batch) -> str:
         return ", ".join(f"{name}={value}" for name, value in batch.tags.items()) or "–"
 
-    @admin.action(description="Cancel the selected batches", permissions=["operate"])
+    @list_action(
+        "Cancel the selected batches",
+        effect="Lines that no provider has yet end now, and their holds are given back. Lines that a provider answers all the"
+        " same are paid and delivered. This cannot be undone.",
+        submit="Cancel the batches",
+        is_destructive=True,
+    )
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Batch]) -> None:
         done = sum(verbs.cancel(batch, acting_user=request.user) for batch in queryset)
         self.message_user(request, f"{done} batches are being cancelled.")
 
-    @admin.action(description="Look at the selected batches again now", permissions=["operate"])
+    @list_action(
+        "Look at the selected batches again now",
+        effect="Their jobs do not wait for their next look, and their failed calls are forgotten. Nothing is sent twice.",
+        submit="Look again",
+    )
     def requeue_selected(self, request: HttpRequest, queryset: QuerySet[Batch]) -> None:
         done = sum(verbs.requeue(batch, acting_user=request.user) for batch in queryset)
         self.message_user(request, f"{done} batches are looked at again.")
@@ -250,7 +261,12 @@ class BatchAdmin(ReadOnlyAdmin):
         done = verbs.requeue(batch, acting_user=request.user)
         return "It is looked at within seconds." if done else "Nothing to do: no job of it waits."
 
-    @admin.action(description="Try the failed lines of the selected batches again", permissions=["operate"])
+    @list_action(
+        "Try the failed lines of the selected batches again",
+        effect="Each is open again for a day. Failed lines that cost nothing get another attempt, held before it is sent;"
+        " answered lines stay and are not paid again.",
+        submit="Try them again",
+    )
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[Batch]) -> None:
         done = sum(verbs.retry_failed(batch, acting_user=request.user) for batch in queryset)
         self.message_user(request, f"{done} batches are open again for their failed lines.")

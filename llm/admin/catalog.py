@@ -186,6 +186,11 @@ class DeploymentInline(TabularInline):
     extra = 0
     tab = True
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Of a model that is declared already the button "Accounts…" switches them, and says the effect."""
+        fixed = super().get_readonly_fields(request, obj)
+        return fixed if obj is None else (*fixed, "is_active")
+
 
 @admin.register(LanguageModel)
 class LanguageModelAdmin(ModelSwitches, SwitchedAdmin):

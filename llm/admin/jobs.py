@@ -22,6 +22,7 @@ from llm.models import DeferredJob
 from tenants.admin.access import ReadOnlyAdmin
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
+from tenants.admin.confirming import list_action
 from tenants.admin.dialogs import dialog_action
 
 
@@ -85,7 +86,13 @@ class DeferredJobAdmin(ReadOnlyAdmin):
     def shown_error(self, job: DeferredJob) -> Any:
         return json_block(job.error) if job.error else "–"
 
-    @admin.action(description="Cancel the selected deferred calls", permissions=["operate"])
+    @list_action(
+        "Cancel the selected deferred calls",
+        effect="Those that wait end now, and their holds are given back. Those that run may still be answered, and are then"
+        " paid.",
+        submit="Cancel them",
+        is_destructive=True,
+    )
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[DeferredJob]) -> None:
         done = sum(cancel(job) for job in queryset)
         self.message_user(request, f"{done} deferred calls cancelled, or asked to end.")

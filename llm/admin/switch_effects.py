@@ -1,24 +1,31 @@
-"""What a switch of an account or a model would do, in figures: shown in its dialog before anybody presses.
+"""What a switch of an account, a model or keys would do, in figures: shown in its dialog before anybody presses.
 
-Invariant: reads only, and a bounded number of rows: the last hour's requests by each tenant's index, at most `MOST_CALLS`.
+Invariant: reads only, and a bounded number of rows: the last hour's requests by each tenant's index, at most `MOST_CALLS`, or
+days' sums.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, date, timedelta
 from typing import Any, Final
 
+from django import forms
 from django.db import connection
-from django.db.models import Count, Sum
+from django.db.models import Count, QuerySet, Sum
+from django.db.models.functions import Coalesce
 from django.utils.timezone import now
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
+from billing.models import UsageDaily
 from llm.catalog.catalog import Catalog
 from llm.catalog.loading import load_catalog
-from llm.models import BatchJob, LanguageModel, Provider
+from llm.models import BatchJob, Deployment, LanguageModel, Provider
 from tenants.admin.tenants import ReasonForm
+from tenants.models import ApiKey
 
 MOST_CALLS: Final = 100_000
 MOST_MODELS: Final = 12
+MOST_DEPLOYMENTS: Final = 50
 HOUR: Final = timedelta(hours=1)
 LAST_HOUR: Final = """
 SELECT model, count(*), count(DISTINCT tenant_id) FROM (
@@ -73,6 +80,41 @@ def effect_on_model(model: LanguageModel) -> list[str]:
     ]
 
 
+def effect_on_deployments(model: LanguageModel) -> list[str]:
+    """Sentences: what each further account answered for the model, and who would answer without it."""
+    before = load_catalog()
+    accounts = {name: before.accounts.get(name, (target,)) for name, target in before.targets.items()}
+    calls = dict(_since_yesterday(model=model.name).values_list("provider").annotate(calls=Sum("calls")))
+    lines = []
+    for one in _further(model):
+        answered = f"{_many(calls.get(one.provider.name, 0), 'call')} since yesterday, UTC"
+        own = accounts.get(model.name, before.off.get(model.name, ()))
+        left = tuple(target for target in own if target.provider != one.provider.name)
+        after = Catalog.of({**accounts, model.name: left}, off={**before.off, model.name: own})
+        state = f"Without it: {_who(after, model.name)}" if one.is_active else "It is switched off."
+        lines.append(f"{one.provider.name}: {answered}. {state}")
+    return lines
+
+
+def effect_on_keys(keys: QuerySet[ApiKey]) -> list[str]:
+    """A sentence: what was called with the keys."""
+    chosen = keys.order_by().values("pk")
+    days = UsageDaily.objects.filter(
+        tenant__in=keys.order_by().values("tenant"), key_id__in=chosen, day__gte=_yesterday()
+    )
+    found = days.aggregate(
+        requests=Coalesce(Sum("requests"), 0),
+        tenants=Count("tenant", distinct=True),
+        keys=Count("key_id", distinct=True),
+    )
+    if not found["requests"]:
+        return ["None of them was used since yesterday, UTC."]
+    return [
+        f"Since yesterday, UTC, {_many(found['requests'], 'call')} of {_many(found['tenants'], 'tenant')} came with"
+        f" {_many(found['keys'], 'key')} of them: such calls are refused."
+    ]
+
+
 class _EffectForm(ReasonForm):
     form_before_template = "admin/switch_effect.html"
 
@@ -91,6 +133,40 @@ class ModelEffectForm(_EffectForm):
     def get_before_template_context(self, request: Any, object_id: Any = None) -> dict[str, Any]:
         model = LanguageModel.objects.filter(pk=object_id).first()
         return {"lines": effect_on_model(model) if model else []}
+
+
+class DeploymentsForm(_EffectForm):
+    """Says what becomes of the calls of a model's further accounts, and asks which are called."""
+
+    on = forms.MultipleChoiceField(
+        label="Called for this model", required=False, widget=UnfoldAdminCheckboxSelectMultipleWidget()
+    )
+    field_order = ("on", "reason")
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        further = list(_further(LanguageModel(pk=self.object_id)))
+        choices: Any = self.fields["on"]
+        choices.choices = [(str(one.pk), f"{one.provider.name}, weight {one.weight}") for one in further]
+        choices.initial = [str(one.pk) for one in further if one.is_active]
+
+    def get_before_template_context(self, request: Any, object_id: Any = None) -> dict[str, Any]:
+        model = LanguageModel.objects.filter(pk=object_id).first()
+        return {"lines": effect_on_deployments(model) if model else []}
+
+
+def _further(model: LanguageModel) -> Iterator[Deployment]:
+    yield from (
+        Deployment.objects.filter(model=model.pk).select_related("provider").order_by("pk")[:MOST_DEPLOYMENTS]
+    )
+
+
+def _yesterday() -> date:
+    return now().astimezone(UTC).date() - timedelta(days=1)
+
+
+def _since_yesterday(**which: str) -> QuerySet[UsageDaily]:
+    return UsageDaily.objects.filter(day__gte=_yesterday(), **which)
 
 
 def _last_hour(column: str, name: str) -> tuple[Calls, dict[str, Calls]]:

@@ -9,7 +9,7 @@ from typing import Final
 from django.http import HttpRequest
 from unfold.forms import BaseDialogForm
 
-from llm.admin.switch_effects import AccountEffectForm, ModelEffectForm
+from llm.admin.switch_effects import AccountEffectForm, DeploymentsForm, ModelEffectForm
 from llm.configuration import switching
 from llm.models import Deployment, LanguageModel, Provider
 from llm.providers.kinds import KINDS
@@ -91,7 +91,7 @@ class AccountSwitches:
 class ModelSwitches:
     """The buttons of a model."""
 
-    actions_detail = ("switch_off", "switch_on")
+    actions_detail = ("switch_off", "switch_on", "switch_accounts")
 
     @dialog_action(
         "Switch off…",
@@ -120,6 +120,22 @@ class ModelSwitches:
     def switch_on(self, request: HttpRequest, form: ReasonForm, model: LanguageModel) -> str:
         _switch(request, form, model, is_on=True)
         return f"{model} is offered again."
+
+    @dialog_action(
+        "Accounts…",
+        "hub",
+        title="Which further accounts are called for this model?",
+        text="The others get no new call for it within a second. Calls under way end, and batches that were begun go on.",
+        submit="Call these",
+        form=DeploymentsForm,
+        offered=lambda model: model.deployments.exists(),
+    )
+    def switch_accounts(self, request: HttpRequest, form: DeploymentsForm, model: LanguageModel) -> str:
+        on = {int(pk) for pk in form.cleaned_data["on"]}
+        reason = form.cleaned_data["reason"]
+        changed = switching.switch_deployments(model, on=on, acting_user=request.user, reason=reason)
+        words = [f"{one.provider.name} is {'called' if one.pk in on else 'switched off'}" for one in changed]
+        return f"For {model}: {', '.join(words)}." if words else "Nothing changed."
 
 
 def _switch(request: HttpRequest, form: ReasonForm, model: LanguageModel, *, is_on: bool) -> None:

@@ -1,15 +1,16 @@
-"""Switches of accounts and models: drain, disable and enable an account, switch a model off and on.
+"""Switches of accounts and models: drain, disable and enable an account, switch a model, or it at one account, off and on.
 
 Invariant: each change is one function, one transaction and one history row with author and reason. The database notifies every
 worker, so that it takes effect within a second; a call under way keeps the snapshot it began with, and ends.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 
-from llm.models import BatchJob, LanguageModel, Provider
+from llm.models import BatchJob, Deployment, LanguageModel, Provider
 from tenants.people.authors import record_author
 
 
@@ -40,8 +41,32 @@ def switch_model(
 
 
 @transaction.atomic
+def switch_deployments(
+    model: LanguageModel,
+    *,
+    on: Collection[int],
+    acting_user: AbstractBaseUser | None = None,
+    reason: str = "",
+) -> list[Deployment]:
+    """Have these of the model's further accounts called for it, and no others of them; those that this changed."""
+    return [
+        one
+        for one in Deployment.objects.filter(model=model).select_related("provider")
+        if _set(
+            one,
+            acting_user,
+            reason or ("switched on" if one.pk in on else "switched off"),
+            is_active=one.pk in on,
+        )
+    ]
+
+
+@transaction.atomic
 def _set(
-    row: Provider | LanguageModel, acting_user: AbstractBaseUser | None, reason: str, **values: Any
+    row: Provider | LanguageModel | Deployment,
+    acting_user: AbstractBaseUser | None,
+    reason: str,
+    **values: Any,
 ) -> bool:
     current = type(row)._base_manager.select_for_update().get(pk=row.pk)
     for name, value in values.items():

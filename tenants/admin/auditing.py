@@ -6,9 +6,10 @@ Invariant: each form that was saved, each action on rows and each look at kept t
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
+from tenants.admin.confirming import ask_first
 from tenants.people import audit
 from tenants.people.rights import Right
 
@@ -17,12 +18,12 @@ class AuditedPages(admin.ModelAdmin[Any]):
     """A part of every page of ours."""
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        if change and not _has_history(obj):
+        if change and not audit.is_watched(obj):
             obj._before = type(obj)._base_manager.filter(pk=obj.pk).values().first()
         super().save_model(request, obj, form, change)
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        if not _has_history(obj):
+        if not audit.is_watched(obj):
             audit.record(
                 "created",
                 about=obj,
@@ -32,7 +33,7 @@ class AuditedPages(admin.ModelAdmin[Any]):
         return super().log_addition(request, obj, message)
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        if not _has_history(obj):
+        if not audit.is_watched(obj):
             before = getattr(obj, "_before", None)
             audit.record(
                 "changed",
@@ -44,7 +45,7 @@ class AuditedPages(admin.ModelAdmin[Any]):
 
     def log_deletions(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         for obj in queryset[: audit.MOST_SHOWN]:
-            if not _has_history(obj):
+            if not audit.is_watched(obj):
                 audit.record(
                     "deleted",
                     about=obj,
@@ -54,6 +55,8 @@ class AuditedPages(admin.ModelAdmin[Any]):
         return super().log_deletions(request, queryset)
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        if (asked := ask_first(self, request, queryset)) is not None:
+            return asked
         response = super().response_action(request, queryset)
         name = request.POST.get("action", "")
         if response is not None and name in self.get_actions(request) and name != "delete_selected":
@@ -87,7 +90,3 @@ class AuditedPages(admin.ModelAdmin[Any]):
     @property
     def _shows_texts(self) -> bool:
         return getattr(self, "seen_with", None) == Right.READ_TEXTS
-
-
-def _has_history(row: Model) -> bool:
-    return hasattr(row._meta, "simple_history_manager_attribute")

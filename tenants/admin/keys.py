@@ -26,6 +26,7 @@ from tenants.admin.access import (
     show_secret_once,
 )
 from tenants.admin.choices import SeenRowsFilter
+from tenants.admin.confirming import EFFECTS_ON_KEYS, list_action
 from tenants.admin.dialogs import dialog_action, list_of, page_of
 from tenants.admin.limits import FIELDS as LIMIT_FIELDS
 from tenants.admin.limits import RateLimitFields, limits_in_words, with_limits_read_only
@@ -78,6 +79,15 @@ def is_live(key: ApiKey) -> bool:
 def has_two_secrets(key: ApiKey) -> bool:
     """Whether the former secret of a key is still valid."""
     return key.previous_expires_at is not None and key.previous_expires_at > now()
+
+
+def effect_of_revoking(keys: QuerySet[ApiKey]) -> list[str]:
+    """Sentences: what becomes of the keys, and what was called with them."""
+    over = keys.exclude(revoked_at=None).count()
+    said = ["Every worker refuses them within a second, with 401 revoked_api_key. This cannot be undone."]
+    if over:
+        said.append(f"{over:,} of them are revoked already, and stay so.")
+    return said + [line for effect in EFFECTS_ON_KEYS for line in effect(keys)]
 
 
 @require_POST
@@ -195,7 +205,12 @@ class ApiKeyAdmin(RecordedAdmin):
     def model_globs(self, key: ApiKey) -> str:
         return ", ".join(key.models) or "none"
 
-    @admin.action(description="Revoke the selected keys", permissions=["operate"])
+    @list_action(
+        "Revoke the selected keys",
+        effect=effect_of_revoking,
+        submit="Revoke them for good",
+        is_destructive=True,
+    )
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         revoked = sum(revoke_key(key, acting_user=request.user) for key in queryset)
         self.message_user(request, f"{revoked} keys revoked.")

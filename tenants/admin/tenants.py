@@ -150,7 +150,8 @@ class TenantAdmin(RecordedAdmin):
         "Suspend",
         "block",
         title="Suspend this tenant?",
-        text="Its requests are refused within a second, until an operator resumes it. Calls under way finish.",
+        text="Its requests are refused within a second, until an operator resumes it. Calls under way finish. Its people may only"
+        " read meanwhile.",
         submit="Suspend",
         form=ReasonForm,
         permission="suspend",

@@ -102,7 +102,10 @@ def test_a_key_is_revoked_for_good(office: Office, olga: Client) -> None:
 
 def test_keys_are_revoked_together(office: Office, olga: Client) -> None:
     key = office.row(ApiKey)
-    olga.post(url_of(ApiKey, "changelist"), {"action": "revoke_selected", "_selected_action": [key.pk]})
+    olga.post(
+        url_of(ApiKey, "changelist"),
+        {"action": "revoke_selected", "_selected_action": [key.pk], "post": "yes"},
+    )
     key.refresh_from_db()
     assert key.revoked_at is not None
 
@@ -245,7 +248,8 @@ def test_an_alert_is_acknowledged(office: Office, olga: Client) -> None:
     assert event.acknowledged_by == office.olga
     second = AlertEvent.objects.create(tenant=office.acme, metric="x", value=1, threshold=1, message="again")
     olga.post(
-        url_of(AlertEvent, "changelist"), {"action": "acknowledge_selected", "_selected_action": [second.pk]}
+        url_of(AlertEvent, "changelist"),
+        {"action": "acknowledge_selected", "_selected_action": [second.pk], "post": "yes"},
     )
     second.refresh_from_db()
     assert second.acknowledged_at is not None

@@ -200,7 +200,7 @@ def test_batches_are_cancelled_together(office: Office, olga: Client) -> None:
     ]
     olga.post(
         list_of("batch"),
-        {"action": "cancel_selected", "_selected_action": [batch.pk for batch in batches]},
+        {"action": "cancel_selected", "_selected_action": [batch.pk for batch in batches], "post": "yes"},
     )
     found = Batch.objects.filter(pk__in=[batch.pk for batch in batches]).order_by("pk")
     assert [batch.status for batch in found] == ["cancelling", "cancelling", "completed"]

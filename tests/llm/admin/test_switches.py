@@ -1,14 +1,20 @@
 """Operators switch accounts and models off and on while calls are made: seen over HTTP, by every web process."""
 
 import asyncio
+import os
 from collections.abc import Callable
+from time import monotonic
 
 import aiohttp
+import psycopg
 import pytest
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
 from llm.models import LanguageModel, Provider
+from tenants.rls import CHANNEL
+from tenants.snapshots.feed import EVERYTHING
 from tests.admin.pressing import author_of, press
 from tests.api.conftest import ask, fresh_question
 from tests.books import Books, eventually
@@ -71,6 +77,83 @@ def test_it_works(
     assert author_of(model)[1] == "answers nonsense"
     press(operator, "llm_languagemodel_switch_on", model.pk)
     eventually(lambda: answers(world, member, deployment.model) == {(200, deployment.model)})
+
+
+@pytest.mark.parametrize(
+    ("off", "on", "refusal"),
+    [
+        ("tenants_tenant_suspend", "tenants_tenant_resume", (403, "tenant_suspended")),
+        ("llm_languagemodel_switch_off", "llm_languagemodel_switch_on", (503, "provider_unavailable")),
+        ("llm_provider_disable", "llm_provider_enable", (503, "provider_unavailable")),
+    ],
+)
+def test_a_switch_is_announced_and_then_every_process_obeys(
+    world: World,
+    operator: Client,
+    make_tenant: Callable[..., Member],
+    make_deployment: Callable[..., Deployment],
+    record_property: Callable[[str, object], None],
+    off: str,
+    on: str,
+    refusal: tuple[int, str],
+) -> None:
+    """How soon is printed (pytest -rP), and no matter of the test."""
+    deployment, member = make_deployment(), make_tenant("switched")
+    pk = {
+        "tenants": member.id,
+        "llm_languagemodel": model_of(deployment).pk,
+        "llm_provider": account_of(deployment).pk,
+    }[next(start for start in ("tenants", "llm_languagemodel", "llm_provider") if off.startswith(start))]
+    assert answers(world, member, deployment.model) == {(200, deployment.model)}
+    for button, expected in ((off, refusal), (on, (200, deployment.model))):
+        with psycopg.connect(
+            os.environ["DATABASE_URL"], dbname=connection.settings_dict["NAME"], autocommit=True
+        ) as feed:
+            feed.execute(f"LISTEN {CHANNEL}")
+            press(operator, button, pk)
+            pressed = monotonic()
+            payload = next(feed.notifies(timeout=30)).payload
+        assert payload in (EVERYTHING, str(member.id))
+        eventually(lambda: answers(world, member, deployment.model) == {expected})  # noqa: B023
+        seconds = monotonic() - pressed
+        assert answers(world, member, deployment.model) == {expected}, "and it stays so"
+        record_property(button, seconds)
+        print(f"{button}: {CALLS} new calls on both processes obey {seconds:.2f} s after the press")
+
+
+def test_a_model_is_switched_off_at_one_of_its_accounts(
+    world: World, member: Member, operator: Client, books: Books, make_spread: Callable[..., Spread]
+) -> None:
+    spread = make_spread({}, {"weight": 5})
+    model = LanguageModel.objects.get(name=spread.model)
+    further = model.deployments.get()
+    url = reverse("admin:llm_languagemodel_switch_accounts", args=(model.pk,))
+    dialog = operator.get(url).content.decode()
+    assert f"{further.provider.name}: 0 calls since yesterday" in dialog
+    assert "Without it: goes on at" in dialog
+    further.refresh_from_db()
+    assert further.is_active, "looking changes nothing"
+    press(operator, "llm_languagemodel_switch_accounts", model.pk, on=[], reason="too dear")
+    further.refresh_from_db()
+    assert not further.is_active
+    assert author_of(further)[1] == "too dear"
+    _, second = spread.accounts
+
+    def goes_to_the_first_alone() -> bool:
+        before = len(books.calls(key=second.account_key))
+        assert answers(world, member, spread.model) == {(200, spread.model)}
+        return len(books.calls(key=second.account_key)) == before
+
+    eventually(goes_to_the_first_alone)
+    press(operator, "llm_languagemodel_switch_accounts", model.pk, on=[str(further.pk)])
+    eventually(lambda: _went_to(books, second, world, member, spread.model))
+
+
+def test_no_form_switches_what_is_declared(operator: Client, make_spread: Callable[..., Spread]) -> None:
+    model = LanguageModel.objects.get(name=make_spread({}, {}).model)
+    page = operator.get(reverse("admin:llm_languagemodel_change", args=(model.pk,))).content.decode()
+    assert "deployments-0-weight" in page
+    assert "deployments-0-is_active" not in page
 
 
 def test_the_fallbacks_of_a_model_that_is_off_answer(
