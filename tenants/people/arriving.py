@@ -31,6 +31,8 @@ class Arrivals(DefaultSocialAccountAdapter):  # type: ignore[misc]
     """What django-allauth asks about people who come from identity providers."""
 
     def list_apps(self, request: Any, provider: Any = None, client_id: Any = None) -> list[SocialApp]:
+        if "\0" in f"{provider or ''}{client_id or ''}":  # which no text of the database has
+            return []
         rows = IdentityProvider.objects.filter(is_active=True)
         if provider is not None and provider != KIND:
             rows = rows.filter(slug=provider)

@@ -41,7 +41,7 @@ class Browser:
     def send(self, page: str, answer: Any, **fields: str) -> Any:
         caches["default"].clear()
         text = answer if isinstance(answer, str) else json.dumps(answer)
-        sent = {"credential": text.encode(errors="replace"), **fields}
+        sent = {"credential": text.encode(errors="replace").decode(), **fields}
         return self.client.post(page, sent, secure=True, HTTP_REFERER=f"https://{HOST}/")
 
     def give_password(self) -> Any:
