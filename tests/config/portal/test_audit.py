@@ -22,7 +22,7 @@ from tests.config.portal.owners.test_policy import filled
 READING = {
     "alerts", "budget", "budgets", "changes", "connect", "entrance", "find_run", "home", "key", "keys", "leave", "months",
     "people", "raise_request", "request", "requests", "run", "session", "sessions", "spend", "spend_file", "statement",
-    "statement_file", "teams",
+    "statement_facts", "statement_file", "teams", "chargebacks", "month", "month_file",
 }  # fmt: skip
 
 
@@ -78,6 +78,10 @@ CHANGING: dict[str, tuple[Callable[[House], tuple[str, dict[str, Any]]], str, st
     "add_service_key": (lambda h: ("keys/service/", {"name": "ci", "models": "*"}), "created", "tenants.apikey"),
     "rotate_key": (lambda h: (f"keys/{key_of(h)}/rotate/", {"grace": "3600"}), "changed", "tenants.apikey"),
     "revoke_key": (lambda h: (f"keys/{key_of(h)}/revoke/", {}), "changed", "tenants.apikey"),
+    "key_tags": (lambda h: (f"keys/{key_of(h)}/tags/", {"tags": "project=apollo"}), "changed", "tenants.apikey"),
+    "allocate_user": (
+        lambda h: ("teams/user/", {"user": "alice", "cost_center": "99", "tags": ""}), "changed", "tenants.enduser"
+    ),
     "runs": (lambda h: ("runs/", {"run": "r", "usd": "1"}), "opened a run", "billing.runenvelope"),
     "change_run": (lambda h: (f"runs/{run_of(h)}/stop/", {}), "changed", "billing.budget"),
     "add_budget": (lambda h: ("budgets/new/", LIMIT), "created", "billing.budget"),

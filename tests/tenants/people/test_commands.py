@@ -17,7 +17,17 @@ from tests.llm.configuration.applying import ENVIRON, FILE
 
 OURS = ("tenants", "billing", "caching", "llm", "config")
 # they change no table of ours, or are a client of the API, which knows its key
-READING = {"batch", "estimates", "rate", "report", "run", "serve", "verify_statements"}
+READING = {
+    "batch",
+    "chargeback",
+    "estimates",
+    "rate",
+    "report",
+    "run",
+    "serve",
+    "verify",
+    "verify_statements",
+}
 
 
 @pytest.fixture(autouse=True)
