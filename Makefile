@@ -16,7 +16,7 @@ LOCK := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.1
 NPM_CLIENTS := tests/clients_node/node_modules
 NPM_CHECKS := tests/browser/node_modules
 
-.PHONY: help install install-dev npm-clients run test test-shuffled test-npm-clients lint format chaos hostile conformance bench bench-streams lock clean
+.PHONY: help install install-dev npm-clients run test test-shuffled test-npm-clients lint format chaos hostile conformance bench bench-streams bench-closing bench-reports lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -59,10 +59,15 @@ conformance: install-dev ## all behaviours of other servers, MUTATIONS=500 odd b
 
 bench: install-dev ## all benchmarks, one after the other; results in benchmarks/results
 	@set -e; for file in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename "$$file" .py); done
+	$(BIN)/python -m benchmarks.months.closing
+	$(BIN)/python -m benchmarks.months.reports
 
 bench-streams: install-dev ## what a stream costs: what each chunk gains on its way, then two thousand open at one time
 	$(BIN)/python -m benchmarks.bench_chunks
 	$(BIN)/python -m benchmarks.bench_streams
+
+bench-closing bench-reports: install-dev ## a month of ROWS=1000000 calls of USERS=100000 people: closing it; its files (FORMATS="csv xlsx")
+	@exec $(BIN)/python -m benchmarks.months.$(@:bench-%=%)
 
 bench-%: install-dev ## one of them: make bench-cache STREAM=file (or PAIRS=file; BOUND=0.05, SEEDS=5)
 	@exec $(BIN)/python -m benchmarks.bench_$(subst -,_,$*)

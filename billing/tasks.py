@@ -17,11 +17,15 @@ from billing.budgets import raise_requests
 from billing.estimates import accuracy as estimate_accuracy
 from billing.ledger import partitions, reaper, rollups, unread
 from billing.months import closing
+from billing.months.jobs import asking as month_asking
+from billing.months.jobs import keeping as month_files
+from billing.months.jobs import working as month_jobs
 from billing.planning import events as feature_events
 from billing.planning import trials as forecast_trials
 from billing.prices import importing as price_import
 from billing.rerating import backdated as backdated_prices
 from billing.runs import envelopes
+from config.work import stopping
 
 ROUND_SECONDS: Final = 30.0
 
@@ -40,9 +44,14 @@ def ensure_partitions() -> None:
 
 @shared_task
 def close_months() -> None:
-    """Open the running month of every tenant, and close what is due where the policy says so."""
+    """Open the running month of every tenant, begin to close what is due where the policy says so, and do the jobs of months
+    that wait: closing, also what a lost worker left halfway, and the files of reports."""
     closing.open_periods()
-    closing.close_due()
+    closing.begin_due()
+    month_asking.ask_for_left_closings()
+    until = time.monotonic() + ROUND_SECONDS
+    while month_jobs.work_next() and time.monotonic() < until and not stopping.is_asked():
+        pass
 
 
 @shared_task
@@ -117,6 +126,7 @@ def try_forecasts() -> None:
 
 @shared_task
 def prune_events() -> None:
-    """Forget the ids of events that cannot be sent again, and envelopes that are long over."""
+    """Forget the ids of events that cannot be sent again, envelopes that are long over, and the files of old reports."""
     feature_events.prune(at=now())
     envelopes.prune_ended(before=now() - envelopes.KEPT_FOR)
+    month_files.forget_old()

@@ -14,7 +14,6 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
-from django.urls import reverse
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import (
     ChoicesCheckboxFilter,
@@ -27,18 +26,20 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from billing.admin.figures import usd
+from billing.admin.months.files import month_file, page_of_month
 from billing.admin.newest import ATTEMPTS, DAYS, NewestAdmin
 from billing.admin.reports import reports_page
 from billing.admin.unread import CertaintyFilter, ExplanationForm
 from billing.ledger import unread
 from billing.ledger.rollups import rebuild_dirty
 from billing.models import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
-from billing.months.closing import CannotClose, close_period
+from billing.months.closing import CannotClose, begin
+from billing.months.jobs.asking import TooManyJobs, ask_close
 from config.site.cells import json_block
 from tenants.admin.access import ReadOnlyAdmin, finish
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
-from tenants.admin.dialogs import dialog_action, page_of
+from tenants.admin.dialogs import dialog_action
 from tenants.models import ApiKey
 from tenants.people.rights import Right
 
@@ -339,7 +340,10 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
     list_select_related = ("tenant",)
     search_fields = ("label", "tenant__slug")
     actions_detail = ("open_report", "close_month")
-    custom_urls = (("reports/", "billing_reports", reports_page),)
+    custom_urls = (
+        ("reports/", "billing_reports", reports_page),
+        ("reports/file/<int:file_id>/", "billing_month_file", month_file),
+    )
     operated_with = Right.CLOSE
 
     @display(description="Status", label={"open": "success", "closing": "warning", "closed": "info"})
@@ -351,9 +355,7 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
         period = self.get_object(request, str(object_id))
         if period is None:
             raise Http404
-        return redirect(
-            f"{reverse('admin:billing_reports')}?tenant={period.tenant.slug}&month={period.label}"
-        )
+        return redirect(page_of_month(period))
 
     @dialog_action(
         "Close…",
@@ -362,12 +364,13 @@ class BillingPeriodAdmin(ReadOnlyAdmin):
         text="Its statement is made from the ledger; what comes later is a correction in the open month.",
         submit="Close",
         form=ClosingForm,
-        refusals=(CannotClose,),
+        refusals=(CannotClose, TooManyJobs),
     )
     def close_month(self, request: HttpRequest, form: ClosingForm, period: BillingPeriod) -> HttpResponse:
         reason = form.cleaned_data["forced_reason"]
-        statement = close_period(period, acting_user=request.user, forced_reason=reason)
-        return finish(request, page_of(statement), f"{statement}.")
+        begin(period, forced_reason=reason)
+        ask_close(period, acting_user=request.user, reason=reason)
+        return finish(request, page_of_month(period), f"{period.label} is being closed; its files follow.")
 
 
 @admin.register(RollupDirty)

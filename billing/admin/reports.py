@@ -1,10 +1,9 @@
-"""The page where finance reads a month and downloads it as a file.
+"""The page where finance reads a month and has it made into files.
 
-Invariant: the page reads the sums by day and the files the ledger (`month_report`, as the command does); both balance or do not
-appear. A person gets only the months of tenants that they may see.
+Invariant: the page reads the sums by day and the files the ledger (as the command does); both balance or do not appear. A person
+gets only the months of tenants that they may see.
 """
 
-import io
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
@@ -12,25 +11,28 @@ from zoneinfo import ZoneInfo
 
 from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.timezone import now
 
 from billing.admin.figures import count, percent, plain, sure_table, usd
+from billing.admin.months import files as month_files
 from billing.models import BillingPeriod
 from billing.months.cuts import Unbalanced
-from billing.months.exports import FORMATS, export, file_name
 from billing.months.overview import MonthOverview, TopGroups, month_overview
-from billing.months.parts import Group, MonthReport
-from billing.months.report import InvalidMonth, month_report
+from billing.months.parts import Group
+from billing.months.report import InvalidMonth
 from config.site import cells
 from config.site.cells import NOTHING
-from tenants.admin.access import tenants_of
+from tenants.admin.access import may_everywhere, tenants_of
 from tenants.models import Tenant
+from tenants.people.rights import Right
 
 Link = Callable[[str, str], str]  # of a column and one of its values; empty where nothing is to be seen
 TENANTS_SHOWN = 500
+MONTHS_SHOWN = 36
 HEADERS = (
     *("Requests", "Cached", "Tokens in", "Tokens out", "List, USD", "Saved, USD", "Billed, USD"),
     "Not exact, USD",
@@ -45,39 +47,74 @@ LABELS = {
 LINKED = ("user_id", "model", "feature", "cost_center")  # the ledger's list has a filter for them
 
 
-def reports_page(request: HttpRequest, model_admin: Any) -> HttpResponse:
-    """Show a tenant's month, or with `format` send it as a file."""
+def reports_page(request: HttpRequest, model_admin: Any) -> HttpResponseBase:
+    """Show a tenant's month, and its files; asked by POST, have files made."""
     tenants = tenants_of(request)
-    slug = request.GET.get("tenant", "")
+    asked = request.POST if request.method == "POST" else request.GET
+    slug = asked.get("tenant", "")
+    if slug == month_files.ALL_TENANTS:
+        return _everybodys(request, asked.get("month") or f"{now():%Y-%m}")
     tenant = get_object_or_404(tenants, slug=slug) if slug else tenants.order_by("slug").first()
     if tenant is None:
         return _page(request, {"tenant": None})
     running = this_month(tenant)
-    month = request.GET.get("month") or running
+    month = asked.get("month") or running
+    if request.method == "POST":
+        return month_files.asked(request, tenant, month)
     choices = {"tenant": tenant, "month": month, "tenants": tenants.order_by("slug")[:TENANTS_SHOWN]}
     choices["months"] = sorted({running, month, *_labels(tenant)}, reverse=True)
-    format_name = request.GET.get("format", "")
-    if format_name and format_name not in FORMATS:
-        raise Http404(f"no format is called {format_name!r}")
     try:
-        if format_name:
-            return download(month_report(tenant, month=month), format_name)
         overview = month_overview(tenant, month=month)
     except InvalidMonth as error:
         raise Http404(str(error)) from error
     except Unbalanced as error:
         return _page(request, {**choices, "problem": str(error)}, status=500)
+    choices["files"] = month_files.panel(request, tenant, month)
     return _page(request, {**choices, **tables_of(overview, link=_ledger_link(tenant, overview))})
 
 
-def download(report: MonthReport, format_name: str) -> HttpResponse:
-    """Answer with the report as a file."""
-    buffer = io.BytesIO()
-    export(report, format_name, buffer)
-    response = HttpResponse(buffer.getvalue(), content_type=FORMATS[format_name].content_type)
-    response["Content-Disposition"] = f'attachment; filename="{file_name(report, format_name)}"'
-    response["Cache-Control"] = "no-store"
-    return response
+def _everybodys(request: HttpRequest, month: str) -> HttpResponseBase:
+    """The files of all tenants together."""
+    month_files.require_everywhere(request)
+    if request.method == "POST":
+        return month_files.asked(request, None, month)
+    labels = (
+        BillingPeriod.objects.order_by("-label").values_list("label", flat=True).distinct()[:MONTHS_SHOWN]
+    )
+    context = {
+        "tenant": {"slug": month_files.ALL_TENANTS, "pk": 0, "name": "All tenants"},
+        "month": month,
+        "tenants": tenants_of(request).order_by("slug")[:TENANTS_SHOWN],
+        "months": sorted({month, *labels}, reverse=True),
+        "files": month_files.panel(request, None, month),
+    }
+    return _page(request, context)
+
+
+def this_month(tenant: Tenant) -> str:
+    """Return the month that runs now: the period's, else the one where the tenant is."""
+    moment = now()
+    running = BillingPeriod.objects.filter(tenant=tenant, starts_at__lte=moment, ends_at__gt=moment).first()
+    return running.label if running else moment.astimezone(ZoneInfo(tenant.timezone)).strftime("%Y-%m")
+
+
+def _labels(tenant: Tenant) -> Any:
+    return (
+        BillingPeriod.objects.filter(tenant=tenant)
+        .order_by("-label")
+        .values_list("label", flat=True)[:MONTHS_SHOWN]
+    )
+
+
+def _page(request: HttpRequest, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    context = {
+        **admin.site.each_context(request),
+        "title": "Month reports",
+        "formats": month_files.choices(),
+        "may_see_all": may_everywhere(request, Right.CLOSE),
+        **context,
+    }
+    return TemplateResponse(request, "admin/reports.html", context, status=status)
 
 
 def tables_of(overview: MonthOverview, *, link: Link | None = None) -> dict[str, Any]:
@@ -124,23 +161,6 @@ def tables_of(overview: MonthOverview, *, link: Link | None = None) -> dict[str,
             {"title": section.title, "table": _table(section, link=link)} for section in overview.sections
         ],
     }
-
-
-def this_month(tenant: Tenant) -> str:
-    """Return the month that runs now: the period's, else the one where the tenant is."""
-    moment = now()
-    running = BillingPeriod.objects.filter(tenant=tenant, starts_at__lte=moment, ends_at__gt=moment).first()
-    return running.label if running else moment.astimezone(ZoneInfo(tenant.timezone)).strftime("%Y-%m")
-
-
-def _labels(tenant: Tenant) -> Any:
-    return BillingPeriod.objects.filter(tenant=tenant).order_by("-label").values_list("label", flat=True)[:36]
-
-
-def _page(request: HttpRequest, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
-    formats = [{"name": name, "label": kind.label} for name, kind in FORMATS.items()]
-    context = {**admin.site.each_context(request), "title": "Month reports", "formats": formats, **context}
-    return TemplateResponse(request, "admin/reports.html", context, status=status)
 
 
 def _waterfall(overview: MonthOverview) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Invariant: reads only. The original stays: the statement's own page and files ar
 """
 
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from django import forms
@@ -13,9 +14,9 @@ from django.template.response import TemplateResponse
 from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from billing.models import PriceRow, Rerating
+from billing.models import PriceRow, Rerating, Statement
 from billing.months.files import statement_csv
-from billing.months.statements import restate
+from billing.months.statements import Restatement, restated
 from billing.rerating.proposals import NothingToRerate, propose_for_price
 from tenants.admin.access import finish
 from tenants.admin.dialogs import list_of, page_of
@@ -28,7 +29,11 @@ def restated_page(request: HttpRequest, model_admin: Any, statement_id: int) -> 
     statement = model_admin.get_object(request, str(statement_id))
     if statement is None:
         raise Http404
-    view = restate(statement)
+    with restated(statement) as view:
+        return _answer(request, statement, view)
+
+
+def _answer(request: HttpRequest, statement: Statement, view: Restatement) -> HttpResponse:
     if request.GET.get("format") == "csv":
         at = datetime.now(UTC)
         response = HttpResponse(
@@ -48,7 +53,7 @@ def restated_page(request: HttpRequest, model_admin: Any, statement_id: int) -> 
     rows = [
         [line.category, line.cost_center or "–", line.user_id or "–", line.model or line.text or "–", line.meter or "–",
          line.quantity, line.exact_usd]
-        for line in view.lines[:ROWS_SHOWN]
+        for line in islice(view.lines, ROWS_SHOWN)
     ]  # fmt: skip
     context = {
         **admin.site.each_context(request),

@@ -10,6 +10,7 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Sum
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -22,6 +23,7 @@ from unfold.forms import BaseDialogForm
 from billing.admin.figures import plain, sure_table
 from billing.admin.restated import ProposeForm, propose, restated_page
 from billing.models import Rerating, Statement, StatementFile
+from billing.months.sending import sent
 from billing.months.statements import as_issued, how_sure
 from billing.rerating.proposals import StaleProposal, approve_rerating, reject_rerating
 from config.site import cells
@@ -35,14 +37,12 @@ from tenants.people.rights import Right
 ROWS_SHOWN = 50
 
 
-def statement_file(request: HttpRequest, model_admin: Any, file_id: int) -> HttpResponse:
+def statement_file(request: HttpRequest, model_admin: Any, file_id: int) -> HttpResponseBase:
     """Send a file of a statement, byte for byte as it was handed out."""
     file = StatementFile.objects.select_related("statement").filter(pk=file_id).first()
     if file is None or model_admin.get_object(request, str(file.statement_id)) is None:
         raise Http404
-    response = HttpResponse(bytes(file.content), content_type=file.content_type)
-    response["Content-Disposition"] = f'attachment; filename="{file.name}"'
-    return response
+    return sent(file)
 
 
 def statement_facts(request: HttpRequest, model_admin: Any, statement_id: int) -> HttpResponse:

@@ -134,9 +134,15 @@ BEGIN
     RETURN NEW;
 END $$;
 
+-- The lines of a statement are written with it, and so are the files that it seals. What is made of a closed ledger comes later.
 CREATE OR REPLACE FUNCTION public.billing_statement_part_law() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF TG_TABLE_NAME = 'billing_statementfile' THEN
+        IF NOT EXISTS (SELECT FROM new_rows WHERE is_sealed) THEN
+            RETURN NULL;
+        END IF;
+    END IF;
     IF EXISTS (SELECT FROM (SELECT DISTINCT statement_id FROM new_rows) n
                JOIN public.billing_statement s ON s.id = n.statement_id
                JOIN public.billing_billingperiod p ON p.id = s.period_id WHERE p.status <> 'closing') THEN

@@ -16,6 +16,7 @@ from django.db import connection
 from billing.ledger.dimensions import DIMENSIONS
 
 VERSION = "purser-ledger-1"
+LINES_AS_JSON, LINES_AS_TEXT = 1, 2  # how the digest of a statement's content reads its lines
 FETCH = 500
 
 # The formats that depend on the session are set, and the columns are named: one that is added to the table
@@ -127,6 +128,15 @@ def content_digest(lines: Iterable[tuple[object, ...]], files: Mapping[str, str]
     digest = hashlib.sha256(VERSION.encode())
     for line in lines:
         digest.update(_canonical([_plain(value) for value in line]))
+    digest.update(_canonical(dict(files)))
+    return digest.hexdigest()
+
+
+def text_digest(texts: Iterable[str], files: Mapping[str, str]) -> str:
+    """sha256 over a statement's printed lines, as PostgreSQL writes them, and its sealed files' own digests."""
+    digest = hashlib.sha256(VERSION.encode())
+    for text in texts:
+        digest.update(text.encode())
     digest.update(_canonical(dict(files)))
     return digest.hexdigest()
 

@@ -15,6 +15,7 @@ from billing.models.billing_details import BillingDetails
 from billing.models.budgets import Budget, BudgetRaise, BudgetWindow
 from billing.models.estimates import EstimateAccuracy
 from billing.models.ledger import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
+from billing.models.month_jobs import MonthFile, MonthJob
 from billing.models.planning import FeatureDay, FeatureEvent, ForecastTrial
 from billing.models.prices import PriceProposal, PriceRow
 from billing.models.raise_requests import RaiseRequest
@@ -51,6 +52,8 @@ __all__ = [
     "FeatureEvent",
     "ForecastTrial",
     "ManualEntry",
+    "MonthFile",
+    "MonthJob",
     "PriceCheck",
     "PriceProposal",
     "PriceRow",

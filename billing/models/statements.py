@@ -51,6 +51,7 @@ class Statement(models.Model):
         help_text="how sure the sum was by then: exact, estimated, unread, with bounds",
     )
     previous_digest = models.CharField(max_length=64, blank=True, default="")
+    content_version = models.SmallIntegerField(default=1, help_text="how content_digest reads the lines")
     day_digests = models.JSONField(help_text="sha256 and count of the month's rows, by UTC day")
     content_digest = models.CharField(max_length=64, help_text="sha256 over the lines and the files' digests")
     receipts = models.JSONField(
@@ -128,18 +129,29 @@ class StatementLine(models.Model):
 
 
 class StatementFile(models.Model):
-    """A file as it was handed out when the month was closed, byte for byte."""
+    """A file of a closed month, handed out byte for byte as it was made. Its content is in the storage of files."""
 
     statement = models.ForeignKey(Statement, on_delete=models.PROTECT, related_name="files")
     format = models.CharField(max_length=20)
     name = models.CharField(max_length=200)
     content_type = models.CharField(max_length=100)
     sha256 = models.CharField(max_length=64)
-    content = models.BinaryField()
+    size_bytes = models.BigIntegerField(null=True)
+    location = models.CharField(max_length=200, blank=True, default="", help_text="in the storage of files")
+    is_sealed = models.BooleanField(
+        default=True,
+        help_text="part of the statement's digest; the others are made of the closed ledger after it",
+    )
+    content = models.BinaryField(null=True, help_text="of files that are older than their storage")
 
     class Meta:
         ordering = ("statement", "format")
-        constraints = (models.UniqueConstraint(fields=("statement", "format"), name="statement_file_unique"),)
+        constraints = (
+            models.UniqueConstraint(fields=("statement", "format"), name="statement_file_unique"),
+            models.CheckConstraint(
+                condition=Q(content__isnull=True) ^ Q(location=""), name="statement_file_has_a_place"
+            ),
+        )
 
     def __str__(self) -> str:
         return self.name

@@ -48,14 +48,9 @@ def divide_owed(
     return dict(zip(exact_usd, apportion(exact, total=total, unit=minor_unit(currency)), strict=True))
 
 
-def line_amounts(
-    exact_usd: Sequence[Decimal], *, currency: str = "USD", fx_rate: Decimal = Decimal(1)
-) -> list[Decimal]:
-    """The amounts of lines, four places finer than the currency; together they make their rounded sum."""
-    exact = [EXACT.multiply(amount, fx_rate) for amount in exact_usd]
-    unit = minor_unit(currency).scaleb(-_MORE_ON_LINES)
-    total = sum(exact, start=Decimal(0)).quantize(unit, rounding=ROUND_HALF_UP, context=EXACT)
-    return apportion(exact, total=total, unit=unit)
+def line_digits(currency: str) -> int:
+    """How many places the amounts of lines have: four more than the currency."""
+    return -int(minor_unit(currency).as_tuple().exponent) + _MORE_ON_LINES
 
 
 def apportion(exact: Sequence[Decimal], *, total: Decimal, unit: Decimal) -> list[Decimal]:

@@ -5,10 +5,10 @@ the month any more, and nothing of the statement changes (all held by triggers).
 taking it waits for rows on their way in, and later ones are booked into the next open month as corrections.
 """
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from django.conf import settings
@@ -18,27 +18,41 @@ from django.db.models import Max
 from django.utils.timezone import now
 
 from billing.ledger import digest
-from billing.models import Attempt, BillingPeriod, ReceiptTree, Statement, StatementFile, StatementLine
+from billing.models import Attempt, BillingPeriod, ReceiptTree, Statement, StatementFile
 from billing.money import plain
 from billing.months import chargeback_sheets
 from billing.months import files as statement_files
 from billing.months import reading as month_reading
-from billing.months.cuts import Unbalanced
 from billing.months.invoicing import as_stored, tax_on, terms_of
-from billing.months.lines import PeriodLine, lines_of, printed, values_of
-from billing.months.parts import Invoice, MonthReport
+from billing.months.lines import opened_lines, store_lines, texts_of_made
+from billing.months.parts import MonthReport, Sure
 from billing.months.proofs.planting import plant
-from billing.months.report import month_report
 from tenants.models import Tenant
 from tenants.policy import parse_policy
 
 OPEN_STATES = (Attempt.State.HELD, Attempt.State.SENT)
 Status = BillingPeriod.Status
+_reasons: dict[int, str] = {}  # why periods that are due were not closed, as this process said it last
+_CLOSERS: Final = 0x5054  # class of advisory locks; the period's id is the other half
 log = structlog.get_logger(__name__)
 
 
 class CannotClose(Exception):
     """Why a month may not be closed now."""
+
+
+class Watcher:
+    """Who is told how far a close is. This one does not listen."""
+
+    def told(self, step: str) -> None:
+        """Hear what is done now."""
+
+    def watched(self, label: str, report: MonthReport) -> MonthReport:
+        """The report that is written now, to be watched."""
+        return report
+
+    def end(self) -> None:
+        """Hear that it is done."""
 
 
 def close_period(
@@ -47,6 +61,8 @@ def close_period(
     acting_user: User | None = None,
     forced_reason: str = "",
     grace: timedelta | None = None,
+    watcher: Watcher | None = None,
+    keep: statement_files.Keep = StatementFile.save,
 ) -> Statement:
     """Close a month and return its statement; one that is closed already returns the one it has.
 
@@ -54,8 +70,14 @@ def close_period(
     (the tenant's policy: 48 hours) ago, or with calls still open; `forced_reason` overrides the last two. What
     goes wrong after that leaves the month `closing`: close it again, or `reopen_period`.
     """
-    _begin(period, forced_reason=forced_reason, grace=grace)
-    statement = _issue(period, acting_user=acting_user, forced_reason=forced_reason)
+    watcher = watcher or Watcher()
+    with _alone(period):
+        begin(period, forced_reason=forced_reason, grace=grace)
+        statement = issue(period, acting_user=acting_user, forced_reason=forced_reason, watcher=watcher)
+        watcher.told("reading the closed ledger")
+        statement_files.complete(statement, keep=keep, watched=watcher.watched)
+    watcher.end()
+    period.refresh_from_db()
     log.info("month_closed", tenant=period.tenant_id, month=period.label, statement=statement.code)
     return statement
 
@@ -87,24 +109,29 @@ def open_periods(at: datetime | None = None) -> int:
     return sum(bool(period_at(tenant, at=moment)) for tenant in tenants)
 
 
-def close_due(at: datetime | None = None) -> list[Statement]:
-    """Close the due months of the tenants whose policy says `closing.auto`, oldest month first."""
+def begin_due(at: datetime | None = None) -> list[BillingPeriod]:
+    """Begin to close the due months of the tenants whose policy says `closing.auto`, oldest month first; which."""
     moment = at or now()
-    statements = []
+    begun = []
     due = BillingPeriod.objects.exclude(status=Status.CLOSED).filter(ends_at__lte=moment)
     for period in due.select_related("tenant").order_by("tenant", "starts_at"):
         policy = parse_policy(period.tenant.policy).closing
         if not policy.auto or moment < period.ends_at + timedelta(hours=policy.grace_hours):
             continue
         try:
-            statements.append(close_period(period))
-        except (CannotClose, Unbalanced) as error:
-            log.error("month_not_closed", tenant=period.tenant_id, month=period.label, reason=str(error))
-    return statements
+            begin(period)
+        except CannotClose as error:
+            if _reasons.get(period.pk) != str(error):
+                log.error("month_not_closed", tenant=period.tenant_id, month=period.label, reason=str(error))
+            _reasons[period.pk] = str(error)
+        else:
+            begun.append(period)
+    return begun
 
 
 @transaction.atomic
-def _begin(period: BillingPeriod, *, forced_reason: str, grace: timedelta | None) -> None:
+def begin(period: BillingPeriod, *, forced_reason: str = "", grace: timedelta | None = None) -> None:
+    """Let nothing enter the month any more. Raises CannotClose; nothing where that is so already."""
     locked = _locked(period)
     if locked.status != Status.OPEN:
         return
@@ -141,67 +168,76 @@ def open_attempts(period: BillingPeriod) -> int:
 
 
 @transaction.atomic
-def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: str) -> Statement:
+def issue(
+    period: BillingPeriod,
+    *,
+    acting_user: User | None = None,
+    forced_reason: str = "",
+    watcher: Watcher | None = None,
+) -> Statement:
+    """Write the statement of a month that is being closed, and close it; the statement that is there if it is closed.
+
+    The watcher hears of each step before it is done.
+    """
+    told = (watcher or Watcher()).told
     locked = _locked(period)
-    month_reading.prepare()
     tenant = locked.tenant
     if locked.status == Status.CLOSED:
         return Statement.objects.get(period=locked)
     if locked.status == Status.OPEN:
         raise CannotClose(f"{locked.label} was opened again")
-    issued_at = now()
-    previous = Statement.objects.filter(tenant=tenant).order_by("-number").first()
-    summed = lines_of(locked, timezone=locked.timezone)
-    shown = printed(summed.lines)
-    report = month_report(tenant, month=locked.label)
-    issuer = settings.ISSUER_NAME
-    serial = _next_serial(issuer)
-    code = f"ST-{locked.label}-{serial:06d}"
-    terms = terms_of(tenant, issued_at=issued_at, timezone=locked.timezone)
-    currency = Statement.currency.field.default
-    tax = tax_on(shown.total, terms, currency=currency)
-    invoice = Invoice(code, issuer, currency, shown.owed, issued_at, tax, terms)
-    report = replace(report, period_status="closed", made_at=issued_at, invoice=invoice)
-    files = statement_files.build(report, shown.lines, code=code)
+    month_reading.prepare()
+    told("sealing the ledger's rows")
+    day_digests = digest.day_digests(tenant.pk, locked.pk)
     tree = plant(tenant.pk, locked.pk)
-    statement = Statement(
-        tenant=tenant,
-        period=locked,
-        number=previous.number + 1 if previous else 1,
-        issuer=issuer,
-        serial=serial,
-        code=code,
-        timezone=locked.timezone,
-        record_count=summed.row_count,
-        request_count=summed.request_count,
-        exact_usd=sum((line.exact_usd for line in shown.lines), start=Decimal(0)),
-        rounding=shown.rounding,
-        total=shown.total,
-        tax=tax,
-        terms=as_stored(terms),
-        certainty=_certainty(report),
-        previous_digest=previous.digest if previous else "",
-        day_digests=digest.day_digests(tenant.pk, locked.pk),
-        content_digest=digest.content_digest(
-            map(values_of, shown.lines), {file.format: file.sha256 for file in files}
-        ),
-        receipts=tree.facts(),
-        issued_at=issued_at,
-        issued_by=acting_user,
-        forced_reason=forced_reason,
-    )
-    statement.digest = digest_of(statement)
-    statement.save(force_insert=True)
-    StatementLine.objects.bulk_create(_rows(statement, shown.lines), batch_size=2000)
-    for file in files:
-        file.statement = statement
-    StatementFile.objects.bulk_create(files)
+    told("summing the lines")
+    with opened_lines(locked, timezone=locked.timezone) as made:
+        issuer = settings.ISSUER_NAME
+        serial = _next_serial(issuer)
+        issued_at = now()
+        previous = Statement.objects.filter(tenant=tenant).order_by("-number").first()
+        terms = terms_of(tenant, issued_at=issued_at, timezone=locked.timezone)
+        currency = Statement.currency.field.default
+        statement = Statement(
+            tenant=tenant,
+            period=locked,
+            number=previous.number + 1 if previous else 1,
+            issuer=issuer,
+            serial=serial,
+            code=f"ST-{locked.label}-{serial:06d}",
+            timezone=locked.timezone,
+            record_count=made.row_count,
+            request_count=made.request_count,
+            exact_usd=made.exact_usd,
+            rounding=made.rounding,
+            total=made.total,
+            tax=tax_on(made.total, terms, currency=currency),
+            terms=as_stored(terms),
+            certainty=_certainty(made.whole.certainty),
+            previous_digest=previous.digest if previous else "",
+            day_digests=day_digests,
+            content_version=digest.LINES_AS_TEXT,
+            receipts=tree.facts(),
+            issued_at=issued_at,
+            issued_by=acting_user,
+            forced_reason=forced_reason,
+        )
+        told("writing the statement")
+        file = statement_files.sealed_lines(made.lines, statement=statement)
+        statement.content_digest = digest.text_digest(texts_of_made(), {file.format: file.sha256})
+        statement.digest = digest_of(statement)
+        told("storing the lines")
+        statement.save(force_insert=True)
+        store_lines(statement.pk)
+    told("closing the month")
+    file.statement = statement
+    file.save(force_insert=True)
     if tree.row_count:
         ReceiptTree.objects.create(
             statement=statement,
             tenant=tenant,
             period=locked,
-            code=code,
+            code=statement.code,
             row_count=tree.row_count,
             root=tree.root,
             chunks=tree.chunks,
@@ -209,7 +245,6 @@ def _issue(period: BillingPeriod, *, acting_user: User | None, forced_reason: st
     chargeback_sheets.seal(statement)
     locked.status, locked.closed_at, locked.digest = Status.CLOSED, issued_at, statement.digest
     locked.save(update_fields=["status", "closed_at", "digest"])
-    period.refresh_from_db()
     return statement
 
 
@@ -252,6 +287,8 @@ def facts_of(statement: Statement) -> dict[str, Any]:
         facts |= {"terms": statement.terms, "tax": f"{statement.tax:.12f}"}
     if statement.receipts:
         facts |= {"receipts": statement.receipts}
+    if statement.content_version != digest.LINES_AS_JSON:
+        facts["content_version"] = statement.content_version
     return facts
 
 
@@ -265,7 +302,7 @@ def _next_serial(issuer: str) -> int:
     return (last or 0) + 1
 
 
-def _certainty(report: MonthReport) -> dict[str, dict[str, Any]]:
+def _certainty(certainty: tuple[Sure, ...]) -> dict[str, dict[str, Any]]:
     """How sure the sum is, as the statement keeps it."""
     return {
         sure.certainty: {
@@ -274,16 +311,22 @@ def _certainty(report: MonthReport) -> dict[str, dict[str, Any]]:
             "least_usd": plain(sure.least_usd),
             "most_usd": plain(sure.most_usd),
         }
-        for sure in report.certainty
+        for sure in certainty
     }
 
 
-def _rows(statement: Statement, lines: list[PeriodLine]) -> list[StatementLine]:
-    names = PeriodLine.__dataclass_fields__
-    return [
-        StatementLine(statement=statement, line_no=number, **{name: getattr(line, name) for name in names})
-        for number, line in enumerate(lines, 1)
-    ]
+@contextmanager
+def _alone(period: BillingPeriod) -> Iterator[None]:
+    """One process at a time closes a month and makes its files; others wait, and find it done."""
+    key = (_CLOSERS, period.pk % 2**31)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s, %s)", key)
+    try:
+        yield
+    finally:
+        if connection.is_usable():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", key)
 
 
 def _locked(period: BillingPeriod) -> BillingPeriod:

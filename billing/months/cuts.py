@@ -1,16 +1,18 @@
-"""The ledger of one period in cuts: groups of rows that are equal in every dimension, each with its meters.
+"""The ledger rows of months, copied once into a temporary table that everything of a report or a statement is summed from.
 
-Invariant: every query reads the same rows and rounds nothing. A cut's meters and what no meter explains make its costs, and the
-cuts make the totals, which are summed by themselves to prove it.
+Invariant: all of it is one state of the ledger, and rounds nothing. PostgreSQL keeps the copy and sums it; we hold a few rows of
+an answer at a time, however long the month is. The copy ends with the block that made it, or with its transaction.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
 from django.db import connection
 
+from billing.ledger.dimensions import REPORTED
 from billing.ledger.measures import (
     CALLS,
     ENTRIES_USD,
@@ -18,7 +20,6 @@ from billing.ledger.measures import (
     FURTHER_CALLS,
     HITS,
     LIST_USD,
-    LISTED,
     OWN_CALLS,
     REQUESTS,
     SAVED_USD,
@@ -36,7 +37,34 @@ OF_TIME: Final = "r.tenant_id = %(tenant)s AND r.occurred_at >= %(starts_at)s AN
 
 CERTAINTIES: Final = ("exact", "estimated", "unread")
 COSTS: Final = ("list_cost_usd", "contracted_cost_usd", "billed_cost_usd")
-_FIGURES: Final = {
+FETCHED_AT_ONCE: Final = 2000
+
+_COPIED: Final = (
+    *("id", "occurred_at", "tenant_id", *REPORTED, "cache_state", "tags", "missing_tags"),
+    *("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens"),
+    *("saved_input_tokens", "saved_output_tokens", "list_cost", "contracted_cost", "billed_cost", "saving"),
+)
+_COPY: Final = f"""
+SELECT {", ".join(f"r.{name}" for name in dict.fromkeys(_COPIED))},
+       CASE WHEN r.kind = 'usage' THEN '' ELSE r.reason END AS reason,
+       (r.occurred_at AT TIME ZONE %(timezone)s)::date AS day,
+       CASE WHEN r.charge_class = '' THEN '' ELSE coalesce(
+           (SELECT p.label FROM billing_billingperiod p
+            WHERE p.tenant_id = r.tenant_id AND p.starts_at <= r.occurred_at AND p.ends_at > r.occurred_at),
+           to_char(r.occurred_at AT TIME ZONE %(timezone)s, 'YYYY-MM')) END AS charge_month,
+       further.id AS further_id, known.certainty, bounds.least_usd, bounds.most_usd
+FROM {{ledger}} WHERE {{rows}}
+"""
+# The copy as the measures read the ledger (billing/ledger/measures.py).
+ROWS: Final = """month_row AS r
+CROSS JOIN LATERAL (SELECT r.further_id AS id) AS further
+CROSS JOIN LATERAL (SELECT r.certainty) AS known
+CROSS JOIN LATERAL (SELECT r.least_usd, r.most_usd) AS bounds"""
+# Their lines `l`. The bounds choose the partitions to read: rows of earlier months are few, and read by themselves.
+LINES: Final = f"""{ROWS}
+JOIN billing_usageline AS l ON l.record_id = r.id AND l.occurred_at = r.occurred_at AND l.tenant_id = r.tenant_id"""
+
+SUMMED: Final = {
     "rows": "count(*)",
     "requests": REQUESTS,
     "calls": CALLS,
@@ -60,8 +88,7 @@ _FIGURES: Final = {
     "most_usd": usd("bounds.most_usd", "true"),
     "unallocated_usd": UNALLOCATED_USD,
 }
-FIGURES: Final = ", ".join(f"{sql} AS {name}" for name, sql in _FIGURES.items())
-# What is asked of all rows together besides their figures: each step, and the bounds of each certainty.
+# What is asked of all rows of a tenant besides their figures: each step, and the bounds of each certainty.
 _WHOLE: Final = {
     **{f"step_{step}": amount for step, amount in STEPS_USD.items()},
     **{f"{name}_records": f"count(*) FILTER (WHERE known.certainty = '{name}')" for name in CERTAINTIES},
@@ -71,88 +98,67 @@ _WHOLE: Final = {
         for bound in ("least", "most")
     },
 }
-TOTALS: Final = f"""
-SELECT {FIGURES}, {", ".join(f"{sql} AS {name}" for name, sql in _WHOLE.items())} FROM {{ledger}} WHERE {{rows}}
+_TOTALS: Final = f"""
+SELECT {", ".join(f"{sql} AS {name}" for name, sql in (SUMMED | _WHOLE).items())}
+FROM {ROWS} WHERE r.tenant_id = %(tenant)s
 """
-CUTS: Final = "SELECT {dimensions}, {figures} FROM {ledger} WHERE {rows} GROUP BY {numbers}"
-METERS: Final = f"""
-SELECT {{dimensions}}, l.meter, l.per, l.unit_price, sum(l.quantity)::bigint, count(*), sum(l.list_cost),
-       {usd("l.list_cost", LISTED)}, sum(l.contracted_cost), sum(l.billed_cost)
-FROM {{ledger}}
-JOIN billing_usageline AS l ON l.record_id = r.id AND l.occurred_at = r.occurred_at
-WHERE {{rows}} GROUP BY {{numbers}}, l.meter, l.per, l.unit_price
-"""
+# The same rows, asked of the ledger itself.
+_BOOKED: Final = (
+    "SELECT count(*) AS rows, coalesce(sum(r.billed_cost), 0) AS billed_cost_usd FROM billing_usagerecord AS r"
+    " WHERE {rows}"
+)
 
 
 class Unbalanced(Exception):
     """Parts do not add up to the ledger."""
 
 
-@dataclass(frozen=True, slots=True)
-class Meter:
-    """What a cut used of one meter at one price, in how many ledger rows. `own_list_usd` is at the list price of this very meter;
-    `costs` have what a request would have cost without us, where the row is one."""
+@contextmanager
+def copied_rows(
+    months: Iterable[Mapping[str, Any]], *, rows: str = OF_PERIOD, tables: Iterable[str] = ()
+) -> Iterator[None]:
+    """The ledger rows of each month's arguments in the table `month_row`, for as long as the block runs.
 
-    name: str
-    per: int
-    unit_price: Decimal | None
-    quantity: int
-    rows: int
-    own_list_usd: Decimal
-    costs: tuple[Decimal, ...]  # as COSTS
-
-
-@dataclass(slots=True)
-class Cut:
-    """A group of ledger rows: what they have in common, by the names of the dimensions, and their figures, by FIGURES."""
-
-    values: dict[str, Any]
-    figures: dict[str, Any]
-    meters: list[Meter] = field(default_factory=list)
-
-    @property
-    def costs(self) -> tuple[Decimal, ...]:
-        return tuple(self.figures[name] for name in COSTS)
-
-    @property
-    def unexplained(self) -> tuple[Decimal, ...]:
-        """The costs that no meter explains: of a credit all, of metered calls nothing."""
-        return tuple(
-            cost - sum(meter.costs[place] for meter in self.meters) for place, cost in enumerate(self.costs)
-        )
-
-
-def read_cuts(
-    dimensions: Mapping[str, str], arguments: Mapping[str, Any], *, rows: str = OF_PERIOD
-) -> list[Cut]:
-    """The rows in cuts; `dimensions` are SQL over a ledger row `r`, by name. Two queries."""
-    named = ", ".join(f"{sql} AS {name}" for name, sql in dimensions.items())
-    parts = {
-        "dimensions": named,
-        "figures": FIGURES,
-        "ledger": sure_ledger(rows, as_booked=True),
-        "rows": rows,
-        "numbers": ", ".join(str(number) for number in range(1, len(dimensions) + 1)),
-    }
-    width = len(dimensions)
-    cuts: dict[tuple[Any, ...], Cut] = {}
-    for row in read_rows(CUTS.format(**parts), arguments):
-        named_values = list(row.items())
-        cut = Cut(dict(named_values[:width]), dict(named_values[width:]))
-        cuts[tuple(cut.values.values())] = cut
+    Needs a transaction. `tables` are further temporary tables that the block may make of it; they end with it.
+    """
+    names = ", ".join(("month_row", *tables))
+    copy = _COPY.format(ledger=sure_ledger(rows, as_booked=True), rows=rows)
     with connection.cursor() as cursor:
-        cursor.execute(METERS.format(**parts), arguments)
-        for row in cursor.fetchall():
-            name, per, unit_price, quantity, count, own_list, *costs = row[width:]
-            cuts[row[:width]].meters.append(
-                Meter(name, per, unit_price, quantity, count, own_list, tuple(costs))
-            )
-    return list(cuts.values())
+        cursor.execute(f"DROP TABLE IF EXISTS {names}")
+        made = "CREATE TEMPORARY TABLE month_row ON COMMIT DROP AS"
+        for arguments in months:
+            cursor.execute(f"{made} {copy}", arguments)
+            made = "INSERT INTO month_row"
+        if made.startswith("CREATE"):
+            nobodys: dict[str, Any] = {
+                "tenant": 0,
+                "period": 0,
+                "timezone": "UTC",
+                "starts_at": None,
+                "ends_at": None,
+            }
+            cursor.execute(f"{made} {copy}", nobodys)
+        cursor.execute("ANALYZE month_row")
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE IF EXISTS {names}")
+
+
+def bounds_of_lines() -> tuple[str, str]:
+    """SQL that chooses lines of a copied month: those of its own time, in few partitions, and those of other times."""
+    bounds = read_rows(
+        "SELECT min(occurred_at) AS first, max(occurred_at) AS last FROM month_row WHERE charge_class = ''",
+        {},
+    )[0]
+    if bounds["first"] is None:
+        return "false", "true"
+    of_time = f"l.occurred_at BETWEEN '{bounds['first'].isoformat()}' AND '{bounds['last'].isoformat()}'"
+    return f"{of_time} AND r.charge_class = ''", "r.charge_class <> ''"
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """All rows together: their figures, what each step saved, how sure their sum is."""
+    """All rows of a tenant together: their figures, what each step saved, how sure their sum is."""
 
     figures: dict[str, Any]
 
@@ -173,8 +179,11 @@ class Whole:
 
 
 def read_whole(arguments: Mapping[str, Any], *, rows: str = OF_PERIOD) -> Whole:
-    """What all rows make together. One query."""
-    return Whole(read_rows(TOTALS.format(ledger=sure_ledger(rows, as_booked=True), rows=rows), arguments)[0])
+    """What all copied rows of a tenant make together. Raises Unbalanced unless the ledger itself says the same."""
+    whole = Whole(read_rows(_TOTALS, arguments)[0])
+    for name, booked in read_rows(_BOOKED.format(rows=rows), arguments)[0].items():
+        require_equal(name, whole.figures[name], booked)
+    return whole
 
 
 def require_equal(what: str, parts: Decimal | int, whole: Decimal | int) -> None:
@@ -183,9 +192,23 @@ def require_equal(what: str, parts: Decimal | int, whole: Decimal | int) -> None
         raise Unbalanced(f"{what}: the parts make {parts}, the ledger says {whole}")
 
 
+def execute(sql: str, arguments: Mapping[str, Any] | None = None) -> None:
+    """Run a statement that answers nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, arguments)
+
+
 def read_rows(sql: str, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What a query answers, each row by the names of its columns."""
     with connection.cursor() as cursor:
         cursor.execute(sql, arguments)
         names = [column.name for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def stream_rows(sql: str, arguments: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """What a query answers, some rows at a time from a cursor of the server; needs a transaction."""
+    with connection.chunked_cursor() as cursor:
+        cursor.execute(sql, arguments)
+        while rows := cursor.fetchmany(FETCHED_AT_ONCE):
+            yield from rows

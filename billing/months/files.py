@@ -1,55 +1,120 @@
-"""The files of a closed month: built once, stored, and delivered byte for byte from then on.
+"""The files of a closed month: each made once, stored, and delivered byte for byte from then on.
 
-Invariant: a stored file is never built again. Everyone who asks for a closed month gets these bytes, even if the
-code, the prices or the users' names have changed since.
+Invariant: a stored file is never made again. Everyone who asks for a closed month gets these bytes, even if the
+code, the prices or the users' names have changed since. The lines of the statement are sealed with it; the report's files are
+made of the closed ledger, which makes the same of them whenever that is.
 """
 
 import csv
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, fields
+from typing import IO, BinaryIO, Final, cast
 
-from billing.models import StatementFile
-from billing.months.exports import FORMATS, STORED, export, file_name
+from billing.models import Statement, StatementFile
+from billing.months.exports import FORMATS, STORED, name_of
 from billing.months.exports.cells import UNGUARDED, cell, exact_texts
 from billing.months.lines import PeriodLine
 from billing.months.parts import MonthReport
+from billing.months.report import opened_month
+from tenants import contents
 
-STATEMENT_FORMAT = "statement"
-COLUMNS = tuple(field.name for field in fields(PeriodLine))
+STATEMENT_FORMAT: Final = "statement"
+COLUMNS: Final = tuple(field.name for field in fields(PeriodLine))
+CSV: Final = "text/csv; charset=utf-8"
 
-
-def build(report: MonthReport, lines: Sequence[PeriodLine], *, code: str) -> list[StatementFile]:
-    """The files of a month that is being closed, not stored yet: its statement, and the report in every format."""
-    files = [
-        _file(
-            STATEMENT_FORMAT,
-            f"{report.tenant_slug}-{code}.csv",
-            "text/csv; charset=utf-8",
-            statement_csv(lines, code=code),
-        )
-    ]
-    for name in STORED:
-        buffer = io.BytesIO()
-        export(report, name, buffer)
-        files.append(_file(name, file_name(report, name), FORMATS[name].content_type, buffer.getvalue()))
-    return files
+Keep = Callable[[StatementFile], None]
+Watched = Callable[[str, MonthReport], MonthReport]
 
 
-def statement_csv(lines: Sequence[PeriodLine], *, code: str) -> bytes:
+def sealed_lines(lines: Iterable[PeriodLine], *, statement: Statement) -> StatementFile:
+    """The file of a statement that is being issued: its lines. The row is not stored yet."""
+    with contents.spool() as out:
+        text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
+        write_statement(lines, text, code=statement.code)
+        text.detach()
+        name = f"{statement.tenant.slug}-{statement.code}.csv"
+        return _kept(statement, STATEMENT_FORMAT, name, CSV, out, is_sealed=True)
+
+
+def missing_formats(statement: Statement) -> list[str]:
+    """The formats of the report that a closed month has no file of yet."""
+    there = set(statement.files.values_list("format", flat=True))
+    return [name for name in STORED if name not in there]
+
+
+def complete(
+    statement: Statement,
+    *,
+    keep: Keep = StatementFile.save,
+    watched: Watched = lambda label, report: report,
+) -> int:
+    """Make the files that a closed month lacks; how many. `watched` gets the report before each, and may watch it being read."""
+    missing = missing_formats(statement)
+    if not missing:
+        return 0
+    with opened_month(statement.tenant, month=statement.period.label, made_at=statement.issued_at) as report:
+        for name in missing:
+            kind = FORMATS[name]
+            with contents.spool() as out:
+                kind.write(watched(kind.label, report), cast(BinaryIO, out))
+                file = _kept(statement, name, name_of(report, kind), kind.content_type, out, is_sealed=False)
+            keep(file)
+    return len(missing)
+
+
+def pieces_of(file: StatementFile) -> Iterator[bytes]:
+    """The bytes of a file, piece by piece. Raises ContentMissing."""
+    if file.content is not None:
+        yield bytes(file.content)
+        return
+    yield from contents.pieces_of(file.statement.tenant_id, file.location)
+
+
+def bytes_of(file: StatementFile) -> bytes:
+    """All bytes of a file that is known to be small."""
+    return b"".join(pieces_of(file))
+
+
+def write_statement(lines: Iterable[PeriodLine], out: io.TextIOBase, *, code: str) -> None:
     """A statement's lines as RFC 4180 CSV; the column `amount` adds up to its total."""
-    out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
     writer.writerow(("statement", "line_no", *COLUMNS, UNGUARDED))
     for number, line in enumerate(lines, 1):
         values = dict(zip(COLUMNS, astuple(line), strict=True))
         writer.writerow((code, number, *map(cell, values.values()), exact_texts(values)))
+
+
+def statement_csv(lines: Sequence[PeriodLine], *, code: str) -> bytes:
+    """The same as bytes, of few lines."""
+    out = io.StringIO(newline="")
+    write_statement(lines, out, code=code)
     return out.getvalue().encode()
 
 
-def _file(format_name: str, name: str, content_type: str, content: bytes) -> StatementFile:
-    sha256 = hashlib.sha256(content).hexdigest()
+def _kept(
+    statement: Statement, format_name: str, name: str, content_type: str, out: IO[bytes], *, is_sealed: bool
+) -> StatementFile:
+    """Store what was written; what a killed run left in its place is written over."""
+    location = f"{statement.tenant_id}/statements/{statement.period_id}/{format_name}"
+    sha256, size = fingerprint(out)
+    contents.remove(statement.tenant_id, location)
+    contents.save(statement.tenant_id, location, out)
     return StatementFile(
-        format=format_name, name=name, content_type=content_type, sha256=sha256, content=content
+        statement=statement,
+        format=format_name,
+        name=name,
+        content_type=content_type,
+        sha256=sha256,
+        size_bytes=size,
+        location=location,
+        is_sealed=is_sealed,
     )
+
+
+def fingerprint(out: IO[bytes]) -> tuple[str, int]:
+    """The sha256 of a file that was written, and its size."""
+    out.seek(0)
+    digest = hashlib.file_digest(out, "sha256")  # type: ignore[arg-type]
+    return digest.hexdigest(), out.tell()

@@ -2,38 +2,45 @@
 
 Invariant: the lines' exact USD are the ledger's sum to the last digit. The printed amounts have six places; a cost centre owes
 whole cents, and what its lines lack of them, less than a cent, is a line of its own. The cost centres make the total.
+PostgreSQL makes and keeps the lines, so memory does not grow with them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import astuple, dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
 from decimal import Decimal
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from billing.models import BillingPeriod
-from billing.months.amounts import divide_owed, line_amounts
+from billing.months.amounts import divide_owed, line_digits
 from billing.months.cuts import (
-    COSTS,
+    LINES,
     OF_PERIOD,
-    Cut,
+    ROWS,
     Unbalanced,
-    read_cuts,
+    Whole,
+    bounds_of_lines,
+    copied_rows,
+    execute,
+    read_rows,
     read_whole,
     require_equal,
+    stream_rows,
 )
-from billing.prices.book import is_token_meter
-from tenants.models import ApiKey
+from billing.months.parts import Streamed
+from config.values import value_type
 
-CACHE_HIT = "gateway_cache_hit"
-CATEGORIES = ("usage", "correction", "adjustment", "credit")
-ROUNDING = "rounding"
-BILLED = COSTS.index("billed_cost_usd")
+CACHE_HIT: Final = "gateway_cache_hit"
+ROUNDING: Final = "rounding"
+TABLES: Final = ("month_used", "month_line")
 
 
 class UnbalancedStatement(Unbalanced):
     """The lines of a statement do not make the ledger's sum."""
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class PeriodLine:
     """One line of a statement. `amount` is printed; `exact_usd` is what the ledger says."""
 
@@ -59,13 +66,10 @@ class PeriodLine:
 
 
 # Who, which and why: what a line of a statement is cut by, besides its meter and its price, in SQL over a ledger row.
-CUT = {
+_CUT: Final = {
     "category": "r.kind",
     "charge_class": "r.charge_class",
-    "charge_month": """CASE WHEN r.charge_class = '' THEN '' ELSE coalesce(
-        (SELECT p.label FROM billing_billingperiod p
-         WHERE p.tenant_id = r.tenant_id AND p.starts_at <= r.occurred_at AND p.ends_at > r.occurred_at),
-        to_char(r.occurred_at AT TIME ZONE %(timezone)s, 'YYYY-MM')) END""",
+    "charge_month": "r.charge_month",
     "cost_center": "r.cost_center",
     "user_id": "r.user_id",
     "key_id": "r.key_id",
@@ -76,22 +80,119 @@ CUT = {
     "certainty": "known.certainty",
     "is_hit": "r.usage_source = 'gateway_cache'",
 }
+_NAMES: Final = ", ".join(_CUT)
+_NUMBERS: Final = ", ".join(str(number) for number in range(1, len(_CUT) + 1))
+_OF_ROW: Final = ", ".join(f"{sql} AS {name}" for name, sql in _CUT.items())
+_METERS: Final = f"""
+SELECT {_OF_ROW}, l.meter, l.per, l.unit_price, sum(l.quantity)::bigint AS quantity, sum(l.billed_cost) AS exact_usd
+FROM {LINES} WHERE {{bounds}} GROUP BY {_NUMBERS}, l.meter, l.per, l.unit_price
+"""
+# The meters, and what none of them explains where there is anything to say: a credit, an adjustment, the hits of our cache.
+_CHARGES: Final = f"""
+SELECT {_NAMES}, meter, quantity, CASE WHEN meter ~ '^(input|cache_|output)' THEN 'tokens' ELSE 'units' END AS unit, per,
+       unit_price, exact_usd
+FROM month_used
+UNION ALL
+SELECT {_NAMES}, CASE WHEN is_hit THEN '{CACHE_HIT}' ELSE '' END, sum(rows)::bigint, CASE WHEN is_hit THEN 'hits' ELSE '' END,
+       1, NULL, sum(rest)
+FROM (
+    SELECT {_OF_ROW}, count(*) AS rows, sum(r.billed_cost) AS rest FROM {ROWS} GROUP BY {_NUMBERS}
+    UNION ALL
+    SELECT {_NAMES}, 0, -sum(exact_usd) FROM month_used GROUP BY {_NUMBERS}
+) AS cut
+GROUP BY {_NAMES} HAVING is_hit OR sum(rest) <> 0 OR category IN ('credit', 'adjustment')
+"""
+CHARGES: Final = f"""
+SELECT c.*, coalesce(k.name, '') AS key_name FROM ({_CHARGES}) AS c
+LEFT JOIN tenants_apikey AS k ON k.id = c.key_id AND k.tenant_id = %(tenant)s
+"""
+# Usage first, then its corrections, then by user and model.
+_ORDER: Final = ", ".join(
+    f'{name} COLLATE "C"' if name in (*_CUT, "key_name") else name
+    for name in (
+        *("cost_center", "array_position(ARRAY['usage', 'correction', 'adjustment', 'credit'], category)"),
+        *("charge_month", "user_id", "key_name", "coalesce(key_id, 0)", "provider", "model", "processing"),
+        *('meter COLLATE "C"', "coalesce(unit_price, 0)", "per", "charge_class", "text", "certainty"),
+    )
+)
+_KEPT: Final = tuple(field.name for field in fields(PeriodLine))
+# Each amount is rounded down to its last place, and what the sum of a cost centre has more goes to the largest remainders.
+_PRINT: Final = f"""
+CREATE TEMPORARY TABLE month_line ON COMMIT DROP AS
+SELECT {", ".join(name for name in _KEPT if name not in ("amount", "exact_usd"))}, exact_usd::numeric(28, 12),
+       (part + CASE WHEN turn <= missing THEN %(unit)s ELSE 0 END)::numeric(28, 12) AS amount, place::numeric
+FROM (
+    SELECT *, row_number() OVER (PARTITION BY cost_center ORDER BY part - exact, place) AS turn,
+           (round(sum(exact) OVER center, %(digits)s) - sum(part) OVER center) * %(power)s AS missing
+    FROM (
+        SELECT *, floor(exact * %(power)s) * %(unit)s AS part
+        FROM (
+            SELECT *, exact_usd * %(fx_rate)s AS exact, row_number() OVER (ORDER BY {_ORDER}) AS place
+            FROM ({{charges}}) AS charges
+        ) AS converted
+    ) AS floored
+    WINDOW center AS (PARTITION BY cost_center)
+) AS ranked
+"""
+_CENTERS: Final = """
+SELECT cost_center, sum(exact_usd) AS exact_usd, sum(amount) AS amount, max(place) AS last, count(*) AS lines
+FROM month_line GROUP BY cost_center ORDER BY cost_center COLLATE "C"
+"""
+# What the printed lines of a cost centre lack of what it owes. The ledger knows nothing of it.
+_ROUND: Final = f"""
+INSERT INTO month_line ({", ".join(_KEPT)}, place)
+SELECT '{ROUNDING}', '', '', cost_center, '', NULL, '', '', '', '', '', 0, '', 1, NULL, 0, amount,
+       'To the whole cents that the cost centre owes', '', place
+FROM unnest(%(centers)s::text[], %(amounts)s::numeric[], %(places)s::numeric[]) AS rounding (cost_center, amount, place)
+"""
+_READ: Final = f"SELECT {', '.join(_KEPT)} FROM month_line ORDER BY place"
+_STORE: Final = f"""
+INSERT INTO billing_statementline (statement_id, line_no, {", ".join(_KEPT)})
+SELECT %(statement)s, row_number() OVER (ORDER BY place), {", ".join(_KEPT)} FROM month_line
+"""
+# The lines as a digest reads them: texts of a thousand lines each, in order.
+_AS_TEXT: Final = f"""
+SELECT string_agg(ROW(line_no, {", ".join(_KEPT)})::text || E'\n', '' ORDER BY line_no)
+FROM ({{lines}}) AS lines GROUP BY (line_no - 1) / 1000 ORDER BY (line_no - 1) / 1000
+"""
+_TEXT_OF_MADE: Final = _AS_TEXT.format(
+    lines=f"SELECT row_number() OVER (ORDER BY place) AS line_no, {', '.join(_KEPT)} FROM month_line"
+)
+_TEXT_OF_STORED: Final = _AS_TEXT.format(
+    lines=f"SELECT line_no, {', '.join(_KEPT)} FROM billing_statementline WHERE statement_id = %(statement)s"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class PeriodLines:
-    """The unprinted lines of a month, and how many ledger rows and requests they sum."""
+    """The lines of a month while they are there: what they sum, and what each cost centre owes."""
 
-    lines: list[PeriodLine]
-    row_count: int
-    request_count: int
+    lines: Streamed[PeriodLine]
+    whole: Whole
+    owed: dict[str, Decimal]  # by cost centre
+    exact_usd: Decimal
+    rounding: Decimal
+
+    @property
+    def total(self) -> Decimal:
+        return sum(self.owed.values(), start=Decimal(0))
+
+    @property
+    def row_count(self) -> int:
+        return int(self.whole.figures["rows"])
+
+    @property
+    def request_count(self) -> int:
+        return int(self.whole.figures["requests"])
 
 
-def lines_of(period: BillingPeriod, *, timezone: str, rows: str = OF_PERIOD) -> PeriodLines:
-    """Sum a month into lines; four queries.
+@contextmanager
+def opened_lines(
+    period: BillingPeriod, *, timezone: str, rows: str = OF_PERIOD, currency: str = "USD"
+) -> Iterator[PeriodLines]:
+    """Sum a month into the printed lines of a statement, which are there while the block runs; needs a transaction.
 
-    What no meter explains is on a line without one: a credit, an adjustment, the hits of our cache. Raises
-    UnbalancedStatement unless the lines make the ledger's sum.
+    Raises UnbalancedStatement unless the lines make the ledger's sum.
     """
     arguments: dict[str, Any] = {
         "tenant": period.tenant_id,
@@ -100,96 +201,70 @@ def lines_of(period: BillingPeriod, *, timezone: str, rows: str = OF_PERIOD) -> 
         "ends_at": period.ends_at,
         "timezone": timezone,
     }
-    key_names = dict(ApiKey.objects.filter(tenant_id=period.tenant_id).values_list("pk", "name"))
-    lines = [line for cut in read_cuts(CUT, arguments, rows=rows) for line in _lines(cut, key_names)]
-    totals = read_whole(arguments, rows=rows).figures
-    made = sum((line.exact_usd for line in lines), start=Decimal(0))
-    try:
-        require_equal(str(period), made, totals["billed_cost_usd"])
-    except Unbalanced as error:
-        raise UnbalancedStatement(str(error)) from error
-    return PeriodLines(sorted(lines, key=_place), totals["rows"], totals["requests"])
+    with copied_rows([arguments], rows=rows, tables=TABLES):
+        of_time, of_others = bounds_of_lines()
+        execute(f"CREATE TEMPORARY TABLE month_used ON COMMIT DROP AS {_METERS.format(bounds=of_time)}")
+        execute(f"INSERT INTO month_used {_METERS.format(bounds=of_others)}")
+        execute("ANALYZE month_used")
+        owed, rounding = print_charges(CHARGES, arguments, currency=currency)
+        whole = read_whole(arguments, rows=rows)
+        exact = sum((sums["exact_usd"] for sums in read_rows(_CENTERS, {})), start=Decimal(0))
+        try:
+            require_equal(str(period), exact, whole.figures["billed_cost_usd"])
+        except Unbalanced as error:
+            raise UnbalancedStatement(str(error)) from error
+        yield PeriodLines(made_lines(), whole, owed, exact, rounding)
 
 
-@dataclass(frozen=True, slots=True)
-class Printed:
-    """The lines with their amounts, by cost centre, and at the end of each its rounding, if it has one."""
+def print_charges(
+    charges: str, arguments: Mapping[str, Any], *, currency: str = "USD", fx_rate: Decimal = Decimal(1)
+) -> tuple[dict[str, Decimal], Decimal]:
+    """Print charges, which are SQL, into `month_line`; what each cost centre owes, and the sum of all rounding.
 
-    lines: list[PeriodLine]
-    owed: dict[str, Decimal]  # by cost centre
-
-    @property
-    def rounding(self) -> Decimal:
-        return sum((line.amount for line in self.lines if line.category == ROUNDING), start=Decimal(0))
-
-    @property
-    def total(self) -> Decimal:
-        return sum(self.owed.values(), start=Decimal(0))
-
-
-def printed(lines: Iterable[PeriodLine], *, currency: str = "USD", fx_rate: Decimal = Decimal(1)) -> Printed:
-    """Print amounts: rounded once where they are owed, by the largest remainder where they are divided."""
-    centers: dict[str, list[PeriodLine]] = {}
-    for line in lines:
-        centers.setdefault(line.cost_center, []).append(line)
-    exact = {
-        center: sum((line.exact_usd for line in its), start=Decimal(0))
-        for center, its in sorted(centers.items())
-    }
-    owed = divide_owed(exact, currency=currency, fx_rate=fx_rate)
-    shown: list[PeriodLine] = []
-    for center in exact:
-        its = centers[center]
-        amounts = line_amounts([line.exact_usd for line in its], currency=currency, fx_rate=fx_rate)
-        shown += (replace(line, amount=amount) for line, amount in zip(its, amounts, strict=True))
-        if rounding := owed[center] - sum(amounts, start=Decimal(0)):
-            shown.append(rounding_line(center, rounding))
-    return Printed(shown, owed)
+    An amount is rounded once, where it is owed, by the largest remainder where that is divided.
+    """
+    digits = line_digits(currency)
+    scale = {"digits": digits, "unit": Decimal(1).scaleb(-digits), "power": 10**digits, "fx_rate": fx_rate}
+    execute(_PRINT.format(charges=charges), {**arguments, **scale})
+    execute("CREATE INDEX ON month_line (place)")
+    centers = read_rows(_CENTERS, {})
+    owed = divide_owed(
+        {one["cost_center"]: one["exact_usd"] for one in centers}, currency=currency, fx_rate=fx_rate
+    )
+    rest = [(one, owed[one["cost_center"]] - one["amount"]) for one in centers]
+    rounded = [(one["cost_center"], amount, one["last"] + Decimal("0.5")) for one, amount in rest if amount]
+    names, amounts, places = map(list, zip(*rounded, strict=True)) if rounded else ([], [], [])
+    execute(_ROUND, {"centers": names, "amounts": amounts, "places": places})
+    execute("ANALYZE month_line")
+    return owed, sum(amounts, start=Decimal(0))
 
 
-def rounding_line(cost_center: str, amount: Decimal) -> PeriodLine:
-    """What the printed lines of a cost centre lack of what it owes. The ledger knows nothing of it."""
-    return PeriodLine(
-        category=ROUNDING, charge_class="", charge_month="", cost_center=cost_center, user_id="", key_id=None, key_name="",
-        provider="", model="", processing="", meter="", quantity=0, unit="", per=1, unit_price=None,
-        exact_usd=Decimal(0), amount=amount, text="To the whole cents that the cost centre owes",
-    )  # fmt: skip
+def made_lines() -> Streamed[PeriodLine]:
+    """The printed lines of the month in hand."""
+    count = read_rows("SELECT count(*) AS count FROM month_line", {})[0]["count"]
+    return Streamed(partial(_read, _READ, {}), count=count, sums={})
+
+
+def store_lines(statement_id: int) -> None:
+    """Keep the printed lines of the month in hand as those of a statement."""
+    execute(_STORE, {"statement": statement_id})
+
+
+def texts_of_made() -> Iterator[str]:
+    """The printed lines of the month in hand as text, a thousand at a time."""
+    return (text for (text,) in stream_rows(_TEXT_OF_MADE, {}))
+
+
+def texts_of_stored(statement_id: int) -> Iterator[str]:
+    """The same of a statement's lines."""
+    return (text for (text,) in stream_rows(_TEXT_OF_STORED, {"statement": statement_id}))
 
 
 def values_of(line: PeriodLine) -> tuple[object, ...]:
-    """A line as the digest reads it: as it always was, and with a later column where that has a value."""
+    """A line as the first digests read it: as it always was, and with a later column where that has a value."""
     *values, certainty = astuple(line)
     return (*values, certainty) if certainty else tuple(values)
 
 
-def _lines(cut: Cut, key_names: Mapping[int, str]) -> Iterator[PeriodLine]:
-    """The meters of a cut, and what none of them explains where there is anything to say."""
-    values = dict(cut.values)
-    is_hit, rest = values.pop("is_hit"), cut.unexplained[BILLED]
-    values["key_name"] = key_names.get(values["key_id"], "")
-    for meter in cut.meters:
-        unit = "tokens" if is_token_meter(meter.name) else "units"
-        yield PeriodLine(
-            **values, meter=meter.name, quantity=meter.quantity, unit=unit, per=meter.per, unit_price=meter.unit_price,
-            exact_usd=meter.costs[BILLED],
-        )  # fmt: skip
-    if is_hit or rest or values["category"] in ("credit", "adjustment"):
-        meter_name, unit = (CACHE_HIT, "hits") if is_hit else ("", "")
-        yield PeriodLine(
-            **values,
-            meter=meter_name,
-            quantity=cut.figures["rows"],
-            unit=unit,
-            per=1,
-            unit_price=None,
-            exact_usd=rest,
-        )
-
-
-def _place(line: PeriodLine) -> tuple[object, ...]:
-    """The order of lines: usage first, then its corrections, then by user and model."""
-    return (
-        CATEGORIES.index(line.category), line.charge_month, line.cost_center, line.user_id, line.key_name,
-        line.key_id or 0, line.provider, line.model, line.processing, line.meter, line.unit_price or 0, line.per,
-        line.charge_class, line.text, line.certainty,
-    )  # fmt: skip
+def _read(query: str, arguments: Mapping[str, Any]) -> Iterator[PeriodLine]:
+    return (PeriodLine(*row) for row in stream_rows(query, arguments))

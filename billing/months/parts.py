@@ -1,18 +1,43 @@
 """What a month consists of for those who read it: its figures, its sections, its lines, its invoice.
 
-Invariant: values only. `report` makes them of the ledger and checks that they add up; `exports` writes them, and never calculates
-a figure of its own.
+Invariant: values only, and of what there is for each user or call, a way to read it (`Streamed`). `report` makes them of the
+ledger and checks that they add up; `exports` writes them, and never calculates a figure of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any, TypeVar
+
+from config.values import value_type
 
 NOTHING = Decimal(0)
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+class Streamed(Collection[T]):
+    """Parts of a month that are read from the database each time that they are gone through, some at a time.
+
+    `sums` has their sums by name, so that nobody needs to go through them to prove that they add up.
+    """
+
+    __slots__ = ("_count", "_read", "sums")
+
+    def __init__(self, read: Callable[[], Iterator[T]], *, count: int, sums: Mapping[str, Any]) -> None:
+        self._read, self._count, self.sums = read, count, sums
+
+    def __iter__(self) -> Iterator[T]:
+        return self._read()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, part: object) -> bool:
+        return any(one == part for one in self)
+
+
+@value_type
 class Measures:
     """What is counted of any group of ledger rows (billing/ledger/measures.py). Each adds up over the groups of a section.
 
@@ -57,7 +82,7 @@ class Sure:
     most_usd: Decimal
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class Group:
     """One row of a section: its labels, one for each dimension of the section, and its measures."""
 
@@ -72,7 +97,7 @@ class Section:
     name: str
     title: str
     dimensions: tuple[str, ...]
-    groups: tuple[Group, ...]
+    groups: Collection[Group]
     wholes: int = 1
 
 
@@ -84,7 +109,7 @@ class WaterfallStep:
     amount_usd: Decimal
 
 
-@dataclass(frozen=True, slots=True)
+@value_type
 class DetailLine:
     """The finest cut: one meter of one day and of one value of every dimension, which `labels` names (DETAIL_LABELS).
 
@@ -195,7 +220,7 @@ class MonthReport:
     waterfall: tuple[WaterfallStep, ...]
     reconciliation: Reconciliation
     sections: tuple[Section, ...]
-    detail: tuple[DetailLine, ...]
+    detail: Collection[DetailLine]
     invoice: Invoice | None = None  # of a closed month
     margins: tuple[Margin, ...] = ()  # of all tenants together only, as is what follows
     tenants: tuple["MonthReport", ...] = ()

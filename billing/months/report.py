@@ -1,18 +1,16 @@
 """The month of one tenant, built from the ledger: what finance closes on.
 
 Invariant: every section, the detail and the savings waterfall add up to the ledger to the last digit; a
-report that does not is never returned, `month_report` raises `UnbalancedReport` instead.
+report that does not is never returned, `UnbalancedReport` is raised instead.
 """
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from decimal import Decimal
-from itertools import repeat
-from operator import add, itemgetter
+from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,36 +18,29 @@ from django.db import connection, transaction
 from django.db.models import Sum
 from django.utils.timezone import now
 
-from billing.ledger.dimensions import DIMENSIONS, REPORTED
 from billing.ledger.measures import ENTRIES
 from billing.models import BillingPeriod, Statement
+from billing.months import detail, sections
 from billing.months import reading as month_reading
-from billing.months.cuts import (
-    COSTS,
-    Cut,
-    Meter,
-    Unbalanced,
-    read_cuts,
-    read_rows,
-    read_whole,
-    require_equal,
-)
+from billing.months.cuts import COSTS, Unbalanced, Whole, copied_rows, read_rows, read_whole, require_equal
 from billing.months.invoicing import stored_terms
 from billing.months.parts import (
     NOTHING,
     DetailLine,
-    Group,
     Invoice,
     Measures,
     MonthReport,
     Reconciliation,
     Section,
+    Streamed,
     WaterfallStep,
 )
 from billing.months.reconciling import PROVE
 from billing.prices.savings import FURTHER_CALLS
 from billing.prices.savings import STEPS as SAVING_STEPS
 from tenants.models import Tenant
+
+TABLES = (*detail.TABLES, sections.TABLE)
 
 
 class InvalidMonth(ValueError):
@@ -60,75 +51,93 @@ class UnbalancedReport(Unbalanced):
     """A part of the report does not add up to the ledger."""
 
 
-# The dimensions of a cut, in SQL over a ledger row.
-CUT = {
-    "day": "(r.occurred_at AT TIME ZONE %(timezone)s)::date",
-    **{column: f"r.{column}" for column in REPORTED},
-    "certainty": "known.certainty",
-    "reason": "CASE WHEN r.kind = 'usage' THEN '' ELSE r.reason END",
-    "tags": "r.tags",
-}
-KEYS = "SELECT id, name, public_id FROM tenants_apikey WHERE tenant_id = %(tenant)s"
-PEOPLE = "SELECT external_id, display_name FROM tenants_enduser WHERE tenant_id = %(tenant)s"
-# The labels of a dimension that has others than its value: in the detail, and in its own section.
-NAMED = {"user_id": ("user",), "key_id": ("api_key", "api_key_id")}
-NAMED_IN_SECTION = NAMED | {"user_id": ("user", "name"), "model": ("provider", "model")}
-DETAIL_LABELS = (
-    *(label for column in REPORTED for label in NAMED.get(column, (column,))),
-    *("certainty", "reason"),
-)
-SORTED_FIRST = ("user", "api_key", "api_key_id", "feature", "provider", "model")
-SORTED_LAST = tuple(label for label in DETAIL_LABELS if label not in SORTED_FIRST)
-# The sections that are older than the list of dimensions keep their places in the workbook.
-FIRST_SECTIONS = ("By user", "By API key", "By feature", "By model", "By cost centre")
-
-MOST_TAGS = 20  # tags that get a section of their own, the most expensive ones
-
-
 def month_report(tenant: Tenant, *, month: str) -> MonthReport:
-    """Build the report of a month ("2026-11", in the time zone of its period) from the ledger.
+    """The same as `opened_month`, with every group and line in memory: for months that are known to be small."""
+    with opened_month(tenant, month=month) as report:
+        return loaded(report)
 
-    Raises InvalidMonth, or UnbalancedReport when any part does not add up to the ledger. Holds one row per
-    day and combination of dimensions in memory; the ledger itself is summed by PostgreSQL.
+
+@contextmanager
+def opened_month(tenant: Tenant, *, month: str, made_at: datetime | None = None) -> Iterator[MonthReport]:
+    """The report of a month ("2026-11", in the time zone of its period) from the ledger, while the block runs.
+
+    Raises InvalidMonth, or UnbalancedReport when any part does not add up to the ledger. PostgreSQL sums the ledger and keeps
+    the groups and lines, which are read from it whenever they are gone through: memory does not grow with the month.
     """
     starts_at, ends_at = month_bounds(month, tenant.timezone)
     with one_snapshot():
         month_reading.prepare()
         period = BillingPeriod.objects.filter(tenant=tenant, label=month).first()
-        arguments: dict[str, Any] = {
-            "tenant": tenant.pk,
-            "period": period.pk if period else 0,
-            "periods": [period.pk] if period else [],
-            "timezone": period.timezone if period else tenant.timezone,
-            "starts_at": period.starts_at if period else starts_at,
-            "ends_at": period.ends_at if period else ends_at,
-        }
-        whole = read_whole(arguments)
-        totals = _measures(whole.figures)
-        cuts = read_cuts(CUT, arguments)
-        _name(cuts, arguments)
-        report = MonthReport(
-            tenant_slug=tenant.slug,
-            tenant_name=tenant.name,
-            month=month,
-            timezone=arguments["timezone"],
-            starts_at=arguments["starts_at"],
-            ends_at=arguments["ends_at"],
-            period_status=period.status if period else "open",
-            made_at=now(),
-            totals=totals,
-            certainty=whole.certainty,
-            waterfall=waterfall(totals, whole.steps),
-            reconciliation=Reconciliation(
-                booked_usd=totals.billed_cost_usd,
-                **read_rows(PROVE, arguments)[0],
-            ),
-            sections=_sections(cuts),
-            detail=_detail(cuts),
-            invoice=invoice_of(period),
-        )
-    check_balance(report)
-    return report
+        arguments = arguments_of(tenant, period, starts_at=starts_at, ends_at=ends_at)
+        with copied_rows([arguments], tables=TABLES):
+            detail.make_cuts()
+            detail.make_lines()
+            report = report_of(
+                tenant,
+                period,
+                arguments | {"month": month},
+                made_at=made_at or now(),
+                sections=sections.make_sections(),
+                lines=detail.read_lines().get(tenant.pk),
+            )
+            check_balance(report)
+            yield report
+
+
+def loaded(report: MonthReport) -> MonthReport:
+    """A report with all of its groups and lines in memory."""
+    return replace(
+        report,
+        sections=tuple(replace(section, groups=tuple(section.groups)) for section in report.sections),
+        detail=tuple(report.detail),
+        tenants=tuple(map(loaded, report.tenants)),
+    )
+
+
+def arguments_of(
+    tenant: Tenant, period: BillingPeriod | None, *, starts_at: datetime, ends_at: datetime
+) -> dict[str, Any]:
+    """What the queries of a month ask for; a month without a period has no rows."""
+    return {
+        "tenant": tenant.pk,
+        "period": period.pk if period else 0,
+        "periods": [period.pk] if period else [],
+        "timezone": period.timezone if period else tenant.timezone,
+        "starts_at": period.starts_at if period else starts_at,
+        "ends_at": period.ends_at if period else ends_at,
+    }
+
+
+def report_of(
+    tenant: Tenant,
+    period: BillingPeriod | None,
+    arguments: Mapping[str, Any],
+    *,
+    made_at: datetime,
+    sections: tuple[Section, ...],
+    lines: Collection[DetailLine] | None,
+) -> MonthReport:
+    """The report of one of the tenants whose rows are copied."""
+    whole = read_whole(arguments)
+    totals = measures_of(whole)
+    proof = read_rows(PROVE, arguments)[0]
+    return MonthReport(
+        tenant_slug=tenant.slug,
+        tenant_name=tenant.name,
+        month=arguments["month"],
+        timezone=arguments["timezone"],
+        starts_at=arguments["starts_at"],
+        ends_at=arguments["ends_at"],
+        period_status=period.status if period else "open",
+        made_at=made_at,
+        totals=totals,
+        certainty=whole.certainty,
+        waterfall=waterfall(totals, whole.steps),
+        reconciliation=Reconciliation(booked_usd=totals.billed_cost_usd, **proof),
+        sections=sections,
+        detail=detail.no_lines() if lines is None else lines,
+        invoice=invoice_of(period),
+    )
 
 
 def month_bounds(month: str, timezone: str) -> tuple[datetime, datetime]:
@@ -153,15 +162,13 @@ def _check_parts(report: MonthReport) -> None:
     totals = report.totals
     for section in report.sections:
         for field in fields(Measures):
-            parts = sum(getattr(group.measures, field.name) for group in section.groups)
+            parts = _sum(section.groups, field.name, of="measures.")
             whole = getattr(totals, field.name) * section.wholes
             require_equal(f"{section.name}.{field.name}", parts, whole)
     for name in ("requests", "calls", *COSTS, "saved_usd"):
-        parts = sum(getattr(line, name) for line in report.detail)
-        require_equal(f"detail.{name}", parts, getattr(totals, name))
+        require_equal(f"detail.{name}", _sum(report.detail, name), getattr(totals, name))
     for name, whole in (("requests", totals.requests), ("saved_usd", totals.saved_usd)):
-        parts = sum(getattr(line, f"charge_{name}") for line in report.detail)
-        require_equal(f"detail.charge_{name}", parts, whole)
+        require_equal(f"detail.charge_{name}", _sum(report.detail, f"charge_{name}"), whole)
     for sure in report.certainty:
         require_equal(sure.certainty, sure.amount_usd, getattr(totals, f"{sure.certainty}_usd"))
     require_equal("certainty", sum(sure.amount_usd for sure in report.certainty), totals.billed_cost_usd)
@@ -169,6 +176,11 @@ def _check_parts(report: MonthReport) -> None:
     by = report.reconciliation
     booked = by.by_time_usd - by.booked_later_usd + by.of_earlier_months_usd
     require_equal("reconciliation", booked, totals.billed_cost_usd)
+
+
+def _sum(parts: Collection[Any], name: str, *, of: str = "") -> Any:
+    """The sum of a figure over parts: PostgreSQL's, where they are read from it."""
+    return parts.sums[name] if isinstance(parts, Streamed) else sum(map(attrgetter(of + name), parts))
 
 
 def check_waterfall(steps: tuple[WaterfallStep, ...], totals: Measures) -> None:
@@ -199,129 +211,9 @@ def invoice_of(period: BillingPeriod | None) -> Invoice | None:
     )
 
 
-def _measures(figures: Mapping[str, Any]) -> Measures:
-    return Measures(**{field.name: figures[field.name] for field in fields(Measures)})
-
-
-def _name(cuts: list[Cut], arguments: dict[str, Any]) -> None:
-    """Add the names of keys and people to the cuts; those that are gone have none."""
-    keys = {row["id"]: (row["name"], row["public_id"]) for row in read_rows(KEYS, arguments)}
-    people = {row["external_id"]: row["display_name"] for row in read_rows(PEOPLE, arguments)}
-    for cut in cuts:
-        values = cut.values
-        values["tags"] = json.loads(values["tags"])
-        values["user"], values["name"] = values["user_id"], people.get(values["user_id"], "")
-        values["api_key"], values["api_key_id"] = keys.get(values["key_id"], ("", ""))
-
-
-def _sections(cuts: list[Cut]) -> tuple[Section, ...]:
-    """Sum the cuts into their sections, group with the highest cost first, days in order."""
-    dimensions = sorted((one for one in DIMENSIONS if one.section), key=lambda one: _place_of(one.section))
-    return (
-        *(
-            _section(
-                f"{one.group or one.column}s",
-                one.section,
-                NAMED_IN_SECTION.get(one.column, (one.column,)),
-                cuts,
-                order=dearest_first,
-            )
-            for one in dimensions
-        ),
-        *_tags(cuts),
-        _section("days", "By day", ("day",), cuts, order=lambda group: group.labels),
-    )
-
-
-def _tags(cuts: list[Cut]) -> Iterator[Section]:
-    """The whole along each tag, with what lacks it; the most expensive tags only: a client can make any number of them."""
-    spent: dict[str, Decimal] = {}
-    for cut in cuts:
-        for tag in cut.values["tags"]:
-            spent[tag] = spent.get(tag, NOTHING) + cut.figures["billed_cost_usd"]
-    names = sorted(spent, key=lambda tag: (-spent[tag], tag))[:MOST_TAGS]
-    groups = [
-        group
-        for tag in names
-        for group in _groups(cuts, lambda cut, tag=tag: (tag, cut.values["tags"].get(tag, "")))  # type: ignore[misc]
-    ]
-    if names:
-        yield Section("tags", "By tag", ("tag", "value"), tuple(groups), wholes=len(names))
-
-
-def _place_of(title: str) -> int:
-    return FIRST_SECTIONS.index(title) if title in FIRST_SECTIONS else len(FIRST_SECTIONS)
-
-
-def _section(
-    name: str, title: str, labels: tuple[str, ...], cuts: list[Cut], *, order: Callable[[Group], Any]
-) -> Section:
-    groups = _groups(cuts, lambda cut: tuple(str(cut.values[label]) for label in labels))
-    return Section(name, title, labels, tuple(sorted(groups, key=order)))
-
-
-def _groups(cuts: list[Cut], labels_of: Callable[[Cut], tuple[str, ...]]) -> list[Group]:
-    """The cuts summed by their labels, group with the highest cost first."""
-    measures = [field.name for field in fields(Measures)]
-    read = itemgetter(*measures)
-    sums: dict[tuple[str, ...], list[Any]] = {}
-    for cut in cuts:
-        key = labels_of(cut)
-        sums[key] = list(map(add, sums.get(key) or repeat(0), read(cut.figures)))
-    groups = [
-        Group(key, Measures(**dict(zip(measures, values, strict=True)))) for key, values in sums.items()
-    ]
-    return sorted(groups, key=dearest_first)
-
-
-def _detail(cuts: list[Cut]) -> tuple[DetailLine, ...]:
-    """The meters of each cut, and one `request` line that counts its requests and carries what no meter explains.
-
-    That is nothing on metered calls, and the whole amount of a credit. So the lines of a cut always make its costs.
-    """
-    lines = [line for cut in cuts for line in _lines(cut)]
-    return tuple(sorted(lines, key=_place))
-
-
-def _lines(cut: Cut) -> Iterator[DetailLine]:
-    values, figures = cut.values, cut.figures
-    labels = {label: values[label] or "" for label in DETAIL_LABELS}
-    is_usage = values["kind"] == "usage"
-    name, quantity = ("request", figures["requests"]) if is_usage else (values["kind"], figures["rows"])
-    rest = Meter(name, 1, None, quantity, figures["rows"], cut.unexplained[-1], cut.unexplained)
-    first = cut.meters[0] if cut.meters else rest
-    for meter in (*cut.meters, rest):
-        listed, contracted, billed = meter.costs
-        yield DetailLine(
-            day=values["day"],
-            labels=labels,
-            meter=meter.name,
-            quantity=meter.quantity,
-            requests=figures["requests"] if meter is rest else 0,
-            calls=figures["calls"] if meter is rest else 0,
-            rows=meter.rows,
-            per=meter.per,
-            unit_price_usd=meter.unit_price,
-            list_cost_usd=listed,
-            contracted_cost_usd=contracted,
-            billed_cost_usd=billed,
-            saved_usd=figures["saved_usd"] if meter is rest else NOTHING,
-            tags=values["tags"],
-            own_list_usd=meter.own_list_usd,
-            charge_requests=figures["requests"] if meter is first else 0,
-            charge_saved_usd=figures["saved_usd"] if meter is first else NOTHING,
-        )
-
-
-def _place(line: DetailLine) -> tuple[object, ...]:
-    return (
-        line.day, *(line.labels[label] for label in SORTED_FIRST), line.meter, line.unit_price_usd or 0, line.per,
-        *(line.labels[label] for label in SORTED_LAST), sorted(line.tags.items()),
-    )  # fmt: skip
-
-
-def dearest_first(group: Group) -> tuple[Any, ...]:
-    return -group.measures.billed_cost_usd, -group.measures.saved_usd, group.labels
+def measures_of(whole: Whole) -> Measures:
+    """The figures of a whole."""
+    return Measures(**{field.name: whole.figures[field.name] for field in fields(Measures)})
 
 
 def waterfall(totals: Measures, saved: Mapping[str, Decimal]) -> tuple[WaterfallStep, ...]:
@@ -346,5 +238,5 @@ def one_snapshot() -> Iterator[None]:
         return
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         yield

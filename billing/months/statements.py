@@ -5,20 +5,30 @@ restated month is a view in addition to the original, which stays as it was issu
 """
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Sum
 
 from billing.ledger import digest
 from billing.models import BillingPeriod, Statement, StatementLine
 from billing.months import reading as month_reading
 from billing.months.closing import digest_of, facts_of
 from billing.months.cuts import CERTAINTIES, OF_TIME
-from billing.months.lines import PeriodLine, UnbalancedStatement, lines_of, values_of
+from billing.months.files import pieces_of
+from billing.months.lines import (
+    PeriodLine,
+    UnbalancedStatement,
+    opened_lines,
+    texts_of_stored,
+    values_of,
+)
 from billing.months.parts import Sure
+from tenants.contents import ContentMissing
 from tenants.models import Tenant
 
 
@@ -38,7 +48,7 @@ class Restatement:
     """A closed month by when things happened, next to what was issued. All in exact USD.
 
     `restated_usd` = `issued_usd` - `carried_usd` (corrections of earlier months on this statement)
-    + `later_usd` (what was booked for this month since).
+    + `later_usd` (what was booked for this month since). The lines are there as long as the block that opened it runs.
     """
 
     statement: Statement
@@ -46,7 +56,7 @@ class Restatement:
     carried_usd: Decimal
     later_usd: Decimal
     restated_usd: Decimal
-    lines: tuple[PeriodLine, ...]
+    lines: Collection[PeriodLine]
 
 
 @transaction.atomic
@@ -65,17 +75,23 @@ def first_break(tenant: Tenant) -> Break | None:
     return None
 
 
-@transaction.atomic
-def restate(statement: Statement) -> Restatement:
+@contextmanager
+def restated(statement: Statement) -> Iterator[Restatement]:
     """The month of a statement with what was booked for it since. Raises UnbalancedStatement."""
-    month_reading.prepare()
-    period = statement.period
-    lines = lines_of(period, timezone=statement.timezone, rows=OF_TIME).lines
-    issued = lines_of(period, timezone=statement.timezone).lines
-    restated = _sum(lines)
-    carried = _sum(line for line in issued if line.charge_class)
-    later = restated - (statement.exact_usd - carried)
-    return Restatement(statement, statement.exact_usd, carried, later, restated, tuple(lines))
+    with transaction.atomic():
+        month_reading.prepare()
+        carried = statement.lines.exclude(charge_class="").aggregate(usd=Sum("exact_usd"))["usd"] or Decimal(
+            0
+        )
+        with opened_lines(statement.period, timezone=statement.timezone, rows=OF_TIME) as made:
+            later = made.exact_usd - (statement.exact_usd - carried)
+            yield Restatement(statement, statement.exact_usd, carried, later, made.exact_usd, made.lines)
+
+
+def restate(statement: Statement) -> Restatement:
+    """The same with its lines in memory: for months that are known to be small."""
+    with restated(statement) as view:
+        return replace(view, lines=tuple(view.lines))
 
 
 def as_issued(statement: Statement) -> dict[str, Any]:
@@ -88,11 +104,11 @@ def as_issued(statement: Statement) -> dict[str, Any]:
     }
 
 
-def stored_lines(statement: Statement) -> list[PeriodLine]:
+def stored_lines(statement: Statement) -> Iterator[PeriodLine]:
     """The lines of a statement as they were issued."""
     names = PeriodLine.__dataclass_fields__
-    rows = StatementLine.objects.filter(statement=statement).order_by("line_no")
-    return [PeriodLine(**{name: getattr(row, name) for name in names}) for row in rows]
+    rows = StatementLine.objects.filter(statement=statement).order_by("line_no").values_list(*names)
+    return (PeriodLine(*row) for row in rows.iterator(chunk_size=2000))
 
 
 def how_sure(statement: Statement) -> tuple[Sure, ...]:
@@ -134,32 +150,36 @@ def _changed_day(statement: Statement) -> str:
 
 
 def _changed_lines(statement: Statement) -> str:
-    lines = stored_lines(statement)
-    files = dict(statement.files.values_list("format", "sha256"))
-    if digest.content_digest(map(values_of, lines), files) != statement.content_digest:
+    if _content_digest(statement) != statement.content_digest:
         return "its lines, or the digests of its files, are not those that were issued"
-    if sum((line.amount for line in lines), start=Decimal(0)) != statement.total:
+    sums = statement.lines.aggregate(total=Sum("amount", default=0), exact=Sum("exact_usd", default=0))
+    if sums["total"] != statement.total:
         return "its printed lines do not make its total"
     try:
-        ledger = lines_of(statement.period, timezone=statement.timezone)
+        with opened_lines(statement.period, timezone=statement.timezone) as made:
+            found = (made.exact_usd, made.row_count, made.request_count)
     except UnbalancedStatement as error:
         return str(error)
-    counts = (ledger.row_count, ledger.request_count)
-    if (_sum(ledger.lines), *counts) != (
-        statement.exact_usd,
-        statement.record_count,
-        statement.request_count,
-    ):
-        return f"the ledger makes {_sum(ledger.lines)} USD in {counts[0]} rows of {counts[1]} requests"
+    if found != (statement.exact_usd, statement.record_count, statement.request_count):
+        return f"the ledger makes {found[0]} USD in {found[1]} rows of {found[2]} requests"
     return ""
+
+
+def _content_digest(statement: Statement) -> str:
+    files = dict(statement.files.filter(is_sealed=True).values_list("format", "sha256"))
+    if statement.content_version == digest.LINES_AS_JSON:
+        return digest.content_digest(map(values_of, stored_lines(statement)), files)
+    return digest.text_digest(texts_of_stored(statement.pk), files)
 
 
 def _changed_file(statement: Statement) -> str:
-    for file in statement.files.order_by("format"):
-        if hashlib.sha256(bytes(file.content)).hexdigest() != file.sha256:
+    for file in statement.files.defer("content").select_related("statement").order_by("format"):
+        sha256 = hashlib.sha256()
+        try:
+            for piece in pieces_of(file):
+                sha256.update(piece)
+        except ContentMissing:
+            return f"the bytes of {file.name} are lost"
+        if sha256.hexdigest() != file.sha256:
             return f"the bytes of {file.name} are not those that were issued"
     return ""
-
-
-def _sum(lines: Iterable[PeriodLine]) -> Decimal:
-    return sum((line.exact_usd for line in lines), start=Decimal(0))

@@ -11,9 +11,9 @@ import orjson
 from django.db import transaction
 from django.utils import timezone
 
-from llm.files import contents
 from llm.files.stored import new_file_id
 from llm.models import Batch, BatchItem, StoredFile
+from tenants import contents
 
 CHUNK = 500
 

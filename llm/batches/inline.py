@@ -15,10 +15,10 @@ import orjson
 from llm.batches.checking import Check
 from llm.batches.lines import LONGEST_LINE_BYTES
 from llm.errors import InvalidRequest
-from llm.files import contents
 from llm.files.stored import MESSAGES_PURPOSE, Place
 from llm.files.uploads import give_up, step, store
 from llm.wire.texts import json_texts
+from tenants import contents
 
 ENDPOINT: Final = "/v1/messages"
 # what ijson would replace; the parity of backslashes before it tells an escape from a text about one

@@ -22,8 +22,8 @@ from llm.calls.headers import CallHeaders
 from llm.calls.tags import find_tags
 from llm.catalog.snapshot import TenantSnapshot
 from llm.errors import InvalidRequest, NotFound
-from llm.files.contents import in_thread
 from llm.files.stored import MESSAGES_PURPOSE, no_file
+from tenants.contents import in_thread
 from tenants.errors import QuotaExceeded
 from tenants.pages import page
 from tenants.principal import Principal

@@ -25,9 +25,9 @@ from llm.batches.sending.splitting import split
 from llm.batches.turns import Turn
 from llm.catalog.loading import load_snapshot
 from llm.catalog.snapshot import TenantSnapshot
-from llm.files import contents
-from llm.files.contents import ContentMissing
 from llm.models import Batch, BatchItem
+from tenants import contents
+from tenants.contents import ContentMissing
 from tenants.errors import ClientError
 
 CHUNK = 500  # lines written or held at a time

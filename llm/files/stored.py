@@ -14,7 +14,7 @@ import orjson
 from psycopg.rows import dict_row
 
 from llm.errors import NotFound
-from llm.files import contents
+from tenants import contents
 from tenants.errors import QuotaExceeded
 from tenants.pages import page
 from tenants.policy import Quotas

@@ -11,8 +11,8 @@ import structlog
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from llm.files import contents
 from llm.models import Batch, StoredFile
+from tenants import contents
 
 LONGEST_ARRIVAL: Final = timedelta(hours=2)  # the slowest sender and the longest check take a part of it
 CHUNK: Final = 500

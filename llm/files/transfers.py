@@ -12,9 +12,9 @@ from typing import Any, Final
 from django.core.files import File
 
 from llm.errors import GatewayBusy
-from llm.files import contents
-from llm.files.contents import ContentMissing
 from llm.files.stored import location_of
+from tenants import contents
+from tenants.contents import ContentMissing
 
 MOST_OPEN, MOST_OF_A_TENANT = 64, 8
 RETRY_AFTER_SECONDS: Final = 5
@@ -35,6 +35,11 @@ def transfer(tenant_id: int) -> Iterator[None]:
 async def download(tenant_id: int, *, public_id: str) -> tuple[int, AsyncGenerator[bytes, None]]:
     """How many bytes a file has, and its content piece by piece. Raises NotFound, GatewayBusy."""
     location, size = await location_of(tenant_id, public_id=public_id)
+    return size, await stored_content(tenant_id, location)
+
+
+async def stored_content(tenant_id: int, location: str) -> AsyncGenerator[bytes, None]:
+    """A content of the storage, piece by piece. Raises GatewayBusy."""
     _enter(tenant_id)
     try:
         content = await contents.opened(tenant_id, location)
@@ -44,7 +49,7 @@ async def download(tenant_id: int, *, public_id: str) -> tuple[int, AsyncGenerat
     except BaseException:
         _leave(tenant_id)
         raise
-    return size, _stream(tenant_id, content)
+    return _stream(tenant_id, content)
 
 
 async def _stream(tenant_id: int, content: File[Any]) -> AsyncGenerator[bytes, None]:

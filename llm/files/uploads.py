@@ -15,8 +15,8 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 
 from config import resources
 from llm.errors import InvalidRequest, RequestTooLarge
-from llm.files import contents
 from llm.files.stored import MAX_FILE_BYTES, PURPOSES, Place
+from tenants import contents
 
 WRITE_BYTES: Final = 256 * 1024  # gathered before they are written
 MOST_PARTS: Final = 16

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import migrations, models
 
-from llm.files import contents
+from tenants import contents
 
 
 def move_into_storage(apps: Any, schema_editor: Any) -> None:

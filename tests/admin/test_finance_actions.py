@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import openpyxl
 import pytest
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
@@ -18,32 +19,67 @@ from billing.models import (
     Statement,
     UsageRecord,
 )
-from billing.months.exports import export
-from billing.months.report import month_report
+from billing.months.exports import ASKED
+from billing.months.files import bytes_of
+from billing.months.jobs import working
+from billing.months.report import opened_month
 from tests.admin.office import Office
 from tests.admin.pressing import press
 from tests.admin.test_pages import url_of
+from tests.billing.months.jobs.threadless import ThreadlessPulse
+
+pytestmark = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume asynchronous iterators")
 
 
-def test_the_month_is_downloaded_as_the_command_writes_it(office: Office, olga: Client) -> None:
-    month = f"{now():%Y-%m}"
-    for format_name in ("csv", "focus"):
-        response = olga.get(
-            reverse("admin:billing_reports"), {"tenant": "acme", "month": month, "format": format_name}
-        )
-        buffer = io.BytesIO()
-        export(month_report(office.acme, month=month), format_name, buffer)
-        assert response.content == buffer.getvalue()
-        assert f'filename="acme-{month}' in response["Content-Disposition"]
-    response = olga.get(
-        reverse("admin:billing_reports"), {"tenant": "acme", "month": month, "format": "xlsx"}
-    )
-    assert "Detail" in openpyxl.load_workbook(io.BytesIO(response.content)).sheetnames
+@pytest.fixture(autouse=True)
+def without_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working, "Pulse", ThreadlessPulse)
 
 
-@pytest.mark.parametrize(
-    "query", [{"month": "2026-13"}, {"month": "x"}, {"tenant": "nobody"}, {"format": "docx"}]
-)
+def test_the_month_is_made_into_files_as_the_command_writes_them(office: Office, olga: Client) -> None:
+    month, page = f"{now():%Y-%m}", reverse("admin:billing_reports")
+    for format_name in ("csv", "focus-1.2", "xlsx"):
+        answer = olga.post(page, {"tenant": "acme", "month": month, "format": format_name})
+        assert answer.status_code == 302
+    shown = olga.get(page, {"tenant": "acme", "month": month}).content.decode()
+    assert 'hx-trigger="every 2s"' in shown, "it looks again until they are made"
+    job = working.work_next()
+    assert job is not None
+    assert job.asked_by == office.olga
+    shown = olga.get(page, {"tenant": "acme", "month": month}).content.decode()
+    assert "every 2s" not in shown
+    with opened_month(office.acme, month=month, made_at=job.made_at) as report:
+        for file in job.files.exclude(format="xlsx"):
+            url = reverse("admin:billing_month_file", args=(file.pk,))
+            assert url in shown
+            buffer = io.BytesIO()
+            ASKED[file.format][0].write(report, buffer)
+            response = olga.get(url)
+            assert b"".join(response) == buffer.getvalue()
+            assert f'filename="acme-{month}' in response["Content-Disposition"]
+            assert office.client(office.charlie).get(url).status_code == 404
+    url = reverse("admin:billing_month_file", args=(job.files.get(format="xlsx").pk,))
+    assert "Detail" in openpyxl.load_workbook(io.BytesIO(b"".join(olga.get(url)))).sheetnames
+
+
+def test_the_files_of_all_tenants_are_for_who_may_close_everywhere(office: Office) -> None:
+    page, month = reverse("admin:billing_reports"), f"{now():%Y-%m}"
+    asked = {"tenant": "*", "month": month, "format": "focus-1.4"}
+    fay = office.client(office.fay)
+    assert fay.get(page, asked).status_code == 403
+    assert fay.post(page, asked).status_code == 403
+    root = office.client(User.objects.create_superuser("root-of-months"))
+    assert root.post(page, asked).status_code == 302
+    job = working.work_next()
+    assert job is not None
+    assert job.files.count() == 3
+    url = reverse("admin:billing_month_file", args=(job.files.first().pk,))
+    assert url in root.get(page, asked).content.decode()
+    assert root.get(url).status_code == 200
+    assert fay.get(url).status_code == 403
+
+
+@pytest.mark.parametrize("query", [{"month": "2026-13"}, {"month": "x"}, {"tenant": "nobody"}])
 def test_a_report_that_is_none_is_not_found(query: dict[str, str], office: Office, olga: Client) -> None:
     assert olga.get(reverse("admin:billing_reports"), query).status_code == 404
 
@@ -55,12 +91,13 @@ def test_finance_closes_a_month_and_takes_its_files(office: Office) -> None:
     )
     fay = office.client(office.fay)
     press(fay, "billing_billingperiod_close_month", month.pk)
+    working.work_next()
     statement = Statement.objects.get(period=month)
     assert statement.issued_by == office.fay
     assert fay.get(url_of(Statement, "change", statement.pk)).status_code == 200
     for file in statement.files.all():
         url = reverse("admin:billing_statement_file", args=(file.pk,))
-        assert fay.get(url).content == bytes(file.content)
+        assert b"".join(fay.get(url)) == bytes_of(file)
         assert office.client(office.charlie).get(url).status_code == 404
     # the month that runs is not closed
     running = office.row(BillingPeriod)

@@ -7,6 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from billing.models import BillingPeriod
 from billing.months.closing import CannotClose, close_period
+from billing.months.jobs.bar import Bar
 from billing.months.lines import UnbalancedStatement
 from tenants.people.commands import RecordedCommand
 
@@ -32,7 +33,7 @@ class Command(RecordedCommand):
             raise CommandError(f"{tenant!r} has no month {month!r} with usage")
         grace = None if grace_hours is None else timedelta(hours=grace_hours)
         try:
-            statement = close_period(period, forced_reason=force, grace=grace)
+            statement = close_period(period, forced_reason=force, grace=grace, watcher=Bar(self.stderr))
         except (CannotClose, UnbalancedStatement) as error:
             raise CommandError(str(error)) from None
         self.stdout.write(

@@ -1,13 +1,15 @@
-"""`manage.py report`: the month of a tenant, or of all of them, as a file; the same function as the admin's page."""
+"""`manage.py report`: the month of a tenant, or of all of them, as a file; the same functions as the admin's page."""
 
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from billing.months.exports import FORMATS, focus, formats_of, name_of
-from billing.months.platform import platform_report
-from billing.months.report import InvalidMonth, month_report
+from billing.months.exports import FORMATS, Format, focus, formats_of, name_of
+from billing.months.jobs.bar import Bar
+from billing.months.parts import MonthReport
+from billing.months.platform import opened_platform
+from billing.months.report import InvalidMonth, opened_month
 from tenants.models import Tenant
 
 
@@ -31,21 +33,30 @@ class Command(BaseCommand):
         self, *, tenant: str | None, month: str, format: str, profile: str, output: Path, **options: Any
     ) -> None:
         try:
-            report = (
-                platform_report(month)
+            opened = (
+                opened_platform(month)
                 if options["all"]
-                else month_report(Tenant.objects.get(slug=tenant), month=month)
+                else opened_month(Tenant.objects.get(slug=tenant), month=month)
             )
+            with opened as report:
+                for kind in formats_of(format, profile=profile):
+                    path = output / name_of(report, kind)
+                    self._write(report, kind, path)
+                    self.stdout.write(str(path))
         except Tenant.DoesNotExist:
             raise CommandError(f"no tenant is called {tenant!r}") from None
         except InvalidMonth as error:
             raise CommandError(str(error)) from None
-        for kind in formats_of(format, profile=profile):
-            path = output / name_of(report, kind)
-            try:
-                output.mkdir(parents=True, exist_ok=True)
-                with path.open("wb") as file:
-                    kind.write(report, file)
-            except OSError as error:
-                raise CommandError(f"{path}: {error.strerror}") from error
-            self.stdout.write(str(path))
+
+    def _write(self, report: MonthReport, kind: Format, path: Path) -> None:
+        """Write a file under another name, and give it its own when it is whole."""
+        bar = Bar(self.stderr)
+        unfinished = path.with_name(f".{path.name}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:
+                kind.write(bar.watched(path.name, report), file)
+            unfinished.replace(path)
+            bar.end()
+        except OSError as error:
+            raise CommandError(f"{path}: {error.strerror}") from error

@@ -7,7 +7,7 @@ Invariant: a file is written only from a report that balances, so its amounts ad
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, TextIO
@@ -88,5 +88,14 @@ FORMATS = {
     "json": Format("JSON, everything", ".json", "application/json", write_json),
     "parquet": Format("Parquet, every detail", ".parquet", _PARQUET, write_parquet),
     **{name: make(focus.PROFILES[focus.DEFAULT][-1]) for name, make in _FOCUS.items()},
+}
+# What can be asked for by name: each of them, and FOCUS in each of its versions.
+ASKED: Mapping[str, tuple[Format, ...]] = {
+    **{name: (kind,) for name, kind in FORMATS.items()},
+    **{
+        f"{name}-{profile}": formats_of(name, profile=profile)
+        for name in _FOCUS
+        for profile in focus.PROFILES
+    },
 }
 STORED = ("csv", "xlsx", "pdf", "json", "focus")  # with the statement of a closed month

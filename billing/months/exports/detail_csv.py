@@ -8,9 +8,9 @@ row whose meter is the kind of the record. Every cell is quoted.
 import csv
 from typing import TextIO
 
+from billing.months.detail import DETAIL_LABELS
 from billing.months.exports.cells import UNGUARDED, cell, exact_texts
 from billing.months.parts import DetailLine, MonthReport
-from billing.months.report import DETAIL_LABELS
 
 FIGURES = (
     *(

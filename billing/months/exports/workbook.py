@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import date
 from decimal import Decimal
+from itertools import islice
 from typing import BinaryIO
 
 import xlsxwriter
+from django.conf import settings
 from xlsxwriter.format import Format
 from xlsxwriter.workbook import Workbook
 from xlsxwriter.worksheet import Worksheet
@@ -25,15 +27,16 @@ MEASURES = tuple(field.name for field in fields(Measures))
 
 
 def write_xlsx(report: MonthReport, out: BinaryIO) -> None:
-    """Write the workbook. Its size is bounded by the number of detail lines, which are written row by row."""
-    # in_memory: rows are kept until the end, so that the text cells of a sheet share their strings
+    """Write the workbook. A row is on disk when the next one is written, so memory does not grow with the month."""
     workbook = xlsxwriter.Workbook(
         out,
         {
             "strings_to_formulas": False,
             "strings_to_numbers": False,
             "strings_to_urls": False,
-            "in_memory": True,
+            "constant_memory": True,
+            "use_zip64": True,
+            "tmpdir": settings.FILE_UPLOAD_TEMP_DIR,
         },
     )
     workbook.set_properties(
@@ -157,14 +160,15 @@ def _section(sheet: Worksheet, section: Section, totals: Measures, looks: Looks)
 
 def _detail(workbook: Workbook, report: MonthReport, looks: Looks) -> None:
     """The detail, on as many sheets as a spreadsheet's last row asks for; a row past it would be lost without a word."""
-    for start in range(0, max(len(report.detail), 1), ROWS_OF_A_SHEET):
-        name = "Detail" if not start else f"Detail {start // ROWS_OF_A_SHEET + 1}"
-        lines = report.detail[start : start + ROWS_OF_A_SHEET]
-        if report.tenants:
-            rows = ((line.tenant, *detail_values(line)) for line in lines)
-            _table(workbook.add_worksheet(name), ("tenant", *DETAIL_COLUMNS), rows, looks)
-        else:
-            _table(workbook.add_worksheet(name), DETAIL_COLUMNS, map(detail_values, lines), looks)
+    names = ("tenant", *DETAIL_COLUMNS) if report.tenants else DETAIL_COLUMNS
+    lines = iter(report.detail)
+    for number in range(max(-(-len(report.detail) // ROWS_OF_A_SHEET), 1)):
+        its = islice(lines, ROWS_OF_A_SHEET)
+        rows = (
+            (line.tenant, *detail_values(line)) if report.tenants else detail_values(line) for line in its
+        )
+        title = f"Detail {number + 1}" if number else "Detail"
+        _table(workbook.add_worksheet(title), names, rows, looks)
 
 
 def _table(sheet: Worksheet, names: Sequence[str], rows: Iterable[Sequence[object]], looks: Looks) -> int:

@@ -1,31 +1,26 @@
 """The report of a month that still runs: on a page, and in the formats that closed months get.
 
-Invariant: a file is built by `billing.months`, from one state of the ledger, and is sent only if it balances. A closed month is
-never built anew: its files are its statement's. One file of a tenant is built at one time, within the time that a page has.
+Invariant: a page makes no file: it asks for one, which is made in the background, from one state of the ledger, and only if it
+balances. A closed month is never built anew: its files are its statement's.
 """
 
-from typing import Any, Final
+from typing import Any
 
 from django.contrib import messages
-from django.db import OperationalError, connection, transaction
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from psycopg.errors import QueryCanceled
 
-from billing.admin.reports import download, tables_of
-from billing.models import Statement
+from billing.admin.reports import tables_of
+from billing.models import MonthFile, Statement
 from billing.months.exports import FORMATS, STORED
+from billing.months.jobs.asking import OPEN, TooManyJobs, ask_report, jobs_of
 from billing.months.overview import month_overview
-from billing.months.report import InvalidMonth, month_report
+from billing.months.report import InvalidMonth, month_bounds
+from billing.months.sending import sent_content
 from config.portal.access import Visitor, page
 from config.portal.layout import address, show
 from tenants.people.rights import Right
-
-MINE: Final = "SELECT pg_try_advisory_xact_lock(hashtextextended('portal_month_report', %s::bigint))"
-AT_WORK: Final = "A file of this tenant's months is being made already. Try again when it is there."
-TOO_LARGE: Final = (
-    "The month has too many rows for a file at once. Close it for its files, or ask an operator for one."
-)
 
 
 @page(Right.SEE, is_report=True)
@@ -40,51 +35,64 @@ def show_month(request: HttpRequest, visitor: Visitor, month: str) -> HttpRespon
         **tables_of(overview),
         "overview": overview,
         "statement": statement,
-        "files": [] if statement else _files(visitor, month),
+        "files": None if statement else _files(visitor, month),
     }
     return show(request, visitor, "month.html", context, title=f"Month {month}")
 
 
-@page(Right.SEE, is_report=True)
-def month_file(request: HttpRequest, visitor: Visitor, month: str, format_name: str) -> HttpResponse:
-    """The month so far as a file."""
+@page(Right.SEE)
+def month_file(request: HttpRequest, visitor: Visitor, month: str, format_name: str) -> HttpResponseBase:
+    """The newest file of the month so far; asked by POST, have one made."""
     if format_name not in STORED:
         raise Http404(f"no format is called {format_name!r}")
-    if statement := _statement(visitor, month):
-        return redirect(address(visitor, "statement", number=statement.number))
     try:
-        return _file(visitor, month, format_name)
+        month_bounds(month, "UTC")
     except InvalidMonth as error:
         raise Http404(str(error)) from error
-    except _NotNow as why:
-        messages.warning(request, str(why))
-        return redirect(address(visitor, "month", month=month))
+    if statement := _statement(visitor, month):
+        return redirect(address(visitor, "statement", number=statement.number))
+    if request.method == "POST":
+        _ask(request, visitor, month, format_name)
+    elif file := _newest(visitor, month).get(format_name):
+        return sent_content(
+            visitor.tenant.pk,
+            file.location,
+            name=file.name,
+            content_type=file.content_type,
+            size=file.size_bytes,
+        )
+    return redirect(address(visitor, "month", month=month))
 
 
-class _NotNow(Exception):
-    """Why there is no file at this moment."""
-
-
-def _file(visitor: Visitor, month: str, format_name: str) -> HttpResponse:
-    with connection.cursor() as cursor:
-        cursor.execute(MINE, [visitor.tenant.pk])
-        if not cursor.fetchone()[0]:
-            raise _NotNow(AT_WORK)
+def _ask(request: HttpRequest, visitor: Visitor, month: str, format_name: str) -> None:
     try:
-        with transaction.atomic():  # a statement that took too long ends this part only
-            return download(month_report(visitor.tenant, month=month), format_name)
-    except OperationalError as error:
-        if not isinstance(error.__cause__, QueryCanceled):
-            raise
-        raise _NotNow(TOO_LARGE) from error
+        ask_report(visitor.tenant, month=month, formats=[format_name], acting_user=visitor.user)
+    except TooManyJobs as error:
+        messages.warning(request, str(error))
 
 
 def _statement(visitor: Visitor, month: str) -> Statement | None:
     return Statement.objects.filter(tenant=visitor.tenant, period__label=month).first()
 
 
-def _files(visitor: Visitor, month: str) -> list[dict[str, Any]]:
-    return [
-        {"label": FORMATS[name].label, "url": address(visitor, "month_file", month=month, format_name=name)}
+def _newest(visitor: Visitor, month: str) -> dict[str, MonthFile]:
+    """The newest file of each format."""
+    files = MonthFile.objects.filter(tenant=visitor.tenant, job__month=month).select_related("job")
+    return {file.format: file for file in files.order_by("job__created_at")}
+
+
+def _files(visitor: Visitor, month: str) -> dict[str, Any]:
+    """The formats, each with its newest file, and whether some are being made."""
+    made, jobs = _newest(visitor, month), jobs_of(visitor.tenant, month=month).filter(state__in=OPEN)
+    running = jobs.first()
+    rows = [
+        {
+            "label": FORMATS[name].label,
+            "url": address(visitor, "month_file", month=month, format_name=name),
+            "file": made.get(name),
+            "is_on_its_way": running is not None and name in running.formats,
+        }
         for name in STORED
     ]
+    share = 100 * running.done // running.total if running and running.total else 0
+    return {"rows": rows, "running": running, "percent": share}

@@ -7,11 +7,13 @@ here.
 from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 
 from billing.admin.figures import sure_table
 from billing.admin.statements import facts_file
 from billing.models import BillingPeriod, Statement, StatementFile
+from billing.months.sending import sent
 from billing.months.statements import how_sure
 from config.portal.access import Visitor, page
 from config.portal.layout import address, show
@@ -86,12 +88,9 @@ def show_statement(request: HttpRequest, visitor: Visitor, number: int) -> HttpR
 
 
 @page(Right.SEE)
-def statement_file(request: HttpRequest, visitor: Visitor, number: int, file_id: int) -> HttpResponse:
+def statement_file(request: HttpRequest, visitor: Visitor, number: int, file_id: int) -> HttpResponseBase:
     """A file of a statement."""
-    file = get_object_or_404(StatementFile, pk=file_id, statement=_find(visitor, number))
-    response = HttpResponse(bytes(file.content), content_type=file.content_type)
-    response["Content-Disposition"] = f'attachment; filename="{file.name}"'
-    return response
+    return sent(get_object_or_404(StatementFile, pk=file_id, statement=_find(visitor, number)))
 
 
 @page(Right.SEE)

@@ -11,4 +11,5 @@ from llm.views.schemas.calls import *  # noqa: F403
 from llm.views.schemas.errors import *  # noqa: F403
 from llm.views.schemas.figures import *  # noqa: F403
 from llm.views.schemas.jobs import *  # noqa: F403
+from llm.views.schemas.months import *  # noqa: F403
 from llm.views.schemas.runs import *  # noqa: F403

@@ -13,7 +13,8 @@ from django.db import DatabaseError, IntegrityError, connection, connections, tr
 from django.utils.timezone import now
 
 from billing.models import BillingPeriod, Statement, StatementFile, StatementLine, UsageLine, UsageRecord
-from billing.months.closing import CannotClose, close_due, close_period, open_periods, reopen_period
+from billing.months.closing import CannotClose, begin_due, close_period, open_periods, reopen_period
+from billing.months.files import bytes_of
 from billing.months.statements import first_break
 from tests.billing.shop import Shop, open_shop
 
@@ -220,10 +221,10 @@ def test_files_are_stored_with_their_digest_and_add_up(shop: Shop, last_month: d
     files = {file.format: file for file in statement.files.all()}
     assert set(files) == {"csv", "xlsx", "pdf", "json", "focus", "statement"}
     for file in files.values():
-        assert hashlib.sha256(bytes(file.content)).hexdigest() == file.sha256
+        assert hashlib.sha256(bytes_of(file)).hexdigest() == file.sha256
     sums = {"csv": "billed_cost_usd", "focus": "BilledCost", "statement": "exact_usd"}
     for name, column in sums.items():
-        rows = list(csv.DictReader(io.StringIO(bytes(files[name].content).decode(), newline="")))
+        rows = list(csv.DictReader(io.StringIO(bytes_of(files[name]).decode(), newline="")))
         summed = sum(Decimal(row[column]) for row in rows)
         assert summed == (statement.total if name == "focus" else statement.exact_usd), name
         if name == "statement":
@@ -318,10 +319,11 @@ def test_the_schedule_closes_only_where_the_policy_says_so(shop: Shop, last_mont
     automatic.tenant.save()
     for one in (shop, automatic):
         one.call(last_month)
-    closed = {statement.tenant_id for statement in close_due()}
-    assert automatic.tenant.pk in closed
-    assert shop.tenant.pk not in closed
-    assert not [one for one in close_due() if one.tenant_id == automatic.tenant.pk]
+    begun = {period.tenant_id for period in begin_due()}
+    assert automatic.tenant.pk in begun
+    assert shop.tenant.pk not in begun
+    assert automatic.close(last_month).record_count == 1
+    assert not [one for one in begin_due() if one.tenant_id == automatic.tenant.pk]
 
 
 def test_the_running_month_is_opened_ahead(shop: Shop) -> None:

@@ -19,6 +19,7 @@ from billing.ledger.rollups import rebuild_dirty
 from billing.ledger.settlements import Settlement
 from billing.models import RollupDirty, Statement, UsageRecord
 from billing.months.exports import export
+from billing.months.files import bytes_of
 from billing.months.overview import month_overview
 from billing.months.parts import Measures, MonthReport
 from billing.months.report import month_report
@@ -114,12 +115,12 @@ def test_every_figure_is_the_same_everywhere(in_database: None, events: list[Any
     for name in ("csv", "focus"):
         out = io.BytesIO()
         export(again, name, out)
-        assert out.getvalue() == bytes(statement.files.get(format=name).content), name
+        assert out.getvalue() == bytes_of(statement.files.get(format=name)), name
     assert first_break(shop.tenant) is None
 
 
 def check_files(statement: Statement, report: MonthReport, own: dict[str, Any]) -> None:
-    files = {file.format: bytes(file.content) for file in statement.files.all()}
+    files = {file.format: bytes_of(file) for file in statement.files.all()}
     detail, focus, lines = (read(files[name]) for name in ("csv", "focus", "statement"))
     for name in ("requests", "calls", "list_cost_usd", "saved_usd", "billed_cost_usd"):
         assert sum(Decimal(row[name]) for row in detail) == own[name], name

@@ -65,7 +65,16 @@ def test_the_first_of_two_breaks_is_told(
         ),
         ("DELETE FROM billing_usageline WHERE record_id = %(record)s AND line_no = 2", "is not what it was"),
         ("UPDATE billing_statementline SET amount = amount + 1 WHERE statement_id = %(second)s", "its lines"),
-        ("UPDATE billing_statementfile SET content = 'x' WHERE statement_id = %(second)s", "the bytes of"),
+        (
+            "UPDATE billing_statementfile SET content = 'x', location = '' WHERE statement_id = %(second)s",
+            "the bytes of",
+        ),
+        (
+            "UPDATE billing_statementfile SET location = tenant || '/nothing' FROM"
+            " (SELECT tenant_id::text AS tenant FROM billing_statement WHERE id = %(second)s) AS s"
+            " WHERE statement_id = %(second)s",
+            "are lost",
+        ),
         (
             "UPDATE billing_statementfile SET sha256 = 'x' WHERE statement_id = %(second)s",
             "the digests of its files",
@@ -87,7 +96,8 @@ def test_whatever_is_changed_is_found(
         "period": second.period_id,
     }
     parts = {name: value for name, value in names.items() if f"%({name})s" in sql}
-    found = tamper(shop, sql.replace(f"%({next(iter(parts))})s", "%s"), *parts.values())
+    name, value = next(iter(parts.items()))
+    found = tamper(shop, sql.replace(f"%({name})s", "%s"), *[value] * sql.count(f"%({name})s"))
     assert words in found
     assert found.startswith("ST-")
     assert first_break(shop.tenant) is None

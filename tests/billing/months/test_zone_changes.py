@@ -8,6 +8,7 @@ import pytest
 
 from billing.models import StatementFile
 from billing.months.exports import export
+from billing.months.files import bytes_of
 from billing.months.report import MonthReport, month_report
 from tests.billing.shop import Shop
 
@@ -61,7 +62,7 @@ def test_a_statement_is_in_the_zone_of_its_month(traveller: Shop) -> None:
     stored = StatementFile.objects.get(
         statement__period__label="2025-11", format="focus", statement__tenant=traveller.tenant
     )
-    assert b"2025-11-30T11:00:00Z" in bytes(stored.content)
+    assert b"2025-11-30T11:00:00Z" in bytes_of(stored)
 
 
 def test_a_correction_names_the_month_in_which_it_happened(traveller: Shop) -> None:

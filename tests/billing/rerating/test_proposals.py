@@ -10,6 +10,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils.timezone import now
 
 from billing.models import Budget, BudgetWindow, PriceRow, ReratingRow
+from billing.months.files import bytes_of
 from billing.months.statements import first_break, restate
 from billing.prices.editing import set_price
 from billing.rerating.proposals import (
@@ -50,7 +51,7 @@ def check_savings(shop: Shop) -> None:
 def test_it_works(shop: Shop, last_month: datetime) -> None:
     record = shop.call(last_month)
     statement = shop.close(last_month)
-    files = {file.format: bytes(file.content) for file in statement.files.all()}
+    files = {file.format: bytes_of(file) for file in statement.files.all()}
     proposal = propose_for_price(correct(shop, "output", "12"))
     assert (proposal.record_count, proposal.billed_delta) == (1, Decimal("0.001"))
     assert len(shop.rows()) == 1
@@ -73,7 +74,7 @@ def test_it_works(shop: Shop, last_month: datetime) -> None:
         ("output", 500, Decimal(12), Decimal("0.006")),
     ]
     check_savings(shop)
-    assert {file.format: bytes(file.content) for file in statement.files.all()} == files
+    assert {file.format: bytes_of(file) for file in statement.files.all()} == files
     assert first_break(shop.tenant) is None
     assert restate(statement).restated_usd == Decimal("0.0085")
 

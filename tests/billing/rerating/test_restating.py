@@ -11,6 +11,7 @@ from django.utils.timezone import now
 
 from billing.ledger.corrections import adjust, credit
 from billing.models import ManualEntry
+from billing.months.files import bytes_of
 from billing.months.statements import first_break, restate
 from tests.billing.shop import Shop
 
@@ -19,7 +20,7 @@ def test_it_works(shop: Shop, last_month: datetime) -> None:
     attempt = shop.open_attempt(last_month, hold=Decimal(1))
     shop.call(last_month)
     statement = shop.close(last_month, forced_reason="late")
-    files = {file.format: bytes(file.content) for file in statement.files.all()}
+    files = {file.format: bytes_of(file) for file in statement.files.all()}
     shop.call(last_month, {"input": 400}, attempt_id=attempt)
     shop.call(now())
     view = restate(statement)
@@ -27,7 +28,7 @@ def test_it_works(shop: Shop, last_month: datetime) -> None:
     assert view.later_usd == Decimal("0.001")
     assert view.restated_usd == Decimal("0.0085")
     assert sum(line.exact_usd for line in view.lines) == view.restated_usd
-    assert {file.format: bytes(file.content) for file in statement.files.all()} == files
+    assert {file.format: bytes_of(file) for file in statement.files.all()} == files
     assert first_break(shop.tenant) is None
 
 

@@ -3,22 +3,21 @@
 import csv
 import io
 import json
-from datetime import UTC
 from decimal import Decimal
 
 import pytest
-from django.db import connection
 from django.utils.timezone import now
 
 from billing.ledger.rollups import rebuild_dirty
 from billing.months.exports import STORED
-from config.portal.books import reports
-from tenants import wall
+from billing.months.jobs import working
 from tenants.keys.editing import issue_key
-from tenants.models import Tenant
+from tests.billing.months.jobs.threadless import ThreadlessPulse
 from tests.billing.shop import Shop
 from tests.config.portal.conftest import House
 from tests.config.portal.test_walls import statement_of
+
+pytestmark = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume asynchronous iterators")
 
 
 @pytest.fixture
@@ -34,6 +33,11 @@ def shop(house: House) -> Shop:
     while rebuild_dirty():
         pass
     return shop
+
+
+@pytest.fixture(autouse=True)
+def threadless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working, "Pulse", ThreadlessPulse)
 
 
 def month_of(shop: Shop) -> str:
@@ -53,19 +57,26 @@ def test_it_works(house: House, shop: Shop) -> None:
 
 def test_its_files_are_those_of_closed_months_and_add_up_to_the_ledger(house: House, shop: Shop) -> None:
     fay, month = house.client(house.fay), month_of(shop)
+    for name in STORED:
+        assert fay.post(house.at(f"months/{month}/{name}/")).status_code == 302
+    assert "Being made" in fay.get(house.at(f"months/{month}/")).text
+    job = working.work_next()
+    assert job is not None
+    assert job.asked_by == house.fay
     files = {name: fay.get(house.at(f"months/{month}/{name}/")) for name in STORED}
     assert {answer.status_code for answer in files.values()} == {200}
+    contents = {name: b"".join(answer) for name, answer in files.items()}
     for name, answer in files.items():
         assert f"{house.acme.slug}-{month}" in answer.headers["content-disposition"], name
         assert answer.headers["cache-control"] == "no-store"
-    rows = list(csv.DictReader(io.StringIO(files["csv"].text)))
+    rows = list(csv.DictReader(io.StringIO(contents["csv"].decode())))
     assert sum(Decimal(row["billed_cost_usd"]) for row in rows) == shop.ledger_sum()
     assert all(not row["user"].startswith("=") for row in rows)
-    whole = json.loads(files["json"].content)
+    whole = json.loads(contents["json"])
     assert Decimal(whole["totals"]["billed_cost_usd"]) == shop.ledger_sum()
-    assert files["pdf"].content[:5] == b"%PDF-"
-    assert files["xlsx"].content[:2] == b"PK"
-    assert "provider_cost" not in files["csv"].text
+    assert contents["pdf"][:5] == b"%PDF-"
+    assert contents["xlsx"][:2] == b"PK"
+    assert "provider_cost" not in contents["csv"].decode()
 
 
 def test_a_closed_month_has_the_files_of_its_statement(house: House, shop: Shop) -> None:
@@ -84,35 +95,12 @@ def test_a_month_or_a_format_that_there_is_not_is_not_found(house: House, shop: 
 
 
 def test_files_of_the_months_of_others_have_nothing_of_this_tenant(house: House, shop: Shop) -> None:
+    house.client(house.fay).post(house.at(f"months/{month_of(shop)}/csv/"))
+    working.work_next()
     charlie = house.client(house.charlie)
     other = f"/portal/t/{house.umbrella.slug}/months/{month_of(shop)}/csv/"
-    assert shop.model not in charlie.get(other).text
+    assert charlie.get(other).status_code == 302, "there is none of this tenant's"
+    assert charlie.post(other).status_code == 302
+    working.work_next()
+    assert shop.model not in b"".join(charlie.get(other)).decode()
     assert charlie.get(house.at(f"months/{month_of(shop)}/csv/")).status_code == 404
-
-
-def test_a_file_that_takes_too_long_is_not_made(
-    house: House, shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wall, "LONGEST_STATEMENT", "400ms")
-    monkeypatch.setattr(reports, "month_report", lambda *_, **__: slow())
-    month = month_of(shop)
-    answer = house.client(house.fay).get(house.at(f"months/{month}/csv/"), follow=True)
-    assert answer.redirect_chain == [(house.at(f"months/{month}/"), 302)]
-    assert reports.TOO_LARGE in answer.text
-
-
-def slow() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_sleep(5)")
-
-
-def test_a_report_sees_one_state_of_the_books_and_writes_nothing(committed: None) -> None:
-    tenant = Tenant.objects.create(slug=f"state-{now().astimezone(UTC):%H%M%S%f}", name="state")
-    with wall.inside(tenant.pk, is_report=True), connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only')"
-        )
-        assert cursor.fetchone() == ("repeatable read", "on")
-    with wall.inside(tenant.pk), connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting('transaction_isolation')")
-        assert cursor.fetchone() == ("read committed",)

@@ -17,9 +17,9 @@ from django.utils import timezone
 from moto.server import ThreadedMotoServer
 
 from config.file_storage import storage_of
-from llm.files import contents
 from llm.files.sharing import check_files
 from llm.models import StoredFile
+from tenants import contents
 from tenants.models import Tenant
 
 BUCKET = "purser-files"

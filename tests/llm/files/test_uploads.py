@@ -295,7 +295,7 @@ def test_what_a_killed_upload_left_is_swept(world: World, monkeypatch):
 def test_no_file_is_read_at_another_tenants_place(world: World):
     from django.db import IntegrityError, transaction
 
-    from llm.files import contents
+    from tenants import contents
 
     created = world.openai().files.create(file=("a", b"secret"), purpose="user_data")
     file = StoredFile.objects.get(public_id=created.id)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 from zoneinfo import ZoneInfo
@@ -150,7 +151,7 @@ def _bars(amounts: Iterable[tuple[str, Decimal]]) -> list[dict[str, Any]]:
 
 
 def _section(section: Section) -> dict[str, Any]:
-    shown = section.groups[:ROWS_SHOWN]
+    shown = list(islice(section.groups, ROWS_SHOWN))
     counts = [
         [group.measures.requests, group.measures.cache_hits, _tokens(group.measures)] for group in shown
     ]

@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 
 from billing.models import BillingDetails, BillingPeriod, Statement
 from billing.months import closing
+from billing.months.files import bytes_of
 from billing.months.invoicing import tax_on
 from billing.months.parts import Terms
 from billing.months.report import month_report
@@ -30,7 +31,7 @@ async def closed(books: Books, monkeypatch: pytest.MonkeyPatch) -> Statement:
 
 
 def file_of(statement: Statement, format_name: str) -> bytes:
-    return bytes(statement.files.get(format=format_name).content)
+    return bytes_of(statement.files.get(format=format_name))
 
 
 async def test_it_works(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:

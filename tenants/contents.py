@@ -51,7 +51,7 @@ def save(tenant_id: int, location: str, content: IO[bytes]) -> None:
 
 def pieces_of(tenant_id: int, location: str) -> Iterator[bytes]:
     """A content, piece by piece. Raises ContentMissing."""
-    with _opened(tenant_id, location) as content:
+    with opened_now(tenant_id, location) as content:
         while piece := content.read(PIECE_BYTES):
             yield piece
 
@@ -64,7 +64,19 @@ def remove(tenant_id: int, location: str) -> None:
 
 async def opened(tenant_id: int, location: str) -> File[Any]:
     """A content, to be streamed. Raises ContentMissing."""
-    return await in_thread(lambda: _opened(tenant_id, location))
+    return await in_thread(lambda: opened_now(tenant_id, location))
+
+
+def opened_now(tenant_id: int, location: str) -> File[Any]:
+    """The same for callers that may wait."""
+    _check(tenant_id, location)
+    try:
+        content = _storage().open(location, "rb")
+        content.seek(0)  # of S3, this is when it is read
+    except FileNotFoundError:
+        log.error("file_content_missing", tenant_id=tenant_id, location=location)
+        raise ContentMissing(location) from None
+    return content
 
 
 async def stream(content: File[Any]) -> AsyncGenerator[bytes, None]:
@@ -79,17 +91,6 @@ async def stream(content: File[Any]) -> AsyncGenerator[bytes, None]:
 async def in_thread(work: Callable[[], T]) -> T:
     """What `work` returns, done by one of the few threads for files."""
     return await asyncio.get_running_loop().run_in_executor(_threads, work)
-
-
-def _opened(tenant_id: int, location: str) -> File[Any]:
-    _check(tenant_id, location)
-    try:
-        content = _storage().open(location, "rb")
-        content.seek(0)  # of S3, this is when it is read
-    except FileNotFoundError:
-        log.error("file_content_missing", tenant_id=tenant_id, location=location)
-        raise ContentMissing(location) from None
-    return content
 
 
 def _check(tenant_id: int, location: str) -> None:
