@@ -24,7 +24,7 @@ from config.running.embedded import free_port
 from config.running.processes import spawn
 
 ROOT = Path(__file__).resolve().parent.parent
-START_TIMEOUT_SECONDS = 60
+START_TIMEOUT_SECONDS = 300  # the machine may be busy
 SHOWN_LOG_CHARACTERS = 6000
 DRAIN_SECONDS = 5
 # the machine's own addresses are never asked for through a proxy

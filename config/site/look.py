@@ -65,7 +65,7 @@ UNFOLD: dict[str, Any] = {
         of_release("purser/tenant.css"),
         of_release("purser/plots.css"),
     ],
-    "SCRIPTS": [of_release("purser/admin.js")],
+    "SCRIPTS": [of_release("purser/admin.js"), of_release("purser/keyboard.js")],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": FAVICON}],
     "SITE_TITLE": "Purser",
     "SITE_HEADER": "Purser",

@@ -18,6 +18,7 @@ from billing.models import Budget
 from llm.models import RequestLog
 from tenants.models import Membership, Tenant
 from tests.books import eventually
+from tests.browser.hands import Hands
 from tests.browser.visits import Window, visitor
 from tests.world import Member, World
 
@@ -51,10 +52,9 @@ class Firm:
         with visitor(self.world.stack.base_url, None, window) as page:
             page.goto("/portal/")
             page.wait_for_url("**/portal/login/**")
-            page.focus("[name=username]")
-            page.keyboard.type(username)
-            page.keyboard.press("Tab")
-            page.keyboard.type(self.password)
+            hands = Hands(page)
+            hands.type(page.locator("[name=username]"), username)
+            hands.type(page.locator("[name=password]"), self.password)
             page.keyboard.press("Enter")
             page.wait_for_url(f"**{self.at()}")
             yield page

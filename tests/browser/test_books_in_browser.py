@@ -1,5 +1,5 @@
-"""Journeys of finance and of an operator in a real browser: close a month and take its pack, correct a closed month, approve a
-price change, forget a wrong answer."""
+"""Journeys of finance and of an operator in a real browser, by keyboard alone: close a month and take its pack, correct a closed
+month, approve a price change, forget a wrong answer."""
 
 import csv
 import io
@@ -25,16 +25,16 @@ from billing.models import (
 from caching.models import CacheEntry
 from tenants.models import Tenant
 from tests.books import eventually
-from tests.browser.visits import DESKTOP, NARROW_DARK, Window, keep_picture, needs_chromium, visitor
+from tests.browser.hands import Hands
+from tests.browser.visits import IN_EACH, Window, keep_picture, needs_chromium, visitor
 from tests.world import Member, Operator, World
 
 pytestmark = needs_chromium
-BOTH = pytest.mark.parametrize("window", [DESKTOP, NARROW_DARK], ids=str)
-
-
-def press_verb(page: Any, verb: str) -> None:
-    """Press a verb of a page, wherever a narrow window has put it."""
-    page.locator(f"a[hx-get*='/{verb}']").first.evaluate("link => link.click()")
+# what is typed as the amount, and why
+ENTRIES = {
+    "adjustment": ("0.25", "A call of January that was not read"),
+    "credit": ("0.5", "Goodwill for January"),
+}
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def ended(world: World, make_tenant: Any) -> BillingPeriod:
     return period
 
 
-@BOTH
+@IN_EACH
 def test_it_works(world: World, ended: BillingPeriod, operator_account: Operator, window: Window) -> None:
     """The month is closed, and everything in its pack says the same."""
     pack = close_and_download(world.stack.base_url, operator_account, window, ended.pk)
@@ -80,58 +80,67 @@ def test_it_works(world: World, ended: BillingPeriod, operator_account: Operator
 def close_and_download(base_url: str, operator: Operator, window: Window, period_id: int) -> dict[str, bytes]:
     pack = {}
     with visitor(base_url, operator, window) as page:
-        page.goto(f"/admin/billing/billingperiod/{period_id}/change/")
-        press_verb(page, "close_month")
+        hands = Hands(page)
+        hands.open(f"/admin/billing/billingperiod/{period_id}/change/")
+        hands.verb("close_month")
         page.get_by_text("Its statement is made from the ledger").wait_for()
-        page.locator("#dialog button[type=submit]").click()
+        hands.confirm()
         page.get_by_text("late usage of 2020-01 is waited for").wait_for()
-        press_verb(page, "close_month")
-        page.fill("#dialog [name=forced_reason]", "the tenant leaves")
-        page.locator("#dialog button[type=submit]").click()
+        hands.verb("close_month")
+        hands.type(page.locator("#dialog [name=forced_reason]"), "the tenant leaves")
+        hands.confirm()
         page.wait_for_url("**/billing/statement/**")
         page.get_by_text("the tenant leaves").first.wait_for()
         keep_picture(page, f"statement-{window}")
         links = page.locator("a[href*='/statement/file/']")
         for number in range(links.count()):
             with page.expect_download() as download:
-                links.nth(number).click()
+                hands.press(links.nth(number))
             pack[download.value.suggested_filename] = Path(download.value.path()).read_bytes()
     return pack
 
 
-@BOTH
+@IN_EACH
 def test_a_closed_month_is_corrected_in_the_open_one(
     world: World, ended: BillingPeriod, operator_account: Operator, window: Window
 ) -> None:
     from billing.months.closing import close_period
 
     statement = close_period(ended, forced_reason="the tenant leaves")
-    seen = credit(world.stack.base_url, operator_account, window, ended.tenant, statement.pk)
-    entry = ManualEntry.objects.get(tenant=ended.tenant)
-    assert entry.amount_usd == Decimal("-0.5")
-    assert entry.period != ended
-    assert entry.period.label in seen
+    seen = enter(world.stack.base_url, operator_account, window, ended.tenant, statement.pk)
+    entries = ManualEntry.objects.filter(tenant=ended.tenant).order_by("entered_at")
+    assert [(one.kind, one.amount_usd, one.reason) for one in entries] == [
+        ("adjustment", Decimal("0.25"), ENTRIES["adjustment"][1]),
+        ("credit", Decimal("-0.5"), ENTRIES["credit"][1]),
+    ]
+    for entry in entries:
+        assert entry.period != ended
+        assert entry.period.label in seen
+    was = statement.exact_usd
     statement.refresh_from_db()
-    assert statement.exact_usd == Statement.objects.get(pk=statement.pk).exact_usd
+    assert statement.exact_usd == was
 
 
-def credit(base_url: str, operator: Operator, window: Window, tenant: Tenant, statement_id: int) -> str:
+def enter(base_url: str, operator: Operator, window: Window, tenant: Tenant, statement_id: int) -> str:
+    """A correction and a credit, and what the closed month says of both."""
     with visitor(base_url, operator, window) as page:
-        page.goto(f"/admin/billing/manualentry/add/?tenant={tenant.pk}")
-        page.select_option("[name=kind]", "credit")
-        page.fill("[name=amount_usd]", "0.5")
-        page.fill("[name=reason]", "Goodwill for January")
-        page.locator("[name=_continue]").click()
-        page.get_by_text("Goodwill for January").first.wait_for()
-        seen = str(page.inner_text("body"))
-        keep_picture(page, f"entry-{window}")
-        page.goto(f"/admin/billing/statement/{statement_id}/restated/")
+        hands, seen = Hands(page), ""
+        for kind, (amount, reason) in ENTRIES.items():
+            hands.open(f"/admin/billing/manualentry/add/?tenant={tenant.pk}")
+            hands.choose(page.locator("[name=kind]"), kind)
+            hands.type(page.locator("[name=amount_usd]"), amount)
+            hands.type(page.locator("[name=reason]"), reason)
+            hands.press(page.locator("[name=_continue]"))
+            page.get_by_text(reason).first.wait_for()
+            seen += str(page.inner_text("body"))
+            keep_picture(page, f"{kind}-{window}")
+        hands.open(f"/admin/billing/statement/{statement_id}/restated/")
         page.get_by_text("Booked for this month since").wait_for()
         keep_picture(page, f"restated-{window}")
     return seen
 
 
-@BOTH
+@IN_EACH
 def test_a_price_change_is_seen_and_approved(
     world: World, make_deployment: Any, operator_account: Operator, window: Window
 ) -> None:
@@ -160,17 +169,18 @@ def test_a_price_change_is_seen_and_approved(
 
 def approve(base_url: str, operator: Operator, window: Window, proposal_id: int, model: str) -> None:
     with visitor(base_url, operator, window) as page:
-        page.goto(f"/admin/billing/priceproposal/{proposal_id}/change/")
+        hands = Hands(page)
+        hands.open(f"/admin/billing/priceproposal/{proposal_id}/change/")
         page.get_by_text("12.5 per").first.wait_for()
         assert model in page.inner_text("body")
         keep_picture(page, f"proposal-{window}")
-        press_verb(page, "approve")
+        hands.verb("approve")
         page.get_by_text("What was billed before stays as it is.").wait_for()
-        page.locator("#dialog button[type=submit]").click()
+        hands.confirm()
         page.get_by_text("The rates count from now on.").wait_for()
 
 
-@BOTH
+@IN_EACH
 def test_a_wrong_answer_is_forgotten(
     world: World, make_tenant: Any, operator_account: Operator, window: Window
 ) -> None:
@@ -190,10 +200,11 @@ def test_a_wrong_answer_is_forgotten(
 
 def forget(base_url: str, operator: Operator, window: Window, entry_id: int) -> None:
     with visitor(base_url, operator, window) as page:
-        page.goto(f"/admin/caching/cacheentry/{entry_id}/change/")
+        hands = Hands(page)
+        hands.open(f"/admin/caching/cacheentry/{entry_id}/change/")
         page.get_by_text("What are the steps that I need to take to activate a new card?").first.wait_for()
         keep_picture(page, f"cached-{window}")
-        press_verb(page, "forget_this")
+        hands.verb("forget_this")
         page.get_by_text("The next such question is asked anew").wait_for()
-        page.locator("#dialog button[type=submit]").click()
+        hands.confirm()
         page.get_by_text("It is forgotten.").wait_for()

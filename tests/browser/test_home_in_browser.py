@@ -1,10 +1,10 @@
-"""Home in a real browser, in a wide and a narrow window: what needs somebody is done there, and figures lead to requests."""
+"""Home in a real browser, by keyboard alone, wide and narrow, light and dark: what needs somebody is done there, and figures lead
+to requests."""
 
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-import pytest
 from django.utils.timezone import now
 
 from billing.ledger.rollups import rebuild_dirty
@@ -12,14 +12,14 @@ from billing.models import Budget, BudgetRaise, RaiseRequest
 from llm.models import RequestLog, SavedView
 from llm.request_days import add_tallies
 from tests.books import eventually
-from tests.browser.visits import DESKTOP, NARROW_DARK, Window, needs_chromium, visitor
+from tests.browser.hands import Hands
+from tests.browser.visits import IN_EACH, Window, needs_chromium, visitor
 from tests.world import Operator, World
 
 pytestmark = needs_chromium
-BOTH = pytest.mark.parametrize("window", [DESKTOP, NARROW_DARK], ids=str)
 
 
-@BOTH
+@IN_EACH
 def test_it_works(world: World, make_tenant: Any, operator_account: Operator, window: Window) -> None:
     """A raise that somebody asked for is granted on the home page, from the keyboard alone."""
     member = make_tenant(
@@ -43,19 +43,18 @@ def grant(base_url: str, operator: Operator, window: Window, slug: str) -> None:
     from playwright.sync_api import expect
 
     with visitor(base_url, operator, window) as page:
-        page.goto(f"/admin/?tenant={slug}&period=7d")
-        page.get_by_role("link", name="Approve").focus()
-        page.keyboard.press("Enter")
+        hands = Hands(page)
+        hands.open(f"/admin/?tenant={slug}&period=7d")
+        hands.press(page.get_by_role("link", name="Approve"))
         expect(page.get_by_role("dialog")).to_contain_text("Grant this raise?")
-        page.locator("#dialog button[type=submit]").focus()
-        page.keyboard.press("Enter")
+        hands.confirm()
         page.get_by_text("Granted: +2.5").wait_for()
         assert f"tenant={slug}" in page.url  # where it was done
         assert "period=7d" in page.url
         expect(page.get_by_role("link", name="Approve")).to_have_count(0)
 
 
-@BOTH
+@IN_EACH
 def test_a_refused_call_is_a_click_away_and_the_search_is_kept(
     world: World, make_tenant: Any, operator_account: Operator, window: Window
 ) -> None:
@@ -78,15 +77,16 @@ def follow(base_url: str, operator: Operator, window: Window, slug: str) -> None
     from playwright.sync_api import expect
 
     with visitor(base_url, operator, window) as page:
-        page.goto(f"/admin/?tenant={slug}")
-        page.locator("[name=period]").select_option("today")
-        page.get_by_role("button", name="Show").click()
+        hands = Hands(page)
+        hands.open(f"/admin/?tenant={slug}")
+        hands.choose(page.locator("[name=period]"), "today")
+        hands.press(page.get_by_role("button", name="Show"))
         page.wait_for_url("**period=today*")
         expect(page.locator(".p-cards")).to_contain_text("50.0 %")  # one of two was refused
-        page.get_by_role("link", name="Refused", exact=True).click()
+        hands.press(page.get_by_role("link", name="Refused", exact=True))
         expect(page.locator("#result_list tbody tr")).to_have_count(1)
         expect(page.locator("#result_list")).to_contain_text("model_not_found")
-        page.get_by_text("Own views").click()
-        page.get_by_label("Name of the view").fill("Refused here")
-        page.get_by_role("button", name="Keep it").click()
+        hands.press(page.get_by_text("Own views"))
+        hands.type(page.get_by_label("Name of the view"), "Refused here")
+        hands.press(page.get_by_role("button", name="Keep it"))
         expect(page.get_by_role("link", name="Refused here")).to_have_attribute("aria-current", "page")

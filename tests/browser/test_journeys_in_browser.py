@@ -1,5 +1,7 @@
-"""Journeys of an operator in a real browser, in a wide and a narrow window: each ends where its question is answered."""
+"""Journeys of an operator in a real browser, by keyboard alone, wide and narrow, light and dark: each ends where its question is
+answered."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -10,14 +12,14 @@ from billing.models import Budget, BudgetRaise
 from tenants.keys.editing import issue_key
 from tenants.models import ApiKey, Tenant
 from tests.books import eventually
-from tests.browser.visits import DESKTOP, NARROW_DARK, Window, needs_chromium, visitor
+from tests.browser.hands import Hands
+from tests.browser.visits import IN_EACH, Window, needs_chromium, visitor
 from tests.world import Operator, World
 
 pytestmark = needs_chromium
-BOTH = pytest.mark.parametrize("window", [DESKTOP, NARROW_DARK], ids=str)
 
 
-@BOTH
+@IN_EACH
 def test_it_works(world: World, committed: None, operator_account: Operator, window: Window) -> None:
     """A new tenant with its key and its budget: one form, from the keyboard alone."""
     slug = f"opened-{uuid4().hex[:8]}"
@@ -29,22 +31,20 @@ def test_it_works(world: World, committed: None, operator_account: Operator, win
 
 def open_tenant(base_url: str, operator: Operator, window: Window, slug: str) -> str:
     with visitor(base_url, operator, window) as page:
-        page.goto("/admin/tenants/tenant/add/")
-        page.focus("[name=name]")
-        page.keyboard.type("Opened Ltd")
-        page.keyboard.press("Tab")
-        page.keyboard.type(slug)
+        hands = Hands(page)
+        hands.open("/admin/tenants/tenant/add/")
+        hands.type(page.locator("[name=name]"), "Opened Ltd")
+        hands.type(page.locator("[name=slug]"), slug)
         page.keyboard.press("Enter")
         page.get_by_text("say that there is no limit").wait_for()
-        page.focus("[name=monthly_budget_usd]")
-        page.keyboard.type("250")
+        hands.type(page.locator("[name=monthly_budget_usd]"), "250")
         page.keyboard.press("Enter")
         secret = page.locator("#secret")
         secret.wait_for()
         return str(secret.inner_text()).strip()
 
 
-@BOTH
+@IN_EACH
 def test_why_it_was_refused_and_the_raise_that_lets_it_through(
     world: World, make_tenant: Any, operator_account: Operator, window: Window
 ) -> None:
@@ -69,20 +69,21 @@ def raise_it(base_url: str, operator: Operator, window: Window, request_id: str)
     from playwright.sync_api import expect
 
     with visitor(base_url, operator, window) as page:
-        page.goto("/admin/llm/requestlog/")
-        page.fill(".p-filters [name=q]", request_id)
+        hands = Hands(page)
+        hands.open("/admin/llm/requestlog/")
+        hands.type(page.locator(".p-filters [name=q]"), request_id)
         page.keyboard.press("Enter")
         page.wait_for_url("**q=*")
-        page.locator("#result_list tbody a[href*='/change/']").first.click()
+        hands.press(page.locator("#result_list tbody a[href*='/change/']"))
         expect(page.get_by_role("heading", name="Why this was refused: budget exceeded")).to_be_visible()
         expect(page.get_by_text("What would let it through")).to_be_visible()
-        page.get_by_role("link", name="Raise this budget…").click()
-        page.locator("#dialog button[type=submit]").click()
+        hands.press(page.get_by_role("link", name="Raise this budget…"))
+        hands.confirm()
         expect(page.get_by_text("Raised: +")).to_be_visible()
         expect(page.get_by_text("running").first).to_be_visible()
 
 
-@BOTH
+@IN_EACH
 def test_a_leaked_key_is_locked(
     world: World, make_tenant: Any, operator_account: Operator, window: Window
 ) -> None:
@@ -99,12 +100,45 @@ def lock(base_url: str, operator: Operator, window: Window, secret: str) -> list
     addresses: list[str] = []
     with visitor(base_url, operator, window) as page:
         page.on("request", lambda request: addresses.append(request.url))
-        page.goto("/admin/llm/requestlog/")
-        page.fill(".p-filters [name=q]", secret)
+        hands = Hands(page)
+        hands.open("/admin/llm/requestlog/")
+        hands.type(page.locator(".p-filters [name=q]"), secret)
         page.keyboard.press("Enter")
         page.get_by_text("This is its present secret").wait_for()
-        page.goto(page.url)
-        page.locator("a[hx-get*='/revoke']").first.evaluate("link => link.click()")
-        page.locator("#dialog button[type=submit]").click()
+        hands.verb("revoke")
+        hands.confirm()
         page.get_by_text("is revoked").wait_for()
     return addresses
+
+
+@IN_EACH
+def test_a_budget_is_raised_until_a_day(
+    world: World, make_tenant: Any, operator_account: Operator, window: Window
+) -> None:
+    """From the list of budgets: found by its tenant, raised, and the raise is seen on the budget."""
+    budget = {"scope": "tenant", "unit": "usd", "period": "month", "limit": "5"}
+    member = make_tenant("busy", budgets=[budget])
+    raise_until(world.stack.base_url, operator_account, window, member.slug)
+    raised = BudgetRaise.objects.get(budget__tenant=member.id)
+    assert (raised.extra_amount, raised.reason) == (Decimal("2.5"), "Black Friday")
+    assert raised.approved_by is not None
+    assert raised.approved_by.username == operator_account.name
+    assert raised.ends_at == datetime(2099, 1, 1, 10, tzinfo=UTC)
+
+
+def raise_until(base_url: str, operator: Operator, window: Window, slug: str) -> None:
+    from playwright.sync_api import expect
+
+    with visitor(base_url, operator, window) as page:
+        hands = Hands(page)
+        hands.open("/admin/billing/budget/")
+        hands.type(page.locator("[name=q]"), slug)
+        page.keyboard.press("Enter")
+        page.wait_for_url("**q=*")
+        hands.press(page.locator("#result_list tbody a[href*='/change/']"))
+        hands.verb("raise_until")
+        hands.type(page.locator("#dialog [name=extra_amount]"), "2.5")
+        hands.moment(page.locator("#dialog [name=ends_at]"), day="01012099", time="1000AM")
+        hands.type(page.locator("#dialog [name=reason]"), "Black Friday")
+        hands.confirm()
+        expect(page.get_by_text("Raised: +2.5 USD until 2099-01-01 10:00 UTC.")).to_be_visible()

@@ -16,11 +16,10 @@ from billing.months.closing import close_period
 from llm.models import RequestLog
 from tenants.models import ApiKey
 from tests.books import eventually
+from tests.browser.hands import Hands
 from tests.browser.portal import Firm, firm
 from tests.browser.visits import (
-    DESKTOP,
-    NARROW_DARK,
-    WINDOWS,
+    IN_EACH,
     Window,
     judge,
     keep_picture,
@@ -30,11 +29,10 @@ from tests.browser.visits import (
 
 __all__ = ["firm"]
 pytestmark = needs_chromium
-BOTH = pytest.mark.parametrize("window", [DESKTOP, NARROW_DARK], ids=str)
 
 
 @needs_axe
-@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@IN_EACH
 def test_it_works(firm: Firm, window: Window) -> None:
     """Every page of every role: nothing serious for axe, and nothing wider than its window."""
     problems: list[str] = []
@@ -72,7 +70,7 @@ def pages_of(page: Any) -> list[str]:
     return [*paths, *(path for path in found.values() if path not in paths)]
 
 
-@BOTH
+@IN_EACH
 def test_the_first_key_and_the_first_call(firm: Firm, window: Window) -> None:
     """A developer makes a key with the keyboard alone, copies what the page says, and her SDK answers."""
     secret, base_url = first_key(firm, window)
@@ -90,10 +88,9 @@ def test_the_first_key_and_the_first_call(firm: Firm, window: Window) -> None:
 
 def first_key(firm: Firm, window: Window) -> tuple[str, str]:
     with firm.visit("bob", window) as page:
-        press(page, page.locator(".q-nav").get_by_role("link", name="API keys"))
-        press(page, page.get_by_role("link", name="New key of your own"))
-        page.focus("[name=label]")
-        page.keyboard.type("laptop")
+        Hands(page).press(page.locator(".q-nav").get_by_role("link", name="API keys"))
+        Hands(page).press(page.get_by_role("link", name="New key of your own"))
+        Hands(page).type(page.locator("[name=label]"), "laptop")
         page.keyboard.press("Enter")
         page.locator("#secret").wait_for()
         secret = str(page.locator("#secret").inner_text()).strip()
@@ -113,7 +110,7 @@ def first_call(entry: RequestLog | None) -> bool:
     return entry is not None and entry.user == "bob" and entry.status == 200 and entry.model == "gpt-4.1-nano"
 
 
-@BOTH
+@IN_EACH
 def test_what_was_spent_today(firm: Firm, window: Window) -> None:
     """The first page says what bob spent, to the digit of the ledger, and what is left of his budgets."""
     rows = UsageRecord.objects.filter(tenant=firm.member.id, user_id="bob")
@@ -127,7 +124,7 @@ def test_what_was_spent_today(firm: Firm, window: Window) -> None:
     assert "%" in budgets
 
 
-@BOTH
+@IN_EACH
 def test_a_raise_is_asked_for_and_used(firm: Firm, window: Window) -> None:
     """A refused call leads to the wish for more, the owner grants it, and the same call passes."""
     call = {
@@ -164,25 +161,25 @@ def attempt(client: Any, call: dict[str, Any]) -> Any:
 def ask(firm: Firm, window: Window, request_id: str) -> None:
     with firm.visit("bob", window) as page:
         page.goto(firm.at(f"requests/?q={request_id}"))
-        press(page, page.locator(f"main a[href*='{request_id}']"))
+        Hands(page).press(page.locator(f"main a[href*='{request_id}']"))
         page.get_by_role("heading", name="Why this was refused: budget exceeded").wait_for()
         keep_picture(page, f"refused-{window}")
-        press(page, page.get_by_role("link", name="Ask for this raise"))
-        page.focus("[name=reason]")
+        Hands(page).press(page.get_by_role("link", name="Ask for this raise"))
+        Hands(page).reach(page.locator("[name=reason]"))
         page.keyboard.press("Enter")
         page.get_by_text("waiting for a decision").wait_for()
 
 
 def grant(firm: Firm, window: Window) -> None:
     with firm.visit("alice", window) as page:
-        press(page, page.locator(".q-nav").get_by_role("link", name="Budgets"))
-        press(page, page.locator("main a[href*='/raises/']").first)
+        Hands(page).press(page.locator(".q-nav").get_by_role("link", name="Budgets"))
+        Hands(page).press(page.locator("main a[href*='/raises/']").first)
         keep_picture(page, f"decide-{window}")
-        press(page, page.get_by_role("button", name="Grant it"))
+        Hands(page).press(page.get_by_role("button", name="Grant it"))
         page.get_by_text("Granted: it counts from now on.").wait_for()
 
 
-@BOTH
+@IN_EACH
 def test_an_owners_month(firm: Firm, window: Window) -> None:
     """What the firm spent, by whom, and the bill of a closed month with its file."""
     start = now().replace(year=2020, month=1, day=1)
@@ -202,18 +199,12 @@ def test_an_owners_month(firm: Firm, window: Window) -> None:
 
 def months_work(firm: Firm, window: Window, code: str, file: str) -> tuple[str, bytes]:
     with firm.visit("alice", window) as page:
-        press(page, page.locator(".q-nav").get_by_role("link", name="Spend"))
+        Hands(page).press(page.locator(".q-nav").get_by_role("link", name="Spend"))
         spend = page.inner_text("main")
         keep_picture(page, f"spend-{window}")
-        press(page, page.locator(".q-nav").get_by_role("link", name="Months"))
-        press(page, page.get_by_role("link", name=code))
+        Hands(page).press(page.locator(".q-nav").get_by_role("link", name="Months"))
+        Hands(page).press(page.get_by_role("link", name=code))
         page.get_by_role("heading", name=f"Statement {code}").wait_for()
         with page.expect_download() as download:
-            press(page, page.get_by_role("link", name=file))
+            Hands(page).press(page.get_by_role("link", name=file))
         return str(spend), Path(download.value.path()).read_bytes()
-
-
-def press(page: Any, what: Any) -> None:
-    """Go to a link or a button as the keyboard does, and press it."""
-    what.focus()
-    page.keyboard.press("Enter")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser.hands import Hands
 from tests.browser.visits import WINDOWS, Window, judge, needs_axe, needs_chromium, visitor
 from tests.world import Member, Operator, World
 
@@ -101,8 +102,7 @@ def test_it_works(world: World, desk: Desk, window: Window) -> None:
     with portal(world, desk.name, desk.password, window, desk.address) as page:
         assert "Calls of this run are refused: a call may need" in page.inner_text("main")
         problems += seen(page, "run", window)
-        page.locator("button", has_text="Raise it by").focus()
-        page.keyboard.press("Enter")
+        Hands(page).press(page.locator("button", has_text="Raise it by"))
         page.get_by_text("The run goes on at once").wait_for()
         problems += seen(page, "run-raised", window)
     assert problems == []
@@ -113,9 +113,9 @@ def test_it_works(world: World, desk: Desk, window: Window) -> None:
 def test_what_a_session_cost_is_found_as_a_tree(world: World, desk: Desk, window: Window) -> None:
     problems = []
     with portal(world, desk.name, desk.password, window, "/portal/") as page:
-        page.get_by_role("link", name="Sessions").click()
+        Hands(page).press(page.get_by_role("link", name="Sessions"))
         problems += seen(page, "sessions", window)
-        page.locator("a", has_text=SESSION[:20]).last.click()
+        Hands(page).press(page.locator("main a", has_text=SESSION[:20]))
         page.get_by_role("heading", name="Agents").wait_for()
         problems += seen(page, "session", window)
     with portal(world, desk.owner, desk.password, window, desk.address) as page:

@@ -52,6 +52,7 @@ class Window:
 DESKTOP, NARROW = (Window(1440, 900, "light"), Window(390, 844, "light"))
 DESKTOP_DARK, NARROW_DARK = (Window(1440, 900, "dark"), Window(390, 844, "dark"))
 WINDOWS = (DESKTOP, NARROW, DESKTOP_DARK, NARROW_DARK)
+IN_EACH = pytest.mark.parametrize("window", WINDOWS, ids=str)
 
 
 @contextmanager
@@ -70,7 +71,7 @@ def visitor(
             bypass_csp=bypass_csp,
         )
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(90_000)
         if operator is not None:
             page.goto("/admin/login/")
             page.fill("[name=username]", operator.name)
