@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import cycle
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +31,8 @@ SECONDS = float(os.environ.get("SECONDS", "3"))
 WARM_SECONDS = 0.5
 TENANTS_SPREAD = 8
 CONNECTIONS_ONE_BY_ONE = 8
+RUNS = 8
+ENVELOPES = "envelopes"
 METERS = {"input": 120, "output": 60}
 RAW_USAGE = {"prompt_tokens": 120, "completion_tokens": 60, "total_tokens": 180}
 # the same on this kind of machine (2 cores), by a sketch with four narrow tables, before the product was written
@@ -75,7 +78,7 @@ async def _measure_all(url: str) -> list[Row]:
     gc.freeze()  # as a web worker does: else the collector's pauses are the slowest hundredth
     print(f"{'':24}in flight  pairs/s   p50 ms   p99 ms  group in/out  CPU us  of reference")
     async with resources():
-        for how, tenants in (("one by one", 1), ("groups", 1), ("groups", TENANTS_SPREAD)):
+        for how, tenants in (("one by one", 1), ("groups", 1), ("groups", TENANTS_SPREAD), (ENVELOPES, 1)):
             for in_flight in IN_FLIGHT if tenants == 1 else IN_FLIGHT[1:]:
                 row = await _measure(url, how=how, tenants=tenants, in_flight=in_flight)
                 rows.append(row)
@@ -87,7 +90,8 @@ async def _measure(url: str, *, how: str, tenants: int, in_flight: int) -> Row:
     """Keep `in_flight` pairs under way for a while and check the books."""
     from billing.ledger import holds, ledger_group, settlements
 
-    accounts = await asyncio.to_thread(lambda: [_make_account() for _ in range(tenants)])
+    runs = RUNS if how == ENVELOPES else 0
+    accounts = await asyncio.to_thread(lambda: [_make_account(runs) for _ in range(tenants)])
     gate = asyncio.Semaphore(CONNECTIONS_ONE_BY_ONE)
 
     async def alone(kind: Any, request: Any) -> None:
@@ -96,7 +100,7 @@ async def _measure(url: str, *, how: str, tenants: int, in_flight: int) -> Row:
         if isinstance(reply, Exception):
             raise reply
 
-    if how == "groups":
+    if how != "one by one":
         admit, settle = holds.admit, settlements.settle
     else:
         admit = lambda attempt: alone(holds.ADMISSIONS, attempt)  # noqa: E731
@@ -131,7 +135,7 @@ async def _measure(url: str, *, how: str, tenants: int, in_flight: int) -> Row:
         seconds, cpu = time.perf_counter() - began, _cpu_seconds() - cpu
     pairs = sum(ended) - warm
     for account, count in zip(accounts, ended, strict=True):
-        await _check_books(url, account.tenant_id, count)
+        await _check_books(url, account.tenant_id, count, usd_windows=2 + bool(runs))
     added.sort()
     return Row(
         how=how,
@@ -167,10 +171,11 @@ class _SizesOf:
 
 
 class _Account:
-    """A tenant with three stacked windows; calling it makes the next attempt."""
+    """A tenant with three stacked windows, and those of its runs' envelopes in turns; calling it makes the next attempt."""
 
-    def __init__(self, tenant_id: int, budgets: tuple[Any, ...]) -> None:
+    def __init__(self, tenant_id: int, budgets: tuple[Any, ...], envelopes: list[Any]) -> None:
         self.tenant_id, self.budgets = tenant_id, budgets
+        self.envelopes = cycle([(one.window,) for one in envelopes] or [()])
 
     def __call__(self) -> Any:
         from billing.budgets.windows import windows_for
@@ -190,18 +195,25 @@ class _Account:
             occurred_at=at,
             hold_usd=Decimal("0.0005"),
             hold_tokens=1000,
-            windows=windows_for(self.budgets, dimensions, at=at, timezone="Europe/Berlin"),
+            windows=(
+                *windows_for(self.budgets, dimensions, at=at, timezone="Europe/Berlin"),
+                *next(self.envelopes),
+            ),
             user="alice",
             dims={"endpoint": "/v1/chat/completions", "model_asked": "gpt-test", "cache_state": "miss"},
         )
 
 
-def _make_account() -> _Account:
+def _make_account(runs: int) -> _Account:
     from django.db import connection
 
     from billing.budgets.editing import set_budget
     from billing.budgets.windows import load_budgets
+    from billing.models import RunEnvelope
+    from billing.runs.envelopes import open_run
+    from billing.runs.opening import Envelope
     from tenants.models import Tenant
+    from tenants.policy import EnvelopePolicy
 
     tenant = Tenant.objects.create(slug=f"bench-{uuid_utils.uuid7()}", name="Bench", timezone="Europe/Berlin")
     for scope, unit, period in (
@@ -210,7 +222,14 @@ def _make_account() -> _Account:
         ("user", "tokens", "day"),
     ):
         set_budget(tenant, scope=scope, unit=unit, period=period, limit_amount=Decimal(10**9))
-    account = _Account(tenant.pk, load_budgets(tenant.pk))
+    policy = EnvelopePolicy(opens="run", most_usd=1_000_000)
+    for number in range(runs):
+        open_run(tenant, person="alice", run=f"run-{number}", usd=Decimal(1_000_000), policy=policy)
+    envelopes = [
+        Envelope(one.pk, one.run, one.budget.limit_amount, one.expires_at)
+        for one in RunEnvelope.objects.filter(tenant=tenant).select_related("budget")
+    ]
+    account = _Account(tenant.pk, load_budgets(tenant.pk), envelopes)
     connection.close()
     return account
 
@@ -235,7 +254,7 @@ def _rated() -> Any:
     return rate(METERS, rates_of(prices, provider="openai", model="gpt-test"))
 
 
-async def _check_books(url: str, tenant_id: int, pairs: int) -> None:
+async def _check_books(url: str, tenant_id: int, pairs: int, *, usd_windows: int) -> None:
     """Every pair is one captured attempt and one row; windows hold nothing and have spent what the ledger says."""
     import psycopg
 
@@ -259,7 +278,7 @@ async def _check_books(url: str, tenant_id: int, pairs: int) -> None:
         and lines == [(tokens, cost)]
         and len(windows) >= 3
         and all(held == 0 for _, held, _ in windows)
-        and sum(spent for unit, _, spent in windows if unit == "usd") == 2 * expected["usd"]
+        and sum(spent for unit, _, spent in windows if unit == "usd") == usd_windows * expected["usd"]
         and sum(spent for unit, _, spent in windows if unit == "tokens") == expected["tokens"]
     )
     if not is_exact:
@@ -284,6 +303,7 @@ def _print(row: Row) -> None:
     key = _reference_key(row)
     ratio = f"{row.pairs_per_second / REFERENCE_PAIRS[key]:.2f} of {REFERENCE_PAIRS[key]:,}" if key else ""
     name = row.how + (f", {row.tenants} tenants" if row.tenants > 1 else ", one hot budget")
+    name = f"{row.how}, {RUNS} runs" if row.how == ENVELOPES else name
     group = f"{row.admitted_per_group:g}/{row.settled_per_group:g}"
     print(
         f"{name:24}{row.in_flight:>9}{row.pairs_per_second:>9,.0f}{row.p50_ms:>9.1f}{row.p99_ms:>9.1f}"
