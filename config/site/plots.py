@@ -71,7 +71,7 @@ def stacked(
     sums = [sum((one.values[place] for one in series), start=_zero(series)) for place in range(len(columns))]
     highest = max(sums, default=0)
     # a line far above all columns would press them flat: then it is told, not drawn
-    is_drawn = bool(line) and (not highest or line <= FURTHEST_LINE * highest)
+    is_drawn = line is not None and (not highest or line <= FURTHEST_LINE * highest)
     top = nice_top(max(highest, line or 0) if is_drawn else highest)
     line_text = f"{line_name}: {shown(line)}{'' if is_drawn else ', above the chart'}" if line else ""
     drawn = [

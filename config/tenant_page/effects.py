@@ -1,4 +1,4 @@
-"""What each step of a policy did in the last thirty days: a tenant's figures over some days, by what the steps did.
+"""What each step of a policy did in the last days: a tenant's figures over some days, by what the steps did.
 
 Invariant: figures are sums of days.
 """
@@ -14,6 +14,7 @@ from config.tenant_page import days
 from tenants.models import EndUser, Tenant
 
 DAYS_LOOKED_AT: Final = 30
+MOST_REQUESTS: Final = 150_000
 DONE: Final = ("cache_state", "tier", "processing")  # what steps did, of few values each
 ADDED: Final = ("calls", "cached", "billed", "listed", "saved")
 
@@ -72,10 +73,22 @@ def _cuts(rows: list[dict[str, Any]]) -> dict[str, dict[Any, dict[str, Any]]]:
     return cuts
 
 
-def effects_of(tenant: Tenant) -> dict[str, list[tuple[str, str]]]:
-    """By step, figures of the last thirty days."""
+def days_looked_at(tenant: Tenant) -> int:
+    """Thirty days, or fewer where these have too many requests to be looked at while somebody waits."""
     today = utc_today().date()
-    past = Past(tenant, today - timedelta(days=DAYS_LOOKED_AT - 1), today)
+    sums = days.sums_of(tenant, "total", today - timedelta(days=DAYS_LOOKED_AT - 1), today)
+    seen = 0
+    for day, requests in sums.order_by("-day").values_list("day", "requests"):
+        seen += requests
+        if seen > MOST_REQUESTS:
+            return max((today - day).days, 1)
+    return DAYS_LOOKED_AT
+
+
+def effects_of(tenant: Tenant, looked_at: int) -> dict[str, list[tuple[str, str]]]:
+    """By step, figures of the last days."""
+    today = utc_today().date()
+    past = Past(tenant, today - timedelta(days=looked_at - 1), today)
     calls = days.total(past.by("cache_state").values(), "calls")
     return {
         "exact": _cache(past, "exact", calls),

@@ -125,9 +125,16 @@ def policy_tab(request: HttpRequest, model_admin: Any, tenant_id: int) -> HttpRe
 
 
 def _parts(tenant: Tenant, form: Any) -> list[dict[str, Any]]:
-    figures = effects.effects_of(tenant)
+    looked_at = effects.days_looked_at(tenant)
+    figures = effects.effects_of(tenant, looked_at)
     return [
-        {"step": step, "switch": switch, "fields": bound, "effects": figures.get(step.name, [])}
+        {
+            "days": looked_at,
+            "step": step,
+            "switch": switch,
+            "fields": bound,
+            "effects": figures.get(step.name, []),
+        }
         for step, switch, bound in form.parts()
     ]
 

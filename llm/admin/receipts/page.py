@@ -4,7 +4,7 @@ Invariant: a fixed number of queries, each of which names the request's tenant.
 """
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.db.models import Q
@@ -21,6 +21,7 @@ from llm.models import RequestLog
 from tenants.models import ApiKey, EndUser
 
 MOST_RELATED = 10
+AROUND: Final = timedelta(hours=1)
 
 
 def page_of(entry: RequestLog, *, view: str) -> dict[str, Any]:
@@ -113,13 +114,25 @@ def _is_alerted(entry: RequestLog) -> Q:
     return Q(subject_key=str(entry.request_id)) | counted
 
 
+def _ledger_rows(entry: RequestLog, attempts: list[Attempt]) -> list[UsageRecord]:
+    """Its rows of the ledger, which has no index of requests: those of the time of its attempts, and what corrects them."""
+    rows = UsageRecord.objects.filter(tenant=entry.tenant_id, request_id=entry.request_id).order_by(
+        "occurred_at"
+    )
+    times = [entry.at, *(one.occurred_at for one in attempts)]
+    near = rows.filter(occurred_at__range=(min(times) - AROUND, max(times) + AROUND))
+    corrections = rows.filter(charge_class="Correction")
+    found = {row.pk: row for row in (*near[:MOST_RELATED], *corrections[:MOST_RELATED])}
+    return list(found.values())[:MOST_RELATED]
+
+
 def _related(entry: RequestLog) -> list[tuple[str, list[Any]]]:
     """What took part, by kind; only kinds of which there is something."""
     if entry.tenant_id is None:
         return []
     own = {"tenant": entry.tenant_id, "request_id": entry.request_id}
-    records = UsageRecord.objects.filter(**own).order_by("occurred_at")[:MOST_RELATED]
-    attempts = Attempt.objects.filter(**own).order_by("attempt_no")[:MOST_RELATED]
+    attempts = list(Attempt.objects.filter(**own).order_by("attempt_no")[:MOST_RELATED])
+    records = _ledger_rows(entry, attempts)
     alerts = AlertEvent.objects.filter(_is_alerted(entry), tenant=entry.tenant_id)[:MOST_RELATED]
     entries = CacheEntry.objects.filter(tenant=entry.tenant_id, request_id=str(entry.request_id)).defer(
         "vector", "answer"
