@@ -17,14 +17,14 @@ from billing.months.split_rules import condition_of, rule_of, rules_in_force
 from billing.months.splitting import Split, split
 
 KINDS: Final = tuple(str(kind) for kind in UsageRecord.Kind.values)
-# Of each cost centre and kind, what each rule takes and (0) what none does. A row is the first rule's that names it.
+# Of each cost centre and kind, what each rule takes and (0) what none does; and of all rows together, in the same look at them. A
+# row is the first rule's that names it.
 SUMS: Final = """
-SELECT r.cost_center, r.kind, {rule} AS rule, sum(r.billed_cost) AS usd, count(*)::bigint AS records
-FROM billing_usagerecord AS r WHERE {rows} GROUP BY 1, 2, 3
+SELECT cost_center, kind, rule, coalesce(sum(billed_cost), 0) AS usd, count(*)::bigint AS records,
+       grouping(rule) = 1 AS is_whole
+FROM (SELECT r.cost_center, r.kind, {rule} AS rule, r.billed_cost FROM billing_usagerecord AS r WHERE {rows}) AS taken
+GROUP BY GROUPING SETS ((cost_center, kind, rule), ())
 """
-TOTAL: Final = (
-    f"SELECT coalesce(sum(r.billed_cost), 0) AS usd FROM billing_usagerecord AS r WHERE {OF_PERIOD}"
-)
 
 
 class UnbalancedChargebacks(Unbalanced):
@@ -82,12 +82,13 @@ def chargebacks_of(
     """Divide a month by the rules in force, or by others to see what they would do. With its statement, what that asks for
     is divided too; without, it is what would be asked for in USD, without tax. Raises UnbalancedChargebacks.
 
-    Two queries, which add up in PostgreSQL; call it within one snapshot of the ledger.
+    The ledger is read once, so a month that is written meanwhile balances too.
     """
     tenant = period.tenant
     found = rules_in_force(tenant, month=period.label) if rules is None else list(rules)
     arguments: dict[str, Any] = {"tenant": tenant.pk, "period": period.pk}
-    rows = _sums(found, arguments)
+    sums = _sums(found, arguments)
+    rows = [row for row in sums if not row["is_whole"]]
     items = _own(rows)
     shared: list[dict[str, Decimal]] = [{} for _ in found]
     own: dict[str, Decimal] = {}
@@ -105,7 +106,7 @@ def chargebacks_of(
         timezone=period.timezone,
         code=asked.code,
         currency=asked.currency,
-        exact_usd=read_rows(TOTAL, arguments)[0]["usd"],
+        exact_usd=next(row["usd"] for row in sums if row["is_whole"]),
         total=statement.total if statement else owed,
         tax=Decimal(asked.tax),
         items=tuple(items[name] for name in sorted(items)),

@@ -67,7 +67,7 @@ def _receipt(asked: Batch | DeferredJob, item: BatchItem) -> dict[str, object]:
         "model_asked": _model_asked(asked, item),
         "user": _user(asked, item),
         "feature": asked.feature,
-        "tags": asked.tags,
+        **item.plan.get("allocation", {"tags": asked.tags}),
         "status": item.status,
         "error": item.error,
         "processing": item.lane,

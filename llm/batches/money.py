@@ -35,7 +35,7 @@ from llm.batches.plans.remembered import facts_of
 from llm.batches.plans.writing import plain, save_items
 from llm.batches.sending import retries
 from llm.batches.sending.orders import exchange_of, line_limit
-from llm.calls.dimensions import allocation_of, dimensions_of, ledger_dims, require_tags
+from llm.calls.dimensions import allocation_of, described, dimensions_of, ledger_dims, require_tags
 from llm.catalog.loading import load_snapshot
 from llm.catalog.snapshot import TenantSnapshot
 from llm.models import Batch, BatchItem, BatchJob
@@ -81,7 +81,7 @@ def hold(batch: Batch, items: Sequence[BatchItem], *, snapshot: TenantSnapshot) 
         else:
             item.status = BatchItem.Status.HELD
             held.append(item)
-    save_items(held, ["status", "size_tokens", "size_bytes"])
+    save_items(held, ["status", "size_tokens", "size_bytes", "plan"])
     return refused
 
 
@@ -215,6 +215,7 @@ def _reservation(batch: Batch, item: BatchItem, *, snapshot: TenantSnapshot) -> 
         run_tags=batch.context.get("run_tags") or NO_TAGS,
     )
     require_tags(snapshot, allocation)
+    item.plan = {**item.plan, "allocation": described(allocation)}
     dimensions = dimensions_of(
         allocation,
         user=user,

@@ -80,6 +80,15 @@ def require_tags(snapshot: TenantSnapshot, allocation: Allocation) -> None:
     )
 
 
+def described(allocation: Allocation) -> dict[str, Any]:
+    """As receipts have it."""
+    return {
+        "tags": dict(allocation.tags),
+        "tag_sources": dict(allocation.sources),
+        "missing_tags": list(allocation.missing),
+    }
+
+
 def dimensions_of(
     allocation: Allocation,
     *,

@@ -12,6 +12,7 @@ from llm import metrics
 from llm.calls import refusals, request_log
 from llm.calls.answers import costs_of, purser_block
 from llm.calls.call import Call
+from llm.calls.dimensions import described
 from llm.calls.settled_cost import SettledCost
 from tenants.errors import ClientError
 from tenants.limits import limiting as limits
@@ -137,9 +138,7 @@ def _receipt(call: Call, outcome: SettledCost | None, status: int, error_code: s
         "agent": dict(call.headers.agent) or None,
         "feature": call.headers.feature,
         "key": call.principal.key_name,
-        "tags": dict(call.allocation.tags),
-        "tag_sources": dict(call.allocation.sources),
-        "missing_tags": list(call.allocation.missing),
+        **described(call.allocation),
         "status": status,
         "error_code": error_code or None,
         "refusal": call.refusal,

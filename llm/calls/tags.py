@@ -5,6 +5,7 @@ Invariant: what is kept of them is bounded by the tenant's quotas; without tags,
 
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from billing.allocation import admitting, run_tags
 from billing.runs.opening import Owner
@@ -24,12 +25,14 @@ async def find_tags(
     if headers.run_tags and not run:
         raise InvalidRequest(f"Header {RUN_TAGS} needs a run or a session.", param=RUN_TAGS)
     tenant_id, quotas = principal.tenant_id, policy.quotas
-    limits = {"at": at, "most_names": quotas.tag_names, "most_values": quotas.tag_values}
+    admit = partial(
+        admitting.admitted, tenant_id, at=at, most_names=quotas.tag_names, most_values=quotas.tag_values
+    )
     if headers.tags:
-        headers = replace(headers, tags=await admitting.admitted(tenant_id, headers.tags, **limits))
+        headers = replace(headers, tags=await admit(headers.tags))
     if not run:
         return headers, NO_TAGS
-    said = headers.run_tags and await admitting.admitted(tenant_id, headers.run_tags, **limits)
+    said = headers.run_tags and await admit(headers.run_tags)
     owner = Owner.of(principal, user=user)
     found = await run_tags.of_run(tenant_id, owner, run, said=said, at=at, hours=policy.envelopes.hours)
     return headers, found

@@ -20,6 +20,7 @@ from billing.admin.contracts.confirming import AsksFirst, Effect
 from billing.models import BillingPeriod, SplitRule
 from billing.models.split_rules import MONTH
 from billing.months.chargebacks import Chargebacks, chargebacks_of
+from billing.months.parts import NOTHING
 from billing.months.report import one_snapshot
 from billing.months.split_rules import checked_shares, end_split, rules_in_force, set_split
 from tenants.admin.access import HistoryPages, TenantScopedAdmin, Unedited
@@ -214,12 +215,10 @@ def _both(period: BillingPeriod, rule: SplitRule) -> tuple[Chargebacks, Chargeba
 
 def _changes(before: Chargebacks, after: Chargebacks) -> list[list[Any]]:
     """What each cost centre bears, those first that it changes most."""
-    sides = [{item.cost_center: item.exact_usd for item in made.items} for made in (before, after)]
-    names = sorted(
-        {*sides[0], *sides[1]}, key=lambda name: (-abs(sides[1].get(name, 0) - sides[0].get(name, 0)), name)
-    )
+    old, new = ({item.cost_center: item.exact_usd for item in made.items} for made in (before, after))
+    change = {name: new.get(name, NOTHING) - old.get(name, NOTHING) for name in {*old, *new}}
+    names = sorted(change, key=lambda name: (-abs(change[name]), name))
     return [
-        [name or NAMELESS, old, new, new - old]
+        [name or NAMELESS, old.get(name, NOTHING), new.get(name, NOTHING), change[name]]
         for name in names[:CENTERS_SHOWN]
-        for old, new in [(sides[0].get(name, 0), sides[1].get(name, 0))]
     ]

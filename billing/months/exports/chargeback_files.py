@@ -84,10 +84,10 @@ def read_json(stored: bytes) -> Chargebacks:
         )
         for one in facts["items"]
     )
-    texts = {
+    texts: dict[str, Any] = {
         name: facts[name] for name in ("tenant_slug", "tenant_name", "month", "timezone", "code", "currency")
     }
-    sums = {name: Decimal(facts[name]) for name in ("exact_usd", "total", "tax")}
+    sums: dict[str, Any] = {name: Decimal(facts[name]) for name in ("exact_usd", "total", "tax")}
     return Chargebacks(**texts, **sums, items=items)
 
 
@@ -95,7 +95,7 @@ def write_pdf(made: Chargebacks, item: Chargeback, *, issued_at: datetime, tops:
     """The pages of one cost centre; `tops` are what its own cost was for, by title, the dearest first."""
     import typst  # noqa: PLC0415 large: only who writes such a file loads it
 
-    pages: bytes = typst.compile(  # type: ignore[type-var, assignment] # its types want the same of input and fonts
+    pages: bytes = typst.compile(  # type: ignore[type-var] # its types want the same of input and fonts
         TEMPLATE.read_bytes(),
         root=str(TEMPLATE.parent),
         sys_inputs={"data": orjson.dumps(_document(made, item, issued_at=issued_at, tops=tops)).decode()},
