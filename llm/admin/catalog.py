@@ -9,7 +9,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.timezone import now
@@ -225,7 +225,11 @@ class LanguageModelAdmin(ModelSwitches, SwitchedAdmin):
         return (
             super()
             .get_queryset(request)
-            .annotate(input_usd=_list_price("input"), output_usd=_list_price("output"))
+            .annotate(
+                input_usd=_list_price("input"),
+                output_usd=_list_price("output"),
+                has_further_accounts=Exists(Deployment.objects.filter(model=OuterRef("pk"))),
+            )
         )
 
     @action(description="Deployments", icon="hub", permissions=["view"])

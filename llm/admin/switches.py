@@ -128,7 +128,7 @@ class ModelSwitches:
         text="The others get no new call for it within a second. Calls under way end, and batches that were begun go on.",
         submit="Call these",
         form=DeploymentsForm,
-        offered=lambda model: model.deployments.exists(),
+        offered=lambda model: model.has_further_accounts,
     )
     def switch_accounts(self, request: HttpRequest, form: DeploymentsForm, model: LanguageModel) -> str:
         on = {int(pk) for pk in form.cleaned_data["on"]}

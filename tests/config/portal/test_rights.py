@@ -16,7 +16,14 @@ from tests.config.portal.conftest import House
 
 TABLE = Path(__file__).parent / "rights.txt"
 ROLES = ("alice", "fay", "bob", "charlie")
-PARTS = {"<uuid:request_id>": str(UUID(int=0)), "<uuid:asked_id>": str(UUID(int=0)), "<slug:verb>": "ask"}
+PARTS = {
+    "<uuid:request_id>": str(UUID(int=0)),
+    "<uuid:asked_id>": str(UUID(int=0)),
+    "<slug:verb>": "ask",
+    "<slug:month>": "9999-01",
+    "<str:label>": "9999-01",
+    "<slug:format_name>": "csv",
+}
 PAGES = sorted(str(one.pattern).removeprefix(AT) for one in urlpatterns if str(one.pattern).startswith(AT))
 
 
