@@ -3,7 +3,7 @@
 Invariant: only budgets that apply to the person, her keys and her cost centre, or to the whole tenant; a fixed number of queries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -59,13 +59,14 @@ def balances_in(tenant: Tenant, windows: Sequence[WindowKey], *, at: datetime) -
 
 def bars(visitor: Visitor, balances: Sequence[Balance], *, link: str = "") -> dict[str, Any]:
     """The budgets as a table of bars, with what is left and when each begins anew."""
+    places = places_in(amount for one in balances if one.unit == "usd" for amount in (one.spent, one.limit))
     rows = [
         [
             cells.link(f"{link}{one.budget_id}/", whose(one)) if link else whose(one),
             cells.progress(one.used_percent, label="of the limit is used or held"),
-            f"{in_unit(one.unit, one.spent)} {one.unit_name}",
-            f"{in_unit(one.unit, one.limit)} {one.unit_name}",
-            f"{in_unit(one.unit, one.remaining)} {one.unit_name}",
+            f"{in_unit(one.unit, one.spent, places=places)} {one.unit_name}",
+            f"{in_unit(one.unit, one.limit, places=places)} {one.unit_name}",
+            f"{in_unit(one.unit, one.remaining, places=places)} {one.unit_name}",
             cells.moment(one.resets_at, zone=visitor.tenant.timezone) if one.resets_at else "never",
         ]
         for one in balances
@@ -82,11 +83,16 @@ def whose(balance: Balance) -> str:
     return f"{who}, {'in total' if balance.period == 'total' else f'per {balance.period}'}{soft}"
 
 
-def in_unit(unit: str, amount: Decimal) -> str:
-    """An amount of a budget for reading: USD to the cent or as far as it needs, tokens and requests whole."""
+def in_unit(unit: str, amount: Decimal, *, places: int | None = None) -> str:
+    """An amount of a budget for reading: USD to the cent or as far as it needs, or its column; tokens and requests whole."""
     if unit != "usd":
         return f"{int(amount):,}"
-    return f"{amount:,.{cells.places_of([amount])}f}"
+    return f"{amount:,.{cells.places_of([amount]) if places is None else places}f}"
+
+
+def places_in(amounts: Iterable[Decimal]) -> int:
+    """The places of USD amounts that stand below or beside each other."""
+    return cells.places_of(list(amounts))
 
 
 def _windows(visitor: Visitor, *, at: datetime) -> list[WindowKey]:

@@ -20,7 +20,7 @@ from billing.budgets.raise_requests import approve_raise, refuse_raise, request_
 from billing.models import Budget, RaiseRequest
 from billing.money import plain
 from config.portal.access import Visitor, page
-from config.portal.balances import balances_of, bars, in_unit
+from config.portal.balances import balances_of, bars, in_unit, places_in
 from config.portal.forms import BudgetForm, DecisionForm, LimitForm, RaiseForm, take_errors
 from config.portal.layout import address, show
 from config.site import cells
@@ -218,12 +218,14 @@ def _check_pending(visitor: Visitor, budget: Budget) -> None:
 def _budgets_table(visitor: Visitor) -> dict[str, Any]:
     budgets = with_usage(Budget.objects.filter(tenant=visitor.tenant, is_active=True))
     found: list[Any] = list(budgets.order_by("scope", "value", "unit", "period", "pk")[: MOST_SHOWN + 1])
+    of_usd = [one for one in found[:MOST_SHOWN] if one.unit == Budget.Unit.USD]
+    places = places_in(amount for one in of_usd for amount in (one.limit_amount + one.raised, one.top_spent))
     rows = [
         [
             cells.link(address(visitor, "budget", budget_id=one.pk), _title(str(one))),
             cells.progress(used_percent(one), label="of the limit is used or held"),
-            f"{in_unit(one.unit, one.limit_amount + one.raised)} {one.get_unit_display()}",
-            f"{in_unit(one.unit, one.top_spent)} {one.get_unit_display()}",
+            f"{in_unit(one.unit, one.limit_amount + one.raised, places=places)} {one.get_unit_display()}",
+            f"{in_unit(one.unit, one.top_spent, places=places)} {one.get_unit_display()}",
             one.top_subject or ("everybody" if one.scope == "tenant" else cells.NOTHING),
             one.get_set_by_display(),
         ]
@@ -241,11 +243,12 @@ def _budgets_table(visitor: Visitor) -> dict[str, Any]:
 
 def _whole(budget: Any) -> list[tuple[str, Any]]:
     unit = budget.get_unit_display()
+    places = places_in((budget.limit_amount, budget.raised, budget.top_spent))
     return [
-        ("Limit", f"{in_unit(budget.unit, budget.limit_amount)} {unit}"),
-        ("Raised by", f"{in_unit(budget.unit, budget.raised)} {unit}"),
+        ("Limit", f"{in_unit(budget.unit, budget.limit_amount, places=places)} {unit}"),
+        ("Raised by", f"{in_unit(budget.unit, budget.raised, places=places)} {unit}"),
         ("Fullest", cells.progress(used_percent(budget), label="of the limit is used or held")),
-        ("Spent there", f"{in_unit(budget.unit, budget.top_spent)} {unit}"),
+        ("Spent there", f"{in_unit(budget.unit, budget.top_spent, places=places)} {unit}"),
         ("Whose", budget.top_subject or cells.NOTHING),
         ("Kind", "refuses what does not fit" if budget.mode == Budget.Mode.HARD else "is only watched"),
         ("Set by", budget.get_set_by_display()),
