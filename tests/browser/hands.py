@@ -20,14 +20,12 @@ class Hands:
     def open(self, address: str) -> None:
         """Type an address, and go past the navigation."""
         self.page.goto(address)
-        self.page.locator(SKIP).first.wait_for(state="attached")
-        self.page.keyboard.press("Tab")
-        self.page.keyboard.press("Enter")
+        self.press(self.page.locator(SKIP))
 
     def reach(self, what: Any) -> Any:
         """Press Tab until something has the focus."""
         what = what.first
-        what.wait_for()
+        what.wait_for(state="attached")  # a way past the navigation is seen once it has the focus
         for _ in range(MOST_TABS):
             if what.evaluate(HAS_FOCUS):
                 return what
