@@ -10,7 +10,7 @@ from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 
 from billing.models import BillingPeriod
 from billing.months.chargeback_sheets import FORMATS, NoSuchChargeback, file_of, of_month
@@ -83,7 +83,9 @@ def _row(made: Chargebacks, item: Chargeback) -> list[Any]:
         item.exact_usd - item.own_usd,
         item.exact_usd,
         item.owed,
-        format_html_join(" · ", '<a class="text-link" href="{}">{}</a>', ways),
+        format_html(
+            "<span>{}</span>", format_html_join(" · ", '<a class="text-link" href="{}">{}</a>', ways)
+        ),
     ]
 
 

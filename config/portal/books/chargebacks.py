@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 
 from billing.models import BillingPeriod
 from billing.months.chargeback_sheets import FORMATS, NoSuchChargeback, file_of, of_month
@@ -68,5 +68,5 @@ def _row(own: str, item: Chargeback) -> list[Any]:
         item.exact_usd - item.own_usd,
         item.exact_usd,
         item.owed,
-        format_html_join(" · ", '<a href="{}">{}</a>', ways),
+        format_html("<span>{}</span>", format_html_join(" · ", '<a href="{}">{}</a>', ways)),
     ]
