@@ -28,6 +28,7 @@ from tenants.admin.access import RecordedAdmin, TenantScopedAdmin, TenantScopedF
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import DialogResult, dialog_action, page_of
+from tenants.admin.previews import PreviewsChanges
 from tenants.people.rights import Right, may_everywhere
 
 DAYS_NAMED: Final = 10
@@ -140,7 +141,7 @@ class AlertRuleForm(TenantScopedForm):
 
 
 @admin.register(AlertRule)
-class AlertRuleAdmin(RecordedAdmin):
+class AlertRuleAdmin(PreviewsChanges, RecordedAdmin):
     """When to notify which channels. The alerts of a rule without channels are shown in the admin only."""
 
     form = AlertRuleForm
@@ -155,6 +156,24 @@ class AlertRuleAdmin(RecordedAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: AlertRule | None = None) -> Any:
         return super().get_fieldsets(request, obj) if obj else self.add_fieldsets
+
+    def needs_preview(self, form: Any, former: AlertRule | None) -> bool:
+        return bool({"tenant", "metric", "threshold"} & set(form.changed_data)) and form.instance.is_active
+
+    def preview_of(self, row: AlertRule, former: AlertRule | None) -> dict[str, Any]:
+        kinds = [("With the change", row)] + ([("As it is now", former)] if former else [])
+        table = {
+            "caption": "What it would have told in the last 30 days",
+            "headers": ["", "In words", "In the last 30 days"],
+            "rows": [[name, sentence_of(rule.metric, rule.threshold), past_of(rule)] for name, rule in kinds],
+        }
+        return {
+            "change": f"{former} becomes {row}" if former else str(row),
+            "meaning": past_of(row),
+            "tables": [table],
+            "note": f"Days of {row.tenant.timezone}. Alerts that were open already, and mutes, are not counted.",
+            "verb": "Save this rule",
+        }
 
     @display(description="In words")
     def sentence(self, rule: AlertRule) -> str:

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from billing.incidents import STATES, in_state
-from billing.models import AlertEvent, AlertRule
+from billing.models import AlertEvent, AlertRule, UsageSpan
 from tenants.models import Tenant
 from tests.admin.office import Office
 from tests.admin.test_pages import url_of
@@ -103,3 +103,26 @@ def test_a_tenants_page_shows_one_line_for_a_rule_and_subject(
     assert re.search(r">\s*15\s*<", section)
     assert "it is over" not in section
     assert section.index("it is open") < section.index("it is known")
+
+
+def test_a_rule_says_what_it_would_have_told(office: Office, olga: Client) -> None:
+    rule = AlertRule.objects.create(tenant=office.acme, metric="day_spend", threshold=10)
+    for ago in (2, 4):
+        UsageSpan.objects.create(
+            tenant=office.acme, at=now() - timedelta(days=ago), billed_usd=12, requests=3
+        )
+    url = url_of(AlertRule, "change", rule.pk)
+    page = olga.get(url).content.decode()
+    assert "The tenant has spent 10 USD or more on its own day so far." in page
+    assert "It would have told 2 times: " in page
+    sent = {"metric": "day_spend", "threshold": "20", "is_active": "on"}
+    shown = olga.post(url, {**sent, "_preview": "1"})
+    assert "Not saved yet" in shown.content.decode()
+    assert "It would have told nobody." in shown.content.decode()
+    rule.refresh_from_db()
+    assert rule.threshold == 10
+    assert olga.post(url, dict(shown.context["answers"])).status_code == 302
+    rule.refresh_from_db()
+    assert rule.threshold == 20
+    new = {**sent, "tenant": office.acme.pk, "threshold": "11", "_preview": "1"}
+    assert "It would have told 2 times: " in olga.post(url_of(AlertRule, "add"), new).content.decode()
