@@ -59,6 +59,7 @@ class DeliveryInline(TabularInline):
     """Whom the alert reached, by which notice."""
 
     model = AlertDelivery
+    verbose_name_plural = "Whom it reached"
     person_or_channel: ClassVar[str] = "channel"
     extra = 0
     can_delete = False
@@ -129,7 +130,6 @@ class AlertEventAdmin(ReadOnlyAdmin):
         "what",
         "message",
         "shown_value",
-        "shown_threshold",
         "count",
         "state",
         "reached",
@@ -147,7 +147,7 @@ class AlertEventAdmin(ReadOnlyAdmin):
     inlines = (StepInline, DeliveryInline)
     fieldsets = (
         (None, {"fields": ("message", ("tenant", "state"), ("shown_value", "shown_threshold"), "why")}),
-        ("What", {"fields": (("what", "about"), ("rule", "budget"))}),
+        ("About", {"fields": (("what", "about"), ("rule", "budget"))}),
         ("When", {"fields": (("fired_at", "last_at"), ("count", "ends_at"), ("resolved_at", "muted_until"))}),
         ("Who took care", {"fields": (("acknowledged_by", "acknowledged_at"),)}),
     )
@@ -215,6 +215,7 @@ class AlertEventAdmin(ReadOnlyAdmin):
         title="Acknowledge this alert?",
         text="Your name will be shown next to it.",
         submit="Acknowledge",
+        offered=lambda event: event.acknowledged_at is None and event.resolved_at is None,
     )
     def acknowledge(self, request: HttpRequest, form: BaseDialogForm, event: AlertEvent) -> str:
         done = acknowledge(event, acting_user=request.user)
