@@ -14,6 +14,9 @@ Period = Literal["day", "week", "month", "total"]
 
 # of envelopes, which are no scope of a tenant's budgets: see billing.runs.envelopes
 RUN: Final = "run"
+# of prepaid balances, which limit the whole tenant: see billing.contracts.prepaid
+PREPAID: Final = "prepaid"
+WHOLE_TENANT: Final = ("tenant", PREPAID)
 _LABELS: Final = {"cost_center": "cost centre"}
 
 

@@ -14,6 +14,7 @@ from billing.alerts import budget_watches, watching
 from billing.alerts import outbox as alerts
 from billing.alerts import spans as alert_spans
 from billing.budgets import raise_requests
+from billing.contracts import prepaid
 from billing.estimates import accuracy as estimate_accuracy
 from billing.ledger import partitions, reaper, rollups, unread
 from billing.months import closing
@@ -113,9 +114,11 @@ def learn_estimates() -> None:
 
 @shared_task
 def expire_raise_requests() -> None:
-    """Expire the requests for a raise that were not decided in time, and the envelopes whose time is over."""
+    """Expire requests for a raise, envelopes and what was paid ahead, each when its time is over; tell of low balances."""
     raise_requests.expire_requests()
     envelopes.close_ended()
+    prepaid.expire_due()
+    prepaid.notify_low()
 
 
 @shared_task

@@ -192,8 +192,8 @@ def execute(sql: str, arguments: dict[str, Any] | None = None) -> None:
 def _write_people(tenants: int, users: int, first: datetime, end: datetime) -> None:
     from django.contrib.auth.models import User
 
+    from billing.ledger.periods import period_at
     from billing.models import AlertRule, Budget
-    from billing.months.closing import period_at
     from llm.models import LanguageModel, Provider
     from tenants.keys.editing import issue_key
     from tenants.models import EndUser, Membership, Tenant

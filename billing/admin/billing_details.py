@@ -12,7 +12,7 @@ from billing.models import BillingDetails
 from tenants.admin.access import HistoryPages, TenantScopedAdmin
 from tenants.people.rights import Right, may_everywhere
 
-OPERATORS_FIELDS = ("tax", "vat_percent", "payment_days")
+OPERATORS_FIELDS = ("tax", "vat_percent", "payment_days", "currency")
 
 
 @admin.register(BillingDetails)
@@ -20,7 +20,16 @@ class BillingDetailsAdmin(HistoryPages, TenantScopedAdmin):
     """Recipients of statements, with tax and terms of payment."""
 
     changed_with = Right.BILL
-    list_display = ("tenant", "legal_name", "vat_id", "tax", "vat_percent", "payment_days", "po_number")
+    list_display = (
+        "tenant",
+        "legal_name",
+        "vat_id",
+        "tax",
+        "vat_percent",
+        "payment_days",
+        "currency",
+        "po_number",
+    )
     list_select_related = ("tenant",)
     search_fields = ("tenant__slug", "legal_name", "vat_id")
     autocomplete_fields = ("tenant",)
@@ -29,7 +38,7 @@ class BillingDetailsAdmin(HistoryPages, TenantScopedAdmin):
         (
             "Tax and payment",
             {
-                "fields": (("tax", "vat_percent"), "payment_days"),
+                "fields": (("tax", "vat_percent"), ("payment_days", "currency")),
                 "description": "Of the next statements. Those that are issued keep what they say.",
             },
         ),

@@ -183,9 +183,13 @@ def _reconciliation(overview: MonthOverview) -> dict[str, Any]:
         ["Booked in the month (basis=statement)", by.booked_usd],
     ]
     if invoice is not None:
+        exact = by.booked_usd * invoice.fx_rate
+        if invoice.currency != "USD":
+            of_day = f"{invoice.fx_day} ({invoice.fx_source})"
+            rows.append([f"The same in {invoice.currency}, at {plain(invoice.fx_rate)} of {of_day}", exact])
         rows += [
-            ["Rounding to what is owed", invoice.total - by.booked_usd],
-            [f"Payable on {invoice.code}", invoice.total],
+            ["Rounding to what is owed", invoice.total - exact],
+            [f"Payable on {invoice.code}, {invoice.currency}", invoice.total],
         ]
     return {"headers": ["", "USD"], "rows": rows}
 

@@ -5,13 +5,14 @@ Invariant: statements are written once, by the domain functions; nothing here ed
 
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Sum
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -73,7 +74,7 @@ class StatementAdmin(ReadOnlyAdmin):
         ("<int:statement_id>/facts/", "billing_statement_facts", statement_facts),
         ("<int:statement_id>/restated/", "billing_statement_restated", restated_page),
     )
-    actions_detail = ("open_restated",)
+    actions_detail = ("open_restated", "open_journal")
     operated_with = Right.CLOSE
     fieldsets = (
         (
@@ -115,6 +116,15 @@ class StatementAdmin(ReadOnlyAdmin):
     @display(description="Month", ordering="period__label")
     def period_label(self, statement: Statement) -> str:
         return statement.period.label
+
+    @action(description="Journal", icon="menu_book")
+    def open_journal(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Lead to the month's entries for a general ledger."""
+        statement = get_object_or_404(
+            self.get_queryset(request).select_related("tenant", "period"), pk=object_id
+        )
+        query = urlencode({"tenant": statement.tenant.slug, "month": statement.period.label})
+        return redirect(f"{reverse('admin:billing_journal')}?{query}")
 
     @figure_column("Total", ordering="total")
     def shown_total(self, statement: Statement) -> str:

@@ -94,6 +94,10 @@ METRICS: Final[Mapping[str, MetricFacts]] = {
     "reconciliation": MetricFacts("Bills that differ", "A provider's bill differs from the ledger.", "usd"),
     "partitions": MetricFacts("Partitions", "The ledger's partitions could not be made.", "none"),
     "rerating_proposed": MetricFacts("Backdated prices", "A price changed for days that were billed.", "usd"),
+    "entry_proposed": MetricFacts(
+        "Entries that wait", "A credit or an adjustment waits for somebody else.", "usd", says_end=False
+    ),
+    "prepaid_low": MetricFacts("Prepaid balance", "A prepaid balance is low.", "usd", says_end=False),
     "raise_requested": MetricFacts("Raises asked for", "Somebody asks for a raise.", "none", says_end=False),
 }
 _NO_METRIC: Final = MetricFacts("Notice", "", "none")

@@ -12,7 +12,7 @@ from typing import Final
 from django.conf import settings
 
 from billing.money import plain
-from billing.scopes import RUN
+from billing.scopes import PREPAID, RUN
 from config.values import value_type
 from tenants.errors import ClientError
 
@@ -55,6 +55,8 @@ class Balance:
         """For example "tenant budget of 5 USD per day"."""
         if self.scope == RUN:
             return f"envelope of run '{self.subject}' of {plain(self.limit)} USD"
+        if self.scope == PREPAID:
+            return "prepaid balance"
         whose = f"{self.scope.replace('_', ' ')} budget"
         if self.subject:
             whose += f" '{self.subject}'"
@@ -73,6 +75,8 @@ class BudgetExceeded(ClientError):
         seconds = ceil((balance.resets_at - now).total_seconds()) if balance.resets_at else None
         headers = reset_header(balance)
         remedy = f" It resets at {headers[RESETS_AT]}." if headers else ""
+        if balance.scope == PREPAID:
+            remedy = " Calls go on once it is topped up."
         if raise_url := raise_url_of(balance):
             remedy = f" Raise it and go on: {raise_url}"
         super().__init__(
@@ -104,8 +108,22 @@ def raise_url_of(balance: Balance) -> str:
 
 
 def tightest(balances: Iterable[Balance]) -> Balance:
-    """The balance with the smallest share left, a hard one before a soft one. Raises ValueError on none."""
-    return min(balances, key=_share_left)
+    """The balance with the smallest share left, a hard one before a soft one. Raises ValueError on none.
+
+    A prepaid balance has no share that says anything: it is the tightest where less is left of it than of that, or alone.
+    """
+    known = list(balances)
+    prepaid = next((one for one in known if one.scope == PREPAID), None)
+    others = pressing(known)
+    if prepaid is None or not others:
+        return min(known, key=_share_left)
+    least = min(others, key=_share_left)
+    return prepaid if least.unit == "usd" and prepaid.remaining < least.remaining else least
+
+
+def pressing(balances: Iterable[Balance]) -> list[Balance]:
+    """The balances whose used share means something: of a prepaid balance it only grows, however often it is topped up."""
+    return [balance for balance in balances if balance.scope != PREPAID]
 
 
 def reset_header(balance: Balance | None) -> dict[str, str]:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from django.apps import apps
 
-from billing.scopes import Dimensions
+from billing.scopes import RUN, WHOLE_TENANT, Dimensions
 from config.values import value_type
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -54,8 +54,9 @@ def windows_for(
     """The windows a call falls into: each budget whose subject it is. A few microseconds."""
     windows = []
     for budget in budgets:
-        subject = "" if budget.scope == "tenant" else getattr(dimensions, budget.scope)
-        if budget.scope != "tenant" and (not subject or (budget.value and budget.value != subject)):
+        is_whole = budget.scope in WHOLE_TENANT
+        subject = "" if is_whole else getattr(dimensions, budget.scope)
+        if not is_whole and (not subject or (budget.value and budget.value != subject)):
             continue
         starts_at, ends_at = span(budget.period, at=at, timezone=timezone)
         windows.append(WindowKey(budget, subject, starts_at, ends_at))
@@ -70,8 +71,9 @@ def span(period: str, *, at: datetime, timezone: str) -> tuple[datetime, datetim
 
 
 def load_budgets(tenant_id: int) -> tuple[BudgetFacts, ...]:
-    """Read a tenant's active budgets: one query."""
-    budgets = apps.get_model("billing", "Budget").objects.filter(tenant_id=tenant_id, is_active=True)
+    """Read a tenant's active budgets, and its prepaid balance: one query."""
+    everything = apps.get_model("billing", "Budget").everything
+    budgets = everything.filter(tenant_id=tenant_id, is_active=True).exclude(scope=RUN)
     return tuple(
         BudgetFacts(
             id=row.pk,

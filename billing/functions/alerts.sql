@@ -32,7 +32,7 @@ BEGIN
         WHERE NOT EXISTS (
             SELECT FROM public.billing_alertrule r WHERE r.tenant_id = w.tenant_id AND r.metric = 'budget_percent' AND r.is_active
                 AND r.threshold = percent::numeric)) t
-    WHERE s.id = ANY (p_windows) AND b.scope <> 'run' AND s.spent * 100 >= t.threshold * s.limit_amount AND s.limit_amount > 0
+    WHERE s.id = ANY (p_windows) AND b.scope NOT IN ('run', 'prepaid') AND s.spent * 100 >= t.threshold * s.limit_amount AND s.limit_amount > 0
       AND NOT EXISTS (
         SELECT FROM public.billing_alertevent e
         WHERE e.tenant_id = w.tenant_id AND e.metric = 'budget_percent' AND e.threshold = t.threshold

@@ -90,21 +90,24 @@ BEGIN
     RETURN cardinality(booked);
 END $$;
 
--- Writes a credit or an adjustment into the month that runs. The row's id makes it idempotent. It has no list price: without us
--- nobody would pay or get it.
+-- Writes a credit or an adjustment into the month of a moment (that which runs), or into the next open one, as a correction, if
+-- that is closed. The row's id makes it idempotent. It has no list price: without us nobody would pay or get it.
 CREATE OR REPLACE FUNCTION public.billing_book_entry(
-    p_id uuid, p_tenant bigint, p_kind text, p_usd numeric, p_reason text, p_user text, p_cost_center text
+    p_id uuid, p_tenant bigint, p_kind text, p_usd numeric, p_reason text, p_user text, p_cost_center text, p_at timestamptz
 ) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    entry_period bigint := public.billing_entry_period(p_tenant, now());
+    moment timestamptz := coalesce(p_at, now());
+    entry_period bigint := public.billing_entry_period(p_tenant, moment);
+    period_starts timestamptz := (SELECT starts_at FROM public.billing_billingperiod WHERE id = entry_period);
 BEGIN
     INSERT INTO public.billing_usagerecord
     SELECT r.*
     FROM jsonb_populate_record(public.billing_blank_record(), jsonb_build_object(
-        'id', p_id, 'occurred_at', now(), 'recorded_at', clock_timestamp(), 'tenant_id', p_tenant, 'period_id', entry_period,
+        'id', p_id, 'occurred_at', moment, 'recorded_at', clock_timestamp(), 'tenant_id', p_tenant, 'period_id', entry_period,
         'kind', p_kind, 'usage_source', 'manual', 'reason', p_reason, 'user_id', p_user, 'cost_center', p_cost_center,
+        'charge_class', CASE WHEN period_starts > moment THEN 'Correction' ELSE '' END,
         'contracted_cost', p_usd, 'billed_cost', p_usd)) r;
-    INSERT INTO public.billing_rollupdirty (tenant_id, day) VALUES (p_tenant, (now() AT TIME ZONE 'UTC')::date);
+    INSERT INTO public.billing_rollupdirty (tenant_id, day) VALUES (p_tenant, (moment AT TIME ZONE 'UTC')::date);
     RETURN entry_period;
 END $$;
 

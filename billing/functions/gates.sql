@@ -159,6 +159,16 @@ BEGIN
     RETURN NEW;
 END $$;
 
+-- A rate between currencies is superseded once, and changes in nothing else.
+CREATE OR REPLACE FUNCTION public.billing_rate_law() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP <> 'UPDATE' OR OLD.superseded_at IS NOT NULL OR NEW.superseded_at IS NULL
+        OR to_jsonb(NEW) - 'superseded_at' <> to_jsonb(OLD) - 'superseded_at' THEN
+        RAISE EXCEPTION 'a rate is immutable: another one supersedes it' USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+
 CREATE OR REPLACE FUNCTION public.billing_cost_line_law() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

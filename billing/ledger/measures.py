@@ -12,7 +12,7 @@ them the home page.
 - Saved is the list cost less what is billed of usage. Corrections, adjustments and credits change what is paid, not what is
   saved.
 
-So list cost - saved + corrections + adjustments + credits = billed, for any group of rows.
+So list cost - saved + corrections + adjustments + credits + commitments = billed, for any group of rows.
 
 Invariant: an expression reads `r`, a row of `ledger(...)`, and every figure adds up over groups of rows. Where two figures of
 the same month differ they look at other rows: by the time of the call (`/v1/usage`, in the tenant's days; the home page, in
@@ -55,7 +55,14 @@ LIST_USD: Final = usd("r.list_cost", LISTED)
 UNALLOCATED_USD: Final = usd("r.billed_cost", UNALLOCATED)
 SAVED_USD: Final = f"({LIST_USD} - {usd('r.billed_cost', USAGE)})"
 # What is paid besides usage, by the kind of its rows: each is a step of its own in every waterfall.
-ENTRIES: Final = {"corrections": "correction", "adjustments": "adjustment", "credits": "credit"}
+ENTRIES: Final = {
+    "corrections": "correction",
+    "adjustments": "adjustment",
+    "credits": "credit",
+    "commitments": "commitment",
+}
+# Rows that no call made: they have a reason, and neither quantities nor prices.
+AMOUNTS_ALONE: Final = ("credit", "adjustment", "commitment")
 ENTRIES_USD: Final = {name: usd("r.billed_cost", f"r.kind = '{kind}'") for name, kind in ENTRIES.items()}
 # What each of our measures saved, by its step.
 STEPS_USD: Final = {

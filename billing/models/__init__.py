@@ -13,6 +13,11 @@ from billing.models.alerts import (
 )
 from billing.models.billing_details import BillingDetails
 from billing.models.budgets import Budget, BudgetRaise, BudgetWindow
+from billing.models.contracts.commitments import Commitment
+from billing.models.contracts.currencies import CurrencyRate
+from billing.models.contracts.entries import EntryProposal, ManualEntry
+from billing.models.contracts.gl_accounts import GlAccount
+from billing.models.contracts.prepaid import PrepaidBalance, PrepaidEntry
 from billing.models.estimates import EstimateAccuracy
 from billing.models.ledger import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
 from billing.models.month_jobs import MonthFile, MonthJob
@@ -25,7 +30,7 @@ from billing.models.reratings import PriceCheck, Rerating, ReratingRow
 from billing.models.runs import AgentHour, RunEnvelope
 from billing.models.spans import UsageSpan, WatchClock
 from billing.models.split_rules import ChargebackSheet, SplitRule
-from billing.models.statements import ManualEntry, ReceiptTree, Statement, StatementFile, StatementLine
+from billing.models.statements import ReceiptTree, Statement, StatementFile, StatementLine
 from billing.models.tags import RunTags, TagValue
 from billing.models.usage_sums import UsageSum
 
@@ -44,16 +49,22 @@ __all__ = [
     "BudgetRaise",
     "BudgetWindow",
     "ChargebackSheet",
+    "Commitment",
     "CostComparison",
     "CostReport",
     "CostReportLine",
+    "CurrencyRate",
+    "EntryProposal",
     "EstimateAccuracy",
     "FeatureDay",
     "FeatureEvent",
     "ForecastTrial",
+    "GlAccount",
     "ManualEntry",
     "MonthFile",
     "MonthJob",
+    "PrepaidBalance",
+    "PrepaidEntry",
     "PriceCheck",
     "PriceProposal",
     "PriceRow",

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 from simple_history.models import HistoricalRecords
 
+from billing.models.contracts.currencies import check_currency
 from tenants.models import Tenant
 
 LONGEST_PAYMENT_DAYS = 365
@@ -43,6 +44,12 @@ class BillingDetails(models.Model):
         decimal_places=2,
         default=0,
         validators=[MinValueValidator(0), MaxValueValidator(100)],
+    )
+    currency = models.CharField(
+        max_length=3,
+        default="USD",
+        validators=[check_currency],
+        help_text="of the next statements; prices, budgets and the ledger stay in USD",
     )
     payment_days = models.PositiveSmallIntegerField(
         default=30, validators=[MaxValueValidator(LONGEST_PAYMENT_DAYS)], help_text="from the day of issue"

@@ -12,7 +12,7 @@ from django.utils.timezone import now
 from simple_history.models import HistoricalRecords
 
 from billing.models.fields import AmountField
-from billing.scopes import RUN, scope_choices
+from billing.scopes import PREPAID, RUN, scope_choices
 from tenants.models import Tenant
 
 # More than a machine's workers only splits the room.
@@ -25,10 +25,10 @@ def default_alerts() -> list[int]:
 
 
 class StandingBudgets(models.Manager["Budget"]):
-    """Budgets that somebody set to stay. The envelopes of runs come and go; they are read through `RunEnvelope`."""
+    """Budgets that somebody set to stay. Envelopes of runs and prepaid balances have pages and verbs of their own."""
 
     def get_queryset(self) -> models.QuerySet["Budget"]:
-        return super().get_queryset().exclude(scope=RUN)
+        return super().get_queryset().exclude(scope__in=(RUN, PREPAID))
 
 
 class Budget(models.Model):
@@ -77,7 +77,7 @@ class Budget(models.Model):
     created_at = models.DateTimeField(default=now, editable=False)
 
     objects = StandingBudgets()
-    everything: "models.Manager[Budget]" = models.Manager()  # those of envelopes, too
+    everything: "models.Manager[Budget]" = models.Manager()  # those of envelopes and balances, too
     history = HistoricalRecords()
 
     class Meta:

@@ -124,6 +124,7 @@ class UsageRecord(models.Model):
         CORRECTION = "correction", "correction"
         CREDIT = "credit", "credit"
         ADJUSTMENT = "adjustment", "adjustment"
+        COMMITMENT = "commitment", "minimum commitment"
 
     class Source(models.TextChoices):
         PROVIDER = "provider", "provider"

@@ -5,13 +5,11 @@ changes (triggers). A tenant's statements are numbered without a gap, and each c
 before it; an issuer's are, too, and no two have the same code.
 """
 
-import uuid
 from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
-from django.utils.timezone import now
 
 from billing.models.fields import AmountField, UnitPriceField
 from billing.models.ledger import BillingPeriod
@@ -34,6 +32,8 @@ class Statement(models.Model):
     timezone = models.CharField(max_length=63)
     currency = models.CharField(max_length=3, default="USD")
     fx_rate = AmountField(default=1, help_text="units of the currency for one USD, frozen")
+    fx_day = models.DateField(null=True, blank=True, help_text="of the rate")
+    fx_source = models.CharField(max_length=120, blank=True, default="", help_text="of the rate")
     record_count = models.BigIntegerField(help_text="rows of the ledger")
     request_count = models.BigIntegerField(
         default=0, help_text="requests, as billing/ledger/measures.py counts them"
@@ -92,6 +92,7 @@ class StatementLine(models.Model):
         CORRECTION = "correction", "correction"
         CREDIT = "credit", "credit"
         ADJUSTMENT = "adjustment", "adjustment"
+        COMMITMENT = "commitment", "minimum commitment"
         ROUNDING = "rounding", "rounding"
 
     statement = models.ForeignKey(Statement, on_delete=models.PROTECT, related_name="lines")
@@ -170,31 +171,3 @@ class ReceiptTree(models.Model):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.row_count} rows"
-
-
-class ManualEntry(models.Model):
-    """Who wrote a credit or an adjustment into the ledger, and why. Its id is the ledger row's."""
-
-    is_audited: ClassVar[bool] = True
-
-    class Kind(models.TextChoices):
-        CREDIT = "credit", "credit"
-        ADJUSTMENT = "adjustment", "adjustment"
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="manual_entries")
-    period = models.ForeignKey(BillingPeriod, on_delete=models.PROTECT, related_name="+")
-    kind = models.CharField(max_length=10, choices=Kind)
-    amount_usd = AmountField(help_text="as the ledger has it: a credit is negative")
-    reason = models.TextField()
-    entered_at = models.DateTimeField(default=now, editable=False)
-    entered_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
-    )
-
-    class Meta:
-        verbose_name_plural = "manual entries"
-        ordering = ("-entered_at",)
-
-    def __str__(self) -> str:
-        return f"{self.kind} of {self.amount_usd.normalize():f} USD for {self.tenant}"

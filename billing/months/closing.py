@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import structlog
 from django.conf import settings
@@ -17,7 +18,10 @@ from django.db import connection, transaction
 from django.db.models import Max
 from django.utils.timezone import now
 
+from billing.contracts.commitments import true_up
+from billing.contracts.currencies import Conversion, NoRate, conversion_of
 from billing.ledger import digest
+from billing.ledger.periods import period_at
 from billing.models import Attempt, BillingPeriod, ReceiptTree, Statement, StatementFile
 from billing.money import plain
 from billing.months import chargeback_sheets
@@ -93,13 +97,6 @@ def reopen_period(period: BillingPeriod) -> BillingPeriod:
     return locked
 
 
-def period_at(tenant: Tenant, *, at: datetime) -> BillingPeriod:
-    """The tenant's period that contains a moment, made if it is not there."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT billing_period_at(%s, %s)", (tenant.pk, at))
-        return BillingPeriod.objects.get(pk=cursor.fetchone()[0])
-
-
 def open_periods(at: datetime | None = None) -> int:
     """Make the running month of every tenant that has none yet, so that a first call need not; how many tenants."""
     moment = at or now()
@@ -153,6 +150,8 @@ def begin(period: BillingPeriod, *, forced_reason: str = "", grace: timedelta | 
             )
         if open_calls := open_attempts(locked):
             raise CannotClose(f"{open_calls} calls of {locked.label} are not settled yet")
+    _conversion(locked)  # without a rate there is no statement, and the month stays open
+    true_up(locked)
     locked.status = Status.CLOSING
     locked.save(update_fields=["status"])
 
@@ -191,13 +190,14 @@ def issue(
     day_digests = digest.day_digests(tenant.pk, locked.pk)
     tree = plant(tenant.pk, locked.pk)
     told("summing the lines")
-    with opened_lines(locked, timezone=locked.timezone) as made:
+    conversion = _conversion(locked)
+    currency, fx_rate = conversion.currency, conversion.rate
+    with opened_lines(locked, timezone=locked.timezone, currency=currency, fx_rate=fx_rate) as made:
         issuer = settings.ISSUER_NAME
         serial = _next_serial(issuer)
         issued_at = now()
         previous = Statement.objects.filter(tenant=tenant).order_by("-number").first()
         terms = terms_of(tenant, issued_at=issued_at, timezone=locked.timezone)
-        currency = Statement.currency.field.default
         statement = Statement(
             tenant=tenant,
             period=locked,
@@ -206,6 +206,10 @@ def issue(
             serial=serial,
             code=f"ST-{locked.label}-{serial:06d}",
             timezone=locked.timezone,
+            currency=currency,
+            fx_rate=fx_rate,
+            fx_day=conversion.day,
+            fx_source=conversion.source,
             record_count=made.row_count,
             request_count=made.request_count,
             exact_usd=made.exact_usd,
@@ -283,6 +287,8 @@ def facts_of(statement: Statement) -> dict[str, Any]:
             "serial": statement.serial,
             "certainty": statement.certainty,
         }
+    if statement.fx_day:
+        facts |= {"fx_day": str(statement.fx_day), "fx_source": statement.fx_source}
     if statement.terms:
         facts |= {"terms": statement.terms, "tax": f"{statement.tax:.12f}"}
     if statement.receipts:
@@ -300,6 +306,15 @@ def _next_serial(issuer: str) -> int:
         )
     last = Statement.objects.filter(issuer=issuer).aggregate(last=Max("serial"))["last"]
     return (last or 0) + 1
+
+
+def _conversion(period: BillingPeriod) -> Conversion:
+    """By what the month's amounts are converted: of its last day. Raises CannotClose where that is not known."""
+    last_day = (period.ends_at.astimezone(ZoneInfo(period.timezone)) - timedelta(microseconds=1)).date()
+    try:
+        return conversion_of(period.tenant, last_day=last_day)
+    except NoRate as error:
+        raise CannotClose(str(error)) from None
 
 
 def _certainty(certainty: tuple[Sure, ...]) -> dict[str, dict[str, Any]]:

@@ -10,11 +10,12 @@ import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, fields
+from decimal import Decimal
 from typing import IO, BinaryIO, Final, cast
 
 from billing.models import Statement, StatementFile
 from billing.months.exports import FORMATS, STORED, name_of
-from billing.months.exports.cells import UNGUARDED, cell, exact_texts
+from billing.months.exports.cells import UNGUARDED, cell, exact, exact_texts
 from billing.months.lines import PeriodLine
 from billing.months.parts import MonthReport
 from billing.months.report import opened_month
@@ -32,7 +33,9 @@ def sealed_lines(lines: Iterable[PeriodLine], *, statement: Statement) -> Statem
     """The file of a statement that is being issued: its lines. The row is not stored yet."""
     with contents.spool() as out:
         text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
-        write_statement(lines, text, code=statement.code)
+        write_statement(
+            lines, text, code=statement.code, currency=statement.currency, fx_rate=statement.fx_rate
+        )
         text.detach()
         name = f"{statement.tenant.slug}-{statement.code}.csv"
         return _kept(statement, STATEMENT_FORMAT, name, CSV, out, is_sealed=True)
@@ -77,13 +80,22 @@ def bytes_of(file: StatementFile) -> bytes:
     return b"".join(pieces_of(file))
 
 
-def write_statement(lines: Iterable[PeriodLine], out: io.TextIOBase, *, code: str) -> None:
-    """A statement's lines as RFC 4180 CSV; the column `amount` adds up to its total."""
+def write_statement(
+    lines: Iterable[PeriodLine],
+    out: io.TextIOBase,
+    *,
+    code: str,
+    currency: str = "USD",
+    fx_rate: Decimal = Decimal(1),
+) -> None:
+    """A statement's lines as RFC 4180 CSV; the column `amount`, in the `currency`, adds up to its total."""
     writer = csv.writer(out, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
-    writer.writerow(("statement", "line_no", *COLUMNS, UNGUARDED))
+    writer.writerow(("statement", "line_no", *COLUMNS, "currency", "rate_for_one_usd", UNGUARDED))
     for number, line in enumerate(lines, 1):
         values = dict(zip(COLUMNS, astuple(line), strict=True))
-        writer.writerow((code, number, *map(cell, values.values()), exact_texts(values)))
+        writer.writerow(
+            (code, number, *map(cell, values.values()), currency, exact(fx_rate), exact_texts(values))
+        )
 
 
 def statement_csv(lines: Sequence[PeriodLine], *, code: str) -> bytes:

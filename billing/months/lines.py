@@ -12,6 +12,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
+from billing.ledger.measures import AMOUNTS_ALONE
 from billing.models import BillingPeriod
 from billing.months.amounts import divide_owed, line_digits
 from billing.months.cuts import (
@@ -34,6 +35,7 @@ from config.values import value_type
 CACHE_HIT: Final = "gateway_cache_hit"
 ROUNDING: Final = "rounding"
 TABLES: Final = ("month_used", "month_line")
+_ALONE: Final = ", ".join(f"'{kind}'" for kind in AMOUNTS_ALONE)
 
 
 class UnbalancedStatement(Unbalanced):
@@ -75,8 +77,8 @@ _CUT: Final = {
     "key_id": "r.key_id",
     "provider": "r.provider",
     "model": "r.model",
-    "processing": "CASE WHEN r.kind IN ('credit', 'adjustment') THEN '' ELSE r.processing END",
-    "text": "CASE WHEN r.kind IN ('credit', 'adjustment') THEN r.reason ELSE '' END",
+    "processing": f"CASE WHEN r.kind IN ({_ALONE}) THEN '' ELSE r.processing END",
+    "text": f"CASE WHEN r.kind IN ({_ALONE}) THEN r.reason ELSE '' END",
     "certainty": "known.certainty",
     "is_hit": "r.usage_source = 'gateway_cache'",
 }
@@ -100,7 +102,7 @@ FROM (
     UNION ALL
     SELECT {_NAMES}, 0, -sum(exact_usd) FROM month_used GROUP BY {_NUMBERS}
 ) AS cut
-GROUP BY {_NAMES} HAVING is_hit OR sum(rest) <> 0 OR category IN ('credit', 'adjustment')
+GROUP BY {_NAMES} HAVING is_hit OR sum(rest) <> 0 OR category IN ({_ALONE})
 """
 CHARGES: Final = f"""
 SELECT c.*, coalesce(k.name, '') AS key_name FROM ({_CHARGES}) AS c
@@ -110,7 +112,10 @@ LEFT JOIN tenants_apikey AS k ON k.id = c.key_id AND k.tenant_id = %(tenant)s
 _ORDER: Final = ", ".join(
     f'{name} COLLATE "C"' if name in (*_CUT, "key_name") else name
     for name in (
-        *("cost_center", "array_position(ARRAY['usage', 'correction', 'adjustment', 'credit'], category)"),
+        *(
+            "cost_center",
+            "array_position(ARRAY['usage', 'correction', 'adjustment', 'credit', 'commitment'], category)",
+        ),
         *("charge_month", "user_id", "key_name", "coalesce(key_id, 0)", "provider", "model", "processing"),
         *('meter COLLATE "C"', "coalesce(unit_price, 0)", "per", "charge_class", "text", "certainty"),
     )
@@ -138,11 +143,14 @@ _CENTERS: Final = """
 SELECT cost_center, sum(exact_usd) AS exact_usd, sum(amount) AS amount, max(place) AS last, count(*) AS lines
 FROM month_line GROUP BY cost_center ORDER BY cost_center COLLATE "C"
 """
+_PARTS: Final = """
+SELECT cost_center, category, sum(exact_usd) AS exact_usd FROM month_line GROUP BY cost_center, category ORDER BY 1, 2
+"""
 # What the printed lines of a cost centre lack of what it owes. The ledger knows nothing of it.
 _ROUND: Final = f"""
 INSERT INTO month_line ({", ".join(_KEPT)}, place)
 SELECT '{ROUNDING}', '', '', cost_center, '', NULL, '', '', '', '', '', 0, '', 1, NULL, 0, amount,
-       'To the whole cents that the cost centre owes', '', place
+       'To the whole minor units that the cost centre owes', '', place
 FROM unnest(%(centers)s::text[], %(amounts)s::numeric[], %(places)s::numeric[]) AS rounding (cost_center, amount, place)
 """
 _READ: Final = f"SELECT {', '.join(_KEPT)} FROM month_line ORDER BY place"
@@ -188,7 +196,12 @@ class PeriodLines:
 
 @contextmanager
 def opened_lines(
-    period: BillingPeriod, *, timezone: str, rows: str = OF_PERIOD, currency: str = "USD"
+    period: BillingPeriod,
+    *,
+    timezone: str,
+    rows: str = OF_PERIOD,
+    currency: str = "USD",
+    fx_rate: Decimal = Decimal(1),
 ) -> Iterator[PeriodLines]:
     """Sum a month into the printed lines of a statement, which are there while the block runs; needs a transaction.
 
@@ -206,7 +219,7 @@ def opened_lines(
         execute(f"CREATE TEMPORARY TABLE month_used ON COMMIT DROP AS {_METERS.format(bounds=of_time)}")
         execute(f"INSERT INTO month_used {_METERS.format(bounds=of_others)}")
         execute("ANALYZE month_used")
-        owed, rounding = print_charges(CHARGES, arguments, currency=currency)
+        owed, rounding = print_charges(CHARGES, arguments, currency=currency, fx_rate=fx_rate)
         whole = read_whole(arguments, rows=rows)
         exact = sum((sums["exact_usd"] for sums in read_rows(_CENTERS, {})), start=Decimal(0))
         try:
@@ -243,6 +256,11 @@ def made_lines() -> Streamed[PeriodLine]:
     """The printed lines of the month in hand."""
     count = read_rows("SELECT count(*) AS count FROM month_line", {})[0]["count"]
     return Streamed(partial(_read, _READ, {}), count=count, sums={})
+
+
+def exact_parts() -> list[tuple[str, str, Decimal]]:
+    """What the lines of the month in hand make in USD, by cost centre and category."""
+    return [(one["cost_center"], one["category"], one["exact_usd"]) for one in read_rows(_PARTS, {})]
 
 
 def store_lines(statement_id: int) -> None:

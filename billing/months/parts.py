@@ -41,7 +41,7 @@ class Streamed(Collection[T]):
 class Measures:
     """What is counted of any group of ledger rows (billing/ledger/measures.py). Each adds up over the groups of a section.
 
-    list - saved + corrections + adjustments + credits = billed = exact + estimated + unread.
+    list - saved + corrections + adjustments + credits + commitments = billed = exact + estimated + unread.
     """
 
     requests: int = 0
@@ -62,6 +62,7 @@ class Measures:
     corrections_usd: Decimal = NOTHING
     adjustments_usd: Decimal = NOTHING
     credits_usd: Decimal = NOTHING
+    commitments_usd: Decimal = NOTHING
     billed_cost_usd: Decimal = NOTHING
     exact_usd: Decimal = NOTHING
     estimated_usd: Decimal = NOTHING
@@ -179,6 +180,9 @@ class Invoice:
     issued_at: datetime
     tax: Decimal = NOTHING
     terms: Terms | None = None  # a statement that is older than them has none
+    fx_rate: Decimal = Decimal(1)  # units of the currency for one USD, of a day, as `fx_source` says
+    fx_day: date | None = None
+    fx_source: str = ""
 
     @property
     def total(self) -> Decimal:

@@ -208,6 +208,9 @@ def invoice_of(period: BillingPeriod | None) -> Invoice | None:
         statement.issued_at,
         statement.tax,
         stored_terms(statement.terms),
+        statement.fx_rate,
+        statement.fx_day,
+        statement.fx_source,
     )
 
 

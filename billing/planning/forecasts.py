@@ -93,7 +93,7 @@ SELECT b.id, b.tenant_id, b.scope, w.subject, b.unit, b.period, w.starts_at, w.e
 FROM billing_budget AS b
 JOIN billing_limit_now AS l ON l.budget_id = b.id
 JOIN billing_budgetwindow AS w ON w.budget_id = b.id AND w.starts_at <= %(at)s AND (w.ends_at > %(at)s OR w.ends_at IS NULL)
-WHERE b.is_active AND b.scope <> 'run' AND b.tenant_id = ANY (%(tenants)s)
+WHERE b.is_active AND b.scope <> 'run' AND (b.scope <> 'prepaid' OR b.id = ANY (%(budgets)s)) AND b.tenant_id = ANY (%(tenants)s)
   AND (%(budgets)s::bigint[] IS NULL OR b.id = ANY (%(budgets)s))
 GROUP BY b.id, w.subject, w.starts_at, w.ends_at, l.amount
 ORDER BY sum(w.spent) / nullif(l.amount, 0) DESC NULLS LAST, b.id, w.subject

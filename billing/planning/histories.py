@@ -28,6 +28,7 @@ MEASURES: Final = {
 # A budget's subject as text, in the days' sums; a key's is its name.
 _SUBJECTS: Final = {
     "tenant": "''",
+    "prepaid": "''",
     "user": "d.user_id",
     "key": "k.name",
     "feature": "d.feature",

@@ -68,6 +68,9 @@ BOOKS = (
     "billing_budgetwindow", "billing_billingperiod", "billing_statement", "billing_manualentry", "billing_raterule",
     "llm_requestlog", "billing_agenthour", "billing_rollupdirty", "billing_usagespan", "billing_alertfinding",
     "billing_rulecheck", "billing_chargebacksheet",
+    "billing_entryproposal",
+    "billing_prepaidbalance", "billing_prepaidentry",
+    "billing_commitment",
 )  # fmt: skip
 # tables without a tenant's column, of which it needs some rows
 FURTHER_GRANTS = {

@@ -39,7 +39,8 @@ WITH current AS ({_CURRENT}),
 fullest AS (
     SELECT DISTINCT ON (b.id) b.id, c.subject, c.used, b.limit_amount + raised.extra AS amount
     FROM current AS c JOIN billing_budget AS b ON b.id = c.budget_id {_RAISED}
-    WHERE b.is_active AND b.scope <> 'run' AND c.used > 0 AND c.used >= %(share)s * (b.limit_amount + raised.extra)
+    WHERE b.is_active AND b.scope NOT IN ('run', 'prepaid') AND c.used > 0
+      AND c.used >= %(share)s * (b.limit_amount + raised.extra)
     ORDER BY b.id, c.used DESC, c.subject)
 SELECT id, subject, used, amount FROM fullest ORDER BY used / nullif(amount, 0) DESC NULLS FIRST, id LIMIT %(most)s
 """

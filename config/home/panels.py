@@ -33,6 +33,7 @@ SAVINGS: Final = {
     "corrections": "Corrections",
     "adjustments": "Adjustments",
     "credits": "Credits",
+    "commitments": "Minimum commitments",
 }
 COMMON_SAVINGS: Final = ("Our cache", "Routing", "Compression", "Batch")
 TIERS: Final = (("simple", 9), ("standard", 1), ("complex", 2))

@@ -14,7 +14,7 @@ from django.utils.timezone import now
 from billing.budgets.balances import Balance
 from billing.budgets.windows import WindowKey, load_budgets, windows_for
 from billing.models import BudgetRaise, BudgetWindow
-from billing.scopes import Dimensions
+from billing.scopes import PREPAID, Dimensions
 from config.portal.access import Visitor
 from config.site import cells
 from tenants.keys.allocating import cost_center_of
@@ -77,7 +77,12 @@ def bars(visitor: Visitor, balances: Sequence[Balance], *, link: str = "") -> di
 
 def whose(balance: Balance) -> str:
     """ "You, per day" and the like."""
-    names = {"tenant": "Everybody", "user": "You", "key": f"Key {balance.subject}"}
+    names = {
+        "tenant": "Everybody",
+        "user": "You",
+        "key": f"Key {balance.subject}",
+        PREPAID: "Prepaid balance of everybody",
+    }
     who = names.get(balance.scope, f"{balance.scope.replace('_', ' ').capitalize()} {balance.subject}")
     soft = "" if balance.mode == "hard" else ", only watched"
     return f"{who}, {'in total' if balance.period == 'total' else f'per {balance.period}'}{soft}"

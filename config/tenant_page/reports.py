@@ -32,7 +32,12 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
                 },
                 [
                     Link("Statements", list_url("billing_statement", tenant__id__exact=tenant.pk)),
-                    Link("Entries by hand", list_url("billing_manualentry", tenant__id__exact=tenant.pk)),
+                    Link(
+                        "Credits and adjustments",
+                        list_url("billing_entryproposal", tenant__id__exact=tenant.pk),
+                    ),
+                    Link("Prepaid balance", list_url("billing_prepaidbalance", tenant__id__exact=tenant.pk)),
+                    Link("Minimum commitments", list_url("billing_commitment", tenant__id__exact=tenant.pk)),
                     Link("Rate rules", list_url("billing_raterule", tenant__id__exact=tenant.pk)),
                     Link("Split rules", list_url("billing_splitrule", tenant__id__exact=tenant.pk)),
                     Link("Ledger", list_url("billing_usagerecord", tenant__id__exact=tenant.pk)),

@@ -6,7 +6,7 @@ Invariant: said on answers only. On a refusal these headers would replace our me
 from decimal import Decimal
 from typing import Final
 
-from billing.budgets.balances import Balance
+from billing.budgets.balances import Balance, pressing
 from llm.calls.call import Call
 from tenants.errors import Api
 
@@ -20,7 +20,7 @@ def early_warning(call: Call) -> dict[str, str]:
     if call.wire.vendor != Api.ANTHROPIC:
         return {}
     fullest = max(
-        (one for one in call.balances if one.mode == "hard"),
+        (one for one in pressing(call.balances) if one.mode == "hard"),
         key=lambda one: one.used_percent,
         default=None,
     )

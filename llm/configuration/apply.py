@@ -17,6 +17,14 @@ from llm.configuration.catalog import (
     check_fallbacks,
 )
 from llm.configuration.changes import Changes
+from llm.configuration.contracts import (
+    apply_commitment,
+    apply_currency,
+    apply_currency_rate,
+    apply_entry,
+    apply_gl_account,
+    apply_prepaid,
+)
 from llm.configuration.document import read_document
 from llm.configuration.money import apply_alerts, apply_budget, apply_channel, apply_rate_rule
 from llm.configuration.prices import apply_prices
@@ -48,8 +56,12 @@ def apply_configuration(
         with transaction.get_connection().cursor() as cursor:
             cursor.execute(ONE_AT_A_TIME)
         _apply_catalog(spec, writer=writer)
+        for index, rate in enumerate(spec.currency_rates):
+            apply_currency_rate(rate, path=("currency_rates", index), writer=writer)
         for index, tenant in enumerate(spec.tenants):
             _apply_tenant(tenant, index=index, writer=writer)
+        for index, account in enumerate(spec.gl_accounts):
+            apply_gl_account(account, path=("gl_accounts", index), writer=writer)
         if dry_run:
             transaction.set_rollback(True)
     return changes
@@ -83,6 +95,14 @@ def _apply_tenant(spec: TenantSpec, *, index: int, writer: Writer) -> None:
         apply_budget(budget, tenant=tenant, path=(*path, "budgets", position), writer=writer)
     for position, rule in enumerate(spec.rate_rules):
         apply_rate_rule(rule, tenant=tenant, path=(*path, "rate_rules", position), writer=writer)
+    for position, entry in enumerate(spec.entries):
+        apply_entry(entry, tenant=tenant, path=(*path, "entries", position), writer=writer)
+    for position, commitment in enumerate(spec.commitments):
+        apply_commitment(commitment, tenant=tenant, path=(*path, "commitments", position), writer=writer)
+    if spec.currency is not None:
+        apply_currency(spec.currency, tenant=tenant, path=(*path, "currency"), writer=writer)
+    if spec.prepaid is not None:
+        apply_prepaid(spec.prepaid, tenant=tenant, path=(*path, "prepaid"), writer=writer)
     for position, channel in enumerate(spec.channels):
         apply_channel(channel, tenant=tenant, path=(*path, "channels", position), writer=writer)
     apply_alerts(spec.alerts, tenant=tenant, path=(*path, "alerts"), writer=writer)

@@ -11,10 +11,11 @@ from django.utils.timezone import now
 
 from billing.models import AlertChannel, AlertRule, Budget
 from billing.prices.plan_editing import WHAT, rule_at, set_rule
+from llm.configuration.agreements import RateRuleSpec
 from llm.configuration.changes import FieldChange, shown
 from llm.configuration.days import first_moment, last_moment
 from llm.configuration.document import Path
-from llm.configuration.spec import AlertSpec, BudgetSpec, ChannelSpec, RateRuleSpec
+from llm.configuration.spec import AlertSpec, BudgetSpec, ChannelSpec
 from llm.configuration.writer import Writer
 from tenants.models import Tenant
 

@@ -4,17 +4,13 @@ Invariant: pure, and strict about names: an unknown key is an error, never ignor
 absent keeps what the database has; only what is written is applied.
 """
 
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
-    StringConstraints,
     Tag,
     ValidationError,
     field_validator,
@@ -22,59 +18,34 @@ from pydantic import (
 )
 
 from billing.scopes import Period, Scope, Unit
+from llm.configuration.agreements import (
+    CommitmentSpec,
+    CurrencyRateSpec,
+    EntrySpec,
+    GlAccountSpec,
+    PrepaidSpec,
+    RateRuleSpec,
+)
+from llm.configuration.blocks import (
+    CURRENCY,
+    EMAIL,
+    FORMS,
+    METER,
+    Block,
+    Count,
+    Day,
+    Name,
+    Secret,
+    Slug,
+    Tier,
+    Url,
+    Weight,
+)
 from llm.configuration.document import Document, Path
 from llm.providers.kinds import KINDS
 from tenants.patterns import check_patterns
 from tenants.policy import InvalidPolicy, parse_policy
 from tenants.wording import sentence_about
-
-Name = Annotated[str, Field(min_length=1, max_length=100)]
-SLUG, URL, EMAIL, METER = (
-    r"^[-a-zA-Z0-9_]+$",
-    r"^https?://[^\s/]+",
-    r"^[^@\s]+@[^@\s]+$",
-    r"^[a-z][a-z0-9_]*$",
-)
-FORMS = {
-    SLUG: "may hold letters, digits, - and _ only",
-    URL: "must be an address such as https://host/path",
-    EMAIL: "must be an e-mail address",
-    METER: "must be a meter such as input, cache_read or output",
-}
-Secret = Annotated[str, StringConstraints(strip_whitespace=True, min_length=32, max_length=500)]
-Slug = Annotated[str, Field(pattern=SLUG, max_length=63)]
-Url = Annotated[str, Field(pattern=URL, max_length=300)]
-Count = Annotated[int, Field(ge=1, le=9_000_000_000_000_000)]
-Weight = Annotated[float, Field(ge=0, le=1_000_000)]
-Tier = Literal["simple", "standard", "complex"]
-
-
-def _as_written(value: Any) -> Any:
-    """A date stays one: it means the whole day, in the tenant's time zone."""
-    try:
-        if isinstance(value, str):
-            is_time = len(value) > len("2027-12-31")
-            return datetime.fromisoformat(value) if is_time else date.fromisoformat(value)
-    except ValueError:
-        value = "no date"
-    if isinstance(value, datetime | date):
-        return value
-    raise ValueError("must be a date such as 2027-12-31, or a time such as 2027-12-31T12:00:00Z")
-
-
-Day = Annotated[datetime | date, BeforeValidator(_as_written)]
-
-
-class Block(BaseModel):
-    """A block of the file. Numbers pass for text, because `cost_center: 4711` means what it says."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, coerce_numbers_to_str=True, hide_input_in_errors=True
-    )
-
-    def written(self) -> set[str]:
-        """The names of the fields that the file has."""
-        return set(self.model_fields_set)
 
 
 class LimitsSpec(Block):
@@ -272,31 +243,6 @@ class AlertSpec(Block):
     active: bool = True
 
 
-class RateRuleSpec(Block):
-    """What the tenant pays for what the list says. The lowest priority that fits counts, and no other.
-
-    A day is that of the tenant's time zone: from its first moment, until its last.
-    """
-
-    priority: Annotated[int, Field(ge=0, le=2_000_000_000)]
-    kind: Literal["pass_through", "markup_pct", "discount_pct", "fixed_unit_price"]
-    value: Annotated[Decimal, Field(ge=0, max_digits=18, decimal_places=9)] | None = None
-    provider: Annotated[str, Field(max_length=64)] = ""
-    model: Annotated[str, Field(max_length=128)] = ""
-    meter: Annotated[str, Field(pattern=METER, max_length=64)] | Literal[""] = ""
-    processing: Literal["online", "batch", "flex", "priority", ""] = ""
-    valid_from: Day | None = None
-    valid_until: Day | None = None
-
-    @model_validator(mode="after")
-    def _has_its_value(self) -> "RateRuleSpec":
-        if (self.kind == "pass_through") != (self.value is None):
-            raise ValueError("every kind but pass_through needs a value")
-        if self.kind == "discount_pct" and self.value is not None and self.value > 100:
-            raise ValueError("a discount is at most 100 percent")
-        return self
-
-
 class TenantSpec(Block):
     """A tenant with everything it owns."""
 
@@ -312,12 +258,18 @@ class TenantSpec(Block):
     alerts: list[AlertSpec] = []
     channels: list[ChannelSpec] = []
     rate_rules: list[RateRuleSpec] = []
+    entries: list[EntrySpec] = []
+    prepaid: PrepaidSpec | None = None
+    commitments: list[CommitmentSpec] = []
+    currency: Annotated[str, Field(pattern=CURRENCY)] | None = None
     own_accounts: list[Name] = []  # providers that are this tenant's alone
 
 
 class Spec(Block):
     """A whole file."""
 
+    currency_rates: list[CurrencyRateSpec] = []
+    gl_accounts: list[GlAccountSpec] = []
     providers: list[ProviderSpec] = []
     models: list[ModelSpec] = []
     tenants: list[TenantSpec] = []
@@ -372,6 +324,7 @@ def _refuse_doubles(spec: Spec, document: Document) -> None:
     lists: list[tuple[Path, list[Any]]] = [
         (("providers",), [provider.name for provider in spec.providers]),
         (("models",), [model.name for model in spec.models]),
+        (("gl_accounts",), [account.identity() for account in spec.gl_accounts]),
         (("tenants",), [tenant.slug for tenant in spec.tenants]),
     ]
     for index, model in enumerate(spec.models):
@@ -385,7 +338,12 @@ def _refuse_doubles(spec: Spec, document: Document) -> None:
             ((*here, "budgets"), [budget.identity() for budget in tenant.budgets]),
             ((*here, "channels"), [channel.name for channel in tenant.channels]),
             ((*here, "alerts"), [(alert.metric, alert.threshold) for alert in tenant.alerts]),
-            ((*here, "rate_rules"), [f"priority {rule.priority}" for rule in tenant.rate_rules]),
+            ((*here, "rate_rules"), [rule.identity() for rule in tenant.rate_rules]),
+            ((*here, "entries"), [entry.name for entry in tenant.entries]),
+            (
+                (*here, "prepaid", "additions"),
+                [addition.name for addition in (tenant.prepaid.additions if tenant.prepaid else ())],
+            ),
         ]
     for path, identities in lists:
         for position, identity in enumerate(identities):

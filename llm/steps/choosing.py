@@ -6,7 +6,7 @@ the receipt says what was chosen and why.
 
 from decimal import Decimal
 
-from billing.budgets.balances import Balance, reset_header
+from billing.budgets.balances import Balance, pressing, reset_header
 from billing.budgets.windows import windows_for
 from billing.estimates.costs import expected_cost
 from billing.ledger.holds import recent_balances
@@ -153,7 +153,7 @@ async def _tightest(call: Call) -> Balance | None:
         since=snapshot.built_at,
         calm_percent=call.policy.first_pressure_at / 2,
     )
-    return max(balances, key=lambda balance: balance.used_percent, default=None)
+    return max(pressing(balances), key=lambda balance: balance.used_percent, default=None)
 
 
 def _market(call: Call) -> Market:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from django.utils.timezone import now
 
-from billing.ledger.corrections import credit
+from billing.contracts.entries import propose_entry
 from billing.models import (
     AlertChannel,
     AlertDelivery,
@@ -19,6 +19,7 @@ from billing.models import (
     Budget,
     BudgetRaise,
     BudgetWindow,
+    EntryProposal,
     EstimateAccuracy,
     ManualEntry,
     PriceProposal,
@@ -53,7 +54,7 @@ from llm.models import (
 )
 from tenants.keys.editing import issue_key
 from tenants.models import ApiKey, EndUser, Tenant
-from tests.admin.filling_apart import add_people, add_reconciliation, add_runs
+from tests.admin.filling_apart import add_contracts, add_people, add_reconciliation, add_runs
 from tests.admin.office import Office
 
 PROVIDER_KEY, HOOK_SECRET = "sk-provider-very-secret", "hook-very-secret"
@@ -356,9 +357,12 @@ def _money(office: Office, tenant: Tenant, key: ApiKey) -> None:
 
 def _closing(office: Office, tenant: Tenant) -> None:
     at = now()
-    entry = credit(tenant, amount_usd=Decimal("0.25"), reason="goodwill")
+    proposal = propose_entry(tenant, amount_usd=Decimal("0.25"), reason="goodwill")
+    entry = ManualEntry.objects.get(pk=proposal.pk)
     rule = set_rule(tenant, priority=RateRule.objects.count() + 1, kind="discount_pct", value=Decimal(5))
     office.rows.setdefault(ManualEntry, entry)
+    office.rows.setdefault(EntryProposal, proposal)
+    add_contracts(office, tenant)
     office.rows.setdefault(RateRule, rule)
     split = {"name": "rest", "source": "unallocated", "method": "even", "first_month": "2020-01"}
     office.rows.setdefault(SplitRule, set_split(tenant, **split))

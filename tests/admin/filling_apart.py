@@ -1,19 +1,27 @@
-"""Rows of tables that belong together: the reconciliation's, those of sessions and runs, and of people."""
+"""Rows of tables that belong together: the reconciliation's, those of sessions and runs, of contracts, and of people."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
-from uuid import uuid4
+from uuid import NAMESPACE_OID, uuid4, uuid5
 
 from django.utils.timezone import now
 
+from billing.contracts import prepaid
+from billing.contracts.commitments import set_commitment
+from billing.contracts.currencies import set_rate
 from billing.models import (
     AgentHour,
     Budget,
     BudgetRaise,
     BudgetWindow,
+    Commitment,
     CostComparison,
     CostReport,
     CostReportLine,
+    CurrencyRate,
+    GlAccount,
+    PrepaidBalance,
+    PrepaidEntry,
     RunEnvelope,
 )
 from tenants.models import AuditEntry, IdentityProvider, Invitation, Tenant
@@ -116,3 +124,20 @@ def add_people(office: Office, tenant: Tenant) -> None:
     )
     changes = {"name": ["Acme", "Acme GmbH"]}
     office.rows.setdefault(AuditEntry, audit.record("changed", about=tenant, changes=changes))
+
+
+def add_contracts(office: Office, tenant: Tenant) -> None:
+    """A balance with much in it, since calls of other tests are paid from it, and a minimum that is far ahead."""
+    balance = prepaid.open_balance(tenant)
+    invoice = uuid5(NAMESPACE_OID, tenant.slug)
+    prepaid.add(balance, amount_usd=Decimal(1_000_000), reason="invoice 7", entry_id=invoice)
+    office.rows.setdefault(PrepaidBalance, balance)
+    office.rows.setdefault(PrepaidEntry, balance.entries.get(pk=invoice))
+    month = set_commitment(tenant, span="month", amount_usd=Decimal(1), first_month="2099-01")
+    office.rows.setdefault(Commitment, month)
+    rate = set_rate(
+        day=date(2020, 1, 1), base="USD", quote="EUR", rate=Decimal("0.9") + tenant.pk, source="the office"
+    )
+    office.rows.setdefault(CurrencyRate, rate)
+    account, _ = GlAccount.objects.get_or_create(kind="revenue", tenant=tenant, defaults={"code": "8400"})
+    office.rows.setdefault(GlAccount, account)

@@ -13,6 +13,7 @@ from django.utils.timezone import now
 
 from billing.models import (
     BillingPeriod,
+    EntryProposal,
     ManualEntry,
     RateRule,
     Rerating,
@@ -23,6 +24,7 @@ from billing.months.exports import ASKED
 from billing.months.files import bytes_of
 from billing.months.jobs import working
 from billing.months.report import opened_month
+from tenants.models import AuditEntry, Tenant
 from tests.admin.office import Office
 from tests.admin.pressing import press
 from tests.admin.test_pages import url_of
@@ -107,13 +109,53 @@ def test_finance_closes_a_month_and_takes_its_files(office: Office) -> None:
 
 
 def test_a_credit_is_entered_once(office: Office, olga: Client) -> None:
-    fields = {"tenant": office.acme.pk, "kind": "credit", "amount_usd": "1.5", "reason": "an outage"}
-    assert olga.post(url_of(ManualEntry, "add"), fields).status_code == 302
+    add = url_of(EntryProposal, "add")
+    fields = {
+        "tenant": office.acme.pk, "kind": "credit", "subject": "user", "subject_value": "alice", "month": "",
+        "amount_usd": "1.5", "reason": "an outage",
+    }  # fmt: skip
+    page = olga.post(add, {**fields, "_preview": "1"}).content.decode()
+    assert "Not saved yet: credit of 1.5 USD to alice of" in page
+    assert "More is given back than was paid." in page
+    assert not EntryProposal.objects.filter(reason="an outage").exists()
+    assert olga.post(add, fields).status_code == 302
     entry = ManualEntry.objects.get(reason="an outage")
-    assert (entry.amount_usd, entry.entered_by) == (Decimal("-1.5"), office.olga)
-    assert UsageRecord.objects.get(pk=entry.pk).billed_cost == Decimal("-1.5")
-    assert "above 0" in olga.post(url_of(ManualEntry, "add"), {**fields, "amount_usd": "-1"}).content.decode()
-    assert office.client(office.alice).get(url_of(ManualEntry, "add")).status_code == 403
+    assert (entry.amount_usd, entry.entered_by, entry.approved_by) == (
+        Decimal("-1.5"),
+        office.olga,
+        office.olga,
+    )
+    row = UsageRecord.objects.get(pk=entry.pk)
+    assert (row.billed_cost, row.user_id) == (Decimal("-1.5"), "alice")
+    assert AuditEntry.objects.filter(verb="created", object_id=str(entry.pk)).exists()
+    for wrong, said in (
+        ({"amount_usd": "-1"}, "above 0"),
+        ({"subject_value": ""}, "Name the cost centre or the user"),
+        ({"month": "2099-01"}, "2099-01 is no month of"),
+    ):
+        assert said in olga.post(add, {**fields, **wrong}, follow=True).content.decode()
+    assert office.client(office.alice).get(add).status_code == 403
+
+
+def test_with_four_eyes_another_person_books_a_credit(office: Office, olga: Client) -> None:
+    Tenant.objects.filter(pk=office.acme.pk).update(policy={"closing": {"four_eyes": True}})
+    fields = {
+        "tenant": office.acme.pk, "kind": "credit", "subject": "tenant", "subject_value": "", "month": "",
+        "amount_usd": "2", "reason": "two people",
+    }  # fmt: skip
+    page = olga.post(url_of(EntryProposal, "add"), {**fields, "_preview": "1"}).content.decode()
+    assert "waits until somebody else approves it" in page
+    olga.post(url_of(EntryProposal, "add"), fields)
+    proposal = EntryProposal.objects.get(reason="two people")
+    press(olga, "billing_entryproposal_approve", proposal.pk)
+    proposal.refresh_from_db()
+    assert proposal.status == "proposed"  # not by who entered it
+    other = User.objects.create(username="fiona", is_staff=True, is_superuser=True)
+    press(office.client(other), "billing_entryproposal_approve", proposal.pk)
+    proposal.refresh_from_db()
+    assert (proposal.status, proposal.decided_by) == ("booked", other)
+    entry = ManualEntry.objects.get(pk=proposal.pk)
+    assert (entry.entered_by, entry.approved_by) == (office.olga, other)
 
 
 def test_a_rate_rule_is_set_and_ended(office: Office, olga: Client) -> None:

@@ -17,6 +17,7 @@ import uuid_utils
 from django.db import connection, connections
 from django.utils.timezone import now
 
+from billing.ledger.periods import period_at
 from billing.ledger.settlements import (
     RECORD_HITS,
     SETTLE,
@@ -26,7 +27,7 @@ from billing.ledger.settlements import (
     settle_parameters,
 )
 from billing.models import Attempt, BillingPeriod, PriceRow, Statement, UsageLine, UsageRecord
-from billing.months.closing import close_period, period_at
+from billing.months.closing import close_period
 from billing.prices.book import load_price_book
 from billing.prices.rating import rate
 from billing.prices.savings import waterfall

@@ -26,7 +26,7 @@ from caching.models import CacheEntry
 from tenants.models import Tenant
 from tests.books import eventually
 from tests.browser.hands import Hands
-from tests.browser.visits import IN_EACH, Window, keep_picture, needs_chromium, visitor
+from tests.browser.visits import IN_EACH, Window, judge, keep_picture, needs_chromium, visitor
 from tests.world import Member, Operator, World
 
 pytestmark = needs_chromium
@@ -126,11 +126,14 @@ def enter(base_url: str, operator: Operator, window: Window, tenant: Tenant, sta
     with visitor(base_url, operator, window) as page:
         hands, seen = Hands(page), ""
         for kind, (amount, reason) in ENTRIES.items():
-            hands.open(f"/admin/billing/manualentry/add/?tenant={tenant.pk}")
+            hands.open(f"/admin/billing/entryproposal/add/?tenant={tenant.pk}")
             hands.choose(page.locator("[name=kind]"), kind)
             hands.type(page.locator("[name=amount_usd]"), amount)
             hands.type(page.locator("[name=reason]"), reason)
             hands.press(page.locator("[name=_continue]"))
+            page.get_by_text("Not saved yet").wait_for()
+            assert judge(page) == []
+            hands.press(page.get_by_role("button", name="Book it"))
             page.get_by_text(reason).first.wait_for()
             seen += str(page.inner_text("body"))
             keep_picture(page, f"{kind}-{window}")

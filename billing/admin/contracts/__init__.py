@@ -3,7 +3,18 @@
 It owns pages and their forms, which ask before they act. It does not own rules: each calls one function of another package.
 """
 
+from billing.admin.contracts import commitments as admin_commitments
+from billing.admin.contracts import currencies as admin_currencies
 from billing.admin.contracts import entries as admin_entries
+from billing.admin.contracts import journal as admin_journal
+from billing.admin.contracts import prepaid as admin_prepaid
 from billing.admin.contracts import rate_rules as admin_rate_rules
 
-__all__ = ["admin_entries", "admin_rate_rules"]
+__all__ = [
+    "admin_commitments",
+    "admin_currencies",
+    "admin_entries",
+    "admin_journal",
+    "admin_prepaid",
+    "admin_rate_rules",
+]

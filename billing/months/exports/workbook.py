@@ -20,7 +20,7 @@ from xlsxwriter.worksheet import Worksheet
 
 from billing.months.exports.cells import exact
 from billing.months.exports.detail_csv import DETAIL_COLUMNS, detail_values
-from billing.months.parts import Margin, Measures, MonthReport, Reconciliation, Section, Sure
+from billing.months.parts import Invoice, Margin, Measures, MonthReport, Reconciliation, Section, Sure
 
 ROWS_OF_A_SHEET = 1_000_000  # a spreadsheet ends after 1,048,576
 MEASURES = tuple(field.name for field in fields(Measures))
@@ -127,10 +127,23 @@ def _reconciliation(sheet: Worksheet, report: MonthReport, looks: Looks) -> None
     by = report.reconciliation
     rows = [(field.name, getattr(by, field.name)) for field in fields(Reconciliation)]
     if report.invoice is not None:
-        payable = report.invoice.total
-        rows += [("rounding_usd", payable - by.booked_usd), ("payable_usd", payable)]
+        rows += payable_rows(report.invoice, by.booked_usd)
     _figures(sheet, 0, ("Amount", "USD", "Exact"), rows, looks)
     sheet.freeze_panes(1, 0)
+
+
+def payable_rows(invoice: Invoice, booked_usd: Decimal) -> list[tuple[str, Decimal]]:
+    """From what is booked to what is asked for, in its currency."""
+    name = invoice.currency.lower()
+    if invoice.currency == "USD":
+        return [("rounding_usd", invoice.total - booked_usd), ("payable_usd", invoice.total)]
+    exact_amount = booked_usd * invoice.fx_rate
+    return [
+        (f"rate_{name}_for_one_usd", invoice.fx_rate),
+        (f"booked_{name}", exact_amount),
+        (f"rounding_{name}", invoice.total - exact_amount),
+        (f"payable_{name}", invoice.total),
+    ]
 
 
 def _figures(

@@ -46,7 +46,7 @@ class EstimateAnswer(BaseModel):
 
 
 class UsageAmounts(BaseModel):
-    """USD. list_cost - saved + corrections + adjustments + credits = cost = exact + estimated + unread."""
+    """USD. list_cost - saved + corrections + adjustments + credits + commitments = cost = exact + estimated + unread."""
 
     cost_usd: str = Field(description="What is billed.")
     list_cost_usd: str = Field(
@@ -56,6 +56,7 @@ class UsageAmounts(BaseModel):
     corrections_usd: str = Field(description="What changed the cost of calls after they were booked.")
     adjustments_usd: str
     credits_usd: str = Field(description="Negative.")
+    commitments_usd: str = Field(description="What was not met of minimum commitments.")
     exact_usd: str = Field(description="Known by the providers' figures.")
     estimated_usd: str = Field(description="Counted by us.")
     unread_usd: str = Field(description="Booked at a bound until it is explained.")

@@ -12,9 +12,9 @@ from django.utils.timezone import now
 from billing.budgets import last_month
 from billing.budgets.last_month import beyond_last_month
 from billing.budgets.user_windows import fullest_of_users
+from billing.ledger.periods import period_at
 from billing.ledger.rollups import rebuild_dirty
 from billing.models import Budget, BudgetRaise, BudgetWindow, RollupDirty, UsageRecord
-from billing.months.closing import period_at
 from tenants.models import ApiKey, Tenant
 
 pytestmark = pytest.mark.django_db

@@ -13,9 +13,9 @@ from django.conf import settings
 from django.db import connection
 
 from billing.ledger.holds import admit
+from billing.ledger.periods import period_at
 from billing.ledger.settlements import settle
 from billing.models import Attempt, BillingPeriod, UsageRecord
-from billing.months.closing import period_at
 from config import resources
 from tenants.models import Tenant
 from tests.billing.conftest import Account

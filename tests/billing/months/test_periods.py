@@ -8,8 +8,8 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import Error, IntegrityError, connection, transaction
 
+from billing.ledger.periods import period_at
 from billing.models import BillingPeriod
-from billing.months.closing import period_at
 from tenants.models import Tenant
 from tests.world import new_tenant
 

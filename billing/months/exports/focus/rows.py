@@ -15,10 +15,13 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 
+from billing.contracts.currencies import converted
 from billing.ledger.dimensions import TAGS
+from billing.ledger.measures import AMOUNTS_ALONE
+from billing.money import EXACT
 from billing.months.exports.cells import exact
 from billing.months.exports.focus.invoices import detail_ids, tax_id
-from billing.months.parts import NOTHING, DetailLine, MonthReport
+from billing.months.parts import NOTHING, DetailLine, Invoice, MonthReport
 from billing.prices.book import is_token_meter
 
 Row = dict[
@@ -28,6 +31,10 @@ Row = dict[
 LINE_ROUNDING = Decimal("5e-13")
 publishers: dict[str, str] = {}  # by the name of the provider; filled by the app that knows them, `llm.apps`
 NOT_APPLICABLE = "Not Applicable"
+PRICED_IN = "USD"
+PRICE_PLACES = 18  # as many as Parquet's column has
+_AMOUNTS = ("BilledCost", "ContractedCost", "EffectiveCost", "ListCost")
+_PRICES = ("ContractedUnitPrice", "ListUnitPrice")
 # Labels that stand in a file as texts.
 _LISTED = ("user", "api_key_id", "api_key", "feature", "provider", "model", "reason")
 
@@ -36,12 +43,13 @@ def charges(report: MonthReport) -> Iterator[Row]:
     """The rows of Cost and Usage, with the columns of every version that we write."""
     by_center = detail_ids(report.invoice) if report.invoice else {}
     billed: dict[str, Decimal] = defaultdict(Decimal)
+    invoice = report.invoice
     for line in report.detail:
         if _is_charge(line):
             cost_center = line.labels["cost_center"]
-            yield _row(report, line) | {"InvoiceDetailId": by_center.get(cost_center)}
-            billed[cost_center] += line.billed_cost_usd
-    invoice = report.invoice
+            row = _in_currency(_row(report, line), invoice)
+            yield row | {"InvoiceDetailId": by_center.get(cost_center)}
+            billed[cost_center] += row["BilledCost"]
     if invoice is None:
         return
     for cost_center, owed in invoice.owed.items():
@@ -49,6 +57,19 @@ def charges(report: MonthReport) -> Iterator[Row]:
             yield _rounding(report, cost_center, rounding) | {"InvoiceDetailId": by_center[cost_center]}
     if invoice.tax:
         yield _tax(report, invoice.tax) | {"InvoiceDetailId": tax_id(invoice)}
+
+
+def _in_currency(row: Row, invoice: Invoice | None) -> Row:
+    """A row in the currency of its invoice. What is priced in USD stays so in the columns of the pricing currency."""
+    if invoice is None or invoice.currency == PRICED_IN:
+        return row
+    amounts = {name: converted(row[name], invoice.fx_rate) for name in _AMOUNTS}
+    prices = {
+        name: round(EXACT.multiply(row[name], invoice.fx_rate), PRICE_PLACES)
+        for name in _PRICES
+        if row.get(name) is not None
+    }
+    return row | amounts | prices | {"BillingCurrency": invoice.currency}
 
 
 def _is_charge(line: DetailLine) -> bool:
@@ -66,7 +87,8 @@ def _is_charge(line: DetailLine) -> bool:
 def _row(report: MonthReport, line: DetailLine) -> Row:
     starts_at, ends_at = _charge_bounds(report, line)
     labels, is_priced = line.labels, _is_priced(line)
-    category = {"credit": "Credit", "adjustment": "Adjustment"}.get(labels["kind"], "Usage")
+    category = "Adjustment" if labels["kind"] in AMOUNTS_ALONE else "Usage"
+    category = "Credit" if labels["kind"] == "credit" else category
     if not is_priced and category == "Usage" and not labels["charge_class"]:
         category = "Adjustment"  # of the amount alone, within its own month
     return (
@@ -95,8 +117,11 @@ def _row(report: MonthReport, line: DetailLine) -> Row:
 
 
 def _rounding(report: MonthReport, cost_center: str, amount: Decimal) -> Row:
-    """What the exact charges of a cost centre lack of what it owes."""
+    """What the exact charges of a cost centre lack of what it owes, in the currency of the invoice."""
+    currency = report.invoice.currency if report.invoice else PRICED_IN
     return _facts(report, amount, report.starts_at, report.ends_at) | {
+        "BillingCurrency": currency,
+        "PricingCurrency": currency,
         "ChargeCategory": "Adjustment",
         "ChargeDescription": "Rounding to what the cost centre owes",
         "ChargeFrequency": "One-Time",
@@ -224,7 +249,7 @@ def _makes(unit_price: Decimal, cost: Decimal, line: DetailLine) -> bool:
 
 def _description(line: DetailLine) -> str:
     labels, kind = line.labels, line.labels["kind"]
-    if kind in ("credit", "adjustment"):
+    if kind in AMOUNTS_ALONE:
         return f"{kind.capitalize()} of {line.day}: {labels['reason']}"
     what = (
         "answers from the gateway's cache"

@@ -94,6 +94,15 @@ def _facts(report: MonthReport, terms: Terms) -> list[tuple[str, str]]:
         facts.append(("Due", f"{terms.due_on:%Y-%m-%d}"))
     if terms.po_number:
         facts.append(("Your order", short(terms.po_number)))
+    if report.invoice and report.invoice.fx_day:
+        invoice = report.invoice
+        facts.append(("In USD, exactly", f"{exact(report.totals.billed_cost_usd)} USD"))
+        facts.append(
+            (
+                "Rate",
+                f"1 USD = {exact(invoice.fx_rate)} {invoice.currency}, {invoice.fx_day}, {short(invoice.fx_source)}",
+            )
+        )
     return facts
 
 
