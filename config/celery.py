@@ -56,7 +56,7 @@ app.conf.update(
             "task": "billing.tasks.read_unread_usage",
             "schedule": crontab(hour="3", minute="47"),
         },
-        "close-months": {"task": "billing.tasks.close_months", "schedule": timedelta(seconds=5)},
+        "close-months": {"task": "billing.tasks.close_months", "schedule": crontab()},
         "ensure-partitions": {
             "task": "billing.tasks.ensure_partitions",
             "schedule": crontab(hour="2", minute="5"),

@@ -9,8 +9,9 @@ import csv
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, fields
+from dataclasses import fields
 from decimal import Decimal
+from operator import attrgetter
 from typing import IO, BinaryIO, Final, cast
 
 from billing.models import Statement, StatementFile
@@ -23,6 +24,7 @@ from tenants import contents
 
 STATEMENT_FORMAT: Final = "statement"
 COLUMNS: Final = tuple(field.name for field in fields(PeriodLine))
+_values_of: Final = attrgetter(*COLUMNS)
 CSV: Final = "text/csv; charset=utf-8"
 
 Keep = Callable[[StatementFile], None]
@@ -92,10 +94,9 @@ def write_statement(
     writer = csv.writer(out, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
     writer.writerow(("statement", "line_no", *COLUMNS, "currency", "rate_for_one_usd", UNGUARDED))
     for number, line in enumerate(lines, 1):
-        values = dict(zip(COLUMNS, astuple(line), strict=True))
-        writer.writerow(
-            (code, number, *map(cell, values.values()), currency, exact(fx_rate), exact_texts(values))
-        )
+        values = _values_of(line)
+        changed = exact_texts(dict(zip(COLUMNS, values, strict=True)))
+        writer.writerow((code, number, *map(cell, values), currency, exact(fx_rate), changed))
 
 
 def statement_csv(lines: Sequence[PeriodLine], *, code: str) -> bytes:

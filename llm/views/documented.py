@@ -113,10 +113,12 @@ def operation(
     is_completion: bool = False,
     may_wait: bool = False,
     is_anthropic: bool = False,
+    also: Mapping[tuple[int, str], tuple[type, str]] | None = None,
 ) -> Callable[[Documented], Documented]:
     """Annotate a view's method, or a view of one method, which may be inherited.
 
-    `answers` and `takes` are models of `llm.views.schemas`; `example` is a request body that works as pasted.
+    `answers` and `takes` are models of `llm.views.schemas`; `example` is a request body that works as pasted; `also` has further
+    answers by status and content type, each with what it is.
     """
     answer = OpenApiResponse(answers or bytes, description=summary)
     responses: dict[Any, Any] = {(status, content_type): answer}
@@ -124,6 +126,8 @@ def operation(
         responses[status, EVENTS] = OpenApiResponse(
             StreamEvent, description="With `stream: true`: server-sent events, each like this."
         )
+    for place, (model, description) in (also or {}).items():
+        responses[place] = OpenApiResponse(model, description=description)
     if may_wait:
         responses[202, JSON] = OpenApiResponse(JobObject, description="With `x-purser-urgency`: its job.")
     error = AnthropicError if is_anthropic else OpenAIError

@@ -18,7 +18,7 @@ from llm.errors import GatewayBusy, InvalidRequest, NotFound
 from llm.files import transfers
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
-from llm.views.documented import OF_A_LOOK_UP, operation, query
+from llm.views.documented import JSON, OF_A_LOOK_UP, operation, query
 from tenants.errors import UserNotAllowed
 from tenants.rls import tenant_connection
 
@@ -125,6 +125,10 @@ class Reports(_OfTheTenant):
             ),
         ),
         errors=(*OF_A_LOOK_UP, 429),
+        also={
+            (200, "application/octet-stream"): (bytes, "With `format`: the file, in its own content type."),
+            (202, JSON): (schemas.ReportJobObject, "With `format`: the job that makes it."),
+        },
     )
     async def get(self, request: HttpRequest) -> HttpResponse | PlainResponse:
         month, wanted = request.GET.get("month", ""), request.GET.get("format", "")

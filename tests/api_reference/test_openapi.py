@@ -96,7 +96,17 @@ def test_other_examples_are_answered_as_described(world: World, path: str) -> No
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/models", "/v1/files", "/v1/batches", "/v1/messages/batches", "/v1/usage", "/v1/budgets"]
+    "path",
+    [
+        "/v1/models",
+        "/v1/files",
+        "/v1/batches",
+        "/v1/messages/batches",
+        "/v1/usage",
+        "/v1/budgets",
+        "/v1/reports",
+        "/v1/statements",
+    ],
 )
 def test_what_is_read_is_as_described(world: World, path: str) -> None:
     world.request("POST", "/v1/chat/completions", QUESTION)

@@ -42,6 +42,7 @@ def acme(world: World, make_tenant: Any) -> Tenant:
 
 
 def test_it_works(world: World, acme: Tenant, operator_account: Operator, tmp_path: Path) -> None:
+    world.stack.start_celery()
     budget, month = acme.budgets.get(), f"{month_of(acme)}"
     problems = morning(world.stack.base_url, operator_account, acme, budget.pk, tmp_path)
     assert problems == []
@@ -101,9 +102,13 @@ def morning(base_url: str, operator: Operator, acme: Tenant, budget_id: int, dow
 
         page.goto(f"{base_url}/admin/billing/billingperiod/reports/?tenant={acme.slug}")
         expect(page.get_by_text("From list price to what is paid")).to_be_visible()
-        for name in ("CSV, every detail", "Excel workbook"):
+        for label, suffix in (("CSV, every detail", ".csv"), ("Excel workbook", ".xlsx")):
+            page.select_option("[name=format]", label=label)
+            page.get_by_role("button", name="Make files").click()
+            link = page.locator(f"#month-files a[href*='/reports/file/']:text-matches('{suffix}$')").first
+            link.wait_for(timeout=120_000)  # it comes by itself
             with page.expect_download() as waiting:
-                page.get_by_role("button", name=name).click()
+                link.click()
             waiting.value.save_as(downloads / waiting.value.suggested_filename)
         browser.close()
     return [problem for problem in problems if "favicon" not in problem]

@@ -13,6 +13,7 @@ from openai import OpenAI, RateLimitError
 from billing.admin.figures import usd
 from billing.models import BillingPeriod, RaiseRequest, UsageRecord
 from billing.months.closing import close_period
+from billing.months.files import bytes_of
 from llm.models import RequestLog
 from tenants.models import ApiKey
 from tests.books import eventually
@@ -194,7 +195,7 @@ def test_an_owners_month(firm: Firm, window: Window) -> None:
     cost = UsageRecord.objects.filter(tenant=firm.member.id).aggregate(cost=Sum("billed_cost"))["cost"]
     assert usd(cost) in spend
     assert all(seen in spend for seen in ("alice", "bob", "gpt-4o-mini", "support"))
-    assert sent == bytes(file.content)
+    assert sent == bytes_of(file)
 
 
 def months_work(firm: Firm, window: Window, code: str, file: str) -> tuple[str, bytes]:

@@ -10,6 +10,7 @@ from dataclasses import astuple, dataclass, fields
 from datetime import date
 from decimal import Decimal
 from itertools import islice
+from operator import attrgetter
 from typing import BinaryIO
 
 import xlsxwriter
@@ -24,6 +25,7 @@ from billing.months.parts import Invoice, Margin, Measures, MonthReport, Reconci
 
 ROWS_OF_A_SHEET = 1_000_000  # a spreadsheet ends after 1,048,576
 MEASURES = tuple(field.name for field in fields(Measures))
+_measures_of = attrgetter(*MEASURES)
 
 
 def write_xlsx(report: MonthReport, out: BinaryIO) -> None:
@@ -160,7 +162,7 @@ def _figures(
 
 
 def _section(sheet: Worksheet, section: Section, totals: Measures, looks: Looks) -> None:
-    rows = ((*group.labels, *astuple(group.measures)) for group in section.groups)
+    rows = ((*group.labels, *_measures_of(group.measures)) for group in section.groups)
     last = _table(sheet, (*section.dimensions, *MEASURES), rows, looks)
     if section.wholes != 1:
         return

@@ -6,6 +6,7 @@ Invariant: whoever asks for what is on its way gets the job that is there. A ten
 from collections.abc import Iterable
 from typing import Any, Final
 
+from celery import current_app
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
@@ -77,8 +78,14 @@ def jobs_of(tenant: Tenant | None, *, month: str) -> QuerySet[MonthJob]:
     return MonthJob.objects.filter(tenant=tenant, month=month).order_by("-created_at")
 
 
+def _wake() -> None:
+    """Have a worker look now. The schedule looks every minute, so it does not matter whether the broker is there."""
+    current_app.send_task("billing.tasks.close_months", expires=60, retry=False)
+
+
 def _ask(tenant: Tenant | None, month: str, kind: str, **values: Any) -> MonthJob:
     wanted = values.get("formats", [])
+    transaction.on_commit(_wake, robust=True)
     try:
         with transaction.atomic():
             if open_jobs().filter(tenant=tenant).count() >= MOST_OPEN:

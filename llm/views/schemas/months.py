@@ -34,6 +34,21 @@ class ReportList(BaseModel):
     data: list[ReportFileObject]
 
 
+class ReportJobObject(BaseModel):
+    """Files that are being made; ask again in a few seconds."""
+
+    object: Literal["report_job"]
+    id: str
+    month: str
+    formats: list[str]
+    status: Literal["queued", "running", "failed"]
+    step: str = Field(description="What is done now.")
+    lines_done: int
+    lines_total: int = Field(description="0: not known yet.")
+    error: str
+    created_at: datetime
+
+
 class StatementFileObject(BaseModel):
     format: str
     name: str

@@ -3,9 +3,14 @@
 import csv
 import hashlib
 import io
+import json
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
 from decimal import Decimal
+from email.message import Message
+from typing import Any
 
-import httpx
 import pytest
 from django.utils.timezone import now
 
@@ -24,12 +29,29 @@ def nothing_else_waits(committed: None) -> None:
     MonthJob.objects.filter(state="queued").update(state="failed", finished_at=now())
 
 
-def read(world: World, path: str, member: Member | None = None) -> httpx.Response:
-    return httpx.get(
-        f"{world.stack.base_url}{path}",
-        headers={"authorization": f"Bearer {(member or world.acme).key}"},
-        timeout=60,
+@dataclass
+class Answer:
+    status_code: int
+    headers: Message
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        return self.content.decode()
+
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+
+def read(world: World, path: str, member: Member | None = None) -> Answer:
+    request = urllib.request.Request(
+        f"{world.stack.base_url}{path}", headers={"authorization": f"Bearer {(member or world.acme).key}"}
     )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return Answer(response.status, response.headers, response.read())
+    except urllib.error.HTTPError as error:
+        return Answer(error.code, error.headers, error.read())
 
 
 def month_of(world: World, books: Books) -> str:
