@@ -11,8 +11,8 @@ from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 from unfold.decorators import action
 
 from billing.contracts.currencies import NoRate
+from billing.journal.entries import JournalLine, NoAccount, file_name, journal_csv, journal_of
 from billing.models import BillingPeriod, GlAccount
-from billing.months.journal import JournalLine, NoAccount, file_name, journal_csv, journal_of
 from tenants.admin.access import HistoryPages, OperatorAdmin, tenants_of
 from tenants.admin.choices import SeenRowsFilter
 from tenants.people.rights import Right

@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from billing.contracts.currencies import NoRate
+from billing.journal.entries import NoAccount, file_name, journal_csv, journal_of
 from billing.models import BillingPeriod
-from billing.months.journal import NoAccount, file_name, journal_csv, journal_of
 from tenants.models import Tenant
 
 

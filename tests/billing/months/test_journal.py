@@ -16,9 +16,7 @@ from hypothesis import strategies as st
 from billing.contracts.commitments import set_commitment
 from billing.contracts.currencies import set_rate
 from billing.contracts.entries import propose_entry
-from billing.models import BillingDetails, GlAccount
-from billing.months.amounts import divide_owed, minor_unit, round_to_currency
-from billing.months.journal import (
+from billing.journal.entries import (
     JournalLine,
     NoAccount,
     entries,
@@ -27,6 +25,8 @@ from billing.months.journal import (
     parts_of,
     reversed_on,
 )
+from billing.models import BillingDetails, GlAccount
+from billing.months.amounts import divide_owed, minor_unit, round_to_currency
 from tests.billing.shop import Shop
 
 ACCOUNTS = {
