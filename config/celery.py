@@ -66,7 +66,7 @@ app.conf.update(
         "prune-events": {"task": "billing.tasks.prune_events", "schedule": crontab(hour="4", minute="53")},
         "expire-raise-requests": {
             "task": "billing.tasks.expire_raise_requests",
-            "schedule": timedelta(minutes=10),
+            "schedule": timedelta(minutes=1),
         },
         "evict-cache": {"task": "caching.tasks.evict", "schedule": timedelta(minutes=10)},
         "keep-cache-indexes": {"task": "caching.tasks.keep_indexes", "schedule": timedelta(minutes=30)},
