@@ -3,7 +3,7 @@
 Invariant: of a tenant's requests the newest MOST_READ are read at most, and of its batches MOST_BATCHES.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from django.db import connection
 
@@ -23,9 +23,9 @@ GROUP BY quarter
 
 
 def _error_percent(asked: Asked) -> Seen:
-    values = {"tenant": asked.tenant.pk, "since": asked.since, "at": asked.at, "most": MOST_READ}
     with connection.cursor() as cursor:
-        cursor.execute(FAILING, {**values, "looked_at": LOOKED_AT})
+        values: dict[str, Any] = {"since": asked.since, "at": asked.at, "most": MOST_READ}
+        cursor.execute(FAILING, values | {"tenant": asked.tenant.pk, "looked_at": LOOKED_AT})
         rows = cursor.fetchall()
     told = [
         quarter

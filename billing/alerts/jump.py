@@ -98,7 +98,8 @@ def fortnight_of(
 ) -> Fortnight:
     """Spans that have a row, by how many spans ago they were, as a row of all of them."""
     sums = np.zeros((2, LENGTH))
-    sums[:, LENGTH - 1 - np.fromiter(ago, dtype=int)] = [list(usd), list(requests)]
+    spans = LENGTH - 1 - np.fromiter(ago, dtype=int)
+    sums[0, spans], sums[1, spans] = np.fromiter(usd, dtype=float), np.fromiter(requests, dtype=float)
     return Fortnight(sums[0], sums[1], lags, known, float(minutes))
 
 

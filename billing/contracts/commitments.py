@@ -7,7 +7,7 @@ towards it and are not taken back by it. What is booked for a span later, in lat
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import structlog
@@ -135,7 +135,11 @@ def progress_of(commitment: Commitment, *, month: str) -> Progress:
         charged += exact if category == KIND else 0
     unsealed = [period.pk for period in periods if period.status != BillingPeriod.Status.CLOSED]
     with connection.cursor() as cursor:
-        arguments = {"tenant": commitment.tenant_id, "periods": unsealed, "counted": list(COUNTED)}
+        arguments: dict[str, Any] = {
+            "tenant": commitment.tenant_id,
+            "periods": unsealed,
+            "counted": list(COUNTED),
+        }
         cursor.execute(BOOKED, arguments)
         for_usage, for_commitment = cursor.fetchone()
     counted, charged = counted + for_usage, charged + for_commitment

@@ -113,7 +113,7 @@ def effect_of_entry(proposal: EntryProposal) -> EntryEffect:
     running = period_at(tenant, at=now())
     period = month_of(tenant, proposal.month) or running
     is_open = period.status == BillingPeriod.Status.OPEN
-    arguments = {
+    arguments: dict[str, Any] = {
         "tenant": tenant.pk, "starts_at": period.starts_at, "ends_at": period.ends_at,
         "subject": proposal.subject, "value": proposal.subject_value,
     }  # fmt: skip

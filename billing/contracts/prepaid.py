@@ -154,8 +154,8 @@ def expire_due(at: datetime | None = None) -> Decimal:
 
 def notify_low() -> int:
     """Notify tenants whose balance has passed a level; once for each, until something is added. How many levels are passed."""
-    balances = PrepaidBalance.objects.exclude(alert_below_usd=[]).filter(budget__is_active=True)
-    balances = list(balances.select_related("tenant").order_by("pk")[:MOST_AT_ONCE])
+    watched = PrepaidBalance.objects.exclude(alert_below_usd=[]).filter(budget__is_active=True)
+    balances = list(watched.select_related("tenant").order_by("pk")[:MOST_AT_ONCE])
     states = states_of(balances)
     passed = 0
     for balance in balances:

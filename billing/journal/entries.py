@@ -67,10 +67,10 @@ def journal_of(tenant: Tenant, *, month: str) -> list[JournalLine]:
     statement = Statement.objects.filter(period=period).first()
     if statement is not None:
         lines = statement.lines.order_by()
-        exact = lines.values_list("cost_center", "category").annotate(exact=Sum("exact_usd"))
+        sealed = lines.values_list("cost_center", "category").annotate(exact=Sum("exact_usd"))
         owed = dict(lines.values_list("cost_center").annotate(owed=Sum("amount")))
         return entries(
-            parts_of(exact, fx_rate=statement.fx_rate), owed, tax=statement.tax, currency=statement.currency,
+            parts_of(sealed, fx_rate=statement.fx_rate), owed, tax=statement.tax, currency=statement.currency,
             account=accounts, side=Kind.RECEIVABLE, on=last_day, memo=f"{tenant.name} {month}",
             reference=statement.code,
         )  # fmt: skip

@@ -5,6 +5,7 @@ again. A new rule counts from now on unless a person says otherwise; what it cha
 which the re-rating is proposed. Before and after its time counts what counted.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 
@@ -96,7 +97,7 @@ def rule_at(tenant: Tenant, *, priority: int, at: datetime) -> RateRule | None:
     return rules.exclude(valid_to__lte=at).first()
 
 
-def is_same(rule: RateRule, wanted: dict[str, object]) -> bool:
+def is_same(rule: RateRule, wanted: Mapping[str, object]) -> bool:
     """Whether a rule says this, by the names in WHAT."""
     return all(getattr(rule, name) == value for name, value in wanted.items())
 
@@ -120,7 +121,7 @@ def _refuse_follower(tenant: Tenant, *, priority: int, after: datetime, until: d
 def _add(
     tenant: Tenant,
     priority: int,
-    what: dict[str, object],
+    what: Mapping[str, object],
     valid_from: datetime,
     valid_to: datetime | None,
     acting_user: User | None,

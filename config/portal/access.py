@@ -15,7 +15,8 @@ from urllib.parse import urlencode
 from django.contrib import messages
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 
 from tenants import wall
@@ -76,7 +77,7 @@ class Visitor:
         return self.tenant.status in (Tenant.Status.SUSPENDED, Tenant.Status.CLOSED)
 
 
-View = Callable[..., HttpResponse]  # of a request, a visitor, and the parts of the address
+View = Callable[..., HttpResponseBase]  # of a request, a visitor, and the parts of the address
 
 
 def page(*rights: Right, is_report: bool = False) -> Callable[[View], View]:
@@ -88,9 +89,11 @@ def page(*rights: Right, is_report: bool = False) -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def guarded(request: HttpRequest, /, tenant: str, **rest: Any) -> HttpResponse:
+        def guarded(request: HttpRequest, /, tenant: str, **rest: Any) -> HttpResponseBase:
             if not request.user.is_authenticated:
-                response: HttpResponse = redirect(f"{LOGIN}?{urlencode({'next': request.get_full_path()})}")
+                response: HttpResponseBase = redirect(
+                    f"{LOGIN}?{urlencode({'next': request.get_full_path()})}"
+                )
                 return private(response)
             visitor = visitor_of(request, tenant)
             if not visitor.may(*wanted):
@@ -125,7 +128,7 @@ def tenants_of(user: User) -> list[Tenant]:
     return list(Tenant.objects.filter(memberships__user=user).order_by("name", "slug")[:MOST_TENANTS])
 
 
-def private(response: HttpResponse) -> HttpResponse:
+def private(response: HttpResponseBase) -> HttpResponseBase:
     """A response that nobody keeps and no other page frames."""
     response.headers["Cache-Control"] = "no-store"
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY

@@ -4,7 +4,8 @@ Invariant: nobody is sent to a tenant that she is no member of.
 """
 
 from django.contrib.auth import logout
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
@@ -12,7 +13,7 @@ from config.portal.access import LOGIN, private, tenants_of
 from config.site.look import FAVICON, UNFOLD
 
 
-def enter(request: HttpRequest) -> HttpResponse:
+def enter(request: HttpRequest) -> HttpResponseBase:
     """`/portal/`: on to the only tenant, or a page to choose one."""
     if not request.user.is_authenticated:
         return private(redirect(f"{LOGIN}?next=/portal/"))
@@ -24,7 +25,7 @@ def enter(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-def leave(request: HttpRequest) -> HttpResponse:
+def leave(request: HttpRequest) -> HttpResponseBase:
     """End the session."""
     logout(request)
     return private(redirect(LOGIN))

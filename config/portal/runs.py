@@ -10,6 +10,7 @@ from typing import Any, Final
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.text import capfirst
 
@@ -32,7 +33,7 @@ MOST_SHOWN: Final = 20
 MOST_TYPED: Final = 25_000  # characters of a list of people
 
 
-def find_run(request: HttpRequest, id: int) -> HttpResponse:
+def find_run(request: HttpRequest, id: int) -> HttpResponseBase:
     """`/portal/runs/<id>`, as a refusal names it: on to the page of the tenant whose it is, for its members."""
     if not request.user.is_authenticated:
         return private(redirect(f"{LOGIN}?next={request.path}"))

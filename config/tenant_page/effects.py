@@ -81,7 +81,7 @@ def days_looked_at(tenant: Tenant) -> int:
     for day, requests in sums.order_by("-day").values_list("day", "requests"):
         seen += requests
         if seen > MOST_REQUESTS:
-            return max((today - day).days, 1)
+            return max(int((today - day).days), 1)
     return DAYS_LOOKED_AT
 
 

@@ -4,6 +4,7 @@ Invariant: an entry is known by its name in the file, so that a file that is app
 edited, and another amount under the same name is an error.
 """
 
+from typing import Any
 from uuid import UUID, uuid5
 
 from billing.contracts import prepaid
@@ -92,7 +93,7 @@ def apply_prepaid(spec: PrepaidSpec, *, tenant: Tenant, path: Path, writer: Writ
 
 def apply_commitment(spec: CommitmentSpec, *, tenant: Tenant, path: Path, writer: Writer) -> None:
     """Set a commitment, or its last month."""
-    what = {"span": spec.each, "amount_usd": spec.usd, "first_month": spec.first_month}
+    what: dict[str, Any] = {"span": spec.each, "amount_usd": spec.usd, "first_month": spec.first_month}
     before = Commitment.objects.filter(tenant=tenant, **what).first()
     with writer.refusals(path, words={"span": "each", "amount_usd": "usd"}):
         set_commitment(tenant, **what, last_month=spec.last_month, acting_user=writer.acting_user)
@@ -113,7 +114,7 @@ def apply_currency(currency: str, *, tenant: Tenant, path: Path, writer: Writer)
 
 def apply_currency_rate(spec: CurrencyRateSpec, *, path: Path, writer: Writer) -> None:
     """Store a rate; it supersedes another one of its day and pair."""
-    pair = {"day": spec.day, "base": spec.base, "quote": spec.quote}
+    pair: dict[str, Any] = {"day": spec.day, "base": spec.base, "quote": spec.quote}
     before = CurrencyRate.objects.filter(**pair, superseded_at=None).first()
     with writer.refusals(path):
         made = set_rate(**pair, rate=spec.rate, source=spec.source, acting_user=writer.acting_user)

@@ -68,7 +68,14 @@ def apply_rate_rule(spec: RateRuleSpec, *, tenant: Tenant, path: Path, writer: W
         writer.changes.add("rate rule", name, "unchanged")
         return
     with writer.refusals(path, words=WORDS):
-        set_rule(tenant, priority=spec.priority, acting_user=writer.acting_user, **values, **times)
+        set_rule(
+            tenant,
+            priority=spec.priority,
+            acting_user=writer.acting_user,
+            valid_from=times["valid_from"],
+            valid_to=times["valid_to"],
+            **values,
+        )
     writer.changes.add("rate rule", name, "created" if current is None else "updated", changed)
 
 

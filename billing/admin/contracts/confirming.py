@@ -50,7 +50,7 @@ class AsksFirst:
                 except ValidationError as error:
                     return _refused(request, error)
         try:
-            return super().changeform_view(request, object_id, *args, **options)  # type: ignore[misc]
+            return super().changeform_view(request, object_id, *args, **options)
         except ValidationError as error:
             return _refused(request, error)
 

@@ -52,7 +52,7 @@ def asked(request: HttpRequest, tenant: Tenant | None, month: str) -> HttpRespon
         raise Http404(f"no format is called {wanted!r}")
     formats = PACK if wanted == "pack" else (wanted,)
     try:
-        ask_report(tenant, month=month, formats=formats, acting_user=request.user)  # type: ignore[arg-type]
+        ask_report(tenant, month=month, formats=formats, acting_user=request.user)
     except (InvalidMonth, UnknownFormat) as error:
         raise Http404(str(error)) from error
     except TooManyJobs as error:

@@ -35,11 +35,7 @@ def guarded(text: str) -> str:
 
 def exact_texts(values: Mapping[str, object]) -> str:
     """Return the texts that `guarded` changes as a JSON object; empty if there are none."""
-    changed = {
-        name: text
-        for name, text in values.items()
-        if text.__class__ is str and guarded(text) != text  # type: ignore[arg-type]
-    }
+    changed = {name: text for name, text in values.items() if text.__class__ is str and guarded(text) != text}
     return json_cell(changed) if changed else ""
 
 
@@ -53,7 +49,7 @@ def cell(value: object) -> str:
     """Return any value of a report as the text of one CSV cell."""
     kind = value.__class__  # most values of most rows, without a look at what else they might be
     if kind is str:
-        return guarded(value)  # type: ignore[arg-type]
+        return guarded(value)
     if kind is Decimal:
         return exact(value)  # type: ignore[arg-type]
     if kind is int:

@@ -46,7 +46,7 @@ def _is_stuck(row: BatchProgress, alert: AlertEvent, *, now: datetime) -> bool:
         return False
     if alert.tenant_id is None:
         return bool(row.stuck)
-    return Decimal(int((now - row.progressed_at).total_seconds())) / 60 >= alert.threshold
+    return bool(Decimal(int((now - row.progressed_at).total_seconds())) / 60 >= alert.threshold)
 
 
 def _forget(rows: list[BatchProgress], alert: AlertEvent) -> None:
