@@ -61,7 +61,7 @@ def values_of(tenant: Tenant, dimension: str, first: date, last: date) -> Any:
     if not sums.filter(is_rest=True).exists():
         saving = F("listed") + F("adjusted") - F("billed")
         return summed(sums.values("value")).annotate(saved=saving, last_day=Max("day"))
-    value = Coalesce(Cast(COLUMNS[dimension], TextField()), Value(""))
+    value = Coalesce(Cast(COLUMNS[dimension], TextField()), Value("", output_field=TextField()))
     return measured(days_of(tenant, first, last).annotate(value=value).values("value"))
 
 

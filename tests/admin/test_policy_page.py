@@ -100,6 +100,8 @@ def test_every_field_comes_back_as_it_was_stored(office: Office, olga: Client) -
         "cache.embedder": "wordllama",
         "cache.waived_rules": ["personal", "action"],
         "refresh.private_keys": ["ci"],
+        "allocation.tags": {"project": "apollo"},
+        "allocation.teams": {"search": {"cost_center": "4711"}},
     }
     for path, one in policy_fields().items():
         text = ".".join(path)

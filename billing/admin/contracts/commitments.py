@@ -87,10 +87,12 @@ class CommitmentAdmin(AsksFirst, HistoryPages, Unedited, TenantScopedAdmin):
 
     @display(description="Progress")
     def progress(self, commitment: Commitment) -> SafeString | str:
-        running = period_at(commitment.tenant, at=now()).label
-        month = max(running, commitment.first_month)
-        month = min(month, commitment.last_month) if commitment.last_month else month
-        return render_to_string("admin/table.html", {"table": _table(progress_of(commitment, month=month))})
+        if not hasattr(commitment, "_progress"):  # a page asks for the field several times
+            running = period_at(commitment.tenant, at=now()).label
+            month = max(running, commitment.first_month)
+            month = min(month, commitment.last_month) if commitment.last_month else month
+            commitment._progress = progress_of(commitment, month=month)  # type: ignore[attr-defined]
+        return render_to_string("admin/table.html", {"table": _table(commitment._progress)})  # type: ignore[attr-defined]
 
     @dialog_action(
         "End…",

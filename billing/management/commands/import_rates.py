@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from billing.contracts.currencies import import_rates
+from tenants.people.commands import RecordedCommand
 
 
-class Command(BaseCommand):
+class Command(RecordedCommand):
     help = "Store rates between currencies from a CSV with the columns date, base, quote, rate, source."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -4,6 +4,8 @@ Invariant: of a day and a pair one rate counts. A rate is never edited: another 
 converted by it stays explained.
 """
 
+from typing import ClassVar
+
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -25,6 +27,8 @@ def check_currency(code: str) -> None:
 
 class CurrencyRate(models.Model):
     """Units of `quote` for one unit of `base`."""
+
+    is_audited: ClassVar[bool] = True
 
     day = models.DateField()
     base = models.CharField(max_length=3, validators=[check_currency])

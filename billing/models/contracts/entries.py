@@ -67,6 +67,8 @@ class ManualEntry(models.Model):
 class EntryProposal(models.Model):
     """A credit or an adjustment that somebody wants: booked at once, or after another person approved it."""
 
+    is_audited: ClassVar[bool] = True
+
     class Status(models.TextChoices):
         PROPOSED = "proposed", "proposed"
         BOOKED = "booked", "booked"

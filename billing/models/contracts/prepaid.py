@@ -5,6 +5,7 @@ with them and under the locks of admission (`billing_prepaid_book`); so no entry
 """
 
 import uuid
+from typing import ClassVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -32,6 +33,8 @@ def check_levels(levels: object) -> None:
 class PrepaidBalance(models.Model):
     """A tenant's balance. Its budget has the scope `prepaid`: hard, in USD, in total, of all calls of the tenant."""
 
+    is_audited: ClassVar[bool] = True
+
     budget = models.OneToOneField(Budget, primary_key=True, on_delete=models.PROTECT, related_name="prepaid")
     tenant = models.OneToOneField(Tenant, on_delete=models.PROTECT, related_name="prepaid_balance")
     alert_below_usd = models.JSONField(
@@ -55,6 +58,8 @@ class PrepaidBalance(models.Model):
 
 class PrepaidEntry(models.Model):
     """What was added to a balance, or taken from it otherwise than by calls."""
+
+    is_audited: ClassVar[bool] = True
 
     class Kind(models.TextChoices):
         TOP_UP = "top_up", "paid"

@@ -21,6 +21,7 @@ READING = {
     "batch",
     "chargeback",
     "estimates",
+    "journal",
     "rate",
     "report",
     "run",
@@ -83,7 +84,6 @@ def test_a_file_that_is_applied_is_entered_row_by_row(db: None, tmp_path: Path) 
     for kind in (
         "provider",
         "languagemodel",
-        "deployment",
         "pricerow",
         "tenant",
         "enduser",

@@ -150,7 +150,7 @@ def test_one_thing_has_one_name(olga: User, browser: Browser, passkey: SoftPassk
     )
     shown = [browser.get(f"/account/2fa/{page}") for page in own]
     shown += [browser.get(page) for page in ("/account/reauthenticate/", ONCE_MORE)]
-    shown += [waiting.get(SECOND), waiting.get("/account/login/")]
+    shown += [waiting.get(SECOND), Browser(olga).get("/account/login/")]
     for page in shown:
         text = page.content.decode()
         assert page.status_code == 200
