@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_SECONDS = 300  # the machine may be busy
 SHOWN_LOG_CHARACTERS = 6000
 DRAIN_SECONDS = 5
+_RUNNING: list["Stack"] = []
 # the machine's own addresses are never asked for through a proxy
 LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -159,12 +160,21 @@ def stack(home: Path, tests_database_url: str) -> Iterator[Stack]:
     running = Stack(
         home, {"DATABASE_URL": tests_database_url, "BATCH_POLL_SECONDS": "1", "CACHE_BUDGET_SCALE": "50"}
     )
+    _RUNNING.append(running)
     try:
         running.start_sandbox()
         _, running.base_url = running.start_web()
         yield running
     finally:
+        _RUNNING.remove(running)
         running.stop()
+
+
+@pytest.fixture
+def without_workers() -> None:
+    """Ends the workers that an earlier test started: the test does their work itself. The next `celery` starts others."""
+    for running in _RUNNING:
+        running.kill_celery()
 
 
 @pytest.fixture

@@ -30,7 +30,10 @@ from tests.admin.pressing import press
 from tests.admin.test_pages import url_of
 from tests.billing.months.jobs.threadless import ThreadlessPulse
 
-pytestmark = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume asynchronous iterators")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume asynchronous iterators"),
+    pytest.mark.usefixtures("without_workers"),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from tests.world import Member, World
 
 
 @pytest.fixture(autouse=True)
-def nothing_else_waits(committed: None) -> None:
+def nothing_else_waits(committed: None, without_workers: None) -> None:
     MonthJob.objects.filter(state="queued").update(state="failed", finished_at=now())
 
 

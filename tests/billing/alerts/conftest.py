@@ -132,7 +132,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(committed: None) -> Iterator[Desk]:
+def desk(committed: None, without_workers: None) -> Iterator[Desk]:
     """Rows that are committed, since several deliverers must see them. Other tests' events are out of the way."""
     queue_deliveries(at=now())
     AlertDelivery.objects.filter(status="pending").update(status="dead")

@@ -17,7 +17,10 @@ from tests.billing.shop import Shop
 from tests.config.portal.conftest import House
 from tests.config.portal.test_walls import statement_of
 
-pytestmark = pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume asynchronous iterators")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume asynchronous iterators"),
+    pytest.mark.usefixtures("without_workers"),
+]
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_it_works(house: House) -> None:
 def length_of(client: Client, address: str) -> int:
     """How many bytes a page or a file has."""
     answer = client.get(address)
-    return len(answer.getvalue())
+    return int(answer.headers.get("Content-Length", 0)) if answer.streaming else len(answer.content)
 
 
 def run_of(house: House) -> dict[str, str]:

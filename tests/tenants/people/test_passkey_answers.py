@@ -281,7 +281,7 @@ def test_bytes_that_are_changed_are_a_message(
     right = answer_for(page, visitor, passkey)
     part = data.draw(st.sampled_from([name for name in right["response"] if name != "userHandle"]))
     content = bytearray(websafe_decode(right["response"][part]))
-    at = data.draw(st.integers(0, len(content) - 1))
+    at = data.draw(st.integers(0, 10_000)) % len(content)  # signatures differ in length
     kind = data.draw(st.sampled_from(["cut", "changed", "put in"]))
     if kind == "cut":
         del content[at:]

@@ -26,7 +26,7 @@ FORMATS = ("csv", "xlsx", "json", "parquet", "focus-1.4", "pdf")
 
 
 @pytest.fixture(autouse=True)
-def nothing_else_waits(shop: Shop) -> None:
+def nothing_else_waits(shop: Shop, without_workers: None) -> None:
     MonthJob.objects.filter(state="queued").update(state="failed", finished_at=now())
     MonthJob.objects.filter(state="running").update(
         state="failed", finished_at=now(), worker=None, leased_until=None
