@@ -215,10 +215,13 @@ def _login(login: str, database: str) -> tuple[str, str]:
 
 
 def _give_database(cursor: Any, database: str) -> None:
-    """Allow connections. No role may create temporary objects, because that includes functions."""
+    """Allow connections. Temporary objects include functions, so only those who sum months may create them, for copies of a
+    month's rows.
+    """
     name = sql.Identifier(database)
     cursor.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(name))
     cursor.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO purser_app, purser_staff").format(name))
+    cursor.execute(sql.SQL("GRANT TEMPORARY ON DATABASE {} TO purser_staff").format(name))
 
 
 def _give_tables(cursor: Any, worker: str, *, has_options: bool) -> None:
