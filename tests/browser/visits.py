@@ -96,7 +96,8 @@ def paths_of(page: Any) -> list[str]:
 
 
 def judge(page: Any) -> list[str]:
-    """What is seriously wrong with the page for somebody."""
+    """What is seriously wrong with the page for somebody, once a navigation that is under way has ended."""
+    page.wait_for_load_state("load")
     page.evaluate(AXE.read_text())
     return [f"{page.url}: {found}" for found in page.evaluate(JUDGE)]
 
