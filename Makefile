@@ -50,7 +50,7 @@ chaos: install-dev ## KILLS=500 of web workers, then of everything, within CHAOS
 	$(BIN)/python -m pytest tests/chaos/test_many_kills.py tests/chaos/test_batch_kills.py --capture=no $(ARGS)
 
 hostile: install-dev ## what somebody who means harm would try, on loopback; prints what it did to a bystander's latency
-	@HOSTILE=all $(BIN)/python -m pytest tests/hostile --capture=no $(ARGS)
+	@HOSTILE=all $(BIN)/python -m pytest tests/hostile tests/tenants/people --capture=no $(ARGS)
 
 conformance: install-dev ## all behaviours of other servers, MUTATIONS=500 odd bodies per endpoint, Schemathesis at length; prints what it finds
 	@CATALOGUE=all MUTATIONS=$(or $(MUTATIONS),500) SCHEMATHESIS_EXAMPLES=$(or $(SCHEMATHESIS_EXAMPLES),60) \

@@ -26,6 +26,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.flaky needs a reason")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _passwords_are_hashed_once() -> Iterator[None]:
+    """A test makes several people who log in; each hash of a password takes a third of a second."""
+    from django.test import override_settings
+
+    with override_settings(PASSWORD_HASHERS=["tests.hashing.OnceHasher"]):
+        yield
+
+
 @pytest.fixture(scope="session")
 def home() -> Path:
     """The state folder of the run."""

@@ -6,6 +6,7 @@ Invariant: every test gets tenants, keys and models of its own, so that no test 
 import json
 import os
 import secrets
+import ssl
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -109,6 +110,9 @@ POLICY: dict[str, Any] = {
     "compression": {"enabled": False},
 }
 
+# the SDKs read all roots of trust for each client that they make, which takes longer than a call
+TRUST = ssl.create_default_context()
+
 
 @dataclass
 class Member:
@@ -147,7 +151,7 @@ class World:
             api_key=key or (member or self.acme).key,
             max_retries=0,
             timeout=30,
-            **options,
+            **{"http_client": openai.DefaultHttpxClient(verify=TRUST), **options},
         )
 
     def async_openai(self, member: Member | None = None, *, base_url: str = "", **options: Any) -> Any:
@@ -155,7 +159,11 @@ class World:
 
         url = base_url or self.stack.base_url
         return openai.AsyncOpenAI(
-            base_url=f"{url}/v1", api_key=(member or self.acme).key, max_retries=0, timeout=60, **options
+            base_url=f"{url}/v1",
+            api_key=(member or self.acme).key,
+            max_retries=0,
+            timeout=60,
+            **{"http_client": openai.DefaultAsyncHttpxClient(verify=TRUST), **options},
         )
 
     def anthropic(
@@ -168,7 +176,7 @@ class World:
             api_key=key or (member or self.acme).key,
             max_retries=0,
             timeout=30,
-            **options,
+            **{"http_client": anthropic.DefaultHttpxClient(verify=TRUST), **options},
         )
 
     def async_anthropic(self, member: Member | None = None, **options: Any) -> Any:
@@ -179,7 +187,7 @@ class World:
             api_key=(member or self.acme).key,
             max_retries=0,
             timeout=60,
-            **options,
+            **{"http_client": anthropic.DefaultAsyncHttpxClient(verify=TRUST), **options},
         )
 
     def get(self, path: str, member: Member | None = None) -> tuple[int, Any]:

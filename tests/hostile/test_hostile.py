@@ -19,13 +19,13 @@ import redis
 
 from benchmarks import results_file
 from tests.books import Books, eventually
+from tests.effort import IS_LONG
 from tests.hostile import connections, limits, texts
 from tests.hostile.attacker import ATTACKS, Attack, Attacker
 from tests.hostile.bystander import Bystander
 from tests.stack import Stack
 from tests.world import Deployment, Member
 
-IS_LONG = os.environ.get("HOSTILE") == "all"
 SIZE = 5 if IS_LONG else 1
 QUIET_SECONDS = 10.0 if IS_LONG else 0.5
 REQUEST_SECONDS = 60.0
