@@ -9,13 +9,15 @@ import secrets
 import ssl
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.books import Books
-from tests.declared import GPT_4O_MINI
+from tests.declared import TENANT, WORLD
 from tests.stack import Stack
 
 if TYPE_CHECKING:
@@ -23,86 +25,6 @@ if TYPE_CHECKING:
     from django.test import Client
 
     from tenants.models import Tenant
-
-WORLD = (
-    """
-providers:
-  - {name: sandbox-openai, kind: openai, base_url: "${SANDBOX}/v1", api_key: sk-sandbox}
-  - {name: sandbox-anthropic, kind: anthropic, base_url: "${SANDBOX}", api_key: sk-sandbox}
-models:
-  - name: gpt-4.1-nano
-    provider: sandbox-openai
-    upstream: gpt-4.1-nano
-    tier: simple
-    context_window: 1047576
-    max_output_tokens: 32768
-    capabilities: [tools, vision, json_schema]
-    prices: &nano
-      - {meter: input, usd_per_million: "0.10"}
-      - {meter: cache_read, usd_per_million: "0.025"}
-      - {meter: output, usd_per_million: "0.40"}
-      - {meter: input, processing: batch, usd_per_million: "0.05"}
-      - {meter: output, processing: batch, usd_per_million: "0.20"}
-  - name: gpt-4o-mini
-    provider: sandbox-openai
-"""
-    + GPT_4O_MINI
-    + """\
-  - name: gpt-4o
-    provider: sandbox-openai
-    upstream: gpt-4o
-    tier: complex
-    context_window: 128000
-    max_output_tokens: 16384
-    capabilities: [tools, vision, json_schema]
-    prices:
-      - {meter: input, usd_per_million: "2.5"}
-      - {meter: cache_read, usd_per_million: "1.25"}
-      - {meter: output, usd_per_million: "10"}
-      - {meter: input, processing: batch, usd_per_million: "1.25"}
-      - {meter: output, processing: batch, usd_per_million: "5"}
-  - name: claude-haiku-4-5
-    provider: sandbox-anthropic
-    upstream: claude-haiku-4-5
-    tier: standard
-    context_window: 200000
-    max_output_tokens: 64000
-    capabilities: [tools, vision]
-    prices:
-      - {meter: input, usd_per_million: "1"}
-      - {meter: cache_read, usd_per_million: "0.10"}
-      - {meter: cache_write_5m, usd_per_million: "1.25"}
-      - {meter: cache_write_1h, usd_per_million: "2"}
-      - {meter: output, usd_per_million: "5"}
-      - {meter: input, processing: batch, usd_per_million: "0.50"}
-      - {meter: output, processing: batch, usd_per_million: "2.50"}
-  - name: text-embedding-3-small
-    kind: embedding
-    provider: sandbox-openai
-    upstream: text-embedding-3-small
-    context_window: 8191
-    prices:
-      - {meter: input, usd_per_million: "0.02"}
-  - name: unpriced-model
-    provider: sandbox-openai
-    upstream: unpriced-model
-    context_window: 8191
-    prices: []
-"""
-)
-
-TENANT = """
-  - slug: {slug}
-    name: {name}
-    timezone: Europe/Berlin
-    policy: {policy}
-    users: {users}
-    keys: {keys}
-    budgets: {budgets}
-    rate_limits: {rate_limits}
-    alerts: {alerts}
-    channels: {channels}
-"""
 
 POLICY: dict[str, Any] = {
     "cache": {"exact": True, "semantic": "static", "threshold": 0.85},
@@ -138,7 +60,21 @@ class World:
 
     stack: Stack
     acme: Member
-    outsider: Member
+    make_tenant: Callable[..., Member]
+
+    @cached_property
+    def outsider(self) -> Member:
+        """Another tenant, made for who asks; in a thread, since an event loop may be running here."""
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(self._made_outsider).result()
+
+    def _made_outsider(self) -> Member:
+        from django.db import connection
+
+        try:
+            return self.make_tenant("outsider", users=[{"id": "charlie"}])
+        finally:
+            connection.close()
 
     def openai(
         self, member: Member | None = None, *, key: str = "", base_url: str = "", **options: Any
@@ -344,9 +280,9 @@ def books(stack: Stack, committed: None) -> Books:
 
 
 @pytest.fixture
-def world(stack: Stack, make_tenant: Callable[..., Member]) -> Iterator[World]:
+def world(stack: Stack, make_tenant: Callable[..., Member]) -> World:
     """acme with alice and bob, and the outsider with charlie."""
-    return World(stack, make_tenant("acme"), make_tenant("outsider", users=[{"id": "charlie"}]))
+    return World(stack, make_tenant("acme"), make_tenant)
 
 
 @pytest.fixture
