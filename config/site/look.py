@@ -59,6 +59,136 @@ def of_release(path: str) -> Callable[[HttpRequest], str]:
     return address
 
 
+NAVIGATION: list[dict[str, Any]] = [
+    {
+        "items": [
+            {"title": "Home", "icon": "dashboard", "link": reverse_lazy("admin:index")},
+            page("Requests", "swap_horiz", "llm", "requestlog"),
+            page("Sessions", "account_tree", "billing", "agenthour"),
+            page("Alerts", "notifications", "billing", "alertevent"),
+            {
+                "title": "Month reports",
+                "icon": "summarize",
+                "link": reverse_lazy("admin:billing_reports"),
+                "permission": may_see("billing", "billingperiod"),
+            },
+            {
+                "title": "Planning",
+                "icon": "query_stats",
+                "link": reverse_lazy("planning"),
+                "permission": may_see("billing", "budget"),
+            },
+        ]
+    },
+    group(
+        "Tenants",
+        page("Tenants", "domain", "tenants", "tenant"),
+        page("API keys", "key", "tenants", "apikey"),
+        page("Users", "group", "tenants", "enduser"),
+        page("Memberships", "badge", "tenants", "membership"),
+        page("People", "admin_panel_settings", "auth", "user"),
+        page("Invitations", "outgoing_mail", "tenants", "invitation"),
+        page("Identity providers", "passkey", "tenants", "identityprovider"),
+        page("Audit log", "policy", "tenants", "auditentry"),
+    ),
+    group(
+        "Budgets",
+        page("Budgets", "savings", "billing", "budget"),
+        page("Raise requests", "front_hand", "billing", "raiserequest"),
+        page("Raises", "trending_up", "billing", "budgetraise"),
+        page("Envelopes of runs", "mark_email_read", "billing", "runenvelope"),
+    ),
+    group(
+        "Models and prices",
+        page("Models", "neurology", "llm", "languagemodel"),
+        page("Providers", "cloud", "llm", "provider"),
+        page("Prices", "sell", "billing", "pricerow"),
+        page("Price proposals", "price_change", "billing", "priceproposal"),
+        page("Rate rules", "percent", "billing", "raterule"),
+        collapsible=True,
+    ),
+    group(
+        "Books",
+        page("Ledger", "receipt_long", "billing", "usagerecord"),
+        page("Billing periods", "event_available", "billing", "billingperiod")
+        | {"active": lambda request: "/billingperiod/" in request.path and "/reports/" not in request.path},
+        page("Statements", "request_quote", "billing", "statement"),
+        page("Billing details", "contact_mail", "billing", "billingdetails"),
+        page("Credits and adjustments", "edit_note", "billing", "entryproposal"),
+        page("Prepaid balances", "account_balance_wallet", "billing", "prepaidbalance"),
+        page("Minimum commitments", "handshake", "billing", "commitment"),
+        page("Currency rates", "currency_exchange", "billing", "currencyrate"),
+        page("GL accounts", "menu_book", "billing", "glaccount"),
+        page("Prepaid entries", "payments", "billing", "prepaidentry"),
+        page("Entries by hand", "history_edu", "billing", "manualentry"),
+        page("Split rules", "call_split", "billing", "splitrule"),
+        page("Re-ratings", "currency_exchange", "billing", "rerating"),
+        page("Reconciliation", "balance", "billing", "costcomparison"),
+        page("Cost reports", "receipt", "billing", "costreport"),
+        collapsible=True,
+    ),
+    group(
+        "Work that may wait",
+        page("Batches", "stacks", "llm", "batch"),
+        page("Deferred calls", "schedule_send", "llm", "deferredjob"),
+        page("Queues and workers", "conveyor_belt", "llm", "batchturn"),
+        page("Files", "description", "llm", "storedfile"),
+        collapsible=True,
+    ),
+    group(
+        "Cache and feedback",
+        page("Cached answers", "cached", "caching", "cacheentry"),
+        page("Refreshed answers", "autorenew", "llm", "refreshedmonth"),
+        page("Scopes", "tune", "caching", "cachescope"),
+        page("Evidence", "fact_check", "caching", "cachelabel"),
+        page("Feedback", "thumbs_up_down", "llm", "feedback"),
+        collapsible=True,
+    ),
+    group(
+        "Alerting",
+        page("Rules", "rule", "billing", "alertrule"),
+        page("Channels", "campaign", "billing", "alertchannel"),
+        page("Deliveries", "outgoing_mail", "billing", "alertdelivery"),
+        collapsible=True,
+    ),
+    group(
+        "Plumbing",
+        page("Attempts", "output", "billing", "attempt"),
+        page("Budget windows", "date_range", "billing", "budgetwindow"),
+        page("Days", "calendar_month", "billing", "usagedaily"),
+        page("Days to sum", "update", "billing", "rollupdirty"),
+        page("Estimates", "straighten", "billing", "estimateaccuracy"),
+        page("Look-ups of the caches", "query_stats", "caching", "cachestat"),
+        page("Asked questions", "quiz", "llm", "askedquestion"),
+        page("Batch jobs", "conveyor_belt", "llm", "batchjob"),
+        page("Batch lines", "format_list_numbered", "llm", "batchitem"),
+        page("Kept responses", "forum", "llm", "keptresponse"),
+        page("Kept items", "inventory_2", "llm", "keptitem"),
+        page("Stored chats", "chat", "llm", "storedchat"),
+        collapsible=True,
+    ),
+]
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return what of the navigation a person may open. Asked itself, Unfold makes a class for each link of each page."""
+    groups = [
+        {**each, "items": [allowed(item) for item in each["items"] if may_open(item, request)]}
+        for each in NAVIGATION
+    ]
+    return [each for each in groups if each["items"]]
+
+
+def may_open(item: dict[str, Any], request: HttpRequest) -> bool:
+    """Say whether a person may open an entry's page."""
+    return "permission" not in item or bool(item["permission"](request))
+
+
+def allowed(item: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry that need not be asked again."""
+    return {name: value for name, value in item.items() if name != "permission"}
+
+
 UNFOLD: dict[str, Any] = {
     "STYLES": [
         of_release("purser/admin.css"),
@@ -106,118 +236,6 @@ UNFOLD: dict[str, Any] = {
         "show_search": True,
         "command_search": True,
         "show_all_applications": False,
-        "navigation": [
-            {
-                "items": [
-                    {"title": "Home", "icon": "dashboard", "link": reverse_lazy("admin:index")},
-                    page("Requests", "swap_horiz", "llm", "requestlog"),
-                    page("Sessions", "account_tree", "billing", "agenthour"),
-                    page("Alerts", "notifications", "billing", "alertevent"),
-                    {
-                        "title": "Month reports",
-                        "icon": "summarize",
-                        "link": reverse_lazy("admin:billing_reports"),
-                        "permission": may_see("billing", "billingperiod"),
-                    },
-                    {
-                        "title": "Planning",
-                        "icon": "query_stats",
-                        "link": reverse_lazy("planning"),
-                        "permission": may_see("billing", "budget"),
-                    },
-                ]
-            },
-            group(
-                "Tenants",
-                page("Tenants", "domain", "tenants", "tenant"),
-                page("API keys", "key", "tenants", "apikey"),
-                page("Users", "group", "tenants", "enduser"),
-                page("Memberships", "badge", "tenants", "membership"),
-                page("People", "admin_panel_settings", "auth", "user"),
-                page("Invitations", "outgoing_mail", "tenants", "invitation"),
-                page("Identity providers", "passkey", "tenants", "identityprovider"),
-                page("Audit log", "policy", "tenants", "auditentry"),
-            ),
-            group(
-                "Budgets",
-                page("Budgets", "savings", "billing", "budget"),
-                page("Raise requests", "front_hand", "billing", "raiserequest"),
-                page("Raises", "trending_up", "billing", "budgetraise"),
-                page("Envelopes of runs", "mark_email_read", "billing", "runenvelope"),
-            ),
-            group(
-                "Models and prices",
-                page("Models", "neurology", "llm", "languagemodel"),
-                page("Providers", "cloud", "llm", "provider"),
-                page("Prices", "sell", "billing", "pricerow"),
-                page("Price proposals", "price_change", "billing", "priceproposal"),
-                page("Rate rules", "percent", "billing", "raterule"),
-                collapsible=True,
-            ),
-            group(
-                "Books",
-                page("Ledger", "receipt_long", "billing", "usagerecord"),
-                page("Billing periods", "event_available", "billing", "billingperiod")
-                | {
-                    "active": lambda request: (
-                        "/billingperiod/" in request.path and "/reports/" not in request.path
-                    )
-                },
-                page("Statements", "request_quote", "billing", "statement"),
-                page("Billing details", "contact_mail", "billing", "billingdetails"),
-                page("Credits and adjustments", "edit_note", "billing", "entryproposal"),
-                page("Prepaid balances", "account_balance_wallet", "billing", "prepaidbalance"),
-                page("Minimum commitments", "handshake", "billing", "commitment"),
-                page("Currency rates", "currency_exchange", "billing", "currencyrate"),
-                page("GL accounts", "menu_book", "billing", "glaccount"),
-                page("Prepaid entries", "payments", "billing", "prepaidentry"),
-                page("Entries by hand", "history_edu", "billing", "manualentry"),
-                page("Split rules", "call_split", "billing", "splitrule"),
-                page("Re-ratings", "currency_exchange", "billing", "rerating"),
-                page("Reconciliation", "balance", "billing", "costcomparison"),
-                page("Cost reports", "receipt", "billing", "costreport"),
-                collapsible=True,
-            ),
-            group(
-                "Work that may wait",
-                page("Batches", "stacks", "llm", "batch"),
-                page("Deferred calls", "schedule_send", "llm", "deferredjob"),
-                page("Queues and workers", "conveyor_belt", "llm", "batchturn"),
-                page("Files", "description", "llm", "storedfile"),
-                collapsible=True,
-            ),
-            group(
-                "Cache and feedback",
-                page("Cached answers", "cached", "caching", "cacheentry"),
-                page("Refreshed answers", "autorenew", "llm", "refreshedmonth"),
-                page("Scopes", "tune", "caching", "cachescope"),
-                page("Evidence", "fact_check", "caching", "cachelabel"),
-                page("Feedback", "thumbs_up_down", "llm", "feedback"),
-                collapsible=True,
-            ),
-            group(
-                "Alerting",
-                page("Rules", "rule", "billing", "alertrule"),
-                page("Channels", "campaign", "billing", "alertchannel"),
-                page("Deliveries", "outgoing_mail", "billing", "alertdelivery"),
-                collapsible=True,
-            ),
-            group(
-                "Plumbing",
-                page("Attempts", "output", "billing", "attempt"),
-                page("Budget windows", "date_range", "billing", "budgetwindow"),
-                page("Days", "calendar_month", "billing", "usagedaily"),
-                page("Days to sum", "update", "billing", "rollupdirty"),
-                page("Estimates", "straighten", "billing", "estimateaccuracy"),
-                page("Look-ups of the caches", "query_stats", "caching", "cachestat"),
-                page("Asked questions", "quiz", "llm", "askedquestion"),
-                page("Batch jobs", "conveyor_belt", "llm", "batchjob"),
-                page("Batch lines", "format_list_numbered", "llm", "batchitem"),
-                page("Kept responses", "forum", "llm", "keptresponse"),
-                page("Kept items", "inventory_2", "llm", "keptitem"),
-                page("Stored chats", "chat", "llm", "storedchat"),
-                collapsible=True,
-            ),
-        ],
+        "navigation": "config.site.look.navigation",
     },
 }

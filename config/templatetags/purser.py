@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from config.site import cells
 from config.site.browser_names import browser_name
-from config.site.look import UNFOLD
+from config.site.look import NAVIGATION
 
 register = template.Library()
 register.filter("browser", browser_name)
@@ -53,7 +53,7 @@ def table(table: dict[str, Any], *, caption: str = "") -> dict[str, Any]:
 @register.simple_tag
 def crumbs(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The way to a page as the sidebar names it: the group of its work and its list, instead of Django's apps and tables."""
-    for group in UNFOLD["SIDEBAR"]["navigation"]:
+    for group in NAVIGATION:
         for item in group["items"]:
             for number, part in enumerate(parts):
                 if str(part.get("link", "")) == str(item["link"]):
