@@ -121,15 +121,20 @@ def pressed(page: Any, verb: str, answer: str, *, by_keyboard: bool = False) -> 
     menu = page.get_by_text("more_horiz", exact=True)
     if menu.count() and menu.first.is_visible():  # a narrow window has the verbs behind it
         menu.first.click()
-    for selector in (f"a[hx-get*='/{verb}']", "#dialog button[type=submit]"):
-        button = page.locator(selector).locator("visible=true").first
-        button.wait_for()
-        if by_keyboard:
-            button.focus()
-            page.keyboard.press("Enter")
-        else:
-            button.click()
+    press(page, f"a[hx-get*='/{verb}']", by_keyboard=by_keyboard)
+    with page.expect_navigation():  # the dialog may have the words of the answer
+        press(page, "#dialog button[type=submit]", by_keyboard=by_keyboard)
     page.get_by_text(answer).first.wait_for()
+
+
+def press(page: Any, selector: str, *, by_keyboard: bool) -> None:
+    button = page.locator(selector).locator("visible=true").first
+    button.wait_for()
+    if by_keyboard:
+        button.focus()
+        page.keyboard.press("Enter")
+    else:
+        button.click()
 
 
 def entered(page: Any, selector: str) -> None:

@@ -117,7 +117,7 @@ def test_a_closed_month_is_corrected_in_the_open_one(
     ]
     for entry in entries:
         assert entry.period != ended
-        assert entry.period.label in seen
+        assert f"booked in {entry.period.label}" in seen
     was = statement.exact_usd
     statement.refresh_from_db()
     assert statement.exact_usd == was

@@ -121,10 +121,11 @@ class EntryProposalAdmin(AsksFirst, Unedited, TenantScopedAdmin):
 
     @display(description="Entry")
     def entry(self, proposal: EntryProposal) -> SafeString | str:
-        entry = ManualEntry.objects.filter(pk=proposal.pk).first()
-        return (
-            format_html('<a class="text-link" href="{}">{}</a>', page_of(entry), entry) if entry else NOTHING
-        )
+        entry = ManualEntry.objects.select_related("tenant", "period").filter(pk=proposal.pk).first()
+        if entry is None:
+            return NOTHING
+        link = format_html('<a class="text-link" href="{}">{}</a>', page_of(entry), entry)
+        return format_html("{}, booked in {}", link, entry.period.label)
 
     @dialog_action(
         "Approve",
