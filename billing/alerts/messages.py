@@ -4,8 +4,10 @@ Invariant: pure functions of an alert and a notice. Every text says what, whose,
 tenant chose are escaped, so that nobody is mentioned and no link is made by them.
 """
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, TypedDict
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
@@ -135,7 +137,7 @@ def slack_body(body: AlertBody) -> dict[str, Any]:
             ("Whose", body["tenant"] or "operators"),
             ("Value", body["value_text"]),
             ("Why", body["rule"]),
-            ("Since", body["fired_at"]),
+            ("First seen", _on_the_clock(body["fired_at"], body)),
         )
         if text
     ]
@@ -152,13 +154,20 @@ def slack_body(body: AlertBody) -> dict[str, Any]:
 
 def mail(body: AlertBody, *, to: str, message_id: str) -> EmailMultiAlternatives:
     """The same as an e-mail."""
+    written = {
+        **body,
+        "head": _HEADS[body["notice"]],
+        "fired_at": _on_the_clock(body["fired_at"], body),
+        "last_at": _on_the_clock(body["last_at"], body),
+        "resolved_at": _on_the_clock(body["resolved_at"], body),
+    }
     message = EmailMultiAlternatives(
         subject=headline(body)[:LONGEST_SUBJECT],
-        body=render_to_string("email/alert.txt", {**body, "head": _HEADS[body["notice"]]}),
+        body=render_to_string("email/alert.txt", written),
         to=[to],
         headers={EVENT_ID_HEADER: message_id},
     )
-    html = render_to_string("email/alert.html", {**body, "head": _HEADS[body["notice"]]})
+    html = render_to_string("email/alert.html", written)
     message.attach_alternative(html, "text/html")
     return message
 
@@ -201,6 +210,16 @@ def _portal_page(event: AlertEvent) -> str:
 
 def _absolute(path: str) -> str:
     return f"{settings.SITE_URL}{path}" if path else ""
+
+
+def _on_the_clock(at: str | None, body: AlertBody) -> str:
+    """A moment for people: in UTC and, where the tenant's clock shows another time, by that."""
+    if not at:
+        return ""
+    utc = datetime.fromisoformat(at).astimezone(UTC)
+    local = utc.astimezone(ZoneInfo(body["window"]["timezone"]))
+    form = "%H:%M %Z" if local.date() == utc.date() else "%Y-%m-%d %H:%M %Z"
+    return f"{utc:%Y-%m-%d %H:%M} UTC{f' ({local.strftime(form)})' if local.utcoffset() else ''}"
 
 
 def _for_slack(text: str) -> str:

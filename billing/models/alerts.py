@@ -135,16 +135,19 @@ class AlertEvent(models.Model):
     level = models.PositiveSmallIntegerField(
         default=0, db_default=0, help_text="how often it became ten times worse"
     )
-    fired_at = models.DateTimeField(default=now)
-    last_at = models.DateTimeField(default=now, db_default=Now(), help_text="when it was last seen")
+    fired_at = models.DateTimeField("first seen", default=now)
+    last_at = models.DateTimeField("last seen", default=now, db_default=Now())
     ends_at = models.DateTimeField(
-        null=True, blank=True, help_text="when it is resolved by itself, unless it is seen again"
+        "ends by itself",
+        null=True,
+        blank=True,
+        help_text="when it is resolved by itself, unless it is seen again",
     )
     acknowledged_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     acknowledged_at = models.DateTimeField(null=True, blank=True)
-    resolved_at = models.DateTimeField(null=True, blank=True)
+    resolved_at = models.DateTimeField("over since", null=True, blank=True)
     resolved_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )

@@ -87,6 +87,12 @@ def for_reading(field: Any) -> Any:
     return field.contents()
 
 
+@register.filter
+def moment(at: datetime, zone: str) -> SafeString:
+    """A moment in UTC, and beside it by a tenant's clock."""
+    return cells.moment(at, zone=zone)
+
+
 def _cell(value: Any, is_figure: bool, places: int) -> Any:
     if isinstance(value, datetime):
         return cells.moment(value)

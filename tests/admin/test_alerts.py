@@ -57,6 +57,21 @@ def test_it_works(olga: Client, alerts: dict[str, AlertEvent]) -> None:
     assert listed(olga, state="anything") == {"open", "known", "quiet", "over"}
 
 
+def test_times_are_named_in_words_and_have_a_zone(olga: Client, alerts: dict[str, AlertEvent]) -> None:
+    pages = [
+        url_of(AlertEvent, "changelist"),
+        url_of(AlertEvent, "change", alerts["resolved"].pk),
+    ]
+    texts = [olga.get(page).content.decode() for page in pages]
+    for text in texts:
+        assert "First seen" in text
+        assert not re.search(r"fired at|last at|ends at|resolved at", text, re.IGNORECASE)
+    for name in ("Last seen", "Ends by itself", "Over since"):
+        assert name in texts[1]
+    seen = alerts["resolved"].fired_at
+    assert all(f'{seen:%Y-%m-%d %H:%M:%S} <span class="p-utc">UTC</span>' in text for text in texts)
+
+
 def test_the_filter_and_the_state_say_the_same(alerts: dict[str, AlertEvent]) -> None:
     for state, event in alerts.items():
         assert event.state == state

@@ -3,7 +3,7 @@
 import json
 import threading
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from time import time
 
@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django.utils.timezone import now
 
+from billing.alerts import messages
 from billing.alerts.findings import Finding, report
 from billing.alerts.outbox import BREAKS_AFTER, MAX_ATTEMPTS, deliver_due, queue_deliveries, retry
 from billing.alerts.sending import send_test
@@ -266,6 +267,23 @@ def test_slack_gets_a_text_in_which_nobody_is_mentioned(desk: Desk, receiver: Re
     assert "&lt;!channel&gt; &amp; co" in told["text"]
     assert f"/admin/billing/alertevent/{event.pk}/change/|Acknowledge>" in told["blocks"][1]["text"]["text"]
     assert "webhook-signature" not in headers
+
+
+def test_people_read_when_it_was_by_both_clocks(desk: Desk) -> None:
+    desk.tenant.timezone = "Asia/Tokyo"
+    event = desk.event(
+        fired_at=datetime(2026, 11, 30, 0, 30, tzinfo=UTC), last_at=datetime(2026, 11, 30, 20, 30, tzinfo=UTC)
+    )
+    body = messages.event_body(event)
+    message = messages.mail(body, to="ops@example.com", message_id="1")
+    assert "First seen: 2026-11-30 00:30 UTC (09:30 JST)" in message.body
+    assert "Last seen:  2026-11-30 20:30 UTC (2026-12-01 05:30 JST)" in message.body
+    assert "2026-11-30 00:30 UTC (09:30 JST)" in message.alternatives[0].content
+    assert (
+        "*First seen* 2026-11-30 00:30 UTC (09:30 JST)"
+        in messages.slack_body(body)["blocks"][1]["text"]["text"]
+    )
+    assert body["fired_at"] == "2026-11-30T00:30:00+00:00"  # programs read it as ever
 
 
 def test_a_channel_is_tested_at_once(desk: Desk, receiver: Receiver, mailbox: Mailbox) -> None:

@@ -128,7 +128,9 @@ def test_an_owner_notes_that_she_has_seen_an_alert(house: House) -> None:
         tenant=house.acme, metric="request_cost", value=2, threshold=1, message="One was dear"
     )
     alice = house.client(house.alice)
-    assert "One was dear" in alice.get(house.at("alerts/")).text
+    text = alice.get(house.at("alerts/")).text
+    assert "One was dear" in text
+    assert 'First seen <time class="p-moment"' in text
     alice.post(house.at(f"alerts/{event.pk}/seen/"))
     event.refresh_from_db()
     assert event.acknowledged_by == house.alice
