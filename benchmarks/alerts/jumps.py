@@ -18,7 +18,6 @@ SPIKES: Final = 6  # of a tenant
 SPIKE_MINUTES: Final = 30
 WARM_DAYS: Final = 14  # without spikes
 AFTER_MINUTES: Final = 20  # alerts so long after a spike are still of it
-UNBOOKED: Final = 1  # minutes
 CHECKED: Final = 12  # of the minutes of a tenant
 ZONES: Final = ("UTC", "Asia/Tokyo", "America/Bogota")  # without summer time, so that minutes can be counted
 
@@ -68,9 +67,9 @@ class _Seen:
     """A tenant's spans as the product would have them at each minute."""
 
     def __init__(self, load: Load, starts_at: datetime, zone: ZoneInfo) -> None:
-        from billing.alerts import rises
+        from billing.alerts import jump, rises
 
-        self.starts_at, self.zone = starts_at, zone
+        self.starts_at, self.zone, self.unbooked = starts_at, zone, jump.UNBOOKED
         self.requests = np.cumsum(load.requests.reshape(-1, 5), axis=1).astype(
             float
         )  # of the first minutes of each span
@@ -89,10 +88,11 @@ class _Seen:
         sums = [past[span + 1 : span + 1 + rises.LENGTH].copy() for past in self.past]
         for values, known in zip(sums, (self.steady, self.requests), strict=True):
             for one in (span - 1, span):
-                minutes = min(5, minute - UNBOOKED - one * 5)
+                minutes = min(5, minute - self.unbooked - one * 5)
                 values[one - span - 1] = known[one, minutes - 1] if minutes > 0 else 0
-        lags = rises.lags_of(self._at(span * 5), self.zone)
-        fortnight = rises.Fortnight(sums[0], sums[1], lags, span + 1, 5 + minute % 5)
+        minutes = 5 + minute % 5
+        calendar = rises.calendar_of(self._at(span * 5), self.zone)
+        fortnight = rises.Fortnight(*sums, calendar, span + 1, minutes, booked=minutes - self.unbooked)
         return rises.rise_of(fortnight, threshold=float(METRICS[METRIC].default or 0)) is not None
 
     def possible(self) -> Any:
@@ -101,7 +101,7 @@ class _Seen:
         from billing.alerts.metrics import METRICS
 
         minutes = np.arange(len(self.usd) * 5)
-        span, known = minutes // 5, minutes - UNBOOKED
+        span, known = minutes // 5, minutes - self.unbooked
         steady = _known(self.steady, span, known) + _known(self.steady, span - 1, known)
         requests = _known(self.requests, span, known) + _known(self.requests, span - 1, known)
         sums = np.concatenate((np.zeros(7), np.cumsum(self.steady[:, -1]), np.full(4, np.nan)))
@@ -130,8 +130,13 @@ class _Seen:
 
     def write(self, cursor: Any, tenant_id: int, minute: int) -> None:
         """The spans of the two weeks before a minute, and those that run, as rows."""
+        from billing.alerts import rises
+
         last = minute // 5
-        rows = [(span, min(5, minute - UNBOOKED - span * 5)) for span in range(max(0, last - 4100), last + 1)]
+        rows = [
+            (span, min(5, minute - self.unbooked - span * 5))
+            for span in range(max(0, last - rises.LENGTH), last + 1)
+        ]
         rows = [(span, minutes) for span, minutes in rows if minutes > 0]
         at = [self._at(span * 5) for span, _ in rows]
         columns = [[f"{sums[span, n - 1]:.12f}" for span, n in rows] for sums in (self.usd, self.dearest)]
@@ -157,8 +162,8 @@ def _check(seen: _Seen, found: list[int], possible: Any, rng: Any, *, name: str)
     from tenants.models import Tenant
 
     # with less than two weeks of spans written the tenant would seem to have begun later
-    late = [minute for minute in found if minute > 16 * DAY]
-    rest = np.setdiff1d(possible[possible > 16 * DAY], found)
+    late = [minute for minute in found if minute > 17 * DAY]
+    rest = np.setdiff1d(possible[possible > 17 * DAY], found)
     chosen = [
         *rng.choice(late, min(CHECKED // 2, len(late)), replace=False),
         *rng.choice(rest, min(CHECKED // 2, len(rest)), replace=False),

@@ -84,6 +84,18 @@ def classifying(rng: Any, seconds: float) -> Iterator[Asked]:
         at += rng.exponential(pace)
 
 
+def editing(rng: Any, seconds: float) -> Iterator[Asked]:
+    """Edit after edit, most of which are answered with one of three equally long lines."""
+    at, size, lines = rng.uniform(0, 30), 20_000, [int(rng.uniform(15, 90)) for _ in range(3)]
+    while at < seconds:
+        output = _output(rng)
+        yield Asked(at, "", "large", size, output)
+        at += 2 + output / rng.uniform(40, 90) + rng.exponential(3)
+        at += rng.uniform(60, 600) if rng.random() < 0.01 else 0
+        size += output + (int(rng.choice(lines)) if rng.random() < 0.6 else int(rng.lognormal(6, 1.2)))
+        size = 20_000 if size > 160_000 else size
+
+
 def repeating(rng: Any, seconds: float) -> Iterator[Asked]:
     """A loop that forgets: the same request again as soon as it is answered."""
     pace, size = rng.uniform(2, 12), int(rng.uniform(2_000, 40_000))
@@ -109,6 +121,25 @@ def alternating(rng: Any, seconds: float) -> Iterator[Asked]:
         size += outputs[number % 2] + 120
 
 
+def thinking(rng: Any, seconds: float) -> Iterator[Asked]:
+    """A loop that thinks: each answer is of another length, and the same error is appended to it."""
+    pace, size, adds = rng.uniform(3, 12), int(rng.uniform(10_000, 40_000)), int(rng.uniform(40, 600))
+    middle, spread = np.log(rng.uniform(60, 400)), rng.uniform(0.15, 0.5)
+    for at in _beats(rng, pace, seconds):
+        output = int(np.clip(rng.lognormal(middle, spread), 8, 4_000))
+        yield Asked(at, "", "large", size, output)
+        size += output + adds
+
+
+def forgetting(rng: Any, seconds: float) -> Iterator[Asked]:
+    """A loop that thinks, and whose thoughts are not sent again."""
+    pace, size = rng.uniform(3, 12), int(rng.uniform(10_000, 40_000))
+    call, result = int(rng.uniform(30, 120)), int(rng.uniform(40, 600))
+    for at in _beats(rng, pace, seconds):
+        yield Asked(at, "", "large", size, call + int(rng.lognormal(5, 0.6)))
+        size += call + result
+
+
 def polling_every(sleep: int) -> Session:
     """An agent that does nothing but look, every so many seconds, for twenty minutes."""
 
@@ -118,8 +149,12 @@ def polling_every(sleep: int) -> Session:
     return polling
 
 
-WORK: Final[dict[str, Session]] = {one.__name__: one for one in (coding, waiting, fanning, classifying)}
-LOOPS: Final[dict[str, Session]] = {one.__name__: one for one in (repeating, appending, alternating)}
+WORK: Final[dict[str, Session]] = {
+    one.__name__: one for one in (coding, editing, waiting, fanning, classifying)
+}
+LOOPS: Final[dict[str, Session]] = {
+    one.__name__: one for one in (repeating, appending, alternating, thinking, forgetting)
+}
 POLLS: Final[dict[str, Session]] = {f"every {sleep} s": polling_every(sleep) for sleep in SLEEPS}
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from django.db import connection
 
 from billing.alerts.findings import Finding
-from billing.alerts.rises import LEAST_DAYS, LENGTH, Fortnight, Rise, lags_of, rise_of
+from billing.alerts.rises import LEAST_DAYS, LENGTH, Calendar, Fortnight, Rise, calendar_of, rise_of
 from billing.alerts.rules import RULES, parameters
 from billing.alerts.spans import SPAN, floor
 from tenants.models import Tenant
@@ -24,6 +24,7 @@ METRIC: Final = "spend_jump"
 FLOOR_USD: Final = Decimal("0.10")
 LEAST_REQUESTS: Final = 20
 MOST_JUDGED: Final = 500
+UNBOOKED: Final = 1  # minutes: what was asked in the last one is seldom answered and booked
 
 JUMPS: Final = f"""
 WITH recent AS (
@@ -61,7 +62,7 @@ def find(*, at: datetime) -> list[Finding]:
     zones = [
         (name, lag)
         for name in Tenant.objects.order_by().values_list("timezone", flat=True).distinct()
-        for lag in lags_of(span, ZoneInfo(name))
+        for lag in calendar_of(span, ZoneInfo(name)).alike
     ]
     asked: dict[str, Any] = {
         "at": at,
@@ -81,7 +82,9 @@ def find(*, at: datetime) -> list[Finding]:
     found = []
     for tenant_id, rule_id, threshold, slug, timezone, spent, began, *spans in rows:
         known = (span - began) // SPAN + 1
-        fortnight = fortnight_of(*spans, known=known, lags=lags_of(span, ZoneInfo(timezone)), minutes=minutes)
+        fortnight = fortnight_of(
+            *spans, known=known, calendar=calendar_of(span, ZoneInfo(timezone)), minutes=minutes
+        )
         if rise := rise_of(fortnight, threshold=float(threshold)):
             found.append(_finding(tenant_id, rule_id, threshold, slug, spent, rise, at=at, minutes=minutes))
     return found
@@ -93,14 +96,14 @@ def fortnight_of(
     requests: Iterable[int],
     *,
     known: int,
-    lags: list[int],
+    calendar: Calendar,
     minutes: Decimal,
 ) -> Fortnight:
     """Spans that have a row, by how many spans ago they were, as a row of all of them."""
     sums = np.zeros((2, LENGTH))
     spans = LENGTH - 1 - np.fromiter(ago, dtype=int)
     sums[0, spans], sums[1, spans] = np.fromiter(usd, dtype=float), np.fromiter(requests, dtype=float)
-    return Fortnight(sums[0], sums[1], lags, known, float(minutes))
+    return Fortnight(sums[0], sums[1], calendar, known, float(minutes), float(minutes) - UNBOOKED)
 
 
 def _finding(

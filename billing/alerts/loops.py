@@ -1,8 +1,10 @@
 """Finds agents that go round in circles: nearly the same request again and again in one session.
 
 What was asked is not stored, so the ledger's counters say it: a loop asks the same model with equally long input, or, where each
-turn is appended to the input, gets equally long answers. A loop of two steps has two lengths. An answer of a few tokens
-is as long as many others, and says nothing; neither does one to an input that did not grow, as when many texts are classified.
+turn is appended to the input, gets equally long answers or results of its tools. Where a model thinks, no two answers are equally
+long; what the input grew by is, or what it grew by besides the answer. A loop of two steps has two lengths. An answer or a
+result of a few tokens is as long as many others, and says nothing; neither does one to an input that did not grow, as when many
+texts are classified.
 
 Invariant: ten minutes of the ledger are read once for all tenants, and at most MOST_FOUND sessions are told of, the worst first.
 """
@@ -19,9 +21,11 @@ from billing.ledger.measures import REQUEST, ledger
 METRIC: Final = "session_repeats"
 LOOKED_AT: Final = timedelta(minutes=10)
 LEAST_ANSWER: Final = 16  # tokens
+LEAST_GROWTH: Final = 32
 MOST_FOUND: Final = 1_000
 
 LENGTHS: Final = 2  # of the steps of a loop
+WHAT: Final = {"input": "input", "answers": "answers", "growth": "added turns", "results": "results of tools"}
 
 _TIME: Final = "r.occurred_at >= %(since)s AND r.occurred_at < %(at)s"
 
@@ -36,7 +40,9 @@ WITH asked AS (
     FROM {ledger(where)}
     WHERE {where} AND r.session <> '' AND {REQUEST}),
 grown AS (
-    SELECT *, input > coalesce(max(input) OVER before, 0) AS has_grown FROM asked
+    SELECT *, input > coalesce(max(input) OVER before, 0) AS has_grown,
+           input - last_value(input) OVER before AS growth, input - last_value(input + output) OVER before AS results
+    FROM asked
     WINDOW before AS (PARTITION BY tenant_id, slot, session, agent, model ORDER BY occurred_at, id
                       ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)),
 lengths AS (
@@ -44,7 +50,13 @@ lengths AS (
     FROM grown WHERE input > 0 GROUP BY tenant_id, slot, session, agent, model, input
     UNION ALL
     SELECT tenant_id, slot, session, agent, model, 'answers', count(*), sum(billed_cost)
-    FROM grown WHERE output >= {LEAST_ANSWER} AND has_grown GROUP BY tenant_id, slot, session, agent, model, output),
+    FROM grown WHERE output >= {LEAST_ANSWER} AND has_grown GROUP BY tenant_id, slot, session, agent, model, output
+    UNION ALL
+    SELECT tenant_id, slot, session, agent, model, 'growth', count(*), sum(billed_cost)
+    FROM grown WHERE growth >= {LEAST_GROWTH} AND has_grown GROUP BY tenant_id, slot, session, agent, model, growth
+    UNION ALL
+    SELECT tenant_id, slot, session, agent, model, 'results', count(*), sum(billed_cost)
+    FROM grown WHERE results >= {LEAST_GROWTH} AND has_grown GROUP BY tenant_id, slot, session, agent, model, results),
 ranked AS (
     SELECT *, row_number() OVER (PARTITION BY tenant_id, slot, session, agent, model, what ORDER BY times DESC) AS place
     FROM lengths),
@@ -77,8 +89,8 @@ def find(*, at: datetime) -> list[Finding]:
     return [
         Finding(
             tenant_id, METRIC, f"session/{session}", times, threshold, rule_id=rule_id, at=at,
-            message=f"Session {session} of {slug} asked {model} {times} times within ten minutes with {what} of the same one "
-            f"or two lengths, for {usd:.4f} USD: a loop?",
+            message=f"Session {session} of {slug} asked {model} {times} times within ten minutes with {WHAT[what]} of the "
+            f"same one or two lengths, for {usd:.4f} USD: a loop?",
             facts={"session": session, "agent": agent, "model": model, "usd": f"{usd:.6f}"},
         )
         for tenant_id, rule_id, threshold, slug, session, agent, model, what, times, usd in rows

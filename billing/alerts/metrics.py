@@ -82,7 +82,7 @@ METRICS: Final[Mapping[str, MetricFacts]] = {
     "session_repeats": MetricFacts(
         "Loops of agents",
         "A session asked nearly the same {} or more within ten minutes: the same model with input of the same one or two "
-        "lengths, or with such answers of 16 tokens or more while the input grew.",
+        "lengths, or while the input grew with such answers (of 16 tokens or more) or such results of tools (of 32 or more).",
         "times",
         Decimal(45),
         quiet=_MINUTES,

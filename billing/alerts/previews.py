@@ -16,7 +16,7 @@ from django.db import connection
 
 from billing.alerts import jump, loops
 from billing.alerts.metrics import facts_of
-from billing.alerts.rises import IN_A_DAY, LENGTH, Fortnight, lags_of, rise_of
+from billing.alerts.rises import IN_A_DAY, LENGTH, Fortnight, calendar_of, rise_of
 from billing.alerts.spans import SPAN, floor
 from billing.alerts.watches import LEAST_ASKED, LEAST_USUAL
 from billing.models import UsageSpan
@@ -125,9 +125,9 @@ def _spend_jump(asked: Asked) -> Seen:
     for span in dearest:
         begins = floor(asked.at) - (count - 1 - int(span)) * SPAN
         past = slice(int(span) + 1 - LENGTH, int(span) + 1)
-        lags = lags_of(begins, zone)
-        known = int(span) - first + 1
-        judged = Fortnight(usd[past], requests[past], lags, known, 2 * SPAN / timedelta(minutes=1))
+        known, minutes = int(span) - first + 1, 2 * SPAN / timedelta(minutes=1)
+        calendar = calendar_of(begins, zone)
+        judged = Fortnight(usd[past], requests[past], calendar, known, minutes, booked=minutes)
         if rise_of(judged, threshold=float(asked.threshold)):
             told.append(begins + SPAN)
     return Seen(told, note="Looked at every five minutes; a watch looks every minute.")

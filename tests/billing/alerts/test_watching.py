@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils.timezone import now
 
 from billing.alerts import jump, spans, watches
-from billing.alerts.rises import lags_of
+from billing.alerts.rises import calendar_of
 from billing.alerts.watching import look, watch
 from billing.models import AlertEvent, AlertRule, UsageSpan, WatchClock
 from tenants.models import Tenant
@@ -157,7 +157,7 @@ def test_what_happens_every_day_is_no_jump(tenant: Tenant) -> None:
             tenant=tenant,
             at__gte=spans.floor(at) - timedelta(days=days, minutes=5),
             at__lte=at - timedelta(days=days),
-        ).update(billed_usd="0.40")
+        ).update(billed_usd="0.40", requests=40)
     spent(tenant, at, "0.42")
     assert jump.find(at=at) == []
 
@@ -202,10 +202,13 @@ def test_an_incident_of_yesterday_hides_none_of_today(tenant: Tenant) -> None:
 def test_the_same_hour_is_the_same_on_the_clock_and_on_days_alike() -> None:
     zone = ZoneInfo("Europe/Berlin")
     monday = datetime(2026, 3, 30, 10, tzinfo=zone).astimezone(UTC)  # clocks went forward the day before
-    lags = lags_of(monday, zone)
-    days = [(monday - minutes(5 * lag)).astimezone(zone) for lag in lags]
+    calendar = calendar_of(monday, zone)
+    days = [(monday - minutes(5 * lag)).astimezone(zone) for lag in calendar.alike]
     assert {(day.hour, day.minute) for day in days} == {(10, 0)}
     assert [day.weekday() for day in days] == [4, 3, 2, 1, 0, 4, 3, 2, 1, 0]
+    begins = [(monday - minutes(5 * ago)).astimezone(zone) for ago, _ in calendar.whole_days]
+    assert {(day.hour, day.minute) for day in begins} == {(0, 0)}
+    assert [is_weekend for _, is_weekend in calendar.whole_days] == [True, True, *[False] * 5] * 2
 
 
 def test_it_needs_a_history_to_jump_from(tenant: Tenant) -> None:
