@@ -1,8 +1,9 @@
 """`make bench-money`: how many calls a second a hot budget can admit and settle, and what that adds to each.
 
 Every pair is one `admit` and one `settle` of the product against an embedded PostgreSQL of its own with fsync on, through
-three windows (a tenant's day and month, a user's tokens). One by one: a transaction for each, eight connections at once.
-In groups: as the product does. After each run the books are checked to the last digit, or the benchmark fails.
+three windows (a tenant's day and month, a user's tokens); in the last rows also through that of a prepaid balance. One by one:
+a transaction for each, eight connections at once. In groups: as the product does. After each run the books are checked to
+the last digit, or the benchmark fails.
 
     make bench-money            SECONDS=3 per row by default
 """
@@ -33,6 +34,7 @@ TENANTS_SPREAD = 8
 CONNECTIONS_ONE_BY_ONE = 8
 RUNS = 8
 ENVELOPES = "envelopes"
+PREPAID = "prepaid"
 METERS = {"input": 120, "output": 60}
 RAW_USAGE = {"prompt_tokens": 120, "completion_tokens": 60, "total_tokens": 180}
 # the same on this kind of machine (2 cores), by a sketch with four narrow tables, before the product was written
@@ -78,7 +80,13 @@ async def _measure_all(url: str) -> list[Row]:
     gc.freeze()  # as a web worker does: else the collector's pauses are the slowest hundredth
     print(f"{'':24}in flight  pairs/s   p50 ms   p99 ms  group in/out  CPU us  of reference")
     async with resources():
-        for how, tenants in (("one by one", 1), ("groups", 1), ("groups", TENANTS_SPREAD), (ENVELOPES, 1)):
+        for how, tenants in (
+            ("one by one", 1),
+            ("groups", 1),
+            ("groups", TENANTS_SPREAD),
+            (ENVELOPES, 1),
+            (PREPAID, 1),
+        ):
             for in_flight in IN_FLIGHT if tenants == 1 else IN_FLIGHT[1:]:
                 row = await _measure(url, how=how, tenants=tenants, in_flight=in_flight)
                 rows.append(row)
@@ -91,7 +99,10 @@ async def _measure(url: str, *, how: str, tenants: int, in_flight: int) -> Row:
     from billing.ledger import holds, ledger_group, settlements
 
     runs = RUNS if how == ENVELOPES else 0
-    accounts = await asyncio.to_thread(lambda: [_make_account(runs) for _ in range(tenants)])
+    is_prepaid = how == PREPAID
+    accounts = await asyncio.to_thread(
+        lambda: [_make_account(runs, is_prepaid=is_prepaid) for _ in range(tenants)]
+    )
     gate = asyncio.Semaphore(CONNECTIONS_ONE_BY_ONE)
 
     async def alone(kind: Any, request: Any) -> None:
@@ -135,7 +146,7 @@ async def _measure(url: str, *, how: str, tenants: int, in_flight: int) -> Row:
         seconds, cpu = time.perf_counter() - began, _cpu_seconds() - cpu
     pairs = sum(ended) - warm
     for account, count in zip(accounts, ended, strict=True):
-        await _check_books(url, account.tenant_id, count, usd_windows=2 + bool(runs))
+        await _check_books(url, account.tenant_id, count, usd_windows=2 + bool(runs) + is_prepaid)
     added.sort()
     return Row(
         how=how,
@@ -204,11 +215,12 @@ class _Account:
         )
 
 
-def _make_account(runs: int) -> _Account:
+def _make_account(runs: int, *, is_prepaid: bool) -> _Account:
     from django.db import connection
 
     from billing.budgets.editing import set_budget
     from billing.budgets.windows import load_budgets
+    from billing.contracts import prepaid
     from billing.models import RunEnvelope
     from billing.runs.envelopes import open_run
     from billing.runs.opening import Envelope
@@ -225,6 +237,8 @@ def _make_account(runs: int) -> _Account:
     policy = EnvelopePolicy(opens="run", most_usd=1_000_000)
     for number in range(runs):
         open_run(tenant, person="alice", run=f"run-{number}", usd=Decimal(1_000_000), policy=policy)
+    if is_prepaid:
+        prepaid.open_balance(tenant, first_usd=Decimal(10**9), first_reason="invoice 1")
     envelopes = [
         Envelope(one.pk, one.run, one.budget.limit_amount, one.expires_at)
         for one in RunEnvelope.objects.filter(tenant=tenant).select_related("budget")
@@ -304,6 +318,7 @@ def _print(row: Row) -> None:
     ratio = f"{row.pairs_per_second / REFERENCE_PAIRS[key]:.2f} of {REFERENCE_PAIRS[key]:,}" if key else ""
     name = row.how + (f", {row.tenants} tenants" if row.tenants > 1 else ", one hot budget")
     name = f"{row.how}, {RUNS} runs" if row.how == ENVELOPES else name
+    name = "groups, prepaid balance" if row.how == PREPAID else name
     group = f"{row.admitted_per_group:g}/{row.settled_per_group:g}"
     print(
         f"{name:24}{row.in_flight:>9}{row.pairs_per_second:>9,.0f}{row.p50_ms:>9.1f}{row.p99_ms:>9.1f}"

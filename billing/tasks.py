@@ -15,6 +15,7 @@ from billing.alerts import outbox as alerts
 from billing.alerts import spans as alert_spans
 from billing.budgets import raise_requests
 from billing.contracts import prepaid
+from billing.deliveries import outbox as report_outbox
 from billing.estimates import accuracy as estimate_accuracy
 from billing.ledger import partitions, reaper, rollups, unread
 from billing.months import closing
@@ -52,6 +53,14 @@ def close_months() -> None:
     month_asking.ask_for_left_closings()
     until = time.monotonic() + ROUND_SECONDS
     while month_jobs.work_next() and time.monotonic() < until and not stopping.is_asked():
+        pass
+
+
+@shared_task
+def deliver_reports() -> None:
+    """Send the reports that are due, for as long as another run is not."""
+    until = time.monotonic() + ROUND_SECONDS
+    while report_outbox.deliver_due() and time.monotonic() < until and not stopping.is_asked():
         pass
 
 

@@ -200,6 +200,8 @@ STORAGES = {
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     "files": file_storage.storage_of(PURSER_HOME),
 }
+# below it reports are delivered into folders; without it they are not
+REPORTS_FOLDER = env.text("REPORTS_FOLDER")
 FILE_UPLOAD_TEMP_DIR = file_storage.spool_of(PURSER_HOME)
 
 # ---------------------------------------------------------------- load, per worker

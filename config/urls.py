@@ -5,6 +5,7 @@ from django.shortcuts import redirect
 from django.urls import include, path
 
 from config.planning.page import planning_page
+from config.portal.books.deliveries import delivered_file
 from config.site import errors, reference
 from tenants.people import arriving
 from tenants.people.pages import invitation
@@ -23,6 +24,7 @@ urlpatterns = [
     path("account/", include("allauth.urls")),
     path("admin/planning/", admin.site.admin_view(planning_page), name="planning"),
     path("admin/", admin.site.urls),
+    path("portal/files/<str:token>/", delivered_file, name="delivered_file"),
     path("portal/", include("config.portal.urls")),
     path("", include("config.health")),
     path("openapi.json", reference.openapi),

@@ -16,13 +16,13 @@ from llm.views import (
     message_batches,
     models,
     raise_requests,
-    reports,
     responses,
     runs,
     stored_chats,
     usage,
 )
 from llm.views.base import error_response, new_request_id
+from llm.views.months import chargebacks, reports
 
 
 class ResponseId(StringConverter):
@@ -67,6 +67,9 @@ urlpatterns = [
     path("v1/statements", reports.Statements.as_view()),
     path("v1/statements/<str:code>", reports.Statement.as_view()),
     path("v1/statements/<str:code>/files/<str:format_name>", reports.StatementFile.as_view()),
+    path("v1/chargebacks", chargebacks.Chargebacks.as_view()),
+    path("v1/chargebacks/<str:month>", chargebacks.Chargeback.as_view()),
+    path("v1/split-rules", chargebacks.SplitRules.as_view()),
     path("v1/usage", usage.Usage.as_view()),
     path("v1/budgets", accounts.Budgets.as_view()),
     path("v1/budgets/raise-requests", raise_requests.RaiseRequests.as_view()),

@@ -109,6 +109,12 @@ class UserNotAllowed(ClientError):
     status, code, type = 403, "user_not_allowed", "permission_error"
 
 
+class RightMissing(ClientError):
+    """The key has not been given the right to read this."""
+
+    status, code, type = 403, "right_missing", "permission_error"
+
+
 class QuotaExceeded(ClientError):
     """The tenant has reached a storage quota."""
 

@@ -5,12 +5,13 @@ Invariant: frozen, and built only by `keys.authentication.identify`. Code that h
 
 import re
 from dataclasses import dataclass, field
+from enum import StrEnum
 from fnmatch import translate
 from hashlib import sha256
 
 from config.values import value_type
 from tenants.allocation import Tags, no_tags
-from tenants.errors import ModelNotAllowed
+from tenants.errors import ModelNotAllowed, RightMissing
 from tenants.policy import RateLimits
 
 
@@ -36,6 +37,12 @@ class ModelGlobs:
         return self._pattern is None or self._pattern.match(model) is not None
 
 
+class KeyRight(StrEnum):
+    """What a person's key may do beyond calls. A service's key has all of them: who holds it acts for the tenant."""
+
+    REPORTS = "reports"  # read the tenant's reports, statements and chargebacks
+
+
 @value_type
 class Principal:
     """Who calls. `key_id` is the row's id, `key_public_id` what may be shown of the key."""
@@ -47,6 +54,7 @@ class Principal:
     key_public_id: str
     user: str = ""  # the person the key is bound to: its calls cannot name another user
     tags: Tags = field(default_factory=no_tags)  # of its calls that do not say otherwise
+    rights: frozenset[str] = frozenset()  # of KeyRight
     models: ModelGlobs = field(default_factory=lambda: ModelGlobs(("*",)))
     tenant_limits: RateLimits = field(default_factory=RateLimits)
     key_limits: RateLimits = field(default_factory=RateLimits)
@@ -55,6 +63,15 @@ class Principal:
     def may_use(self, model: str) -> bool:
         """Whether the key's allow-list names the model."""
         return self.models.allow(model)
+
+    def require_right(self, right: KeyRight) -> None:
+        """Raise RightMissing where the key is a person's and was not given the right."""
+        if self.user and right not in self.rights:
+            raise RightMissing(
+                f"The key '{self.key_name}' is one person's and lacks the right '{right}': what you ask for is the"
+                " whole tenant's. An owner of the tenant can give the right to the key.",
+                facts={"key": self.key_name, "right": str(right)},
+            )
 
     def require_model(self, model: str) -> None:
         """Raise ModelNotAllowed unless the key's allow-list names the model."""

@@ -15,6 +15,7 @@ from django.core.exceptions import ValidationError
 from tenants.allocation import COST_CENTER, InvalidTags, check_tags
 from tenants.patterns import check_patterns
 from tenants.policy import Policy, parse_policy, parse_rate_limits
+from tenants.principal import KeyRight
 
 
 def validate_timezone(value: str) -> None:
@@ -51,6 +52,13 @@ def validate_tags_of_user(value: Any) -> None:
         check_tags(value, without=(COST_CENTER,))
     except InvalidTags as error:
         raise ValidationError(str(error)) from error
+
+
+def validate_key_rights(value: Any) -> None:
+    """A list of names of `KeyRight`."""
+    known = [right.value for right in KeyRight]
+    if not isinstance(value, list) or not all(isinstance(name, str) and name in known for name in value):
+        raise ValidationError(f"must be a list of rights: {', '.join(known)}")
 
 
 def validate_models(value: Any) -> None:

@@ -20,6 +20,7 @@ from django.utils.timezone import now
 from billing.admin.figures import count, percent, plain, sure_table, usd
 from billing.admin.months import files as month_files
 from billing.models import BillingPeriod
+from billing.months.amounts import round_to_currency
 from billing.months.cuts import Unbalanced
 from billing.months.overview import MonthOverview, TopGroups, month_overview
 from billing.months.parts import Group
@@ -127,7 +128,7 @@ def tables_of(overview: MonthOverview, *, link: Link | None = None) -> dict[str,
             {
                 "title": "Billed",
                 "value": usd(totals.billed_cost_usd),
-                "note": f"{plain(totals.billed_cost_usd)} USD exactly",
+                "note": f"{plain(totals.billed_cost_usd)} USD exactly{_in_currency(overview)}",
             },
             {"title": "Without us", "value": usd(totals.list_cost_usd), "note": "at list price"},
             {
@@ -191,7 +192,22 @@ def _reconciliation(overview: MonthOverview) -> dict[str, Any]:
             ["Rounding to what is owed", invoice.total - exact],
             [f"Payable on {invoice.code}, {invoice.currency}", invoice.total],
         ]
+        if invoice.set_off:
+            rows += [["Paid ahead (prepaid balance)", -invoice.set_off], ["Due, with tax", invoice.due]]
+    if (rate := overview.rate) is not None:
+        amount = by.booked_usd * rate.rate
+        rows.append(
+            [f"The same in {rate.currency}, at {plain(rate.rate)} of {rate.day} ({rate.source})", amount]
+        )
     return {"headers": ["", "USD"], "rows": rows}
+
+
+def _in_currency(overview: MonthOverview) -> str:
+    """What an open month makes in the currency in which it will be asked for."""
+    if (rate := overview.rate) is None:
+        return ""
+    amount = round_to_currency(overview.totals.billed_cost_usd * rate.rate, rate.currency)
+    return f"; {amount:,f} {rate.currency} at the rate of {rate.day}"
 
 
 def _title(name: str) -> str:

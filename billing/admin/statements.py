@@ -24,6 +24,7 @@ from unfold.forms import BaseDialogForm
 from billing.admin.figures import plain, sure_table
 from billing.admin.restated import ProposeForm, propose, restated_page
 from billing.models import Rerating, Statement, StatementFile
+from billing.months.invoicing import stored_terms
 from billing.months.sending import sent
 from billing.months.statements import as_issued, how_sure
 from billing.rerating.proposals import StaleProposal, approve_rerating, reject_rerating
@@ -148,7 +149,12 @@ class StatementAdmin(ReadOnlyAdmin):
 
     @display(description="Payable")
     def payable(self, statement: Statement) -> str:
-        return f"{plain(statement.total + statement.tax)} {statement.currency}"
+        terms, payable = stored_terms(statement.terms), statement.total + statement.tax
+        said = f"{plain(payable)} {statement.currency}"
+        if terms is None or not terms.set_off:
+            return said
+        due = plain(payable - terms.set_off)
+        return f"{said}, of which {plain(terms.set_off)} was paid ahead: {due} {statement.currency} is due"
 
     @display(description="As issued")
     def billed_to(self, statement: Statement) -> SafeString | str:

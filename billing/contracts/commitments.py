@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.db.models import Sum
 from django.utils.timezone import now
 
+from billing.four_eyes import Approval, require_agreed
 from billing.ledger.corrections import BOOK_ENTRY, MOMENT
 from billing.models import BillingPeriod, Commitment, StatementLine
 from billing.money import plain
@@ -53,8 +54,9 @@ def set_commitment(
     first_month: str,
     last_month: str = "",
     acting_user: User | None = None,
+    approval: Approval | None = None,
 ) -> Commitment:
-    """Have a tenant pay at least that much in each span; the same again changes nothing. Raises ValidationError."""
+    """Have a tenant pay at least that much in each span; the same again changes nothing. Raises ValidationError, NeedsAnother."""
     Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
     wanted = Commitment(
         tenant=tenant, span=span, amount_usd=amount_usd, first_month=first_month, last_month=last_month,
@@ -64,7 +66,7 @@ def set_commitment(
     others = Commitment.objects.filter(tenant=tenant)
     same = others.filter(span=span, amount_usd=amount_usd, first_month=first_month).first()
     if same is not None:
-        return end_commitment(same, last_month=last_month, acting_user=acting_user)
+        return end_commitment(same, last_month=last_month, acting_user=acting_user, approval=approval)
     for other in others:
         if (not other.last_month or other.last_month >= first_month) and (
             not last_month or other.first_month <= last_month
@@ -73,14 +75,33 @@ def set_commitment(
     closed = BillingPeriod.objects.filter(tenant=tenant, label__gte=wanted.first_month).exclude(status="open")
     if closed.exists():
         raise ValidationError({"first_month": "that month, or one after it, is closed"})
+    require_agreed(
+        "commitment",
+        tenant=tenant,
+        approval=approval,
+        summary=f"{tenant} pays at least {wanted}",
+        arguments={
+            "span": span,
+            "amount_usd": amount_usd,
+            "first_month": first_month,
+            "last_month": last_month,
+        },
+    )
     wanted._history_user = acting_user  # type: ignore[attr-defined]  # django-simple-history reads it
     wanted.save(force_insert=True)
     return wanted
 
 
 @transaction.atomic
-def end_commitment(commitment: Commitment, *, last_month: str, acting_user: User | None = None) -> Commitment:
-    """Have a commitment end with a month, which is the last one of a span; empty: not at all. Raises ValidationError."""
+def end_commitment(
+    commitment: Commitment,
+    *,
+    last_month: str,
+    acting_user: User | None = None,
+    approval: Approval | None = None,
+) -> Commitment:
+    """Have a commitment end with a month, which is the last one of a span; empty: not at all. Raises ValidationError,
+    NeedsAnother."""
     locked = Commitment.objects.select_for_update().get(pk=commitment.pk)
     if locked.last_month == last_month:
         return locked
@@ -89,6 +110,13 @@ def end_commitment(commitment: Commitment, *, last_month: str, acting_user: User
     begun = BillingPeriod.objects.filter(tenant=locked.tenant_id, status="closed").order_by("-label").first()
     if begun is not None and last_month and last_month < begun.label:
         raise ValidationError({"last_month": f"{begun.label} is closed already"})
+    require_agreed(
+        "commitment_end",
+        tenant=locked.tenant,
+        approval=approval,
+        summary=f"the commitment of {locked.tenant} since {locked.first_month} ends with {last_month or 'no month'}",
+        arguments={"commitment": locked.pk, "last_month": last_month},
+    )
     locked._history_user = acting_user  # type: ignore[attr-defined]  # django-simple-history reads it
     locked.save(update_fields=["last_month"])
     return locked

@@ -17,6 +17,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.timezone import now
 
+from billing.four_eyes import Approval, require_agreed
 from billing.models import BillingDetails, CurrencyRate
 from billing.money import EXACT, TWELVE_PLACES
 from tenants.models import Tenant
@@ -67,9 +68,17 @@ def rate_on(day: date, *, currency: str) -> Conversion:
 
 @transaction.atomic
 def set_rate(
-    *, day: date, base: str, quote: str, rate: Decimal, source: str, acting_user: User | None = None
+    *,
+    day: date,
+    base: str,
+    quote: str,
+    rate: Decimal,
+    source: str,
+    acting_user: User | None = None,
+    approval: Approval | None = None,
 ) -> CurrencyRate:
-    """Store a rate; it supersedes another one of that day and pair, the same again changes nothing. Raises ValidationError."""
+    """Store a rate; it supersedes another one of that day and pair, the same again changes nothing. Raises ValidationError, and
+    NeedsAnother where a tenant that is billed in a currency asks for four eyes."""
     row = CurrencyRate(day=day, base=base, quote=quote, rate=rate, source=source, recorded_by=acting_user)
     row.full_clean(validate_unique=False, validate_constraints=False)
     if base == quote or rate <= 0:
@@ -79,26 +88,45 @@ def set_rate(
         .filter(day=day, base=base, quote=quote, superseded_at=None)
         .first()
     )
+    if known is not None and (known.rate, known.source) == (rate, source):
+        return known
+    require_agreed(
+        "currency_rate",
+        tenant=None,
+        tenants=_careful_payers(),
+        approval=approval,
+        summary=str(row),
+        arguments={"day": day, "base": base, "quote": quote, "rate": rate, "source": source},
+    )
     if known is not None:
-        if (known.rate, known.source) == (rate, source):
-            return known
         CurrencyRate.objects.filter(pk=known.pk).update(superseded_at=now())
     row.save(force_insert=True)
     return row
 
 
 @transaction.atomic
-def import_rates(text: str, *, acting_user: User | None = None) -> list[CurrencyRate]:
-    """Store the rates of a CSV with the columns date, base, quote, rate and source: all, or none. Raises ValidationError."""
+def import_rates(
+    text: str, *, acting_user: User | None = None, approval: Approval | None = None
+) -> list[CurrencyRate]:
+    """Store the rates of a CSV with the columns date, base, quote, rate and source: all, or none. Raises ValidationError,
+    NeedsAnother."""
     reader = csv.DictReader(io.StringIO(text))
     if tuple(name.strip().lower() for name in reader.fieldnames or ()) != COLUMNS:
         raise ValidationError(f"the first line has to be {','.join(COLUMNS)}")
+    require_agreed(
+        "currency_rates",
+        tenant=None,
+        tenants=_careful_payers(),
+        approval=approval,
+        summary=f"{max(text.strip().count(chr(10)), 0)} currency rates",
+        arguments={"text": text},
+    )
     found = []
     for number, row in enumerate(reader, 2):
         if number > MOST_ROWS + 1:
             raise ValidationError(f"more than {MOST_ROWS} rates")
         try:
-            found.append(set_rate(**_values(row), acting_user=acting_user))
+            found.append(set_rate(**_values(row), acting_user=acting_user, approval=approval))
         except ValidationError as error:
             raise ValidationError(f"line {number}: {' '.join(error.messages)}") from None
         except (ValueError, InvalidOperation, AttributeError):
@@ -109,6 +137,12 @@ def import_rates(text: str, *, acting_user: User | None = None) -> list[Currency
 def converted(amount_usd: Decimal, rate: Decimal) -> Decimal:
     """An amount at a rate, at 12 places."""
     return EXACT.multiply(amount_usd, rate).quantize(TWELVE_PLACES, rounding=ROUND_HALF_EVEN, context=EXACT)
+
+
+def _careful_payers() -> list[Tenant]:
+    """A tenant whose statements are converted and whose policy asks for four eyes; one is enough."""
+    rows = BillingDetails.objects.exclude(currency=USD).filter(tenant__policy__closing__four_eyes=True)
+    return [row.tenant for row in rows.select_related("tenant")[:1]]
 
 
 def _between(rates: dict[tuple[str, str], CurrencyRate], currency: str) -> tuple[Decimal, str] | None:

@@ -18,7 +18,8 @@ from django.db import IntegrityError, connection, transaction
 from django.utils.timezone import now
 
 from billing.budgets.windows import BEGINNING
-from billing.models import Budget, PrepaidBalance, PrepaidEntry
+from billing.four_eyes import Approval, require_agreed
+from billing.models import BillingPeriod, Budget, PrepaidBalance, PrepaidEntry
 from billing.money import plain
 from billing.notices import notify_tenant
 from billing.planning.forecasts import forecast_windows, open_windows
@@ -36,6 +37,13 @@ SELECT b.id, b.limit_amount, coalesce(w.spent, 0), coalesce(w.held, 0)
 FROM billing_budget b
 LEFT JOIN LATERAL (SELECT sum(spent) AS spent, sum(held) AS held FROM billing_budgetwindow WHERE budget_id = b.id) w ON true
 WHERE b.id = ANY (%s)
+"""
+# A call is paid from the balance in whose window it was admitted.
+USED = """
+SELECT coalesce(sum(r.billed_cost), 0) FROM billing_usagerecord AS r
+JOIN billing_attempt AS a ON a.id = r.id AND a.tenant_id = r.tenant_id
+WHERE r.tenant_id = %(tenant)s AND r.period_id = %(period)s AND r.kind = 'usage'
+  AND a.window_ids && (SELECT array_agg(w.id) FROM billing_budgetwindow AS w WHERE w.budget_id = %(budget)s)
 """
 log = structlog.get_logger(__name__)
 
@@ -69,20 +77,35 @@ class Part:
 
 @transaction.atomic
 def open_balance(
-    tenant: Tenant, *, alert_below_usd: Iterable[int | float] = (), acting_user: User | None = None
+    tenant: Tenant,
+    *,
+    alert_below_usd: Iterable[int | float] = (),
+    first_usd: Decimal | None = None,
+    first_reason: str = "",
+    acting_user: User | None = None,
+    approval: Approval | None = None,
 ) -> PrepaidBalance:
-    """Have a tenant's calls be paid from a balance, which is empty at first; one that is there is left alone."""
+    """Have a tenant's calls be paid from a balance, which has its first amount, or is empty; one that is there is left alone.
+
+    Raises ValidationError, and NeedsAnother.
+    """
     Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
     known = PrepaidBalance.objects.filter(tenant=tenant).select_related("budget").first()
     if known is not None:
         return known
+    levels = [*alert_below_usd]
+    require_agreed(
+        "prepaid_open",
+        tenant=tenant,
+        approval=approval,
+        summary=f"prepaid balance of {tenant} with {plain(first_usd or Decimal(0))} USD",
+        arguments={"alert_below_usd": levels, "first_usd": first_usd, "first_reason": first_reason},
+    )
     budget = Budget(tenant=tenant, scope=PREPAID, unit="usd", period="total", limit_amount=0, alert_at=[])
     budget.set_by = Budget.SetBy.PLATFORM
     budget._history_user = acting_user  # type: ignore[attr-defined]  # django-simple-history reads it
     budget.save()
-    balance = PrepaidBalance(
-        budget=budget, tenant=tenant, alert_below_usd=[*alert_below_usd], opened_by=acting_user
-    )
+    balance = PrepaidBalance(budget=budget, tenant=tenant, alert_below_usd=levels, opened_by=acting_user)
     balance.full_clean()
     balance.save(force_insert=True)
     with connection.cursor() as cursor:
@@ -90,6 +113,8 @@ def open_balance(
             "SELECT billing_ensure_windows(%s, %s, %s, %s)",
             ([budget.pk], [""], [BEGINNING], [None]),
         )
+    if first_usd is not None:
+        add(balance, amount_usd=first_usd, reason=first_reason, acting_user=acting_user, approval=approval)
     return balance
 
 
@@ -102,10 +127,11 @@ def add(
     expires_at: datetime | None = None,
     entry_id: UUID | None = None,
     acting_user: User | None = None,
+    approval: Approval | None = None,
 ) -> Decimal:
     """Add what was paid, or is granted, to a balance; what is available then. With an `entry_id` the same again adds nothing.
 
-    Raises ValidationError for an amount that is none, or an end that has passed.
+    Raises ValidationError for an amount that is none, or an end that has passed; and NeedsAnother.
     """
     if kind not in (PrepaidEntry.Kind.TOP_UP, PrepaidEntry.Kind.GRANT):
         raise ValidationError({"kind": "what is added is paid or granted"})
@@ -120,15 +146,43 @@ def add(
         raise ValidationError({"amount_usd": "another entry has this id: an entry is never edited"})
     if known is None and expires_at is not None and expires_at <= now():
         raise ValidationError({"expires_at": "must be in the future"})
+    if known is None:
+        require_agreed(
+            "prepaid_add",
+            tenant=balance.tenant,
+            approval=approval,
+            summary=f"{plain(amount_usd)} USD into the prepaid balance of {balance.tenant}: {reason}",
+            arguments={
+                "balance": balance.pk,
+                "amount_usd": amount_usd,
+                "reason": reason,
+                "kind": str(kind),
+                "expires_at": expires_at,
+                "entry_id": entry_id,
+            },
+        )
     return _book(balance, entry_id, kind, amount_usd, expires_at, reason, acting_user)
 
 
 def pay_back(
-    balance: PrepaidBalance, *, amount_usd: Decimal, reason: str, acting_user: User | None = None
+    balance: PrepaidBalance,
+    *,
+    amount_usd: Decimal,
+    reason: str,
+    acting_user: User | None = None,
+    approval: Approval | None = None,
 ) -> Decimal:
-    """Take from a balance what is paid back; what is available then. Raises ValidationError for more than that is."""
+    """Take from a balance what is paid back; what is available then. Raises ValidationError for more than that is, and
+    NeedsAnother."""
     if amount_usd <= 0:
         raise ValidationError({"amount_usd": "what is paid back is more than 0"})
+    require_agreed(
+        "prepaid_pay_back",
+        tenant=balance.tenant,
+        approval=approval,
+        summary=f"{plain(amount_usd)} USD back from the prepaid balance of {balance.tenant}: {reason}",
+        arguments={"balance": balance.pk, "amount_usd": amount_usd, "reason": reason},
+    )
     return _book(balance, None, PrepaidEntry.Kind.REFUND, -amount_usd, None, reason, acting_user)
 
 
@@ -176,6 +230,16 @@ def notify_low() -> int:
                 threshold=level,
             )
     return passed
+
+
+def used_in(period: BillingPeriod) -> Decimal:
+    """What the calls that are booked in a month have taken from the tenant's balance; nothing of a tenant without one."""
+    balance = PrepaidBalance.objects.filter(tenant=period.tenant_id).first()
+    if balance is None:
+        return Decimal(0)
+    with connection.cursor() as cursor:
+        cursor.execute(USED, {"tenant": period.tenant_id, "period": period.pk, "budget": balance.pk})
+        return Decimal(cursor.fetchone()[0])
 
 
 def states_of(balances: Iterable[PrepaidBalance]) -> dict[int, BalanceState]:

@@ -24,7 +24,9 @@ from billing.money import EXACT
 from billing.months import reading as month_reading
 from billing.months.amounts import apportion, minor_unit
 from billing.months.exports.cells import cell
+from billing.months.invoicing import stored_terms, with_set_off
 from billing.months.lines import exact_parts, opened_lines
+from billing.months.parts import Terms
 from tenants.models import Tenant
 
 Kind = GlAccount.Kind
@@ -69,8 +71,10 @@ def journal_of(tenant: Tenant, *, month: str) -> list[JournalLine]:
         lines = statement.lines.order_by()
         sealed = lines.values_list("cost_center", "category").annotate(exact=Sum("exact_usd"))
         owed = dict(lines.values_list("cost_center").annotate(owed=Sum("amount")))
+        terms = stored_terms(statement.terms)
         return entries(
-            parts_of(sealed, fx_rate=statement.fx_rate), owed, tax=statement.tax, currency=statement.currency,
+            parts_of(sealed, fx_rate=statement.fx_rate), owed, tax=statement.tax,
+            set_off=terms.set_off if terms else ZERO, currency=statement.currency,
             account=accounts, side=Kind.RECEIVABLE, on=last_day, memo=f"{tenant.name} {month}",
             reference=statement.code,
         )  # fmt: skip
@@ -81,8 +85,11 @@ def journal_of(tenant: Tenant, *, month: str) -> list[JournalLine]:
         month_reading.prepare()
         with opened_lines(period, timezone=period.timezone, currency=currency, fx_rate=fx_rate) as made:
             exact, owed = exact_parts(), made.owed
+            used = with_set_off(
+                Terms(""), period, total=made.total, currency=currency, fx_rate=fx_rate
+            ).set_off
     accrued = entries(
-        parts_of(exact, fx_rate=fx_rate), owed, tax=ZERO, currency=currency,
+        parts_of(exact, fx_rate=fx_rate), owed, tax=ZERO, set_off=used, currency=currency,
         account=accounts, side=Kind.ACCRUAL, on=on, memo=f"Accrued: {tenant.name} {month}",
         reference=f"ACCRUAL-{month}-{tenant.slug}",
     )  # fmt: skip
@@ -94,6 +101,7 @@ def entries(
     owed: Mapping[str, Decimal],
     *,
     tax: Decimal,
+    set_off: Decimal = ZERO,
     currency: str,
     account: Account,
     side: str,
@@ -101,7 +109,7 @@ def entries(
     memo: str,
     reference: str,
 ) -> list[JournalLine]:
-    """What each cost centre owes against the kinds that make it, in whole minor units, and the tax. Pure.
+    """What each cost centre owes against the kinds that make it, in whole minor units, the tax, and what was paid ahead. Pure.
 
     `parts` are exact amounts in the currency by cost centre and kind; `owed` is what each cost centre owes, rounded.
     """
@@ -123,6 +131,8 @@ def entries(
             book(kind, center, -share, Kind(kind).label)
     book(side, "", tax, "tax")
     book(Kind.TAX, "", -tax, Kind.TAX.label)
+    book(Kind.PREPAID, "", set_off, "paid ahead")
+    book(side, "", -set_off, "paid ahead")
     return lines
 
 

@@ -18,6 +18,8 @@ from billing.models.contracts.currencies import CurrencyRate
 from billing.models.contracts.entries import EntryProposal, ManualEntry
 from billing.models.contracts.gl_accounts import GlAccount
 from billing.models.contracts.prepaid import PrepaidBalance, PrepaidEntry
+from billing.models.contracts.proposals import AgreementProposal
+from billing.models.deliveries import ReportDelivery, ReportSchedule
 from billing.models.estimates import EstimateAccuracy
 from billing.models.ledger import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
 from billing.models.month_jobs import MonthFile, MonthJob
@@ -36,6 +38,7 @@ from billing.models.usage_sums import UsageSum
 
 __all__ = [
     "AgentHour",
+    "AgreementProposal",
     "AlertChannel",
     "AlertDelivery",
     "AlertEvent",
@@ -71,6 +74,8 @@ __all__ = [
     "RaiseRequest",
     "RateRule",
     "ReceiptTree",
+    "ReportDelivery",
+    "ReportSchedule",
     "Rerating",
     "ReratingRow",
     "RollupDirty",

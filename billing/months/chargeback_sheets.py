@@ -13,9 +13,12 @@ from typing import Final
 from django.db.models import Sum
 from django.utils.timezone import now
 
-from billing.models import BillingPeriod, ChargebackSheet, Statement
+from billing.models import BillingPeriod, ChargebackSheet, SplitRule, Statement
+from billing.money import EXACT, TWELVE_PLACES
 from billing.months.chargebacks import Chargebacks, chargebacks_of
 from billing.months.exports.chargeback_files import read_json, write_csv, write_json, write_pdf
+from billing.months.parts import SharedCost
+from billing.months.split_rules import rules_in_force
 
 FORMATS: Final = {"csv": "text/csv; charset=utf-8", "json": "application/json", "pdf": "application/pdf"}
 SHOWN: Final = 25
@@ -43,6 +46,34 @@ def of_month(period: BillingPeriod) -> Chargebacks:
     if sheet is not None:
         return read_json(bytes(sheet.content))
     return chargebacks_of(period, statement=Statement.objects.filter(period=period).first())
+
+
+def shared_cost(period: BillingPeriod | None) -> tuple[SharedCost, ...]:
+    """What the split rules of a month take, and whose it becomes; of a closed month as its chargebacks were kept."""
+    if period is None:
+        return ()
+    rules = rules_in_force(period.tenant, month=period.label)
+    if period.status == BillingPeriod.Status.CLOSED:
+        rules = [rule for rule in rules if period.closed_at is None or rule.created_at <= period.closed_at]
+    if not rules:
+        return ()
+    made = of_month(period)
+    return tuple(
+        SharedCost(rule.name, rule.source, rule.tag, rule.value, _shares(made, rule)) for rule in rules
+    )
+
+
+def _shares(made: Chargebacks, rule: SplitRule) -> dict[str, Decimal]:
+    """The part of what a rule gives that each cost centre gets; credits are given as what is less to pay."""
+    sign = -1 if rule.source == SplitRule.Source.CREDITS else 1
+    given = {
+        item.cost_center: sum(
+            (one.usd for one in item.moved if one.rule == rule.name and one.usd * sign > 0), start=Decimal(0)
+        )
+        for item in made.items
+    }
+    whole = sum(given.values(), start=Decimal(0))
+    return {name: EXACT.divide(usd, whole).quantize(TWELVE_PLACES) for name, usd in given.items() if usd}
 
 
 def file_of(period: BillingPeriod, *, format_name: str, cost_center: str | None = None) -> tuple[str, bytes]:

@@ -27,7 +27,7 @@ from billing.money import plain
 from billing.months import chargeback_sheets
 from billing.months import files as statement_files
 from billing.months import reading as month_reading
-from billing.months.invoicing import as_stored, tax_on, terms_of
+from billing.months.invoicing import as_stored, tax_on, terms_of, with_set_off
 from billing.months.lines import opened_lines, store_lines, texts_of_made
 from billing.months.parts import MonthReport, Sure
 from billing.months.proofs.planting import plant
@@ -198,6 +198,7 @@ def issue(
         issued_at = now()
         previous = Statement.objects.filter(tenant=tenant).order_by("-number").first()
         terms = terms_of(tenant, issued_at=issued_at, timezone=locked.timezone)
+        terms = with_set_off(terms, locked, total=made.total, currency=currency, fx_rate=fx_rate)
         statement = Statement(
             tenant=tenant,
             period=locked,

@@ -11,11 +11,14 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.utils.timezone import now
 
-from billing.models import BillingDetails
+from billing.contracts.currencies import USD, NoRate, rate_on
+from billing.contracts.prepaid import used_in
+from billing.models import BillingDetails, BillingPeriod
 from billing.money import EXACT
 from billing.months.amounts import round_to_currency
-from billing.months.parts import Terms
+from billing.months.parts import RateOfNow, Terms
 from tenants.models import Tenant
 
 TAX_NOTES: Final = {
@@ -56,6 +59,28 @@ def terms_of(tenant: Tenant, *, issued_at: datetime, timezone: str) -> Terms:
     )
 
 
+def with_set_off(
+    terms: Terms, period: BillingPeriod, *, total: Decimal, currency: str, fx_rate: Decimal
+) -> Terms:
+    """The terms with what was taken from the tenant's prepaid balance for the month's calls; not more than is owed."""
+    used = round_to_currency(EXACT.multiply(used_in(period), fx_rate), currency)
+    return replace(terms, set_off=max(min(used, total), Decimal(0)))
+
+
+def rate_of_now(tenant: Tenant, period: BillingPeriod | None) -> RateOfNow | None:
+    """By what a month would be converted if it ended today; None in USD, and where no rate of these days is stored."""
+    details = BillingDetails.objects.filter(tenant=tenant).only("currency").first()
+    if details is None or details.currency == USD:
+        return None
+    moment = min(now(), period.ends_at - timedelta(microseconds=1)) if period else now()
+    today = moment.astimezone(ZoneInfo(period.timezone if period else tenant.timezone)).date()
+    try:
+        found = rate_on(today, currency=details.currency)
+    except NoRate:
+        return None
+    return RateOfNow(found.currency, found.rate, found.day, found.source)
+
+
 def tax_on(net: Decimal, terms: Terms, *, currency: str) -> Decimal:
     """The tax on what a statement asks for, rounded once; the zero of a credit has no sign, as in the database."""
     return round_to_currency(EXACT.multiply(net, terms.vat_percent).scaleb(-2), currency) + 0
@@ -71,5 +96,9 @@ def stored_terms(stored: Mapping[str, str]) -> Terms | None:
     """The terms of an issued statement; None of one that is older than them."""
     if not stored:
         return None
-    read: dict[str, Callable[[str], Any]] = {"vat_percent": Decimal, "due_on": date.fromisoformat}
+    read: dict[str, Callable[[str], Any]] = {
+        "vat_percent": Decimal,
+        "set_off": Decimal,
+        "due_on": date.fromisoformat,
+    }
     return Terms(**{name: read.get(name, str)(text) for name, text in stored.items()})

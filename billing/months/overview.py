@@ -12,11 +12,13 @@ from billing.ledger.dimensions import DIMENSIONS
 from billing.ledger.measures import ENTRIES
 from billing.models import BillingPeriod, RollupDirty
 from billing.months.cuts import CERTAINTIES, read_rows
+from billing.months.invoicing import rate_of_now
 from billing.months.parts import (
     NOTHING,
     Group,
     Invoice,
     Measures,
+    RateOfNow,
     Reconciliation,
     Sure,
     WaterfallStep,
@@ -132,6 +134,7 @@ class MonthOverview:
     reconciliation: Reconciliation
     sections: tuple[TopGroups, ...]
     invoice: Invoice | None
+    rate: RateOfNow | None = None
 
 
 def month_overview(tenant: Tenant, *, month: str, shown: int = GROUPS_SHOWN) -> MonthOverview:
@@ -170,6 +173,7 @@ def month_overview(tenant: Tenant, *, month: str, shown: int = GROUPS_SHOWN) -> 
         ),
         sections=_sections(rows, arguments),
         invoice=invoice_of(period),
+        rate=None if period and period.status == BillingPeriod.Status.CLOSED else rate_of_now(tenant, period),
     )
 
 

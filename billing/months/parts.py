@@ -167,6 +167,9 @@ class Terms:
     vat_percent: Decimal = NOTHING
     tax_note: str = ""
     due_on: date | None = None
+    set_off: Decimal = (
+        NOTHING  # of what is owed, what was paid ahead and used in the month; in the statement's currency
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,38 @@ class Invoice:
     def payable(self) -> Decimal:
         """With tax."""
         return self.total + self.tax
+
+    @property
+    def set_off(self) -> Decimal:
+        """What was paid ahead of it."""
+        return self.terms.set_off if self.terms else NOTHING
+
+    @property
+    def due(self) -> Decimal:
+        """What is still to be paid."""
+        return self.payable - self.set_off
+
+
+@dataclass(frozen=True, slots=True)
+class RateOfNow:
+    """In which currency a month that is open will be asked for, and the newest rate: units of it for one USD."""
+
+    currency: str
+    rate: Decimal
+    day: date | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class SharedCost:
+    """What a split rule takes, and which part of it each cost centre bears: of the first rule that names a charge, `source` says
+    how (`models.SplitRule.Source`)."""
+
+    rule: str
+    source: str
+    tag: str
+    value: str
+    shares: Mapping[str, Decimal]
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,5 +261,7 @@ class MonthReport:
     sections: tuple[Section, ...]
     detail: Collection[DetailLine]
     invoice: Invoice | None = None  # of a closed month
+    rate: RateOfNow | None = None  # of an open month in another currency than USD
+    shared: tuple[SharedCost, ...] = ()  # in the order in which the rules take
     margins: tuple[Margin, ...] = ()  # of all tenants together only, as is what follows
     tenants: tuple["MonthReport", ...] = ()

@@ -22,8 +22,9 @@ from billing.ledger.measures import ENTRIES
 from billing.models import BillingPeriod, Statement
 from billing.months import detail, sections
 from billing.months import reading as month_reading
+from billing.months.chargeback_sheets import shared_cost
 from billing.months.cuts import COSTS, Unbalanced, Whole, copied_rows, read_rows, read_whole, require_equal
-from billing.months.invoicing import stored_terms
+from billing.months.invoicing import rate_of_now, stored_terms
 from billing.months.parts import (
     NOTHING,
     DetailLine,
@@ -67,7 +68,7 @@ def opened_month(tenant: Tenant, *, month: str, made_at: datetime | None = None)
     starts_at, ends_at = month_bounds(month, tenant.timezone)
     with one_snapshot():
         month_reading.prepare()
-        period = BillingPeriod.objects.filter(tenant=tenant, label=month).first()
+        period = BillingPeriod.objects.select_related("tenant").filter(tenant=tenant, label=month).first()
         arguments = arguments_of(tenant, period, starts_at=starts_at, ends_at=ends_at)
         with copied_rows([arguments], tables=TABLES):
             detail.make_cuts()
@@ -81,7 +82,7 @@ def opened_month(tenant: Tenant, *, month: str, made_at: datetime | None = None)
                 lines=detail.read_lines().get(tenant.pk),
             )
             check_balance(report)
-            yield report
+            yield replace(report, shared=shared_cost(period))
 
 
 def loaded(report: MonthReport) -> MonthReport:
@@ -137,6 +138,7 @@ def report_of(
         sections=sections,
         detail=detail.no_lines() if lines is None else lines,
         invoice=invoice_of(period),
+        rate=None if period and period.status == BillingPeriod.Status.CLOSED else rate_of_now(tenant, period),
     )
 
 

@@ -14,7 +14,7 @@ from tenants import contents
 def sent(file: StatementFile) -> HttpResponseBase:
     """A file of a closed month as a download. Raises ContentMissing."""
     if file.content is not None:
-        return _named(HttpResponse(bytes(file.content), content_type=file.content_type), file.name)
+        return named(HttpResponse(bytes(file.content), content_type=file.content_type), file.name)
     return sent_content(
         file.statement.tenant_id,
         file.location,
@@ -29,12 +29,13 @@ def sent_content(
 ) -> HttpResponseBase:
     """A content of the storage as a download. Raises ContentMissing."""
     pieces = contents.stream(contents.opened_now(tenant_id, location))
-    response = _named(StreamingHttpResponse(pieces, content_type=content_type), name)
+    response = named(StreamingHttpResponse(pieces, content_type=content_type), name)
     response["Content-Length"] = str(size)
     return response
 
 
-def _named(response: HttpResponseBase, name: str) -> HttpResponseBase:
+def named(response: HttpResponseBase, name: str) -> HttpResponseBase:
+    """The response as a download of this name, which nobody keeps."""
     response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=name)
     response["Cache-Control"] = "no-store"
     return response

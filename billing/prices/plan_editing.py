@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils.timezone import now
 
+from billing.four_eyes import Approval, require_agreed
 from billing.models import RateRule, RuleCheck
 from tenants.models import Tenant
 
@@ -35,11 +36,12 @@ def set_rule(
     valid_from: datetime | None = None,
     valid_to: datetime | None = None,
     acting_user: User | None = None,
+    approval: Approval | None = None,
 ) -> RateRule:
     """Have a rule count at a priority from `valid_from` (now) until before `valid_to`, in place of the one that is there.
 
     The one that is there goes on after that. The same rule again changes nothing. Raises ValidationError, also where
-    another rule of that priority begins within that time.
+    another rule of that priority begins within that time; and NeedsAnother.
     """
     moment = now()
     at = valid_from or moment
@@ -49,17 +51,25 @@ def set_rule(
     Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)  # two of the same take turns
     _refuse_follower(tenant, priority=priority, after=at, until=valid_to)
     current = rule_at(tenant, priority=priority, at=at)
+    if current is not None and is_same(current, wanted) and current.valid_to == valid_to:
+        return current
+    what = " ".join(str(part) for part in (kind, value, provider, model, meter, processing) if part)
+    require_agreed(
+        "rate_rule",
+        tenant=tenant,
+        approval=approval,
+        summary=f"rate rule of {tenant}, priority {priority}: {what}"[:300],
+        arguments={"priority": priority, **wanted, "valid_from": valid_from, "valid_to": valid_to},
+    )
     former_end = None
     if current is not None:
-        if is_same(current, wanted) and current.valid_to == valid_to:
-            return current
         former_end = current.valid_to
         if (
             is_same(current, wanted)
             and valid_to is not None
             and (former_end is None or valid_to < former_end)
         ):
-            end_rule(current, at=valid_to, acting_user=acting_user)
+            end_rule(current, at=valid_to, acting_user=acting_user, approval=approval)
             return current
         _end(current, at=at, acting_user=acting_user)
     rule = _add(tenant, priority, wanted, at, valid_to, acting_user)
@@ -77,14 +87,27 @@ def set_rule(
 
 
 @transaction.atomic
-def end_rule(rule: RateRule, *, at: datetime | None = None, acting_user: User | None = None) -> bool:
-    """Have a rule count no more from `at` (now) on. False if it has ended by then."""
+def end_rule(
+    rule: RateRule,
+    *,
+    at: datetime | None = None,
+    acting_user: User | None = None,
+    approval: Approval | None = None,
+) -> bool:
+    """Have a rule count no more from `at` (now) on. False if it has ended by then. Raises ValidationError, NeedsAnother."""
     ends_at = at or now()
     current = RateRule.objects.select_for_update().get(pk=rule.pk)
     if current.valid_to is not None and current.valid_to <= ends_at:
         return False
     if ends_at < current.valid_from:
         raise ValidationError({"valid_to": "must not lie before the rule's beginning"})
+    require_agreed(
+        "rate_rule_end",
+        tenant=current.tenant,
+        approval=approval,
+        summary=f"the end of {current} of {current.tenant}"[:300],
+        arguments={"rule": current.pk, "at": at},
+    )
     former_end = current.valid_to
     _end(current, at=ends_at, acting_user=acting_user)
     _check_past(current, starts_at=ends_at, ends_at=former_end or now(), acting_user=acting_user)

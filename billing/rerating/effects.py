@@ -11,6 +11,7 @@ from typing import Any, Final
 from django.db import transaction
 from django.utils.timezone import now
 
+from billing.four_eyes import TRIAL
 from billing.models import RateRule
 from billing.prices.book import PriceBook, load_price_book
 from billing.prices.plan_editing import set_rule
@@ -42,11 +43,11 @@ def effect_of_rule(tenant: Tenant, **rule: Any) -> RuleEffect:
     is_backdated = valid_from < moment
     with transaction.atomic():
         before = load_price_book(tenant.pk)
-        set_rule(tenant, **rule)
+        set_rule(tenant, **rule, approval=TRIAL)
         if not is_backdated:
             valid_from, valid_to = moment - LOOKED_BACK, None
             _make_room(tenant, priority=rule["priority"], since=valid_from)
-            set_rule(tenant, **{**rule, "valid_from": valid_from, "valid_to": None})
+            set_rule(tenant, **{**rule, "valid_from": valid_from, "valid_to": None}, approval=TRIAL)
         after = load_price_book(tenant.pk)
         span = {"starts_at": valid_from, "ends_at": min(valid_to or moment, moment)}
         named = {"provider": rule.get("provider", ""), "model": ""}

@@ -71,6 +71,8 @@ BOOKS = (
     "billing_entryproposal",
     "billing_prepaidbalance", "billing_prepaidentry",
     "billing_commitment",
+    "billing_agreementproposal",
+    "billing_reportdelivery",
 )  # fmt: skip
 # tables without a tenant's column, of which it needs some rows
 FURTHER_GRANTS = {

@@ -16,6 +16,7 @@ from billing.models import Budget
 from billing.scopes import scope_choices
 from tenants.keys.own_keys import LONGEST_LABEL
 from tenants.models import Membership
+from tenants.principal import KeyRight
 from tenants.tag_fields import TagsField
 
 SMALLEST: Final = Decimal("0.000000000001")
@@ -101,6 +102,14 @@ class ServiceKeyForm(forms.Form):
         required=False,
         label="Days until it ends",
         help_text="Empty: it does not end.",
+    )
+
+    rights = forms.MultipleChoiceField(
+        required=False,
+        choices=[(KeyRight.REPORTS.value, "read the tenant's reports, statements and chargebacks")],
+        widget=forms.CheckboxSelectMultiple,
+        label="May also",
+        help_text="Of a person's key; a service's may anyway.",
     )
 
     def clean_models(self) -> list[str]:

@@ -21,10 +21,11 @@ from config.portal.layout import address, show
 from config.portal.snippets import chat_models, snippets
 from config.site import cells
 from tenants.allocation import as_text
-from tenants.keys.editing import KeyRevoked, TooManyRotations, issue_key, revoke_key, rotate_key
+from tenants.keys.editing import KeyRevoked, TooManyRotations, issue_key, revoke_key, rotate_key, set_rights
 from tenants.keys.own_keys import issue_own_key, live, own_keys, self_service_of
 from tenants.models import ApiKey
 from tenants.people.rights import Right
+from tenants.principal import KeyRight
 
 MOST_SHOWN: Final = 100
 ADVICE: Final = (
@@ -101,6 +102,7 @@ def show_key(request: HttpRequest, visitor: Visitor, key_id: int) -> HttpRespons
         "facts": _facts(visitor, key),
         "rotation": RotationForm(),
         "is_live": _state(key) == "active",
+        "may_read_reports": KeyRight.REPORTS in key.rights,
     }
     return show(request, visitor, "key.html", context, title=key.name)
 
@@ -121,6 +123,23 @@ def rotate(request: HttpRequest, visitor: Visitor, key_id: int) -> HttpResponse:
         messages.error(request, str(error))
         return redirect(address(visitor, "key", key_id=key.pk))
     return _secret(request, visitor, key, secret, title=f"New secret of {key.name}")
+
+
+@page(Right.CONFIGURE)
+@require_POST
+def change_rights(request: HttpRequest, visitor: Visitor, key_id: int) -> HttpResponse:
+    """Let a person's key read the tenant's reports, or no more."""
+    key = _find(visitor, key_id)
+    wanted = [KeyRight.REPORTS.value] if request.POST.get("reports") == "yes" else []
+    try:
+        set_rights(key, rights=wanted, acting_user=visitor.user)
+    except KeyRevoked:
+        messages.error(request, "The key is revoked, and stays so.")
+    else:
+        messages.success(
+            request, f"{key.name} {'may read' if wanted else 'reads no more'} the tenant's reports."
+        )
+    return redirect(address(visitor, "key", key_id=key.pk))
 
 
 @page(Right.CALL)
@@ -194,6 +213,7 @@ def _facts(visitor: Visitor, key: ApiKey) -> list[tuple[str, Any]]:
         ("Whose", key.user or "a service"),
         ("State", _state(key)),
         ("Models", ", ".join(key.models[:50]) or "none"),
+        ("May also", ", ".join(key.rights) or ("all that the tenant may" if not key.user else "nothing")),
         ("Tags of its calls", as_text(key.tags) or cells.NOTHING),
         ("Rate limits", limits or "the tenant's only"),
         ("Ends", cells.moment(key.expires_at, zone=zone) if key.expires_at else "never"),

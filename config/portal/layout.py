@@ -35,6 +35,7 @@ NAVIGATION: Final = (
     Item("Spend", "monitoring", "spend", (Right.SEE,)),
     Item("Teams", "groups", "teams", (Right.SEE,)),
     Item("Months", "request_quote", "months", (Right.SEE,)),
+    Item("Deliveries", "schedule_send", "deliveries", (Right.CLOSE,)),
     Item("Alerts", "notifications", "alerts", (Right.SEE,)),
     Item("People", "badge", "people", (Right.PEOPLE,)),
     Item("Changes", "policy", "changes", (Right.AUDIT,)),

@@ -12,7 +12,7 @@ from config.portal import (
     runs,
     sessions,
 )
-from config.portal.books import chargebacks, reports, spend, statements, teams
+from config.portal.books import chargebacks, deliveries, reports, spend, statements, teams
 from config.portal.owners import allocation, changes, invitations, people, policy
 
 app_name = "portal"
@@ -28,6 +28,7 @@ urlpatterns = [
     path(f"{AT}keys/<int:key_id>/", keys.show_key, name="key"),
     path(f"{AT}keys/<int:key_id>/rotate/", keys.rotate, name="rotate_key"),
     path(f"{AT}keys/<int:key_id>/revoke/", keys.revoke, name="revoke_key"),
+    path(f"{AT}keys/<int:key_id>/rights/", keys.change_rights, name="key_rights"),
     path(f"{AT}keys/<int:key_id>/tags/", allocation.change_key, name="key_tags"),
     path(f"{AT}connect/", keys.connect, name="connect"),
     path("runs/<int:id>", runs.find_run, name="find_run"),
@@ -51,6 +52,10 @@ urlpatterns = [
     path(f"{AT}teams/user/", allocation.change_user, name="allocate_user"),
     path(f"{AT}months/", statements.list_months, name="months"),
     path(f"{AT}months/<str:label>/chargebacks/", chargebacks.show_chargebacks, name="chargebacks"),
+    path(f"{AT}deliveries/", deliveries.list_schedules, name="deliveries"),
+    path(f"{AT}deliveries/new/", deliveries.add_schedule, name="add_schedule"),
+    path(f"{AT}deliveries/<int:schedule_id>/", deliveries.change_schedule, name="schedule"),
+    path(f"{AT}deliveries/<int:schedule_id>/remove/", deliveries.remove, name="remove_schedule"),
     path(f"{AT}months/<int:number>/", statements.show_statement, name="statement"),
     path(f"{AT}months/<int:number>/facts/", statements.statement_facts, name="statement_facts"),
     path(f"{AT}months/<int:number>/<int:file_id>/", statements.statement_file, name="statement_file"),

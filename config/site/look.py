@@ -113,8 +113,11 @@ NAVIGATION: list[dict[str, Any]] = [
         page("Billing periods", "event_available", "billing", "billingperiod")
         | {"active": lambda request: "/billingperiod/" in request.path and "/reports/" not in request.path},
         page("Statements", "request_quote", "billing", "statement"),
+        page("Schedules of reports", "schedule_send", "billing", "reportschedule"),
+        page("Deliveries of reports", "outgoing_mail", "billing", "reportdelivery"),
         page("Billing details", "contact_mail", "billing", "billingdetails"),
         page("Credits and adjustments", "edit_note", "billing", "entryproposal"),
+        page("Proposed agreements", "fact_check", "billing", "agreementproposal"),
         page("Prepaid balances", "account_balance_wallet", "billing", "prepaidbalance"),
         page("Minimum commitments", "handshake", "billing", "commitment"),
         page("Currency rates", "currency_exchange", "billing", "currencyrate"),

@@ -80,7 +80,7 @@ class CurrencyRateSpec(Block):
 class GlAccountSpec(Block):
     """An account of a general ledger, by what is booked to it; of every tenant and cost centre unless it names one."""
 
-    kind: Literal["receivable", "revenue", "credits", "commitments", "tax", "accrual"]
+    kind: Literal["receivable", "revenue", "credits", "commitments", "tax", "accrual", "prepaid"]
     code: Annotated[str, Field(min_length=1, max_length=40)]
     name: Annotated[str, Field(max_length=100)] = ""
     tenant: Annotated[str, Field(max_length=63)] = ""

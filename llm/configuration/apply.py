@@ -27,6 +27,7 @@ from llm.configuration.contracts import (
 )
 from llm.configuration.document import read_document
 from llm.configuration.money import apply_alerts, apply_budget, apply_channel, apply_rate_rule
+from llm.configuration.months import apply_delivery, apply_split_rule
 from llm.configuration.prices import apply_prices
 from llm.configuration.spec import Spec, TenantSpec, read_spec
 from llm.configuration.tenancy import apply_key, apply_tenant, apply_user
@@ -62,6 +63,8 @@ def apply_configuration(
             _apply_tenant(tenant, index=index, writer=writer)
         for index, account in enumerate(spec.gl_accounts):
             apply_gl_account(account, path=("gl_accounts", index), writer=writer)
+        for index, delivery in enumerate(spec.deliveries):
+            apply_delivery(delivery, tenant=None, path=("deliveries", index), writer=writer)
         if dry_run:
             transaction.set_rollback(True)
     return changes
@@ -103,6 +106,10 @@ def _apply_tenant(spec: TenantSpec, *, index: int, writer: Writer) -> None:
         apply_currency(spec.currency, tenant=tenant, path=(*path, "currency"), writer=writer)
     if spec.prepaid is not None:
         apply_prepaid(spec.prepaid, tenant=tenant, path=(*path, "prepaid"), writer=writer)
+    for position, split in enumerate(spec.split_rules):
+        apply_split_rule(split, tenant=tenant, path=(*path, "split_rules", position), writer=writer)
+    for position, delivery in enumerate(spec.deliveries):
+        apply_delivery(delivery, tenant=tenant, path=(*path, "deliveries", position), writer=writer)
     for position, channel in enumerate(spec.channels):
         apply_channel(channel, tenant=tenant, path=(*path, "channels", position), writer=writer)
     apply_alerts(spec.alerts, tenant=tenant, path=(*path, "alerts"), writer=writer)

@@ -11,6 +11,7 @@ from billing.contracts import prepaid
 from billing.contracts.commitments import set_commitment
 from billing.contracts.currencies import set_rate
 from billing.contracts.entries import propose_entry
+from billing.four_eyes import NeedsAnother
 from billing.models import (
     BillingDetails,
     Commitment,
@@ -60,9 +61,15 @@ def apply_prepaid(spec: PrepaidSpec, *, tenant: Tenant, path: Path, writer: Writ
     """Open a balance, if there is none, and add to it what was not added yet."""
     balance = PrepaidBalance.objects.filter(tenant=tenant).first()
     if balance is None:
-        balance = prepaid.open_balance(
-            tenant, alert_below_usd=spec.alert_below_usd, acting_user=writer.acting_user
-        )
+        try:
+            balance = prepaid.open_balance(
+                tenant, alert_below_usd=spec.alert_below_usd, acting_user=writer.acting_user
+            )
+        except NeedsAnother:
+            raise writer.document.error(
+                path,
+                "four eyes: open the balance in the admin with its first amount, where somebody else approves it",
+            ) from None
         writer.changes.add("prepaid balance", tenant.slug, "created")
     else:
         writer.write(
@@ -76,8 +83,12 @@ def apply_prepaid(spec: PrepaidSpec, *, tenant: Tenant, path: Path, writer: Writ
     for position, addition in enumerate(spec.additions):
         entry_id = uuid5(NAMES, f"{tenant.pk}/prepaid/{addition.name}")
         is_new = not PrepaidEntry.objects.filter(pk=entry_id).exists()
-        with writer.refusals(
-            (*path, "additions", position), words={"amount_usd": "usd", "expires_at": "expires"}
+        name = f"{tenant.slug}/{addition.name}"
+        with (
+            writer.agreements("addition", name) as waiting,
+            writer.refusals(
+                (*path, "additions", position), words={"amount_usd": "usd", "expires_at": "expires"}
+            ),
         ):
             prepaid.add(
                 balance,
@@ -88,16 +99,22 @@ def apply_prepaid(spec: PrepaidSpec, *, tenant: Tenant, path: Path, writer: Writ
                 entry_id=entry_id,
                 acting_user=writer.acting_user,
             )
-        writer.changes.add("addition", f"{tenant.slug}/{addition.name}", "created" if is_new else "unchanged")
+        if not waiting:
+            writer.changes.add("addition", name, "created" if is_new else "unchanged")
 
 
 def apply_commitment(spec: CommitmentSpec, *, tenant: Tenant, path: Path, writer: Writer) -> None:
     """Set a commitment, or its last month."""
     what: dict[str, Any] = {"span": spec.each, "amount_usd": spec.usd, "first_month": spec.first_month}
     before = Commitment.objects.filter(tenant=tenant, **what).first()
-    with writer.refusals(path, words={"span": "each", "amount_usd": "usd"}):
-        set_commitment(tenant, **what, last_month=spec.last_month, acting_user=writer.acting_user)
     name = f"{tenant.slug}/{spec.first_month}"
+    with (
+        writer.agreements("commitment", name) as waiting,
+        writer.refusals(path, words={"span": "each", "amount_usd": "usd"}),
+    ):
+        set_commitment(tenant, **what, last_month=spec.last_month, acting_user=writer.acting_user)
+    if waiting:
+        return
     if before is None or before.last_month == spec.last_month:
         writer.changes.add("commitment", name, "unchanged" if before else "created")
         return
@@ -116,9 +133,11 @@ def apply_currency_rate(spec: CurrencyRateSpec, *, path: Path, writer: Writer) -
     """Store a rate; it supersedes another one of its day and pair."""
     pair: dict[str, Any] = {"day": spec.day, "base": spec.base, "quote": spec.quote}
     before = CurrencyRate.objects.filter(**pair, superseded_at=None).first()
-    with writer.refusals(path):
-        made = set_rate(**pair, rate=spec.rate, source=spec.source, acting_user=writer.acting_user)
     name = f"{spec.base}/{spec.quote} of {spec.day}"
+    with writer.agreements("currency rate", name) as waiting, writer.refusals(path):
+        made = set_rate(**pair, rate=spec.rate, source=spec.source, acting_user=writer.acting_user)
+    if waiting:
+        return
     if before is None or before.pk == made.pk:
         writer.changes.add("currency rate", name, "unchanged" if before else "created")
         return

@@ -67,7 +67,7 @@ def apply_rate_rule(spec: RateRuleSpec, *, tenant: Tenant, path: Path, writer: W
     if current is not None and {change.name for change in changed} <= {"valid_from"}:
         writer.changes.add("rate rule", name, "unchanged")
         return
-    with writer.refusals(path, words=WORDS):
+    with writer.agreements("rate rule", name) as waiting, writer.refusals(path, words=WORDS):
         set_rule(
             tenant,
             priority=spec.priority,
@@ -76,7 +76,8 @@ def apply_rate_rule(spec: RateRuleSpec, *, tenant: Tenant, path: Path, writer: W
             valid_to=times["valid_to"],
             **values,
         )
-    writer.changes.add("rate rule", name, "created" if current is None else "updated", changed)
+    if not waiting:
+        writer.changes.add("rate rule", name, "created" if current is None else "updated", changed)
 
 
 def apply_channel(spec: ChannelSpec, *, tenant: Tenant, path: Path, writer: Writer) -> None:

@@ -42,10 +42,13 @@ from llm.configuration.blocks import (
     Weight,
 )
 from llm.configuration.document import Document, Path
+from llm.configuration.reports import DeliverySpec, SplitRuleSpec
 from llm.providers.kinds import KINDS
 from tenants.patterns import check_patterns
 from tenants.policy import InvalidPolicy, parse_policy
 from tenants.wording import sentence_about
+
+SECRET_FIELDS = frozenset({"secret", "api_key", "admin_api_key", "access_key", "secret_key"})
 
 
 class LimitsSpec(Block):
@@ -182,6 +185,7 @@ class KeySpec(Block):
     rate_limits: LimitsSpec = LimitsSpec()
     user: Annotated[str, Field(max_length=200)] = ""
     tags: dict[str, str] = {}
+    rights: list[Literal["reports"]] = []
     expires: Day | None = None
 
 
@@ -262,6 +266,8 @@ class TenantSpec(Block):
     prepaid: PrepaidSpec | None = None
     commitments: list[CommitmentSpec] = []
     currency: Annotated[str, Field(pattern=CURRENCY)] | None = None
+    split_rules: list[SplitRuleSpec] = []
+    deliveries: list[DeliverySpec] = []
     own_accounts: list[Name] = []  # providers that are this tenant's alone
 
 
@@ -273,6 +279,7 @@ class Spec(Block):
     providers: list[ProviderSpec] = []
     models: list[ModelSpec] = []
     tenants: list[TenantSpec] = []
+    deliveries: list[DeliverySpec] = []  # of all tenants together
 
 
 def read_spec(document: Document) -> Spec:
@@ -307,7 +314,7 @@ def plain(value: Any) -> Any:
 def _sentence(finding: Any, *, path: Path) -> str:
     if finding["type"] == "string_pattern_mismatch":
         return FORMS[finding["ctx"]["pattern"]]
-    return sentence_about(finding, show_value=not {"secret", "api_key", "admin_api_key"} & set(path))
+    return sentence_about(finding, show_value=not SECRET_FIELDS & set(path))
 
 
 def _path_of(finding: Any, document: Document) -> Path:
@@ -326,6 +333,7 @@ def _refuse_doubles(spec: Spec, document: Document) -> None:
         (("models",), [model.name for model in spec.models]),
         (("gl_accounts",), [account.identity() for account in spec.gl_accounts]),
         (("tenants",), [tenant.slug for tenant in spec.tenants]),
+        (("deliveries",), [delivery.name for delivery in spec.deliveries]),
     ]
     for index, model in enumerate(spec.models):
         if isinstance(model.prices, list):
@@ -339,6 +347,8 @@ def _refuse_doubles(spec: Spec, document: Document) -> None:
             ((*here, "channels"), [channel.name for channel in tenant.channels]),
             ((*here, "alerts"), [(alert.metric, alert.threshold) for alert in tenant.alerts]),
             ((*here, "rate_rules"), [rule.identity() for rule in tenant.rate_rules]),
+            ((*here, "split_rules"), [rule.identity() for rule in tenant.split_rules]),
+            ((*here, "deliveries"), [delivery.name for delivery in tenant.deliveries]),
             ((*here, "entries"), [entry.name for entry in tenant.entries]),
             (
                 (*here, "prepaid", "additions"),

@@ -77,6 +77,7 @@ def apply_key(spec: KeySpec, *, tenant: Tenant, path: Path, writer: Writer) -> N
         "rate_limits": spec.rate_limits.as_json(),
         "user": spec.user,
         "tags": spec.tags,
+        "rights": spec.rights,
         "expires_at": expires_at,
     }
     writer.write(
@@ -105,6 +106,7 @@ def _issue(spec: KeySpec, *, tenant: Tenant, expires_at: datetime | None, path: 
             rate_limits=spec.rate_limits.as_json(),
             user=spec.user,
             tags=spec.tags,
+            rights=spec.rights,
             expires_at=expires_at,
             secret=spec.secret,
             acting_user=writer.acting_user,

@@ -14,6 +14,8 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.utils import DatabaseError
 
+from billing.contracts.agreeing import propose
+from billing.four_eyes import NeedsAnother
 from llm.configuration.changes import Action, Changes, FieldChange, shown
 from llm.configuration.document import Document, Path
 from tenants.people.authors import record_author
@@ -77,11 +79,26 @@ class Writer:
         return row
 
     @contextmanager
+    def agreements(self, kind: str, name: str) -> Iterator[list[str]]:
+        """Propose what is written within, where another person has to approve it; the list that it gives has then what was
+        said of that. A proposal that waits already is not made again."""
+        said: list[str] = []
+        try:
+            with transaction.atomic():
+                yield said
+        except NeedsAnother as needed:
+            proposal = propose(needed, acting_user=self.acting_user)
+            said.append(f"{kind} {name} waits until another person approves it: {proposal}")
+            self.changes.warnings.append(said[0])
+
+    @contextmanager
     def refusals(self, path: Path, *, words: Mapping[str, str] | None = None) -> Iterator[None]:
         """Turn what is refused within into an error at a path of the file."""
         try:
             with transaction.atomic():
                 yield
+        except NeedsAnother:
+            raise
         except ValidationError as error:
             by_field = error.message_dict if hasattr(error, "error_dict") else {"__all__": error.messages}
             field, messages = next(iter(by_field.items()))

@@ -16,13 +16,14 @@ from billing.budgets.balances import Balance
 from billing.ledger.holds import balances_of
 from billing.money import plain
 from billing.months.proofs.paths import proofs_of
-from billing.scopes import Dimensions
 from caching.semantic.complaints import Complaint, complain
+from llm.calls.dimensions import allocation_of, dimensions_of
 from llm.errors import InvalidRequest, NotFound
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
 from llm.views.client_texts import Text
 from llm.views.documented import OF_EVERY_CALL, operation, query
+from tenants.allocation import LONGEST_VALUE, WITH_BUDGETS
 from tenants.rls import tenant_connection
 
 # the row of a call is written a moment after its answer: it is looked for again after each of these
@@ -40,21 +41,37 @@ FROM llm_requestlog WHERE tenant_id = %(tenant)s AND request_id = %(request_id)s
 
 
 class Budgets(AsyncAPIView):
-    """`GET /v1/budgets?user=alice`: the budgets that apply to this key and, when named, this user, and what is left."""
+    """`GET /v1/budgets?user=alice`: the budgets that apply to this key and, when named, this user, and what is left;
+    also those of the cost centre and the project that a call of theirs would inherit."""
 
     @operation(
         "listBudgets",
         "The budgets that apply to this key, and what is left of them",
         tag="Figures",
         answers=schemas.BudgetList,
-        parameters=(query("user", "Also the budgets of this end user."),),
+        parameters=(
+            query(
+                "user", "Also the budgets of this end user; a person's key is always asked of that person."
+            ),
+            query(
+                "cost_center",
+                "As a call would name it; without it that of the key, the user, the team or the tenant.",
+            ),
+            query("project", "The same of the project."),
+        ),
         errors=OF_EVERY_CALL,
     )
     async def get(self, request: HttpRequest) -> HttpResponse:
+        user = self.principal.user or request.GET.get("user", "")
+        said = {} if self.principal.user else request.GET
+        named = {
+            name: said[name][:LONGEST_VALUE].replace("\x00", "") for name in WITH_BUDGETS if said.get(name)
+        }
+        allocation = allocation_of(self.snapshot, user=user, key_tags=self.principal.tags, tags=named)
         balances = await balances_of(
             self.principal.tenant_id,
             budgets=self.snapshot.budgets,
-            dimensions=Dimensions(user=request.GET.get("user", ""), key=self.principal.key_name),
+            dimensions=dimensions_of(allocation, user=user, key=self.principal.key_name),
             timezone=self.snapshot.tenant.timezone,
             at=self.received_at,
         )

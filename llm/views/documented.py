@@ -21,7 +21,8 @@ ERRORS: Final[Mapping[int, str]] = {
     400: "`invalid_request`, naming the field; `context_length_exceeded`.",
     401: "`invalid_api_key`, `expired_api_key`, `revoked_api_key`.",
     402: "`model_unpriced`: a model without a price is never called.",
-    403: "`model_not_allowed` to the key, `tenant_suspended`, `ip_not_allowed`, `user_not_allowed`, `quota_exceeded`.",
+    403: "`model_not_allowed` to the key, `tenant_suspended`, `ip_not_allowed`, `user_not_allowed`, `quota_exceeded`; "
+    "`right_missing`: what is asked for is the whole tenant's, and a person's key has no right to it.",
     404: "`model_not_found`; `not_found`, also for another tenant's object.",
     413: "`request_too_large`.",
     429: "`budget_exceeded`: the budget is named, `x-should-retry: false`, `x-purser-budget-resets-at` is its reset. "

@@ -17,6 +17,7 @@ from django.views.decorators.http import require_POST
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultiple,
     UnfoldAdminIntegerFieldWidget,
 )
 
@@ -35,7 +36,9 @@ from tenants.admin.tenants import ReasonForm
 from tenants.keys.editing import KeyRevoked, TooManyRotations, end_grace, issue_key, revoke_key, rotate_key
 from tenants.keys.strings import matches, public_id_of
 from tenants.models import ApiKey
+from tenants.principal import KeyRight
 
+RIGHTS = ((KeyRight.REPORTS.value, "read reports, statements and chargebacks"),)
 LONGEST_SECRET = 500
 COPY_IT_NOW = "Copy it now: it is stored as a hash only and cannot be shown again."
 
@@ -58,6 +61,13 @@ class RotateForm(BaseDialogForm):
 
 class ApiKeyForm(RateLimitFields, TagsForm):
     """Checks that a key's name is unique among the active keys of its tenant, which a plain form cannot."""
+
+    rights = forms.MultipleChoiceField(
+        required=False,
+        choices=RIGHTS,
+        widget=UnfoldAdminCheckboxSelectMultiple,
+        help_text="Of a key that is a person's: what it reads is the whole tenant's. A service's key has it anyway.",
+    )
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean() or {}
@@ -132,14 +142,14 @@ class ApiKeyAdmin(RecordedAdmin):
     actions_detail = ("rotate", "end_former_secret", "revoke")
     fieldsets = (
         (None, {"fields": (("tenant", "name"), ("public_id", "state"))}),
-        ("What it may do", {"fields": ("user", "models", "ip_allow_list")}),
+        ("What it may do", {"fields": ("user", "models", "rights", "ip_allow_list")}),
         ("Whose cost its calls are", {"fields": ("tags",)}),
         ("Rate limits of this key", {"fields": (LIMIT_FIELDS,)}),
         ("Life", {"fields": ("expires_at", ("revoked_at", "previous_expires_at", "created_at"))}),
     )
     add_fieldsets = (
         (None, {"fields": (("tenant", "name"),)}),
-        ("What it may do", {"fields": ("user", "models", "ip_allow_list", "expires_at")}),
+        ("What it may do", {"fields": ("user", "models", "rights", "ip_allow_list", "expires_at")}),
         ("Whose cost its calls are", {"fields": ("tags",)}),
         ("Rate limits of this key", {"fields": (LIMIT_FIELDS,)}),
     )
@@ -172,6 +182,7 @@ class ApiKeyAdmin(RecordedAdmin):
             rate_limits=obj.rate_limits,
             user=obj.user,
             tags=obj.tags,
+            rights=obj.rights,
             expires_at=obj.expires_at,
             acting_user=request.user,
         )

@@ -213,6 +213,7 @@ def _principal(tenant: TenantFacts, key: KeyFacts) -> Principal:
         key_public_id=key.public_id,
         user=key.user,
         tags=key.tags,
+        rights=key.rights,
         models=key.models,
         tenant_limits=tenant.rate_limits,
         key_limits=key.rate_limits,

@@ -43,6 +43,7 @@ def issue_key(
     rate_limits: dict[str, Any] | None = None,
     user: str = "",
     tags: Mapping[str, str] | None = None,
+    rights: Sequence[str] = (),
     expires_at: datetime | None = None,
     secret: str | None = None,
     acting_user: AbstractBaseUser | None = None,
@@ -63,6 +64,7 @@ def issue_key(
         rate_limits=dict(rate_limits or {}),
         user=user,
         tags=dict(tags or {}),
+        rights=list(rights),
         expires_at=expires_at,
     )
     key.full_clean()
@@ -107,6 +109,21 @@ def rotate_key(
     )
     key.refresh_from_db()
     return minted.clear
+
+
+@transaction.atomic
+def set_rights(key: ApiKey, *, rights: Sequence[str], acting_user: AbstractBaseUser | None = None) -> bool:
+    """Give a key these rights beyond calls, and no other. False if it has them. Raises KeyRevoked, ValidationError."""
+    current = _locked(key)
+    if current.rights == list(rights):
+        return False
+    current.rights = list(rights)
+    current.clean_fields(exclude=["tenant", "secret_hash", "previous_secret_hash"])
+    _save(
+        current, ["rights"], acting_user=acting_user, reason=f"rights: {', '.join(current.rights) or 'none'}"
+    )
+    key.refresh_from_db()
+    return True
 
 
 @transaction.atomic

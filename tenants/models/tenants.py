@@ -11,6 +11,7 @@ from simple_history.models import HistoricalRecords
 
 from tenants.validation import (
     validate_ip_allow_list,
+    validate_key_rights,
     validate_models,
     validate_policy,
     validate_rate_limits,
@@ -146,6 +147,13 @@ class ApiKey(models.Model):
         db_default=models.Value({}, models.JSONField()),
         validators=[validate_tags],
         help_text="of calls that do not say otherwise: cost_center, project, ...",
+    )
+    rights = models.JSONField(
+        default=list,
+        blank=True,
+        db_default=models.Value([], models.JSONField()),
+        validators=[validate_key_rights],
+        help_text="beyond calls, of a key that is a person's: reports",
     )
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)

@@ -49,6 +49,7 @@ class KeyFacts:
     expires_at: datetime | None
     revoked_at: datetime | None
     tags: Tags = field(default_factory=no_tags)
+    rights: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +240,7 @@ def _key_facts(key: ApiKey) -> KeyFacts:
         expires_at=key.expires_at,
         revoked_at=key.revoked_at,
         tags=key.tags,
+        rights=frozenset(key.rights),
     )
 
 

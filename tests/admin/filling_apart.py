@@ -9,8 +9,10 @@ from django.utils.timezone import now
 from billing.contracts import prepaid
 from billing.contracts.commitments import set_commitment
 from billing.contracts.currencies import set_rate
+from billing.deliveries.schedules import save_schedule
 from billing.models import (
     AgentHour,
+    AgreementProposal,
     Budget,
     BudgetRaise,
     BudgetWindow,
@@ -22,11 +24,15 @@ from billing.models import (
     GlAccount,
     PrepaidBalance,
     PrepaidEntry,
+    ReportDelivery,
+    ReportSchedule,
     RunEnvelope,
 )
 from tenants.models import AuditEntry, IdentityProvider, Invitation, Tenant
 from tenants.people import audit
 from tests.admin.office import Office
+
+STORAGE_SECRET = "storage-very-secret"
 
 
 def add_reconciliation(office: Office) -> None:
@@ -133,6 +139,24 @@ def add_contracts(office: Office, tenant: Tenant) -> None:
     prepaid.add(balance, amount_usd=Decimal(1_000_000), reason="invoice 7", entry_id=invoice)
     office.rows.setdefault(PrepaidBalance, balance)
     office.rows.setdefault(PrepaidEntry, balance.entries.get(pk=invoice))
+    office.add(
+        AgreementProposal(
+            tenant=tenant, kind="prepaid_add", summary=f"100 USD into the prepaid balance of {tenant}: invoice 8",
+            arguments={"balance": balance.pk, "amount_usd": "100", "reason": "invoice 8"},
+        )
+    )  # fmt: skip
+    schedule = ReportSchedule(
+        tenant=tenant, name="lake", kind="s3", target="finance/purser", region="eu-central-1",
+        access_key="AKIA-x", secret_key=STORAGE_SECRET,
+    )  # fmt: skip
+    save_schedule(schedule)
+    office.rows.setdefault(ReportSchedule, schedule)
+    office.add(
+        ReportDelivery(
+            schedule=schedule, tenant=tenant, month="2026-10", occasion="close-2026-10", state="dead",
+            last_error="the storage answered 403 AccessDenied",
+        )
+    )  # fmt: skip
     month = set_commitment(tenant, span="month", amount_usd=Decimal(1), first_month="2099-01")
     office.rows.setdefault(Commitment, month)
     rate = set_rate(

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from tests.admin.filling import HOOK_SECRET, PROVIDER_KEY, fill
+from tests.admin.filling_apart import STORAGE_SECRET
 from tests.admin.office import Office
 
 OURS = ("tenants", "billing", "caching", "llm")
@@ -127,12 +128,13 @@ def test_no_page_shows_a_secret(office: Office) -> None:
             urls += [url_of(model, "change", row.pk), url_of(model, "history", row.pk)]
         for url in urls:
             page = client.get(url).content.decode()
-            for secret in (PROVIDER_KEY, HOOK_SECRET, "a prompt nobody may read"):
+            for secret in (PROVIDER_KEY, HOOK_SECRET, STORAGE_SECRET, "AKIA-x", "a prompt nobody may read"):
                 assert secret not in page, url
 
 
 READ_ONLY = (
     "usagerecord", "attempt", "usagedaily", "budgetwindow", "billingperiod", "rollupdirty", "alertevent", "alertdelivery",
+    "reportdelivery",
     "costreport", "costcomparison",
     "requestlog", "feedback", "batch", "batchjob", "batchitem", "deferredjob", "askedquestion",
     "storedfile", "keptresponse", "storedchat",

@@ -106,6 +106,8 @@ def test_other_examples_are_answered_as_described(world: World, path: str) -> No
         "/v1/budgets",
         "/v1/reports",
         "/v1/statements",
+        "/v1/chargebacks",
+        "/v1/split-rules",
     ],
 )
 def test_what_is_read_is_as_described(world: World, path: str) -> None:

@@ -8,6 +8,7 @@ from billing.admin.contracts import currencies as admin_currencies
 from billing.admin.contracts import entries as admin_entries
 from billing.admin.contracts import journal as admin_journal
 from billing.admin.contracts import prepaid as admin_prepaid
+from billing.admin.contracts import proposals as admin_proposals
 from billing.admin.contracts import rate_rules as admin_rate_rules
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "admin_entries",
     "admin_journal",
     "admin_prepaid",
+    "admin_proposals",
     "admin_rate_rules",
 ]

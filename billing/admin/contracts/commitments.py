@@ -19,6 +19,7 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from billing.admin.contracts.confirming import AsksFirst, Effect
+from billing.admin.contracts.proposals import or_proposed
 from billing.contracts.commitments import Progress, end_commitment, progress_of, set_commitment
 from billing.ledger.periods import period_at
 from billing.models import Commitment
@@ -105,10 +106,13 @@ class CommitmentAdmin(AsksFirst, HistoryPages, Unedited, TenantScopedAdmin):
         refusals=(ValidationError,),
     )
     def end(self, request: HttpRequest, form: EndForm, commitment: Commitment) -> str:
-        ended = end_commitment(
-            commitment, last_month=form.cleaned_data["last_month"], acting_user=request.user
-        )
-        return f"It ends with {ended.last_month}."
+        last_month = form.cleaned_data["last_month"]
+
+        def write() -> str:
+            ended = end_commitment(commitment, last_month=last_month, acting_user=request.user)
+            return f"It ends with {ended.last_month}."
+
+        return or_proposed(request, write)
 
 
 def _table(so_far: Progress) -> dict[str, Any]:

@@ -12,6 +12,11 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
+from billing.admin.contracts.proposals import waits
+from billing.contracts.agreeing import propose
+from billing.four_eyes import NeedsAnother
+from tenants.admin.dialogs import page_of
+
 ASKED: Final = "_preview"
 MOST_ANSWERS: Final = 100
 
@@ -51,6 +56,10 @@ class AsksFirst:
                     return _refused(request, error)
         try:
             return super().changeform_view(request, object_id, *args, **options)
+        except NeedsAnother as needed:  # what it began to write is rolled back
+            proposal = propose(needed, acting_user=request.user)
+            messages.success(request, waits(proposal))
+            return HttpResponseRedirect(page_of(proposal))
         except ValidationError as error:
             return _refused(request, error)
 

@@ -15,6 +15,7 @@ from unfold.forms import BaseDialogForm
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from billing.admin.contracts.confirming import AsksFirst, Effect
+from billing.admin.contracts.proposals import or_proposed
 from billing.admin.figures import plain
 from billing.contracts.currencies import import_rates, set_rate
 from billing.models import BillingDetails, CurrencyRate
@@ -100,8 +101,11 @@ class CurrencyRateAdmin(AsksFirst, Unedited, OperatorAdmin):
         refusals=(ValidationError,),
     )
     def import_csv(self, request: HttpRequest, form: ImportForm) -> str:
-        found = import_rates(form.cleaned_data["rates"], acting_user=request.user)
-        return f"{len(found)} rates are stored."
+        def write() -> str:
+            found = import_rates(form.cleaned_data["rates"], acting_user=request.user)
+            return f"{len(found)} rates are stored."
+
+        return or_proposed(request, write)
 
 
 class RateForm(forms.ModelForm[CurrencyRate]):

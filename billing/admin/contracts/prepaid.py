@@ -3,6 +3,7 @@
 Invariant: an entry is made by the domain functions; nothing here edits one.
 """
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from unfold.widgets import (
 )
 
 from billing.admin.contracts.confirming import AsksFirst, Effect
+from billing.admin.contracts.proposals import or_proposed
 from billing.admin.figures import MomentField, usd
 from billing.contracts import prepaid
 from billing.models import BudgetWindow, PrepaidBalance, PrepaidEntry
@@ -114,12 +116,10 @@ class PrepaidBalanceAdmin(AsksFirst, Unedited, TenantScopedAdmin):
 
     def save_model(self, request: HttpRequest, obj: PrepaidBalance, form: Any, change: bool) -> None:
         balance = prepaid.open_balance(
-            obj.tenant, alert_below_usd=obj.alert_below_usd, acting_user=request.user
-        )
-        prepaid.add(
-            balance,
-            amount_usd=form.cleaned_data["first_usd"],
-            reason=form.cleaned_data["first_reason"],
+            obj.tenant,
+            alert_below_usd=obj.alert_below_usd,
+            first_usd=form.cleaned_data["first_usd"],
+            first_reason=form.cleaned_data["first_reason"],
             acting_user=request.user,
         )
         obj.pk, obj._state.adding = balance.pk, False
@@ -147,21 +147,21 @@ class PrepaidBalanceAdmin(AsksFirst, Unedited, TenantScopedAdmin):
     @display(description="Lasts")
     def lasts(self, balance: PrepaidBalance) -> str:
         """When it may be empty, by the forecast of the tenant's spending."""
-        found = prepaid.runway(balance)
+        found = _once(balance, "runway", prepaid.runway)
         return "too little is known for a forecast" if found is None else str(found)
 
     @display(description="Parts")
     def parts(self, balance: PrepaidBalance) -> SafeString:
         rows = [
             [part.amount_usd, part.left_usd, part.expires_at or "never"]
-            for part in prepaid.parts_of(balance)[:ENTRIES_SHOWN]
+            for part in _once(balance, "parts", prepaid.parts_of)[:ENTRIES_SHOWN]
         ]
         headers = ["Added, USD", "Left, USD", "Expires"]
         return render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
 
     @display(description="Entries")
     def entries(self, balance: PrepaidBalance) -> SafeString:
-        found = balance.entries.select_related("entered_by").order_by("-entered_at")[:ENTRIES_SHOWN]
+        found = _once(balance, "entries", _newest)
         rows = [
             [
                 one.entered_at,
@@ -185,8 +185,12 @@ class PrepaidBalanceAdmin(AsksFirst, Unedited, TenantScopedAdmin):
         refusals=(ValidationError,),
     )
     def top_up(self, request: HttpRequest, form: AddForm, balance: PrepaidBalance) -> str:
-        left = prepaid.add(balance, acting_user=request.user, **_answers(form))
-        return f"Added. {usd(left)} are available."
+        return or_proposed(
+            request,
+            lambda: (
+                f"Added. {usd(prepaid.add(balance, acting_user=request.user, **_answers(form)))} are available."
+            ),
+        )
 
     @dialog_action(
         "Pay back…",
@@ -199,8 +203,12 @@ class PrepaidBalanceAdmin(AsksFirst, Unedited, TenantScopedAdmin):
         refusals=(ValidationError,),
     )
     def pay_back(self, request: HttpRequest, form: PayBackForm, balance: PrepaidBalance) -> str:
-        left = prepaid.pay_back(balance, acting_user=request.user, **_answers(form))
-        return f"Taken. {usd(left)} are available."
+        return or_proposed(
+            request,
+            lambda: (
+                f"Taken. {usd(prepaid.pay_back(balance, acting_user=request.user, **_answers(form)))} are available."
+            ),
+        )
 
 
 @admin.register(PrepaidEntry)
@@ -215,6 +223,18 @@ class PrepaidEntryAdmin(Unedited, TenantScopedAdmin):
     @figure_column("USD", ordering="amount_usd")
     def amount(self, entry: PrepaidEntry) -> Decimal:
         return entry.amount_usd
+
+
+def _newest(balance: PrepaidBalance) -> list[PrepaidEntry]:
+    return list(balance.entries.select_related("entered_by").order_by("-entered_at")[:ENTRIES_SHOWN])
+
+
+def _once(balance: PrepaidBalance, name: str, read: Callable[[PrepaidBalance], Any]) -> Any:
+    """What is read of a balance for a page, which asks for each of its fields several times."""
+    known: dict[str, Any] = balance.__dict__.setdefault("_of_page", {})
+    if name not in known:
+        known[name] = read(balance)
+    return known[name]
 
 
 def _answers(form: BaseDialogForm) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 
 from billing.admin.contracts.confirming import AsksFirst, Effect
+from billing.admin.contracts.proposals import or_proposed
 from billing.admin.figures import MomentField, plain
 from billing.four_eyes import four_eyes_of
 from billing.models import RateRule, Rerating, RuleCheck
@@ -148,8 +149,11 @@ class RateRuleAdmin(AsksFirst, HistoryPages, Unedited, TenantScopedAdmin):
         refusals=(ValidationError,),
     )
     def end(self, request: HttpRequest, form: EndForm, rule: RateRule) -> str:
-        done = end_rule(rule, at=form.cleaned_data["at"], acting_user=request.user)
-        return "The rule is ended." if done else "The rule had ended by then."
+        def write() -> str:
+            done = end_rule(rule, at=form.cleaned_data["at"], acting_user=request.user)
+            return "The rule is ended." if done else "The rule had ended by then."
+
+        return or_proposed(request, write)
 
 
 def _answers(form: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ class GlAccount(models.Model):
         COMMITMENTS = "commitments", "minimum commitments"
         TAX = "tax", "value-added tax"
         ACCRUAL = "accrual", "accrued income"
+        PREPAID = "prepaid", "prepaid balances"
 
     kind = models.CharField(max_length=11, choices=Kind)
     tenant = models.ForeignKey(

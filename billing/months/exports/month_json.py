@@ -19,7 +19,7 @@ from billing.months.parts import DetailLine, Invoice, MonthReport, Section
 SCHEMA: Final = "purser/month-report/1"
 _HEAD: Final = (
     *("tenant_slug", "tenant_name", "month", "timezone", "starts_at", "ends_at", "period_status", "made_at"),
-    *("totals", "certainty", "waterfall", "reconciliation", "invoice"),
+    *("totals", "certainty", "waterfall", "reconciliation", "invoice", "rate"),
 )
 
 
@@ -47,7 +47,12 @@ def plain_value(value: Any) -> Any:
         case date():
             return value.isoformat()
         case Invoice():
-            sums = {"total": value.total, "payable": value.payable}
+            sums = {
+                "total": value.total,
+                "payable": value.payable,
+                "set_off": value.set_off,
+                "due": value.due,
+            }
             return {field.name: getattr(value, field.name) for field in fields(value)} | sums
         case _ if hasattr(value, "__dataclass_fields__"):
             return {field.name: getattr(value, field.name) for field in fields(value)}

@@ -130,6 +130,10 @@ def _reconciliation(sheet: Worksheet, report: MonthReport, looks: Looks) -> None
     rows = [(field.name, getattr(by, field.name)) for field in fields(Reconciliation)]
     if report.invoice is not None:
         rows += payable_rows(report.invoice, by.booked_usd)
+    if report.rate is not None:
+        name = report.rate.currency.lower()
+        rows.append((f"rate_{name}_for_one_usd", report.rate.rate))
+        rows.append((f"booked_{name}", by.booked_usd * report.rate.rate))
     _figures(sheet, 0, ("Amount", "USD", "Exact"), rows, looks)
     sheet.freeze_panes(1, 0)
 
@@ -138,14 +142,28 @@ def payable_rows(invoice: Invoice, booked_usd: Decimal) -> list[tuple[str, Decim
     """From what is booked to what is asked for, in its currency."""
     name = invoice.currency.lower()
     if invoice.currency == "USD":
-        return [("rounding_usd", invoice.total - booked_usd), ("payable_usd", invoice.total)]
+        return [
+            ("rounding_usd", invoice.total - booked_usd),
+            ("payable_usd", invoice.total),
+            *_set_off_rows(invoice),
+        ]
     exact_amount = booked_usd * invoice.fx_rate
     return [
         (f"rate_{name}_for_one_usd", invoice.fx_rate),
         (f"booked_{name}", exact_amount),
         (f"rounding_{name}", invoice.total - exact_amount),
         (f"payable_{name}", invoice.total),
+        *_set_off_rows(invoice),
     ]
+
+
+def _set_off_rows(invoice: Invoice) -> list[tuple[str, Decimal]]:
+    """What was paid ahead, and what is due with the tax."""
+    name = invoice.currency.lower()
+    rows = [(f"tax_{name}", invoice.tax)] if invoice.tax else []
+    if not invoice.set_off:
+        return []
+    return [*rows, (f"paid_ahead_{name}", invoice.set_off), (f"due_{name}", invoice.due)]
 
 
 def _figures(

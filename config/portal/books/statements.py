@@ -13,6 +13,7 @@ from django.shortcuts import get_object_or_404
 from billing.admin.figures import sure_table
 from billing.admin.statements import facts_file
 from billing.models import BillingPeriod, Statement, StatementFile
+from billing.months.invoicing import stored_terms
 from billing.months.sending import sent
 from billing.months.statements import how_sure
 from config.portal.access import Visitor, page
@@ -117,9 +118,17 @@ def _month(visitor: Visitor, period: BillingPeriod, statement: Statement | None)
 
 
 def _facts(visitor: Visitor, statement: Statement) -> list[tuple[str, Any]]:
+    terms = stored_terms(statement.terms)
+    set_off = terms.set_off if terms else 0
+    due = statement.total + statement.tax - set_off
+    paid = [
+        ("Paid ahead", f"{set_off:,.2f} {statement.currency}"),
+        ("Due, with tax", f"{due:,.2f} {statement.currency}"),
+    ]
     return [
         ("Month", f"{statement.period.label}, {statement.timezone}"),
         ("Total", f"{statement.total:,.2f} {statement.currency}"),
+        *(paid if set_off else []),
         ("Exactly", f"{statement.exact_usd.normalize():,f} USD"),
         ("Requests", f"{statement.request_count:,}"),
         ("Issued", cells.moment(statement.issued_at, zone=visitor.tenant.timezone)),

@@ -27,6 +27,7 @@ REMEDIES: Final = {
     "expired_api_key": "A later expiry date of the key, or its new secret.",
     "tenant_suspended": "The tenant has to be resumed.",
     "ip_not_allowed": "The key's list of networks has to hold the caller's address.",
+    "right_missing": "The key is a person's: an owner can give it the right.",
     "user_not_allowed": "The user has to be declared and active.",
     "feature_switched_off": "More budget for the feature, or a policy that switches it off later.",
     "context_length_exceeded": "A shorter prompt, or a model with a larger context window.",

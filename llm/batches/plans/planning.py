@@ -19,6 +19,7 @@ from llm.batches.plans.calls import call_of
 from llm.batches.plans.remembered import facts_of
 from llm.batches.plans.writing import plain, save_items
 from llm.calls.call import Call
+from llm.calls.dimensions import require_tags
 from llm.catalog.snapshot import TenantSnapshot
 from llm.models import Batch, BatchItem
 from llm.providers.target import Target
@@ -63,6 +64,7 @@ async def _prepare(call: Call) -> Hit | list[Target] | ClientError:
         choosing.check_user(call)
         choosing.check_model(call)
         choosing.check_length(call)
+        require_tags(call.snapshot, call.allocation)  # also of what is answered from memory
         return await pipeline.prepare(call)
     except LedgerUnavailable:
         raise

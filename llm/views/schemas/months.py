@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from llm.views.schemas.base import USD
 
@@ -68,6 +68,8 @@ class StatementObject(BaseModel):
     total: str = Field(description="In the currency, without tax.")
     tax: str
     payable: str
+    set_off: str = Field(description="What was paid ahead (prepaid balance) of it.")
+    due: str = Field(description="What is still to be paid.")
     exact_usd: str = Field(description=USD)
     records: int = Field(description="Rows of the ledger.")
     requests: int
@@ -82,3 +84,79 @@ class StatementObject(BaseModel):
 class StatementList(BaseModel):
     object: Literal["list"]
     data: list[StatementObject] = Field(description="The newest first.")
+
+
+class ChargebackMonth(BaseModel):
+    object: Literal["chargeback_month"]
+    month: str
+    statement: str = Field(description="The code of the statement that it divides.")
+    sha256: str = Field(description="Of what was kept, byte for byte.")
+    made_at: datetime
+    url: str
+
+
+class ChargebackList(BaseModel):
+    object: Literal["list"]
+    data: list[ChargebackMonth] = Field(description="The newest first.")
+
+
+class ChargebackMove(BaseModel):
+    """What a split rule puts on a cost centre, or with a minus takes off it."""
+
+    rule: str
+    method: str
+    usd: str
+
+
+class ChargebackItem(BaseModel):
+    """What one cost centre bears: `own` and `moved` make `exact_usd`."""
+
+    cost_center: str = Field(description="Empty: what no rule gives to anybody.")
+    records: int
+    own: dict[str, str] = Field(description="What was booked on it, by kind, in USD.")
+    moved: list[ChargebackMove]
+    exact_usd: str
+    owed: str = Field(description="Its part of the statement's total, in the currency.")
+    tax: str
+
+
+class ChargebacksObject(BaseModel):
+    """A closed month, divided among cost centres; the sums of the items are the statement's."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    object: Literal["chargebacks"]
+    format: str = Field(alias="schema")
+    tenant_slug: str
+    tenant_name: str
+    month: str
+    timezone: str
+    code: str
+    currency: str
+    exact_usd: str
+    total: str
+    tax: str
+    items: list[ChargebackItem]
+
+
+class SplitShare(BaseModel):
+    cost_center: str
+    percent: str | None = Field(description="Of fixed shares.")
+
+
+class SplitRuleObject(BaseModel):
+    object: Literal["split_rule"]
+    name: str
+    place: int = Field(description="A cost that several rules name is of the one with the lowest.")
+    source: Literal["cost_center", "project", "tag", "unallocated", "credits", "fees"]
+    tag: str
+    value: str
+    method: Literal["even", "proportional", "fixed"]
+    shares: list[SplitShare] = Field(description="None: all cost centres that have cost of their own.")
+    first_month: str
+    last_month: str
+
+
+class SplitRuleList(BaseModel):
+    object: Literal["list"]
+    data: list[SplitRuleObject]

@@ -6,6 +6,8 @@ import anthropic
 import openai
 import pytest
 
+from tenants.keys.editing import issue_key
+from tenants.models import Tenant
 from tests.api.conftest import ask, ask_claude, fresh_question
 from tests.books import Books, eventually
 from tests.world import Member, World
@@ -111,6 +113,25 @@ def test_a_request_does_not_leave_the_hard_budget_of_its_cost_centre(
     ask(world.openai(member), extra_headers=headers)
     with pytest.raises(openai.RateLimitError, match="4711"):
         ask(world.openai(member), extra_headers=headers)
+
+
+def test_budgets_are_shown_of_the_cost_centre_that_a_call_would_inherit(
+    world: World, make_tenant: Callable[..., Member]
+) -> None:
+    budget = {"scope": "cost_center", "unit": "requests", "period": "day", "limit": "5", "mode": "hard"}
+    member = make_tenant(policy={"allocation": ALLOCATION}, users=USERS, budgets=[budget])
+    ask(world.openai(member), extra_headers={"x-purser-user": "alice"})
+
+    def subjects(query: str, who: Member = member) -> list[tuple[str, str]]:
+        status, answer = world.get(f"/v1/budgets{query}", who)
+        assert status == 200
+        return [(one["subject"], one["spent"]) for one in answer["data"] if one["scope"] == "cost_center"]
+
+    assert subjects("?user=alice") == [("4711", "1")]
+    assert subjects("?cost_center=0815&user=nobody") == [("0815", "0")]
+    _, secret = issue_key(Tenant.objects.get(pk=member.id), name="alices", user="alice")
+    hers = Member(member.slug, secret, member.id)
+    assert subjects("", hers) == subjects("?user=bob&cost_center=0815", hers) == [("4711", "1")]
 
 
 def test_a_call_without_a_required_tag_is_marked(

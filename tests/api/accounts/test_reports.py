@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -12,14 +13,17 @@ from email.message import Message
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.utils.timezone import now
 
 from billing.models import BillingPeriod, MonthJob
 from billing.months.closing import begin
 from billing.months.jobs import asking, working
-from tenants.keys.editing import issue_key
+from billing.months.split_rules import set_split
+from tenants.keys.editing import issue_key, set_rights
 from tenants.models import ApiKey, Tenant
 from tests.api.conftest import ask
+from tests.billing.shop import Shop, month_ago
 from tests.books import Books
 from tests.world import Member, World
 
@@ -136,4 +140,68 @@ def test_a_persons_key_does_not_read_what_all_did(world: World, books: Books) ->
     alices = Member(world.acme.slug, secret, world.acme.id)
     for path in (f"/v1/reports?month={month}", "/v1/statements"):
         answer = read(world, path, alices)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "user_not_allowed")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "right_missing")
+        assert "'reports'" in answer.json()["error"]["message"]
+
+
+def test_a_persons_key_reads_reports_with_the_right_to(world: World, books: Books) -> None:
+    month = month_of(world, books)
+    tenant = Tenant.objects.get(pk=world.acme.id)
+    _, secret = issue_key(tenant, name="controllers", user="alice", rights=["reports"])
+    alices = Member(world.acme.slug, secret, world.acme.id)
+    assert read(world, f"/v1/reports?month={month}", alices).status_code == 200
+    assert read(world, "/v1/statements", alices).status_code == 200
+
+
+def test_the_right_counts_within_a_second(world: World, books: Books) -> None:
+    month_of(world, books)
+    key, secret = issue_key(Tenant.objects.get(pk=world.acme.id), name="auditors", user="alice")
+    alices = Member(world.acme.slug, secret, world.acme.id)
+    assert read(world, "/v1/statements", alices).status_code == 403
+    assert set_rights(key, rights=["reports"])
+    assert not set_rights(key, rights=["reports"])
+    until = time.monotonic() + 10
+    while read(world, "/v1/statements", alices).status_code != 200:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_there_is_no_other_right(world: World) -> None:
+    tenant = Tenant.objects.get(pk=world.acme.id)
+    with pytest.raises(ValidationError):
+        issue_key(tenant, name="root", user="alice", rights=["everything"])
+
+
+def test_chargebacks_and_the_rules_that_made_them(world: World, books: Books) -> None:
+    tenant = Tenant.objects.get(pk=world.acme.id)
+    shop = Shop(tenant, ApiKey.objects.filter(tenant=tenant).earliest("pk"))
+    shop.price("input", "2.5")
+    at = month_ago()
+    for center in ("4711", "shared", "shared"):
+        shop.call(at, {"input": 1000}, cost_center=center)
+    period, spent = shop.period(at), shop.ledger_sum()
+    set_split(
+        tenant, name="platform", source="cost_center", value="shared", method="fixed",
+        shares=[["4711", "25"], ["0815", "75"]], first_month=period.label,
+    )  # fmt: skip
+    (rule,) = read(world, f"/v1/split-rules?month={period.label}").json()["data"]
+    assert (rule["name"], rule["shares"][0]) == ("platform", {"cost_center": "4711", "percent": "25"})
+    assert read(world, "/v1/split-rules?month=1999-01").json()["data"] == []
+    assert read(world, f"/v1/chargebacks/{period.label}").status_code == 404  # it is open
+    shop.close(at)
+    (listed,) = read(world, "/v1/chargebacks").json()["data"]
+    made = read(world, listed["url"]).json()
+    assert sum(Decimal(item["exact_usd"]) for item in made["items"]) == Decimal(made["exact_usd"]) == spent
+    assert {item["cost_center"] for item in made["items"]} >= {"4711", "0815"}
+    one = read(world, f"{listed['url']}?cost_center=0815").json()["items"]
+    assert [move["rule"] for move in one[0]["moved"]] == ["platform"]
+    as_csv = list(csv.DictReader(io.StringIO(read(world, f"{listed['url']}?format=csv").text)))
+    assert sum(Decimal(row["exact_usd"]) for row in as_csv) == spent
+    for path in (listed["url"], "/v1/split-rules"):
+        assert read(world, path, world.outsider).status_code in (200, 404)
+    assert read(world, "/v1/chargebacks", world.outsider).json()["data"] == []
+    assert read(world, listed["url"], world.outsider).status_code == 404
+    _, secret = issue_key(tenant, name="alices", user="alice")
+    for path in ("/v1/chargebacks", listed["url"], "/v1/split-rules"):
+        answer = read(world, path, Member(tenant.slug, secret, tenant.pk))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "right_missing")

@@ -18,7 +18,9 @@ from billing.models import Attempt, ChargebackSheet
 from billing.months import chargeback_sheets
 from billing.months.chargebacks import Chargeback, Chargebacks, chargebacks_of
 from billing.months.exports.chargeback_files import read_json
+from billing.months.exports.focus.rows import charges
 from billing.months.lines import opened_lines
+from billing.months.report import opened_month
 from billing.months.split_rules import end_split, rules_in_force, set_split
 from tenants.allocation import SOURCES, resolve
 from tests.billing.shop import Shop, open_shop
@@ -208,3 +210,47 @@ def test_a_rule_counts_in_its_months_alone(shop: Shop) -> None:
         end_split(rule, last_month="2026-01")
     with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("UPDATE billing_splitrule SET last_month = '2026-01' WHERE id = %s", (rule.pk,))
+
+
+def test_focus_says_of_each_charge_whose_it_becomes(shop: Shop, last_month: datetime) -> None:
+    """The charges with their shares make the chargebacks, by rule and cost centre; of a closed month as it was kept."""
+    for center, count in (("4711", 30), ("4712", 10), ("ops", 8), ("", 2)):
+        for _ in range(count):
+            shop.call(last_month, {"input": 1_000_003}, cost_center=center)
+    month = f"{last_month:%Y-%m}"
+    set_split(
+        shop.tenant, name="ops", source="cost_center", value="ops", method="proportional", shares=[],
+        first_month=month,
+    )  # fmt: skip
+    set_split(shop.tenant, name="rest", source="unallocated", method="even", shares=[], first_month=month)
+
+    def moved() -> dict[tuple[str, str], Decimal]:
+        found: dict[tuple[str, str], Decimal] = {}
+        with opened_month(shop.tenant, month=month) as report:
+            rows = list(charges(report))
+        for row in rows:
+            assert row["x_CostCenter"] == row["Tags"].get("cost_center")
+            for center, share in (row.get("x_SplitShares") or {}).items():
+                key = (row["x_SplitRule"], center)
+                found[key] = found.get(key, Decimal(0)) + row["BilledCost"] * Decimal(share)
+        assert {row["x_MissingTags"] for row in rows if not row["x_CostCenter"]} <= {None, "cost_center"}
+        return found
+
+    def borne() -> dict[tuple[str, str], Decimal]:
+        made = chargeback_sheets.of_month(shop.period(last_month))
+        return {
+            (one.rule, item.cost_center): one.usd for item in made.items for one in item.moved if one.usd > 0
+        }
+
+    is_near = Decimal("1e-9")
+    for _ in range(2):
+        found, wanted = moved(), borne()
+        assert found.keys() == wanted.keys() == {(r, c) for r in ("ops", "rest") for c in ("4711", "4712")}
+        assert all(abs(found[key] - wanted[key]) < is_near for key in wanted)
+        shop.close(last_month)
+    before = moved()
+    set_split(
+        shop.tenant, name="late", place=1, source="cost_center", value="4711", method="even",
+        shares=[["9", ""]], first_month=month,
+    )  # fmt: skip
+    assert moved() == before

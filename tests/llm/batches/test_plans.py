@@ -94,6 +94,23 @@ def test_the_meaning_of_a_question_is_enough_where_the_policy_says_so(desk_for):
     assert not BatchJob.objects.filter(tenant_id=desk.member.id).exists()
 
 
+def test_a_line_from_memory_needs_the_tags_that_the_tenant_requires(desk_for):
+    """As the same call live does; and it is answered from memory with them."""
+    desk = desk_for(policy={"allocation": {"required": ["ticket"], "missing": "refuse"}})
+    tagged = {"x-purser-tags": "ticket=77"}
+    live = question("x", "What is 40 plus 2?")["body"]
+    known = desk.client.chat.completions.create(**live, extra_headers=tagged)
+    bare = desk.wait(desk.order([question("known", "What is 40 plus 2?")]).id)
+    assert bare.request_counts.model_dump() == {"total": 1, "completed": 0, "failed": 1}
+    (row,) = desk.read(bare.error_file_id).values()
+    assert "needs the tag 'ticket'" in row["response"]["body"]["error"]["message"]
+    assert states(desk) == {"miss": 1}
+    again = desk.wait(desk.order([question("known", "What is 40 plus 2?")], headers=tagged).id)
+    (row,) = desk.read(again.output_file_id).values()
+    assert row["response"]["body"]["choices"][0]["message"]["content"] == known.choices[0].message.content
+    assert states(desk) == {"exact": 1, "miss": 1}
+
+
 def test_equal_lines_share_the_failure_of_the_one_that_was_sent(desk_for):
     desk = desk_for(budgets=[BUDGET])
     lines = [question(name, "What is 3 plus 3?", top_p=17) for name in "abc"]

@@ -58,8 +58,9 @@ SPELLINGS: Final = {
     "ResourceID": "ResourceId",
 }
 _OURS: Final = (
-    *("x_Certainty", "x_ConsumerId", "x_CredentialDetails", "x_CredentialId", "x_ExactTexts", "x_Feature"),
-    *("x_PrincipalId", "x_Reason", "x_Requests", "x_Saving", "x_UsageSource"),
+    *("x_Certainty", "x_ConsumerId", "x_CostCenter", "x_CredentialDetails", "x_CredentialId", "x_ExactTexts"),
+    *("x_Feature", "x_MissingTags", "x_PrincipalId", "x_Project", "x_Reason", "x_Requests", "x_Saving"),
+    *("x_SplitRule", "x_SplitShares", "x_UsageSource"),
 )
 _PERIOD: Final = (
     *("BillingPeriodCreated", "BillingPeriodEnd", "BillingPeriodLastUpdated", "BillingPeriodStart"),

@@ -21,7 +21,7 @@ from billing.ledger.measures import AMOUNTS_ALONE
 from billing.money import EXACT
 from billing.months.exports.cells import exact
 from billing.months.exports.focus.invoices import detail_ids, tax_id
-from billing.months.parts import NOTHING, DetailLine, Invoice, MonthReport
+from billing.months.parts import NOTHING, DetailLine, Invoice, MonthReport, SharedCost
 from billing.prices.book import is_token_meter
 
 Row = dict[
@@ -36,7 +36,17 @@ PRICE_PLACES = 18  # as many as Parquet's column has
 _AMOUNTS = ("BilledCost", "ContractedCost", "EffectiveCost", "ListCost")
 _PRICES = ("ContractedUnitPrice", "ListUnitPrice")
 # Labels that stand in a file as texts.
-_LISTED = ("user", "api_key_id", "api_key", "feature", "provider", "model", "reason")
+_LISTED = (
+    "user",
+    "api_key_id",
+    "api_key",
+    "feature",
+    "provider",
+    "model",
+    "reason",
+    "cost_center",
+    "project",
+)
 
 
 def charges(report: MonthReport) -> Iterator[Row]:
@@ -105,6 +115,7 @@ def _row(report: MonthReport, line: DetailLine) -> Row:
             "SubAccountName": labels["user"] or None,
             "Tags": {**line.tags, **{name: labels[name] for name in TAGS if labels[name]}},
             **_actors(labels),
+            **_allocated(report, line),
             "x_Certainty": labels["certainty"],
             "x_ExactTexts": {name: labels[name] for name in _LISTED},
             "x_Reason": labels["reason"] or None,
@@ -129,6 +140,7 @@ def _rounding(report: MonthReport, cost_center: str, amount: Decimal) -> Row:
         "ListCost": amount,
         **_providers(""),
         "Tags": {"cost_center": cost_center} if cost_center else {},
+        "x_CostCenter": cost_center or None,
         "x_Certainty": "exact",
         "x_Requests": 0,
         "x_Saving": NOTHING,
@@ -187,6 +199,37 @@ def _actors(labels: Mapping[str, str]) -> Row:
         "x_Feature": labels["feature"] or None,
         "x_PrincipalId": key or None,
     }
+
+
+def _allocated(report: MonthReport, line: DetailLine) -> Row:
+    """Whose cost a charge is, and whose it becomes, by the first split rule that names it; its amount stays as booked."""
+    labels = line.labels
+    rule = next((one for one in report.shared if _is_taken(line, one)), None)
+    return {
+        "x_CostCenter": labels["cost_center"] or None,
+        "x_MissingTags": labels["missing_tags"] or None,
+        "x_Project": labels["project"] or None,
+        "x_SplitRule": rule.rule if rule and rule.shares else None,
+        "x_SplitShares": {name: exact(share) for name, share in rule.shares.items()}
+        if rule and rule.shares
+        else None,
+    }
+
+
+def _is_taken(line: DetailLine, rule: SharedCost) -> bool:
+    labels, has_none = line.labels, not line.labels["cost_center"]
+    match rule.source:
+        case "cost_center" | "project":
+            return labels[rule.source] == rule.value
+        case "tag":
+            return line.tags.get(rule.tag) == rule.value
+        case "unallocated":
+            return has_none and labels["kind"] in ("usage", "correction")
+        case "credits":
+            return has_none and labels["kind"] == "credit"
+        case "fees":
+            return has_none and labels["kind"] == "adjustment"
+    return False
 
 
 def _is_priced(line: DetailLine) -> bool:

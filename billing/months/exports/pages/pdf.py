@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo
 import orjson
 from django.conf import settings
 
+from billing.money import EXACT
+from billing.months.amounts import round_to_currency
 from billing.months.exports.cells import exact
 from billing.months.invoicing import issuer_now
 from billing.months.parts import NOTHING, Invoice, Measures, MonthReport, Reconciliation, Section, Terms
@@ -60,7 +62,7 @@ def _document(report: MonthReport) -> dict[str, Any]:
         ),
         "facts": _facts(report, terms),
         "due": _due(invoice, terms) if invoice else None,
-        "billed": f"{exact(report.totals.billed_cost_usd)} USD",
+        "billed": _billed(report),
         "centers": _centers(invoice) if invoice else None,
         "payment": _lines_of(terms.payment_text),
         "days": _days(report),
@@ -106,13 +108,26 @@ def _facts(report: MonthReport, terms: Terms) -> list[tuple[str, str]]:
     return facts
 
 
+def _billed(report: MonthReport) -> str:
+    """What is billed so far, also in the currency in which it will be asked for."""
+    billed = report.totals.billed_cost_usd
+    if report.rate is None:
+        return f"{exact(billed)} USD"
+    rate = report.rate
+    amount = exact(round_to_currency(EXACT.multiply(billed, rate.rate), rate.currency))
+    return f"{exact(billed)} USD, {amount} {rate.currency} at {exact(rate.rate)} of {rate.day}, {short(rate.source)}"
+
+
 def _due(invoice: Invoice, terms: Terms) -> dict[str, Any]:
     """What is to be paid: net, the tax or why there is none, and both together."""
     rows = [("Net", invoice.total)]
     if terms.vat_percent:
         rows.append((f"VAT {terms.vat_percent:f} %", invoice.tax))
+    rows.append(("Total", invoice.payable))
+    if invoice.set_off:
+        rows += [("Paid ahead", -invoice.set_off), ("Due", invoice.due)]
     return {
-        "rows": _pairs([*rows, ("Total", invoice.payable)]),
+        "rows": _pairs(rows),
         "currency": invoice.currency,
         "note": short(terms.tax_note),
     }

@@ -1,7 +1,8 @@
 """`/v1/reports` and `/v1/statements`: the files of the tenant's months.
 
 Invariant: a view makes no file: it asks for a job, which a worker does. Every query runs inside the tenant's connection and names
-the tenant; a foreign object is a 404. A key that is bound to a person does not read what all people of the tenant did.
+the tenant; a foreign object is a 404. A key that is bound to a person
+reads what all people of the tenant did only with the right to.
 """
 
 import uuid
@@ -19,7 +20,7 @@ from llm.files import transfers
 from llm.views import schemas
 from llm.views.base import AsyncAPIView, json_response
 from llm.views.documented import JSON, OF_A_LOOK_UP, operation, query
-from tenants.errors import UserNotAllowed
+from tenants.principal import KeyRight
 from tenants.rls import tenant_connection
 
 TAG: Final = "Figures"
@@ -59,7 +60,9 @@ WHERE tenant_id = %(tenant)s AND month = %(month)s AND kind = 'report' AND state
 ORDER BY created_at DESC LIMIT 1
 """
 STATEMENTS: Final = """
-SELECT s.id, s.code, p.label AS month, s.timezone, s.currency, s.total, s.tax, s.total + s.tax AS payable, s.exact_usd,
+SELECT s.id, s.code, p.label AS month, s.timezone, s.currency, s.total, s.tax, s.total + s.tax AS payable,
+       coalesce((s.terms ->> 'set_off')::numeric, 0) AS set_off,
+       s.total + s.tax - coalesce((s.terms ->> 'set_off')::numeric, 0) AS due, s.exact_usd,
        s.record_count AS records, s.request_count AS requests, s.digest, s.previous_digest, s.issued_at
 FROM billing_statement AS s JOIN billing_billingperiod AS p ON p.id = s.period_id AND p.tenant_id = s.tenant_id
 WHERE s.tenant_id = %(tenant)s AND (%(code)s = '' OR s.code = %(code)s)
@@ -72,15 +75,14 @@ WHERE s.tenant_id = %(tenant)s AND f.statement_id = %(statement)s AND f.location
 """
 
 
-class _OfTheTenant(AsyncAPIView):
+class OfTheTenant(AsyncAPIView):
     """Of what all people of the tenant did."""
 
     is_limited = True
 
     async def initial_checks(self, request: HttpRequest) -> None:
         await super().initial_checks(request)
-        if self.principal.user:
-            raise UserNotAllowed("This key is one person's: reports and statements are the whole tenant's.")
+        self.principal.require_right(KeyRight.REPORTS)
 
     async def read(
         self, connection: AsyncConnection[Any], sql: str, **arguments: Any
@@ -102,7 +104,7 @@ class _OfTheTenant(AsyncAPIView):
         )
 
 
-class Reports(_OfTheTenant):
+class Reports(OfTheTenant):
     """`GET /v1/reports[?month=2026-11[&format=csv]]`."""
 
     @operation(
@@ -192,7 +194,7 @@ class Reports(_OfTheTenant):
         return jobs[0]
 
 
-class ReportFile(_OfTheTenant):
+class ReportFile(OfTheTenant):
     """`GET /v1/reports/files/{id}`."""
 
     @operation(
@@ -210,7 +212,7 @@ class ReportFile(_OfTheTenant):
         return await self.content(files[0])
 
 
-class Statements(_OfTheTenant):
+class Statements(OfTheTenant):
     """`GET /v1/statements`."""
 
     @operation(
@@ -226,7 +228,7 @@ class Statements(_OfTheTenant):
         return json_response({"object": "list", "data": [_statement_object(row) for row in rows]})
 
 
-class Statement(_OfTheTenant):
+class Statement(OfTheTenant):
     """`GET /v1/statements/{code}` and, with a format, one of its files."""
 
     @operation(
