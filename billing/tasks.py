@@ -102,9 +102,10 @@ def watch_forecasts() -> None:
 
 @shared_task
 def prune_alerts() -> None:
-    """Delete alerts and spans that were kept long enough."""
+    """Delete alerts, spans and deliveries of reports that were kept long enough."""
     alert_incidents.prune()
     alert_spans.prune(at=now())
+    report_outbox.prune(at=now())
 
 
 @shared_task

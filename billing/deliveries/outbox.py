@@ -35,6 +35,8 @@ BATCH: Final = 10
 MOST_OF_A_TENANT: Final = 2  # of those: whoever is slow delays the others once
 MOST_DUE: Final = 500
 CLOSES_LOOKED_AT: Final = timedelta(days=7)
+KEPT_FOR: Final = timedelta(days=400)
+PRUNED_AT_ONCE: Final = 10_000
 _ROUND: Final = 0x5052  # class of advisory locks
 SECRETS: Final = ("access_key", "secret_key")
 METRIC: Final = "report_delivery"
@@ -182,6 +184,16 @@ def retry(delivery: ReportDelivery) -> bool:
             state=State.WAITING, attempts=0, next_try_at=moment, created_at=moment, job=None, last_error=""
         )
     )
+
+
+def prune(*, at: datetime) -> int:
+    """Forget the oldest deliveries that were kept long enough; how many."""
+    old = ReportDelivery.objects.filter(
+        created_at__lt=at - KEPT_FOR, state__in=(State.DELIVERED, State.DEAD)
+    ).order_by("created_at")
+    return ReportDelivery.objects.filter(
+        pk__in=list(old.values_list("pk", flat=True)[:PRUNED_AT_ONCE])
+    ).delete()[0]
 
 
 def _with_schedules(rows: QuerySet[ReportDelivery]) -> QuerySet[ReportDelivery]:

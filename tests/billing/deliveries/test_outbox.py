@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +48,12 @@ def test_it_works(shop: Shop, last_month: datetime, mailoutbox: list[Any]) -> No
     assert delivered() == 0
     (letter,) = mailoutbox
     assert letter.to == ["finance@example.com"]
-    sent = {name: content for name, content, _ in letter.attachments}
-    kept = {file.name: bytes_of(file) for file in statement.files.filter(format__in=["statement", "pdf"])}
-    as_bytes = {
-        name: content if isinstance(content, bytes) else content.encode() for name, content in sent.items()
+    arrived = message_from_bytes(letter.message().as_bytes(linesep="\r\n"))
+    sent = {
+        part.get_filename(): part.get_payload(decode=True) for part in arrived.walk() if part.get_filename()
     }
-    assert as_bytes == kept
+    kept = {file.name: bytes_of(file) for file in statement.files.filter(format__in=["statement", "pdf"])}
+    assert sent == kept
     assert (only().state, only().occasion) == ("delivered", f"close-{statement.period.label}")
     assert {one["sha256"] for one in only().files} == {
         hashlib.sha256(content).hexdigest() for content in kept.values()
@@ -333,3 +334,14 @@ def test_two_rounds_at_once_send_one_copy(shop: Shop, last_month: datetime, root
         worker.join()
     assert sum(counts) == 1
     assert only().attempts == 1
+
+
+def test_what_is_old_is_forgotten(shop: Shop) -> None:
+    schedule, at = schedule_of(shop), now()
+    for number, (days, state) in enumerate(((500, "dead"), (500, "pending"), (5, "dead"))):
+        created_at = at - timedelta(days=days)
+        ReportDelivery.objects.create(
+            schedule=schedule, tenant=shop.tenant, occasion=f"o{number}", month="2025-01", state=state, created_at=created_at
+        )  # fmt: skip
+    assert outbox.prune(at=at) == 1
+    assert set(ReportDelivery.objects.values_list("occasion", flat=True)) == {"o1", "o2"}
