@@ -3,7 +3,7 @@
 Invariant: pure. An occasion's name is the same however often and by whomever it is found, so it is delivered once.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -13,22 +13,20 @@ CLOSE: Final = "close"
 
 
 def next_after(moment: datetime, *, when: str, day: int | None, hour: int, timezone: str) -> datetime | None:
-    """The first time after a moment at which it is due; None where no clock says so."""
+    """The first time after a moment at which it is due, in UTC; None where no clock says so."""
     zone = ZoneInfo(timezone)
     local = moment.astimezone(zone)
     if when == DAILY:
-        due = datetime(local.year, local.month, local.day, hour, tzinfo=zone)
-        if due > moment:
-            return due
         following = local.date() + timedelta(days=1)
-        return datetime(following.year, following.month, following.day, hour, tzinfo=zone)
-    if when == MONTHLY:
-        due = datetime(local.year, local.month, day or 1, hour, tzinfo=zone)
-        if due > moment:
-            return due
-        year, month = divmod(local.year * 12 + local.month, 12)
-        return datetime(year, month + 1, day or 1, hour, tzinfo=zone)
-    return None
+        days = (local.date(), following, following + timedelta(days=1))
+    elif when == MONTHLY:
+        months = (divmod(local.year * 12 + local.month - 1 + further, 12) for further in range(2))
+        days = tuple(date(year, month + 1, day or 1) for year, month in months)
+    else:
+        return None
+    # in UTC: of an hour that a change of clocks leaves out, or has twice, Python compares no other way
+    due = (datetime(one.year, one.month, one.day, hour, tzinfo=zone).astimezone(UTC) for one in days)
+    return next(one for one in due if one > moment)
 
 
 def occasion_of(due: datetime, *, when: str, timezone: str) -> str:

@@ -128,7 +128,8 @@ def test_budgets_are_shown_of_the_cost_centre_that_a_call_would_inherit(
         return [(one["subject"], one["spent"]) for one in answer["data"] if one["scope"] == "cost_center"]
 
     assert subjects("?user=alice") == [("4711", "1")]
-    assert subjects("?cost_center=0815&user=nobody") == [("0815", "0")]
+    # a cost centre with a hard budget is not the caller's to leave
+    assert subjects("?cost_center=0815&user=nobody") == [("1000", "0")]
     _, secret = issue_key(Tenant.objects.get(pk=member.id), name="alices", user="alice")
     hers = Member(member.slug, secret, member.id)
     assert subjects("", hers) == subjects("?user=bob&cost_center=0815", hers) == [("4711", "1")]

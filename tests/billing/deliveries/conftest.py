@@ -1,5 +1,6 @@
 """A storage that speaks S3, and the schedules that write to it."""
 
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,10 @@ def storage(settings: Any) -> Iterator[Storage]:
     _, port = server.get_host_and_port()
     try:
         found = Storage(f"http://127.0.0.1:{port}")
+        # its buckets are the process's, not the server's
+        urllib.request.urlopen(
+            urllib.request.Request(f"{found.endpoint}/moto-api/reset", method="POST")
+        ).close()
         found.client.create_bucket(Bucket=BUCKET)
         yield found
     finally:

@@ -5,7 +5,7 @@ import http.server
 import re
 import threading
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from billing.months.closing import begin
 from billing.months.files import bytes_of
 from billing.months.jobs import asking, working
 from tests.billing.deliveries.conftest import BUCKET, Storage, delivered, schedule_of, to_storage
-from tests.billing.shop import Shop
+from tests.billing.shop import Shop, open_shop
 
 
 def closed(shop: Shop, at: datetime) -> Any:
@@ -123,7 +123,7 @@ def test_what_is_too_large_goes_as_links_that_end(
     client = Client()
     answer = client.get(path)
     assert answer.status_code == 200
-    assert b"".join(answer.streaming_content) == bytes_of(statement.files.get(format="csv"))
+    assert b"".join(answer) == bytes_of(statement.files.get(format="csv"))
     assert client.get(path.replace("/files/", "/files/x")).status_code == 404
     ReportSchedule.objects.filter(pk=schedule.pk).update(is_active=False)
     assert client.get(path).status_code == 404
@@ -171,25 +171,22 @@ def test_a_month_goes_out_on_its_day(shop: Shop, last_month: datetime, mailoutbo
     assert len(mailoutbox) == 1
 
 
-def test_all_tenants_go_out_when_the_last_of_them_is_closed(
-    shop: Shop, last_month: datetime, root: Path
-) -> None:
-    month = f"{last_month:%Y-%m}"
+def test_all_tenants_go_out_when_the_last_of_them_is_closed(shop: Shop, root: Path) -> None:
+    month, other = "2019-07", open_shop()
+    bounds = {"starts_at": datetime(2019, 7, 1, tzinfo=UTC), "ends_at": datetime(2019, 8, 1, tzinfo=UTC)}
+    periods = [
+        BillingPeriod.objects.create(tenant=one.tenant, label=month, **bounds) for one in (shop, other)
+    ]
     schedule_of(None, kind="folder", target="platform", formats=["csv"])
-    others = BillingPeriod.objects.filter(label=month).exclude(status="closed").exclude(tenant=shop.tenant)
-    pending = list(others.values_list("pk", "status"))
-    assert closed(shop, last_month)
-    if pending:
-        outbox.queue_due(at=now())
-        assert not ReportDelivery.objects.exists()
-    others.update(label="1999-01")
-    try:
-        assert delivered() == 1
-    finally:
-        for pk, _ in pending:
-            BillingPeriod.objects.filter(pk=pk).update(label=month)
-    assert only().tenant is None
-    assert [path.name for path in root.rglob("*.csv")] == [f"platform-{month}.csv"]
+    for period, arrived in zip(periods, (0, 1), strict=True):
+        begin(period, grace=timedelta(0))
+        asking.ask_close(period)
+        while working.work_next():
+            pass
+        assert delivered() == arrived
+    assert (only().tenant, only().occasion) == (None, "close-2019-07")
+    (file,) = (path for path in root.rglob("*") if path.is_file())
+    assert file == root / "platform" / "all-tenants" / month / "close-2019-07" / f"platform-{month}.csv"
 
 
 def test_a_paused_schedule_sends_nothing(shop: Shop, last_month: datetime, mailoutbox: list[Any]) -> None:

@@ -233,7 +233,7 @@ def test_focus_says_of_each_charge_whose_it_becomes(shop: Shop, last_month: date
             for center, share in (row.get("x_SplitShares") or {}).items():
                 key = (row["x_SplitRule"], center)
                 found[key] = found.get(key, Decimal(0)) + row["BilledCost"] * Decimal(share)
-        assert {row["x_MissingTags"] for row in rows if not row["x_CostCenter"]} <= {None, "cost_center"}
+        assert {row.get("x_MissingTags") for row in rows if not row["x_CostCenter"]} <= {None, "cost_center"}
         return found
 
     def borne() -> dict[tuple[str, str], Decimal]:

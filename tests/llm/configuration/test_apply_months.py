@@ -63,9 +63,7 @@ def test_it_works() -> None:
 def test_a_change_is_told_without_its_secrets() -> None:
     apply()
     changes = apply(FILE.replace("${LAKE_SECRET}", "another-secret").replace("day: 3", "day: 4"))
-    told = {
-        one.name: [(field.field, field.old, field.new) for field in one.fields] for one in changes.changes
-    }
+    told = {one.name: [(field.name, field.old, field.new) for field in one.fields] for one in changes.changes}
     assert told["books-of-file/lake"] == [("secret_key", "", "")]
     assert told["books-of-file/books"] == [("day", "3", "4")]
     assert ReportSchedule.objects.get(name="lake").secret_key == "another-secret"

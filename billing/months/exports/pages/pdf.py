@@ -114,7 +114,7 @@ def _billed(report: MonthReport) -> str:
     if report.rate is None:
         return f"{exact(billed)} USD"
     rate = report.rate
-    amount = exact(round_to_currency(EXACT.multiply(billed, rate.rate), rate.currency))
+    amount = f"{round_to_currency(EXACT.multiply(billed, rate.rate), rate.currency):f}"
     return f"{exact(billed)} USD, {amount} {rate.currency} at {exact(rate.rate)} of {rate.day}, {short(rate.source)}"
 
 
