@@ -8,7 +8,7 @@ from tenants.rls import GrantApp
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0032_agreement_proposals'),
+        ('billing', '0033_agreement_proposals'),
     ]
 
     operations = [

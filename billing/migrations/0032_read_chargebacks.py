@@ -8,7 +8,7 @@ from tenants.rls import GrantApp
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0030_report_schedules'),
+        ('billing', '0031_report_schedules'),
     ]
 
     operations = [

@@ -12,7 +12,7 @@ from tenants.rls import EnableRLS
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0031_read_chargebacks'),
+        ('billing', '0032_read_chargebacks'),
         ('tenants', '0009_key_rights'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -13,7 +13,7 @@ from tenants.rls import EnableRLS
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0029_gl_accounts'),
+        ('billing', '0030_alert_times'),
         ('tenants', '0008_rotations'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
