@@ -47,19 +47,13 @@ def ensure_partitions() -> None:
 @shared_task
 def close_months() -> None:
     """Open the running month of every tenant, begin to close what is due where the policy says so, and do the jobs of months
-    that wait: closing, also what a lost worker left halfway, and the files of reports."""
+    that wait: closing, also what a lost worker left halfway, and the files of reports; then send what is to be delivered."""
     closing.open_periods()
     closing.begin_due()
     month_asking.ask_for_left_closings()
     until = time.monotonic() + ROUND_SECONDS
     while month_jobs.work_next() and time.monotonic() < until and not stopping.is_asked():
         pass
-
-
-@shared_task
-def deliver_reports() -> None:
-    """Send the reports that are due, for as long as another run is not."""
-    until = time.monotonic() + ROUND_SECONDS
     while report_outbox.deliver_due() and time.monotonic() < until and not stopping.is_asked():
         pass
 

@@ -57,7 +57,6 @@ app.conf.update(
             "schedule": crontab(hour="3", minute="47"),
         },
         "close-months": {"task": "billing.tasks.close_months", "schedule": crontab()},
-        "deliver-reports": {"task": "billing.tasks.deliver_reports", "schedule": crontab()},
         "ensure-partitions": {
             "task": "billing.tasks.ensure_partitions",
             "schedule": crontab(hour="2", minute="5"),

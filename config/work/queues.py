@@ -53,7 +53,6 @@ ROUTES: Final[Mapping[str, Queue]] = {
     "billing.tasks.import_prices": LONG,
     "billing.tasks.read_unread_usage": LONG,
     "billing.tasks.close_months": LONG,
-    "billing.tasks.deliver_reports": LONG,
     "billing.tasks.learn_estimates": LONG,
     "billing.tasks.try_forecasts": LONG,
     "billing.tasks.prune_events": LONG,
