@@ -1,5 +1,5 @@
 """The ledger summed by day (UTC): by period, all dimensions and certainty together, and along each dimension for pages of many
-tenants. A month of millions of rows is some thousand sums.
+tenants. Triggers add the former up to the sums of each period along each dimension (`billing_keep_period_sums`).
 
 A row is of one kind, so that what is paid besides usage can be told apart: `list_cost - saved_cost` is what usage is billed, and
 rows of the kinds `correction`, `adjustment` and `credit` have only `billed_cost` (billing/ledger/measures.py).
@@ -30,6 +30,9 @@ LOCK = "SELECT pg_try_advisory_xact_lock(hashtext('billing_rollups'))"
 
 # Before a new partition has statistics the planner takes it for empty, and would compare each row of the day with each.
 NO_NESTED_LOOP = "SET LOCAL enable_nestloop = off"
+
+# A great day's groups fit.
+ROOM = "SET LOCAL work_mem = '64MB'"
 
 TAKE_MARKS = """
 DELETE FROM billing_rollupdirty WHERE (tenant_id, day) IN (
@@ -77,29 +80,42 @@ GROUP BY {", ".join(_GROUPS.values())}
 
 MOST_VALUES = 500  # of a dimension: a caller names its users and features itself
 
+_TOKENS_OF_CALLS = ", ".join(_TOKENS[:4])
+_SUMS_OF_TOKENS = ", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in _TOKENS[:4])
+# what a price is of, as one value of small sums
+PRICED = "concat_ws(chr(31), provider, model, processing)"
+
 CLEAR_SUMS = "DELETE FROM billing_usagesum WHERE tenant_id = %(tenant)s AND day = %(day)s"
 
 # From the sums above, in one pass; the dearest values have rows of their own.
 REBUILD_SUMS = f"""
 INSERT INTO billing_usagesum (
-    tenant_id, day, dimension, value, is_rest, requests, hits, list_cost, adjusted_cost, billed_cost, saving)
+    tenant_id, day, dimension, value, is_rest, requests, hits, {_TOKENS_OF_CALLS}, list_cost, adjusted_cost,
+    billed_cost, saving)
 SELECT %(tenant)s, %(day)s, dimension, CASE WHEN place <= {MOST_VALUES} THEN value ELSE '' END, place > {MOST_VALUES},
-    sum(requests), sum(hits), sum(list_cost), sum(adjusted_cost), sum(billed_cost), '{{}}'
+    sum(requests), sum(hits), {_SUMS_OF_TOKENS}, sum(list_cost), sum(adjusted_cost), sum(billed_cost), '{{}}'
 FROM (
     SELECT *, row_number() OVER (PARTITION BY dimension ORDER BY billed_cost DESC, requests DESC, value) AS place
     FROM (
-        SELECT CASE WHEN grouping(model) = 0 THEN 'model' WHEN grouping(user_id) = 0 THEN 'user'
+        SELECT CASE WHEN grouping(provider, model) = 0 THEN 'priced'
+                    WHEN grouping(model) = 0 THEN 'model' WHEN grouping(user_id) = 0 THEN 'user'
                     WHEN grouping(feature) = 0 THEN 'feature' WHEN grouping(key_id) = 0 THEN 'key'
                     WHEN grouping(tier) = 0 THEN 'tier' WHEN grouping(missing_tags) = 0 THEN 'missing'
+                    WHEN grouping(cache_state) = 0 THEN 'cache' WHEN grouping(processing) = 0 THEN 'processing'
+                    WHEN grouping(project) = 0 THEN 'project' WHEN grouping(cost_center) = 0 THEN 'team'
+                    WHEN grouping(provider) = 0 THEN 'provider'
                     ELSE 'total' END AS dimension,
-            coalesce(model, user_id, feature, key_id::text, tier, missing_tags, '') AS value,
+            coalesce(CASE WHEN grouping(provider, model) = 0 THEN {PRICED} END, model, user_id, feature, key_id::text, tier,
+                     missing_tags, cache_state, processing, project, cost_center, provider, '') AS value,
             coalesce(sum(requests), 0) AS requests,
             coalesce(sum(requests) FILTER (WHERE usage_source = 'gateway_cache'), 0) AS hits,
+            {_SUMS_OF_TOKENS},
             coalesce(sum(list_cost), 0) AS list_cost,
             coalesce(sum(billed_cost) FILTER (WHERE kind <> 'usage'), 0) AS adjusted_cost,
             coalesce(sum(billed_cost), 0) AS billed_cost
         FROM billing_usagedaily WHERE tenant_id = %(tenant)s AND day = %(day)s
-        GROUP BY GROUPING SETS ((model), (user_id), (feature), (key_id), (tier), (missing_tags), ())) AS along) AS placed
+        GROUP BY GROUPING SETS ((model), (user_id), (feature), (key_id), (tier), (missing_tags), (cache_state),
+            (processing), (project), (cost_center), (provider), (provider, model, processing), ())) AS along) AS placed
 GROUP BY dimension, CASE WHEN place <= {MOST_VALUES} THEN value ELSE '' END, place > {MOST_VALUES}
 """
 # What each step took off the list price: our savings, and what is paid besides usage.
@@ -126,6 +142,7 @@ def rebuild_dirty(*, limit: int = 100) -> int:
         if not cursor.fetchone()[0]:
             return 0
         cursor.execute(NO_NESTED_LOOP)
+        cursor.execute(ROOM)
         cursor.execute(TAKE_MARKS, {"limit": limit})
         days = sorted(set(cursor.fetchall()))
         for tenant_id, day in days:

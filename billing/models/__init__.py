@@ -34,7 +34,7 @@ from billing.models.spans import UsageSpan, WatchClock
 from billing.models.split_rules import ChargebackSheet, SplitRule
 from billing.models.statements import ReceiptTree, Statement, StatementFile, StatementLine
 from billing.models.tags import RunTags, TagValue
-from billing.models.usage_sums import UsageSum
+from billing.models.usage_sums import PeriodSum, UsageSum
 
 __all__ = [
     "AgentHour",
@@ -66,6 +66,7 @@ __all__ = [
     "ManualEntry",
     "MonthFile",
     "MonthJob",
+    "PeriodSum",
     "PrepaidBalance",
     "PrepaidEntry",
     "PriceCheck",

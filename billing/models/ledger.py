@@ -303,7 +303,7 @@ class UsageDaily(models.Model):
         verbose_name_plural = "usage daily"
         indexes = (
             models.Index(fields=("tenant", "day"), name="usage_daily_tenant_day"),
-            models.Index(fields=("tenant", "period_id"), name="usage_daily_tenant_period"),
+            models.Index(fields=("tenant", "user_id", "day"), name="usage_daily_tenant_user"),
         )
 
     def __str__(self) -> str:

@@ -1,15 +1,16 @@
-"""A month on a page: its totals and the most expensive groups of each section, from the sums by day.
+"""A month on a page: its totals and the most expensive groups of each section, from the sums of its period.
 
-Invariant: it reads no ledger row but those that correct another month, so a month of ten million rows is as fast as its sums.
+Invariant: it reads no ledger row but those that correct another month, and of each section the dearest groups by an index, so a
+month of ten million rows is as fast as any.
 They are booked by period, so its totals are the statement's; `pending_days` says how many days are being summed again.
 """
 
 from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final
 
 from billing.ledger.dimensions import DIMENSIONS
-from billing.ledger.measures import ENTRIES
 from billing.models import BillingPeriod, RollupDirty
 from billing.months.cuts import CERTAINTIES, read_rows
 from billing.months.invoicing import rate_of_now
@@ -32,73 +33,34 @@ GROUPS_SHOWN: Final = 25
 DAYS_SHOWN: Final = 33
 
 
-def _usd(column: str, where: str = "true") -> str:
-    return f"coalesce(sum(d.{column}) FILTER (WHERE {where}), 0)"
-
-
-def _count(column: str, where: str = "true") -> str:
-    return f"{_usd(column, where)}::bigint"
-
-
-_MEASURES: Final = {
-    "requests": _count("requests"),
-    "calls": _count("calls"),
-    "further_calls": _count("further_calls"),
-    "own_calls": _count("own_calls"),
-    "cache_hits": _count("requests", "d.usage_source = 'gateway_cache'"),
-    "estimated_requests": _count("requests", "d.usage_source = 'estimated'"),
-    "unallocated_requests": _count("requests", "d.missing_tags <> ''"),
-    **{
-        name: _count(name)
-        for name in ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
-    },
-    "saved_tokens": f"{_count('saved_input_tokens')} + {_count('saved_output_tokens')}",
-    "list_cost_usd": _usd("list_cost"),
-    "saved_usd": _usd("saved_cost"),
-    "contracted_cost_usd": _usd("contracted_cost"),
-    **{f"{name}_usd": _usd("billed_cost", f"d.kind = '{kind}'") for name, kind in ENTRIES.items()},
-    "billed_cost_usd": _usd("billed_cost"),
-    **{f"{name}_usd": _usd("billed_cost", f"d.certainty = '{name}'") for name in CERTAINTIES},
-    "least_usd": _usd("least_cost"),
-    "most_usd": _usd("most_cost"),
-    "unallocated_usd": _usd("billed_cost", "d.missing_tags <> ''"),
-}
-_FIGURES: Final = ", ".join(f"{sql} AS {name}" for name, sql in _MEASURES.items())
-# what each section is cut by
-_SECTIONS: Final = {
-    one.section: ("provider", "model") if one.column == "model" else (one.column,)
-    for one in DIMENSIONS
-    if one.section
-} | {"By day, UTC": ("day",)}
-_COLUMNS: Final = tuple(dict.fromkeys(column for columns in _SECTIONS.values() for column in columns))
-_OF_PERIOD: Final = "d.tenant_id = %(tenant)s AND d.period_id = %(period)s"
-# All sections in one pass over the sums; `cut` has a bit for each column that a row is not cut by, the last one's is 1.
+# what each section is cut by, a column of the days' sums
+_SECTIONS: Final = {one.section: one.column for one in DIMENSIONS if one.section} | {"By day, UTC": "day"}
+_MEASURES: Final = tuple(field.name for field in fields(Measures))
+_OF_PERIOD: Final = "s.tenant_id = %(tenant)s AND s.period_id = %(period)s"
+# All sections in one statement: of each the dearest values, by an index, and how many it has.
 GROUPS: Final = f"""
-SELECT * FROM (
-    SELECT *, row_number() OVER (PARTITION BY cut ORDER BY billed_cost_usd DESC, saved_usd DESC, {
-    ", ".join(_COLUMNS)
-}) AS place,
-           count(*) OVER (PARTITION BY cut) AS group_count
-    FROM (SELECT GROUPING({", ".join(f"d.{name}" for name in _COLUMNS)}) AS cut,
-                 {", ".join(f"d.{name}" for name in _COLUMNS)}, {_FIGURES}
-          FROM billing_usagedaily AS d WHERE {_OF_PERIOD}
-          GROUP BY GROUPING SETS ((), {
-    ", ".join(f"({', '.join(f'd.{name}' for name in columns)})" for columns in _SECTIONS.values())
-})) AS sums) AS ranked
-WHERE place <= %(shown)s OR (day IS NOT NULL AND place <= {DAYS_SHOWN}) ORDER BY cut, place
+SELECT section.dimension, section.group_count, dearest.*
+FROM (SELECT s.dimension, count(*) AS group_count FROM billing_periodsum AS s
+      WHERE {_OF_PERIOD} AND s.records <> 0 AND s.dimension = ANY (%(dimensions)s) GROUP BY s.dimension) AS section
+CROSS JOIN LATERAL (
+    SELECT s.provider, s.value, {", ".join(f"s.{name}" for name in _MEASURES)} FROM billing_periodsum AS s
+    WHERE {_OF_PERIOD} AND s.records <> 0 AND s.dimension = section.dimension
+    ORDER BY s.billed_cost_usd DESC, s.saved_usd DESC, s.value, s.provider
+    LIMIT greatest(%(shown)s, {DAYS_SHOWN})) AS dearest
+"""
+_SUMS: Final = (
+    f"coalesce(sum(s.{name}), 0){'' if name.endswith('_usd') else '::bigint'} AS {name}" for name in _MEASURES
+)
+TOTALS: Final = f"""
+SELECT {", ".join(_SUMS)}
+FROM billing_periodsum AS s WHERE {_OF_PERIOD} AND s.dimension = 'day'
 """
 SAVED: Final = f"""
-SELECT {
-    ", ".join(
-        f"coalesce(sum((d.saving ->> '{step}')::numeric), 0) AS {step}" for step in (*STEPS, FURTHER_CALLS)
-    )
-}
-FROM billing_usagedaily AS d WHERE {_OF_PERIOD}
+SELECT s.value AS step, s.saved_usd FROM billing_periodsum AS s WHERE {_OF_PERIOD} AND s.dimension = 'saving'
 """
 CERTAINTY: Final = f"""
-SELECT d.certainty, sum(d.records)::bigint AS records, sum(d.billed_cost) AS amount_usd, sum(d.least_cost) AS least_usd,
-       sum(d.most_cost) AS most_usd
-FROM billing_usagedaily AS d WHERE {_OF_PERIOD} GROUP BY d.certainty
+SELECT s.value AS certainty, s.records, s.billed_cost_usd AS amount_usd, s.least_usd, s.most_usd
+FROM billing_periodsum AS s WHERE {_OF_PERIOD} AND s.dimension = 'certainty'
 """
 KEYS: Final = "SELECT id, name FROM tenants_apikey WHERE tenant_id = %(tenant)s AND id = ANY(%(keys)s)"
 PEOPLE: Final = """
@@ -151,10 +113,9 @@ def month_overview(tenant: Tenant, *, month: str, shown: int = GROUPS_SHOWN) -> 
         "ends_at": ends_at,
         "shown": shown,
     }
-    rows = read_rows(GROUPS, arguments)
-    whole = next((row for row in rows if row["cut"] == _cut_of(())), None)
-    totals = _measures(whole) if whole else Measures()
-    steps = waterfall(totals, read_rows(SAVED, arguments)[0])
+    totals = _measures(read_rows(TOTALS, arguments)[0])
+    saved = {row["step"]: row["saved_usd"] for row in read_rows(SAVED, arguments)}
+    steps = waterfall(totals, {step: saved.get(step, NOTHING) for step in (*STEPS, FURTHER_CALLS)})
     check_waterfall(steps, totals)
     parts = read_rows(RECONCILE, arguments)[0]
     carried = parts["of_earlier_months_usd"] - parts["booked_later_usd"]
@@ -171,19 +132,14 @@ def month_overview(tenant: Tenant, *, month: str, shown: int = GROUPS_SHOWN) -> 
         reconciliation=Reconciliation(
             by_time_usd=totals.billed_cost_usd - carried, booked_usd=totals.billed_cost_usd, **parts
         ),
-        sections=_sections(rows, arguments),
+        sections=_sections(arguments),
         invoice=invoice_of(period),
         rate=None if period and period.status == BillingPeriod.Status.CLOSED else rate_of_now(tenant, period),
     )
 
 
 def _measures(row: dict[str, Any]) -> Measures:
-    return Measures(**{field.name: row[field.name] for field in fields(Measures)})
-
-
-def _cut_of(columns: tuple[str, ...]) -> int:
-    """PostgreSQL's GROUPING() of rows that are cut by these columns."""
-    return sum(1 << place for place, column in enumerate(reversed(_COLUMNS)) if column not in columns)
+    return Measures(**{name: row[name] for name in _MEASURES})
 
 
 def _certainty(arguments: dict[str, Any]) -> tuple[Sure, ...]:
@@ -191,35 +147,41 @@ def _certainty(arguments: dict[str, Any]) -> tuple[Sure, ...]:
     return tuple(found.get(name) or Sure(name, 0, NOTHING, NOTHING, NOTHING) for name in CERTAINTIES)
 
 
-def _sections(rows: list[dict[str, Any]], arguments: dict[str, Any]) -> tuple[TopGroups, ...]:
-    of_cut = {
-        title: [row for row in rows if row["cut"] == _cut_of(columns)] for title, columns in _SECTIONS.items()
-    }
-    keys = [row["key_id"] for row in of_cut["By API key"] if row["key_id"] is not None]
-    users = [row["user_id"] for row in of_cut["By user"]]
+def _sections(arguments: dict[str, Any]) -> tuple[TopGroups, ...]:
+    rows = read_rows(GROUPS, arguments | {"dimensions": list(_SECTIONS.values())})
+    by_dimension = {name: [row for row in rows if row["dimension"] == name] for name in _SECTIONS.values()}
+    keys = [int(row["value"]) for row in by_dimension["key_id"] if row["value"]]
+    users = [row["value"] for row in by_dimension["user_id"]]
     names = {str(row["id"]): row["name"] for row in read_rows(KEYS, arguments | {"keys": keys})}
     people = {
         row["external_id"]: row["display_name"] for row in read_rows(PEOPLE, arguments | {"users": users})
     }
-    named = {"By API key": names, "By user": people}
+    named = {"key_id": names, "user_id": people}
     return tuple(
         TopGroups(
             title=title,
-            columns=columns,
-            groups=tuple(_groups(of_cut[title], columns)),
-            group_count=of_cut[title][0]["group_count"] if of_cut[title] else 0,
-            names=named.get(title, {}),
+            columns=("provider", "model") if dimension == "model" else (dimension,),
+            groups=tuple(_groups(by_dimension[dimension], dimension, shown=arguments["shown"])),
+            group_count=by_dimension[dimension][0]["group_count"] if by_dimension[dimension] else 0,
+            names=named.get(dimension, {}),
         )
-        for title, columns in _SECTIONS.items()
+        for title, dimension in _SECTIONS.items()
     )
 
 
-def _groups(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> list[Group]:
+def _groups(rows: list[dict[str, Any]], dimension: str, *, shown: int) -> list[Group]:
+    """The dearest first; days in their order, and all of them."""
     groups = [
-        Group(tuple("" if row[name] is None else str(row[name]) for name in columns), _measures(row))
+        Group((row["provider"], row["value"]) if dimension == "model" else (row["value"],), _measures(row))
         for row in rows
     ]
-    return sorted(groups, key=lambda group: group.labels) if columns == ("day",) else groups
+    if dimension == "day":
+        return sorted(groups, key=attrgetter("labels"))
+    return sorted(groups, key=_by_cost)[:shown]
+
+
+def _by_cost(group: Group) -> tuple[Any, ...]:
+    return (-group.measures.billed_cost_usd, -group.measures.saved_usd, group.labels)
 
 
 def _pending_days(tenant: Tenant, starts_at: datetime, ends_at: datetime) -> int:

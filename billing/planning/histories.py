@@ -20,22 +20,17 @@ from billing.planning.patterns import WEEK, Calendar, Floats
 WEEKS_KEPT: Final = 26
 DAYS_KEPT: Final = WEEKS_KEPT * WEEK
 
-MEASURES: Final = {
-    "usd": "sum(d.billed_cost)",
-    "tokens": "sum(d.input_tokens + d.cache_read_tokens + d.cache_write_tokens + d.output_tokens)",
-    "requests": "sum(d.requests)",
-}
-# A budget's subject as text, in the days' sums; a key's is its name.
-_SUBJECTS: Final = {
-    "tenant": "''",
-    "prepaid": "''",
-    "user": "d.user_id",
-    "key": "k.name",
-    "feature": "d.feature",
-    "project": "d.project",
-    "cost_center": "d.cost_center",
-    "model": "d.model",
-    "provider": "d.provider",
+UNITS: Final = ("usd", "tokens", "requests")
+# The dimension of the small sums that has a budget's subjects; a key's is its name.
+_DIMENSIONS: Final = {
+    "tenant": "total",
+    "prepaid": "total",
+    "key": "key",
+    "feature": "feature",
+    "project": "project",
+    "cost_center": "team",
+    "model": "model",
+    "provider": "provider",
 }
 
 BY_TENANT = """
@@ -51,15 +46,23 @@ WHERE dimension = 'total' AND tenant_id = ANY (%(tenants)s) AND day >= %(first)s
 GROUP BY day
 """
 
-BY_SUBJECT = f"""
-SELECT d.tenant_id, s.subject, d.day, {", ".join(MEASURES.values())}
-FROM billing_usagedaily AS d {{join}}
-JOIN (SELECT DISTINCT * FROM unnest(%(tenants)s::bigint[], %(subjects)s::text[]) AS s (tenant_id, subject)) AS s
-    ON s.tenant_id = d.tenant_id AND s.subject = {{subject}}
-WHERE d.tenant_id = ANY (%(tenants)s) AND d.day >= %(first)s AND d.day <= %(today)s
-GROUP BY d.tenant_id, s.subject, d.day
+_WANTED = """(SELECT DISTINCT * FROM unnest(%(tenants)s::bigint[], %(subjects)s::text[]) AS s (tenant_id, subject)) AS s"""
+_SPAN = "d.tenant_id = ANY (%(tenants)s) AND d.day >= %(first)s AND d.day <= %(today)s"
+# Users by an index: there may be more of them than small sums name.
+BY_USER = f"""
+SELECT d.tenant_id, s.subject, d.day, sum(d.billed_cost),
+       sum(d.input_tokens + d.cache_read_tokens + d.cache_write_tokens + d.output_tokens), sum(d.requests)
+FROM {_WANTED} JOIN billing_usagedaily AS d ON d.tenant_id = s.tenant_id AND d.user_id = s.subject
+WHERE {_SPAN} GROUP BY d.tenant_id, s.subject, d.day
 """
-_KEYS = "JOIN tenants_apikey AS k ON k.id = d.key_id AND k.tenant_id = d.tenant_id"
+BY_SUBJECT = f"""
+SELECT d.tenant_id, s.subject, d.day, sum(d.billed_cost),
+       sum(d.input_tokens + d.cache_read_tokens + d.cache_write_tokens + d.output_tokens), sum(d.requests)
+FROM billing_usagesum AS d {{join}}
+JOIN {_WANTED} ON s.tenant_id = d.tenant_id AND s.subject = {{subject}}
+WHERE {_SPAN} AND d.dimension = %(dimension)s AND NOT d.is_rest GROUP BY d.tenant_id, s.subject, d.day
+"""
+_KEYS = "JOIN tenants_apikey AS k ON k.id::text = d.value AND k.tenant_id = d.tenant_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +102,27 @@ def of_all(tenant_ids: Sequence[int], *, today: date) -> Histories:
 
 def of_subjects(scope: str, wanted: Sequence[tuple[int, str, str]], *, today: date) -> Histories:
     """What the subjects of budgets of one scope used, as (tenant, subject, unit), in their order: one statement."""
-    statement = sql.SQL(BY_SUBJECT).format(
-        join=sql.SQL(_KEYS if scope == "key" else ""), subject=sql.SQL(_SUBJECTS[scope])
+    statement = (
+        sql.SQL(BY_USER)
+        if scope == "user"
+        else sql.SQL(BY_SUBJECT).format(
+            join=sql.SQL(_KEYS if scope == "key" else ""),
+            subject=sql.SQL("k.name" if scope == "key" else "d.value"),
+        )
     )
     tenants, subjects = [one[0] for one in wanted], [one[1] for one in wanted]
     with connection.cursor() as cursor:
-        cursor.execute(statement, {"tenants": tenants, "subjects": subjects, **_span(today)})
+        cursor.execute(
+            statement,
+            {"tenants": tenants, "subjects": subjects, "dimension": _DIMENSIONS.get(scope), **_span(today)},
+        )
         found = cursor.fetchall()
     by_subject: dict[tuple[int, str], dict[date, tuple[Decimal, ...]]] = {}
     for tenant, subject, day, *measures in found:
         by_subject.setdefault((tenant, subject), {})[day] = tuple(measures)
-    units = list(MEASURES)
     return _histories(
         [
-            {day: row[units.index(unit)] for day, row in by_subject.get((tenant, subject), {}).items()}
+            {day: row[UNITS.index(unit)] for day, row in by_subject.get((tenant, subject), {}).items()}
             for tenant, subject, unit in wanted
         ],
         today,

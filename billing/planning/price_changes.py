@@ -1,7 +1,7 @@
 """Prices that are in the table already and count from a day to come, with the money that they move.
 
 Invariant: what is shown is the table's own rows, and no contract of another tenant; the money is the last days' usage at the new
-rate and at the old one. Sums by day know tokens of four kinds in the usual condition; of other meters and conditions the money is
+rate and at the old one. Small sums know tokens of four kinds in the usual condition; of other meters and conditions the money is
 not known, and None.
 """
 
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from django.db import connection
 
+from billing.ledger.rollups import PRICED
 from billing.money import EXACT, TWELVE_PLACES
 
 USED_DAYS: Final = 30
@@ -39,19 +40,19 @@ WITH coming AS (
       AND (o.unit_price, o.per) IS DISTINCT FROM (f.unit_price, f.per)
     ORDER BY f.valid_from, f.provider, f.model, f.meter, f.id LIMIT %(limit)s),
 used AS (
-    SELECT d.tenant_id, d.provider, d.model, d.processing, sum(d.input_tokens) AS input, sum(d.cache_read_tokens) AS cache_read,
+    SELECT d.tenant_id, d.value, sum(d.input_tokens) AS input, sum(d.cache_read_tokens) AS cache_read,
            sum(d.cache_write_tokens) AS cache_write, sum(d.output_tokens) AS output
-    FROM billing_usagedaily AS d
-    WHERE {_WHOSE.format(table="d")} AND d.day >= %(since)s AND d.usage_source <> 'gateway_cache'
-      AND (d.provider, d.model) IN (SELECT provider, model FROM coming)
-    GROUP BY d.tenant_id, d.provider, d.model, d.processing)
+    FROM billing_usagesum AS d
+    WHERE {_WHOSE.format(table="d")} AND d.day >= %(since)s AND d.dimension = 'priced'
+      AND d.value IN (SELECT {PRICED} FROM coming)
+    GROUP BY d.tenant_id, d.value)
 SELECT c.provider, c.model, c.meter, c.processing, c.book, c.valid_from, c.unit_price, c.per, c.old_price, c.old_per,
        CASE WHEN c.service_tier <> 'standard' OR c.region <> 'global' OR c.above_input_tokens > 0 THEN NULL
             ELSE coalesce((SELECT sum(CASE c.meter WHEN 'input' THEN u.input WHEN 'cache_read' THEN u.cache_read
                                                    WHEN 'cache_write' THEN u.cache_write WHEN 'cache_write_5m' THEN u.cache_write
                                                    WHEN 'output' THEN u.output END)
-                           FROM used AS u WHERE u.provider = c.provider AND u.model = c.model
-                             AND u.processing = c.processing AND (c.tenant_id IS NULL OR u.tenant_id = c.tenant_id)), 0) END
+                           FROM used AS u WHERE u.value = concat_ws(chr(31), c.provider, c.model, c.processing)
+                             AND (c.tenant_id IS NULL OR u.tenant_id = c.tenant_id)), 0) END
 FROM coming AS c ORDER BY c.valid_from, c.provider, c.model, c.meter, c.id
 """
 KNOWN_METERS: Final = frozenset({"input", "cache_read", "cache_write", "cache_write_5m", "output"})

@@ -21,9 +21,15 @@ WHERE dimension = 'total' AND tenant_id = %(tenant)s AND day BETWEEN %(first)s A
 """
 ACTIVE: Final = """
 SELECT count(*), count(DISTINCT user_id) FROM (
-    SELECT day, user_id FROM billing_usagedaily
-    WHERE tenant_id = %(tenant)s AND day BETWEEN %(first)s AND %(last)s AND user_id <> '' AND requests > 0
-    GROUP BY day, user_id) AS active
+    SELECT day, value AS user_id FROM billing_usagesum AS s
+    WHERE dimension = 'user' AND tenant_id = %(tenant)s AND day BETWEEN %(first)s AND %(last)s
+      AND value <> '' AND requests > 0 AND NOT is_rest
+    UNION
+    -- of days with more users than small sums name
+    SELECT d.day, d.user_id FROM billing_usagedaily AS d
+    WHERE d.tenant_id = %(tenant)s AND d.user_id <> '' AND d.requests > 0 AND d.day IN (
+        SELECT day FROM billing_usagesum WHERE dimension = 'user' AND tenant_id = %(tenant)s
+          AND day BETWEEN %(first)s AND %(last)s AND is_rest)) AS active
 """
 # What an event costs is counted from the day of the first one on: before that nobody told of them.
 EVENTS: Final = """
@@ -32,9 +38,16 @@ WITH told AS (
     FROM billing_featureday
     WHERE tenant_id = %(tenant)s AND day BETWEEN %(first)s AND %(last)s
     GROUP BY name, feature ORDER BY sum(events) DESC, name, feature LIMIT %(limit)s),
+crowded AS (  -- days with more features than small sums name
+    SELECT day FROM billing_usagesum WHERE dimension = 'feature' AND tenant_id = %(tenant)s
+      AND day BETWEEN %(first)s AND %(last)s AND is_rest),
 spent AS (
-    SELECT feature, day, sum(billed_cost) AS usd FROM billing_usagedaily
-    WHERE tenant_id = %(tenant)s AND day BETWEEN %(first)s AND %(last)s
+    SELECT value AS feature, day, billed_cost AS usd FROM billing_usagesum AS s
+    WHERE dimension = 'feature' AND tenant_id = %(tenant)s AND day BETWEEN %(first)s AND %(last)s AND NOT is_rest
+      AND value IN (SELECT feature FROM told WHERE feature <> '') AND day NOT IN (SELECT day FROM crowded)
+    UNION ALL
+    SELECT feature, day, sum(billed_cost) FROM billing_usagedaily
+    WHERE tenant_id = %(tenant)s AND day IN (SELECT day FROM crowded)
       AND feature IN (SELECT feature FROM told WHERE feature <> '')
     GROUP BY feature, day
     UNION ALL

@@ -73,6 +73,7 @@ BOOKS = (
     "billing_commitment",
     "billing_agreementproposal",
     "billing_reportdelivery",
+    "billing_periodsum",
 )  # fmt: skip
 # tables without a tenant's column, of which it needs some rows
 FURTHER_GRANTS = {

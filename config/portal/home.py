@@ -10,19 +10,18 @@ from config.portal.access import Visitor, page
 from config.portal.balances import balances_of, bars
 from config.portal.charts import columns
 from config.portal.layout import address, show
-from config.portal.spending import Spent, days_of, last_days, today_and_month
+from config.portal.spending import Spent, days_of
 
 
 @page()
 def show_home(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """`/portal/t/<slug>/`."""
     days = days_of(visitor)
-    today, month, summed_at = today_and_month(days)
     context = {
-        "cards": _cards(visitor, today, month),
+        "cards": _cards(visitor, days.of_today(), days.of_month()),
         "budgets": bars(visitor, balances_of(visitor), link=address(visitor, "budgets")),
-        "days": columns(last_days(days), label="USD by day (UTC)"),
-        "summed_at": summed_at,
+        "days": columns(days.last(), label="USD by day (UTC)"),
+        "summed_at": days.summed_at,
     }
     return show(request, visitor, "home.html", context, title="Home")
 

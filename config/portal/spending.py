@@ -1,80 +1,103 @@
-"""What was spent, from the days' sums: by a person, or by everybody of a tenant.
+"""What was spent, day by day (UTC): by a person, or by everybody of a tenant.
 
 Invariant: only metered prices (`billed_cost`, `list_cost`); what a provider is paid is never read here. Every query names its
-tenant, and reads days' sums, never the ledger.
+tenant, and reads sums: of everybody those of whole days, of a person her own by an index, never the ledger.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
-from django.db.models import F, Max, Q, QuerySet, Sum
+from django.db.models import F, Max, Sum
 from django.utils.timezone import now
 
-from billing.models import UsageDaily
+from billing.models import BillingPeriod, PeriodSum, UsageDaily
 from config.portal.access import Visitor
 
-ZERO = Decimal(0)
+ZERO: Final = Decimal(0)
+DAYS_SHOWN: Final = 30
+_TOKENS: Final = F("input_tokens") + F("cache_read_tokens") + F("cache_write_tokens") + F("output_tokens")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Spent:
-    """Sums of a span of days (UTC)."""
+    """Sums of a day, or of some."""
 
     cost_usd: Decimal = ZERO
     saved_usd: Decimal = ZERO
     requests: int = 0
     tokens: int = 0
 
+    def __add__(self, other: "Spent") -> "Spent":
+        return Spent(
+            self.cost_usd + other.cost_usd,
+            self.saved_usd + other.saved_usd,
+            self.requests + other.requests,
+            self.tokens + other.tokens,
+        )
 
-def days_of(visitor: Visitor) -> QuerySet[UsageDaily]:
-    """The days' sums that the visitor may see: everybody's for owners and finance, else her own."""
-    days = UsageDaily.objects.filter(tenant=visitor.tenant)
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """This month's and the last thirty days, and when they were last summed."""
+
+    by_day: dict[date, Spent]
+    today: date
+    summed_at: datetime | None
+
+    def of_today(self) -> Spent:
+        return self.by_day.get(self.today, Spent())
+
+    def of_month(self) -> Spent:
+        """This month (UTC) so far."""
+        first = self.today.replace(day=1)
+        return sum((spent for day, spent in self.by_day.items() if day >= first), start=Spent())
+
+    def last(self) -> list[tuple[date, Decimal]]:
+        """Each of the last thirty days with its cost, oldest first."""
+        every = (self.today - timedelta(days=back) for back in reversed(range(DAYS_SHOWN)))
+        return [(day, self.by_day.get(day, Spent()).cost_usd) for day in every]
+
+
+def days_of(visitor: Visitor) -> Days:
+    """The days that the visitor may see: everybody's for owners and finance, else her own. One query."""
+    today = now().astimezone(UTC).date()
+    first = min(today.replace(day=1), today - timedelta(days=DAYS_SHOWN - 1))
     if visitor.reads_all:
-        return days
-    return days.filter(user_id=visitor.person) if visitor.person else days.none()
-
-
-def own_days_of(visitor: Visitor) -> QuerySet[UsageDaily]:
-    """The days' sums of the visitor herself, whatever her role."""
-    days = UsageDaily.objects.filter(tenant=visitor.tenant)
-    return days.filter(user_id=visitor.person) if visitor.person else days.none()
-
-
-def today_and_month(days: QuerySet[UsageDaily]) -> tuple[Spent, Spent, datetime | None]:
-    """What today and this month (UTC) came to, and when it was last summed: one query."""
-    today = now().astimezone(UTC).date()
-    row = days.filter(day__gte=today.replace(day=1)).aggregate(
-        **_sums("today_", Q(day=today)), **_sums("month_", Q()), summed_at=Max("refreshed_at")
-    )
-    return _spent(row, "today_"), _spent(row, "month_"), row["summed_at"]
-
-
-def last_days(days: QuerySet[UsageDaily], *, count: int = 30) -> list[tuple[date, Decimal]]:
-    """Each of the last days with its cost, oldest first; one query."""
-    today = now().astimezone(UTC).date()
-    first = today - timedelta(days=count - 1)
-    costs = dict(days.filter(day__gte=first).order_by().values_list("day").annotate(cost=Sum("billed_cost")))
-    every = (first + timedelta(days=number) for number in range(count))
-    return [(day, costs.get(day, ZERO)) for day in every]
-
-
-def _sums(prefix: str, condition: Q) -> dict[str, Any]:
-    tokens = F("input_tokens") + F("cache_read_tokens") + F("cache_write_tokens") + F("output_tokens")
-    measures = {
-        "cost_usd": F("billed_cost"),
-        "saved_usd": F("saved_cost"),
-        "requests": F("requests"),
-        "tokens": tokens,
+        rows = _of_all(visitor, first)
+    elif visitor.person:
+        rows = _of_person(visitor, first)
+    else:
+        rows = []
+    by_day = {
+        date.fromisoformat(str(row["name"])): Spent(row["cost"], row["saved"], row["asked"], row["used"])
+        for row in rows
     }
-    return {f"{prefix}{name}": Sum(what, filter=condition or None) for name, what in measures.items()}
+    return Days(by_day, today, max((row["summed_at"] for row in rows), default=None))
 
 
-def _spent(row: dict[str, Any], prefix: str) -> Spent:
-    return Spent(
-        cost_usd=row[f"{prefix}cost_usd"] or ZERO,
-        saved_usd=row[f"{prefix}saved_usd"] or ZERO,
-        requests=row[f"{prefix}requests"] or 0,
-        tokens=row[f"{prefix}tokens"] or 0,
+def _of_all(visitor: Visitor, first: date) -> list[dict[str, Any]]:
+    begins = datetime.combine(first, time(), UTC)
+    months = BillingPeriod.objects.filter(tenant=visitor.tenant, ends_at__gt=begins)
+    days = PeriodSum.objects.filter(
+        tenant=visitor.tenant, period_id__in=months.values("pk"), dimension="day", value__gte=str(first)
+    )
+    return _summed(days.values(name=F("value")), cost="billed_cost_usd", saved="saved_usd")
+
+
+def _of_person(visitor: Visitor, first: date) -> list[dict[str, Any]]:
+    days = UsageDaily.objects.filter(tenant=visitor.tenant, user_id=visitor.person, day__gte=first)
+    return _summed(days.values(name=F("day")), cost="billed_cost", saved="saved_cost")
+
+
+def _summed(days: Any, *, cost: str, saved: str) -> list[dict[str, Any]]:
+    return list(
+        days.order_by().annotate(
+            cost=Sum(cost),
+            saved=Sum(saved),
+            asked=Sum("requests"),
+            used=Sum(_TOKENS),
+            summed_at=Max("refreshed_at"),
+        )
     )

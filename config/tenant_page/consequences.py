@@ -25,6 +25,7 @@ from tenants.policy import InvalidPolicy, Policy, parse_policy
 
 UNKNOWN: Final = "Takes effect with the next request. The past cannot tell what it changes."
 DAYS: Final = "exact: sums of days"
+MONTHS: Final = "exact: sums of last month and this one, in the tenant's time zone"
 LIST_PRICE: Final = "about: sums of days; a request that was answered from memory counts at its list price"
 MEASURED: Final = "about: sums of days; the saving as it was measured, request by request, against what would have been paid"
 IN_LOG: Final = f"the log's last {DAYS_LOOKED_AT} days"
@@ -143,12 +144,14 @@ def _platform(asked: Asked) -> Iterator[Told]:
     if before.unknown != "refuse" and after.unknown == "refuse":
         found = asked.past.of_undeclared()
         yield Told(
-            *found, "named a user who is not declared (or switched off), and would have been refused", DAYS
+            *found, "named a user who is not declared (or switched off), and would have been refused", MONTHS
         )
     if before.missing != "refuse" and after.missing == "refuse":
-        row = asked.past.by("user_id").get("")
-        found = (row["calls"], row["billed"]) if row else (0, Decimal(0))
-        yield Told(*found, "named no user, and would have been refused where users have budgets", DAYS)
+        yield Told(
+            *asked.past.of_nobody(),
+            "named no user, and would have been refused where users have budgets",
+            MONTHS,
+        )
 
 
 def _routing(asked: Asked) -> Iterator[Told]:

@@ -1,43 +1,23 @@
-"""A tenant's figures from its days' sums (UTC): in all, by day, by who or what, and by outcome.
+"""A tenant's figures from its small sums: of days (UTC) in all, by day, by what was done and by outcome; of months by who.
 
-Invariant: reads the days' sums only, never the ledger, and always names the tenant.
+Invariant: reads sums along one dimension only, never the ledger, and always names the tenant.
 """
 
-from datetime import date
+from collections.abc import Sequence
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
-from django.db.models import DecimalField, F, Max, Q, Sum, TextField, Value
-from django.db.models.functions import Cast, Coalesce
+from django.db.models import DecimalField, Max, Sum, Value
+from django.db.models.functions import Coalesce
+from django.utils.timezone import now
 
-from billing.models import UsageDaily, UsageRecord, UsageSum
+from billing.models import BillingPeriod, PeriodSum, UsageSum
 from llm.models import RequestDay
 from tenants.models import Tenant
 
-CACHED: Final = Q(usage_source=UsageRecord.Source.GATEWAY_CACHE)
 _ZERO: Final = Value(Decimal(0), output_field=DecimalField(max_digits=28, decimal_places=12))
-
-
-def days_of(tenant: Tenant, first: date, last: date) -> Any:
-    """The sums of a tenant's days, both ends counted."""
-    return UsageDaily.objects.filter(tenant=tenant, day__gte=first, day__lte=last).order_by()
-
-
-def measured(groups: Any) -> Any:
-    """Requests, hits among them, and money, of sums in groups."""
-    return groups.annotate(
-        calls=Coalesce(Sum("requests"), 0),
-        cached=Coalesce(Sum("requests", filter=CACHED), 0),
-        billed=Coalesce(Sum("billed_cost"), _ZERO),
-        listed=Coalesce(Sum("list_cost"), _ZERO),
-        saved=Coalesce(Sum("saved_cost"), _ZERO),
-        last_day=Max("day"),
-    )
-
-
-def by(days: Any, column: str) -> dict[Any, dict[str, Any]]:
-    """The measures by the values of a column."""
-    return {row[column]: row for row in measured(days.values(column))}
 
 
 def total(rows: Any, name: str) -> Any:
@@ -46,23 +26,35 @@ def total(rows: Any, name: str) -> Any:
     return sum((row[name] for row in rows), start=start)
 
 
-def sums_of(tenant: Tenant, dimension: str, first: date, last: date) -> Any:
-    """The small sums of a tenant's days along one dimension, both ends counted."""
-    rows = UsageSum.objects.filter(tenant=tenant, dimension=dimension, day__gte=first, day__lte=last)
+def sums_of(tenant: Tenant, dimension: str | Sequence[str], first: date, last: date) -> Any:
+    """The small sums of a tenant's days along one dimension, or some, both ends counted."""
+    dimensions = [dimension] if isinstance(dimension, str) else dimension
+    rows = UsageSum.objects.filter(tenant=tenant, dimension__in=dimensions, day__gte=first, day__lte=last)
     return rows.order_by()
 
 
-COLUMNS: Final = {"user": "user_id", "key": "key_id"}
+def month_of(tenant: Tenant, column: str) -> Any:
+    """The measures of the running month by every value of a column of the days' sums, the dearest first."""
+    month = BillingPeriod.objects.filter(tenant=tenant, starts_at__lte=now(), ends_at__gt=now()).first()
+    rows = PeriodSum.objects.filter(tenant=tenant, period_id=month.pk if month else 0, dimension=column)
+    return (
+        rows.exclude(records=0)
+        .order_by("-billed_cost_usd", "-saved_usd", "value")
+        .values("value", "last_day", "requests", "cache_hits", "billed_cost_usd", "saved_usd")
+    )
 
 
-def values_of(tenant: Tenant, dimension: str, first: date, last: date) -> Any:
-    """The measures by each `value` along a dimension. From the small sums, where they name every value; else from the days."""
-    sums = sums_of(tenant, dimension, first, last)
-    if not sums.filter(is_rest=True).exists():
-        saving = F("listed") + F("adjusted") - F("billed")
-        return summed(sums.values("value")).annotate(saved=saving, last_day=Max("day"))
-    value = Coalesce(Cast(COLUMNS[dimension], TextField()), Value("", output_field=TextField()))
-    return measured(days_of(tenant, first, last).annotate(value=value).values("value"))
+def months_of(tenant: Tenant, column: str, since: date) -> Any:
+    """The measures by every value of a column, over the tenant's months from the one that a day is in."""
+    begins = datetime.combine(since, time(), ZoneInfo(tenant.timezone))
+    months = BillingPeriod.objects.filter(tenant=tenant, ends_at__gt=begins).values("pk")
+    rows = PeriodSum.objects.filter(tenant=tenant, period_id__in=months, dimension=column)
+    return (
+        rows.exclude(records=0)
+        .order_by()
+        .values("value")
+        .annotate(asked=Sum("requests"), billed=Sum("billed_cost_usd"), latest=Max("last_day"))
+    )
 
 
 def summed(groups: Any) -> Any:

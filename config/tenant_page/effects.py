@@ -1,6 +1,6 @@
 """What each step of a policy did in the last days: a tenant's figures over some days, by what the steps did.
 
-Invariant: figures are sums of days.
+Invariant: reads sums along one dimension, however many calls there were.
 """
 
 from collections import Counter
@@ -8,39 +8,38 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+from django.db.models import Sum
+
 from billing.admin.figures import count, usd, utc_today
 from billing.prices.savings import BATCH, COMPRESSION, PROVIDER_CACHE, ROUTING
 from config.tenant_page import days
 from tenants.models import EndUser, Tenant
 
 DAYS_LOOKED_AT: Final = 30
-MOST_REQUESTS: Final = 150_000
-DONE: Final = ("cache_state", "tier", "processing")  # what steps did, of few values each
-ADDED: Final = ("calls", "cached", "billed", "listed", "saved")
+DONE: Final = ("cache", "tier", "processing")  # what steps did: dimensions of few values each
 
 
 class Past:
-    """A tenant's figures over some days, by what the steps did; one query for all that steps do."""
+    """A tenant's figures over some days, by what the steps did, one query; and by user, of the months that those days are in."""
 
     def __init__(self, tenant: Tenant, first: date, last: date) -> None:
         self.tenant, self.first, self.last = tenant, first, last
-        self.days = days.days_of(tenant, first, last)
         self._saved: Any = None
-        self._cuts: dict[str, dict[Any, dict[str, Any]]] = {}
+        self._done: dict[str, dict[str, dict[str, Any]]] | None = None
 
-    def by(self, column: str) -> dict[Any, dict[str, Any]]:
-        """The measures by the values of a column."""
-        if column not in self._cuts:
-            if column in DONE:
-                self._cuts |= _cuts(list(days.measured(self.days.values(*DONE))))
-            else:
-                self._cuts[column] = days.by(self.days, column)
-        return self._cuts[column]
+    def by(self, dimension: str) -> dict[str, dict[str, Any]]:
+        """The measures by what a step did, one of `DONE`."""
+        if self._done is None:
+            sums = days.sums_of(self.tenant, DONE, self.first, self.last)
+            self._done = {name: {} for name in DONE}
+            for row in days.summed(sums.values("dimension", "value")):
+                self._done[row["dimension"]][row["value"]] = row
+        return self._done[dimension]
 
     def hits(self, cache: str) -> tuple[int, Decimal]:
         """The requests that a cache answered, and what they would have cost."""
-        row = self.by("cache_state").get(cache)
-        return (row["cached"], row["saved"]) if row else (0, Decimal(0))
+        row = self.by("cache").get(cache)
+        return (row["cached"], days.saved(row)) if row else (0, Decimal(0))
 
     def saved_by(self, kind: str) -> Decimal:
         """What a kind of measure saved, in USD; less than nothing where it cost more."""
@@ -55,41 +54,21 @@ class Past:
     def of_undeclared(self) -> tuple[int, Decimal]:
         """The requests of users who are not declared, and what they cost."""
         known = EndUser.objects.filter(tenant=self.tenant, is_active=True).values("external_id")
-        row = self.days.exclude(user_id="").exclude(user_id__in=known)
-        found = list(days.measured(row.values("tenant")))
-        return days.total(found, "calls"), days.total(found, "billed")
+        users = days.months_of(self.tenant, "user_id", self.first).exclude(value="")
+        found = users.exclude(value__in=known).aggregate(calls=Sum("asked"), usd=Sum("billed"))
+        return found["calls"] or 0, found["usd"] or Decimal(0)
+
+    def of_nobody(self) -> tuple[int, Decimal]:
+        """The requests that named no user, and what they cost."""
+        row = days.months_of(self.tenant, "user_id", self.first).filter(value="").order_by("value").first()
+        return (row["asked"], row["billed"]) if row else (0, Decimal(0))
 
 
-def _cuts(rows: list[dict[str, Any]]) -> dict[str, dict[Any, dict[str, Any]]]:
-    """By each column of `DONE`, the measures by its values."""
-    cuts: dict[str, dict[Any, dict[str, Any]]] = {}
-    for column in DONE:
-        groups: dict[Any, list[dict[str, Any]]] = {}
-        for row in rows:
-            groups.setdefault(row[column], []).append(row)
-        cuts[column] = {
-            value: {name: days.total(group, name) for name in ADDED} for value, group in groups.items()
-        }
-    return cuts
-
-
-def days_looked_at(tenant: Tenant) -> int:
-    """Thirty days, or fewer where these have too many requests to be looked at while somebody waits."""
-    today = utc_today().date()
-    sums = days.sums_of(tenant, "total", today - timedelta(days=DAYS_LOOKED_AT - 1), today)
-    seen = 0
-    for day, requests in sums.order_by("-day").values_list("day", "requests"):
-        seen += requests
-        if seen > MOST_REQUESTS:
-            return max(int((today - day).days), 1)
-    return DAYS_LOOKED_AT
-
-
-def effects_of(tenant: Tenant, looked_at: int) -> dict[str, list[tuple[str, str]]]:
+def effects_of(tenant: Tenant) -> dict[str, list[tuple[str, str]]]:
     """By step, figures of the last days."""
     today = utc_today().date()
-    past = Past(tenant, today - timedelta(days=looked_at - 1), today)
-    calls = days.total(past.by("cache_state").values(), "calls")
+    past = Past(tenant, today - timedelta(days=DAYS_LOOKED_AT - 1), today)
+    calls = days.total(past.by("cache").values(), "calls")
     return {
         "exact": _cache(past, "exact", calls),
         "semantic": _cache(past, "semantic", calls),
@@ -113,7 +92,7 @@ def _saved(past: Past, kind: str) -> list[tuple[str, str]]:
 
 
 def _own_call(past: Past, state: str, name: str) -> list[tuple[str, str]]:
-    row = past.by("cache_state").get(state)
+    row = past.by("cache").get(state)
     return [(name, usd(row["billed"]))] if row else []
 
 

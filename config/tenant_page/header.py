@@ -79,7 +79,7 @@ def _figures(tenant: Tenant, budget: Any) -> list[tuple[str, Any]]:
         left = usd(max(limit - budget.top_spent - budget.top_held, Decimal(0)))
         return [("Spent this month", spent), ("Left", left)]
     today = utc_today().date()
-    month = days.measured(days.days_of(tenant, first_of_month(today), today).values("tenant"))
+    month = days.summed(days.sums_of(tenant, "total", first_of_month(today), today).values("tenant"))
     return [("Spent this month", f"{usd(days.total(month, 'billed'))}, no limit")]
 
 

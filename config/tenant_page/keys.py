@@ -3,7 +3,7 @@
 Invariant: a secret is nowhere on this page; figures come from the days' sums.
 """
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, Final
 
 from django.contrib import admin
@@ -16,7 +16,6 @@ from config.tenant_page.parts import (
     Link,
     Section,
     TabContent,
-    first_of_month,
     list_url,
     paged,
     requests_link,
@@ -30,12 +29,11 @@ DAYS_LOOKED_AT: Final = 90
 
 def content(request: HttpRequest, tenant: Tenant) -> TabContent:
     """Live keys first, then those that were revoked."""
-    today = utc_today().date()
     keys, ways = paged(request, ApiKey.objects.filter(tenant=tenant).order_by("-revoked_at", "name", "pk"))
-    used, month = (
-        {row["value"]: row for row in days.values_of(tenant, "key", first, today)}
-        for first in (today - timedelta(days=DAYS_LOOKED_AT), first_of_month(today))
-    )
+    names = [str(key.pk) for key in keys]
+    month = {row["value"]: row for row in days.month_of(tenant, "key_id").filter(value__in=names)}
+    used = days.months_of(tenant, "key_id", utc_today().date() - timedelta(days=DAYS_LOOKED_AT))
+    last_days = {row["value"]: row["latest"] for row in used.filter(value__in=names)}
     pages: Any = admin.site.get_model_admin(ApiKey)
     return TabContent(
         sections=[
@@ -53,27 +51,27 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
                         "Spent, USD",
                     ],
                     "rows": [
-                        _row(tenant, key, pages, used.get(str(key.pk)), month.get(str(key.pk)))
+                        _row(tenant, key, pages, last_days.get(str(key.pk)), month.get(str(key.pk)))
                         for key in keys
                     ],
                     "empty": "No key yet: nobody can call.",
                 },
                 [Link("Search keys", list_url("tenants_apikey", tenant__id__exact=tenant.pk))],
-                note=f"Requests and spend of this month. Last used: the UTC day, within {DAYS_LOOKED_AT} days.",
+                note=f"Requests and spend of this month. Last used: the UTC day, within {DAYS_LOOKED_AT} days or so.",
             )
         ],
         **ways,
     )
 
 
-def _row(tenant: Tenant, key: ApiKey, pages: Any, used: Any, month: Any) -> list[Any]:
+def _row(tenant: Tenant, key: ApiKey, pages: Any, last_day: date | None, month: Any) -> list[Any]:
     return [
         row_link("tenants_apikey", key.pk, key.name),
         pages.state(key),
         key.user or cells.NOTHING,
         ", ".join(key.models) or "none",
         limits_in_words(key.rate_limits) or "the tenant's",
-        f"{used['last_day']:%Y-%m-%d}" if used else "never",
-        requests_link(tenant, cells.figure(month["calls"]), key=key.public_id) if month else 0,
-        month["billed"] if month else None,
+        f"{last_day:%Y-%m-%d}" if last_day else "never",
+        requests_link(tenant, cells.figure(month["requests"]), key=key.public_id) if month else 0,
+        month["billed_cost_usd"] if month else None,
     ]

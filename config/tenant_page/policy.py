@@ -125,11 +125,10 @@ def policy_tab(request: HttpRequest, model_admin: Any, tenant_id: int) -> HttpRe
 
 
 def _parts(tenant: Tenant, form: Any) -> list[dict[str, Any]]:
-    looked_at = effects.days_looked_at(tenant)
-    figures = effects.effects_of(tenant, looked_at)
+    figures = effects.effects_of(tenant)
     return [
         {
-            "days": looked_at,
+            "days": effects.DAYS_LOOKED_AT,
             "step": step,
             "switch": switch,
             "fields": bound,

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from billing.admin.figures import amount_of, utc_today
+from billing.admin.figures import amount_of
 from billing.budgets.user_windows import UserBudget, fullest_of_users
 from config.site import cells
 from config.tenant_page import days
@@ -19,7 +19,6 @@ from config.tenant_page.parts import (
     Link,
     Section,
     TabContent,
-    first_of_month,
     list_url,
     paged,
     requests_link,
@@ -29,16 +28,15 @@ from tenants.models import EndUser, Tenant
 
 IDLE_SHOWN = 20
 NOTE = (
-    "UTC days. A user who is not declared was named by a call only, and has no cost centre. The bar is of the fullest budget "
-    "that counts this user, in its running window."
+    "The running month, as its report has it. A user who is not declared was named by a call only, and has no cost centre. The "
+    "bar is of the fullest budget that counts this user, in its running window."
 )
 
 
 def content(request: HttpRequest, tenant: Tenant) -> TabContent:
     """Who spent this month, and who of the declared users did not."""
-    today = utc_today().date()
-    month = days.values_of(tenant, "user", first_of_month(today), today)
-    spent, ways = paged(request, month.order_by("-billed", "-calls", "value"))
+    month = days.month_of(tenant, "user_id")
+    spent, ways = paged(request, month)
     names = [row["value"] for row in spent]
     declared = {
         user.external_id: user for user in EndUser.objects.filter(tenant=tenant, external_id__in=names)
@@ -46,7 +44,7 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
     budgets = fullest_of_users(tenant, set(names))
     idle = (
         EndUser.objects.filter(tenant=tenant, is_active=True)
-        .exclude(external_id__in=month.values("value"))
+        .exclude(external_id__in=month.order_by().values("value"))
         .order_by("external_id")[:IDLE_SHOWN]
     )
     return TabContent(
@@ -96,16 +94,16 @@ def content(request: HttpRequest, tenant: Tenant) -> TabContent:
 
 def _row(tenant: Tenant, row: dict[str, Any], user: EndUser | None, budget: UserBudget | None) -> list[Any]:
     name: Any = row["value"] or "(no user named)"
-    saved: Decimal = row["saved"]
-    calls = cells.figure(row["calls"])
+    saved: Decimal = row["saved_usd"]
+    calls = cells.figure(row["requests"])
     return [
         row_link("tenants_enduser", user.pk, user) if user else name,
         user.cost_center or cells.NOTHING if user else cells.NOTHING,
         ("yes" if user.is_active else "switched off") if user else "no",
         f"{row['last_day']:%Y-%m-%d}",
-        requests_link(tenant, calls, user=row["value"]) if row["value"] else row["calls"],
-        row["cached"],
-        row["billed"],
+        requests_link(tenant, calls, user=row["value"]) if row["value"] else row["requests"],
+        row["cache_hits"],
+        row["billed_cost_usd"],
         saved,
         _bar(budget) if budget else cells.NOTHING,
     ]

@@ -7,12 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
 
-from billing.ledger import rollups
 from billing.models import (
     AlertEvent,
     BillingPeriod,
@@ -30,16 +28,9 @@ from tests.admin.filling import fill
 from tests.admin.office import Office
 from tests.admin.pressing import SUBMITTED
 from tests.admin.test_pages import query_count
+from tests.billing.sums import sum_days
 
 HOME = "/admin/"
-
-
-def summed(tenant: Tenant) -> None:
-    """Sum a tenant's days along each dimension, as the schedule does."""
-    with connection.cursor() as cursor:
-        for day in set(UsageDaily.objects.filter(tenant=tenant).values_list("day", flat=True)):
-            for statement in (rollups.CLEAR_SUMS, rollups.REBUILD_SUMS):
-                cursor.execute(statement, {"tenant": tenant.pk, "day": day})
 
 
 def spent(client: Client, **chosen: str) -> str:
@@ -50,7 +41,7 @@ def usage(tenant: Tenant, day: date, billed: str, **fields: Any) -> None:
     UsageDaily.objects.create(
         tenant=tenant, day=day, requests=1, list_cost=1, billed_cost=Decimal(billed), **fields
     )
-    summed(tenant)
+    sum_days(tenant)
 
 
 def test_it_works(office: Office) -> None:
@@ -93,7 +84,7 @@ def test_what_the_caches_ask_is_money_and_no_request(office: Office) -> None:
     UsageDaily.objects.create(
         tenant=office.acme, day=now().date(), model="e", cache_state="embed", billed_cost=Decimal("0.01")
     )
-    summed(office.acme)
+    sum_days(office.acme)
     [row] = office.client(office.fay).get(HOME, {"top": "tenant"}).context["tops"]["table"]["rows"]
     assert (row[2], row[4]) == (Decimal("0.26"), 1)
 
@@ -271,6 +262,7 @@ def test_prices_that_change_soon_are_told_with_their_money(office: Office) -> No
         tenant=office.acme, day=now().date(), provider="openai", model="dearer", processing="online",
         usage_source="provider", input_tokens=4_000_000, requests=1,
     )  # fmt: skip
+    sum_days(office.acme)
     for person in (office.olga, office.alice):
         [text] = lines(office.client(person), "within 30 days")
         assert "1 price changes" in text

@@ -60,6 +60,20 @@ def test_a_page_looks_no_further_back_than_it_reaches(office: Office) -> None:
     assert f'"occurred_at" >= \'{(now() - timedelta(days=1, minutes=1)).date()}' in listed
 
 
+def test_of_a_day_with_many_rows_a_short_time_is_read(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(office, days=2, a_day=400)
+    rows = list(UsageRecord.objects.order_by("-occurred_at", "-pk").values_list("pk", flat=True)[:100])
+    monkeypatch.setattr(newest, "MANY", 400)
+    monkeypatch.setattr(newest, "SPARE", 1)
+    with CaptureQueriesContext(connection) as queries:
+        assert set(shown(office)) == set(rows[:50])
+        assert set(shown(office, "?p=2")) == set(rows[50:100])
+    read = [one["sql"] for one in queries.captured_queries if 'FROM "billing_usagerecord"' in one["sql"]]
+    assert any("00:00:00+00:00" not in one for one in read)
+
+
 def test_a_narrowed_page_looks_no_further_back_than_it_must(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:

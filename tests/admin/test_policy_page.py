@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.html import escape
 
 from billing.admin.figures import utc_today
+from billing.ledger.periods import period_at
 from billing.models import UsageDaily
 from tenants.admin.policy_form import PolicyForm
 from tenants.models import ApiKey, Tenant
@@ -20,6 +21,7 @@ from tenants.policies.steps import steps
 from tenants.policy import Policy, parse_policy
 from tests.admin.office import Office
 from tests.admin.test_pages import url_of
+from tests.billing.sums import sum_days
 
 
 def url(tenant: Tenant) -> str:
@@ -178,6 +180,7 @@ def test_the_preview_says_what_the_cache_spared(office: Office, olga: Client) ->
         tenant=office.acme, day=utc_today().date(), cache_state="exact", usage_source="gateway_cache", requests=17,
         list_cost=Decimal("3.21"), saved_cost=Decimal("3.21"),
     )  # fmt: skip
+    sum_days(office.acme)
     assert "17, 94.4 % of all" in olga.get(url(office.acme)).content.decode()
     sent = filled(office.acme, cache__exact=None)
     table = olga.post(url(office.acme), {**sent, "step": "preview"}).context["preview"].table
@@ -187,17 +190,16 @@ def test_the_preview_says_what_the_cache_spared(office: Office, olga: Client) ->
 
 
 def test_the_preview_says_who_would_have_been_refused(office: Office, olga: Client) -> None:
+    today = utc_today()
+    period = period_at(office.acme, at=today)
     for user, requests in (("stranger", 4), ("", 2)):
         UsageDaily.objects.create(
-            tenant=office.acme,
-            day=utc_today().date(),
-            user_id=user,
-            requests=requests,
+            tenant=office.acme, day=today.date(), period_id=period.pk, user_id=user, records=requests, requests=requests,
             billed_cost=Decimal(1),
-        )
+        )  # fmt: skip
     sent = filled(office.acme, users__unknown="refuse", users__missing="refuse")
     table = olga.post(url(office.acme), {**sent, "step": "preview"}).context["preview"].table
-    assert [row[1] for row in table["rows"]] == [4, 3]  # and a request of the office's that named nobody
+    assert [row[1] for row in table["rows"]] == [4, 2]
 
 
 def test_who_only_reads_changes_nothing(office: Office) -> None:

@@ -1,6 +1,6 @@
 """A tenant's page tells its story in tabs: each opens for who may see the tenant, with a fixed number of queries."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,8 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from billing.admin.figures import utc_today
+from billing.ledger.periods import period_at
 from billing.ledger.rollups import rebuild_dirty
-from billing.models import Budget, UsageDaily, UsageSum
+from billing.models import Budget, UsageDaily
 from config.tenant_page.history import differences
 from config.tenant_page.pages import CONTENTS
 from tenants.keys.editing import issue_key
@@ -31,12 +32,12 @@ def tab(client: Client, tenant: Tenant, name: str, **query: Any) -> str:
     return answer.content.decode()
 
 
-def spent(
-    tenant: Tenant, day: date, dimension: str, value: str, requests: int, usd: str, *, is_rest: bool = False
-) -> None:
-    UsageSum.objects.create(
-        tenant=tenant, day=day, dimension=dimension, value=value, is_rest=is_rest, requests=requests, hits=0,
-        list_cost=Decimal(usd), adjusted_cost=0, billed_cost=Decimal(usd),
+def spent(tenant: Tenant, day: date, requests: int, usd: str, **who: Any) -> None:
+    """A day's row, in the period of that day; its sums are kept by the database."""
+    period = period_at(tenant, at=datetime.combine(day, time(), UTC))
+    UsageDaily.objects.create(
+        tenant=tenant, day=day, period_id=period.pk, records=requests, requests=requests, list_cost=Decimal(usd),
+        billed_cost=Decimal(usd), **who,
     )  # fmt: skip
 
 
@@ -126,7 +127,7 @@ def test_a_key_shows_its_last_use_and_its_spend(office: Office, olga: Client) ->
     key, _ = issue_key(office.acme, name="used-key")
     today = utc_today().date()
     for day, requests in ((today, 3), (today - timedelta(days=40), 5)):
-        spent(office.acme, day, "key", str(key.pk), requests, "1.37")
+        spent(office.acme, day, requests, "1.37", key_id=key.pk)
     page = tab(olga, office.acme, "keys")
     assert "used-key" in page
     assert f"{today:%Y-%m-%d}" in page
@@ -135,15 +136,10 @@ def test_a_key_shows_its_last_use_and_its_spend(office: Office, olga: Client) ->
     assert "never" in page  # the other key
 
 
-@pytest.mark.parametrize("is_rest", [False, True], ids=["sums that name all", "sums with a rest"])
-def test_users_are_listed_by_spend_and_idle_ones_apart(office: Office, olga: Client, is_rest: bool) -> None:
+def test_users_are_listed_by_spend_and_idle_ones_apart(office: Office, olga: Client) -> None:
     EndUser.objects.create(tenant=office.acme, external_id="idle-ida")
     today = utc_today().date()
-    spent(office.acme, today, "user", "" if is_rest else "dear-dora", 1, "7", is_rest=is_rest)
-    if is_rest:
-        UsageDaily.objects.create(
-            tenant=office.acme, day=today, user_id="dear-dora", requests=1, billed_cost=Decimal(7)
-        )
+    spent(office.acme, today, 1, "7", user_id="dear-dora")
     page = tab(olga, office.acme, "users")
     assert page.index("dear-dora") < page.index("idle-ida")
     assert "7.00" in page

@@ -1,6 +1,6 @@
 """Teams: the cost centres of a tenant, who is in them, what they spent this month, and what is left of their budgets.
 
-Invariant: days' sums and counters of budgets are read, never the ledger; a fixed number of queries, and bounded rows.
+Invariant: sums of the month and counters of budgets are read, never the ledger; a fixed number of queries, and bounded rows.
 """
 
 from collections.abc import Sequence
@@ -8,18 +8,16 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.timezone import now
 
 from billing.budgets.balances import Balance
 from billing.budgets.windows import load_budgets, windows_for
-from billing.models import UsageDaily
+from billing.models import BillingPeriod, PeriodSum
 from billing.scopes import Dimensions
 from config.portal.access import Visitor, page
 from config.portal.balances import balances_in, in_unit
-from config.portal.books.spend import days_of
 from config.portal.layout import address, show
 from config.site import cells
 from tenants.models import EndUser
@@ -59,11 +57,13 @@ def show_teams(request: HttpRequest, visitor: Visitor) -> HttpResponse:
 
 
 def _spent(visitor: Visitor) -> dict[str, Decimal]:
-    """What each cost centre spent this month (UTC)."""
-    first, last = days_of("month")
-    days = UsageDaily.objects.filter(tenant=visitor.tenant, day__gte=first, day__lte=last)
-    sums = days.order_by().values_list("cost_center").annotate(cost=Sum("billed_cost"))
-    return dict(sums.order_by("-cost", "cost_center")[:MOST_TEAMS])
+    """What each cost centre spent this month, as the month's report has it."""
+    month = BillingPeriod.objects.filter(tenant=visitor.tenant, starts_at__lte=now(), ends_at__gt=now())
+    sums = PeriodSum.objects.filter(
+        tenant=visitor.tenant, period_id__in=month.values("pk"), dimension=SCOPE
+    ).exclude(records=0)
+    dearest = sums.order_by("-billed_cost_usd", "value").values_list("value", "billed_cost_usd")
+    return dict(dearest[:MOST_TEAMS])
 
 
 def _people(visitor: Visitor) -> dict[str, list[str]]:

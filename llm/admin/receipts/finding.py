@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet, Sum
 from django.http import HttpRequest
 from django.utils.timezone import now
 
-from billing.models import UsageDaily
+from billing.models import UsageSum
 from config.site.filter_bar import Field, FilterBar, period_fields, span_of
 from llm.models import LanguageModel, RequestDay, RequestLog
 from llm.pruning import LOG_AGE
@@ -69,7 +69,7 @@ def _bar_of(request: HttpRequest) -> FilterBar:
         (
             Field("q", "Find", hint="Request id, user, session, run"),
             Field("tenant", "Tenant", choices=() if many else [("", "all"), *slugs]),
-            Field("user", "User", suggestions=_suggested(chosen, "user_id")),
+            Field("user", "User", suggestions=_suggested(chosen, "user")),
             Field("model", "Model", suggestions=_models()),
             Field("outcome", "Outcome", choices=[*OUTCOMES, *((code, code) for code in error_codes())]),
             Field("feature", "Feature", suggestions=_suggested(chosen, "feature"), is_rare=True),
@@ -187,21 +187,14 @@ CONDITIONS: Final[dict[str, Callable[[str, QuerySet[Tenant]], Q]]] = {
 }
 
 
-def _suggested(tenant: Tenant | None, column: str) -> Sequence[str]:
+def _suggested(tenant: Tenant | None, dimension: str) -> Sequence[str]:
     """What a tenant used in the last days, most used first; nothing while no tenant is chosen."""
     if tenant is None:
         return ()
-    days = UsageDaily.objects.filter(
-        tenant=tenant, day__gte=now().date() - timedelta(days=DAYS_OF_SUGGESTIONS)
-    )
-    used = (
-        days.exclude(**{column: ""})
-        .order_by()
-        .values(column)
-        .annotate(calls=Sum("requests"))
-        .order_by("-calls")
-    )
-    return [row[column] for row in used[:MOST_SUGGESTIONS]]
+    since = now().date() - timedelta(days=DAYS_OF_SUGGESTIONS)
+    sums = UsageSum.objects.filter(tenant=tenant, dimension=dimension, day__gte=since).exclude(value="")
+    used = sums.order_by().values("value").annotate(calls=Sum("requests")).order_by("-calls", "value")
+    return [row["value"] for row in used[:MOST_SUGGESTIONS]]
 
 
 def _keys(tenant: Tenant | None) -> Sequence[str]:

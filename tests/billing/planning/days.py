@@ -5,8 +5,9 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from billing.models import Budget, BudgetWindow, UsageDaily, UsageSum
+from billing.models import Budget, BudgetWindow, UsageDaily
 from tenants.models import Tenant
+from tests.billing.sums import sum_days
 
 # A Tuesday, noon: 48.3 % of the month is over.
 AT = datetime(2026, 9, 15, 12, tzinfo=UTC)
@@ -17,17 +18,6 @@ def spend(tenant: Tenant, usd: Iterable[float], *, until: date = TODAY, **dimens
     """A row for each day up to the day before `until`, the last value for the last day."""
     amounts = list(usd)
     first = until - timedelta(days=len(amounts))
-    for number, amount in enumerate(amounts):
-        if amount:
-            total, _ = UsageSum.objects.get_or_create(
-                tenant=tenant,
-                day=first + timedelta(days=number),
-                dimension="total",
-                defaults=dict.fromkeys(("requests", "hits", "list_cost", "adjusted_cost", "billed_cost"), 0),
-            )
-            total.billed_cost += Decimal(str(amount))
-            total.requests += round(amount)
-            total.save()
     UsageDaily.objects.bulk_create(
         UsageDaily(
             tenant=tenant,
@@ -41,6 +31,7 @@ def spend(tenant: Tenant, usd: Iterable[float], *, until: date = TODAY, **dimens
         for number, amount in enumerate(amounts)
         if amount
     )
+    sum_days(tenant)
 
 
 def window(

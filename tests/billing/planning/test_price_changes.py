@@ -10,6 +10,7 @@ from billing.models import PriceRow, UsageDaily
 from billing.planning.price_changes import prices_ahead
 from tenants.models import Tenant
 from tests.billing.planning.days import AT, TODAY
+from tests.billing.sums import sum_days
 from tests.world import new_tenant
 
 pytestmark = pytest.mark.django_db
@@ -37,6 +38,7 @@ def use(tenant: Tenant, model: str, tokens: int, *, days_ago: int = 3) -> None:
         tenant=tenant, day=TODAY - timedelta(days=days_ago), provider="openai", model=model,
         processing="online", usage_source="provider", input_tokens=tokens, requests=1,
     )  # fmt: skip
+    sum_days(tenant)
 
 
 def test_it_works(tenant: Tenant, model: str) -> None:

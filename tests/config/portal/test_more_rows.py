@@ -70,14 +70,26 @@ def fill(house: House, number: int) -> None:
     """One more row of whatever a page lists."""
     acme, today, name = house.acme, now().astimezone(UTC).date(), f"number-{number}"
     sums = {"requests": 1, "list_cost": Decimal(2), "billed_cost": Decimal(1)}
-    period = BillingPeriod.objects.create(
+    first = datetime(today.year, today.month, 1, tzinfo=UTC)
+    running, _ = BillingPeriod.objects.get_or_create(
+        tenant=acme, label=f"{first:%Y-%m}",
+        defaults={"starts_at": first, "ends_at": (first + timedelta(days=32)).replace(day=1)},
+    )  # fmt: skip
+    BillingPeriod.objects.create(
         tenant=acme, label=f"{2000 + number}-01", starts_at=datetime(2000 + number, 1, 1, tzinfo=UTC),
         ends_at=datetime(2000 + number, 2, 1, tzinfo=UTC),
     )  # fmt: skip
     EndUser.objects.create(tenant=acme, external_id=name, cost_center=f"team-{number}")
     for team in (f"team-{number}", ""):
         UsageDaily.objects.create(
-            tenant=acme, day=today, user_id=name, cost_center=team, model=name, period_id=period.pk, **sums
+            tenant=acme,
+            day=today,
+            user_id=name,
+            cost_center=team,
+            model=name,
+            period_id=running.pk,
+            records=1,
+            **sums,
         )
     for dimension in ("user", "model", "feature", "key"):
         value = str(number) if dimension == "key" else name

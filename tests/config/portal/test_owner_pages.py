@@ -4,14 +4,15 @@ import csv
 import io
 from datetime import UTC, timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from django.utils.timezone import now
 
-from billing.models import AlertEvent, UsageDaily, UsageSum
+from billing.ledger.periods import period_at
+from billing.models import AlertEvent, UsageDaily
 from billing.months.files import bytes_of
 from tenants.models import EndUser, Membership
+from tests.billing.sums import sum_days
 from tests.config.portal.conftest import House
 from tests.config.portal.test_budgets import limit, spend
 from tests.config.portal.test_walls import statement_of
@@ -22,25 +23,11 @@ def spent(house: House, *, user: str, cost: str, team: str = "4711", days_ago: i
     day, amount = now().astimezone(UTC).date() - timedelta(days=days_ago), Decimal(cost)
     money = {"list_cost": amount * 2, "billed_cost": amount}
     who = {"user_id": user, "cost_center": team, "model": "gpt-4o"}
+    period = period_at(house.acme, at=now() - timedelta(days=days_ago))
     UsageDaily.objects.create(
-        tenant=house.acme, day=day, requests=3, provider_cost=Decimal("777.77"), **who, **money
-    )
-    sums: dict[str, Any] = {
-        "tenant": house.acme,
-        "day": day,
-        "requests": 3,
-        "hits": 1,
-        "adjusted_cost": Decimal(0),
-        **money,
-    }
-    for dimension, value in (("total", ""), ("user", user), ("model", "gpt-4o")):
-        known = UsageSum.objects.filter(tenant=house.acme, day=day, dimension=dimension, value=value).first()
-        if known is None:
-            UsageSum.objects.create(dimension=dimension, value=value, **sums)
-        else:
-            known.billed_cost += amount
-            known.list_cost += amount * 2
-            known.save()
+        tenant=house.acme, day=day, period_id=period.pk, records=3, requests=3, provider_cost=Decimal("777.77"), **who, **money
+    )  # fmt: skip
+    sum_days(house.acme)
 
 
 def test_it_works(house: House) -> None:
