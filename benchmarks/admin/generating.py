@@ -24,6 +24,7 @@ HURRY: Final = {
     "checkpoint_timeout": "'30min'",
 }
 GREAT: Final = "tenant-001"  # the tenant with a fifth of the calls, all of them in the log
+MEMBER: Final = "user-7"  # whose portal is opened
 
 RECORDS: Final = """
 INSERT INTO billing_usagerecord (
@@ -221,7 +222,7 @@ def _write_people(tenants: int, users: int, first: datetime, end: datetime) -> N
     Budget.objects.create(
         tenant=great, scope="cost_center", unit="usd", period="month", limit_amount=10_000, mode="hard"
     )
-    for role, person in (("owner", "user-1"), ("member", "user-7")):
+    for role, person in (("owner", "user-1"), ("member", MEMBER)):
         Membership.objects.create(
             user=User.objects.create(username=role), tenant=great, role=role, person=person
         )

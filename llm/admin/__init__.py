@@ -12,9 +12,11 @@ from llm.admin import refresh as admin_refresh
 from llm.admin import traffic as admin_traffic
 from llm.admin import work as admin_work
 from llm.admin.switch_effects import effect_on_keys
-from tenants.admin.confirming import EFFECTS_ON_KEYS
+from llm.admin.tenant_effects import effect_on_tenant
+from tenants.admin.confirming import EFFECTS_ON_KEYS, EFFECTS_ON_TENANTS
 
 EFFECTS_ON_KEYS.append(effect_on_keys)
+EFFECTS_ON_TENANTS.append(effect_on_tenant)
 
 __all__ = [
     "admin_batches",

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from django import forms
 from django.db import connection
-from django.db.models import Count, QuerySet, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Count, QuerySet, Sum, TextField
+from django.db.models.functions import Cast, Coalesce
 from django.utils.timezone import now
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from billing.models import UsageDaily
+from billing.models import UsageSum
 from llm.catalog.catalog import Catalog
 from llm.catalog.loading import load_catalog
 from llm.models import BatchJob, Deployment, LanguageModel, Provider
@@ -28,15 +28,15 @@ MOST_MODELS: Final = 12
 MOST_DEPLOYMENTS: Final = 50
 HOUR: Final = timedelta(hours=1)
 LAST_HOUR: Final = """
-SELECT model, count(*), count(DISTINCT tenant_id) FROM (
-    SELECT log.model, log.tenant_id
+SELECT {by}, count(*), count(DISTINCT tenant_id) FROM (
+    SELECT log.{by}, log.tenant_id
     FROM tenants_tenant AS tenant
     CROSS JOIN LATERAL (
         SELECT model, tenant_id, provider FROM llm_requestlog
         WHERE tenant_id = tenant.id AND at >= %(since)s) AS log
     WHERE {column} = %(name)s
     LIMIT %(most)s) AS calls
-GROUP BY GROUPING SETS ((), (model))
+GROUP BY GROUPING SETS ((), ({by}))
 """
 
 
@@ -49,7 +49,7 @@ class Calls:
 
     def __str__(self) -> str:
         more = "at least " if self.calls >= MOST_CALLS else ""
-        return f"{more}{_many(self.calls, 'call')} of {_many(self.tenants, 'tenant')}"
+        return f"{more}{many(self.calls, 'call')} of {many(self.tenants, 'tenant')}"
 
 
 def effect_on_account(account: Provider) -> list[str]:
@@ -60,10 +60,10 @@ def effect_on_account(account: Provider) -> list[str]:
     before, after = _catalogs(account)
     served = sorted(name for name in without if name in before.targets)
     for name in served[:MOST_MODELS]:
-        lines.append(f"{name} ({_many(by_model.get(name, Calls()).calls, 'call')}): {_who(after, name)}")
+        lines.append(f"{name} ({many(by_model.get(name, Calls()).calls, 'call')}): {_who(after, name)}")
     if len(served) > MOST_MODELS:
-        lines.append(f"And {_many(len(served) - MOST_MODELS, 'model')} more.")
-    return [*lines, _batches(provider=account.name)]
+        lines.append(f"And {many(len(served) - MOST_MODELS, 'model')} more.")
+    return [*lines, batches_under_way(provider=account.name)]
 
 
 def effect_on_model(model: LanguageModel) -> list[str]:
@@ -76,7 +76,7 @@ def effect_on_model(model: LanguageModel) -> list[str]:
     return [
         f"In the last hour it answered {whole}.",
         f"{model.name}: {_who(after, model.name)}",
-        _batches(model=model.name),
+        batches_under_way(model=model.name),
     ]
 
 
@@ -84,10 +84,10 @@ def effect_on_deployments(model: LanguageModel) -> list[str]:
     """Sentences: what each further account answered for the model, and who would answer without it."""
     before = load_catalog()
     accounts = {name: before.accounts.get(name, (target,)) for name, target in before.targets.items()}
-    calls = dict(_since_yesterday(model=model.name).values_list("provider").annotate(calls=Sum("calls")))
+    _, by_account = _last_hour("log.model", model.name, by="provider")
     lines = []
     for one in _further(model):
-        answered = f"{_many(calls.get(one.provider.name, 0), 'call')} since yesterday, UTC"
+        answered = f"{by_account.get(one.provider.name, Calls())} in the last hour"
         own = accounts.get(model.name, before.off.get(model.name, ()))
         left = tuple(target for target in own if target.provider != one.provider.name)
         after = Catalog.of({**accounts, model.name: left}, off={**before.off, model.name: own})
@@ -98,21 +98,38 @@ def effect_on_deployments(model: LanguageModel) -> list[str]:
 
 def effect_on_keys(keys: QuerySet[ApiKey]) -> list[str]:
     """A sentence: what was called with the keys."""
-    chosen = keys.order_by().values("pk")
-    days = UsageDaily.objects.filter(
-        tenant__in=keys.order_by().values("tenant"), key_id__in=chosen, day__gte=_yesterday()
+    chosen = keys.order_by().values(value=Cast("pk", TextField()))
+    sums = UsageSum.objects.filter(
+        dimension=UsageSum.Dimension.KEY,
+        tenant__in=keys.order_by().values("tenant"),
+        value__in=chosen,
+        day__gte=_yesterday(),
     )
-    found = days.aggregate(
+    found = sums.aggregate(
         requests=Coalesce(Sum("requests"), 0),
         tenants=Count("tenant", distinct=True),
-        keys=Count("key_id", distinct=True),
+        keys=Count("value", distinct=True),
     )
     if not found["requests"]:
         return ["None of them was used since yesterday, UTC."]
     return [
-        f"Since yesterday, UTC, {_many(found['requests'], 'call')} of {_many(found['tenants'], 'tenant')} came with"
-        f" {_many(found['keys'], 'key')} of them: such calls are refused."
+        f"Since yesterday, UTC, {many(found['requests'], 'call')} of {many(found['tenants'], 'tenant')} came with"
+        f" {many(found['keys'], 'key')} of them: such calls are refused."
     ]
+
+
+def batches_under_way(**whose: Any) -> str:
+    """A sentence: the jobs that are open there, and their lines."""
+    jobs = BatchJob.objects.exclude(state=BatchJob.State.FINISHED).filter(**whose)
+    open_jobs = jobs.aggregate(jobs=Count("pk"), lines=Sum("line_count"))
+    if not open_jobs["jobs"]:
+        return "No batch is under way there."
+    return f"Batches under way there: {many(open_jobs['lines'] or 0, 'line')} in {many(open_jobs['jobs'], 'job')}."
+
+
+def many(number: int, noun: str) -> str:
+    """A number of things, in words."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 class _EffectForm(ReasonForm):
@@ -165,14 +182,10 @@ def _yesterday() -> date:
     return now().astimezone(UTC).date() - timedelta(days=1)
 
 
-def _since_yesterday(**which: str) -> QuerySet[UsageDaily]:
-    return UsageDaily.objects.filter(day__gte=_yesterday(), **which)
-
-
-def _last_hour(column: str, name: str) -> tuple[Calls, dict[str, Calls]]:
+def _last_hour(column: str, name: str, *, by: str = "model") -> tuple[Calls, dict[str, Calls]]:
     with connection.cursor() as cursor:
         cursor.execute(
-            LAST_HOUR.format(column=column), {"since": now() - HOUR, "name": name, "most": MOST_CALLS}
+            LAST_HOUR.format(column=column, by=by), {"since": now() - HOUR, "name": name, "most": MOST_CALLS}
         )
         found = {model: Calls(calls, tenants) for model, calls, tenants in cursor.fetchall()}
     return found.pop(None, Calls()), found
@@ -203,15 +216,3 @@ def _who(after: Catalog, name: str) -> str:
     if fallbacks:
         return f"answered by its fallbacks, {', '.join(fallbacks)}, where they can; else refused with 503."
     return "refused with 503 provider_unavailable: it has no fallback that is on."
-
-
-def _batches(**whose: str) -> str:
-    jobs = BatchJob.objects.exclude(state=BatchJob.State.FINISHED).filter(**whose)
-    open_jobs = jobs.aggregate(jobs=Count("pk"), lines=Sum("line_count"))
-    if not open_jobs["jobs"]:
-        return "No batch is under way there."
-    return f"Batches under way there: {_many(open_jobs['lines'] or 0, 'line')} in {_many(open_jobs['jobs'], 'job')}."
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -16,6 +16,8 @@ MOST_NAMED: Final = 20
 Effect = Callable[[QuerySet[Any]], list[str]]
 # further sentences about chosen keys, from rooms that know what was called with them
 EFFECTS_ON_KEYS: Final[list[Effect]] = []
+# and about a tenant that will not be served any more
+EFFECTS_ON_TENANTS: Final[list[Callable[[Any], list[str]]]] = []
 
 
 def list_action(

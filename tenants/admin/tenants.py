@@ -17,9 +17,10 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from tenants.admin.access import RecordedAdmin
+from tenants.admin.access import RecordedAdmin, tenants_of
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
+from tenants.admin.confirming import EFFECTS_ON_TENANTS
 from tenants.admin.dialogs import dialog_action
 from tenants.admin.limits import FIELDS as LIMIT_FIELDS
 from tenants.admin.limits import RateLimitFields, limits_in_words, with_limits_read_only
@@ -47,6 +48,16 @@ class ReasonForm(BaseDialogForm):
         widget=UnfoldAdminTextInputWidget(),
         help_text="Shown in the history.",
     )
+
+
+class StopForm(ReasonForm):
+    """Says what a tenant does just now, which would be refused, and asks why."""
+
+    form_before_template = "admin/switch_effect.html"
+
+    def get_before_template_context(self, request: HttpRequest, object_id: Any = None) -> dict[str, Any]:
+        tenant = tenants_of(request).filter(pk=object_id).first()
+        return {"lines": [line for effect in EFFECTS_ON_TENANTS for line in effect(tenant)] if tenant else []}
 
 
 class OwnersTenantForm(forms.ModelForm[Tenant]):
@@ -138,7 +149,7 @@ class TenantAdmin(RecordedAdmin):
         title="Pause this tenant?",
         text="Its requests are refused within a second, until an owner resumes it. Calls under way finish.",
         submit="Pause",
-        form=ReasonForm,
+        form=StopForm,
         offered=lambda tenant: tenant.status == Tenant.Status.ACTIVE,
         refusals=REFUSALS,
     )
@@ -153,7 +164,7 @@ class TenantAdmin(RecordedAdmin):
         text="Its requests are refused within a second, until an operator resumes it. Calls under way finish. Its people may only"
         " read meanwhile.",
         submit="Suspend",
-        form=ReasonForm,
+        form=StopForm,
         permission="suspend",
         is_destructive=True,
         offered=lambda tenant: tenant.status in (Tenant.Status.ACTIVE, Tenant.Status.PAUSED),

@@ -12,6 +12,7 @@ from tenants.keys.editing import issue_key
 from tenants.models import ApiKey, AuditEntry
 from tests.admin.office import Office
 from tests.admin.test_pages import url_of
+from tests.billing.sums import sum_days
 
 ACTIONS = [
     (model, name)
@@ -45,6 +46,7 @@ def test_it_says_how_many_calls_came_with_the_keys(office: Office, olga: Client)
     first, second = (issue_key(office.acme, name=name)[0] for name in ("one", "two"))
     for key in (first, second):
         UsageDaily.objects.create(tenant=office.acme, day=now().date(), key_id=key.pk, requests=20)
+    sum_days(office.acme)
     page = chosen(olga, ApiKey, "revoke_selected", first, second).content.decode()
     assert "40 calls of 1 tenant came with 2 keys of them" in page
 

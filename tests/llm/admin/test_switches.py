@@ -129,7 +129,7 @@ def test_a_model_is_switched_off_at_one_of_its_accounts(
     further = model.deployments.get()
     url = reverse("admin:llm_languagemodel_switch_accounts", args=(model.pk,))
     dialog = operator.get(url).content.decode()
-    assert f"{further.provider.name}: 0 calls since yesterday" in dialog
+    assert f"{further.provider.name}: 0 calls of 0 tenants in the last hour" in dialog
     assert "Without it: goes on at" in dialog
     further.refresh_from_db()
     assert further.is_active, "looking changes nothing"
