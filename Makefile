@@ -16,7 +16,7 @@ LOCK := $(BIN)/python -m uv pip compile --quiet --universal --python-version 3.1
 NPM_CLIENTS := tests/clients_node/node_modules
 NPM_CHECKS := tests/browser/node_modules
 
-.PHONY: help install install-dev npm-clients run test test-shuffled test-npm-clients lint format chaos hostile conformance bench bench-streams bench-closing bench-reports lock clean
+.PHONY: help install install-dev npm-clients run test test-shuffled test-npm-clients test-browser lint format chaos hostile conformance bench bench-streams bench-closing bench-reports lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -33,6 +33,9 @@ test-shuffled: install-dev ## tests in a random order (ARGS="tests/billing --ran
 
 test-npm-clients: install-dev npm-clients ## npm's SDKs, Claude Code and Codex against the running product (needs Node.js 18 and npm)
 	@exec $(BIN)/python -m pytest tests/clients_node tests/agents $(ARGS)
+
+test-browser: install-dev npm-clients ## every journey in wide and narrow windows, light and dark (needs Chromium; SCREENSHOTS=folder keeps pictures)
+	@WINDOWS=all $(BIN)/python -m pytest tests/browser $(ARGS)
 
 lint: install-dev ## formatter, linter, types, import contract, database functions
 	$(BIN)/ruff format --check .
