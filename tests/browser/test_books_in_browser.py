@@ -45,7 +45,7 @@ def ended(world: World, make_tenant: Any) -> BillingPeriod:
     tenant = Tenant.objects.get(pk=member.id)
     period = BillingPeriod.objects.create(
         tenant=tenant, label="2020-01", timezone=tenant.timezone,
-        starts_at=now() - timedelta(days=31), ends_at=now() + timedelta(hours=1),
+        starts_at=now() - timedelta(days=31), ends_at=now() + timedelta(seconds=15),
     )  # fmt: skip
     client = world.openai(member)
     for question in ("How do I top up my card?", "Where is my money?", "How do I top up my card?"):
@@ -56,8 +56,7 @@ def ended(world: World, make_tenant: Any) -> BillingPeriod:
     BillingDetails.objects.create(
         tenant=tenant, legal_name="Ended GmbH", tax="reverse_charge", po_number="PO-7"
     )
-    period.ends_at = now()
-    period.save(update_fields=["ends_at"])
+    eventually(now, until=lambda moment: moment > period.ends_at)
     return period
 
 
