@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from billing.admin.figures import usd
 from billing.runs import trees
 from billing.runs.latest import MOST_SHOWN, Work
-from config.site import cells
+from config.site import cells, plots
 
 MOST_HOURS: Final = 96
 DEEPEST_SHOWN: Final = 8
@@ -146,10 +146,10 @@ def _columns(tree: trees.Tree) -> dict[str, Any]:
     return {
         "label": f"USD by hour (UTC): {usd(tree.total.billed_cost)} in {len(hours)} hours",
         "largest": usd(largest),
-        "is_empty": not largest,
+        "is_empty": not any(one.billed_cost for _, one in hours),
         "columns": [
             {
-                "percent": f"{one.billed_cost * 100 / largest:.1f}" if largest else "0",
+                "percent": plots.column(one.billed_cost, largest),
                 "text": f"{hour:%Y-%m-%d %H:00} UTC: {usd(one.billed_cost)}",
                 "mark": f"{hour:%b %-d, %H:00}" if number % step == step - 1 else "",
             }

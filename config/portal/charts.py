@@ -6,11 +6,10 @@ Invariant: display only; what a chart shows is also in its description, for who 
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 from billing.admin.figures import usd
-
-HEIGHT: Final = 100
+from config.site import plots
 
 
 def columns(days: Sequence[tuple[date, Decimal]], *, label: str) -> dict[str, Any]:
@@ -24,10 +23,10 @@ def columns(days: Sequence[tuple[date, Decimal]], *, label: str) -> dict[str, An
     return {
         "label": said,
         "largest": usd(largest),
-        "is_empty": not largest,
+        "is_empty": not any(amount for _, amount in days),
         "columns": [
             {
-                "percent": f"{amount * HEIGHT / largest:.1f}" if largest else "0",
+                "percent": plots.column(amount, largest),
                 "text": f"{day:%Y-%m-%d}: {usd(amount)}",
                 "mark": f"{day:%b %-d}" if number % 7 == (len(days) - 1) % 7 else "",
             }

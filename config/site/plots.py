@@ -159,15 +159,21 @@ def share(amount: Amount, widest: Amount) -> SafeString:
     )
 
 
+def column(amount: Amount, highest: Amount) -> str:
+    """How high a column is, in percent of the highest; one of credits has no height."""
+    return f"{max(0.0, _percent(amount, highest)):.1f}" if highest > 0 else "0.0"
+
+
 def sparkline(values: Sequence[Amount | float]) -> SafeString | str:
     """A line of how a figure went, beside the figure; it says nothing that is not said elsewhere."""
     if len(values) < 2 or not any(values):
         return ""
-    highest = max(float(value) for value in values)
-    step = SPARK_WIDTH / (len(values) - 1)
+    figures = [float(value) for value in values]
+    lowest, highest = min(0.0, *figures), max(0.0, *figures)  # a day of credits lies below nothing
+    step, height = SPARK_WIDTH / (len(figures) - 1), (SPARK_HEIGHT - 3) / (highest - lowest)
     points = " ".join(
-        f"{number * step:.1f},{SPARK_HEIGHT - 1 - float(value) / highest * (SPARK_HEIGHT - 3):.1f}"
-        for number, value in enumerate(values)
+        f"{number * step:.1f},{SPARK_HEIGHT - 1 - (figure - lowest) * height:.1f}"
+        for number, figure in enumerate(figures)
     )
     return format_html(
         '<svg class="p-spark" viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">'

@@ -51,6 +51,27 @@ def test_a_credit_draws_no_column_upside_down() -> None:
     assert drawn["table"]["rows"][0][1] == Decimal(-5)  # but it can be read
 
 
+@given(st.lists(st.decimals(-1000, 1000, places=2), max_size=40))
+def test_a_line_stays_in_its_frame(figures: list[Decimal]) -> None:
+    """Of days of credits alone too, whose highest is nothing."""
+    drawn = str(plots.sparkline(figures))
+    assert (drawn == "") == (len(figures) < 2 or not any(figures))
+    heights = [
+        float(point.split(",")[1]) for point in drawn.partition('points="')[2].partition('"')[0].split()
+    ]
+    assert all(0 <= height <= plots.SPARK_HEIGHT for height in heights)
+    order = sorted(zip(figures, heights, strict=bool(drawn)))
+    assert [height for _, height in order] == sorted(heights, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("amount", "highest", "percent"),
+    [("1", "4", "25.0"), ("-1", "4", "0.0"), ("-1", "-1", "0.0"), ("0", "0", "0.0")],
+)
+def test_a_column_of_credits_has_no_height(amount: str, highest: str, percent: str) -> None:
+    assert plots.column(Decimal(amount), Decimal(highest)) == percent
+
+
 def test_the_steps_of_a_waterfall_lead_from_one_to_the_other() -> None:
     rows = plots.waterfall(
         [
