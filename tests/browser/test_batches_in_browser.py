@@ -67,7 +67,12 @@ def look(base_url: str, operator: Operator, batches: list[tuple[int, str]]) -> l
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
         page.set_default_timeout(90_000)
-        page.on("console", lambda message: problems.append(f"{page.url}: {message.location} {message.text}") if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: (
+                problems.append(f"{page.url}: {message.text}") if message.type == "error" else None
+            ),
+        )
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(f"{base_url}/admin/")
         page.fill("[name=username]", operator.name)
