@@ -37,7 +37,7 @@ def _answer(request: HttpRequest, statement: Statement, view: Restatement) -> Ht
     if request.GET.get("format") == "csv":
         at = datetime.now(UTC)
         response = HttpResponse(
-            statement_csv(view.lines, code=f"{statement.code} restated {at:%Y-%m-%d}"),
+            statement_csv(code=f"{statement.code} restated {at:%Y-%m-%d}"),
             content_type="text/csv; charset=utf-8",
         )
         name = f"{statement.tenant.slug}-{statement.code}-restated-{at:%Y%m%d}.csv"

@@ -187,7 +187,7 @@ def issue(
         raise CannotClose(f"{locked.label} was opened again")
     month_reading.prepare()
     told("sealing the ledger's rows")
-    day_digests = digest.day_digests(tenant.pk, locked.pk)
+    day_digests = digest.day_digests(tenant.pk, locked.pk, version=digest.NEWEST)
     tree = plant(tenant.pk, locked.pk)
     told("summing the lines")
     conversion = _conversion(locked)
@@ -221,14 +221,14 @@ def issue(
             certainty=_certainty(made.whole.certainty),
             previous_digest=previous.digest if previous else "",
             day_digests=day_digests,
-            content_version=digest.LINES_AS_TEXT,
+            content_version=digest.NEWEST,
             receipts=tree.facts(),
             issued_at=issued_at,
             issued_by=acting_user,
             forced_reason=forced_reason,
         )
         told("writing the statement")
-        file = statement_files.sealed_lines(made.lines, statement=statement)
+        file = statement_files.sealed_lines(statement)
         statement.content_digest = digest.text_digest(texts_of_made(), {file.format: file.sha256})
         statement.digest = digest_of(statement)
         told("storing the lines")

@@ -8,36 +8,33 @@ made of the closed ledger, which makes the same of them whenever that is.
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from decimal import Decimal
-from operator import attrgetter
 from typing import IO, BinaryIO, Final, cast
 
 from billing.models import Statement, StatementFile
 from billing.months.exports import FORMATS, STORED, name_of
-from billing.months.exports.cells import UNGUARDED, cell, exact, exact_texts
-from billing.months.lines import PeriodLine
+from billing.months.exports.cells import UNGUARDED, exact, exact_texts, guarded, is_plain
+from billing.months.lines import PeriodLine, csv_of_made
 from billing.months.parts import MonthReport
 from billing.months.report import opened_month
 from tenants import contents
 
 STATEMENT_FORMAT: Final = "statement"
 COLUMNS: Final = tuple(field.name for field in fields(PeriodLine))
-_values_of: Final = attrgetter(*COLUMNS)
+_TEXTS: Final = frozenset(field.name for field in fields(PeriodLine) if field.type is str)
 CSV: Final = "text/csv; charset=utf-8"
 
 Keep = Callable[[StatementFile], None]
 Watched = Callable[[str, MonthReport], MonthReport]
 
 
-def sealed_lines(lines: Iterable[PeriodLine], *, statement: Statement) -> StatementFile:
-    """The file of a statement that is being issued: its lines. The row is not stored yet."""
+def sealed_lines(statement: Statement) -> StatementFile:
+    """The file of a statement that is being issued: its lines, which are in hand. The row is not stored yet."""
     with contents.spool() as out:
         text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
-        write_statement(
-            lines, text, code=statement.code, currency=statement.currency, fx_rate=statement.fx_rate
-        )
+        write_statement(text, code=statement.code, currency=statement.currency, fx_rate=statement.fx_rate)
         text.detach()
         name = f"{statement.tenant.slug}-{statement.code}.csv"
         return _kept(statement, STATEMENT_FORMAT, name, CSV, out, is_sealed=True)
@@ -83,26 +80,31 @@ def bytes_of(file: StatementFile) -> bytes:
 
 
 def write_statement(
-    lines: Iterable[PeriodLine],
-    out: io.TextIOBase,
-    *,
-    code: str,
-    currency: str = "USD",
-    fx_rate: Decimal = Decimal(1),
+    out: io.TextIOBase, *, code: str, currency: str = "USD", fx_rate: Decimal = Decimal(1)
 ) -> None:
-    """A statement's lines as RFC 4180 CSV; the column `amount`, in the `currency`, adds up to its total."""
+    """The lines in hand as RFC 4180 CSV; the column `amount`, in the `currency`, adds up to its total.
+
+    PostgreSQL writes the rows; those with a text that might start a formula are written again.
+    """
     writer = csv.writer(out, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
     writer.writerow(("statement", "line_no", *COLUMNS, "currency", "rate_for_one_usd", UNGUARDED))
-    for number, line in enumerate(lines, 1):
-        values = _values_of(line)
-        changed = exact_texts(dict(zip(COLUMNS, values, strict=True)))
-        writer.writerow((code, number, *map(cell, values), currency, exact(fx_rate), changed))
+    after = (currency, exact(fx_rate))
+    head, tail = f'"{code}",', f',"{after[0]}","{after[1]}",""\r\n'
+    for row in csv_of_made():
+        if is_plain(row):
+            out.write(f"{head}{row}{tail}")
+        else:
+            number, *values = next(csv.reader(io.StringIO(row, newline="")))
+            texts = {name: value for name, value in zip(COLUMNS, values, strict=True) if name in _TEXTS}
+            cells = {name: guarded(text) for name, text in texts.items()}
+            found = (cells.get(name, value) for name, value in zip(COLUMNS, values, strict=True))
+            writer.writerow((code, number, *found, *after, exact_texts(texts)))
 
 
-def statement_csv(lines: Sequence[PeriodLine], *, code: str) -> bytes:
+def statement_csv(*, code: str) -> bytes:
     """The same as bytes, of few lines."""
     out = io.StringIO(newline="")
-    write_statement(lines, out, code=code)
+    write_statement(out, code=code)
     return out.getvalue().encode()
 
 

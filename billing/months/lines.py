@@ -12,12 +12,15 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final
 
+from django.db import connection
+
 from billing.ledger.measures import AMOUNTS_ALONE
 from billing.models import BillingPeriod
 from billing.months.amounts import divide_owed, line_digits
 from billing.months.cuts import (
     LINES,
     OF_PERIOD,
+    OF_STATEMENT,
     ROWS,
     Unbalanced,
     Whole,
@@ -34,7 +37,7 @@ from config.values import value_type
 
 CACHE_HIT: Final = "gateway_cache_hit"
 ROUNDING: Final = "rounding"
-TABLES: Final = ("month_used", "month_line")
+TABLES: Final = ("month_used", "month_charge", "month_line")
 _ALONE: Final = ", ".join(f"'{kind}'" for kind in AMOUNTS_ALONE)
 
 
@@ -82,6 +85,21 @@ _CUT: Final = {
     "certainty": "known.certainty",
     "is_hit": "r.usage_source = 'gateway_cache'",
 }
+# The columns of the ledger that this file reads.
+_COPIED: Final = (
+    *(
+        "id",
+        "occurred_at",
+        "tenant_id",
+        "kind",
+        "charge_class",
+        "cost_center",
+        "user_id",
+        "key_id",
+        "provider",
+    ),
+    *("model", "processing", "usage_source", "cache_state", "billed_cost"),
+)
 _NAMES: Final = ", ".join(_CUT)
 _NUMBERS: Final = ", ".join(str(number) for number in range(1, len(_CUT) + 1))
 _OF_ROW: Final = ", ".join(f"{sql} AS {name}" for name, sql in _CUT.items())
@@ -98,9 +116,9 @@ UNION ALL
 SELECT {_NAMES}, CASE WHEN is_hit THEN '{CACHE_HIT}' ELSE '' END, sum(rows)::bigint, CASE WHEN is_hit THEN 'hits' ELSE '' END,
        1, NULL, sum(rest)
 FROM (
-    SELECT {_OF_ROW}, count(*) AS rows, sum(r.billed_cost) AS rest FROM {ROWS} GROUP BY {_NUMBERS}
+    SELECT {_OF_ROW}, 1 AS rows, r.billed_cost AS rest FROM {ROWS}
     UNION ALL
-    SELECT {_NAMES}, 0, -sum(exact_usd) FROM month_used GROUP BY {_NUMBERS}
+    SELECT {_NAMES}, 0, -exact_usd FROM month_used
 ) AS cut
 GROUP BY {_NAMES} HAVING is_hit OR sum(rest) <> 0 OR category IN ({_ALONE})
 """
@@ -121,23 +139,32 @@ _ORDER: Final = ", ".join(
     )
 )
 _KEPT: Final = tuple(field.name for field in fields(PeriodLine))
-# Each amount is rounded down to its last place, and what the sum of a cost centre has more goes to the largest remainders.
+# The charges in their order. Each amount is rounded down to its last place,
+_CHARGE: Final = f"""
+CREATE TEMPORARY TABLE month_charge ON COMMIT DROP AS
+SELECT *, floor(exact * %(power)s) * %(unit)s AS part
+FROM (
+    SELECT *, exact_usd * %(fx_rate)s AS exact, row_number() OVER (ORDER BY {_ORDER}) AS place
+    FROM ({{charges}}) AS charges
+) AS converted
+"""
+# and what the sum of a cost centre has more goes to the largest remainders. The lines are stored in their order, too, so that
+# reading them sorts nothing.
 _PRINT: Final = f"""
 CREATE TEMPORARY TABLE month_line ON COMMIT DROP AS
 SELECT {", ".join(name for name in _KEPT if name not in ("amount", "exact_usd"))}, exact_usd::numeric(28, 12),
-       (part + CASE WHEN turn <= missing THEN %(unit)s ELSE 0 END)::numeric(28, 12) AS amount, place::numeric
-FROM (
-    SELECT *, row_number() OVER (PARTITION BY cost_center ORDER BY part - exact, place) AS turn,
-           (round(sum(exact) OVER center, %(digits)s) - sum(part) OVER center) * %(power)s AS missing
+       (part + CASE WHEN raised.place IS NULL THEN 0 ELSE %(unit)s END)::numeric(28, 12) AS amount, charge.place::numeric
+FROM month_charge AS charge
+LEFT JOIN (
+    SELECT place
     FROM (
-        SELECT *, floor(exact * %(power)s) * %(unit)s AS part
-        FROM (
-            SELECT *, exact_usd * %(fx_rate)s AS exact, row_number() OVER (ORDER BY {_ORDER}) AS place
-            FROM ({{charges}}) AS charges
-        ) AS converted
-    ) AS floored
-    WINDOW center AS (PARTITION BY cost_center)
-) AS ranked
+        SELECT place, row_number() OVER (PARTITION BY cost_center ORDER BY part - exact, place) AS turn,
+               (round(sum(exact) OVER center, %(digits)s) - sum(part) OVER center) * %(power)s AS missing
+        FROM month_charge
+        WINDOW center AS (PARTITION BY cost_center)
+    ) AS ranked
+    WHERE turn <= missing
+) AS raised ON raised.place = charge.place
 """
 _CENTERS: Final = """
 SELECT cost_center, sum(exact_usd) AS exact_usd, sum(amount) AS amount, max(place) AS last, count(*) AS lines
@@ -158,10 +185,19 @@ _STORE: Final = f"""
 INSERT INTO billing_statementline (statement_id, line_no, {", ".join(_KEPT)})
 SELECT %(statement)s, row_number() OVER (ORDER BY place), {", ".join(_KEPT)} FROM month_line
 """
-# The lines as a digest reads them: texts of a thousand lines each, in order.
+_AMOUNT: Final = "(CASE WHEN scale(trim_scale({0})) < 2 THEN round({0}, 2) ELSE trim_scale({0}) END)"
+_CELLS: Final = ", ".join(
+    f"coalesce({_AMOUNT.format(name) if name in ('unit_price', 'exact_usd', 'amount') else name}::text, '')"
+    for name in _KEPT
+)
+# The lines as CSV, every cell quoted: amounts as `exports.cells.exact` writes them, nothing where there is no value.
+_AS_CSV: Final = f"""
+COPY (SELECT row_number() OVER (ORDER BY place), {_CELLS} FROM month_line ORDER BY place) TO STDOUT (FORMAT csv, FORCE_QUOTE *)
+"""
+# The lines as a digest reads them: texts of a few lines each, in order.
 _AS_TEXT: Final = f"""
 SELECT string_agg(ROW(line_no, {", ".join(_KEPT)})::text || E'\n', '' ORDER BY line_no)
-FROM ({{lines}}) AS lines GROUP BY (line_no - 1) / 1000 ORDER BY (line_no - 1) / 1000
+FROM ({{lines}}) AS lines GROUP BY (line_no - 1) / 20 ORDER BY (line_no - 1) / 20
 """
 _TEXT_OF_MADE: Final = _AS_TEXT.format(
     lines=f"SELECT row_number() OVER (ORDER BY place) AS line_no, {', '.join(_KEPT)} FROM month_line"
@@ -214,13 +250,13 @@ def opened_lines(
         "ends_at": period.ends_at,
         "timezone": timezone,
     }
-    with copied_rows([arguments], rows=rows, tables=TABLES):
+    with copied_rows([arguments], rows=rows, tables=TABLES, columns=_COPIED):
         of_time, of_others = bounds_of_lines()
         execute(f"CREATE TEMPORARY TABLE month_used ON COMMIT DROP AS {_METERS.format(bounds=of_time)}")
         execute(f"INSERT INTO month_used {_METERS.format(bounds=of_others)}")
         execute("ANALYZE month_used")
         owed, rounding = print_charges(CHARGES, arguments, currency=currency, fx_rate=fx_rate)
-        whole = read_whole(arguments, rows=rows)
+        whole = read_whole(arguments, rows=rows, figures=OF_STATEMENT)
         exact = sum((sums["exact_usd"] for sums in read_rows(_CENTERS, {})), start=Decimal(0))
         try:
             require_equal(str(period), exact, whole.figures["billed_cost_usd"])
@@ -238,7 +274,10 @@ def print_charges(
     """
     digits = line_digits(currency)
     scale = {"digits": digits, "unit": Decimal(1).scaleb(-digits), "power": 10**digits, "fx_rate": fx_rate}
-    execute(_PRINT.format(charges=charges), {**arguments, **scale})
+    execute(_CHARGE.format(charges=charges), {**arguments, **scale})
+    execute("ANALYZE month_charge")
+    execute(_PRINT, scale)
+    execute("DROP TABLE month_charge")
     execute("CREATE INDEX ON month_line (place)")
     centers = read_rows(_CENTERS, {})
     owed = divide_owed(
@@ -269,13 +308,20 @@ def store_lines(statement_id: int) -> None:
 
 
 def texts_of_made() -> Iterator[str]:
-    """The printed lines of the month in hand as text, a thousand at a time."""
+    """The printed lines of the month in hand as text, a few at a time."""
     return (text for (text,) in stream_rows(_TEXT_OF_MADE, {}))
 
 
 def texts_of_stored(statement_id: int) -> Iterator[str]:
     """The same of a statement's lines."""
     return (text for (text,) in stream_rows(_TEXT_OF_STORED, {"statement": statement_id}))
+
+
+def csv_of_made() -> Iterator[str]:
+    """The printed lines of the month in hand as rows of CSV, each with its number and the values of a PeriodLine."""
+    with connection.cursor() as cursor, cursor.copy(_AS_CSV) as copy:
+        for row in copy:
+            yield str(row, "utf-8").removesuffix("\n")
 
 
 def values_of(line: PeriodLine) -> tuple[object, ...]:

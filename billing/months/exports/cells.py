@@ -15,14 +15,16 @@ from functools import lru_cache
 UNGUARDED = "exact_texts"
 # where a cell begins, for one or another spreadsheet: an apostrophe there makes a text of what follows
 _FORMULA = re.compile(r"(^|[;,|\t\r\n])([ \"]*)(?='*[=+\-@\t\r\n＝＋－＠])")
+# the same in a row of CSV whose cells are all quoted, or what only looks like it
+_FORMULA_IN_ROW = re.compile(r"[\";,|\t\r\n '][=+\-@\t\r\n＝＋－＠]")
 _JSON_FORMULA = re.compile(r"[=+\-@＝＋－＠]")
 
 
 def exact(amount: Decimal, *, places: int = 2) -> str:
     """Return an amount in full, without an exponent, with at least `places` digits after the point."""
-    text = f"{amount:f}"
-    if "." not in text:
-        text += "."
+    text = str(amount)
+    if "E" in text:
+        text = f"{amount:f}"
     whole, _, fraction = text.partition(".")
     return f"{whole}.{fraction.rstrip('0').ljust(places, '0')}"
 
@@ -31,6 +33,11 @@ def exact(amount: Decimal, *, places: int = 2) -> str:
 def guarded(text: str) -> str:
     """Return text that a spreadsheet takes for text: an apostrophe stands before what would start a formula."""
     return _FORMULA.sub(r"\1\2'", text)
+
+
+def is_plain(row: str) -> bool:
+    """Return whether `guarded` would change no text of a row of CSV whose cells are all quoted. False where it might."""
+    return _FORMULA_IN_ROW.search(row) is None
 
 
 def exact_texts(values: Mapping[str, object]) -> str:
@@ -45,20 +52,18 @@ def json_cell(value: object) -> str:
     return _JSON_FORMULA.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def cell(value: object) -> str:
-    """Return any value of a report as the text of one CSV cell."""
+def cell(value: object, *, places: int = 2) -> str:
+    """Return any value of a report as the text of one CSV cell, an amount with at least `places` digits after the point."""
     kind = value.__class__  # most values of most rows, without a look at what else they might be
     if kind is str:
         return guarded(value)
+    if value is None:
+        return ""
     if kind is Decimal:
-        return exact(value)  # type: ignore[arg-type]
+        return exact(value, places=places)  # type: ignore[arg-type]
     if kind is int:
         return str(value)
     match value:
-        case None:
-            return ""
-        case Decimal():
-            return exact(value)
         case datetime():
             return zulu(value)
         case bool():
@@ -71,6 +76,7 @@ def cell(value: object) -> str:
             return guarded(str(value))
 
 
+@lru_cache(maxsize=1000)  # most are the bounds of days
 def zulu(moment: datetime) -> str:
     """Return a moment as FOCUS and finance systems read it: UTC, to the second, with a Z."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -6,7 +6,7 @@ Invariant: rows go in groups of a fixed number, so that memory does not grow wit
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import islice
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS_OF_A_GROUP = 20_000
+ROWS_AT_ONCE = 2_000  # as many are there as Python's values, which are larger
 DIGITS, PLACES = 38, 18  # holds any sum of amounts with 12 places, and any unit price
 
 # The columns that are no texts.
@@ -44,14 +45,22 @@ def write_rows(columns: Mapping[str, type], rows: Iterable[Sequence[Any]], out: 
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     schema = pa.schema([pa.field(name, _arrow_type(kind)) for name, kind in columns.items()])
-    left = iter(rows)
+    batches = _batches(schema, rows)
     with pq.ParquetWriter(out, schema, compression="zstd") as writer:
-        while group := list(islice(left, ROWS_OF_A_GROUP)):
-            arrays = [
-                pa.array(map(_written, values), field.type)
-                for values, field in zip(zip(*group, strict=True), schema, strict=True)
-            ]
-            writer.write_table(pa.table(arrays, schema=schema))
+        while group := list(islice(batches, ROWS_OF_A_GROUP // ROWS_AT_ONCE)):
+            writer.write_table(pa.Table.from_batches(group).combine_chunks(), row_group_size=ROWS_OF_A_GROUP)
+
+
+def _batches(schema: pa.Schema, rows: Iterable[Sequence[Any]]) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa  # noqa: PLC0415 large: only who writes such a file loads it
+
+    left, are_maps = iter(rows), [pa.types.is_map(field.type) for field in schema]
+    while some := list(islice(left, ROWS_AT_ONCE)):
+        arrays = [
+            pa.array(map(_written, values) if is_map else values, field.type)
+            for values, field, is_map in zip(zip(*some, strict=True), schema, are_maps, strict=True)
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _arrow_type(kind: type) -> pa.DataType:
@@ -72,8 +81,8 @@ def _values(report: MonthReport, line: DetailLine) -> tuple[object, ...]:
     return (line.tenant or report.tenant_slug, report.month, *detail_values(line))
 
 
-def _written(value: object) -> object:
-    """A value as Arrow takes it. A tag of ours may be a number; a map has texts."""
-    if isinstance(value, Mapping):
-        return sorted((name, tag if isinstance(tag, str) else json.dumps(tag)) for name, tag in value.items())
-    return value
+def _written(value: Mapping[str, object] | None) -> list[tuple[str, str]] | None:
+    """A map as Arrow takes it, of texts. A tag of ours may be a number."""
+    if value is None:
+        return None
+    return sorted((name, tag if isinstance(tag, str) else json.dumps(tag)) for name, tag in value.items())

@@ -6,6 +6,8 @@ row whose meter is the kind of the record. Every cell is quoted.
 """
 
 import csv
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import TextIO
 
 from billing.months.detail import DETAIL_LABELS
@@ -27,16 +29,25 @@ FIGURES = (
 )
 DETAIL_COLUMNS = ("day", *DETAIL_LABELS, "tags", *FIGURES)
 BOM = "\ufeff"
+_figures_of = attrgetter(*FIGURES)
 
 
 def write_csv(report: MonthReport, out: TextIO) -> None:
     """Write the month's detail as RFC 4180 CSV; `out` must not translate newlines."""
     writer = csv.writer(out, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
     writer.writerow(("tenant", "month", *DETAIL_COLUMNS, UNGUARDED))
-    for line in report.detail:
-        values = map(cell, detail_values(line))
-        tenant = cell(line.tenant or report.tenant_slug)
-        writer.writerow((tenant, report.month, *values, exact_texts(line.labels)))
+    for _, lines in groupby(report.detail, key=lambda line: (line.tenant, line.day, line.labels, line.tags)):
+        first = next(lines)
+        named = (
+            first.tenant or report.tenant_slug,
+            report.month,
+            first.day,
+            *first.labels.values(),
+            first.tags,
+        )
+        cells, changed = [cell(value) for value in named], exact_texts(first.labels)
+        for line in chain((first,), lines):
+            writer.writerow((*cells, *map(cell, _figures_of(line)), changed))
 
 
 def write_csv_with_bom(report: MonthReport, out: TextIO) -> None:
@@ -47,4 +58,4 @@ def write_csv_with_bom(report: MonthReport, out: TextIO) -> None:
 
 def detail_values(line: DetailLine) -> tuple[object, ...]:
     """A line's values, as DETAIL_COLUMNS names them."""
-    return (line.day, *line.labels.values(), line.tags, *(getattr(line, name) for name in FIGURES))
+    return (line.day, *line.labels.values(), line.tags, *_figures_of(line))

@@ -21,6 +21,7 @@ from xlsxwriter.worksheet import Worksheet
 
 from billing.months.exports.cells import exact
 from billing.months.exports.detail_csv import DETAIL_COLUMNS, detail_values
+from billing.months.exports.sheets import write_rows
 from billing.months.parts import Invoice, Margin, Measures, MonthReport, Reconciliation, Section, Sure
 
 ROWS_OF_A_SHEET = 1_000_000  # a spreadsheet ends after 1,048,576
@@ -49,7 +50,7 @@ def write_xlsx(report: MonthReport, out: BinaryIO) -> None:
     _waterfall(workbook.add_worksheet("Savings"), report, looks)
     _reconciliation(workbook.add_worksheet("Reconciliation"), report, looks)
     for section in report.sections:
-        _section(workbook.add_worksheet(section.title), section, report.totals, looks)
+        _section(workbook, section, report.totals, looks)
     if report.tenants:
         rows = map(astuple, report.margins)
         _table(workbook.add_worksheet("Margin"), tuple(field.name for field in fields(Margin)), rows, looks)
@@ -179,9 +180,10 @@ def _figures(
         sheet.write_string(row, 2, exact(value) if isinstance(value, Decimal) else str(value))
 
 
-def _section(sheet: Worksheet, section: Section, totals: Measures, looks: Looks) -> None:
+def _section(workbook: Workbook, section: Section, totals: Measures, looks: Looks) -> None:
     rows = ((*group.labels, *_measures_of(group.measures)) for group in section.groups)
-    last = _table(sheet, (*section.dimensions, *MEASURES), rows, looks)
+    names = (*section.dimensions, *MEASURES)
+    sheet, last = _tables(workbook, section.title, names, rows, looks, count=len(section.groups))
     if section.wholes != 1:
         return
     labels = ("Total", *[""] * (len(section.dimensions) - 1))
@@ -192,16 +194,32 @@ def _section(sheet: Worksheet, section: Section, totals: Measures, looks: Looks)
 
 
 def _detail(workbook: Workbook, report: MonthReport, looks: Looks) -> None:
-    """The detail, on as many sheets as a spreadsheet's last row asks for; a row past it would be lost without a word."""
     names = ("tenant", *DETAIL_COLUMNS) if report.tenants else DETAIL_COLUMNS
-    lines = iter(report.detail)
-    for number in range(max(-(-len(report.detail) // ROWS_OF_A_SHEET), 1)):
-        its = islice(lines, ROWS_OF_A_SHEET)
-        rows = (
-            (line.tenant, *detail_values(line)) if report.tenants else detail_values(line) for line in its
-        )
-        title = f"Detail {number + 1}" if number else "Detail"
-        _table(workbook.add_worksheet(title), names, rows, looks)
+    rows = (
+        (line.tenant, *detail_values(line)) if report.tenants else detail_values(line)
+        for line in report.detail
+    )
+    _tables(workbook, "Detail", names, rows, looks, count=len(report.detail))
+
+
+def _tables(
+    workbook: Workbook,
+    title: str,
+    names: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    looks: Looks,
+    *,
+    count: int,
+) -> tuple[Worksheet, int]:
+    """Write rows on as many sheets as a spreadsheet's last row asks for; a row past it would be lost without a word.
+
+    The last sheet, and its last row.
+    """
+    left = iter(rows)
+    for number in range(max(-(-count // ROWS_OF_A_SHEET), 1)):
+        sheet = workbook.add_worksheet(f"{title} {number + 1}" if number else title)
+        last = _table(sheet, names, islice(left, ROWS_OF_A_SHEET), looks)
+    return sheet, last
 
 
 def _table(sheet: Worksheet, names: Sequence[str], rows: Iterable[Sequence[object]], looks: Looks) -> int:
@@ -209,14 +227,14 @@ def _table(sheet: Worksheet, names: Sequence[str], rows: Iterable[Sequence[objec
     amounts = [name for name in names if name.endswith("_usd")]
     _header(sheet, 0, (*map(_heading, names), *(f"{_heading(name)} (exact)" for name in amounts)), looks)
     sheet.set_column(0, len(names) + len(amounts) - 1, 16)
-    number = 0
-    for number, values in enumerate(rows, start=1):
-        for column, value in enumerate(values):
-            _write(sheet, number, column, value, looks)
-        exacts = [value for name, value in zip(names, values, strict=True) if name.endswith("_usd")]
-        for offset, amount in enumerate(exacts):
-            if isinstance(amount, Decimal):
-                sheet.write_string(number, len(names) + offset, exact(amount))
+    number = write_rows(
+        sheet,
+        rows,
+        exacts=[place for place, name in enumerate(names) if name.endswith("_usd")],
+        usd=looks.usd,
+        count=looks.count,
+        day=looks.day,
+    )
     sheet.freeze_panes(1, 0)
     if number:
         sheet.autofilter(0, 0, number, len(names) + len(amounts) - 1)

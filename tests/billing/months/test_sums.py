@@ -1,5 +1,8 @@
 """The parts of a month make the whole, however its calls are split, ordered or corrected."""
 
+import csv
+import io
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +13,8 @@ from django.db import connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from billing.months.exports.cells import UNGUARDED, cell, exact_texts
+from billing.months.files import COLUMNS, write_statement
 from billing.months.lines import PeriodLine, made_lines, opened_lines, print_charges
 from billing.months.report import month_report
 from billing.months.statements import restate
@@ -147,3 +152,51 @@ def test_a_month_of_many_kinds_of_rows_adds_up(shop: Shop, last_month: datetime)
     assert count == 4
     assert sum(line.exact_usd for line in lines) == shop.ledger_sum("period_id = %s", statement.period_id)
     assert {line.category for line in lines} - {"rounding"} == {"usage", "correction"}
+
+
+def test_the_file_of_the_lines_is_the_one_that_python_would_write() -> None:
+    """PostgreSQL writes its rows; a text that might start a formula is guarded, and told beside it as it is."""
+    names = (
+        "4711",
+        "",
+        "=1+1",
+        "'=x",
+        "a - b",
+        "a;=1",
+        'q"=1',
+        '"',
+        "a,b",
+        "line\n=1",
+        "\t",
+        "Müller",
+        "＝1",
+        "x" * 300,
+    )
+    amounts = (
+        Decimal("0.000000000001"),
+        Decimal("-0.5"),
+        Decimal("12.3"),
+        Decimal(7),
+        Decimal("1234567.891"),
+    )
+    arguments = {
+        "centers": [name for name in names for _ in amounts],
+        "amounts": list(amounts) * len(names),
+    }
+    found, expected = io.StringIO(newline=""), io.StringIO(newline="")
+    with transaction.atomic():
+        print_charges(CHARGES, arguments, currency="EUR", fx_rate=Decimal("0.91"))
+        write_statement(found, code="ST-1", currency="EUR", fx_rate=Decimal("0.91"))
+        writer = csv.writer(expected, lineterminator="\r\n", quoting=csv.QUOTE_ALL)
+        writer.writerow(("statement", "line_no", *COLUMNS, "currency", "rate_for_one_usd", UNGUARDED))
+        for number, line in enumerate(made_lines(), 1):
+            values = {name: getattr(line, name) for name in COLUMNS}
+            writer.writerow(("ST-1", number, *map(cell, values.values()), "EUR", "0.91", exact_texts(values)))
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE month_line")
+    assert found.getvalue() == expected.getvalue()
+    rows = list(csv.DictReader(io.StringIO(found.getvalue(), newline="")))
+    assert len(rows) >= len(names) * len(amounts)
+    assert {
+        json.loads(row[UNGUARDED])["cost_center"] if row[UNGUARDED] else row["cost_center"] for row in rows
+    } == set(names)

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -311,6 +312,7 @@ def _charge_bounds(report: MonthReport, line: DetailLine) -> tuple[datetime, dat
     return max(starts_at, report.starts_at), min(ends_at, report.ends_at)
 
 
+@lru_cache(maxsize=1000)  # the days of a month are few
 def _day_bounds(day: date, timezone: str) -> tuple[datetime, datetime]:
     """The first moment of a day and of the next in a time zone, which may be 23 or 25 hours."""
     zone = ZoneInfo(timezone)

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import openpyxl
@@ -16,6 +17,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection
 
+from benchmarks.months import comparing
+from billing.models import BillingPeriod
 from billing.months.exports import export
 from billing.months.report import opened_month
 from tests.billing.months.reports.conftest import Books
@@ -136,3 +139,22 @@ async def test_focus_says_what_the_ledger_says(books: Books, pack: dict[str, byt
     for text, value in zip(texts, typed, strict=True):
         for column in ("BilledCost", "ListCost", "EffectiveCost", "PricingQuantity", "x_Saving"):
             assert (Decimal(text[column]) if text[column] else None) == value[column], column
+
+
+@pytest.mark.parametrize("name", comparing.READERS)
+async def test_the_comparison_at_size_agrees_and_finds_a_changed_row(
+    books: Books, pack: dict[str, bytes], name: str, tmp_path: Path
+) -> None:
+    """What the benchmark compares a million rows with: it must see one of them that is not as it was."""
+    period = await BillingPeriod.objects.aget(tenant=books.tenant, label=MONTH)
+    said = await sync_to_async(comparing.ledger_says)(period.pk)
+    path = tmp_path / name
+    path.write_bytes(pack[name])
+    assert comparing.file_says(name, path) == said
+    rows = list(comparing.READERS[name](path))
+    changed = comparing.Said()
+    place = next(number for number, row in enumerate(rows) if row[5] not in comparing.WITHOUT_METER)
+    for number, (*texts, quantity, billed, contracted) in enumerate(rows):
+        changed.add((*texts, int(Decimal(quantity)) + (number == place), billed, contracted))
+    assert changed.facts()["billed_usd"] == said["billed_usd"]
+    assert changed.facts() != said
