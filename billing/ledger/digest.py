@@ -16,8 +16,11 @@ from django.db import connection
 from billing.ledger.dimensions import DIMENSIONS
 
 VERSION = "purser-ledger-1"
-LINES_AS_JSON, LINES_AS_TEXT = 1, 2  # how the digest of a statement's content reads its lines
+# How a statement's digests read its lines, and since the third the ledger's rows and lines: each by its own sha256.
+LINES_AS_JSON, LINES_AS_TEXT, ROWS_BY_HASH = 1, 2, 3
+NEWEST = ROWS_BY_HASH
 FETCH = 500
+ROWS_OF_A_PIECE = 10_000
 
 # The formats that depend on the session are set, and the columns are named: one that is added to the table
 # later is no part of what was closed before. PostgreSQL strings a minute's rows together, in order: a text of bounded
@@ -73,9 +76,10 @@ LATER_COLUMNS = (
     *("session", "run", "agent", "parent_agent", "agent_type"),
     *(one.column for one in DIMENSIONS if one.column not in RECORD_COLUMNS),
 )
+RECORD = f"ROW({', '.join(f'r.{name}' for name in RECORD_COLUMNS)})"
 RECORD_TEXT = " || ".join(
     (
-        f"ROW({', '.join(f'r.{name}' for name in RECORD_COLUMNS)})::text",
+        f"{RECORD}::text",
         *(
             f"CASE WHEN r.{name} = '' THEN '' ELSE ROW('{name}', r.{name})::text END"
             for name in LATER_COLUMNS
@@ -99,9 +103,34 @@ FROM billing_usagerecord r JOIN billing_usageline l ON l.record_id = r.id AND l.
 WHERE r.tenant_id = %s AND r.period_id = %s
 GROUP BY minute ORDER BY minute
 """
+# The same with a sha256 for each row, of its values as PostgreSQL sends them: no setting changes that, and no text is made of
+# them. A row is hashed before it is sorted, so that what is sorted and sent is small.
+RECORD_BYTES = " || ".join(
+    (
+        f"record_send({RECORD})",
+        *(
+            f"CASE WHEN r.{name} = '' THEN ''::bytea ELSE record_send(ROW('{name}'::text, r.{name})) END"
+            for name in LATER_COLUMNS
+        ),
+    )
+)
+_HASHES = """
+SELECT date_trunc('minute', at) AS minute, sum(is_record), string_agg(hash, ''::bytea ORDER BY at, id, line_no)
+FROM ({rows} WHERE r.tenant_id = %s AND r.period_id = %s OFFSET 0) AS hashed
+GROUP BY minute ORDER BY minute
+"""
+RECORD_HASHES = _HASHES.format(
+    rows=f"""SELECT r.occurred_at AS at, r.id, 0 AS line_no, 1 AS is_record, sha256({RECORD_BYTES}) AS hash
+FROM billing_usagerecord r"""
+)
+LINE_HASHES = _HASHES.format(
+    rows=f"""
+SELECT l.occurred_at AS at, l.record_id AS id, l.line_no, 0 AS is_record, sha256(record_send(ROW({LINE_COLUMNS}))) AS hash
+FROM billing_usagerecord r JOIN billing_usageline l ON l.record_id = r.id AND l.occurred_at = r.occurred_at"""
+)
 
 
-def day_digests(tenant_id: int, period_id: int) -> dict[str, dict[str, Any]]:
+def day_digests(tenant_id: int, period_id: int, *, version: int) -> dict[str, dict[str, Any]]:
     """Per UTC day of the period's rows: the sha256 of their records, then of their lines, and how many records.
 
     Streams two queries; needs a transaction.
@@ -109,14 +138,14 @@ def day_digests(tenant_id: int, period_id: int) -> dict[str, dict[str, Any]]:
     days: dict[str, tuple[Any, int]] = {}
     with connection.cursor() as cursor:
         cursor.execute(AS_TEXT)
-    for query in (RECORDS, LINES):
+    for query in (RECORD_HASHES, LINE_HASHES) if version >= ROWS_BY_HASH else (RECORDS, LINES):
         with connection.chunked_cursor() as cursor:
             cursor.execute(query, (tenant_id, period_id))
             while rows := cursor.fetchmany(FETCH):
-                for minute, count, text in rows:
+                for minute, count, found in rows:
                     day = minute.astimezone(UTC).date().isoformat()
                     digest, before = days.get(day) or (hashlib.sha256(), 0)
-                    digest.update(text.encode())
+                    digest.update(found.encode() if isinstance(found, str) else found)
                     days[day] = digest, before + count
     return {
         day: {"sha256": digest.hexdigest(), "rows": count} for day, (digest, count) in sorted(days.items())

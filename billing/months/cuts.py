@@ -39,13 +39,13 @@ CERTAINTIES: Final = ("exact", "estimated", "unread")
 COSTS: Final = ("list_cost_usd", "contracted_cost_usd", "billed_cost_usd")
 FETCHED_AT_ONCE: Final = 2000
 
-_COPIED: Final = (
+EVERYTHING: Final = (
     *("id", "occurred_at", "tenant_id", *REPORTED, "cache_state", "tags", "missing_tags"),
     *("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens"),
     *("saved_input_tokens", "saved_output_tokens", "list_cost", "contracted_cost", "billed_cost", "saving"),
 )
-_COPY: Final = f"""
-SELECT {", ".join(f"r.{name}" for name in dict.fromkeys(_COPIED))},
+_COPY: Final = """
+SELECT {columns},
        CASE WHEN r.kind = 'usage' THEN '' ELSE r.reason END AS reason,
        (r.occurred_at AT TIME ZONE %(timezone)s)::date AS day,
        CASE WHEN r.charge_class = '' THEN '' ELSE coalesce(
@@ -53,7 +53,7 @@ SELECT {", ".join(f"r.{name}" for name in dict.fromkeys(_COPIED))},
             WHERE p.tenant_id = r.tenant_id AND p.starts_at <= r.occurred_at AND p.ends_at > r.occurred_at),
            to_char(r.occurred_at AT TIME ZONE %(timezone)s, 'YYYY-MM')) END AS charge_month,
        further.id AS further_id, known.certainty, bounds.least_usd, bounds.most_usd
-FROM {{ledger}} WHERE {{rows}}
+FROM {ledger} WHERE {rows}
 """
 # The copy as the measures read the ledger (billing/ledger/measures.py).
 ROWS: Final = """month_row AS r
@@ -98,10 +98,12 @@ _WHOLE: Final = {
         for bound in ("least", "most")
     },
 }
-_TOTALS: Final = f"""
-SELECT {", ".join(f"{sql} AS {name}" for name, sql in (SUMMED | _WHOLE).items())}
-FROM {ROWS} WHERE r.tenant_id = %(tenant)s
-"""
+_FIGURES: Final = SUMMED | _WHOLE
+# What a statement says of its rows.
+OF_STATEMENT: Final = (
+    *("rows", "requests", "billed_cost_usd"),
+    *(f"{name}_{what}" for name in CERTAINTIES for what in ("records", "usd", "least_usd", "most_usd")),
+)
 # The same rows, asked of the ledger itself.
 _BOOKED: Final = (
     "SELECT count(*) AS rows, coalesce(sum(r.billed_cost), 0) AS billed_cost_usd FROM billing_usagerecord AS r"
@@ -115,14 +117,19 @@ class Unbalanced(Exception):
 
 @contextmanager
 def copied_rows(
-    months: Iterable[Mapping[str, Any]], *, rows: str = OF_PERIOD, tables: Iterable[str] = ()
+    months: Iterable[Mapping[str, Any]],
+    *,
+    rows: str = OF_PERIOD,
+    tables: Iterable[str] = (),
+    columns: Iterable[str] = EVERYTHING,
 ) -> Iterator[None]:
-    """The ledger rows of each month's arguments in the table `month_row`, for as long as the block runs.
+    """The ledger rows of each month's arguments in the table `month_row`, for as long as the block runs; and these columns.
 
     Needs a transaction. `tables` are further temporary tables that the block may make of it; they end with it.
     """
     names = ", ".join(("month_row", *tables))
-    copy = _COPY.format(ledger=sure_ledger(rows, as_booked=True), rows=rows)
+    copied = ", ".join(f"r.{name}" for name in dict.fromkeys(columns))
+    copy = _COPY.format(columns=copied, ledger=sure_ledger(rows, as_booked=True), rows=rows)
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE IF EXISTS {names}")
         made = "CREATE TEMPORARY TABLE month_row ON COMMIT DROP AS"
@@ -158,7 +165,7 @@ def bounds_of_lines() -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """All rows of a tenant together: their figures, what each step saved, how sure their sum is."""
+    """All rows of a tenant together: those of their figures that were asked for, what each step saved, how sure their sum is."""
 
     figures: dict[str, Any]
 
@@ -178,9 +185,13 @@ class Whole:
         )  # fmt: skip
 
 
-def read_whole(arguments: Mapping[str, Any], *, rows: str = OF_PERIOD) -> Whole:
+def read_whole(
+    arguments: Mapping[str, Any], *, rows: str = OF_PERIOD, figures: Iterable[str] = _FIGURES
+) -> Whole:
     """What all copied rows of a tenant make together. Raises Unbalanced unless the ledger itself says the same."""
-    whole = Whole(read_rows(_TOTALS, arguments)[0])
+    asked = ", ".join(f"{_FIGURES[name]} AS {name}" for name in figures)
+    totals = f"SELECT {asked} FROM {ROWS} WHERE r.tenant_id = %(tenant)s"
+    whole = Whole(read_rows(totals, arguments)[0])
     for name, booked in read_rows(_BOOKED.format(rows=rows), arguments)[0].items():
         require_equal(name, whole.figures[name], booked)
     return whole

@@ -139,7 +139,7 @@ def _problem(statement: Statement, *, number: int, previous: str) -> str:
 
 
 def _changed_day(statement: Statement) -> str:
-    found = digest.day_digests(statement.tenant_id, statement.period_id)
+    found = digest.day_digests(statement.tenant_id, statement.period_id, version=statement.content_version)
     for day in sorted(found.keys() | statement.day_digests.keys()):
         then, today = statement.day_digests.get(day), found.get(day)
         if then != today:

@@ -123,7 +123,7 @@ def _state(job: MonthJob) -> Any:
     if job.state != MonthJob.State.RUNNING:
         return job.state
     share = Decimal(100 * job.done) / job.total if job.total else Decimal(0)
-    return format_html("{} {}", progress(share, label="written"), job.step)
+    return format_html("{} {}", progress(share, label="written", is_limit=False), job.step)
 
 
 def _result(job: MonthJob) -> Any:

@@ -6,42 +6,50 @@ know (not what we pay the provider). A scheme's text never changes: another text
 
 from typing import Final
 
+
+def _quoted(value: str) -> str:
+    """The JSON of what has no character that JSON would escape."""
+    return f"""'"' || {value} || '"'"""
+
+
+def _text(value: str) -> str:
+    return f"to_json({value})"
+
+
+# Each fact, in SQL that makes the JSON of its value.
 FACTS: Final = {
-    "row": "r.id",
-    "at": """to_char(r.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
+    "row": _quoted("r.id"),
+    "at": _quoted("""to_char(r.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""),
     "tenant": "r.tenant_id",
-    "request_id": "r.request_id",
-    "kind": "r.kind",
-    "corrects": "r.corrects_id",
-    "user": "r.user_id",
-    "key": "r.key_id",
-    "feature": "r.feature",
-    "project": "r.project",
-    "cost_center": "r.cost_center",
-    "provider": "r.provider",
-    "model": "r.model",
-    "processing": "r.processing",
-    "source": "r.usage_source",
-    "certainty": "r.certainty",
-    "input_tokens": "r.input_tokens",
-    "cache_read_tokens": "r.cache_read_tokens",
-    "cache_write_tokens": "r.cache_write_tokens",
-    "output_tokens": "r.output_tokens",
-    "list_usd": "r.list_cost::text",
-    "billed_usd": "r.billed_cost::text",
+    "request_id": f"coalesce({_quoted('r.request_id')}, 'null')",
+    "kind": _text("r.kind"),
+    "corrects": f"coalesce({_quoted('r.corrects_id')}, 'null')",
+    "user": _text("r.user_id"),
+    "key": "coalesce(r.key_id::text, 'null')",
+    **{
+        name: _text(f"r.{name}")
+        for name in ("feature", "project", "cost_center", "provider", "model", "processing")
+    },
+    "source": _text("r.usage_source"),
+    "certainty": _text("r.certainty"),
+    **{f"{name}_tokens": f"r.{name}_tokens" for name in ("input", "cache_read", "cache_write", "output")},
+    "list_usd": _quoted("r.list_cost"),
+    "billed_usd": _quoted("r.billed_cost"),
 }
-_PAIRS: Final = ", ".join(f"'{name}', {value}" for name, value in FACTS.items())
-TEXT: Final = f"json_build_object({_PAIRS})::text"
+# As `json_build_object` writes it, at a third of its time.
+_PAIRS: Final = ", ', ', ".join(f"""'"{name}" : ', {value}""" for name, value in FACTS.items())
+TEXT: Final = f"concat('{{', {_PAIRS}, '}}')"
 HASH: Final = f"sha256('\\x00'::bytea || convert_to({TEXT}, 'UTF8'))"
 OF_PERIOD: Final = "r.tenant_id = %(tenant)s AND r.period_id = %(period)s"
 
-# The leaves of a period in their order, the hashes of `chunk` of them in one text: bounded, and few rows to fetch.
+# The leaves of a period in their order, the hashes of `chunk` of them in one text: bounded, and few rows to fetch. A row is
+# hashed before it is sorted, so that what is sorted is small.
 CHUNKS: Final = f"""
-SELECT min(at), (array_agg(id ORDER BY place))[1], string_agg(hash, ''::bytea ORDER BY place)
+SELECT min(at), (array_agg(id ORDER BY place) FILTER (WHERE place %% %(chunk)s = 0))[1],
+       string_agg(hash, ''::bytea ORDER BY place)
 FROM (
-    SELECT r.occurred_at AS at, r.id, {HASH} AS hash,
-           row_number() OVER (ORDER BY r.occurred_at, r.id) - 1 AS place
-    FROM billing_usagerecord r WHERE {OF_PERIOD}
+    SELECT *, row_number() OVER (ORDER BY at, id) - 1 AS place
+    FROM (SELECT r.occurred_at AS at, r.id, {HASH} AS hash FROM billing_usagerecord r WHERE {OF_PERIOD} OFFSET 0) AS hashed
 ) AS leaves
 GROUP BY place / %(chunk)s ORDER BY place / %(chunk)s
 """

@@ -18,7 +18,7 @@ from billing.months.proofs import leaves
 from billing.months.proofs.verify import HASH_BYTES, SCHEME, root_of
 
 CHUNK_ROWS: Final = 1024
-FETCH: Final = 200
+FETCH: Final = 50
 _FIRST: Final = struct.Struct(">q16s32s")  # microseconds since 1970, the row's id, the subtree's hash
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)

@@ -6,7 +6,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 
-from billing.models import Statement
+from billing.ledger import digest
+from billing.models import Statement, UsageRecord
 from billing.months.statements import first_break
 from tests.billing.shop import Shop
 
@@ -101,6 +102,48 @@ def test_whatever_is_changed_is_found(
     assert words in found
     assert found.startswith("ST-")
     assert first_break(shop.tenant) is None
+
+
+@pytest.mark.parametrize("version", [digest.LINES_AS_TEXT, digest.ROWS_BY_HASH])
+def test_a_statement_is_read_as_it_was_written(
+    shop: Shop, month_before: datetime, last_month: datetime, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """Statements that were issued before rows had a hash of their own are verified as they were."""
+    for at in (month_before, last_month):
+        shop.call(at)
+        shop.hit(at)
+    monkeypatch.setattr(digest, "NEWEST", version)
+    first = shop.close(month_before)
+    monkeypatch.undo()
+    shop.close(last_month)
+    assert first.content_version == version
+    assert first_break(shop.tenant) is None
+    changed = "UPDATE billing_usageline SET quantity = quantity + 1 WHERE tenant_id = %s AND occurred_at = %s"
+    assert tamper(shop, changed, shop.tenant.pk, month_before).startswith(f"{first.code}: the ledger of")
+
+
+def test_every_column_of_a_row_is_part_of_its_digest(shop: Shop, last_month: datetime) -> None:
+    """So that none is forgotten when one is added to the ledger; `recorded_at` of lines there is none."""
+    row = shop.call(last_month)
+    shop.close(last_month)
+    columns = {field.column for field in UsageRecord._meta.fields}
+    assert columns == {*digest.RECORD_COLUMNS, *digest.LATER_COLUMNS}
+    for name in (
+        "session",
+        "run",
+        "agent",
+        "parent_agent",
+        "agent_type",
+        "missing_tags",
+        "raw_usage",
+        "saving",
+        "recorded_at",
+    ):
+        value = {"raw_usage": '{"x": 1}', "saving": '{"x": "1"}', "recorded_at": "2020-01-01T00:00:00Z"}.get(
+            name, "x"
+        )
+        found = tamper(shop, f"UPDATE billing_usagerecord SET {name} = %s WHERE id = %s", value, row)
+        assert "is not what it was" in found, name
 
 
 def test_the_command_tells_the_first_break(

@@ -18,7 +18,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connection, transaction
 
 from billing.models import ReceiptTree, Statement, UsageRecord
-from billing.months.proofs import planting, verify
+from billing.months.proofs import leaves, planting, verify
 from billing.months.proofs.paths import proofs_of
 from billing.months.statements import as_issued
 from tests.billing.shop import Shop, open_shop
@@ -213,3 +213,38 @@ def test_a_leaf_says_nothing_of_what_we_pay(shop: Shop, month: tuple[Statement, 
     row = UsageRecord.objects.get(request_id=month[1][0], tenant=shop.tenant)
     assert Decimal(facts["billed_usd"]) == row.billed_cost
     assert not {"provider_cost", "contracted_cost", "saving", "raw_usage", "upstream_id"} & facts.keys()
+
+
+def test_a_leaf_is_the_json_that_postgresql_makes_of_a_row(shop: Shop, last_month: datetime) -> None:
+    """The text is put together by hand, because that is faster; it is the one that the scheme names."""
+    facts = {
+        "row": "r.id",
+        "at": """to_char(r.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
+        **{
+            name: f"r.{column}"
+            for name, column in (("tenant", "tenant_id"), ("request_id", "request_id"), ("kind", "kind"))
+        },
+        **{
+            name: f"r.{column}"
+            for name, column in (("corrects", "corrects_id"), ("user", "user_id"), ("key", "key_id"))
+        },
+        **{
+            name: f"r.{name}"
+            for name in ("feature", "project", "cost_center", "provider", "model", "processing")
+        },
+        **{"source": "r.usage_source", "certainty": "r.certainty"},
+        **{f"{name}_tokens": f"r.{name}_tokens" for name in ("input", "cache_read", "cache_write", "output")},
+        **{"list_usd": "r.list_cost::text", "billed_usd": "r.billed_cost::text"},
+    }
+    for odd in ('"', "\\", "a\nb\tc", "\x01\x1f", "é😀", "</script>", "%s {} '", "=1+1", ""):
+        shop.call(last_month, user=odd, request_id=uuid4())
+    shop.hit(last_month)
+    pairs = ", ".join(f"'{name}', {value}" for name, value in facts.items())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT json_build_object({pairs})::text, {leaves.TEXT} FROM billing_usagerecord r WHERE r.tenant_id = %s",
+            (shop.tenant.pk,),
+        )
+        rows = cursor.fetchall()
+    assert len(rows) == 10
+    assert all(by_postgresql == ours for by_postgresql, ours in rows)
