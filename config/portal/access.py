@@ -34,6 +34,7 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data:",
         "font-src 'self'",
+        "connect-src 'self'",  # how far a month's files are
         "base-uri 'none'",
         "form-action 'self'",
         "frame-ancestors 'none'",

@@ -76,10 +76,11 @@ def zone_of(name: str) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
-def progress(used_percent: Decimal, *, label: str = "used") -> SafeString:
-    """A bar of how much of a limit is used; amber from 80 %, red from 95 %."""
+def progress(used_percent: Decimal, *, label: str = "used", is_limit: bool = True) -> SafeString:
+    """A bar of how much of a limit is used; amber from 80 %, red from 95 %. Or of how much of some work is done."""
     width = max(Decimal(0), min(used_percent, Decimal(100)))
     state = "alarm" if used_percent >= ALARMS_AT else "warning" if used_percent >= WARNS_AT else "well"
+    state = state if is_limit else "well"
     return format_html(
         '<span class="p-progress" data-state="{}"><span class="p-track" role="img" aria-label="{} % {}">'
         '<span style="width:{}%"></span></span><span class="p-figure">{} %</span></span>',

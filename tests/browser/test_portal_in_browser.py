@@ -209,3 +209,23 @@ def months_work(firm: Firm, window: Window, code: str, file: str) -> tuple[str, 
         with page.expect_download() as download:
             Hands(page).press(page.get_by_role("link", name=file))
         return str(spend), Path(download.value.path()).read_bytes()
+
+
+@IN_EACH
+def test_files_of_the_month_so_far_come_by_themselves(firm: Firm, window: Window) -> None:
+    """Who asked for a file sees how far it is, and then the file, without a reload."""
+    eventually(UsageRecord.objects.filter(tenant=firm.member.id).count)
+    with firm.visit("fay", window) as page:
+        Hands(page).press(page.locator(".q-nav").get_by_role("link", name="Months"))
+        Hands(page).press(page.locator("main table a").first)
+        Hands(page).press(page.get_by_role("button", name="Make CSV, every detail"))
+        page.get_by_text("Being made:").wait_for()
+        assert judge(page) == []
+        keep_picture(page, f"file-on-its-way-{window}")
+        firm.world.stack.start_celery()
+        link = page.locator("#month-files a[download]")
+        link.wait_for(timeout=120_000)
+        page.locator("#month-files:not([data-refreshes])").wait_for()
+        with page.expect_download() as download:
+            Hands(page).press(link)
+        assert "alice" in Path(download.value.path()).read_text()

@@ -4,6 +4,7 @@ Invariant: a page makes no file: it asks for one, which is made in the backgroun
 balances. A closed month is never built anew: its files are its statement's.
 """
 
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import messages
@@ -20,6 +21,7 @@ from billing.months.report import InvalidMonth, month_bounds
 from billing.months.sending import sent_content
 from config.portal.access import Visitor, page
 from config.portal.layout import address, show
+from config.site import cells
 from tenants.people.rights import Right
 
 
@@ -95,4 +97,9 @@ def _files(visitor: Visitor, month: str) -> dict[str, Any]:
         for name in STORED
     ]
     share = 100 * running.done // running.total if running and running.total else 0
-    return {"rows": rows, "running": running, "percent": share}
+    return {
+        "rows": rows,
+        "running": running,
+        "percent": share,
+        "bar": cells.progress(Decimal(share), label="of the lines are written", is_limit=False),
+    }

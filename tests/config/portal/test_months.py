@@ -62,10 +62,14 @@ def test_its_files_are_those_of_closed_months_and_add_up_to_the_ledger(house: Ho
     fay, month = house.client(house.fay), month_of(shop)
     for name in STORED:
         assert fay.post(house.at(f"months/{month}/{name}/")).status_code == 302
-    assert "Being made" in fay.get(house.at(f"months/{month}/")).text
+    page = fay.get(house.at(f"months/{month}/")).text
+    assert "Being made" in page
+    assert "data-refreshes" in page  # it looks again by itself, as long as there is work
+    assert "0.0 % of the lines are written" in page
     job = working.work_next()
     assert job is not None
     assert job.asked_by == house.fay
+    assert "data-refreshes" not in fay.get(house.at(f"months/{month}/")).text
     files = {name: fay.get(house.at(f"months/{month}/{name}/")) for name in STORED}
     assert {answer.status_code for answer in files.values()} == {200}
     contents = {name: b"".join(answer) for name, answer in files.items()}
