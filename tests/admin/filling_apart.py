@@ -9,7 +9,6 @@ from django.utils.timezone import now
 from billing.contracts import prepaid
 from billing.contracts.commitments import set_commitment
 from billing.contracts.currencies import set_rate
-from billing.deliveries.schedules import save_schedule
 from billing.models import (
     AgentHour,
     AgreementProposal,
@@ -146,11 +145,10 @@ def add_contracts(office: Office, tenant: Tenant) -> None:
         )
     )  # fmt: skip
     schedule = ReportSchedule(
-        tenant=tenant, name="lake", kind="s3", target="finance/purser", region="eu-central-1",
+        tenant=tenant, name=f"lake-{uuid4().hex[:8]}", kind="s3", target="finance/purser", region="eu-central-1",
         access_key="AKIA-x", secret_key=STORAGE_SECRET,
     )  # fmt: skip
-    save_schedule(schedule)
-    office.rows.setdefault(ReportSchedule, schedule)
+    office.add(schedule)
     office.add(
         ReportDelivery(
             schedule=schedule, tenant=tenant, month="2026-10", occasion="close-2026-10", state="dead",

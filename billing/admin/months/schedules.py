@@ -134,6 +134,11 @@ class ReportScheduleAdmin(TenantScopedAdmin):
     def save_model(self, request: HttpRequest, obj: ReportSchedule, form: Any, change: bool) -> None:
         save_schedule(obj, acting_user=request.user, by_tenant=not may_everywhere(request, Right.CLOSE))
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Its deliveries, which nobody deletes by themselves, go with it."""
+        shown, counts, _, protected = super().get_deleted_objects(objs, request)
+        return shown, counts, set(), protected
+
     def delete_model(self, request: HttpRequest, obj: ReportSchedule) -> None:
         remove_schedule(obj, acting_user=request.user)
 

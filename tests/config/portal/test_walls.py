@@ -11,7 +11,8 @@ from django.urls import reverse
 from django.utils.timezone import now
 
 from billing.budgets.raise_requests import request_raise
-from billing.models import AlertEvent, BillingPeriod, Budget, Statement
+from billing.deliveries.schedules import save_schedule
+from billing.models import AlertEvent, BillingPeriod, Budget, ReportSchedule, Statement
 from billing.months.closing import close_period
 from config.portal import urls
 from tenants.keys.editing import issue_key
@@ -26,9 +27,13 @@ PAGES = sorted(pattern.name for pattern in urls.urlpatterns if pattern.name not 
 OWNERS = {
     "add_service_key", "add_budget", "change_budget", "decide_raise", "see_alert", "people", "person", "remove_person", "policy",
     "changes", "key_tags", "allocate_user",
-    "invite", "cancel_invitation",
+    "invite", "cancel_invitation", "key_rights",
 }  # fmt: skip
 READERS = {
+    "deliveries",
+    "add_schedule",
+    "schedule",
+    "remove_schedule",
     "spend",
     "spend_file",
     "teams",
@@ -64,8 +69,14 @@ def rows_of(house: House, tenant: Tenant, person: str) -> dict[str, Any]:
     )
     statement = statement_of(tenant)
     waiting = invite(tenant, email=f"{uuid4().hex}@acme.example", role="member", acting_user=user)
+    schedule = ReportSchedule(
+        tenant=tenant, name=f"of {person}", kind="s3", target="finance/purser", region="eu-central-1",
+        access_key="AKIA-x", secret_key="very-secret",
+    )  # fmt: skip
+    save_schedule(schedule)
     return {
         "key_id": key.pk,
+        "schedule_id": schedule.pk,
         "request_id": log(tenant, user=person).pk,
         "budget_id": budget.pk,
         "asked_id": asked.pk,
@@ -104,12 +115,19 @@ def state(tenant: Tenant) -> list[Any]:
     """What a hostile request could change."""
     return [
         list(
-            ApiKey.objects.filter(tenant=tenant).order_by("pk").values_list("pk", "revoked_at", "public_id")
+            ApiKey.objects.filter(tenant=tenant)
+            .order_by("pk")
+            .values_list("pk", "revoked_at", "public_id", "rights")
         ),
         list(
             Budget.objects.filter(tenant=tenant).order_by("pk").values_list("pk", "limit_amount", "is_active")
         ),
         list(tenant.raise_requests.order_by("pk").values_list("pk", "state")),
+        list(
+            ReportSchedule.objects.filter(tenant=tenant)
+            .order_by("pk")
+            .values_list("pk", "target", "is_active")
+        ),
         list(Membership.objects.filter(tenant=tenant).order_by("pk").values_list("pk", "role", "person")),
         list(AlertEvent.objects.filter(tenant=tenant).order_by("pk").values_list("pk", "acknowledged_at")),
         Tenant.objects.values_list("policy", "status").get(pk=tenant.pk),
