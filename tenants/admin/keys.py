@@ -17,7 +17,7 @@ from django.views.decorators.http import require_POST
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
-    UnfoldAdminCheckboxSelectMultiple,
+    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminIntegerFieldWidget,
 )
 
@@ -65,7 +65,7 @@ class ApiKeyForm(RateLimitFields, TagsForm):
     rights = forms.MultipleChoiceField(
         required=False,
         choices=RIGHTS,
-        widget=UnfoldAdminCheckboxSelectMultiple,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="Of a key that is a person's: what it reads is the whole tenant's. A service's key has it anyway.",
     )
 

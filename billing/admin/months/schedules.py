@@ -18,7 +18,7 @@ from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 from unfold.decorators import display
 from unfold.forms import BaseDialogForm
 from unfold.widgets import (
-    UnfoldAdminCheckboxSelectMultiple,
+    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminPasswordWidget,
     UnfoldAdminTextInputWidget,
 )
@@ -52,7 +52,7 @@ class ReportScheduleForm(TenantScopedForm):
     formats = forms.MultipleChoiceField(
         required=False,
         choices=[(name, name) for name in dict.fromkeys((*OF_STATEMENTS, *ASKED))],
-        widget=UnfoldAdminCheckboxSelectMultiple,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="Of a report or a statement; a pack has all.",
     )
     new_access_key = _secret("Access key")

@@ -125,7 +125,7 @@ def test_it_is_set_off_in_the_currency_of_the_statement(shop: Shop, last_month: 
     for said in ("1,676", "JPY", "Rate", "152.37", "In USD, exactly", "11.00 USD", "152"):
         assert said.replace(",", "") in text.replace(",", ""), said
     found = reconciled(files["xlsx"])
-    assert found["Rate jpy for one usd"] == Decimal("152.37")
+    assert found["Rate jpy for one USD"] == Decimal("152.37")
     assert found["Booked jpy"] == Decimal("1676.07")
     assert (found["Payable jpy"], found["Due jpy"]) == (1676, 152)
     lines = journal_of(shop.tenant, month=f"{last_month:%Y-%m}")
