@@ -13,6 +13,13 @@ from django.core.exceptions import ValidationError
 from tenants.models import Tenant
 from tenants.policy import parse_policy
 
+SCHEDULE: Final = "the schedule"  # who acts where nobody does
+
+
+def name_of(person: User | None) -> str:
+    """Who did something to the books, as pages and certificates say it."""
+    return person.get_username() if person else SCHEDULE
+
 
 def four_eyes_of(tenant: Tenant) -> bool:
     """Whether what one person proposes for this tenant's books waits for another."""

@@ -19,6 +19,7 @@ from billing.deliveries import outbox as report_outbox
 from billing.estimates import accuracy as estimate_accuracy
 from billing.ledger import partitions, reaper, rollups, unread
 from billing.months import closing
+from billing.months.jobs import approving as month_approving
 from billing.months.jobs import asking as month_asking
 from billing.months.jobs import keeping as month_files
 from billing.months.jobs import working as month_jobs
@@ -49,7 +50,7 @@ def close_months() -> None:
     """Open the running month of every tenant, begin to close what is due where the policy says so, and do the jobs of months
     that wait: closing, also what a lost worker left halfway, and the files of reports; then send what is to be delivered."""
     closing.open_periods()
-    closing.begin_due()
+    month_approving.begin_due()
     month_asking.ask_for_left_closings()
     until = time.monotonic() + ROUND_SECONDS
     while month_jobs.work_next() and time.monotonic() < until and not stopping.is_asked():

@@ -170,7 +170,8 @@ class DefaultMaxTokens:
 class ClosingPolicy:
     """Whether the schedule closes months (otherwise an operator does), and how long it waits for late usage.
 
-    `four_eyes`: what one person proposes to write into the tenant's books, another one approves.
+    `four_eyes`: what one person proposes to write into the tenant's books, another one approves; who asks to close
+    a month does not confirm it.
     """
 
     auto: bool = False

@@ -16,6 +16,7 @@ from billing.admin import raise_requests as admin_raise_requests
 from billing.admin import runs as admin_runs
 from billing.admin import statements as admin_statements
 from billing.admin import tenants as admin_tenants
+from billing.admin.months import periods as admin_periods
 from billing.admin.months import schedules as admin_schedules
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "admin_contracts",
     "admin_estimates",
     "admin_ledger",
+    "admin_periods",
     "admin_prices",
     "admin_raise_requests",
     "admin_runs",

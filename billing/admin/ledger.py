@@ -7,12 +7,10 @@ by corrections.
 from decimal import Decimal
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import (
@@ -21,22 +19,17 @@ from unfold.contrib.filters.admin import (
     RangeDateFilter,
     RangeDateTimeFilter,
 )
-from unfold.decorators import action, display
+from unfold.decorators import display
 from unfold.forms import BaseDialogForm
-from unfold.widgets import UnfoldAdminTextInputWidget
 
 from billing.admin.figures import usd
-from billing.admin.months.files import month_file, page_of_month
 from billing.admin.newest import ATTEMPTS, DAYS, NewestAdmin
-from billing.admin.reports import reports_page
 from billing.admin.unread import CertaintyFilter, ExplanationForm
 from billing.ledger import unread
 from billing.ledger.rollups import rebuild_dirty
-from billing.models import Attempt, BillingPeriod, RollupDirty, UsageDaily, UsageLine, UsageRecord
-from billing.months.closing import CannotClose, begin
-from billing.months.jobs.asking import TooManyJobs, ask_close
+from billing.models import Attempt, RollupDirty, UsageDaily, UsageLine, UsageRecord
 from config.site.cells import json_block
-from tenants.admin.access import ReadOnlyAdmin, finish
+from tenants.admin.access import ReadOnlyAdmin
 from tenants.admin.choices import SeenRowsFilter
 from tenants.admin.columns import figure_column
 from tenants.admin.dialogs import dialog_action
@@ -318,59 +311,6 @@ class UsageDailyAdmin(NewestAdmin):
     @figure_column("Billed, USD", ordering="billed_cost")
     def shown_billed(self, day: UsageDaily) -> Decimal:
         return day.billed_cost
-
-
-class ClosingForm(BaseDialogForm):
-    """Why a month is closed before its time, if it is."""
-
-    forced_reason = forms.CharField(
-        required=False,
-        widget=UnfoldAdminTextInputWidget(),
-        label="Reason, if before its time",
-        help_text="Needed while its grace is not over, or calls are still open.",
-    )
-
-
-@admin.register(BillingPeriod)
-class BillingPeriodAdmin(ReadOnlyAdmin):
-    """Months; each leads to its report."""
-
-    list_display = ("label", "tenant", "shown_status", "starts_at", "ends_at", "timezone", "closed_at")
-    list_filter = (("tenant", SeenRowsFilter), ("status", ChoicesCheckboxFilter))
-    list_select_related = ("tenant",)
-    search_fields = ("label", "tenant__slug")
-    actions_detail = ("open_report", "close_month")
-    custom_urls = (
-        ("reports/", "billing_reports", reports_page),
-        ("reports/file/<int:file_id>/", "billing_month_file", month_file),
-    )
-    operated_with = Right.CLOSE
-
-    @display(description="Status", label={"open": "success", "closing": "warning", "closed": "info"})
-    def shown_status(self, period: BillingPeriod) -> str:
-        return period.status
-
-    @action(description="Month report", icon="summarize")
-    def open_report(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        period = self.get_object(request, str(object_id))
-        if period is None:
-            raise Http404
-        return redirect(page_of_month(period))
-
-    @dialog_action(
-        "Close…",
-        "lock",
-        title="Close this month for good?",
-        text="Its statement is made from the ledger; what comes later is a correction in the open month.",
-        submit="Close",
-        form=ClosingForm,
-        refusals=(CannotClose, TooManyJobs),
-    )
-    def close_month(self, request: HttpRequest, form: ClosingForm, period: BillingPeriod) -> HttpResponse:
-        reason = form.cleaned_data["forced_reason"]
-        begin(period, forced_reason=reason)
-        ask_close(period, acting_user=request.user, reason=reason)
-        return finish(request, page_of_month(period), f"{period.label} is being closed; its files follow.")
 
 
 @admin.register(RollupDirty)

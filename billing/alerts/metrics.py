@@ -97,6 +97,18 @@ METRICS: Final[Mapping[str, MetricFacts]] = {
     "entry_proposed": MetricFacts(
         "Entries that wait", "A credit or an adjustment waits for somebody else.", "usd", says_end=False
     ),
+    "price_left_table": MetricFacts(
+        "Prices that left the table",
+        "A provider bills a meter at another price than our table has.",
+        "usd",
+        says_end=False,
+    ),
+    "close_asked": MetricFacts(
+        "Closes that wait",
+        "Somebody asks to close a month, and another one confirms it.",
+        "none",
+        says_end=False,
+    ),
     "prepaid_low": MetricFacts("Prepaid balance", "A prepaid balance is low.", "usd", says_end=False),
     "raise_requested": MetricFacts("Raises asked for", "Somebody asks for a raise.", "none", says_end=False),
 }

@@ -8,6 +8,7 @@ behind `holds.py` and `ledger.py` only.
 
 from typing import ClassVar
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q, Value
@@ -38,6 +39,33 @@ class BillingPeriod(models.Model):
     digest = models.CharField(
         max_length=64, blank=True, default="", help_text="sha256, chained to the month before"
     )
+    # four eyes: who asked to close it, and who confirmed that
+    close_asked_at = models.DateTimeField(null=True, blank=True, verbose_name="asked to close")
+    close_asked_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        verbose_name="asked by",
+        help_text="empty: the schedule",
+    )
+    close_reason = models.CharField(
+        max_length=300,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="why before its time, as it was asked",
+    )
+    close_confirmed_at = models.DateTimeField(null=True, blank=True, verbose_name="confirmed")
+    close_confirmed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        verbose_name="confirmed by",
+    )
 
     class Meta:
         ordering = ("tenant", "-starts_at")
@@ -50,6 +78,17 @@ class BillingPeriod(models.Model):
                 condition=Q(status="closed", closed_at__isnull=False, digest__gt="")
                 | (~Q(status="closed") & Q(closed_at__isnull=True)),
                 name="period_closed_has_digest",
+            ),
+            # Nobody confirms what they asked for, and nobody unnamed confirms.
+            models.CheckConstraint(
+                condition=Q(close_confirmed_at=None, close_confirmed_by=None)
+                | Q(
+                    close_confirmed_at__isnull=False,
+                    close_confirmed_by__isnull=False,
+                    close_asked_at__isnull=False,
+                )
+                & (Q(close_asked_by=None) | ~Q(close_asked_by=F("close_confirmed_by"))),
+                name="period_close_by_two",
             ),
         )
 

@@ -20,6 +20,7 @@ from django.utils.timezone import now
 
 from billing.contracts.commitments import true_up
 from billing.contracts.currencies import Conversion, NoRate, conversion_of
+from billing.four_eyes import four_eyes_of
 from billing.ledger import digest
 from billing.ledger.periods import period_at
 from billing.models import Attempt, BillingPeriod, ReceiptTree, Statement, StatementFile
@@ -36,7 +37,9 @@ from tenants.policy import parse_policy
 
 OPEN_STATES = (Attempt.State.HELD, Attempt.State.SENT)
 Status = BillingPeriod.Status
-_reasons: dict[int, str] = {}  # why periods that are due were not closed, as this process said it last
+FOUR_EYES: Final = (
+    "close_asked_at", "close_asked_by", "close_reason", "close_confirmed_at", "close_confirmed_by"
+)  # fmt: skip
 _CLOSERS: Final = 0x5054  # class of advisory locks; the period's id is the other half
 log = structlog.get_logger(__name__)
 
@@ -89,11 +92,15 @@ def close_period(
 @transaction.atomic
 def reopen_period(period: BillingPeriod) -> BillingPeriod:
     """Take a month out of `closing`, as long as it has no statement. Raises CannotClose."""
-    locked = _locked(period)
+    locked = locked_period(period)
     if locked.status == Status.CLOSED:
         raise CannotClose(f"{locked.label} is closed for good")
     locked.status = Status.OPEN
-    locked.save(update_fields=["status"])
+    locked.close_asked_at = locked.close_asked_by = locked.close_confirmed_at = locked.close_confirmed_by = (
+        None
+    )
+    locked.close_reason = ""
+    locked.save(update_fields=["status", *FOUR_EYES])
     return locked
 
 
@@ -106,32 +113,25 @@ def open_periods(at: datetime | None = None) -> int:
     return sum(bool(period_at(tenant, at=moment)) for tenant in tenants)
 
 
-def begin_due(at: datetime | None = None) -> list[BillingPeriod]:
-    """Begin to close the due months of the tenants whose policy says `closing.auto`, oldest month first; which."""
-    moment = at or now()
-    begun = []
-    due = BillingPeriod.objects.exclude(status=Status.CLOSED).filter(ends_at__lte=moment)
-    for period in due.select_related("tenant").order_by("tenant", "starts_at"):
-        policy = parse_policy(period.tenant.policy).closing
-        if not policy.auto or moment < period.ends_at + timedelta(hours=policy.grace_hours):
-            continue
-        try:
-            begin(period)
-        except CannotClose as error:
-            if _reasons.get(period.pk) != str(error):
-                log.error("month_not_closed", tenant=period.tenant_id, month=period.label, reason=str(error))
-            _reasons[period.pk] = str(error)
-        else:
-            begun.append(period)
-    return begun
-
-
 @transaction.atomic
 def begin(period: BillingPeriod, *, forced_reason: str = "", grace: timedelta | None = None) -> None:
     """Let nothing enter the month any more. Raises CannotClose; nothing where that is so already."""
-    locked = _locked(period)
+    locked = locked_period(period)
     if locked.status != Status.OPEN:
         return
+    require_due(locked, forced_reason=forced_reason, grace=grace)
+    if four_eyes_of(locked.tenant) and locked.close_confirmed_at is None:
+        raise CannotClose(
+            f"{locked.label} needs four eyes: one person asks to close it, and another one confirms that"
+        )
+    _conversion(locked)  # without a rate there is no statement, and the month stays open
+    true_up(locked)
+    locked.status = Status.CLOSING
+    locked.save(update_fields=["status"])
+
+
+def require_due(locked: BillingPeriod, *, forced_reason: str = "", grace: timedelta | None = None) -> None:
+    """Raise CannotClose for a month that is not over, not the next one, or whose calls or grace are not over without a reason."""
     moment = now()
     if moment < locked.ends_at:
         raise CannotClose(f"{locked.label} runs until {locked.ends_at:%Y-%m-%d %H:%M} UTC")
@@ -150,10 +150,6 @@ def begin(period: BillingPeriod, *, forced_reason: str = "", grace: timedelta | 
             )
         if open_calls := open_attempts(locked):
             raise CannotClose(f"{open_calls} calls of {locked.label} are not settled yet")
-    _conversion(locked)  # without a rate there is no statement, and the month stays open
-    true_up(locked)
-    locked.status = Status.CLOSING
-    locked.save(update_fields=["status"])
 
 
 def open_attempts(period: BillingPeriod) -> int:
@@ -179,7 +175,7 @@ def issue(
     The watcher hears of each step before it is done.
     """
     told = (watcher or Watcher()).told
-    locked = _locked(period)
+    locked = locked_period(period)
     tenant = locked.tenant
     if locked.status == Status.CLOSED:
         return Statement.objects.get(period=locked)
@@ -345,7 +341,7 @@ def _alone(period: BillingPeriod) -> Iterator[None]:
                 cursor.execute("SELECT pg_advisory_unlock(%s, %s)", key)
 
 
-def _locked(period: BillingPeriod) -> BillingPeriod:
+def locked_period(period: BillingPeriod) -> BillingPeriod:
     """The period, locked, and its tenant's numbering with it; waits for rows that are on their way in."""
     Tenant.objects.select_for_update(no_key=True).get(pk=period.tenant_id)
     return BillingPeriod.objects.select_for_update(of=("self",)).select_related("tenant").get(pk=period.pk)

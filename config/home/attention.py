@@ -23,6 +23,7 @@ from django.utils.timezone import now
 from billing import incidents
 from billing.admin.figures import amount_of, count, percent, usd
 from billing.models import AlertEvent, BillingPeriod, Budget, PriceProposal, RaiseRequest
+from billing.months.jobs.approving import asker_of, waits
 from billing.planning.price_changes import MOST_SHOWN as MOST_PRICES
 from billing.planning.price_changes import prices_ahead
 from config.home import budgets
@@ -280,7 +281,7 @@ def _closable_months(request: HttpRequest, choice: Choice) -> Iterator[Need]:
     ended = (
         BillingPeriod.objects.filter(_of(choice), ends_at__lte=at)
         .exclude(status=BillingPeriod.Status.CLOSED)
-        .select_related("tenant")
+        .select_related("tenant", "close_asked_by")
         .order_by("starts_at")[:MOST_PERIODS]
     )
     first_of: dict[int, BillingPeriod] = {}
@@ -288,12 +289,15 @@ def _closable_months(request: HttpRequest, choice: Choice) -> Iterator[Need]:
         first_of.setdefault(period.tenant_id, period)
     due = [period for period in first_of.values() if at >= _closes_at(period)]
     for period in due[:MOST_SHOWN]:
-        text = format_html(
-            "{} can be closed {}",
-            cells.link(_page(BillingPeriod, period.pk), f"The month {period.label}"),
-            _whose(period.tenant.slug),
-        )
-        verbs = _verbs(request, BillingPeriod, period.pk, ("close_month", "Close"), row=period)
+        page = cells.link(_page(BillingPeriod, period.pk), f"The month {period.label}")
+        if waits(period):
+            said, verb = f"{asker_of(period)} asked for it", ("confirm_close", "Confirm close")
+            text = format_html("{} waits to be closed {}: {}", page, _whose(period.tenant.slug), said)
+        else:
+            verb = ("close_month", "Close")
+            text = format_html("{} can be closed {}", page, _whose(period.tenant.slug))
+        is_mine = waits(period) and period.close_asked_by_id == request.user.pk
+        verbs = [] if is_mine else _verbs(request, BillingPeriod, period.pk, verb, row=period)
         yield Need(text, "warning", verbs)
     yield from _more(due, BillingPeriod, "months", "status__exact=open")
 

@@ -234,7 +234,7 @@ PLATFORM: Final = Step(
         "own_accounts_only": "Only provider accounts of its own",
         "closing.auto": "Months close by themselves",
         "closing.grace_hours": "After, hours",
-        "closing.four_eyes": "What one person enters in the books, another approves",
+        "closing.four_eyes": "What one person enters in the books, or asks to close, another approves",
         "quotas.keys": "Most keys",
         "quotas.tag_names": "Most names of tags that callers bring along, a month",
         "quotas.tag_values": "Most values of each of them",

@@ -207,3 +207,34 @@ def test_a_rerating_is_decided(office: Office, olga: Client) -> None:
     press(olga, "billing_rerating_approve", rerating.pk)  # too late, and says so
     rerating.refresh_from_db()
     assert rerating.status == "rejected"
+
+
+def test_with_four_eyes_another_person_closes_a_month(office: Office) -> None:
+    Tenant.objects.filter(pk=office.acme.pk).update(policy={"closing": {"four_eyes": True}})
+    starts_at, ends_at = now() - timedelta(days=900), now() - timedelta(days=870)
+    month = BillingPeriod.objects.create(
+        tenant=office.acme, label="2019-02", starts_at=starts_at, ends_at=ends_at
+    )
+    fay = office.client(office.fay)
+    other = office.client(User.objects.create(username="gina", is_staff=True, is_superuser=True))
+    page = url_of(BillingPeriod, "change", month.pk)
+    confirms = reverse("admin:billing_billingperiod_confirm_close", args=(month.pk,))
+    assert confirms not in fay.get(page).content.decode()
+    press(fay, "billing_billingperiod_close_month", month.pk)
+    month.refresh_from_db()
+    assert (month.status, month.close_asked_by) == ("open", office.fay)
+    assert confirms not in fay.get(page).content.decode()  # not to who asked
+    shown = other.get(page).content.decode()
+    assert confirms in shown
+    assert f"{office.fay.username}, <time" in shown
+    assert "waits for another person" in shown
+    press(fay, "billing_billingperiod_confirm_close", month.pk)
+    month.refresh_from_db()
+    assert month.status == "open"
+    assert office.client(office.charlie).post(confirms, {"_form_submitted": "on"}).status_code in (403, 404)
+    press(other, "billing_billingperiod_confirm_close", month.pk)
+    working.work_next()
+    month.refresh_from_db()
+    assert month.status == "closed"
+    for verb, person in (("Close (billing period)", "fay"), ("Confirm close (billing period)", "gina")):
+        assert AuditEntry.objects.filter(verb=verb, object_id=str(month.pk), name__icontains=person).exists()

@@ -1,5 +1,5 @@
-"""The files of a month on its page: asking for them, seeing them being made, taking them away; and having them delivered.
+"""Pages of months: the report, its files and having them delivered, the close and who asked for it, the certificate.
 
-It owns the panel of files on the page of month reports, and the pages of schedules. It does not own the jobs that make files:
-`billing/months/jobs` does; nor their delivery: `billing/deliveries` does.
+It owns pages. It does not own closing, the jobs that make files, or what a certificate says: `billing/months` does; nor
+deliveries: `billing/deliveries` does.
 """

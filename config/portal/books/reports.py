@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 
-from billing.admin.reports import tables_of
+from billing.admin.months.reports import tables_of
 from billing.models import MonthFile, Statement
 from billing.months.exports import FORMATS, STORED
 from billing.months.jobs.asking import OPEN, TooManyJobs, ask_report, jobs_of

@@ -13,8 +13,9 @@ from django.db import DatabaseError, IntegrityError, connection, connections, tr
 from django.utils.timezone import now
 
 from billing.models import BillingPeriod, Statement, StatementFile, StatementLine, UsageLine, UsageRecord
-from billing.months.closing import CannotClose, begin_due, close_period, open_periods, reopen_period
+from billing.months.closing import CannotClose, close_period, open_periods, reopen_period
 from billing.months.files import bytes_of
+from billing.months.jobs.approving import begin_due
 from billing.months.statements import first_break
 from tests.billing.shop import Shop, open_shop
 
