@@ -11,6 +11,7 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import now
 from unfold.contrib.filters.admin import (
@@ -258,19 +259,21 @@ class PriceProposalAdmin(Unedited, OperatorAdmin):
             for change in changes
         ]
         headers = ["Model", "Meter", "Processing", "Now, USD", "Then, USD"]
-        return render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
+        table = render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
+        return table + _inferred(proposal.diff.get("inferred"))
 
     @dialog_action(
         "Approve",
         "check_circle",
-        title="Have these rates count from now on?",
-        text="What was billed before stays as it is.",
+        title="Have these rates count?",
+        text="A list's count from now on. What the sentinel inferred counts since the day that it names; the re-rating of what"
+        " was billed since is proposed within a minute.",
         submit="Approve",
         refusals=(ValidationError,),
     )
     def approve(self, request: HttpRequest, form: BaseDialogForm, proposal: PriceProposal) -> str:
         approve_proposal(proposal, acting_user=request.user)
-        return "The rates count from now on."
+        return "The rates count."
 
     @dialog_action(
         "Reject",
@@ -284,6 +287,29 @@ class PriceProposalAdmin(Unedited, OperatorAdmin):
     def reject(self, request: HttpRequest, form: BaseDialogForm, proposal: PriceProposal) -> str:
         reject_proposal(proposal, acting_user=request.user)
         return "Our rates stay."
+
+
+def _inferred(inferred: dict[str, Any] | None) -> SafeString:
+    """What bills say of a price, day by day, as the sentinel inferred it."""
+    if not inferred:
+        return SafeString()
+    rows = [
+        [one["day"], Decimal(one["quantity"]), Decimal(one["usd"]), Decimal(one["low"]), Decimal(one["high"])]
+        for one in inferred["days"]
+    ]
+    headers = [
+        "Day, UTC",
+        "Quantity",
+        "Their bill, USD",
+        "At least, USD per million",
+        "At most, USD per million",
+    ]
+    said = format_html(
+        "<p>One price explains all of these days: between {} and {} USD per million.</p>",
+        inferred["low"],
+        inferred["high"],
+    )
+    return said + render_to_string("admin/table.html", {"table": {"headers": headers, "rows": rows}})
 
 
 def _rate(price: ListPrice | None) -> str:

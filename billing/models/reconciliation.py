@@ -23,6 +23,36 @@ class ReportedField(ExactField):
     digits, places = 48, 30
 
 
+class Cause(models.TextChoices):
+    """What explains a difference, as exactly as it is known."""
+
+    ROUNDING = "rounding", "rounded to cents"
+    MIDNIGHT = "midnight", "calls over midnight"
+    LATE = "late", "billed on the day beside it"
+    DAY_MISSING = "day_missing", "whole day missing there"
+    LINE_MISSING = "line_missing", "line missing there"
+    PROJECT = "project", "in another project there"
+    NOT_BOOKED = "not_booked", "our calls without a row"
+    PAST_US = "past_us", "used past the gateway"
+    UNKNOWN_MODEL = "unknown_model", "a model that we do not call"
+    PRICE = "price", "another price"
+    KNOWN_PRICE = "known_price", "another price that we know"
+    PRICE_IN_THE_DAY = "price_in_the_day", "price changed within the day"
+    BATCH_DISCOUNT = "batch_discount", "batch discount not given"
+    PROCESSING = "processing", "billed as another processing"
+    ONE_FACTOR = "one_factor", "all amounts by one factor"
+    CREDIT = "credit", "credit or negative line"
+    REPEATED = "repeated", "line repeated"
+    OTHER_METER = "other_meter", "on another meter"
+    CACHE_AS_INPUT = "cache_as_input", "cache read billed as input"
+    OTHER_MODEL = "other_model", "under another model"
+    OFF_BY_ONE = "off_by_one", "off by one"
+    QUANTITY_ONLY = "quantity_only", "quantity alone differs"
+    COUNTED_HERE = "counted_here", "counted by us"
+    BOUND = "bound", "booked as a bound"
+    COUNTED = "counted", "they counted less"
+
+
 class CostReport(models.Model):
     """One fetch, or one file, of a provider account's costs."""
 
@@ -64,6 +94,11 @@ class CostReport(models.Model):
 class CostReportLine(models.Model):
     """One line of a report; live until a newer report of its day supersedes it."""
 
+    class Standing(models.TextChoices):
+        COUNTED = "", "counted"
+        CREDIT = "credit", "credit"
+        ELSEWHERE = "elsewhere", "of another project, not counted"
+
     report = models.ForeignKey(CostReport, on_delete=models.PROTECT, related_name="lines")
     provider = models.CharField(max_length=64)
     day = models.DateField(help_text="in UTC")
@@ -76,6 +111,14 @@ class CostReportLine(models.Model):
     processing = models.CharField(max_length=10, blank=True, default="")
     quantity = ReportedField(null=True)
     amount_usd = ReportedField()
+    standing = models.CharField(
+        max_length=9, choices=Standing, blank=True, default=Standing.COUNTED, db_default=Standing.COUNTED
+    )
+    copies = models.PositiveSmallIntegerField(
+        default=1,
+        db_default=1,
+        help_text="how often the report has this line; amount and quantity are of all",
+    )
     superseded_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -83,7 +126,16 @@ class CostReportLine(models.Model):
         verbose_name = "line of a cost report"
         constraints = (
             models.UniqueConstraint(
-                fields=("provider", "day", "line_item", "project", "model", "meter", "processing"),
+                fields=(
+                    "provider",
+                    "day",
+                    "line_item",
+                    "project",
+                    "model",
+                    "meter",
+                    "processing",
+                    "standing",
+                ),
                 condition=Q(superseded_at=None),
                 name="cost_line_live_once",
             ),
@@ -105,6 +157,7 @@ class CostComparison(models.Model):
         MISSING_HERE = "missing_here", "missing here"
         MISSING_THERE = "missing_there", "missing there"
         BYPASS = "bypass", "bypass"
+        CREDIT = "credit", "credit"
 
     class Status(models.TextChoices):
         OPEN = "open", "open"
@@ -116,6 +169,7 @@ class CostComparison(models.Model):
     model = models.CharField(max_length=128, blank=True, default="")
     meter = models.CharField(max_length=64, blank=True, default="")
     kind = models.CharField(max_length=13, choices=Kind)
+    cause = models.CharField(max_length=16, choices=Cause, blank=True, default="", db_default="")
     detail = models.TextField(blank=True, default="", help_text="what speaks for this kind")
     is_within_tolerance = models.BooleanField(help_text="of its day and model: 0.01 USD or 0.1 %")
     our_quantity = ReportedField(null=True)
@@ -153,4 +207,13 @@ class CostComparison(models.Model):
     def __str__(self) -> str:
         return (
             f"{self.provider} {self.day} {self.model or 'no model'} {self.meter or 'no meter'}: {self.kind}"
+        )
+
+    @property
+    def why(self) -> str:
+        """The kind and, where it is known, the cause."""
+        return (
+            f"{self.get_kind_display()}: {self.get_cause_display()}"
+            if self.cause
+            else self.get_kind_display()
         )

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import structlog
@@ -18,13 +19,14 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from billing.models import PriceProposal, PriceRow
-from billing.prices.editing import supersede
+from billing.prices.editing import set_price, supersede
 from billing.prices.lists import ListPrice, digest_of, read_list_prices, source_name
 
 BATCH = 2000
 # Importing and approving are one at a time: two of them would propose the same twice.
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('billing.price_import'))"
 
+SENTINEL = "price sentinel"  # the source of what bills imply
 Status = PriceProposal.Status
 log = structlog.get_logger(__name__)
 
@@ -133,11 +135,17 @@ def import_list_prices(*, providers: Iterable[str] = (), is_dry_run: bool = Fals
 
 @transaction.atomic
 def approve_proposal(proposal: PriceProposal, *, acting_user: User | None) -> PriceProposal:
-    """Have a proposal's rates count from now on. Raises ValidationError unless it still waits."""
+    """Have a proposal's rates count from now on; what the sentinel inferred, since the day that it says.
+
+    Raises ValidationError unless it still waits, or if a rate was changed since it was proposed.
+    """
     with connection.cursor() as cursor:
         cursor.execute(LOCK)
     waiting = _waiting(proposal)
     at = now()
+    if waiting.source == SENTINEL:
+        _set_inferred(waiting, acting_user=acting_user)
+        return _decide(waiting, Status.APPLIED, acting_user, at)
     for data in waiting.diff["changes"]:
         change = _from_json(data)
         _end(change.price, at=at)
@@ -156,6 +164,24 @@ def reject_proposal(proposal: PriceProposal, *, acting_user: User | None) -> Pri
 def changes_of(proposal: PriceProposal) -> list[PriceChange]:
     """What a proposal would change."""
     return [_from_json(data) for data in proposal.diff.get("changes", ())]
+
+
+def as_list_price(row: PriceRow) -> ListPrice:
+    """A row as proposals show it."""
+    return ListPrice(**{name: getattr(row, name) for name in ListPrice.__dataclass_fields__})
+
+
+def _set_inferred(proposal: PriceProposal, *, acting_user: User | None) -> None:
+    """A backdated price: the re-rating of what was billed since is proposed by itself."""
+    since = datetime.fromisoformat(proposal.diff["since"])
+    for one in proposal.diff["rows"]:
+        row = PriceRow.objects.get(pk=one["price"])
+        set_price(
+            row,
+            unit_price=Decimal(one["unit_price"]),
+            valid_from=max(since, row.valid_from),
+            acting_user=acting_user,
+        )
 
 
 def _live_rows() -> dict[tuple[object, ...], list[ListPrice]]:

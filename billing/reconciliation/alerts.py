@@ -69,6 +69,6 @@ def _difference(rows: Sequence[CostComparison]) -> Decimal:
 
 def _message(provider: str, day: date, rows: Sequence[CostComparison]) -> str:
     models = ", ".join(sorted({row.model or "no model" for row in rows}))
-    kinds = ", ".join(sorted({row.get_kind_display() for row in rows}))
+    kinds = ", ".join(sorted({row.why for row in rows}))
     differs = f"The bill of {provider} for {day} differs from the ledger by {_difference(rows):.4f} USD"
     return f"{differs}: {models} ({kinds})"

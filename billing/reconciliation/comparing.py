@@ -7,8 +7,9 @@ becomes one adjustment, whichever calls are repeated.
 
 import hashlib
 import json
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -23,22 +24,23 @@ from django.utils.timezone import now
 from billing.models import CostComparison, CostReport, CostReportLine
 from billing.money import EXACT, TWELVE_PLACES
 from billing.reconciliation.alerts import notify_of_open_days
-from billing.reconciliation.difference_kinds import Cell, Verdict, name_differences
+from billing.reconciliation.difference_kinds import name_differences
 from billing.reconciliation.line_items import LineItem, ModelNames
 from billing.reconciliation.provider_reports import ProviderReport
 from billing.reconciliation.rows import (
     callers_of,
     covered_days,
-    read_cells,
-    read_evidence,
+    read_sides,
 )
+from billing.reconciliation.sides import Cell, Verdict
 from tenants.models import Tenant
 
 DAY = timedelta(days=1)
 ADJUSTMENTS = UUID("6f6b2f0e-52c6-5d0e-9c39-0b7a5b1d8c11")  # the name space of adjustments' ids
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('reconcile ' || %s, 0))"
 BOOK = "SELECT billing_book_invoice_difference(%s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb)"
-Kind, Status = CostComparison.Kind, CostComparison.Status
+Kind, Status, Standing = CostComparison.Kind, CostComparison.Status, CostReportLine.Standing
+MOST_COPIES = 30_000
 SETTLED_KINDS = frozenset({Kind.MATCH, Kind.ROUNDING, Kind.BOUNDARY})
 
 log = structlog.get_logger(__name__)
@@ -87,8 +89,10 @@ def store_report(
         source=source,
         first_day=first,
         last_day=last,
-        line_count=len(rows),
-        total_usd=sum((usd for usd, _ in rows.values()), start=Decimal(0)),
+        line_count=sum(place.standing != Standing.ELSEWHERE for place in rows),
+        total_usd=sum(
+            (row.usd for place, row in rows.items() if place.standing != Standing.ELSEWHERE), start=Decimal(0)
+        ),
         digest=hashlib.sha256(content).hexdigest(),
         file_name=file_name[:200],
         model_names=dict(account.upstreams),
@@ -100,16 +104,18 @@ def store_report(
         CostReportLine(
             report=stored,
             provider=account.provider,
-            day=day,
-            line_item=line_item,
-            project=project,
-            model=item.model[:128],
-            meter=item.meter,
-            processing=item.processing,
-            quantity=quantity,
-            amount_usd=usd,
+            day=place.day,
+            line_item=place.line_item,
+            project=place.project,
+            model=place.item.model[:128],
+            meter=place.item.meter,
+            processing=place.item.processing,
+            standing=place.standing,
+            quantity=row.quantity,
+            amount_usd=row.usd,
+            copies=row.copies,
         )
-        for (day, line_item, project, item), (usd, quantity) in rows.items()
+        for place, row in rows.items()
     )
     return stored
 
@@ -127,8 +133,8 @@ def compare(
     covered = covered_days(provider, first=first - 2 * DAY, last=last + 2 * DAY)
     # each is compared together with its own neighbours
     days = {day for day in covered if first - DAY <= day <= last + DAY}
-    found = read_cells(provider, days=covered)
-    named = name_differences(found, read_evidence(provider, days=covered))
+    found, evidence = read_sides(provider, days=covered)
+    named = name_differences(found, evidence)
     cells = {key: cell for key, cell in found.items() if key[0] in days}
     verdicts = {key: named[key] for key in cells}
     known = {
@@ -231,18 +237,54 @@ def book_adjustment(
     return fresh.adjustment_id
 
 
-def _rows_of(
-    report: ProviderReport, days: Collection[date], names: ModelNames
-) -> dict[tuple[date, str, str, LineItem], tuple[Decimal, Decimal | None]]:
-    """The lines of these days, summed where the provider says the same line twice."""
-    rows: dict[tuple[date, str, str, LineItem], tuple[Decimal, Decimal | None]] = {}
-    for line in report.lines:
-        if line.day not in days:
-            continue
-        key = line.day, line.line_item[:300], line.project[:100], names.item(line.item)
-        usd, quantity = rows.get(key, (Decimal(0), None))
-        quantities = [each for each in (quantity, line.quantity) if each is not None]
-        rows[key] = usd + line.amount_usd, sum(quantities, start=Decimal(0)) if quantities else None
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a line of a report is kept: lines of one place are one row."""
+
+    day: date
+    line_item: str
+    project: str
+    item: LineItem
+    standing: str
+
+
+@dataclass(slots=True)
+class _Row:
+    """The sum of a place's lines, and how often one of them is there word for word."""
+
+    usd: Decimal = Decimal(0)
+    quantity: Decimal | None = None
+    seen: Counter[tuple[Decimal, Decimal | None]] = field(default_factory=Counter)
+
+    @property
+    def copies(self) -> int:
+        """Above 1 only if the row is one line, several times."""
+        return min(next(iter(self.seen.values())), MOST_COPIES) if len(self.seen) == 1 else 1
+
+
+def _rows_of(report: ProviderReport, days: Collection[date], names: ModelNames) -> dict[_Place, _Row]:
+    """The lines of these days, summed where the provider says the same line twice.
+
+    Those of other projects are kept of the models that the account has: they may be ours, and are not counted.
+    """
+    rows: dict[_Place, _Row] = defaultdict(_Row)
+    for lines, is_elsewhere in ((report.lines, False), (report.elsewhere, True)):
+        for line in lines:
+            item = names.item(line.item)
+            if line.day not in days or (is_elsewhere and item.model not in names.compared):
+                continue
+            standing = (
+                Standing.ELSEWHERE
+                if is_elsewhere
+                else Standing.CREDIT
+                if line.amount_usd < 0
+                else Standing.COUNTED
+            )
+            row = rows[_Place(line.day, line.line_item[:300], line.project[:100], item, standing)]
+            quantities = [each for each in (row.quantity, line.quantity) if each is not None]
+            row.usd += line.amount_usd
+            row.quantity = sum(quantities, start=Decimal(0)) if quantities else None
+            row.seen[line.amount_usd, line.quantity] += 1
     return rows
 
 
@@ -250,6 +292,7 @@ def _take(row: CostComparison, cell: Cell, verdict: Verdict, *, at: datetime) ->
     """Bring a row to what was found; a row that says it already is not written."""
     figures: dict[str, Any] = {
         "kind": verdict.kind,
+        "cause": verdict.cause,
         "detail": verdict.detail,
         "is_within_tolerance": verdict.is_within_tolerance,
         "our_quantity": cell.ours.quantity,

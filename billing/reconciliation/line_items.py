@@ -90,6 +90,11 @@ class ModelNames:
 
     upstreams: Mapping[str, str]
 
+    @property
+    def compared(self) -> frozenset[str]:
+        """The names of all models of the account."""
+        return frozenset(self.of_ours(model) for model in self.upstreams)
+
     def of_provider(self, model: str) -> str:
         """The name under which the provider's model is compared; a version's date does not count."""
         slug = _slug(model)

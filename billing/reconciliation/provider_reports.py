@@ -52,13 +52,17 @@ class ProviderReport:
 
     days: frozenset[date]
     lines: tuple[ReportLine, ...]
+    elsewhere: tuple[ReportLine, ...] = ()  # what it says of other projects
 
     def of_projects(self, projects: Iterable[str]) -> "ProviderReport":
-        """The lines of these projects or workspaces alone; all of them when none is named."""
+        """The lines of these projects or workspaces, the others set apart; all of them when none is named."""
         wanted = frozenset(projects)
         if not wanted:
             return self
-        return ProviderReport(self.days, tuple(line for line in self.lines if line.project in wanted))
+        own = tuple(line for line in self.lines if line.project in wanted)
+        return ProviderReport(
+            self.days, own, tuple(line for line in self.lines if line.project not in wanted)
+        )
 
 
 @dataclass(frozen=True, slots=True)

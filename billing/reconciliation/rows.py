@@ -7,6 +7,7 @@ bought it.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,19 +15,19 @@ from typing import Any
 from django.db import connection
 
 from billing.models import CostReport, CostReportLine
-from billing.reconciliation.difference_kinds import Cell, Evidence, Key, ModelDay, Side, UnreportedCalls
 from billing.reconciliation.line_items import ModelNames, known_meter
+from billing.reconciliation.sides import Cell, Evidence, Key, Line, ModelDay, Side, UnreportedCalls
 
 ROW = "r.provider = %(provider)s AND r.occurred_at >= %(starts_at)s AND r.occurred_at < %(ends_at)s"
 
 # What a call bought, and what was booked of the provider's invoice later on; the answers of our caches bought nothing.
 OURS = f"""
-SELECT (r.occurred_at AT TIME ZONE 'UTC')::date, r.model, l.meter, sum(l.quantity), sum(l.provider_cost)
+SELECT (r.occurred_at AT TIME ZONE 'UTC')::date, r.model, l.meter, r.processing, sum(l.quantity), sum(l.provider_cost)
 FROM billing_usagerecord r JOIN billing_usageline l ON l.record_id = r.id AND l.occurred_at = r.occurred_at
 WHERE {ROW} AND r.kind IN ('usage', 'correction') AND r.usage_source <> 'gateway_cache'
-GROUP BY 1, 2, 3
+GROUP BY 1, 2, 3, 4
 UNION ALL
-SELECT (r.occurred_at AT TIME ZONE 'UTC')::date, r.model, r.tags ->> 'meter',
+SELECT (r.occurred_at AT TIME ZONE 'UTC')::date, r.model, r.tags ->> 'meter', '',
        sum((r.tags ->> 'quantity')::numeric), sum(r.provider_cost)
 FROM billing_usagerecord r
 WHERE {ROW} AND r.kind = 'adjustment' AND r.usage_source = 'provider_invoice'
@@ -61,7 +62,7 @@ GROUP BY 1, 2, 3, 4
 
 # Every price that our books ever had for the account's models, per unit.
 PRICES = """
-SELECT DISTINCT p.model, p.meter, p.unit_price / p.per FROM billing_pricerow p
+SELECT DISTINCT p.model, p.meter, p.processing, p.unit_price / p.per FROM billing_pricerow p
 WHERE p.provider = %(provider)s AND p.book IN ('list', 'cost')
 """
 
@@ -92,37 +93,48 @@ def model_names(provider: str) -> ModelNames:
     return ModelNames(last.model_names if last else {})
 
 
-def read_cells(provider: str, *, days: Iterable[date]) -> dict[Key, Cell]:
-    """Both sides of each day, model and meter."""
+def read_sides(provider: str, *, days: Iterable[date]) -> tuple[dict[Key, Cell], Evidence]:
+    """Both sides of each day, model and meter, and what besides the figures helps to name a difference."""
     days = sorted(days)
     if not days:
-        return {}
+        return {}, Evidence()
     names = model_names(provider)
-    theirs = _theirs(provider, days)
-    ours = _ours(provider, days, names)
-    ours = _fold_tools(ours, theirs)
+    lines, elsewhere = _lines(provider, days)
+    parts = _fold_tools(_ours(provider, days, names), lines)
     meters: dict[ModelDay, set[str]] = defaultdict(set)
-    for day, model, meter in (*ours, *theirs):
+    for day, model, meter in (*parts, *lines):
         meters[day, model].add(meter)
-    cells: dict[Key, Cell] = {}
-    for side, found in (("ours", ours), ("theirs", theirs)):
-        for (day, model, meter), figures in found.items():
-            key = day, model, known_meter(meter, meters[day, model])
-            cell = cells.get(key, Cell())
-            cells[key] = (
-                Cell(_add(cell.ours, figures), cell.theirs)
-                if side == "ours"
-                else Cell(cell.ours, _add(cell.theirs, figures))
-            )
-    return _with_reported_zeros(cells)
+
+    def placed(key: Key) -> Key:
+        return key[0], key[1], known_meter(key[2], meters[key[:2]])
+
+    at_parts: dict[Key, dict[str, Side]] = defaultdict(lambda: defaultdict(Side))
+    at_lines: dict[Key, list[Line]] = defaultdict(list)
+    for key, sides in parts.items():
+        for processing, side in sides.items():
+            at_parts[placed(key)][processing] += side
+    for key, found in lines.items():
+        at_lines[placed(key)] += found
+    cells = {
+        key: Cell(
+            _total(at_parts[key].values()),
+            _total(Side(line.usd, line.quantity) for line in at_lines[key]),
+        )
+        for key in dict.fromkeys((*at_parts, *at_lines))
+    }
+    evidence = replace(
+        _evidence(provider, days, names),
+        lines={key: tuple(found) for key, found in at_lines.items()},
+        parts={key: dict(found) for key, found in at_parts.items()},
+        elsewhere={placed(key): side for key, side in elsewhere.items()},
+        models=names.compared | {model for _, model, _ in parts},
+    )
+    return _with_reported_zeros(cells), evidence
 
 
-def read_evidence(provider: str, *, days: Iterable[date]) -> Evidence:
-    """What besides the figures helps to name a difference on these days."""
-    days = sorted(days)
-    if not days:
-        return Evidence()
-    names, span = model_names(provider), _span(provider, days[0], days[-1])
+def _evidence(provider: str, days: list[date], names: ModelNames) -> Evidence:
+    """Calls without a bill, calls over midnight, and the prices that our books have."""
+    span = _span(provider, days[0], days[-1])
     attempts: dict[ModelDay, UnreportedCalls] = {}
     for day, model, *counts in _rows(ATTEMPTS, span):
         key = day, names.of_ours(model)
@@ -138,12 +150,22 @@ def read_evidence(provider: str, *, days: Iterable[date]) -> Evidence:
     for began, ended, model, meter, quantity, usd in _rows(CROSSINGS, earlier):
         for day, sign in ((began, -1), (ended, 1)):
             cell = day, names.of_ours(model), meter
-            crossings[cell] = _add(crossings.get(cell, Side()), Side(sign * usd, sign * quantity))
+            crossings[cell] = crossings.get(cell, Side()) + Side(sign * usd, sign * quantity)
     prices: dict[tuple[str, str], set[Decimal]] = defaultdict(set)
-    for model, meter, price in _rows(PRICES, span):
-        prices[names.of_ours(model), meter].add(price)
-    frozen = {key: frozenset(found) for key, found in prices.items()}
-    return Evidence(attempts, crossings, frozen, frozenset(days))
+    rates: dict[tuple[str, str], dict[str, set[Decimal]]] = defaultdict(lambda: defaultdict(set))
+    for model, meter, processing, price in _rows(PRICES, span):
+        place = names.of_ours(model), meter
+        prices[place].add(price)
+        rates[place][processing].add(price)
+    return Evidence(
+        attempts,
+        crossings,
+        {key: frozenset(found) for key, found in prices.items()},
+        frozenset(days),
+        rates={
+            key: {each: frozenset(prices) for each, prices in found.items()} for key, found in rates.items()
+        },
+    )
 
 
 def callers_of(provider: str, day: date) -> set[tuple[int, str]]:
@@ -159,34 +181,46 @@ def recent_callers_of(provider: str, day: date) -> set[int]:
     return {tenant_id for tenant_id, _ in _rows(CALLERS, _span(provider, day - RECENT, day))}
 
 
-def _theirs(provider: str, days: list[date]) -> dict[Key, Side]:
-    found: dict[Key, Side] = {}
+def _lines(provider: str, days: list[date]) -> tuple[dict[Key, list[Line]], dict[Key, Side]]:
+    """The lines of the reports, and what they have in projects that are not the account's."""
+    found: dict[Key, list[Line]] = defaultdict(list)
+    elsewhere: dict[Key, Side] = {}
     lines = CostReportLine.objects.filter(provider=provider, day__in=days, superseded_at=None)
-    for line in lines.values_list("day", "model", "meter", "line_item", "quantity", "amount_usd"):
-        day, model, meter, line_item, quantity, usd = line
-        if not model and not meter:
-            meter = line_item[:64]  # a cost that says neither is compared under its own words
-        found[day, model, meter] = _add(found.get((day, model, meter), Side()), Side(usd, quantity))
-    return found
+    columns = (
+        *("day", "model", "meter", "line_item", "quantity", "amount_usd", "processing", "standing", "copies"),
+    )
+    for day, model, meter, line_item, quantity, usd, processing, standing, copies in lines.order_by(
+        "pk"
+    ).values_list(*columns):
+        # a cost that says neither is compared under its own words
+        key = day, model, meter if model or meter else line_item[:64]
+        if standing == CostReportLine.Standing.ELSEWHERE:
+            elsewhere[key] = elsewhere.get(key, Side()) + Side(usd, quantity)
+        else:
+            is_credit = standing == CostReportLine.Standing.CREDIT
+            found[key].append(Line(usd, quantity, processing, copies, is_credit))
+    return dict(found), elsewhere
 
 
-def _ours(provider: str, days: list[date], names: ModelNames) -> dict[Key, Side]:
-    found: dict[Key, Side] = {}
-    for day, model, meter, quantity, usd in _rows(OURS, _span(provider, days[0], days[-1])):
+def _ours(provider: str, days: list[date], names: ModelNames) -> dict[Key, dict[str, Side]]:
+    """Our figures, by processing."""
+    found: dict[Key, dict[str, Side]] = defaultdict(dict)
+    for day, model, meter, processing, quantity, usd in _rows(OURS, _span(provider, days[0], days[-1])):
         if day in days:
-            key = day, names.of_ours(model), meter or ""
-            found[key] = _add(found.get(key, Side()), Side(usd, quantity))
-    return {key: side for key, side in found.items() if not side.is_nothing}
+            sides = found[day, names.of_ours(model), meter or ""]
+            sides[processing] = sides.get(processing, Side()) + Side(usd, quantity)
+    return {key: sides for key, sides in found.items() if not _total(sides.values()).is_nothing}
 
 
-def _fold_tools(ours: Mapping[Key, Side], theirs: Mapping[Key, Side]) -> dict[Key, Side]:
+def _fold_tools(ours: Mapping[Key, Mapping[str, Side]], theirs: Iterable[Key]) -> dict[Key, dict[str, Side]]:
     """A provider that bills a tool without naming the model: ours is summed over the models too."""
     without_model = {(day, meter) for day, model, meter in theirs if not model and meter}
-    folded: dict[Key, Side] = {}
-    for (day, model, meter), side in ours.items():
-        key = (day, "", meter) if (day, meter) in without_model else (day, model, meter)
-        folded[key] = _add(folded.get(key, Side()), side)
-    return folded
+    folded: dict[Key, dict[str, Side]] = defaultdict(dict)
+    for (day, model, meter), sides in ours.items():
+        into = folded[(day, "", meter) if (day, meter) in without_model else (day, model, meter)]
+        for processing, side in sides.items():
+            into[processing] = into.get(processing, Side()) + side
+    return dict(folded)
 
 
 def _with_reported_zeros(cells: dict[Key, Cell]) -> dict[Key, Cell]:
@@ -200,9 +234,11 @@ def _with_reported_zeros(cells: dict[Key, Cell]) -> dict[Key, Cell]:
     }
 
 
-def _add(one: Side, other: Side) -> Side:
-    known = [side.quantity for side in (one, other) if side.quantity is not None]
-    return Side(one.usd + other.usd, sum(known, start=Decimal(0)) if known else None)
+def _total(sides: Iterable[Side]) -> Side:
+    total = Side()
+    for side in sides:
+        total += side
+    return total
 
 
 def _span(provider: str, first: date, last: date) -> dict[str, Any]:

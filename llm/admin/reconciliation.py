@@ -41,6 +41,7 @@ KIND_COLOURS = {
     "missing here": "danger",
     "missing there": "danger",
     "bypass": "danger",
+    "credit": "info",
 }
 
 
@@ -128,6 +129,7 @@ class CostComparisonAdmin(HistoryPages, Unedited, OperatorAdmin):
         ("day", RangeDateFilter),
         ("provider", FieldTextFilter),
         ("kind", ChoicesCheckboxFilter),
+        ("cause", ChoicesCheckboxFilter),
         ("status", ChoicesCheckboxFilter),
         "is_within_tolerance",
     )
@@ -139,7 +141,8 @@ class CostComparisonAdmin(HistoryPages, Unedited, OperatorAdmin):
                 "fields": (
                     ("provider", "day"),
                     ("model", "meter"),
-                    ("shown_kind", "detail"),
+                    ("shown_kind", "cause"),
+                    "detail",
                     ("their_tokens", "our_tokens"),
                     ("shown_theirs", "shown_ours"),
                     ("shown_difference", "is_within_tolerance"),

@@ -170,7 +170,7 @@ def _differences(rows: list[CostComparison]) -> dict[str, Any] | None:
             str(row.day),
             row.model or "–",
             row.meter or "–",
-            format_html('<span title="{}">{}</span>', row.detail, row.get_kind_display()),
+            format_html('<span title="{}">{}</span>', row.detail, row.why),
             plain_quantity(row.their_quantity),
             plain_quantity(row.our_quantity),
             exact_usd(row.their_usd),

@@ -19,6 +19,7 @@ from django.utils.timezone import now
 
 from billing.models import CostComparison, CostReport
 from billing.reconciliation.comparing import BilledAccount, compare, store_report
+from billing.reconciliation.price_sentinel import watch_prices
 from billing.reconciliation.provider_reports import (
     InvalidReport,
     ProviderReport,
@@ -89,7 +90,9 @@ def pull(
         days=days,
         acting_user=acting_user,
     )
-    return Reconciled(stored, compare(provider.name, first=first, last=last, at=at))
+    compared = compare(provider.name, first=first, last=last, at=at)
+    watch_prices(provider.name, last=last)
+    return Reconciled(stored, compared)
 
 
 def upload(
@@ -120,6 +123,7 @@ def upload(
         acting_user=acting_user,
     )
     compared = compare(provider.name, first=stored.first_day, last=stored.last_day, at=at)
+    watch_prices(provider.name, last=stored.last_day)
     return Reconciled(stored, compared)
 
 

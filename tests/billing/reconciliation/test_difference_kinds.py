@@ -5,17 +5,9 @@ from decimal import Decimal
 
 import pytest
 
-from billing.reconciliation.difference_kinds import (
-    Cell,
-    Evidence,
-    Key,
-    Side,
-    UnreportedCalls,
-    name_differences,
-    tolerance_usd,
-    within_tolerance,
-)
+from billing.reconciliation.difference_kinds import name_differences, tolerance_usd, within_tolerance
 from billing.reconciliation.line_items import LineItem, ModelNames, openai_item
+from billing.reconciliation.sides import Cell, Evidence, Key, Side, UnreportedCalls
 
 DAY = date(2026, 3, 10)
 NOTHING = Evidence()
@@ -110,7 +102,7 @@ def test_what_left_a_day_and_came_nowhere_is_no_boundary() -> None:
         (NEXT, "gpt", "input"): (side("3", 3000), side("3", 3000)),
     }
     assert kinds(cells, lost)[DAY, "gpt", "input"] == ("missing_there", False)
-    cells[NEXT, "gpt", "input"] = side("3", 3000), side("6", 6000)
+    cells[NEXT, "gpt", "input"] = side("3", 3000), side("6.1", 6100)
     assert kinds(cells, lost)[DAY, "gpt", "input"] == ("boundary", True)
     assert kinds(cells, lost)[NEXT, "gpt", "input"] == ("bypass", False)
 
