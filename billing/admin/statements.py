@@ -22,6 +22,7 @@ from unfold.decorators import action, display
 from unfold.forms import BaseDialogForm
 
 from billing.admin.figures import plain, sure_table
+from billing.admin.months.certificates import annex_file, certificate_page
 from billing.admin.restated import ProposeForm, propose, restated_page
 from billing.models import Rerating, Statement, StatementFile
 from billing.months.invoicing import stored_terms
@@ -73,9 +74,11 @@ class StatementAdmin(ReadOnlyAdmin):
     custom_urls = (
         ("file/<int:file_id>/", "billing_statement_file", statement_file),
         ("<int:statement_id>/facts/", "billing_statement_facts", statement_facts),
+        ("<int:statement_id>/certificate/", "billing_statement_certificate", certificate_page),
+        ("<int:statement_id>/certificate/annex/", "billing_statement_annex", annex_file),
         ("<int:statement_id>/restated/", "billing_statement_restated", restated_page),
     )
-    actions_detail = ("open_restated", "open_journal")
+    actions_detail = ("open_certificate", "open_restated", "open_journal")
     operated_with = Right.CLOSE
     fieldsets = (
         (
@@ -106,9 +109,25 @@ class StatementAdmin(ReadOnlyAdmin):
         ),
         ("Billed to", {"fields": ("billed_to",)}),
         ("Lines", {"fields": ("lines",)}),
-        ("Proof", {"fields": ("proof", "digest", "previous_digest", "content_digest", "forced_reason")}),
+        (
+            "Proof",
+            {
+                "fields": (
+                    "proof",
+                    "digest",
+                    "previous_digest",
+                    "content_digest",
+                    "certificate",
+                    "forced_reason",
+                )
+            },
+        ),
     )
     readonly_fields = ("files", "proof", "payable", "billed_to", "owed", "how_sure", "lines")
+
+    @action(description="Certificate", icon="verified")
+    def open_certificate(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        return redirect("admin:billing_statement_certificate", statement_id=object_id)
 
     @action(description="Restated", icon="history")
     def open_restated(self, request: HttpRequest, object_id: int) -> HttpResponse:

@@ -32,7 +32,14 @@ from billing.models.reratings import PriceCheck, Rerating, ReratingRow
 from billing.models.runs import AgentHour, RunEnvelope
 from billing.models.spans import UsageSpan, WatchClock
 from billing.models.split_rules import ChargebackSheet, SplitRule
-from billing.models.statements import ReceiptTree, Statement, StatementFile, StatementLine
+from billing.models.statements import (
+    Certificate,
+    CertificateAnnex,
+    ReceiptTree,
+    Statement,
+    StatementFile,
+    StatementLine,
+)
 from billing.models.tags import RunTags, TagValue
 from billing.models.usage_sums import PeriodSum, UsageSum
 
@@ -51,6 +58,8 @@ __all__ = [
     "Budget",
     "BudgetRaise",
     "BudgetWindow",
+    "Certificate",
+    "CertificateAnnex",
     "ChargebackSheet",
     "Commitment",
     "CostComparison",

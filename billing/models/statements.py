@@ -59,6 +59,9 @@ class Statement(models.Model):
         blank=True,
         help_text="root and size of the tree of the month's rows, which receipts lead to",
     )
+    certificate = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="sha256 of the certificate's text"
+    )
     digest = models.CharField(max_length=64, help_text="sha256 over all of this and the digest before")
     issued_at = models.DateTimeField()
     issued_by = models.ForeignKey(
@@ -171,3 +174,31 @@ class ReceiptTree(models.Model):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.row_count} rows"
+
+
+class Certificate(models.Model):
+    """What is certified of a closed month, word for word: see `billing/months/certificates`."""
+
+    statement = models.OneToOneField(
+        Statement, primary_key=True, on_delete=models.PROTECT, related_name="certified"
+    )
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="+")
+    text = models.TextField()
+
+    def __str__(self) -> str:
+        return f"certificate of {self.statement.code}"
+
+
+class CertificateAnnex(models.Model):
+    """The amounts of the providers' bills that a certificate has only shares of. Not for tenants."""
+
+    statement = models.OneToOneField(
+        Statement, primary_key=True, on_delete=models.PROTECT, related_name="annex"
+    )
+    text = models.TextField()
+
+    class Meta:
+        verbose_name_plural = "certificate annexes"
+
+    def __str__(self) -> str:
+        return f"annex to {self.statement.code}"

@@ -28,6 +28,7 @@ from billing.money import plain
 from billing.months import chargeback_sheets
 from billing.months import files as statement_files
 from billing.months import reading as month_reading
+from billing.months.certificates import issuing
 from billing.months.invoicing import as_stored, tax_on, terms_of, with_set_off
 from billing.months.lines import opened_lines, store_lines, texts_of_made
 from billing.months.parts import MonthReport, Sure
@@ -225,11 +226,14 @@ def issue(
         )
         told("writing the statement")
         file = statement_files.sealed_lines(statement)
+        certificate = issuing.drafted(statement, closed_by=acting_user)
+        statement.certificate = certificate.digest
         statement.content_digest = digest.text_digest(texts_of_made(), {file.format: file.sha256})
         statement.digest = digest_of(statement)
         told("storing the lines")
         statement.save(force_insert=True)
         store_lines(statement.pk)
+        issuing.store(certificate, statement)
     told("closing the month")
     file.statement = statement
     file.save(force_insert=True)
@@ -290,6 +294,8 @@ def facts_of(statement: Statement) -> dict[str, Any]:
         facts |= {"terms": statement.terms, "tax": f"{statement.tax:.12f}"}
     if statement.receipts:
         facts |= {"receipts": statement.receipts}
+    if statement.certificate:
+        facts |= {"certificate": statement.certificate}
     if statement.content_version != digest.LINES_AS_JSON:
         facts["content_version"] = statement.content_version
     return facts

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import IO, BinaryIO, Final, cast
 
 from billing.models import Statement, StatementFile
-from billing.months.exports import FORMATS, STORED, name_of
+from billing.months.exports import FORMATS, STORED, certificate_files, name_of
 from billing.months.exports.cells import UNGUARDED, exact, exact_texts, guarded, is_plain
 from billing.months.lines import PeriodLine, csv_of_made
 from billing.months.parts import MonthReport
@@ -41,9 +41,10 @@ def sealed_lines(statement: Statement) -> StatementFile:
 
 
 def missing_formats(statement: Statement) -> list[str]:
-    """The formats of the report that a closed month has no file of yet."""
+    """The formats of the report and of the certificate that a closed month has no file of yet."""
     there = set(statement.files.values_list("format", flat=True))
-    return [name for name in STORED if name not in there]
+    certified = certificate_files.FORMATS if statement.certificate else ()
+    return [name for name in (*certified, *STORED) if name not in there]
 
 
 def complete(
@@ -54,16 +55,29 @@ def complete(
 ) -> int:
     """Make the files that a closed month lacks; how many. `watched` gets the report before each, and may watch it being read."""
     missing = missing_formats(statement)
-    if not missing:
-        return 0
+    for name in missing:
+        if name in certificate_files.FORMATS:
+            keep(_certified(statement, name))
+    reported = [name for name in missing if name not in certificate_files.FORMATS]
+    if not reported:
+        return len(missing)
     with opened_month(statement.tenant, month=statement.period.label, made_at=statement.issued_at) as report:
-        for name in missing:
+        for name in reported:
             kind = FORMATS[name]
             with contents.spool() as out:
                 kind.write(watched(kind.label, report), cast(BinaryIO, out))
                 file = _kept(statement, name, name_of(report, kind), kind.content_type, out, is_sealed=False)
             keep(file)
     return len(missing)
+
+
+def _certified(statement: Statement, name: str) -> StatementFile:
+    """A file of the statement's certificate."""
+    suffix, content_type = certificate_files.FORMATS[name]
+    with contents.spool() as out:
+        certificate_files.write_file(statement.certified, name, cast(BinaryIO, out))
+        file_name = f"{statement.tenant.slug}-{statement.code}.{suffix}"
+        return _kept(statement, name, file_name, content_type, out, is_sealed=False)
 
 
 def pieces_of(file: StatementFile) -> Iterator[bytes]:

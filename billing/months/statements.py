@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import Sum
 
 from billing.ledger import digest
-from billing.models import BillingPeriod, Statement, StatementLine
+from billing.models import BillingPeriod, Certificate, Statement, StatementLine
 from billing.months import reading as month_reading
 from billing.months.closing import digest_of, facts_of
 from billing.months.cuts import CERTAINTIES, OF_TIME
@@ -131,11 +131,18 @@ def _problem(statement: Statement, *, number: int, previous: str) -> str:
         return "it does not follow from the statement before it"
     if what := _changed_day(statement) or _changed_lines(statement) or _changed_file(statement):
         return what
+    if statement.certificate and _certified_digest(statement) != statement.certificate:
+        return "its certificate is not the one that was issued"
     if digest_of(statement) != statement.digest:
         return "its own facts do not make its digest"
     if (statement.period.status, statement.period.digest) != (BillingPeriod.Status.CLOSED, statement.digest):
         return "its month is not closed with its digest"
     return ""
+
+
+def _certified_digest(statement: Statement) -> str:
+    text = Certificate.objects.filter(statement=statement).values_list("text", flat=True).first() or ""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _changed_day(statement: Statement) -> str:

@@ -108,9 +108,9 @@ def _repeated(key: Key, cell: Cell, account: AccountDay, evidence: Evidence) -> 
 
 def _twin(key: Key, cell: Cell, account: AccountDay, evidence: Evidence) -> Named | None:
     other = account.twins.get(key)
-    return other and (
-        "quantity", Cause.OTHER_MODEL, f"the same tokens are there under {other}"
-    )  # fmt: skip
+    if not other:
+        return None
+    return "quantity", Cause.OTHER_MODEL, f"the same tokens are there under {other}"
 
 
 def _moved(key: Key, meters: Mapping[str, Cell]) -> Named | None:
@@ -130,7 +130,11 @@ def _moved(key: Key, meters: Mapping[str, Cell]) -> Named | None:
 
 
 def _off_by_one(key: Key, cell: Cell, account: AccountDay, evidence: Evidence) -> Named | None:
+    """A single unit, with its price or without."""
     if cell.quantity is None or abs(cell.quantity) != 1 or not cell.ours.quantity:
+        return None
+    worth = {Decimal(0), cell.ours.usd / cell.ours.quantity, *evidence.prices.get(key[1:], ())}
+    if all(abs(abs(cell.usd) - usd) > DUST_USD for usd in worth):
         return None
     return "quantity", Cause.OFF_BY_ONE, "a single unit"
 

@@ -67,7 +67,7 @@ BOOKS = (
     "billing_usagerecord", "billing_usageline", "billing_usagedaily", "billing_usagesum", "billing_attempt",
     "billing_budgetwindow", "billing_billingperiod", "billing_statement", "billing_manualentry", "billing_raterule",
     "llm_requestlog", "billing_agenthour", "billing_rollupdirty", "billing_usagespan", "billing_alertfinding",
-    "billing_rulecheck", "billing_chargebacksheet",
+    "billing_rulecheck", "billing_chargebacksheet", "billing_certificate",
     "billing_entryproposal",
     "billing_prepaidbalance", "billing_prepaidentry",
     "billing_commitment",

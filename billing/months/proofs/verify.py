@@ -1,10 +1,13 @@
-"""Check a receipt against a statement, without us: `python verify.py receipt.json statement.json [statement.json ...]`.
+"""Check a receipt, or a certificate, against a statement, without us: `python verify.py receipt.json statement.json ...`.
 
 This file needs Python's standard library and nothing of ours, so that an auditor can read all of it. It checks that
 
 1. each statement's digest is the sha256 of its facts and of the digest of the statement before it;
 2. each ledger row that the receipt shows is a leaf of the tree whose root and size the statement's facts name;
-3. no row is shown twice, and each is of the receipt's request.
+3. no row is shown twice, and each is of the receipt's request;
+4. of a certificate (`python verify.py certificate.json statement.json [annex.json]`): its text is the one whose digest is among
+   the statement's facts; it says the same of the month as they do; its groups make its sums, and these the month's; each share is
+   one of its amounts, never rounded up; and nothing is claimed of days without a report.
 
 What it cannot know is whether the statement is the one that was issued: compare the printed digest with the one that
 you were given when the month was closed, or with `previous_digest` of the month after it.
@@ -25,7 +28,9 @@ from typing import Any
 SCHEME = "purser-receipts-1"
 MOST_BYTES = 16 * 1024 * 1024
 MOST_ROWS = 10_000
+MOST_PLACES = 40
 HASH_BYTES = 32
+_SHARE = Decimal("0.000001")
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -91,15 +96,22 @@ def digest_of(previous_digest: str, facts: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode() + b"\n").hexdigest()
 
 
-def check_statement(statement: Any) -> tuple[str, bytes, int]:
-    """The code, the tree's root and its size, of a statement whose digest holds. Raises NotProven."""
+def facts_of(statement: Any) -> dict[str, Any]:
+    """The facts of a statement whose digest holds. Raises NotProven."""
     try:
         facts, previous, digest = statement["facts"], statement["previous_digest"], statement["digest"]
-        code, tree = facts["code"], facts.get("receipts")
+        code, _ = facts["code"], facts.get("receipts")
     except (KeyError, TypeError, AttributeError):
         raise NotProven("this is no statement: code, facts, previous_digest or digest is missing") from None
     if digest_of(str(previous), facts) != digest:
         raise NotProven(f"{code}: its facts do not make its digest")
+    return dict(facts)
+
+
+def check_statement(statement: Any) -> tuple[str, bytes, int]:
+    """The code, the tree's root and its size, of a statement whose digest holds. Raises NotProven."""
+    facts = facts_of(statement)
+    code, tree = facts["code"], facts.get("receipts")
     if not tree:
         raise NotProven(f"{code} was issued before statements named their receipts")
     if not isinstance(tree, dict) or tree.get("scheme") != SCHEME:
@@ -144,6 +156,82 @@ def check_receipt(receipt: Any, statements: Iterable[Any]) -> list[str]:
     return [*said, f"{len(proven)} rows proven, {total:f} USD billed"]
 
 
+def check_certificate(certificate: Any, others: Iterable[Any]) -> list[str]:
+    """What was proven of a certificate, a line each; the others are its statement and, if given, its annex. Raises NotProven."""
+    others = list(others)
+    annexes = [one for one in others if isinstance(one, dict) and one.get("object") == "certificate_annex"]
+    facts = {str(one["code"]): one for one in (facts_of(one) for one in others if one not in annexes)}
+    try:
+        text = certificate["text"].encode()
+        body = json.loads(text)
+        code, claims = body["statement"], body["claims"]
+        statement = facts[code]
+        groups, rest, accounts = claims["calls"]["groups"], claims["others"], claims["accounts"]
+        calls = _amount(claims["calls"]["billed_usd"])
+        sums = {
+            str(one["group"]): (_count(one["rows"]), _amount(one["billed_usd"]), one["share"])
+            for one in groups
+        }
+        further = [(_count(one["rows"]), _amount(one["billed_usd"])) for one in rest]
+        reported = {str(one["account"]): (_count(one["days_reported"]), one["shares"]) for one in accounts}
+        closed = body["closed"]
+        asked, confirmed = closed["asked_by"], closed["confirmed_by"]
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise NotProven("this certificate is not whole, or its statement is not given") from None
+    if hashlib.sha256(text).hexdigest() != statement.get("certificate") or certificate["statement"] != code:
+        raise NotProven(f"{code} was not issued with this certificate")
+    same = {"month": "month", "tenant": "tenant", "rows": "rows", "requests": "requests", "currency": "currency",
+            "issued_at": "issued_at", "timezone": "timezone"}  # fmt: skip
+    for name, fact in same.items():
+        if body.get(name) != statement.get(fact):
+            raise NotProven(f"the certificate says another {name} than {code}")
+    for name in ("exact_usd", "total"):
+        if _amount(body.get(name)) != _amount(statement.get(name)):
+            raise NotProven(f"the certificate says another {name} than {code}")
+    if closed.get("forced_reason") != statement.get("forced_reason"):
+        raise NotProven(f"the certificate says another reason than {code}")
+    if len(sums) != len(groups) or sum((usd for _, usd, _ in sums.values()), start=Decimal(0)) != calls:
+        raise NotProven("the groups of the certificate do not make what is billed for calls")
+    if calls + sum((usd for _, usd in further), start=Decimal(0)) != _amount(body["exact_usd"]):
+        raise NotProven("what the certificate divides is not what the month cost")
+    if sum(rows for rows, _, _ in sums.values()) + sum(rows for rows, _ in further) != _count(body["rows"]):
+        raise NotProven("the rows of the certificate are not those of the month")
+    for group, (_, usd, share) in sums.items():
+        if not _is_share(share, usd, calls, is_claim=group.startswith("explained")):
+            raise NotProven(f"{group}: the share is not the one of its amounts")
+    is_made = any(days for days, _ in reported.values())
+    if claims["is_made"] is not is_made or (not is_made and set(sums) - {"not_reported"}):
+        raise NotProven("the certificate claims something of days without a report")
+    if any(shares and not days for days, shares in reported.values()):
+        raise NotProven("the certificate has shares of a bill without a report")
+    if closed.get("four_eyes") and (not confirmed or confirmed == asked):
+        raise NotProven("four eyes were asked for, and there is no second person")
+    for annex in annexes:
+        found = json.dumps(annex, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        if hashlib.sha256(found.encode()).hexdigest() != body.get("annex_sha256"):
+            raise NotProven("this annex is not the certificate's")
+    said = [f"the certificate is the one that {code} was issued with"]
+    if is_made:
+        said += [
+            f"{group}: {usd:f} USD of {calls:f}, {share or 'no share'}"
+            for group, (_, usd, share) in sums.items()
+        ]
+    else:
+        said.append("no report of a provider was there: nothing is claimed")
+    if annexes:
+        said.append("the annex is the certificate's")
+    by = f"asked for by {asked}, confirmed by {confirmed}" if confirmed else f"by {closed.get('closed_by')}"
+    return [*said, f"closed {by}"]
+
+
+def _is_share(text: Any, part: Decimal, whole: Decimal, *, is_claim: bool) -> bool:
+    """Whether a share is one of these amounts to the sixth place, rounded against who claims it."""
+    if not whole:
+        return bool(text == "")
+    off = _amount(text) - part / whole
+    return -_SHARE < off <= 0 if is_claim else 0 <= off < _SHARE
+
+
 def _row(text: Any) -> dict[str, Any]:
     try:
         facts = json.loads(text)
@@ -174,9 +262,12 @@ def _count(value: Any) -> int:
 
 def _amount(value: Any) -> Decimal:
     try:
-        return Decimal(str(value))
+        amount = Decimal(str(value))
     except InvalidOperation:
-        raise NotProven("a row's amount is not a number") from None
+        raise NotProven("an amount is not a number") from None
+    if not amount.is_finite() or abs(amount.adjusted()) > MOST_PLACES:
+        raise NotProven("an amount is not a number")
+    return amount
 
 
 def _read(name: str) -> Any:
@@ -192,14 +283,18 @@ def _read(name: str) -> Any:
 def main(arguments: Sequence[str]) -> int:
     """Print what was proven; 0 if all that was checked holds, 1 at the first thing that does not, 2 for a wrong call."""
     if len(arguments) < 2:
-        print("usage: verify receipt.json statement.json [statement.json ...]", file=sys.stderr)
+        print(
+            "usage: verify receipt.json|certificate.json statement.json [statement.json ...]", file=sys.stderr
+        )
         return 2
     try:
         receipt, *statements = map(_read, arguments)
-        for line in check_receipt(receipt, statements):
+        is_certificate = isinstance(receipt, dict) and receipt.get("object") == "certificate"
+        for line in (check_certificate if is_certificate else check_receipt)(receipt, statements):
             print(line)
         for statement in statements:
-            print(f"digest of {statement['facts']['code']}: {statement['digest']}")
+            if "facts" in statement:
+                print(f"digest of {statement['facts']['code']}: {statement['digest']}")
     except NotProven as error:
         print(f"NOT PROVEN: {error}", file=sys.stderr)
         return 1

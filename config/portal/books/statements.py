@@ -4,6 +4,7 @@ Invariant: a file is sent byte for byte as it was handed out when the month was 
 here.
 """
 
+import json
 from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse
@@ -12,7 +13,8 @@ from django.shortcuts import get_object_or_404
 
 from billing.admin.figures import sure_table
 from billing.admin.statements import facts_file
-from billing.models import BillingPeriod, Statement, StatementFile
+from billing.models import BillingPeriod, Certificate, Statement, StatementFile
+from billing.months.certificates.wording import headline
 from billing.months.invoicing import stored_terms
 from billing.months.sending import sent
 from billing.months.statements import how_sure
@@ -133,4 +135,12 @@ def _facts(visitor: Visitor, statement: Statement) -> list[tuple[str, Any]]:
         ("Requests", f"{statement.request_count:,}"),
         ("Issued", cells.moment(statement.issued_at, zone=visitor.tenant.timezone)),
         ("Digest", statement.digest),
+        *((("Certificate", headline(certified)),) if (certified := _certified(statement)) else ()),
     ]
+
+
+def _certified(statement: Statement) -> dict[str, Any]:
+    """What its certificate claims; nothing of a statement that is older than certificates."""
+    certificate = Certificate.objects.filter(statement=statement, tenant=statement.tenant_id).first()
+    claims: dict[str, Any] = json.loads(certificate.text)["claims"] if certificate else {}
+    return claims

@@ -14,7 +14,7 @@ from django.utils.timezone import now
 
 from billing.models import BillingPeriod, MonthFile, MonthJob, Statement
 from billing.months import closing
-from billing.months.exports import ASKED, STORED, export
+from billing.months.exports import ASKED, STORED, certificate_files, export
 from billing.months.files import bytes_of, pieces_of
 from billing.months.jobs import asking, keeping, working
 from billing.months.report import InvalidMonth, loaded, opened_month
@@ -177,7 +177,11 @@ def test_a_close_comes_to_the_same_end_wherever_its_worker_is_killed(
     statement = Statement.objects.get(period=period)
     assert (statement.record_count, statement.exact_usd) == (13, shop.ledger_sum())
     assert first_break(shop.tenant) is None
-    assert set(statement.files.values_list("format", flat=True)) == {"statement", *STORED}
+    assert set(statement.files.values_list("format", flat=True)) == {
+        "statement",
+        *certificate_files.FORMATS,
+        *STORED,
+    }
     assert {file.location for file in statement.files.all()} == stored_by(shop.tenant.pk)
     with opened_month(shop.tenant, month=period.label, made_at=statement.issued_at) as report:
         for name in ("csv", "json", "focus", "pdf"):
