@@ -18,10 +18,10 @@ def next_after(moment: datetime, *, when: str, day: int | None, hour: int, timez
     local = moment.astimezone(zone)
     if when == DAILY:
         following = local.date() + timedelta(days=1)
-        days = (local.date(), following, following + timedelta(days=1))
+        days = [local.date(), following, following + timedelta(days=1)]
     elif when == MONTHLY:
         months = (divmod(local.year * 12 + local.month - 1 + further, 12) for further in range(2))
-        days = tuple(date(year, month + 1, day or 1) for year, month in months)
+        days = [date(year, month + 1, day or 1) for year, month in months]
     else:
         return None
     # in UTC: of an hour that a change of clocks leaves out, or has twice, Python compares no other way

@@ -8,7 +8,7 @@ from typing import Any, Final
 from billing.deliveries.schedules import save_schedule
 from billing.models import ReportSchedule, SplitRule
 from billing.months.split_rules import checked_shares, end_split, set_split
-from llm.configuration.changes import FieldChange, shown
+from llm.configuration.changes import Action, FieldChange, shown
 from llm.configuration.document import Path
 from llm.configuration.reports import DeliverySpec, SplitRuleSpec
 from llm.configuration.writer import Writer
@@ -67,5 +67,5 @@ def apply_delivery(spec: DeliverySpec, *, tenant: Tenant | None, path: Path, wri
         with writer.refusals(path, words=words):
             save_schedule(row, acting_user=writer.acting_user)
     name = f"{tenant.slug if tenant else 'all tenants'}/{spec.name}"
-    action = "created" if is_new else "updated" if fields else "unchanged"
+    action: Action = "created" if is_new else "updated" if fields else "unchanged"
     writer.changes.add("delivery", name, action, () if is_new else tuple(fields))

@@ -92,8 +92,8 @@ class CommitmentAdmin(AsksFirst, HistoryPages, Unedited, TenantScopedAdmin):
             running = period_at(commitment.tenant, at=now()).label
             month = max(running, commitment.first_month)
             month = min(month, commitment.last_month) if commitment.last_month else month
-            commitment._progress = progress_of(commitment, month=month)  # type: ignore[attr-defined]
-        return render_to_string("admin/table.html", {"table": _table(commitment._progress)})  # type: ignore[attr-defined]
+            commitment._progress = progress_of(commitment, month=month)
+        return render_to_string("admin/table.html", {"table": _table(commitment._progress)})
 
     @dialog_action(
         "End…",

@@ -76,7 +76,7 @@ class ReportScheduleForm(TenantScopedForm):
         for name in SECRETS:
             if new := self.cleaned_data.get(f"new_{name}"):
                 setattr(self.instance, name, new)
-        super()._post_clean()  # type: ignore[misc]  # Django's stubs have no private method
+        super()._post_clean()
         if not self.errors:
             try:
                 check(self.instance, by_tenant=not self.is_everywhere)
@@ -150,10 +150,10 @@ class ReportScheduleAdmin(TenantScopedAdmin):
     def last_deliveries(self, schedule: ReportSchedule) -> SafeString:
         if not hasattr(schedule, "_last"):  # a page asks for the field several times
             rows = ReportDelivery.objects.filter(schedule=schedule.pk).order_by("-created_at")
-            schedule._last = list(rows[:SHOWN])  # type: ignore[attr-defined]
+            schedule._last = list(rows[:SHOWN])
         return render_to_string(
             "admin/table.html", {"table": table_of(schedule._last, zone=zone_of(schedule))}
-        )  # type: ignore[attr-defined]
+        )
 
     @dialog_action(
         "Deliver now…",
