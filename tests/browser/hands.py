@@ -37,6 +37,11 @@ class Hands:
         self.reach(what)
         self.page.keyboard.press("Enter")
 
+    def follow(self, what: Any) -> None:
+        """Press a link, and wait for the page that it leads to."""
+        with self.page.expect_navigation():
+            self.press(what)
+
     def tick(self, what: Any) -> None:
         """Tick a box, or untick it."""
         self.reach(what)

@@ -83,7 +83,7 @@ def follow(base_url: str, operator: Operator, window: Window, slug: str) -> None
         hands.press(page.get_by_role("button", name="Show"))
         page.wait_for_url("**period=today*")
         expect(page.locator(".p-cards")).to_contain_text("50.0 %")  # one of two was refused
-        hands.press(page.get_by_role("link", name="Refused", exact=True))
+        hands.follow(page.get_by_role("link", name="Refused", exact=True))
         expect(page.locator("#result_list tbody tr")).to_have_count(1)
         expect(page.locator("#result_list")).to_contain_text("model_not_found")
         hands.press(page.get_by_text("Own views"))

@@ -174,7 +174,7 @@ def ask(firm: Firm, window: Window, request_id: str) -> None:
 def grant(firm: Firm, window: Window) -> None:
     with firm.visit("alice", window) as page:
         Hands(page).press(page.locator(".q-nav").get_by_role("link", name="Budgets"))
-        Hands(page).press(page.locator("main a[href*='/raises/']").first)
+        Hands(page).follow(page.locator("main a[href*='/raises/']"))
         keep_picture(page, f"decide-{window}")
         Hands(page).press(page.get_by_role("button", name="Grant it"))
         page.get_by_text("Granted: it counts from now on.").wait_for()

@@ -113,9 +113,9 @@ def test_it_works(world: World, desk: Desk, window: Window) -> None:
 def test_what_a_session_cost_is_found_as_a_tree(world: World, desk: Desk, window: Window) -> None:
     problems = []
     with portal(world, desk.name, desk.password, window, "/portal/") as page:
-        Hands(page).press(page.get_by_role("link", name="Sessions"))
+        Hands(page).follow(page.get_by_role("link", name="Sessions"))
         problems += seen(page, "sessions", window)
-        Hands(page).press(page.locator("section[aria-labelledby=sessions] a", has_text=SESSION[:20]))
+        Hands(page).follow(page.locator("section[aria-labelledby=sessions] a", has_text=SESSION[:20]))
         page.get_by_role("heading", name="Agents").wait_for()
         problems += seen(page, "session", window)
     with portal(world, desk.owner, desk.password, window, desk.address) as page:
