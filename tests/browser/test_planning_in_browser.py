@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from django.utils.timezone import now
 
-from billing.models import ForecastTrial, PriceRow, UsageSum
+from billing.models import ForecastTrial, PriceRow
 from billing.models.planning import FeatureDay
 from config.planning.page import TABS
 from llm.models import LanguageModel, Provider
@@ -34,10 +34,6 @@ def planned(world: World) -> Tenant:
         "processing": "online", "usage_source": "provider",
     }  # fmt: skip
     spend(tenant, [40.25, 43.5, 39.75, 44, 41, 6, 3] * 18, until=today, **usage)
-    UsageSum.objects.create(
-        tenant=tenant, dimension="model", value=model, day=today - timedelta(days=3),
-        requests=44, hits=0, list_cost=44, adjusted_cost=0, billed_cost=44,
-    )  # fmt: skip
     ForecastTrial.objects.create(
         tenant=tenant,
         measured_at=now(),
