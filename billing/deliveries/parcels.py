@@ -14,8 +14,8 @@ from django.core.files.base import File
 from django.utils.timezone import now
 
 from billing.deliveries.schedules import formats_of
-from billing.models import MonthFile, MonthJob, ReportDelivery, Statement, StatementFile
-from billing.months.exports import STORED
+from billing.models import MonthFile, MonthJob, ReportDelivery, ReportSchedule, Statement, StatementFile
+from billing.months.exports import STORED, certificate_files
 from billing.months.files import STATEMENT_FORMAT
 from billing.months.jobs.asking import OPEN, TooManyJobs, ask_report
 from billing.months.jobs.working import PLATFORM
@@ -62,6 +62,8 @@ def gathered(delivery: ReportDelivery) -> list[Parcel]:
         tenant=delivery.tenant_id, period__label=delivery.month, period__tenant=delivery.tenant_id
     ).first()
     of_statement = [name for name in wanted if name in (STATEMENT_FORMAT, *STORED)] if statement else []
+    if statement and statement.certificate and delivery.schedule.what == ReportSchedule.What.PACK:
+        of_statement += certificate_files.FORMATS
     if statement is None and STATEMENT_FORMAT in wanted:
         raise NotMade("the month has no statement")
     stored = _stored(statement, of_statement) if statement else []

@@ -120,7 +120,7 @@ def _moved(key: Key, meters: Mapping[str, Cell]) -> Named | None:
     if not own or len(shifts) < 2:
         return None
     opposite = next((meter for meter, shift in shifts.items() if shift == -own), "")
-    if not opposite and sum(shifts.values()):
+    if not opposite and sum(shifts.values(), start=Decimal(0)):
         return None
     if {key[2], opposite} == {"input", "cache_read"}:
         into, out = ("input", "cache_read") if shifts["input"] > 0 else ("cache_read", "input")
@@ -176,10 +176,10 @@ def _rate(key: Key, cell: Cell, account: AccountDay, evidence: Evidence) -> Name
                 f"at {(price * 1_000_000).normalize():f} USD per million, a price we know",
             )
     for beside in (key[0] + DAY, key[0] - DAY):
-        other = account.cells.get((beside, *key[1:]), Cell())
-        if not cell.ours.usd or not other.ours.usd or other.is_equal or other.quantity != 0:
+        there = account.cells.get((beside, *key[1:]), Cell())
+        if not cell.ours.usd or not there.ours.usd or there.is_equal or there.quantity != 0:
             continue
-        now, then = _ratio(cell), _ratio(other)
+        now, then = _ratio(cell), _ratio(there)
         if min(Decimal(1), then) < now < max(Decimal(1), then):
             return "price", Cause.PRICE_IN_THE_DAY, "between our price and the one of the day beside it"
     return None

@@ -142,6 +142,10 @@ class ReportScheduleAdmin(TenantScopedAdmin):
     def delete_model(self, request: HttpRequest, obj: ReportSchedule) -> None:
         remove_schedule(obj, acting_user=request.user)
 
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ReportSchedule]) -> None:
+        for schedule in queryset:
+            remove_schedule(schedule, acting_user=request.user)
+
     @display(description="Where")
     def shown_kind(self, schedule: ReportSchedule) -> str:
         return schedule.get_kind_display()
@@ -178,7 +182,6 @@ class ReportDeliveryAdmin(ReadOnlyAdmin):
         *("delivered_at", "place", "last_error"),
     )
     list_filter = (("tenant", SeenRowsFilter), ("state", ChoicesCheckboxFilter))
-    list_select_related = ("tenant", "schedule")
     search_fields = ("tenant__slug", "schedule__name", "month")
     actions_detail = ("try_again",)
     fieldsets = (
@@ -193,7 +196,7 @@ class ReportDeliveryAdmin(ReadOnlyAdmin):
         return (
             super()
             .get_queryset(request)
-            .select_related("schedule")
+            .select_related("tenant", "schedule")
             .defer(*(f"schedule__{one}" for one in SECRETS))
         )
 

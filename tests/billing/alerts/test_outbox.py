@@ -274,6 +274,7 @@ def test_people_read_when_it_was_by_both_clocks(desk: Desk) -> None:
     event = desk.event(
         fired_at=datetime(2026, 11, 30, 0, 30, tzinfo=UTC), last_at=datetime(2026, 11, 30, 20, 30, tzinfo=UTC)
     )
+    event.refresh_from_db(fields=["threshold", "value"])
     body = messages.event_body(event)
     message = messages.mail(body, to="ops@example.com", message_id="1")
     assert "First seen: 2026-11-30 00:30 UTC (09:30 JST)" in message.body

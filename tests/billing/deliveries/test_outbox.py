@@ -69,7 +69,7 @@ def test_a_pack_arrives_whole_in_a_storage(shop: Shop, last_month: datetime, sto
     found = storage.objects()
     assert {key.removeprefix(prefix) for key in found} == {one["name"] for one in only().files}
     assert all(key.startswith(prefix) for key in found)
-    assert len(found) == 6
+    assert len(found) == 8  # the certificate is in it, twice
     for file in statement.files.exclude(format="statement"):
         assert found[prefix + file.name] == bytes_of(file)
     assert only().place == f"s3://{BUCKET}/{prefix.rstrip('/')}"

@@ -9,7 +9,7 @@ import pytest
 from django.utils.timezone import now
 
 from billing.budgets.raise_requests import request_raise
-from billing.models import AlertEvent, Budget
+from billing.models import AlertEvent, Budget, ReportSchedule
 from billing.runs import envelopes
 from config.portal.urls import urlpatterns
 from tenants.keys.editing import issue_key
@@ -23,6 +23,7 @@ READING = {
     "alerts", "budget", "budgets", "changes", "connect", "entrance", "find_run", "home", "key", "keys", "leave", "months",
     "people", "raise_request", "request", "requests", "run", "session", "sessions", "spend", "spend_file", "statement",
     "statement_facts", "statement_file", "teams", "chargebacks", "month", "month_file",
+    "deliveries",
 }  # fmt: skip
 
 
@@ -59,6 +60,13 @@ def asked_of(house: House) -> Any:
     ).pk
 
 
+def schedule_of(house: House) -> int:
+    return ReportSchedule.objects.create(tenant=house.acme, name="lake", target="other@acme.example").pk
+
+
+SCHEDULE = {
+    "name": "books", "what": "pack", "when": "close", "hour": 6, "kind": "email", "target": "books@acme.example",
+}  # fmt: skip
 WISH = {
     "extra_amount": "2",
     "ends_at": f"{now().astimezone(UTC) + timedelta(hours=5):%Y-%m-%dT%H:%M}",
@@ -79,6 +87,12 @@ CHANGING: dict[str, tuple[Callable[[House], tuple[str, dict[str, Any]]], str, st
     "rotate_key": (lambda h: (f"keys/{key_of(h)}/rotate/", {"grace": "3600"}), "changed", "tenants.apikey"),
     "revoke_key": (lambda h: (f"keys/{key_of(h)}/revoke/", {}), "changed", "tenants.apikey"),
     "key_tags": (lambda h: (f"keys/{key_of(h)}/tags/", {"tags": "project=apollo"}), "changed", "tenants.apikey"),
+    "key_rights": (lambda h: (f"keys/{key_of(h)}/rights/", {"reports": "yes"}), "changed", "tenants.apikey"),
+    "add_schedule": (lambda h: ("deliveries/new/", SCHEDULE), "created", "billing.reportschedule"),
+    "schedule": (lambda h: (f"deliveries/{schedule_of(h)}/", SCHEDULE), "changed", "billing.reportschedule"),
+    "remove_schedule": (
+        lambda h: (f"deliveries/{schedule_of(h)}/remove/", {}), "deleted", "billing.reportschedule"
+    ),
     "allocate_user": (
         lambda h: ("teams/user/", {"user": "alice", "cost_center": "99", "tags": ""}), "changed", "tenants.enduser"
     ),
