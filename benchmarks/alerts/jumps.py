@@ -18,7 +18,7 @@ SPIKES: Final = 6  # of a tenant
 SPIKE_MINUTES: Final = 30
 WARM_DAYS: Final = 14  # without spikes
 AFTER_MINUTES: Final = 20  # alerts so long after a spike are still of it
-CHECKED: Final = 12  # of the minutes of a tenant
+CHECKED: Final = 6  # of the minutes of a tenant
 ZONES: Final = ("UTC", "Asia/Tokyo", "America/Bogota")  # without summer time, so that minutes can be counted
 
 WRITE = """

@@ -17,9 +17,9 @@ from benchmarks.alerts.sessions import LOOPS, MINUTE, POLLS, WORK, Session
 THRESHOLDS: Final = (20, 25, 30, 35, 40, 45, 50, 60, 80)
 ASKED_MINUTES: Final = 10
 LEAST: Final = 10
-WORKED: Final = 120 * MINUTE  # of a session at work
-LOOPED: Final = 30 * MINUTE
-EACH: Final = {"work": 20, "loops": 60, "polls": 20}  # sessions of each kind
+WORKED: Final = 60 * MINUTE  # of a session at work
+LOOPED: Final = 20 * MINUTE
+EACH: Final = {"work": 8, "loops": 30, "polls": 12}  # sessions of each kind
 
 BOOK = """
 INSERT INTO billing_usagerecord (id, occurred_at, tenant_id, period_id, usage_source, list_cost, provider_cost, contracted_cost,
@@ -32,7 +32,7 @@ FROM unnest(%(at)s::timestamptz[], %(agent)s::text[], %(model)s::text[], %(input
 
 
 def measure(*, seed: int, at: datetime) -> dict[str, Any]:
-    """Book all sessions so that they begin two hours before a moment, and look at them minute by minute."""
+    """Book all sessions so that they begin an hour before a moment, and look at them minute by minute."""
     from django.db import connection, transaction
 
     from billing.alerts import loops
