@@ -220,7 +220,16 @@ def test_files_are_stored_with_their_digest_and_add_up(shop: Shop, last_month: d
     shop.call(last_month, {"input": 7, "output": 3}, user="bob")
     statement = shop.close(last_month)
     files = {file.format: file for file in statement.files.all()}
-    assert set(files) == {"csv", "xlsx", "pdf", "json", "focus", "statement"}
+    assert set(files) == {
+        "csv",
+        "xlsx",
+        "pdf",
+        "json",
+        "focus",
+        "statement",
+        "certificate",
+        "certificate-pdf",
+    }
     for file in files.values():
         assert hashlib.sha256(bytes_of(file)).hexdigest() == file.sha256
     sums = {"csv": "billed_cost_usd", "focus": "BilledCost", "statement": "exact_usd"}
