@@ -133,10 +133,10 @@ def test_the_effect_is_told_and_nothing_is_left(
 
 def test_four_eyes_are_two_people(shop: Shop, last_month: datetime, people: tuple[User, User]) -> None:
     author, other = people
-    shop.tenant.policy = {"closing": {"four_eyes": True}}
-    shop.tenant.save()
     shop.call(last_month)
     set_rule(shop.tenant, **HALF, valid_from=last_month - timedelta(days=1), acting_user=author)
+    shop.tenant.policy = {"closing": {"four_eyes": True}}
+    shop.tenant.save()
     (proposal,) = proposals_of(shop)
     assert proposal.proposed_by == author
     for nobody in (author, None):
