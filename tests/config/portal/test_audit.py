@@ -65,7 +65,8 @@ def schedule_of(house: House) -> int:
 
 
 SCHEDULE = {
-    "name": "books", "what": "pack", "when": "close", "hour": 6, "kind": "email", "target": "books@acme.example",
+    "name": "books", "what": "pack", "when": "close", "hour": 6, "kind": "s3", "target": "books/acme",
+    "region": "eu-central-1", "access_key": "a", "secret_key": "s",
 }  # fmt: skip
 WISH = {
     "extra_amount": "2",
