@@ -10,7 +10,7 @@ import orjson
 import pytest
 from django.utils.timezone import now
 
-from billing.admin.reports import tables_of
+from billing.admin.months.reports import tables_of
 from billing.contracts import prepaid
 from billing.contracts.entries import propose_entry
 from billing.journal.entries import journal_of
